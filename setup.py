@@ -1,0 +1,26 @@
+"""Owns the build of the compiled modules; all else about the distribution stands in pyproject.toml."""
+import os
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+COMPILED = """
+    shm.memory shm.liveness shm.arena shm.workers shm.journal shm.lock shm.waiting shm.slab shm.recovery
+    engine.oid engine.rbtree engine.objnode engine.object engine.hostops engine.pam.base engine.pam.raw
+    engine.adapters.python engine.reclaim engine.core engine.pool engine.check engine.stats
+""".split()
+
+CORES = os.cpu_count() or 1
+
+setup(
+    ext_modules=cythonize(
+        [Extension(name, [name.replace(".", "/") + ".py"],
+                   extra_compile_args=["-O2", "-g", "-fno-strict-aliasing", "-Wall", "-Wno-unused-function"])
+         for name in COMPILED],
+        build_dir="build/c",
+        annotate=False,
+        nthreads=CORES,
+        compiler_directives={"language_level": 3, "boundscheck": False, "wraparound": False, "cdivision": True},
+    ),
+    options={"build_ext": {"parallel": CORES}},
+)
