@@ -1,0 +1,70 @@
+# The commands of the project. `make test` and `make stress` each set up all they need first.
+# Another interpreter: make test PYTHON=python3.12
+
+PYTHON     ?= python3.11
+VENV       ?= .venv
+BIN        := $(VENV)/bin
+JOBS       ?= auto
+ARGS       ?=
+
+# What is compiled, or decides how: a change here, and only here, installs anew.
+INPUTS := pyproject.toml setup.py Makefile \
+          $(shell find engine shm -name '*.pxd') $(shell find engine shm -name '*.py' | xargs grep -lw cython)
+STAMP  := $(VENV)/installed
+# The build requirements, read from where they are declared.
+BUILD_REQUIRES = import tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"]))
+
+ASAN_TREE  := build/asan
+ASAN_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+ASAN_ENV    = LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
+              ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test stress bench lint check-dist asan clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@echo
+	@echo "  PYTHON=python3.12  another interpreter   ARGS='...'  passed on to test, stress, bench and asan"
+
+setup: $(STAMP)  ## create .venv and build in place; done again only when its inputs changed
+
+# Without build isolation: Cython then stays the same from build to build, and only what changed is compiled.
+$(STAMP): $(INPUTS)
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "needs Python 3.11 or later: make PYTHON=...")'
+	@$(BIN)/python -c '$(BUILD_REQUIRES)' > $(VENV)/build-requires.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(VENV)/build-requires.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[all]'
+	@touch $@
+
+test: $(STAMP)  ## run the test suite (ARGS='tests/crash -k fork')
+	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+stress: $(STAMP)  ## run every stress scenario; every byte read is verified
+	$(BIN)/tmem stress $(ARGS)
+
+bench: $(STAMP)  ## run the benchmarks
+	$(BIN)/tmem bench $(ARGS)
+
+lint: $(STAMP)  ## ruff over all source, mypy over the public interface
+	$(BIN)/ruff check .
+	$(BIN)/mypy engine/__init__.pyi engine/cli.py stress tests/cli/typed_usage.py
+
+check-dist: $(STAMP)  ## sdist -> wheel -> import in a fresh environment
+	rm -rf build/dist && mkdir -p build/dist
+	$(BIN)/python -c 'from setuptools import build_meta; build_meta.build_sdist("build/dist")' > build/dist/sdist.log
+	$(PYTHON) -m venv build/dist/venv
+	build/dist/venv/bin/python -m pip --disable-pip-version-check wheel --quiet --no-deps -w build/dist build/dist/tmem-*.tar.gz
+	build/dist/venv/bin/python -m pip --disable-pip-version-check install --quiet build/dist/tmem-*.whl
+	cd build/dist && venv/bin/python $(CURDIR)/tests/cli/wheel_check.py
+
+asan: $(STAMP)  ## run the suite on a build with the address and undefined-behaviour sanitizers (separate tree)
+	mkdir -p $(ASAN_TREE)
+	tar --exclude='*.so' --exclude=./build --exclude='./.*' --exclude='*.egg-info' -cf - . | tar -C $(ASAN_TREE) -xf -
+	CFLAGS="$(ASAN_FLAGS)" LDFLAGS="-fsanitize=address,undefined" $(MAKE) -C $(ASAN_TREE) setup PYTHON=$(PYTHON)
+	cd $(ASAN_TREE) && $(ASAN_ENV) .venv/bin/python -m pytest -n $(JOBS) --timeout 600 $(ARGS)
+
+clean:  ## remove the environment and everything that was built
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find engine shm stress tests \( -name '*.so' -o -name __pycache__ \) -prune -exec rm -rf {} +

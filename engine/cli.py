@@ -1,0 +1,332 @@
+"""Owns the command line `tmem`: arguments in, a table or JSON out, and the exit status.
+
+May call: the public interface of engine, and /dev/shm's directory for `ls`. Commands of other packages come by
+the entry-point group "tmem.commands" and are imported only when named, so that a broken one breaks nothing else.
+Exit status: 0 good, 1 found a problem, 2 usage (or a part that is not installed).
+"""
+import json
+import os
+import pwd
+import stat as st
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from typing import Any
+
+import engine
+
+try:
+    import click
+    from rich.console import Console, Group
+    from rich.live import Live
+    from rich.table import Table
+except ImportError as missing:
+    print(f"tmem: the command line needs {missing.name}: pip install 'tmem[cli]'", file=sys.stderr)
+    sys.exit(2)
+
+SHM_DIR = "/dev/shm"
+ENTRY_POINTS = "tmem.commands"
+
+
+def _unavailable(name: str, error: BaseException) -> click.Command:
+    """What stands in for a command that cannot be imported: it says why, and what to install."""
+    why = f"needs {error.name}" if isinstance(error, ModuleNotFoundError) else f"{type(error).__name__}: {error}"
+
+    @click.command(
+        name,
+        short_help=f"(not available: {why})",
+        add_help_option=False,
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    )
+    def command() -> None:
+        failure = click.ClickException(f"'{name}' is not available ({why}): pip install 'tmem[{name}]'")
+        failure.exit_code = 2
+        raise failure
+
+    return command
+
+
+class Commands(click.Group):
+    """The commands of this file and those of the entry-point group; a TmemError becomes one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *metadata.entry_points(group=ENTRY_POINTS).names})
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        own = super().get_command(ctx, name)
+        if own is not None:
+            return own
+        for entry in metadata.entry_points(group=ENTRY_POINTS, name=name):
+            try:
+                return entry.load()  # type: ignore[no-any-return]
+            except Exception as error:      # whatever a broken package raises at import
+                return _unavailable(name, error)
+        return None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except engine.TmemError as error:
+            raise click.ClickException(" ".join(str(error).split())) from error
+
+
+@contextmanager
+def _usage() -> Iterator[None]:
+    """The engine's complaint about an argument is a usage error here."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _attach(name: str) -> engine.Engine:
+    with _usage():
+        return engine.attach(name)
+
+
+def _octal(_ctx: click.Context, _param: click.Parameter, value: str) -> int:
+    try:
+        mode = int(value, 8)
+    except ValueError:
+        mode = -1
+    if not 0 <= mode <= 0o777:
+        raise click.BadParameter(f"permission bits in octal, such as 600 or 660, not {value!r}")
+    return mode
+
+
+def _bytes(n: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(n) < 1024:
+            return f"{n:.0f} {unit}" if unit == "B" else f"{n:.1f} {unit}"
+        n /= 1024
+    return f"{n:.1f} TiB"
+
+
+def _percent(part: float, whole: float) -> str:
+    return f"{100 * part / whole:.1f} %" if whole else "-"
+
+
+def _print_json(answer: object) -> None:
+    click.echo(json.dumps(answer, indent=2))
+
+
+def _table(title: str | None, *columns: str) -> Table:
+    """A table whose first column is a name and whose others are numbers."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for at, column in enumerate(columns):
+        table.add_column(column, justify="right" if at else "left", overflow="fold")
+    return table
+
+
+name_argument = click.argument("name")
+json_option = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tmem", prog_name="tmem")
+def main() -> None:
+    """Transcendent memory in shared memory: make, look at, check and remove arenas."""
+
+
+@main.command()
+@name_argument
+@click.option("--capacity", default="64MiB", show_default=True, help="Bytes, or such as 512MiB or 2GiB.")
+@click.option("--page-size", default=4096, show_default=True, help="Bytes; a power of two, 512 to 65536.")
+@click.option("--buckets", default=256, show_default=True, help="Hash buckets of a pool; a power of two.")
+@click.option("--max-workers", default=256, show_default=True, help="Processes that can be attached at a time.")
+@click.option("--max-pools", default=1024, show_default=True, help="Pools that can exist at a time.")
+@click.option("--mode", default="600", show_default=True, callback=_octal, help="Permission bits, octal.")
+@json_option
+def create(
+    name: str, capacity: str, page_size: int, buckets: int, max_workers: int, max_pools: int, mode: int, as_json: bool
+) -> None:
+    """Create the arena NAME."""
+    size = int(capacity) if capacity.isdecimal() else capacity
+    with _usage():
+        eng = engine.create(name, size, page_size=page_size, buckets=buckets, max_workers=max_workers,
+                            max_pools=max_pools, mode=mode)
+    with eng:
+        made = {"name": eng.name, "capacity": eng.capacity, "page_size": eng.page_size, "buckets": eng.buckets,
+                "max_workers": eng.max_workers, "max_pools": max_pools, "mode": f"{mode:04o}"}
+    if as_json:
+        _print_json(made)
+    else:
+        click.echo(f"{name}: created, {_bytes(made['capacity'])} in pages of {made['page_size']} bytes")
+
+
+def _owner(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _arenas() -> Iterator[dict[str, Any]]:
+    """Every arena this user may read, told by its magic word; taking no worker slot."""
+    for entry in sorted(os.scandir(SHM_DIR), key=lambda entry: entry.name):
+        try:
+            if not entry.is_file(follow_symlinks=False):
+                continue
+            with open(entry.path, "rb", buffering=0) as file:
+                if file.read(len(engine.ARENA_MAGIC)) != engine.ARENA_MAGIC:
+                    continue
+                info = os.fstat(file.fileno())
+        except OSError:                     # gone since, or another user's
+            continue
+        yield {"name": entry.name, "file_bytes": info.st_size, "bytes_backed": info.st_blocks * 512,
+               "owner": _owner(info.st_uid), "mode": f"{st.S_IMODE(info.st_mode):04o}"}
+
+
+@main.command("ls")
+@json_option
+def list_arenas(as_json: bool) -> None:
+    """List the arenas of this machine that you may read."""
+    arenas = list(_arenas())
+    if as_json:
+        return _print_json(arenas)
+    table = _table(None, "NAME", "SIZE", "BACKED", "OWNER", "MODE")
+    for arena in arenas:
+        table.add_row(arena["name"], _bytes(arena["file_bytes"]), _bytes(arena["bytes_backed"]), arena["owner"],
+                      arena["mode"])
+    Console().print(table)
+
+
+def _arena_line(arena: Any) -> str:
+    return (f"{arena['name']}: {_bytes(arena['capacity'])}, {_bytes(arena['bytes_backed'])} backed, "
+            f"segments {arena['segments_used']}/{arena['segments_total']}, pages of {arena['page_size']} bytes, "
+            f"{arena['buckets']} buckets, workers {arena['workers']}")
+
+
+def _rows(stats: Any) -> Iterator[tuple[str, Any]]:
+    yield from sorted(stats["pools"].items())
+    yield "total", stats["total"]
+
+
+@main.command("stat")
+@name_argument
+@json_option
+def show_stats(name: str, as_json: bool) -> None:
+    """Show the counters of the arena NAME and of its pools, since it was created."""
+    with _attach(name) as eng:
+        stats = eng.stats()
+    if as_json:
+        return _print_json(stats)
+    table = _table(None, "POOL", "PUTS", "REFUSED", "DUPLICATE", "HITS", "MISSES", "HIT RATE", "FLUSHES", "OBJECTS",
+                   "OBJNODES", "PAGES", "ASKED", "USED")
+    for pool, c in _rows(stats):
+        table.add_row(pool, str(c["puts_ok"]), str(c["puts_refused"]), str(c["puts_duplicate"]), str(c["gets_hit"]),
+                      str(c["gets_miss"]), _percent(c["gets_hit"], c["gets_hit"] + c["gets_miss"]), str(c["flushes"]),
+                      str(c["objects"]), str(c["objnodes"]), str(c["pages"]), _bytes(c["bytes_asked"]),
+                      _bytes(c["bytes_used"]))
+    total = stats["total"]
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    console.print(_arena_line(stats["arena"]), highlight=False, soft_wrap=True)
+    console.print(f"lock waits {total['lock_waits']}, workers recovered {total['recoveries']}", highlight=False)
+    console.print(table)
+
+
+def _rates(before: Any, after: Any, seconds: float) -> dict[str, Any]:
+    """What happened between two answers of stats(), per second; a pool that is new started from nothing."""
+    def rate(now: Any, then: Any) -> dict[str, Any]:
+        done = {key: max(0, now[key] - then.get(key, 0)) for key in now}
+        gets = done["gets_hit"] + done["gets_miss"]
+        return {
+            "puts_per_s": (done["puts_ok"] + done["puts_refused"]) / seconds,
+            "refused_per_s": done["puts_refused"] / seconds,
+            "gets_per_s": gets / seconds,
+            "hit_rate": done["gets_hit"] / gets if gets else None,
+            "flushes_per_s": done["flushes"] / seconds,
+            "pages": now["pages"],
+            "bytes_used": now["bytes_used"],
+        }
+    return {
+        "seconds": seconds,
+        "arena": after["arena"],
+        "pools": {pool: rate(now, before["pools"].get(pool, {})) for pool, now in after["pools"].items()},
+        "total": rate(after["total"], before["total"]),
+    }
+
+
+def _frame(rates: Any) -> Group:
+    table = _table(None, "POOL", "PUTS/S", "REFUSED/S", "GETS/S", "HIT RATE", "FLUSHES/S", "PAGES", "USED")
+    for pool, r in _rows(rates):
+        table.add_row(pool, f"{r['puts_per_s']:.0f}", f"{r['refused_per_s']:.0f}", f"{r['gets_per_s']:.0f}",
+                      "-" if r["hit_rate"] is None else _percent(r["hit_rate"], 1), f"{r['flushes_per_s']:.0f}",
+                      str(r["pages"]), _bytes(r["bytes_used"]))
+    return Group(_arena_line(rates["arena"]), table)
+
+
+def _watch(eng: engine.Engine, interval: float) -> Iterator[dict[str, Any]]:
+    """The rates of one interval after the other, without end."""
+    before, then = eng.stats(), time.monotonic()
+    while True:
+        time.sleep(interval)
+        after, now = eng.stats(), time.monotonic()
+        yield _rates(before, after, now - then)
+        before, then = after, now
+
+
+@main.command()
+@name_argument
+@click.option("--interval", default=1.0, show_default=True, type=click.FloatRange(min=0.01),
+              help="Seconds from one frame to the next.")
+@click.option("--once", is_flag=True, help="Show one frame, then end.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line for each frame.")
+def top(name: str, interval: float, once: bool, as_json: bool) -> None:
+    """Show what the pools of the arena NAME do, per second, until interrupted."""
+    with _attach(name) as eng:
+        frames = _watch(eng, interval)
+        try:
+            if once:
+                frame = next(frames)
+                if as_json:
+                    click.echo(json.dumps(frame))
+                else:
+                    Console().print(_frame(frame))
+            elif as_json:
+                for frame in frames:
+                    click.echo(json.dumps(frame))
+            else:
+                with Live(screen=sys.stdout.isatty(), auto_refresh=False) as live:
+                    for frame in frames:
+                        live.update(_frame(frame), refresh=True)
+        except KeyboardInterrupt:
+            pass
+
+
+@main.command()
+@name_argument
+@click.option("--repair", is_flag=True, help="Mend what can be mended; the status tells what is left.")
+@json_option
+def check(name: str, repair: bool, as_json: bool) -> None:
+    """Verify every invariant of the arena NAME; its writers wait meanwhile."""
+    with _attach(name) as eng:
+        report = eng.check(repair=repair)
+        left = eng.check() if repair and not report.ok else report
+    found = [{"id": p.id, "where": p.where, "what": p.what} for p in report.problems]
+    if as_json:
+        _print_json({"ok": left.ok, "problems": found, "left": len(left.problems), "counts": report.counts})
+    else:
+        for problem in found:
+            click.echo(f"{problem['id']}  {problem['where']}: {problem['what']}")
+        counted = ", ".join(f"{count} {what}" for what, count in report.counts.items())
+        verdict = "ok" if report.ok else f"{len(found)} problems, {len(left.problems)} left" if repair else (
+            f"{len(found)} problems")
+        click.echo(f"{name}: {verdict}" + (f" ({counted})" if counted else ""))
+    if not left.ok:
+        sys.exit(1)
+
+
+@main.command("rm")
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+def remove(names: tuple[str, ...]) -> None:
+    """Remove arenas and all that belongs to them; processes still attached keep their memory until they end."""
+    for name in names:
+        with _usage():
+            engine.unlink(name)
+
+
+if __name__ == "__main__":
+    main()
