@@ -1,0 +1,267 @@
+"""Every command of `tmem`: its answer for people, its answer in JSON, and its exit status."""
+import json
+import os
+import stat
+import subprocess
+import sys
+import threading
+import time
+from importlib import metadata
+from types import SimpleNamespace
+
+import pytest
+from click.testing import CliRunner
+
+import engine
+from engine import cli
+
+WIDE = {"COLUMNS": "300"}
+
+
+def tmem(*args, status=0):
+    """Run a command in this process; its standard output."""
+    result = CliRunner().invoke(cli.main, [str(arg) for arg in args], env=WIDE)
+    assert result.exit_code == status, (result.output, result.exception)
+    return result.output
+
+
+def tmem_json(*args, status=0):
+    return json.loads(tmem(*args, "--json", status=status))
+
+
+@pytest.fixture
+def filled(eng):
+    pool = eng.new_pool("thumbs", persistent=True)
+    for index in range(3):
+        assert pool.put((1, 2, 3), index, b"x" * 100)
+    assert pool.get((1, 2, 3), 0) and pool.get((1, 2, 3), 99) is None
+    return eng
+
+
+def test_create_makes_the_arena_asked_for(arena_name):
+    made = tmem_json("create", arena_name, "--capacity", "8MiB", "--page-size", 1024, "--buckets", 16,
+                     "--max-workers", 4, "--max-pools", 7, "--mode", "640")
+    assert made == {"name": arena_name, "capacity": made["capacity"], "page_size": 1024, "buckets": 16,
+                    "max_workers": 4, "max_pools": 7, "mode": "0640"}
+    assert stat.S_IMODE(os.stat(f"/dev/shm/{arena_name}").st_mode) == 0o640
+    with engine.attach(arena_name) as eng:
+        assert (eng.page_size, eng.buckets, eng.max_workers, eng.capacity) == (1024, 16, 4, made["capacity"])
+
+
+def test_create_for_people(arena_name):
+    assert f"{arena_name}: created" in tmem("create", arena_name, "--capacity", 8 << 20)
+
+
+def test_create_twice_is_a_problem(eng):
+    assert "Error: " in tmem("create", eng.name, status=1)
+
+
+@pytest.mark.parametrize("wrong", [
+    ("--capacity", "much"), ("--page-size", "1000"), ("--buckets", "3"), ("--max-workers", "0"),
+    ("--mode", "abc"), ("--mode", "1777"), ("--nonsense",),
+])
+def test_create_with_a_wrong_argument_is_usage(arena_name, wrong):
+    tmem("create", arena_name, *wrong, status=2)
+    assert not os.path.exists(f"/dev/shm/{arena_name}")
+
+
+def test_ls_lists_arenas_and_nothing_else(eng, tmp_path, monkeypatch):
+    rows = {row["name"]: row for row in tmem_json("ls")}
+    assert rows[eng.name]["file_bytes"] >= eng.capacity
+    assert rows[eng.name]["mode"] == "0600" and rows[eng.name]["bytes_backed"] > 0
+    assert eng.name in tmem("ls")
+    (tmp_path / "other").write_bytes(b"not an arena")
+    (tmp_path / "short").write_bytes(engine.ARENA_MAGIC[:4])
+    (tmp_path / "mine").write_bytes(engine.ARENA_MAGIC + bytes(100))
+    (tmp_path / "link").symlink_to(tmp_path / "mine")
+    os.mkfifo(tmp_path / "fifo")
+    monkeypatch.setattr(cli, "SHM_DIR", tmp_path)
+    assert [row["name"] for row in tmem_json("ls")] == ["mine"]
+
+
+def test_ls_takes_no_worker_slot(eng):
+    before = eng.stats()["arena"]["workers"]
+    tmem("ls")
+    assert eng.stats()["arena"]["workers"] == before
+
+
+def test_stat_tells_what_the_engine_tells(filled):
+    told = tmem_json("stat", filled.name)
+    assert told["pools"] == filled.stats()["pools"]
+    assert told["pools"]["thumbs"]["puts_ok"] == 3 and told["pools"]["thumbs"]["pages"] == 3
+    text = tmem("stat", filled.name)
+    assert "thumbs" in text and "50.0 %" in text
+
+
+def test_top_once(filled):
+    frame = tmem_json("top", filled.name, "--once", "--interval", "0.05")
+    assert frame["seconds"] >= 0.05
+    assert frame["pools"]["thumbs"]["pages"] == 3 and frame["pools"]["thumbs"]["puts_per_s"] == 0
+    assert "thumbs" in tmem("top", filled.name, "--once", "--interval", "0.05")
+
+
+def test_top_counts_what_happens_while_it_looks(filled):
+    pool, stop = filled.pool("thumbs"), threading.Event()
+
+    def busy():
+        while not stop.is_set():
+            pool.put((9, 9, 9), 0, b"y")
+            pool.get((9, 9, 9), 0)
+            time.sleep(0.001)
+
+    thread = threading.Thread(target=busy)
+    thread.start()
+    try:
+        frame = tmem_json("top", filled.name, "--once", "--interval", "0.2")
+    finally:
+        stop.set()
+        thread.join()
+    assert frame["pools"]["thumbs"]["puts_per_s"] > 0 and frame["total"]["gets_per_s"] > 0
+    assert frame["pools"]["thumbs"]["hit_rate"] == 1
+
+
+def test_rates_of_a_pool_that_came_or_was_made_anew():
+    zero = dict.fromkeys(("puts_ok", "puts_refused", "gets_hit", "gets_miss", "flushes", "pages", "bytes_used"), 0)
+    before = {"pools": {"anew": zero | {"puts_ok": 50}}, "total": zero}
+    after = {"pools": {"anew": zero | {"puts_ok": 5}, "came": zero | {"puts_ok": 10}}, "total": zero, "arena": {}}
+    rates = cli._rates(before, after, 2.0)["pools"]
+    assert rates["came"]["puts_per_s"] == 5 and rates["anew"]["puts_per_s"] == 0
+
+
+def test_check_of_a_sound_arena(filled):
+    answer = tmem_json("check", filled.name)
+    assert answer["ok"] is True and answer["problems"] == [] and answer["left"] == 0
+    assert f"{filled.name}: ok" in tmem("check", filled.name)
+
+
+def report(*problems):
+    found = [SimpleNamespace(id=id, where=where, what=what) for id, where, what in problems]
+    return SimpleNamespace(ok=not found, problems=found, counts={"pools": 1})
+
+
+class Sick:
+    """An engine whose check() answers what it is given, one report after the other."""
+
+    def __init__(self, *reports):
+        self.reports, self.asked = list(reports), []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+    def check(self, repair=False):
+        self.asked.append(repair)
+        return self.reports.pop(0)
+
+
+BAD = ("chunk-leaked", "segment 3", "chunk 17 belongs to nobody")
+
+
+def test_check_prints_each_problem_and_fails(monkeypatch):
+    monkeypatch.setattr(engine, "attach", lambda name: Sick(report(BAD)))
+    assert "chunk-leaked  segment 3: chunk 17 belongs to nobody" in tmem("check", "a", status=1)
+    monkeypatch.setattr(engine, "attach", lambda name: Sick(report(BAD)))
+    answer = tmem_json("check", "a", status=1)
+    assert answer["problems"] == [dict(zip(("id", "where", "what"), BAD, strict=True))] and answer["left"] == 1
+
+
+def test_check_repair_looks_again(monkeypatch):
+    mended, stubborn = Sick(report(BAD), report()), Sick(report(BAD), report(BAD))
+    monkeypatch.setattr(engine, "attach", lambda name: mended)
+    assert "1 problems, 0 left" in tmem("check", "a", "--repair")
+    assert mended.asked == [True, False]
+    monkeypatch.setattr(engine, "attach", lambda name: stubborn)
+    assert tmem_json("check", "a", "--repair", status=1)["ok"] is False
+
+
+def test_rm_removes_everything(arena_name):
+    engine.create(arena_name, capacity="8MiB").close()
+    tmem("rm", arena_name)
+    assert not [file for file in os.listdir("/dev/shm") if arena_name in file]
+
+
+@pytest.mark.parametrize("command", ["stat", "top", "check", "rm"])
+def test_an_arena_that_is_not_there_is_one_line(arena_name, command):
+    output = tmem(command, arena_name, status=1)
+    assert output.startswith("Error: ") and output.count("\n") == 1 and arena_name in output
+
+
+@pytest.mark.parametrize("command", ["create", "stat", "top", "check", "rm"])
+@pytest.mark.parametrize("name", ["a/b", ".hidden"])
+def test_an_impossible_name_is_usage(command, name):
+    assert "name" in tmem(command, name, status=2)
+
+
+def test_help_and_version():
+    text = tmem("--help")
+    assert all(command in text for command in ("create", "ls", "stat", "top", "check", "rm"))
+    assert metadata.version("tmem") in tmem("--version")
+    tmem("no-such-command", status=2)
+
+
+class Entry:
+    """An entry point of another package."""
+
+    def __init__(self, name, load):
+        self.name, self.load = name, load
+
+
+class Entries(list):
+    names = property(lambda self: {entry.name for entry in self})
+
+
+@pytest.fixture
+def entries(monkeypatch):
+    """Replaces the installed entry points; to be filled by the test."""
+    present = Entries()
+    monkeypatch.setattr(cli.metadata, "entry_points", lambda group, name=None: Entries(
+        entry for entry in present if name in (None, entry.name)))
+    return present
+
+
+def test_a_command_of_another_package(entries):
+    entries.append(Entry("hello", lambda: cli.click.Command("hello", callback=lambda: cli.click.echo("hi"))))
+    assert tmem("hello") == "hi\n"
+
+
+def test_a_broken_command_says_so_and_breaks_nothing_else(entries):
+    def absent():
+        raise ModuleNotFoundError("No module named 'nowhere'", name="nowhere")
+
+    def broken():
+        raise RuntimeError("half written")
+
+    entries += [Entry("stress", absent), Entry("bench", broken)]
+    text = tmem("stress", "--seconds", "3", status=2)
+    assert "needs nowhere" in text and "pip install 'tmem[stress]'" in text
+    assert "half written" in tmem("bench", status=2)
+    assert "not available" in tmem("--help")
+    tmem("ls")
+
+
+def test_other_packages_are_not_imported_unasked(entries):
+    entries.append(Entry("stress", lambda: pytest.fail("imported")))
+    tmem("ls")
+
+
+def test_installed_as_a_program(arena_name):
+    def run(*args):
+        return subprocess.run([sys.executable, "-m", "engine.cli", *args], capture_output=True, text=True, timeout=60)
+
+    made = run("create", arena_name, "--capacity", "8MiB", "--json")
+    assert made.returncode == 0 and json.loads(made.stdout)["name"] == arena_name
+    again = run("create", arena_name)
+    assert again.returncode == 1 and again.stdout == "" and again.stderr.startswith("Error: ")
+    assert run("check", arena_name).returncode == 0
+    assert run("check").returncode == 2
+    assert run("rm", arena_name).returncode == 0
+    assert run("stat", arena_name).returncode == 1
+
+
+@pytest.mark.parametrize("missing", ["click", "rich"])
+def test_without_the_extra_it_says_what_to_install(missing):
+    code = f"import sys; sys.modules[{missing!r}] = None; import engine.cli"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert told.returncode == 2 and "pip install 'tmem[cli]'" in told.stderr and "Traceback" not in told.stderr

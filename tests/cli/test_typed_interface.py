@@ -1,0 +1,67 @@
+"""The stub and the module it describes name the same things, and a typed program runs."""
+import ast
+import inspect
+from pathlib import Path
+
+import pytest
+
+import engine
+from tests.cli import typed_usage
+
+STUB = ast.parse((Path(engine.__file__).parent / "__init__.pyi").read_text())
+CLASSES = {node.name: node for node in STUB.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")}
+FUNCTIONS = {node.name: node for node in STUB.body if isinstance(node, ast.FunctionDef)}
+
+
+def parameters(node):
+    """(name, has a default, keyword only) of each parameter but self, from the stub."""
+    plain, spread = node.args.args, len(node.args.args) - len(node.args.defaults)
+    found = [(arg.arg, at >= spread, False) for at, arg in enumerate(plain) if arg.arg != "self"]
+    return found + [(arg.arg, default is not None, True)
+                    for arg, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)]
+
+
+def real_parameters(function):
+    kinds = inspect.Parameter
+    return [(p.name, p.default is not kinds.empty, p.kind is kinds.KEYWORD_ONLY)
+            for p in inspect.signature(function).parameters.values()
+            if p.name != "self" and p.kind is not kinds.VAR_POSITIONAL]
+
+
+def test_every_public_name_is_in_the_stub():
+    public = {name for name, value in vars(engine).items()
+              if not name.startswith("_") and not inspect.ismodule(value)}
+    named = {*CLASSES, *FUNCTIONS, "ARENA_MAGIC"}
+    assert named <= public
+    if hasattr(engine, "__all__"):
+        assert set(engine.__all__) == named
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_take_what_the_stub_says(name):
+    assert real_parameters(getattr(engine, name)) == parameters(FUNCTIONS[name])
+
+
+def methods():
+    return [(owner, node) for owner, body in CLASSES.items() for node in body.body
+            if isinstance(node, ast.FunctionDef)]
+
+
+@pytest.mark.parametrize(("owner", "node"), methods(), ids=lambda x: getattr(x, "name", x))
+def test_methods_take_what_the_stub_says(owner, node):
+    if node.decorator_list and getattr(node.decorator_list[0], "id", "") == "property":
+        return                              # instances carry it: typed_usage reads each
+    real = getattr(getattr(engine, owner), node.name)
+    if not node.name.startswith("__"):
+        assert real_parameters(real) == parameters(node)
+
+
+@pytest.mark.parametrize("name", [name for name, node in CLASSES.items() if node.bases])
+def test_error_tree(name):
+    base = CLASSES[name].bases[0]
+    if isinstance(base, ast.Name) and hasattr(engine, base.id):
+        assert issubclass(getattr(engine, name), getattr(engine, base.id))
+
+
+def test_typed_program_runs(arena_name):
+    typed_usage.use(arena_name)

@@ -1,0 +1,148 @@
+"""A program written against the typed interface; `make lint` type-checks it, and a test runs it.
+
+Every public call occurs once, with its answer held in a variable of the type a user would expect.
+"""
+from __future__ import annotations
+
+import engine
+
+
+def fill(pool: engine.Pool, start: int) -> None:
+    pool.put(engine.oid(start), 0, b"filled")
+
+
+class Allocations:
+    """Host operations that allow everything."""
+
+    def obj_alloc(self, pool_id: int) -> bool:
+        return True
+
+    def obj_free(self, pool_id: int) -> None:
+        pass
+
+    def objnode_alloc(self, pool_id: int) -> bool:
+        return True
+
+    def objnode_free(self, pool_id: int) -> None:
+        pass
+
+
+class Shelf:
+    """A page back end: pages in a dict of this process."""
+
+    def __init__(self) -> None:
+        self.pages: dict[int, bytes] = {}
+
+    def create(self, pool_id: int, oid: tuple[int, int, int], index: int, data: bytes) -> int | None:
+        pampd = len(self.pages) + 1
+        self.pages[pampd] = data
+        return pampd
+
+    def get_data(self, pool_id: int, oid: tuple[int, int, int], index: int, pampd: int) -> bytes | None:
+        return self.pages.get(pampd)
+
+    def get_data_and_free(self, pool_id: int, oid: tuple[int, int, int], index: int, pampd: int) -> bytes | None:
+        return self.pages.pop(pampd, None)
+
+    def free(self, pool_id: int, oid: tuple[int, int, int], index: int, pampd: int) -> None:
+        del self.pages[pampd]
+
+    def new_obj(self, pool_id: int, oid: tuple[int, int, int]) -> None:
+        pass
+
+    def free_obj(self, pool_id: int, oid: tuple[int, int, int]) -> None:
+        pass
+
+    def is_remote(self, pampd: int) -> bool:
+        return False
+
+    def replace_in_obj(self, pool_id: int, oid: tuple[int, int, int], index: int, old: int, new: int) -> bool:
+        return True
+
+
+def pages(eng: engine.Engine) -> None:
+    pool: engine.Pool = eng.new_pool("typed", persistent=False, shared=True, client=0, pam="raw")
+    same: engine.Pool = eng.pool("typed")
+    by_id: engine.Pool = eng.pool(pool.id)
+    everyone: list[engine.Pool] = eng.pools()
+    assert {same.id, by_id.id} == {each.id for each in everyone} == {pool.id}
+    size: int = pool.page_size
+    facts: tuple[str, bool, bool, int, str] = (pool.name, pool.persistent, pool.shared, pool.client, pool.pam)
+    assert facts == ("typed", False, True, 0, "raw")
+
+    oid: tuple[int, int, int] = engine.oid("a key")
+    stored: bool = pool.put(oid, 0, b"one page")
+    page: bytes | None = pool.get(oid, 0)
+    assert stored and page == b"one page"
+    buffer = bytearray(size)
+    copied: int = pool.get_into(oid, 0, buffer, free=False)
+    assert bytes(buffer[:copied]) == page
+    info: tuple[int, int, int] | None = pool.object_info(oid)
+    descriptor: tuple[int, int] | None = pool.descriptor(oid, 0)
+    assert info is not None and descriptor is not None
+    flushed: bool = pool.flush_page([*oid], 0)
+    whole: bool = pool.put_range(oid, 5, memoryview(bytes(2 * size)))
+    joined: bytes | None = pool.get_range(oid, 5, 2, free=False)
+    assert flushed and whole and joined == bytes(2 * size)
+
+    thing: engine.Object = pool.object(oid)
+    assert thing.put(9, bytearray(b"x")) and thing.get(9) == b"x" and thing.flush_page(9)
+    gone: bool = pool.flush_object(oid)
+    count: int = pool.obj_count
+    assert gone and count == 0
+    pool.destroy()
+
+
+def back_ends(eng: engine.Engine) -> None:
+    engine.register_hostops(Allocations())
+    engine.register_hostops(None)
+    engine.register_pam("typed-shelf", Shelf)
+    pool = eng.new_pool("shelf", pam="typed-shelf")
+    assert pool.put((1, 2, 3), 4, b"on the shelf") and pool.get((1, 2, 3), 4) == b"on the shelf"
+    found = pool.descriptor((1, 2, 3), 4)
+    assert found is not None
+    pampd, generation = found
+    replaced: bool = pool.replace((1, 2, 3), 4, pampd, generation)
+    assert replaced
+    pool.destroy()
+
+
+def workers(eng: engine.Engine) -> None:
+    pool = eng.new_pool("crew")
+    with eng.spawn(2, fill, pool, 7) as crew:
+        ended: bool = crew.join(timeout=60)
+        codes: list[int | None] = crew.exitcodes
+        restarts: int = crew.restarts
+    assert ended and codes == [0, 0] and restarts == 0 and len(crew) == 2
+    assert pool.get(engine.oid(7), 0) == b"filled"
+
+
+def looks(eng: engine.Engine) -> None:
+    stats = eng.stats()
+    puts: int = stats["total"]["puts_ok"]
+    waits: int = stats["total"]["lock_waits"]
+    per_pool: dict[str, int] = {name: counters["pages"] for name, counters in stats["pools"].items()}
+    backed: int = stats["arena"]["bytes_backed"]
+    assert puts and waits >= 0 and backed and set(per_pool) == {"crew"}
+    report: engine.Report = eng.check()
+    problems: list[engine.Problem] = report.problems
+    lines: list[str] = [f"{problem.id} {problem.where}: {problem.what}" for problem in problems]
+    assert report.ok and not lines
+    recovered: int = eng.recover()
+    assert recovered == 0
+
+
+def use(name: str) -> None:
+    with engine.create(name, capacity="16MiB", page_size=4096, buckets=64, max_workers=8, mode=0o600) as eng:
+        pages(eng)
+        back_ends(eng)
+        workers(eng)
+        looks(eng)
+        other: engine.Engine = engine.attach(name)
+        assert (other.name, other.capacity, other.buckets) == (eng.name, eng.capacity, eng.buckets)
+        other.close()
+    engine.unlink(name)
+    try:
+        engine.attach(name)
+    except engine.ArenaNotFound as error:
+        assert isinstance(error, engine.TmemError)
