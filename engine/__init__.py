@@ -1,0 +1,34 @@
+"""Transcendent memory for the worker processes of one machine.
+
+Owns the public names. May call everything in engine; called by users. See README.md for a first example.
+"""
+try:
+    from engine.session import Engine, attach, create, unlink
+except (ImportError, AttributeError) as _error:
+    # A module that was not compiled fails in odd ways: its .py file is Cython and cannot be run.
+    raise ImportError(
+        "tmem's compiled modules are missing or stale; build them with `pip install .` (or `make setup` in a checkout)"
+    ) from _error
+from engine.errors import (
+    AccessDenied,
+    ArenaBusy,
+    ArenaCorrupted,
+    ArenaExists,
+    ArenaNotFound,
+    PoolDestroyed,
+    PoolExists,
+    PoolNotFound,
+    TmemError,
+)
+from engine.oid import oid
+from engine.pool import Object, Pool
+from engine.registry import register_hostops, register_pam
+from engine.report import Problem, Report
+from engine.spawn import Crew
+from shm.arena import MAGIC as ARENA_MAGIC
+
+__all__ = [
+    "ARENA_MAGIC", "AccessDenied", "ArenaBusy", "ArenaCorrupted", "ArenaExists", "ArenaNotFound", "Crew", "Engine",
+    "Object", "Pool", "PoolDestroyed", "PoolExists", "PoolNotFound", "Problem", "Report", "TmemError", "attach",
+    "create", "oid", "register_hostops", "register_pam", "unlink",
+]

@@ -1,0 +1,31 @@
+from engine.layout cimport Obj, Pampd
+from engine.session cimport Engine
+from shm.layout cimport Segment, Worker, u64
+
+cdef class Checker:
+    cdef Engine engine
+    cdef Worker *w
+    cdef u64 *seen                  # one bit for every 64 bytes of backed segments: a chunk found owned
+    cdef object report
+    cdef u64 pool_idx               # pool under the walk
+    cdef u64 pages, nodes, objects
+    cdef u64 asked[65536]
+    cdef u64 used[65536]
+    cdef int note(self, str id, u64 where, str what) except -1
+    cdef bint fault(self, str id, u64 where, str what) except -1
+    cdef bint own(self, u64 off, int cls, str what) except -1
+    cdef u64 *bitmap(self, Segment *s, int cls) noexcept
+    cdef bint red(self, u64 off) noexcept
+    cdef int walk_dying(self, u64 off, int depth) except -1
+    cdef int compare_gauges(self, u64 idx) except -1
+    cdef int walk_below(self, u64 off, u64 level) except -1
+    cdef int walk_staged(self, u64 off) except -1
+    cdef int claimed(self, u64 rel, int cls) except -1
+    cdef int walk_page(self, u64 off, u64 obj_off, u64 index, bint linked) except -1
+    cdef int walk_tree(self, u64 off, u64 obj_off, u64 level, u64 prefix, u64 *pages, u64 *nodes, u64 *last) except -1
+    cdef int walk_obj(self, u64 off) except -1
+    cdef int walk_rb(self, u64 off, u64 parent, Obj **low, Obj **high, int depth, u64 bucket) except -1
+    cdef int walk_retired(self, u64 off) except -1
+    cdef int walk_slot(self, u64 idx) except -1
+    cdef int walk_pool(self, u64 idx) except -1
+    cdef int walk_depot(self) except -1

@@ -1,0 +1,570 @@
+"""Owns the check of a whole arena: every invariant of every structure, each with an id.
+
+May call: everything that reads; changes nothing. Called by session. The world is stopped meanwhile: the checker holds
+the rescue byte, so nobody attaches or recovers, and every worker's own lock, so nobody changes anything.
+A checker that dies leaves locks that recovery gives back (recovery.py, settle_slot).
+"""
+import time
+
+import cython
+from cython.cimports.engine.layout import (
+    CLIENT_PAGE,
+    FOREIGN,
+    GAUGE_BYTES_ASKED,
+    GAUGE_BYTES_USED,
+    GAUGE_OBJECTS,
+    GAUGE_OBJNODES,
+    GAUGE_PAGES,
+    HEIGHT_MAX,
+    MAP_SIZE,
+    OBJ_CLASS,
+    OBJ_SENTINEL,
+    OBJNODE_CLASS,
+    OBJNODE_SENTINEL,
+    PAMPD_CLASS,
+    PAMPD_SENTINEL,
+    POOL_FREE,
+    POOL_LIVE,
+    POOL_SENTINEL,
+    ROOT_RETIRED,
+    ROOT_STAGED,
+    Bucket,
+    ClientPage,
+    Head,
+    Obj,
+    Objnode,
+    Pampd,
+    PoolRecord,
+    buckets_at,
+    class_in,
+    flags_of,
+    length_of,
+    obj_at,
+    objnode_at,
+    pampd_at,
+    pool_at,
+)
+from cython.cimports.engine.objnode import height_for
+from cython.cimports.engine.oid import hash_oid
+from cython.cimports.engine.rbtree import compare
+from cython.cimports.engine.reclaim import head_at
+from cython.cimports.engine.session import Engine
+from cython.cimports.libc.stdlib import calloc, free
+from cython.cimports.libc.string import memset
+from cython.cimports.shm.atomics import cas, popcount, swap
+from cython.cimports.shm.layout import (
+    CLASS_COUNT,
+    OK,
+    SLOT_LIVE,
+    Lock,
+    Magazine,
+    Segment,
+    Slot,
+    Worker,
+    offset_of,
+    slot_at,
+    u64,
+)
+from cython.cimports.shm.liveness import RESCUE_BYTE, byte_release, byte_try
+from cython.cimports.shm.lock import OWNER_WAITS, post
+from cython.cimports.shm.memory import chunk_at, widen
+from cython.cimports.shm.slab import mag_cap
+from cython.cimports.shm.waiting import wait
+from engine.pool import pool_counters
+from engine.report import Problem, Report
+
+PROBLEMS_MAX = 1000
+STOP_WAIT_S = 120.0
+
+
+def run(engine: Engine):
+    """Stop the world, check it, let it go on. A Report."""
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    checker: Checker
+    engine.att.recover()
+    engine.att.enter()
+    try:
+        _take_rescue_byte(w)
+        try:
+            _stop(w)
+            checker = Checker(engine)
+            checker.walk()
+            return checker.report
+        finally:
+            _resume(w)
+            byte_release(w.fd, RESCUE_BYTE())
+    finally:
+        w.fault = 0
+        engine.att.leave()
+
+
+@cython.cfunc
+@cython.exceptval(-1)
+def _take_rescue_byte(w: cython.pointer(Worker)) -> cython.int:
+    while byte_try(w.fd, RESCUE_BYTE()) != OK:
+        time.sleep(0.0005)
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1)
+def _stop(w: cython.pointer(Worker)) -> cython.int:
+    """Take every living worker's own lock, in the order of slots. Who waits here holds only such locks; their
+    owners wait for nothing while they hold theirs."""
+    idx: u64
+    slot: cython.pointer(Slot)
+    for idx in range(min(w.depot.slots_high, w.max_workers)):
+        slot = slot_at(w, idx)
+        while slot.state == SLOT_LIVE and not cas(cython.address(slot.own.owner), 0, w.id):
+            w.blocked_on = offset_of(w, cython.address(slot.own))
+            wait(w)
+            _take_rescue_byte(w)       # a rescue inside the wait gave it back
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1)
+def _resume(w: cython.pointer(Worker)) -> cython.int:
+    idx: u64
+    slot: cython.pointer(Slot)
+    for idx in range(min(w.depot.slots_high, w.max_workers)):
+        slot = slot_at(w, idx)
+        if slot.own.owner & ~OWNER_WAITS() == w.id and swap(cython.address(slot.own.owner), 0) & OWNER_WAITS():
+            post(w, cython.address(slot.own))
+    return 0
+
+
+@cython.cclass
+class Checker:
+    """One walk over a stopped arena."""
+
+    def __cinit__(self, engine: Engine):
+        self.engine = engine
+        self.w = cython.address(engine.att.w)
+        self.report = Report()
+        self.w.fault = 0
+        widen(self.w, 0)
+        self.seen = cython.cast(cython.pointer(u64), calloc(self.w.seg_span // 512 + 8, 8))
+        if self.seen == cython.NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        free(self.seen)
+
+    def note(self, id, where, what):
+        """Record a problem at an arena offset."""
+        if len(self.report.problems) < PROBLEMS_MAX:
+            self.report.problems.append(Problem(id, f"{where:#x}", what))
+        return 0
+
+    def fault(self, id, where, what):
+        """True, with a problem recorded, if the last access was a bad offset or a missing sentinel."""
+        if self.w.fault == 0:
+            return False
+        self.w.fault = 0
+        self.note(id, where, what)
+        return True
+
+    def own(self, off, cls, what):
+        """Claim a chunk for an owner. True if it is a chunk of that class, out of the depot, claimed by nobody else."""
+        w: cython.pointer(Worker) = self.w
+        rel: u64 = off - w.seg_lo
+        s: cython.pointer(Segment)
+        inside: u64
+        index: u64
+        words: cython.pointer(u64)
+        bit: u64
+        if off < w.seg_lo or rel >= w.seg_span or cls < 0 or cls >= CLASS_COUNT:
+            self.note("chunk-outside", off, f"{what}: no such chunk")
+            return False
+        s = w.segtable + (rel >> w.seg_shift)
+        inside = (rel & ((cython.cast(u64, 1) << w.seg_shift) - 1)) - w.class_start[cls]
+        index = inside // w.class_bytes[cls]
+        if s.cls != cython.cast(u64, cls + 1) or index >= w.class_chunks[cls] or index * w.class_bytes[cls] != inside:
+            self.note("chunk-class", off, f"{what}: not a chunk of class {cls} ({w.class_bytes[cls]} bytes)")
+            return False
+        words = self.bitmap(s, cls)
+        if words[index >> 6] >> (index & 63) & 1 == 0:
+            self.note("chunk-free", off, f"{what}: the depot holds this chunk free")
+            return False
+        bit = cython.cast(u64, 1) << ((rel >> 6) & 63)
+        if self.seen[rel >> 12] & bit:
+            self.note("chunk-twice", off, f"{what}: this chunk has another owner too")
+            return False
+        self.seen[rel >> 12] |= bit
+        return True
+
+    def bitmap(self, s, cls):
+        if self.w.class_start[cls] == 0:
+            return cython.address(s.bitmap)
+        return cython.cast(
+            cython.pointer(u64),
+            self.w.base + self.w.seg_lo + (cython.cast(u64, s - self.w.segtable) << self.w.seg_shift),
+        )
+
+    # --- trees -------------------------------------------------------------------------------------------
+
+    def walk_page(self, off, obj_off, index, linked):
+        d: cython.pointer(Pampd) = cython.cast(cython.pointer(Pampd), chunk_at(self.w, off))
+        length: u64
+        cls: cython.int
+        if self.fault("page-offset", off, "a page descriptor outside the arena") or not self.own(off, PAMPD_CLASS, "pampd"):
+            return 0
+        if d.sentinel != (PAMPD_SENTINEL if linked else ~cython.cast(u64, PAMPD_SENTINEL)):
+            self.note("page-sentinel", off, "wrong sentinel")
+        length = length_of(d)
+        cls = class_in(d)
+        if linked and (d.obj != obj_off or d.index != index or d.pool != self.pool_idx + 1):
+            self.note("page-back", off, f"obj {d.obj:#x}, index {d.index}, pool {d.pool} do not match where it hangs")
+        if length == 0 or length > cython.cast(u64, self.engine.page_size):
+            self.note("page-length", off, f"length {length}")
+        if not flags_of(d) & FOREIGN and d.data != 0 and self.own(d.data, cls, "page") and length > self.w.class_bytes[cls]:
+            self.note("page-length", off, f"length {length} in a chunk of {self.w.class_bytes[cls]}")
+        if d.pool > 65535:
+            self.note("page-pool", off, f"pool {d.pool}")
+        elif d.pool != 0:
+            self.asked[d.pool - 1] += length
+            if not flags_of(d) & FOREIGN:
+                self.used[d.pool - 1] += self.w.class_bytes[cls] if cls < CLASS_COUNT else 0
+        return 0
+
+    def walk_tree(self, off, obj_off, level, prefix, pages, nodes, last):
+        n: cython.pointer(Objnode)
+        i: u64
+        used: u64 = 0
+        if level == 0:
+            pages[0] += 1
+            last[0] = prefix
+            return self.walk_page(off, obj_off, prefix, True)
+        n = objnode_at(self.w, off)
+        if self.fault("objnode-sentinel", off, "no objnode here") or not self.own(off, OBJNODE_CLASS, "objnode"):
+            return 0
+        nodes[0] += 1
+        if n.obj != obj_off or n.level != level:
+            self.note("objnode-back", off, f"obj {n.obj:#x}, level {n.level} do not match where it hangs")
+        for i in range(MAP_SIZE):
+            if n.slots[i] != 0:
+                used += 1
+                self.walk_tree(n.slots[i], obj_off, level - 1, prefix << 6 | i, pages, nodes, last)
+        if used != n.slots_in_use or used == 0:
+            self.note("objnode-slots", off, f"slots_in_use {n.slots_in_use}, {used} are")
+        return 0
+
+    def walk_obj(self, off):
+        o: cython.pointer(Obj) = cython.cast(cython.pointer(Obj), chunk_at(self.w, off))
+        pages: u64 = 0
+        nodes: u64 = 0
+        last: u64 = 0
+        if o.height > HEIGHT_MAX:
+            self.note("obj-height", off, f"height {o.height}")
+            return 0
+        if o.root != 0:
+            self.walk_tree(o.root, off, o.height, 0, cython.address(pages), cython.address(nodes), cython.address(last))
+        if pages != o.pampd_count or pages == 0:
+            self.note("obj-pages", off, f"pampd_count {o.pampd_count}, {pages} are there")
+        if nodes != o.objnode_count:
+            self.note("obj-objnodes", off, f"objnode_count {o.objnode_count}, {nodes} are there")
+        if pages and o.height != height_for(last):
+            self.note("obj-height", off, f"height {o.height} for a largest index of {last}")
+        self.pages += pages
+        self.nodes += nodes
+        return 0
+
+    def walk_rb(self, off, parent, low, high, depth, bucket):
+        """The black height of a subtree; `low` and `high` come back as its outermost objs."""
+        o: cython.pointer(Obj)
+        left_high: cython.pointer(Obj) = cython.NULL
+        right_low: cython.pointer(Obj) = cython.NULL
+        left: cython.int = 0
+        right: cython.int = 0
+        red: cython.bint
+        if off == 0:
+            return 1
+        o = obj_at(self.w, off)
+        if self.fault("obj-sentinel", off, "no obj here") or not self.own(off, OBJ_CLASS, "obj"):
+            return 1
+        self.objects += 1
+        red = o.parent & 1 != 0
+        if o.parent & ~cython.cast(u64, 1) != parent:
+            self.note("rb-parent", off, f"parent {o.parent:#x}, not {parent:#x}")
+        if o.pool != self.pool_idx or hash_oid(o.oid[0], o.oid[1], o.oid[2]) & (cython.cast(u64, self.engine.buckets) - 1) != bucket:
+            self.note("obj-place", off, f"of pool {o.pool}, in bucket {bucket} of pool {self.pool_idx}")
+        if depth > 128:
+            self.note("rb-depth", off, "deeper than 128")
+            return 1
+        low[0] = o
+        high[0] = o
+        if o.left != 0:
+            left = self.walk_rb(o.left, off, low, cython.address(left_high), depth + 1, bucket)
+            if left_high != cython.NULL and compare(left_high.oid, o.oid) >= 0:
+                self.note("rb-order", off, "an oid to the left is not smaller")
+        else:
+            left = 1
+        if o.right != 0:
+            right = self.walk_rb(o.right, off, cython.address(right_low), high, depth + 1, bucket)
+            if right_low != cython.NULL and compare(right_low.oid, o.oid) <= 0:
+                self.note("rb-order", off, "an oid to the right is not larger")
+        else:
+            right = 1
+        if left != right:
+            self.note("rb-black", off, f"{left} black nodes to the left, {right} to the right")
+        if red and (self.red(o.left) or self.red(o.right)):
+            self.note("rb-red", off, "a red node has a red child")
+        self.walk_obj(off)
+        return left + (not red)
+
+    def red(self, off):
+        answer: cython.bint
+        if off == 0:
+            return False
+        answer = obj_at(self.w, off).parent & 1 != 0
+        self.w.fault = 0
+        return answer
+
+    def walk_pool(self, idx):
+        p: cython.pointer(PoolRecord) = pool_at(self.w, idx)
+        b: cython.pointer(Bucket)
+        low: cython.pointer(Obj) = cython.NULL
+        high: cython.pointer(Obj) = cython.NULL
+        i: u64
+        self.pool_idx = idx
+        self.objects = 0
+        self.pages = 0
+        self.nodes = 0
+        if p.state == POOL_LIVE and p.sentinel != POOL_SENTINEL:
+            self.note("pool-sentinel", offset_of(self.w, p), f"pool {idx}: wrong sentinel")
+        for i in range(cython.cast(u64, self.engine.buckets)):
+            b = buckets_at(self.w, idx) + i
+            if b.lock.owner != 0 or b.lock.seq & 1:
+                self.note("bucket-lock", offset_of(self.w, b), f"owner {b.lock.owner:#x}, seq {b.lock.seq} in a stopped world")
+            if b.root != 0 and p.state == POOL_FREE:
+                self.note("bucket-root", offset_of(self.w, b), "a pool that is free has an object")
+            elif b.root != 0:
+                if self.red(b.root) and p.state == POOL_LIVE:
+                    self.note("rb-root", offset_of(self.w, b), "the root is red")
+                if p.state == POOL_LIVE:
+                    self.walk_rb(b.root, 0, cython.address(low), cython.address(high), 0, i)
+                else:
+                    self.walk_dying(b.root, 0)
+        return 0
+
+    def walk_dying(self, off, depth):
+        """Objs of a pool that is being taken apart: their tree has lost leaves, so only ownership is checked."""
+        o: cython.pointer(Obj)
+        if off == 0 or depth > 128:
+            return 0
+        o = obj_at(self.w, off)
+        if self.fault("obj-sentinel", off, "no obj here") or not self.own(off, OBJ_CLASS, "obj"):
+            return 0
+        self.objects += 1
+        self.walk_obj(off)
+        self.walk_dying(o.left, depth + 1)
+        self.walk_dying(o.right, depth + 1)
+        return 0
+
+    def compare_gauges(self, idx):
+        words = pool_counters(self.engine, idx)
+        name = f"pool {idx}"
+        for which, truth, what in (
+            (GAUGE_OBJECTS, self.objects, "objects"), (GAUGE_OBJNODES, self.nodes, "objnodes"),
+            (GAUGE_PAGES, self.pages, "pages"), (GAUGE_BYTES_ASKED, self.asked[idx], "bytes asked"),
+            (GAUGE_BYTES_USED, self.used[idx], "bytes used"),
+        ):
+            if words[which] != truth:
+                self.note("gauge", offset_of(self.w, pool_at(self.w, idx)), f"{name}: {what} counted {words[which]}, {truth} are there")
+        return 0
+
+    # --- workers -----------------------------------------------------------------------------------------
+
+    def walk_retired(self, off):
+        """A retired struct, and all below it."""
+        h: cython.pointer(Head) = head_at(self.w, off)
+        n: cython.pointer(Objnode)
+        o: cython.pointer(Obj)
+        i: u64
+        kind: u64 = ~h.sentinel
+        pages: u64 = 0
+        nodes: u64 = 0
+        last: u64 = 0
+        if self.fault("retired-offset", off, "a retired struct outside the arena"):
+            return 0
+        if kind == PAMPD_SENTINEL:
+            return self.walk_page(off, 0, 0, False)
+        if kind == OBJNODE_SENTINEL:
+            n = cython.cast(cython.pointer(Objnode), h)
+            if self.own(off, OBJNODE_CLASS, "retired objnode") and n.slots_in_use != 0:
+                o = cython.cast(cython.pointer(Obj), chunk_at(self.w, n.obj))
+                if not self.fault("objnode-back", off, "its obj is outside the arena"):
+                    self.pool_idx = o.pool
+                    for i in range(MAP_SIZE):
+                        if n.slots[i] != 0:
+                            # The part of the index above this node is not known any more: pages are not compared with it.
+                            self.walk_below(n.slots[i], n.level - 1)
+        elif kind == OBJ_SENTINEL:
+            o = cython.cast(cython.pointer(Obj), h)
+            if self.own(off, OBJ_CLASS, "retired obj") and o.root != 0 and o.height <= HEIGHT_MAX:
+                self.pool_idx = o.pool
+                self.walk_tree(o.root, off, o.height, 0, cython.address(pages), cython.address(nodes), cython.address(last))
+        elif kind != POOL_SENTINEL:
+            self.note("retired-sentinel", off, "neither a retired struct nor a dying pool")
+        return 0
+
+    def walk_below(self, off, level):
+        n: cython.pointer(Objnode)
+        d: cython.pointer(Pampd)
+        i: u64
+        if level == 0:
+            d = pampd_at(self.w, off)
+            if not self.fault("page-sentinel", off, "no page here"):
+                self.walk_page(off, d.obj, d.index, True)
+            return 0
+        n = objnode_at(self.w, off)
+        if self.fault("objnode-sentinel", off, "no objnode here") or not self.own(off, OBJNODE_CLASS, "objnode"):
+            return 0
+        for i in range(MAP_SIZE):
+            if n.slots[i] != 0 and level <= HEIGHT_MAX:
+                self.walk_below(n.slots[i], level - 1)
+        return 0
+
+    def walk_slot(self, idx):
+        slot: cython.pointer(Slot) = slot_at(self.w, idx)
+        mag: cython.pointer(Magazine)
+        off: u64
+        i: u64
+        cls: cython.int
+        steps: u64 = 0
+        if slot.journal_len != 0 or slot.redo_len != 0:
+            self.note("journal", offset_of(self.w, slot), f"worker {idx}: a transaction is open in a stopped world")
+        off = slot.client[ROOT_STAGED]
+        while off != 0 and steps <= self.w.seg_span // 64:
+            steps += 1
+            self.walk_staged(off)
+            off = cython.cast(cython.pointer(Head), chunk_at(self.w, off)).link
+            if self.fault("staged-offset", off, f"worker {idx}: a staged page outside the arena"):
+                break
+        off = slot.client[ROOT_RETIRED]
+        while off != 0 and steps <= self.w.seg_span // 64:
+            steps += 1
+            self.walk_retired(off)
+            off = head_at(self.w, off).link
+            if self.fault("retired-offset", off, f"worker {idx}: a retired struct outside the arena"):
+                break
+        if steps > self.w.seg_span // 64:
+            self.note("list-loop", offset_of(self.w, slot), f"worker {idx}: a list without an end")
+        for cls in range(CLASS_COUNT):
+            mag = cython.address(slot.mags[cls])
+            if mag.count > mag_cap(cls):
+                self.note("magazine", offset_of(self.w, mag), f"worker {idx}, class {cls}: count {mag.count}")
+                continue
+            for i in range(mag.count):
+                self.own(mag.items[i], cls, f"magazine of worker {idx}")
+        return 0
+
+    def walk_staged(self, off):
+        """A page that is not linked yet: of no object, no pool."""
+        d: cython.pointer(Pampd) = cython.cast(cython.pointer(Pampd), chunk_at(self.w, off))
+        if self.fault("staged-offset", off, "a staged page outside the arena"):
+            return 0
+        self.pool_idx = cython.cast(u64, -1)
+        return self.walk_page(off, 0, d.index, True)
+
+    # --- depot -------------------------------------------------------------------------------------------
+
+    def walk_depot(self):
+        w: cython.pointer(Worker) = self.w
+        s: cython.pointer(Segment)
+        words: cython.pointer(u64)
+        number: u64
+        i: u64
+        j: u64
+        cls: cython.int
+        out: u64
+        used: u64 = 0
+        chunks: u64 = 0
+        start: u64
+        listed: u64 = 0
+        expected: u64 = 0
+        steps: u64
+        if w.depot.lock.owner != 0 or w.depot.lock.seq & 1:
+            self.note("depot-lock", offset_of(w, w.depot), "held in a stopped world")
+        for number in range(w.depot.seg_high if w.depot.seg_high <= w.seg_total else w.seg_total):
+            s = w.segtable + number
+            if s.cls > CLASS_COUNT:
+                self.note("segment-class", offset_of(w, s), f"class {s.cls}")
+                continue
+            if s.cls == 0:
+                expected += 1
+                continue
+            used += 1
+            cls = s.cls - 1
+            if s.free_count != 0:
+                expected += 1
+            words = self.bitmap(s, cls)
+            out = 0
+            start = (number << w.seg_shift) + w.class_start[cls]
+            for i in range((w.class_chunks[cls] + 63) // 64):
+                out += popcount(words[i])
+                for j in range(64):
+                    if words[i] >> j & 1:
+                        self.claimed(start + (i * 64 + j) * w.class_bytes[cls], cls)
+            chunks += out
+            if out + s.free_count != w.class_chunks[cls]:
+                self.note("segment-count", offset_of(w, s), f"free_count {s.free_count}, {out} of {w.class_chunks[cls]} are out")
+        for cls in range(-1, CLASS_COUNT):
+            number = w.depot.free_head if cls < 0 else w.depot.class_head[cls]
+            out = 0
+            steps = 0
+            while number != 0 and steps <= w.seg_total:
+                steps += 1
+                if number > w.seg_total:
+                    self.note("segment-list", number, f"class {cls}: no such segment")
+                    break
+                s = w.segtable + (number - 1)
+                if s.cls != cython.cast(u64, cls + 1) or (cls >= 0 and s.free_count == 0):
+                    self.note("segment-list", offset_of(w, s), f"listed for class {cls}, is of {cython.cast(cython.longlong, s.cls) - 1}")
+                if cls >= 0 and s.prev != out:
+                    self.note("segment-prev", offset_of(w, s), f"prev {s.prev}, not {out}")
+                listed += 1
+                out = number
+                number = s.next
+            if steps > w.seg_total:
+                self.note("segment-list", offset_of(w, w.depot), f"class {cls}: a list without an end")
+        if listed != expected:
+            self.note("segment-lists", offset_of(w, w.depot), f"{listed} segments in lists, {expected} have free chunks or are free")
+        if used != w.depot.seg_used:
+            self.note("segment-used", offset_of(w, w.depot), f"seg_used {w.depot.seg_used}, {used} are")
+        self.report.counts["segments"] = used
+        self.report.counts["chunks"] = chunks
+        return 0
+
+    def claimed(self, rel, cls):
+        if self.seen[rel >> 12] >> ((rel >> 6) & 63) & 1 == 0:
+            self.note("chunk-leaked", self.w.seg_lo + rel, f"a chunk of {self.w.class_bytes[cls]} bytes is out, and nobody has it")
+        return 0
+
+    def walk(self):
+        """Everything."""
+        w: cython.pointer(Worker) = self.w
+        table: cython.pointer(ClientPage) = cython.cast(cython.pointer(ClientPage), w.base + w.client_off)
+        idx: u64
+        pools: u64 = min(table.pools_high, cython.cast(u64, self.engine.max_pools))
+        workers: u64 = 0
+        counts = {"pools": 0, "objects": 0, "objnodes": 0, "pages": 0}
+        if table.lock.owner != 0:
+            self.note("table-lock", offset_of(w, table), "held in a stopped world")
+        for idx in range(min(w.depot.slots_high, w.max_workers)):
+            workers += slot_at(w, idx).state == SLOT_LIVE
+            self.walk_slot(idx)
+        truths = {}
+        for idx in range(pools):
+            self.walk_pool(idx)
+            if pool_at(w, idx).state != POOL_FREE:
+                truths[idx] = (self.objects, self.nodes, self.pages)
+                counts["pools"] += pool_at(w, idx).state == POOL_LIVE
+                counts["objects"] += self.objects
+                counts["objnodes"] += self.nodes
+                counts["pages"] += self.pages
+        for idx, (self.objects, self.nodes, self.pages) in truths.items():
+            self.compare_gauges(idx)
+        self.walk_depot()
+        self.report.counts.update(counts, workers=workers)

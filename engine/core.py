@@ -1,0 +1,795 @@
+"""Owns the verbs: put, get, flush, ranges, replace. Read this first; docs/walk-of-a-put.md names the numbered steps.
+
+May call: rbtree, objnode, hostops, pam, reclaim, and shm's journal, lock, slab. Called by pool.py alone, between
+Attachment.enter and leave. Nothing here blocks, raises or touches a Python object (adapters of Python back ends aside).
+A verb that meets a taken lock gives back what it holds and answers BUSY; the caller waits and calls it again,
+and it goes on from where it was (staged pages stay staged). Lock order: the worker's own lock, then one bucket.
+The worker's own lock is the right to change anything at all: who holds everybody's has stopped the world (check.py).
+Kill at any instruction: what a locked section did is undone from its journal or complete; what was staged or
+retired hangs on the worker's slot, where recovery finds it.
+"""
+import cython
+from cython.cimports.engine import objnode, rbtree
+from cython.cimports.engine.hostops import HostOps
+from cython.cimports.engine.layout import (
+    AGAIN,
+    DESTROYED,
+    FAILED,
+    FOREIGN,
+    GAUGE_BYTES_ASKED,
+    GAUGE_BYTES_USED,
+    GAUGE_OBJECTS,
+    GAUGE_OBJNODES,
+    GAUGE_PAGES,
+    MISS,
+    NODES_MAX,
+    OBJ_CLASS,
+    OBJ_SENTINEL,
+    OBJNODE_CLASS,
+    PAMPD_CLASS,
+    PAMPD_SENTINEL,
+    POOL_DYING,
+    POOL_LIVE,
+    REFUSED,
+    ROOT_GENERATION,
+    ROOT_RETIRED,
+    ROOT_STAGED,
+    SIZE,
+    Bucket,
+    Call,
+    ClientPage,
+    Obj,
+    Pampd,
+    PoolRef,
+    class_in,
+    flags_of,
+    length_of,
+    obj_at,
+    pampd_at,
+    shape_of,
+)
+from cython.cimports.engine.oid import hash_oid
+from cython.cimports.engine.pam.base import PamOps
+from cython.cimports.engine.reclaim import detach, drop_staged, gauge, reap, retire
+from cython.cimports.libc.string import memcpy, memset
+from cython.cimports.shm.atomics import load, pause
+from cython.cimports.shm.journal import commit, kill_point, redo_copy, rollback, savepoint, store
+from cython.cimports.shm.layout import BUSY, CORRUPT, NOMEM, OK, Worker, offset_of, u64
+from cython.cimports.shm.lock import lock_try, seq_begin, seq_same, unlock
+from cython.cimports.shm.memory import chunk_at
+from cython.cimports.shm.slab import class_of, ensure, pop, top
+
+PEEK_TRIES = cython.declare(cython.int, 8)
+REAP_BUDGET = cython.declare(cython.int, 64)   # steps a verb may have to spend on what others left
+
+
+# --- helpers of all verbs ---------------------------------------------------------------------------------
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+def _bucket(p: cython.pointer(PoolRef), c: cython.pointer(Call)) -> cython.pointer(Bucket):
+    return p.buckets + (hash_oid(c.oid[0], c.oid[1], c.oid[2]) & p.mask)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+def _alive(p: cython.pointer(PoolRef)) -> cython.bint:
+    return load(cython.address(p.record.state)) == POOL_LIVE and load(cython.address(p.record.gen)) == p.gen
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _lock_bucket(w: cython.pointer(Worker), p: cython.pointer(PoolRef), b: cython.pointer(Bucket)) -> cython.int:
+    """OK with own lock and bucket held, or BUSY, DESTROYED with neither."""
+    if lock_try(w, cython.address(w.slot.own)) != OK:
+        return BUSY
+    if lock_try(w, cython.address(b.lock)) != OK:
+        unlock(w, cython.address(w.slot.own))
+        return BUSY
+    if not _alive(p):
+        unlock(w, cython.address(b.lock))
+        unlock(w, cython.address(w.slot.own))
+        return DESTROYED
+    return OK
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _end(w: cython.pointer(Worker), b: cython.pointer(Bucket), status: cython.int) -> cython.int:
+    """Commit (or roll back after a fault), release the bucket; own lock stays. The status, or CORRUPT."""
+    if w.fault != 0:
+        rollback(w, 0)
+        unlock(w, cython.address(b.lock))
+        return CORRUPT
+    commit(w)
+    unlock(w, cython.address(b.lock))
+    return status
+
+
+def finish(w, budget):
+    """Give back what was retired, as far as no lock is in the way, and release the own lock."""
+    status: cython.int = reap(w, budget)
+    unlock(w, cython.address(w.slot.own))
+    return status
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _drop_page(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), obj_off: u64,
+               index: u64, told: cython.bint, pam: PamOps, host: HostOps) -> u64:
+    """Unlink the page of an index and retire it: its offset, or 0. `told`: the back end freed it already."""
+    o: cython.pointer(Obj) = obj_at(w, obj_off)
+    nodes: u64 = o.objnode_count
+    off: u64 = objnode.remove(w, obj_off, index, host)
+    d: cython.pointer(Pampd)
+    if off == 0 or w.fault != 0:
+        return 0
+    d = pampd_at(w, off)
+    if w.fault != 0:
+        return 0
+    if pam.foreign:
+        if not told:
+            pam.free(p.idx, c.oid, d)
+        store(w, cython.address(d.data), 0)
+    retire(w, off)
+    gauge(w, p.idx, GAUGE_PAGES, -1)
+    if o.objnode_count != nodes:
+        gauge(w, p.idx, GAUGE_OBJNODES, o.objnode_count - nodes)
+    return off
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _drop_empty_obj(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call),
+                    b: cython.pointer(Bucket), obj_off: u64, pam: PamOps, host: HostOps) -> cython.void:
+    """Unlink an obj that has no page left."""
+    o: cython.pointer(Obj) = obj_at(w, obj_off)
+    if w.fault != 0 or o.pampd_count != 0:
+        return
+    if o.foreign != 0:
+        pam.free_obj(p.idx, c.oid)
+        store(w, cython.address(o.foreign), 0)
+    rbtree.erase(w, b, obj_off)
+    host.obj_free(w, p.idx, obj_off)
+    gauge(w, p.idx, GAUGE_OBJECTS, -1)
+
+
+# --- put --------------------------------------------------------------------------------------------------
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _stage(w: cython.pointer(Worker), c: cython.pointer(Call), index: u64, data: cython.p_const_char,
+           length: u64, pam: PamOps) -> cython.int:
+    """Put steps 1 and 2: reserve a pampd and a chunk, copy the page. OK with it on the staged list, BUSY or NOMEM."""
+    d: cython.pointer(Pampd)
+    off: u64
+    status: cython.int = ensure(w, PAMPD_CLASS, 1)
+    if status != OK:
+        return status
+    off = top(w, PAMPD_CLASS)
+    if off == 0:
+        return CORRUPT
+    d = cython.cast(cython.pointer(Pampd), chunk_at(w, off))
+    status = pam.prepare(w, d, data, length)
+    if status != OK:
+        return status
+    w.slot.client[ROOT_GENERATION] += 1
+    d.gen = (w.slot_idx + 1) << 48 | (w.slot.client[ROOT_GENERATION] & ((cython.cast(u64, 1) << 48) - 1))
+    d.sentinel = PAMPD_SENTINEL
+    d.link = w.slot.client[ROOT_STAGED]
+    d.obj = 0
+    d.index = index
+    d.pool = 0
+    pop(w, PAMPD_CLASS)
+    store(w, cython.address(w.slot.client[ROOT_STAGED]), off)
+    if w.fault != 0:
+        rollback(w, 0)
+        return CORRUPT
+    commit(w)
+    return OK
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _reserve(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), pam: PamOps,
+             host: HostOps) -> cython.int:
+    """Put steps 1 and 2 for all pages of the call, last page first. c.refuse is set when memory is short."""
+    status: cython.int
+    start: u64
+    c.refuse = False
+    c.bounce = False
+    c.exhausted = False
+    if c.staged == 0:
+        drop_staged(w)      # of a put that an exception ended
+    while c.staged < c.count:
+        start = (c.count - 1 - c.staged) * p.page_size
+        status = _stage(w, c, c.index + (c.count - 1 - c.staged), c.data + start,
+                        c.length - start if c.staged == 0 else p.page_size, pam)
+        if status == NOMEM:
+            c.refuse = True
+            if c.count == 1 and not pam.foreign and class_of(c.length) >= 0:
+                # A page over a page needs no new chunk: let the new one wait in the bounce page.
+                memcpy(w.base + w.bounces_off + w.slot_idx * w.bounce_bytes, c.data, c.length)
+                c.bounce = True
+            return OK
+        if status != OK:
+            return status
+        c.staged += 1
+    status = ensure(w, OBJ_CLASS, 1)
+    if status == OK or status == NOMEM:
+        status = ensure(w, OBJNODE_CLASS, c.nodes_wanted)
+    if status == NOMEM:
+        c.exhausted = True
+        status = OK
+    return status
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _over(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call),
+          b: cython.pointer(Bucket)) -> cython.bint:
+    """The put of last resort: copy the bounce page over the old page's chunk, if that is large enough."""
+    obj_off: u64 = rbtree.find(w, b, c.oid)
+    d: cython.pointer(Pampd)
+    off: u64
+    if obj_off == 0:
+        return False
+    off = objnode.lookup(w, obj_at(w, obj_off), c.index)
+    if off == 0 or w.fault != 0:
+        return False
+    d = pampd_at(w, off)
+    if w.fault != 0 or flags_of(d) & FOREIGN or w.class_bytes[class_in(d)] < c.length:
+        return False
+    chunk_at(w, d.data)
+    chunk_at(w, d.data + ((c.length - 1) & ~cython.cast(u64, 63)))
+    gauge(w, p.idx, GAUGE_BYTES_ASKED, c.length - length_of(d))
+    store(w, cython.address(d.shape), shape_of(c.length, class_in(d), 0))
+    w.slot.client[ROOT_GENERATION] += 1
+    store(w, cython.address(d.gen),
+          (w.slot_idx + 1) << 48 | (w.slot.client[ROOT_GENERATION] & ((cython.cast(u64, 1) << 48) - 1)))
+    if w.fault != 0:
+        return False
+    redo_copy(w, w.bounces_off + w.slot_idx * w.bounce_bytes, d.data, c.length)
+    return True
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _link_page(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), obj_off: u64,
+               i: u64, pam: PamOps, host: HostOps) -> cython.int:
+    """Put step 5 for page i: offer it to the PAM, link it from the tree, take it off the staged list."""
+    o: cython.pointer(Obj) = obj_at(w, obj_off)
+    off: u64 = w.slot.client[ROOT_STAGED]
+    d: cython.pointer(Pampd) = pampd_at(w, off)
+    status: cython.int
+    if w.fault != 0:
+        return CORRUPT
+    if pam.foreign:
+        status = pam.create(p.idx, c.oid, d, c.data + i * p.page_size)
+        if status != OK:
+            return status
+        c.created = i + 1
+    status = objnode.insert(w, obj_off, d.index, off, host)
+    if status != OK:
+        return status
+    store(w, cython.address(w.slot.client[ROOT_STAGED]), d.link)
+    store(w, cython.address(d.obj), obj_off)
+    store(w, cython.address(d.pool), p.idx + 1)
+    gauge(w, p.idx, GAUGE_BYTES_ASKED, length_of(d))
+    if not pam.foreign:
+        gauge(w, p.idx, GAUGE_BYTES_USED, w.class_bytes[class_in(d)])
+    return OK
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _new_obj(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call),
+             b: cython.pointer(Bucket), pam: PamOps, host: HostOps) -> u64:
+    """Put step 4: an obj for an oid that has none. Its offset, or 0: refused."""
+    off: u64 = host.obj_alloc(w, p.idx)
+    o: cython.pointer(Obj)
+    if off == 0:
+        return 0
+    o = cython.cast(cython.pointer(Obj), chunk_at(w, off))
+    memset(o, 0, cython.sizeof(Obj))
+    o.sentinel = OBJ_SENTINEL
+    o.oid[0] = c.oid[0]
+    o.oid[1] = c.oid[1]
+    o.oid[2] = c.oid[2]
+    o.pool = p.idx
+    o.foreign = pam.foreign
+    rbtree.insert(w, b, off)
+    gauge(w, p.idx, GAUGE_OBJECTS, 1)
+    if pam.foreign:
+        pam.new_obj(p.idx, c.oid)
+    return off
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _link(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call),
+          b: cython.pointer(Bucket), pam: PamOps, host: HostOps) -> cython.int:
+    """Put steps 3 to 5 under the bucket's lock: old pages out, new pages in. OK, REFUSED, AGAIN (more nodes) or CORRUPT.
+
+    After REFUSED all handles of the call are empty and everything else is as it was.
+    """
+    i: u64
+    nodes: u64
+    mark: u64
+    created_obj: cython.bint = False
+    status: cython.int = OK
+    obj_off: u64 = rbtree.find(w, b, c.oid)
+    c.duplicate = False
+    c.created = 0
+    if obj_off != 0:
+        for i in range(c.count):
+            if _drop_page(w, p, c, obj_off, c.index + i, False, pam, host) != 0:
+                c.duplicate = True
+            if w.fault != 0:
+                return CORRUPT
+    mark = savepoint(w)
+    if c.refuse:
+        status = REFUSED
+    elif obj_off == 0:
+        obj_off = _new_obj(w, p, c, b, pam, host)
+        created_obj = obj_off != 0
+        if not created_obj:
+            status = REFUSED
+    nodes = obj_at(w, obj_off).objnode_count if obj_off != 0 else 0
+    if status == OK:
+        for i in range(c.count):
+            status = _link_page(w, p, c, obj_off, i, pam, host)
+            if status != OK or w.fault != 0:
+                break
+    if w.fault != 0:
+        return CORRUPT
+    if status == OK:
+        gauge(w, p.idx, GAUGE_PAGES, c.count)
+        if obj_at(w, obj_off).objnode_count != nodes:
+            gauge(w, p.idx, GAUGE_OBJNODES, obj_at(w, obj_off).objnode_count - nodes)
+        return OK
+    if not host.careful and not pam.foreign and not c.exhausted and not c.refuse:
+        rollback(w, 0)
+        return AGAIN
+    if obj_off != 0:
+        nodes = obj_at(w, obj_off).objnode_count - nodes
+        _uncreate(w, p, c, pam)
+        if created_obj and pam.foreign:
+            pam.free_obj(p.idx, c.oid)
+        rollback(w, mark)
+        host.objnode_undone(w, p.idx, nodes)
+        if created_obj:
+            host.obj_undone(w, p.idx, 1)
+        else:
+            _drop_empty_obj(w, p, c, b, obj_off, pam, host)
+    else:
+        rollback(w, mark)
+    return REFUSED
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _uncreate(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), pam: PamOps) -> cython.void:
+    """Give pages of a failed put back to a foreign PAM. They are reached by index before the rollback, in
+    the order they were made; the last one may not be linked yet, and heads the staged list then."""
+    i: u64
+    off: u64
+    d: cython.pointer(Pampd)
+    o: u64
+    if not pam.foreign:
+        return
+    o = 0
+    for i in range(c.created):
+        off = 0
+        if o == 0:
+            o = rbtree.find(w, _bucket(p, c), c.oid)
+        if o != 0:
+            off = objnode.lookup(w, obj_at(w, o), c.index + i)
+        if off == 0:
+            off = w.slot.client[ROOT_STAGED]
+        d = pampd_at(w, off)
+        if w.fault != 0:
+            return
+        pam.free(p.idx, c.oid, d)
+        d.data = 0
+
+
+def put(w, p, c, pam, host):
+    """Put the pages of a call: all of them or none. OK, REFUSED, BUSY (call again), DESTROYED or CORRUPT."""
+    b: cython.pointer(Bucket) = _bucket(p, c)
+    status: cython.int
+    while True:
+        if lock_try(w, cython.address(w.slot.own)) != OK:
+            return BUSY
+        # 1. reserve, 2. copy
+        status = _reserve(w, p, c, pam, host)
+        if status != OK:
+            unlock(w, cython.address(w.slot.own))
+            return status
+        # 3. lock
+        if lock_try(w, cython.address(b.lock)) != OK:
+            unlock(w, cython.address(w.slot.own))
+            return BUSY
+        if not _alive(p):
+            unlock(w, cython.address(b.lock))
+            drop_staged(w)
+            finish(w, REAP_BUDGET)
+            return DESTROYED
+        # 4. find or make the object, 5. link
+        if c.bounce and _over(w, p, c, b):
+            c.duplicate = True
+            status = OK
+        elif w.fault == 0:
+            status = _link(w, p, c, b, pam, host)
+        status = _end(w, b, status)
+        if status == AGAIN:
+            c.nodes_wanted = NODES_MAX + c.count // 64 + 1
+            unlock(w, cython.address(w.slot.own))
+            continue
+        # 6. give back what was replaced, or what was staged in vain
+        if status != OK:
+            drop_staged(w)
+        finish(w, REAP_BUDGET)
+        return status
+
+
+# --- get --------------------------------------------------------------------------------------------------
+
+
+def peek(w, p, c):
+    """Find a page without a lock. OK with c.found, c.length, c.seq set (copy, then ask peek_valid), MISS, DESTROYED,
+    or BUSY: somebody was writing all the time, or the arena is corrupt; `fetch` knows."""
+    b: cython.pointer(Bucket) = _bucket(p, c)
+    tries: cython.int
+    off: u64
+    d: cython.pointer(Pampd)
+    for tries in range(PEEK_TRIES):
+        c.seq = seq_begin(cython.address(b.lock))
+        if c.seq & 1:
+            pause()
+            continue
+        if not _alive(p):
+            return DESTROYED
+        off = rbtree.find(w, b, c.oid)
+        if off != 0:
+            off = objnode.lookup(w, obj_at(w, off), c.index)
+        if off != 0 and w.fault == 0:
+            d = pampd_at(w, off)
+            c.found = d.data
+            c.length = length_of(d)
+            c.gen = d.gen
+            if c.length > p.page_size or c.length == 0:
+                continue
+            chunk_at(w, c.found)
+            chunk_at(w, c.found + ((c.length - 1) & ~cython.cast(u64, 63)))
+        if w.fault != 0:
+            w.fault = 0
+            continue
+        if off != 0:
+            return OK
+        if seq_same(cython.address(b.lock), c.seq):
+            return MISS
+    return BUSY
+
+
+def peek_valid(w, p, c):
+    """True if what was copied since `peek` is the page as it was then."""
+    return seq_same(cython.address(_bucket(p, c).lock), c.seq)
+
+
+def fetch(w, p, c, out, remove, pam, host):
+    """Get a page under the lock into `out`, which has room for c.length bytes. OK, MISS, SIZE (c.length says how much
+    room), FAILED, BUSY, DESTROYED or CORRUPT. A foreign page goes to pam.result instead; out is not used then."""
+    b: cython.pointer(Bucket) = _bucket(p, c)
+    obj_off: u64
+    off: u64 = 0
+    room: u64 = c.length
+    d: cython.pointer(Pampd)
+    status: cython.int = _lock_bucket(w, p, b)
+    if status != OK:
+        return status
+    obj_off = rbtree.find(w, b, c.oid)
+    if obj_off != 0:
+        off = objnode.lookup(w, obj_at(w, obj_off), c.index)
+    if off == 0:
+        status = _end(w, b, MISS)
+        unlock(w, cython.address(w.slot.own))
+        return status
+    d = pampd_at(w, off)
+    c.found = d.data
+    c.length = length_of(d)
+    c.gen = d.gen
+    if pam.foreign:
+        if pam.is_remote(d):
+            status = AGAIN
+        else:
+            status = pam.get_data_and_free(p.idx, c.oid, d) if remove else pam.get_data(p.idx, c.oid, d)
+    else:
+        if c.length != room or c.length > p.page_size:
+            status = SIZE
+            if c.length > p.page_size or c.length == 0:
+                w.fault = 1
+        else:
+            chunk_at(w, c.found)
+            chunk_at(w, c.found + ((c.length - 1) & ~cython.cast(u64, 63)))
+            if w.fault == 0 and not remove:
+                memcpy(out, w.base + c.found, c.length)
+    if status == OK and remove and w.fault == 0:
+        _drop_page(w, p, c, obj_off, c.index, True, pam, host)
+        _drop_empty_obj(w, p, c, b, obj_off, pam, host)
+    status = _end(w, b, status)
+    if status == OK and remove and not pam.foreign:
+        # The page is this worker's alone now: copied with the bucket free, before it is given back.
+        memcpy(out, w.base + c.found, c.length)
+    finish(w, REAP_BUDGET)
+    return status
+
+
+def fetch_remote(w, p, c, remove, pam, host):
+    """Get a remote page, which `fetch` answered AGAIN for: fetched with the bucket free, used only if the page is still
+    of the generation seen. OK with pam.result, AGAIN, MISS, FAILED, BUSY, DESTROYED or CORRUPT."""
+    b: cython.pointer(Bucket) = _bucket(p, c)
+    seen: Pampd
+    d: cython.pointer(Pampd)
+    obj_off: u64
+    off: u64 = 0
+    status: cython.int = _lock_bucket(w, p, b)
+    if status != OK:
+        return status
+    obj_off = rbtree.find(w, b, c.oid)
+    if obj_off != 0:
+        off = objnode.lookup(w, obj_at(w, obj_off), c.index)
+    if off != 0:
+        seen = pampd_at(w, off)[0]
+    status = _end(w, b, OK if off != 0 else MISS)
+    unlock(w, cython.address(w.slot.own))
+    if status != OK:
+        return status
+    status = pam.get_data(p.idx, c.oid, cython.address(seen))
+    if status != OK:
+        return status
+    status = _lock_bucket(w, p, b)
+    if status != OK:
+        return status
+    obj_off = rbtree.find(w, b, c.oid)
+    off = objnode.lookup(w, obj_at(w, obj_off), c.index) if obj_off != 0 else 0
+    d = pampd_at(w, off) if off != 0 else cython.NULL
+    if d == cython.NULL or d.gen != seen.gen:
+        status = AGAIN
+    elif remove:
+        _drop_page(w, p, c, obj_off, c.index, False, pam, host)
+        _drop_empty_obj(w, p, c, b, obj_off, pam, host)
+    status = _end(w, b, status)
+    finish(w, REAP_BUDGET)
+    return status
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _walk_range(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call),
+                b: cython.pointer(Bucket), out: cython.p_char) -> cython.int:
+    """Sum the lengths of the range's pages into c.total; with `out`, copy them there if they are c.length bytes."""
+    obj_off: u64 = rbtree.find(w, b, c.oid)
+    o: cython.pointer(Obj)
+    d: cython.pointer(Pampd)
+    off: u64
+    n: u64
+    i: u64
+    c.total = 0
+    if obj_off == 0 or w.fault != 0:
+        return MISS
+    o = obj_at(w, obj_off)
+    for i in range(c.count):
+        off = objnode.lookup(w, o, c.index + i)
+        if off == 0 or w.fault != 0:
+            return MISS
+        d = pampd_at(w, off)
+        n = length_of(d)
+        if w.fault != 0 or n == 0 or n > p.page_size:
+            w.fault = w.fault if w.fault else 1
+            return MISS
+        if out != cython.NULL:
+            chunk_at(w, d.data)
+            chunk_at(w, d.data + ((n - 1) & ~cython.cast(u64, 63)))
+            if w.fault != 0 or c.total + n > c.length:
+                return SIZE
+            memcpy(out + c.total, w.base + d.data, n)
+        c.total += n
+    if out != cython.NULL and c.total != c.length:
+        return SIZE
+    return OK
+
+
+def peek_range(w, p, c, out):
+    """A range without a lock. With out NULL: OK and c.length, the bytes of all pages. Else they are copied if they still are
+    c.length bytes: OK or SIZE. MISS, DESTROYED; BUSY: try `fetch_range`."""
+    b: cython.pointer(Bucket) = _bucket(p, c)
+    tries: cython.int
+    status: cython.int
+    for tries in range(PEEK_TRIES):
+        c.seq = seq_begin(cython.address(b.lock))
+        if c.seq & 1:
+            pause()
+            continue
+        if not _alive(p):
+            return DESTROYED
+        status = _walk_range(w, p, c, b, out)
+        if w.fault != 0:
+            w.fault = 0
+            continue
+        if seq_same(cython.address(b.lock), c.seq):
+            if out == cython.NULL and status == OK:
+                c.length = c.total
+            return status
+    return BUSY
+
+
+def fetch_range(w, p, c, out, remove, pam, host):
+    """A range under the lock, into `out` with room for c.length bytes; SIZE says that c.length is what it takes."""
+    b: cython.pointer(Bucket) = _bucket(p, c)
+    i: u64
+    obj_off: u64
+    status: cython.int = _lock_bucket(w, p, b)
+    if status != OK:
+        return status
+    status = _walk_range(w, p, c, b, cython.NULL)
+    if status == OK and (out == cython.NULL or c.total != c.length):
+        c.length = c.total
+        status = SIZE
+    if status == OK:
+        status = _walk_range(w, p, c, b, out)
+    if status == OK and remove and w.fault == 0:
+        obj_off = rbtree.find(w, b, c.oid)
+        for i in range(c.count):
+            _drop_page(w, p, c, obj_off, c.index + i, False, pam, host)
+        _drop_empty_obj(w, p, c, b, obj_off, pam, host)
+    status = _end(w, b, status)
+    finish(w, REAP_BUDGET)
+    return status
+
+
+# --- pools ------------------------------------------------------------------------------------------------
+
+
+def begin_destroy(w, p):
+    """Make a pool die: one store, and the record goes on the retired list. OK, BUSY, DESTROYED or CORRUPT.
+
+    From here on every verb on it answers DESTROYED; `finish` takes it apart."""
+    table: cython.pointer(ClientPage) = cython.cast(cython.pointer(ClientPage), w.base + w.client_off)
+    status: cython.int = OK
+    if lock_try(w, cython.address(w.slot.own)) != OK:
+        return BUSY
+    if lock_try(w, cython.address(table.lock)) != OK:
+        unlock(w, cython.address(w.slot.own))
+        return BUSY
+    if not _alive(p):
+        status = DESTROYED
+    else:
+        store(w, cython.address(p.record.state), POOL_DYING)
+        store(w, cython.address(p.record.cursor), 0)
+        retire(w, offset_of(w, p.record))
+    if w.fault != 0:
+        rollback(w, 0)
+        status = CORRUPT
+    else:
+        commit(w)
+    unlock(w, cython.address(table.lock))
+    unlock(w, cython.address(w.slot.own))
+    return status
+
+
+def work_off(w):
+    """Take the retired list apart, a budget at a time. OK, AGAIN, BUSY or CORRUPT."""
+    if w.slot.client[ROOT_RETIRED] == 0:
+        return OK
+    if lock_try(w, cython.address(w.slot.own)) != OK:
+        return BUSY
+    return finish(w, REAP_BUDGET)
+
+
+# --- flush, describe, replace -----------------------------------------------------------------------------
+
+
+def flush_page(w, p, c, pam, host):
+    """Drop a page. OK, MISS, BUSY, DESTROYED or CORRUPT."""
+    b: cython.pointer(Bucket) = _bucket(p, c)
+    obj_off: u64
+    status: cython.int = _lock_bucket(w, p, b)
+    if status != OK:
+        return status
+    obj_off = rbtree.find(w, b, c.oid)
+    status = MISS
+    if obj_off != 0 and _drop_page(w, p, c, obj_off, c.index, False, pam, host) != 0:
+        _drop_empty_obj(w, p, c, b, obj_off, pam, host)
+        status = OK
+    status = _end(w, b, status)
+    finish(w, REAP_BUDGET)
+    return status
+
+
+def flush_object(w, p, c):
+    """Drop an object: unlinked in constant time, taken apart by `finish` (call it until it is not AGAIN)."""
+    b: cython.pointer(Bucket) = _bucket(p, c)
+    obj_off: u64
+    status: cython.int = _lock_bucket(w, p, b)
+    if status != OK:
+        return status
+    obj_off = rbtree.find(w, b, c.oid)
+    if obj_off == 0:
+        status = _end(w, b, MISS)
+    else:
+        rbtree.erase(w, b, obj_off)
+        detach(w, obj_off)
+        status = _end(w, b, OK)
+    finish(w, REAP_BUDGET)
+    return status
+
+
+def describe(w, p, c, out):
+    """pampd_count, objnode_count, height of an object, and token and generation of the page at c.index (0, 0 without).
+
+    OK, MISS (no such object), BUSY, DESTROYED or CORRUPT."""
+    b: cython.pointer(Bucket) = _bucket(p, c)
+    o: cython.pointer(Obj)
+    off: u64
+    status: cython.int = _lock_bucket(w, p, b)
+    if status != OK:
+        return status
+    off = rbtree.find(w, b, c.oid)
+    if off == 0:
+        status = MISS
+    else:
+        o = obj_at(w, off)
+        out[0] = o.pampd_count
+        out[1] = o.objnode_count
+        out[2] = o.height
+        off = objnode.lookup(w, o, c.index)
+        out[3] = pampd_at(w, off).data if off != 0 else 0
+        out[4] = pampd_at(w, off).gen if off != 0 else 0
+    status = _end(w, b, status)
+    unlock(w, cython.address(w.slot.own))
+    return status
+
+
+def replace(w, p, c, data, gen, pam):
+    """Swap the token of a foreign page if it is still of generation `gen`. OK, MISS, REFUSED, BUSY, DESTROYED, CORRUPT."""
+    b: cython.pointer(Bucket) = _bucket(p, c)
+    off: u64
+    d: cython.pointer(Pampd)
+    status: cython.int = _lock_bucket(w, p, b)
+    if status != OK:
+        return status
+    status = MISS
+    off = rbtree.find(w, b, c.oid)
+    if off != 0:
+        off = objnode.lookup(w, obj_at(w, off), c.index)
+    if off != 0:
+        d = pampd_at(w, off)
+        if w.fault == 0 and d.gen == gen:
+            status = REFUSED
+            if pam.replace_in_obj(p.idx, c.oid, d, data):
+                w.slot.client[ROOT_GENERATION] += 1
+                store(w, cython.address(d.data), data)
+                store(w, cython.address(d.gen), (w.slot_idx + 1) << 48 | w.slot.client[ROOT_GENERATION])
+                status = OK
+    status = _end(w, b, status)
+    unlock(w, cython.address(w.slot.own))
+    return status

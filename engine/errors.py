@@ -1,0 +1,29 @@
+"""Owns the exceptions of the engine: those of the arena, and those of pools.
+
+May call: shm.errors. Called by everything that a caller of `import engine` sees.
+"""
+from shm.errors import (
+    AccessDenied,
+    ArenaBusy,
+    ArenaCorrupted,
+    ArenaExists,
+    ArenaNotFound,
+    TmemError,
+)
+
+__all__ = [
+    "AccessDenied", "ArenaBusy", "ArenaCorrupted", "ArenaExists", "ArenaNotFound", "PoolDestroyed", "PoolExists",
+    "PoolNotFound", "TmemError",
+]
+
+
+class PoolNotFound(TmemError):
+    """No pool of this name or id."""
+
+
+class PoolExists(TmemError):
+    """A pool of this name is there already."""
+
+
+class PoolDestroyed(TmemError):
+    """The pool was destroyed, here or elsewhere, since it was opened."""

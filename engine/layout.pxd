@@ -1,0 +1,270 @@
+# Owns the shape of everything `engine` keeps in the arena, and the call record of a verb.
+# May call: memory (the bounds check). Called by every compiled module of `engine`.
+#
+# Four structs live in chunks: obj, objnode, pampd, and they begin alike: a sentinel and a link.
+# The sentinel is inverted when the struct is retired, and checked on every visit. The link chains what is
+# staged or retired; both lists hang on words of the worker's slot (guard: the worker's own lock).
+# Pools and buckets lie in the client region and never move: a lock, once a lock, stays a lock.
+
+from shm.atomics cimport unlikely
+from shm.layout cimport FAULT_OFFSET, FAULT_SENTINEL, Lock, Slot, Worker, offset_of, slot_at, u64
+from shm.memory cimport chunk_at
+
+cdef enum:
+    ENGINE_LAYOUT_VERSION = 1
+
+    # Status codes above those of shm.
+    MISS = 32           # no such page or object
+    REFUSED = 33        # the put was refused; the handle is empty
+    DESTROYED = 34      # the pool is gone
+    SIZE = 35           # the page's length is not what the caller made room for (Call.length says)
+    AGAIN = 36          # more to do: call again
+    FAILED = 37         # a back end failed; its exception, if any, is in the adapter
+
+    OBJ_SENTINEL = 0x6F626A31
+    OBJNODE_SENTINEL = 0x6E6F6431
+    PAMPD_SENTINEL = 0x70616431
+    POOL_SENTINEL = 0x706F6F31
+
+    # Size classes (shm/slab.py) of the three structs; asserted against the structs in session.py.
+    PAMPD_CLASS = 0
+    OBJ_CLASS = 1
+    OBJNODE_CLASS = 26
+
+    MAP_SHIFT = 6
+    MAP_SIZE = 64
+    HEIGHT_MAX = 11         # 6 * 11 >= 64 bits of index
+    DEPTH_MAX = 128         # a red-black tree of 2^64 nodes is no deeper
+    NODES_MAX = 22          # a put links at most 10 new roots and 11 nodes on the way down
+
+    POOL_FREE = 0
+    POOL_LIVE = 1
+    POOL_DYING = 2
+
+    POOL_PERSISTENT = 1
+    POOL_SHARED = 2
+
+    FOREIGN = 1             # Pampd.flags: `data` is a back end's token, not a chunk
+
+    RANGE_MAX = 16384       # pages of one range call
+
+    # Header.client, Worker.client_geometry words
+    GEO_PAGE_SIZE = 0
+    GEO_BUCKETS = 1
+    GEO_POOLS = 2
+
+    # Slot.client words
+    ROOT_STAGED = 0         # pages copied in, not linked yet
+    ROOT_RETIRED = 1        # what was unlinked, not given back yet
+    ROOT_GENERATION = 2     # counts pages this slot ever made (not journalled)
+
+    # Words of a ledger: a worker's counters for one pool. Gauges are journalled with what they count.
+    PUTS_OK = 0
+    PUTS_REFUSED = 1
+    PUTS_DUPLICATE = 2
+    GETS_HIT = 3
+    GETS_MISS = 4
+    FLUSHES = 5
+    GAUGE_OBJECTS = 6
+    GAUGE_OBJNODES = 7
+    GAUGE_PAGES = 8
+    GAUGE_BYTES_ASKED = 9
+    GAUGE_BYTES_USED = 10
+    LEDGER_WORDS = 16
+    LEDGER_BYTES = 128
+
+    POOL_NAME_BYTES = 64
+    PAM_NAME_BYTES = 32
+    POOL_BYTES = 512
+    BUCKET_BYTES = 64
+    CLIENT_PAGE = 4096
+
+# Client page, first page of the client region.
+#   0    lock         pool table lock: creating, finding by name, beginning to destroy
+#   32   pools_high   pool slots ever used: every one below is backed (guard: lock)
+cdef struct ClientPage:
+    Lock lock
+    u64 pools_high
+
+# Pool, 512 bytes. Guard: the pool table lock; `cursor` belongs to who destroys it.
+#   0    sentinel
+#   8    link         retired list, while it is being destroyed
+#   16   state        POOL_*; written last at creation
+#   24   gen          counts the pools that had this slot
+#   32   flags        POOL_PERSISTENT | POOL_SHARED
+#   40   client
+#   48   cursor       bucket the destroyer has come to
+#   64   name         utf-8, zero-filled
+#   128  pam          name of the back end, zero-filled
+#   256  base[16]     sums of all ledgers when the pool was made: counters start there
+cdef struct PoolRecord:
+    u64 sentinel
+    u64 link
+    u64 state
+    u64 gen
+    u64 flags
+    u64 client
+    u64 cursor
+    u64 spare
+    char name[POOL_NAME_BYTES]
+    char pam[PAM_NAME_BYTES]
+    u64 spare2[12]
+    u64 base[LEDGER_WORDS]
+    u64 spare3[16]
+
+# Bucket, one cache line. Guard: its lock; `root` journalled.
+#   0    lock
+#   32   root         red-black tree of objs
+#   40   spare[3]
+cdef struct Bucket:
+    Lock lock
+    u64 root
+    u64 spare[3]
+
+# Obj, 128 bytes; the first line is all that a search reads. Guard: the bucket; journalled.
+#   0    sentinel
+#   8    link
+#   16   oid[3]
+#   40   left
+#   48   right
+#   56   parent       offset | colour (1 = red)
+#   64   root         the page itself at height 0, else the top objnode; 0 = no pages
+#   72   height
+#   80   pampd_count
+#   88   objnode_count
+#   96   pool         index of the pool
+#   104  foreign      1: a back end in Python was told of it and wants to hear of its end
+#   112  spare[2]
+cdef struct Obj:
+    u64 sentinel
+    u64 link
+    u64 oid[3]
+    u64 left
+    u64 right
+    u64 parent
+    u64 root
+    u64 height
+    u64 pampd_count
+    u64 objnode_count
+    u64 pool
+    u64 foreign
+    u64 spare[2]
+
+# Objnode, 576 bytes. Guard: the bucket; journalled.
+#   0    sentinel
+#   8    link
+#   16   obj          back pointer
+#   24   level        1 = its slots are pages
+#   32   slots_in_use
+#   40   spare[3]
+#   64   slots[64]
+cdef struct Objnode:
+    u64 sentinel
+    u64 link
+    u64 obj
+    u64 level
+    u64 slots_in_use
+    u64 spare[3]
+    u64 slots[MAP_SIZE]
+
+# Pampd, one cache line. Guard: the bucket; journalled once linked.
+#   0    sentinel
+#   8    link
+#   16   obj          back pointer
+#   24   index
+#   32   data         offset of the page chunk, or a back end's token
+#   40   shape        length | class << 32 | flags << 40
+#   48   gen          never the same for two pages ever put
+#   56   pool         index of the pool + 1 once linked: its bytes are in that pool's gauges
+cdef struct Pampd:
+    u64 sentinel
+    u64 link
+    u64 obj
+    u64 index
+    u64 data
+    u64 shape
+    u64 gen
+    u64 pool
+
+# What the three structs have in common.
+cdef struct Head:
+    u64 sentinel
+    u64 link
+
+# One verb under way, process-local.
+cdef struct Call:
+    u64 oid[3]
+    u64 index
+    u64 count               # pages, for a range
+    const char *data
+    u64 length              # bytes of data; after a get, of the page
+    u64 nodes_wanted        # objnodes to have at hand before the lock is taken
+    u64 found               # offset of the page a get found
+    u64 seq                 # what the bucket's sequence word was
+    u64 gen                 # generation of the page found
+    u64 total               # bytes a range walk has seen
+    u64 staged              # pages of a put that are on the staged list
+    u64 created             # pages of a put that a foreign PAM has taken
+    bint duplicate          # a put replaced a page
+    bint refuse             # no memory for a page: empty the handles and refuse
+    bint exhausted          # no memory for tree nodes: refuse instead of trying again
+    bint bounce             # the new page waits in the bounce page
+
+# A pool as this process sees it. Valid for one epoch of the attachment.
+cdef struct PoolRef:
+    PoolRecord *record
+    Bucket *buckets
+    u64 mask
+    u64 gen
+    u64 idx
+    u64 *ledger
+    u64 page_size
+
+cdef inline Obj *obj_at(Worker *w, u64 off) noexcept nogil:
+    cdef Obj *o = <Obj *>chunk_at(w, off)
+    if unlikely(o.sentinel != OBJ_SENTINEL):
+        if w.fault == 0:
+            w.fault = FAULT_SENTINEL
+        return <Obj *>w.scratch
+    return o
+
+cdef inline Objnode *objnode_at(Worker *w, u64 off) noexcept nogil:
+    cdef Objnode *n = <Objnode *>chunk_at(w, off)
+    if unlikely(n.sentinel != OBJNODE_SENTINEL):
+        if w.fault == 0:
+            w.fault = FAULT_SENTINEL
+        return <Objnode *>w.scratch
+    return n
+
+cdef inline Pampd *pampd_at(Worker *w, u64 off) noexcept nogil:
+    cdef Pampd *d = <Pampd *>chunk_at(w, off)
+    if unlikely(d.sentinel != PAMPD_SENTINEL):
+        if w.fault == 0:
+            w.fault = FAULT_SENTINEL
+        return <Pampd *>w.scratch
+    return d
+
+cdef inline u64 shape_of(u64 length, int cls, int flags) noexcept nogil:
+    return length | <u64>cls << 32 | <u64>flags << 40
+
+cdef inline u64 length_of(Pampd *d) noexcept nogil:
+    return <unsigned int>d.shape
+
+cdef inline int class_in(Pampd *d) noexcept nogil:
+    return <unsigned char>(d.shape >> 32)
+
+cdef inline int flags_of(Pampd *d) noexcept nogil:
+    return <unsigned char>(d.shape >> 40)
+
+cdef inline PoolRecord *pool_at(Worker *w, u64 idx) noexcept nogil:
+    return <PoolRecord *>(w.base + w.client_off + CLIENT_PAGE + idx * POOL_BYTES)
+
+cdef inline u64 buckets_offset(Worker *w) noexcept nogil:
+    # The bucket arrays lie behind the pool records, one a pool slot.
+    return (w.client_off + CLIENT_PAGE + w.client_geometry[GEO_POOLS] * POOL_BYTES + CLIENT_PAGE - 1) & ~<u64>(CLIENT_PAGE - 1)
+
+cdef inline Bucket *buckets_at(Worker *w, u64 idx) noexcept nogil:
+    return <Bucket *>(w.base + buckets_offset(w) + idx * w.client_geometry[GEO_BUCKETS] * BUCKET_BYTES)
+
+cdef inline u64 *ledger_at(Worker *w, u64 slot_idx, u64 idx) noexcept nogil:
+    return <u64 *>(w.base + w.ledgers_off + slot_idx * w.ledger_bytes + idx * LEDGER_BYTES)

@@ -1,0 +1,13 @@
+# C-level names of objnode.py.
+from engine.hostops cimport HostOps
+from engine.layout cimport HEIGHT_MAX, Obj
+from shm.atomics cimport clz
+from shm.layout cimport Worker, u64
+
+cdef u64 lookup(Worker *w, Obj *o, u64 index) noexcept nogil
+cdef int insert(Worker *w, u64 obj_off, u64 index, u64 page, HostOps host) noexcept nogil
+cdef u64 remove(Worker *w, u64 obj_off, u64 index, HostOps host) noexcept nogil
+
+cdef inline u64 height_for(u64 index) noexcept nogil:
+    # The smallest h with index < 64^h.
+    return 0 if index == 0 else <u64>(64 - clz(index) + 5) // 6

@@ -1,0 +1,175 @@
+"""Owns the radix tree of an object: 64-slot objnodes, 6 bits of the index a level, as high as the largest index needs.
+
+A tree of height 0 is the page of index 0 itself. May call: journal, hostops. Called by core under the bucket's lock;
+`lookup` also without it. Faults as in rbtree.py. Counts of the obj are kept here, so that a rollback of
+the transaction undoes tree and counts together.
+"""
+import cython
+from cython.cimports.engine.hostops import HostOps
+from cython.cimports.engine.layout import (
+    HEIGHT_MAX,
+    MAP_SIZE,
+    OBJNODE_SENTINEL,
+    REFUSED,
+    Obj,
+    Objnode,
+    obj_at,
+    objnode_at,
+)
+from cython.cimports.engine.objnode import height_for
+from cython.cimports.libc.string import memset
+from cython.cimports.shm.atomics import load
+from cython.cimports.shm.journal import store
+from cython.cimports.shm.layout import CORRUPT, FAULT_LOOP, OK, Worker, u64
+from cython.cimports.shm.memory import chunk_at
+
+
+def lookup(w, o, index):
+    """Offset of the page of `index`, or 0."""
+    height: u64 = load(cython.address(o.height))
+    off: u64 = load(cython.address(o.root))
+    n: cython.pointer(Objnode)
+    if height_for(index) > height:
+        return 0
+    if height > HEIGHT_MAX:
+        w.fault = FAULT_LOOP
+        return 0
+    while height > 0 and off != 0:
+        n = objnode_at(w, off)
+        if w.fault != 0:
+            return 0
+        height -= 1
+        off = load(cython.address(n.slots[(index >> (6 * height)) & (MAP_SIZE - 1)]))
+    return off
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _new_node(w: cython.pointer(Worker), obj_off: u64, level: u64, host: HostOps) -> u64:
+    """A node with empty slots, counted in its obj; 0 when refused. Nothing links to it, so it is written plainly."""
+    o: cython.pointer(Obj) = obj_at(w, obj_off)
+    off: u64 = host.objnode_alloc(w, o.pool)
+    n: cython.pointer(Objnode)
+    if off == 0 or w.fault != 0:
+        return 0
+    n = cython.cast(cython.pointer(Objnode), chunk_at(w, off))
+    memset(n, 0, cython.sizeof(Objnode))
+    n.sentinel = OBJNODE_SENTINEL
+    n.obj = obj_off
+    n.level = level
+    store(w, cython.address(o.objnode_count), o.objnode_count + 1)
+    return off
+
+
+def insert(w, obj_off, index, page, host):
+    """Link the page of an index that has none. OK, REFUSED (some nodes may be linked: roll back) or CORRUPT."""
+    o: cython.pointer(Obj) = obj_at(w, obj_off)
+    n: cython.pointer(Objnode)
+    want: u64 = height_for(index)
+    level: u64
+    at: cython.pointer(u64)
+    off: u64
+    if w.fault != 0 or o.height > HEIGHT_MAX:
+        w.fault = w.fault if w.fault else FAULT_LOOP
+        return CORRUPT
+    if o.root == 0:
+        if o.height != want:
+            store(w, cython.address(o.height), want)
+    while o.height < want and w.fault == 0:
+        off = _new_node(w, obj_off, o.height + 1, host)
+        if off == 0:
+            return REFUSED
+        n = objnode_at(w, off)
+        n.slots[0] = o.root
+        n.slots_in_use = 1
+        store(w, cython.address(o.root), off)
+        store(w, cython.address(o.height), o.height + 1)
+    level = o.height
+    at = cython.address(o.root)
+    n = cython.NULL
+    while w.fault == 0:
+        off = at[0]
+        if level == 0:
+            if off != 0:
+                w.fault = FAULT_LOOP
+                break
+            store(w, at, page)
+        elif off == 0:
+            off = _new_node(w, obj_off, level, host)
+            if off == 0:
+                return REFUSED
+            store(w, at, off)
+        else:
+            n = objnode_at(w, off)
+            level -= 1
+            at = cython.address(n.slots[(index >> (6 * level)) & (MAP_SIZE - 1)])
+            continue
+        if n != cython.NULL:
+            store(w, cython.address(n.slots_in_use), n.slots_in_use + 1)
+        if level == 0:
+            break
+        n = objnode_at(w, off)
+        level -= 1
+        at = cython.address(n.slots[(index >> (6 * level)) & (MAP_SIZE - 1)])
+    if w.fault != 0:
+        return CORRUPT
+    store(w, cython.address(o.pampd_count), o.pampd_count + 1)
+    return OK
+
+
+def remove(w, obj_off, index, host):
+    """Unlink the page of `index`: its offset, or 0 if there is none. Empty nodes go, the tree gets as low as it can."""
+    o: cython.pointer(Obj) = obj_at(w, obj_off)
+    n: cython.pointer(Objnode)
+    path: u64[12]
+    level: u64 = o.height
+    top: u64 = o.height
+    off: u64 = o.root
+    page: u64
+    at: cython.pointer(u64)
+    if w.fault != 0 or top > HEIGHT_MAX:
+        w.fault = w.fault if w.fault else FAULT_LOOP
+        return 0
+    if height_for(index) > top:
+        return 0
+    while level > 0 and off != 0:
+        path[level] = off
+        n = objnode_at(w, off)
+        level -= 1
+        off = n.slots[(index >> (6 * level)) & (MAP_SIZE - 1)]
+    if off == 0 or w.fault != 0:
+        return 0
+    page = off
+    store(w, cython.address(o.pampd_count), o.pampd_count - 1)
+    # From the page up: clear the slot; a node that has none left goes too.
+    level = 1
+    while level <= top and w.fault == 0:
+        n = objnode_at(w, path[level])
+        at = cython.address(n.slots[(index >> (6 * (level - 1))) & (MAP_SIZE - 1)])
+        store(w, at, 0)
+        store(w, cython.address(n.slots_in_use), n.slots_in_use - 1)
+        if n.slots_in_use != 0:
+            break
+        host.objnode_free(w, o.pool, path[level])
+        store(w, cython.address(o.objnode_count), o.objnode_count - 1)
+        level += 1
+    if level > top:
+        store(w, cython.address(o.root), 0)
+        if o.height != 0:
+            store(w, cython.address(o.height), 0)
+        return page
+    if level == top:
+        n = objnode_at(w, o.root)
+        while w.fault == 0 and o.height > 0 and n.slots_in_use == 1 and n.slots[0] != 0:
+            off = o.root
+            store(w, cython.address(o.root), n.slots[0])
+            store(w, cython.address(o.height), o.height - 1)
+            store(w, cython.address(o.objnode_count), o.objnode_count - 1)
+            # The chain it headed is someone else's now: a retired node must not give it back.
+            store(w, cython.address(n.slots[0]), 0)
+            store(w, cython.address(n.slots_in_use), 0)
+            host.objnode_free(w, o.pool, off)
+            if o.height > 0:
+                n = objnode_at(w, o.root)
+    return page if w.fault == 0 else 0

@@ -1,0 +1,23 @@
+# C-level names of oid.py.
+from shm.layout cimport u64
+
+cdef inline u64 rotl(u64 x, int r) noexcept nogil:
+    return x << r | x >> (64 - r)
+
+cdef inline u64 hash_oid(u64 a, u64 b, u64 c) noexcept nogil:
+    # XXH64 (Yann Collet, specification 0.1.1) of the three words, little-endian, with seed 0. Written out
+    # because the xxhash package can only be called with Python objects; tests compare the two.
+    cdef u64 p1 = 0x9E3779B185EBCA87u
+    cdef u64 p2 = 0xC2B2AE3D27D4EB4Fu
+    cdef u64 p3 = 0x165667B19E3779F9u
+    cdef u64 p4 = 0x85EBCA77C2B2AE63u
+    cdef u64 p5 = 0x27D4EB2F165667C5u
+    cdef u64 h = p5 + 24
+    h = rotl(h ^ rotl(a * p2, 31) * p1, 27) * p1 + p4
+    h = rotl(h ^ rotl(b * p2, 31) * p1, 27) * p1 + p4
+    h = rotl(h ^ rotl(c * p2, 31) * p1, 27) * p1 + p4
+    h = (h ^ h >> 33) * p2
+    h = (h ^ h >> 29) * p3
+    return h ^ h >> 32
+
+cdef int oid_words(object oid, u64 *out) except -1

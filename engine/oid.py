@@ -1,0 +1,77 @@
+"""Owns object ids: keys to oids (xxhash), oids to hash values, and checking what callers pass.
+
+May call: xxhash. Called by pool (arguments in) and by the verbs (bucket of an oid).
+"""
+import cython
+import xxhash
+from cython.cimports.cpython.long import PyLong_AsUnsignedLongLong
+from cython.cimports.engine.oid import hash_oid
+from cython.cimports.shm.layout import u64
+
+U64_MAX = 0xFFFF_FFFF_FFFF_FFFF
+_KIND_STR = 1 << 56
+_KIND_BYTES = 2 << 56
+
+
+def oid(key):
+    """The object id of a key: a tuple of three unsigned 64-bit words.
+
+    key: str or bytes-like (XXH3-128 of the bytes, and kind and length in the third word), an int from 0 to
+    2^64-1 (itself), or a triple of such ints (unchanged). TypeError, ValueError else.
+    """
+    if isinstance(key, str):
+        return _digest(key.encode("utf-8", "surrogatepass"), _KIND_STR)
+    if isinstance(key, int):
+        if not 0 <= key <= U64_MAX:
+            raise ValueError(f"key: an int from 0 to 2**64-1, not {key}")
+        return (int(key), 0, 0)
+    if isinstance(key, (tuple, list)):
+        words: u64[3]
+        oid_words(key, words)
+        return (words[0], words[1], words[2])
+    try:
+        return _digest(bytes(memoryview(key)), _KIND_BYTES)
+    except TypeError:
+        raise TypeError(f"key: str, bytes, int or a triple of ints, not {type(key).__name__}") from None
+
+
+def _digest(data, kind):
+    value = xxhash.xxh3_128_intdigest(data)
+    return (value & U64_MAX, value >> 64, kind | (len(data) & ((1 << 56) - 1)))
+
+
+def hash_of(oid):
+    """The hash that places an oid in a bucket; for tests and tools."""
+    words: u64[3]
+    oid_words(oid, words)
+    return hash_oid(words[0], words[1], words[2])
+
+
+@cython.cfunc
+@cython.exceptval(-1)
+def _bad_oid(oid: object) -> cython.int:
+    if not isinstance(oid, (tuple, list)):
+        raise TypeError(f"oid: a triple of ints (see engine.oid), not {type(oid).__name__}")
+    if len(oid) != 3:
+        raise ValueError(f"oid: a triple of ints (see engine.oid), not {len(oid)} of them")
+    for word in oid:
+        if not isinstance(word, int):
+            raise TypeError(f"oid: ints from 0 to 2**64-1, not {type(word).__name__}")
+    raise ValueError(f"oid: ints from 0 to 2**64-1, not {tuple(oid)}")
+
+
+def oid_words(oid, out):
+    """The three words of an oid argument; raises TypeError or ValueError that names it."""
+    i: cython.int
+    if (type(oid) is not tuple and type(oid) is not list) or len(oid) != 3:
+        if not isinstance(oid, (tuple, list)) or len(oid) != 3:
+            return _bad_oid(oid)
+    for i in range(3):
+        word = oid[i]
+        if not isinstance(word, int):
+            return _bad_oid(oid)
+        try:
+            out[i] = PyLong_AsUnsignedLongLong(word)
+        except OverflowError:
+            return _bad_oid(oid)
+    return 0

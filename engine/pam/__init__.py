@@ -1,0 +1,1 @@
+"""Page-accessible memory: the op table and its back ends."""

@@ -1,0 +1,4 @@
+from engine.pam.base cimport PamOps
+
+cdef class RawPam(PamOps):
+    pass

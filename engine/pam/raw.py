@@ -1,0 +1,37 @@
+"""Owns the built-in PAM: a page is a chunk of the arena, of the smallest class that holds it, as it was put.
+
+May call: slab. Called by core. The chunk is filled before anything links to it, so the copy needs no journal.
+"""
+import cython
+from cython.cimports.engine.layout import shape_of
+from cython.cimports.engine.pam.base import PamOps
+from cython.cimports.libc.string import memcpy
+from cython.cimports.shm.layout import CORRUPT, NOMEM, OK, u64
+from cython.cimports.shm.memory import chunk_at
+from cython.cimports.shm.slab import class_of, ensure, pop, top
+
+
+@cython.cclass
+class RawPam(PamOps):
+    """Pages as they are, in arena chunks."""
+
+    def prepare(self, w, d, data, length):
+        cls: cython.int = class_of(length)
+        status: cython.int
+        chunk: u64
+        if cls < 0:
+            return NOMEM
+        status = ensure(w, cls, 1)
+        if status != OK:
+            return status
+        chunk = top(w, cls)
+        if chunk == 0:
+            return CORRUPT
+        memcpy(chunk_at(w, chunk), data, length)
+        d.data = chunk
+        d.shape = shape_of(length, cls, 0)
+        pop(w, cls)
+        return OK
+
+    def create(self, pool, oid, d, data):
+        return OK

@@ -1,0 +1,42 @@
+from cpython.buffer cimport Py_buffer
+from engine.layout cimport Call, PoolRef
+from engine.pam.base cimport PamOps
+from engine.session cimport Engine
+from shm.layout cimport u64
+
+cdef class Pool:
+    cdef readonly Engine engine
+    cdef PoolRef ref
+    cdef PamOps ops
+    cdef int epoch
+    cdef readonly object id
+    cdef readonly str name
+    cdef readonly str pam
+    cdef readonly bint persistent
+    cdef readonly bint shared
+    cdef readonly object client
+    cdef readonly object page_size
+    cdef bint exclusive
+    cdef object __weakref__
+    cdef int bind(self) except -1
+    cdef int enter(self) except -1
+    cdef int leave(self) except -1
+    cdef int fail(self, int status) except -1
+    cdef bint put_call(self, Call *c) except -1
+    cdef bint put_buffer(self, Call *c, object data) except -1
+    cdef object get_call(self, Call *c, object free)
+    cdef object get_range_call(self, Call *c, object count, object free)
+    cdef object flush_page_call(self, Call *c)
+    cdef object flush_object_call(self, Call *c)
+    cdef int describe_call(self, Call *c, u64 *out) except -1
+    cdef object object_info_call(self, Call *c)
+    cdef object descriptor_call(self, Call *c)
+    cdef object replace_call(self, Call *c, object pampd, object generation)
+    cdef object put_range_call(self, Call *c, object buffer)
+    cdef object copy_into(self, Call *c, void *out, Py_ssize_t room, object free)
+    cdef object get_into_call(self, Call *c, object buffer, object free)
+
+cdef class Object:
+    cdef readonly Pool pool
+    cdef u64 words[3]
+    cdef int handle(self, Call *c, object index) except -1

@@ -1,0 +1,735 @@
+"""Owns Pool and Object, what callers hold: arguments in, bools, bytes and exceptions out.
+
+May call: core, oid, registry, session. Called by users. Each call is bracketed by the attachment's enter and leave; a
+verb that answers BUSY is called again after a pause, with nothing held, in which signal handlers run. Below this
+file nothing raises.
+"""
+import cython
+from cython.cimports.cpython.buffer import (
+    Py_buffer,
+    PyBUF_SIMPLE,
+    PyBUF_WRITABLE,
+    PyBuffer_Release,
+    PyObject_GetBuffer,
+)
+from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cython.cimports.cpython.long import PyLong_AsUnsignedLongLong
+from cython.cimports.cpython.object import PyObject
+from cython.cimports.engine import core
+from cython.cimports.engine.layout import (
+    AGAIN,
+    DESTROYED,
+    FAILED,
+    GETS_HIT,
+    GETS_MISS,
+    FLUSHES,
+    LEDGER_BYTES,
+    LEDGER_WORDS,
+    MISS,
+    NODES_MAX,
+    POOL_PERSISTENT,
+    POOL_SHARED,
+    PUTS_DUPLICATE,
+    PUTS_OK,
+    PUTS_REFUSED,
+    RANGE_MAX,
+    REFUSED,
+    ROOT_RETIRED,
+    SIZE,
+    BUCKET_BYTES,
+    GAUGE_OBJECTS,
+    PAM_NAME_BYTES,
+    POOL_NAME_BYTES,
+    Call,
+    buckets_at,
+    ledger_at,
+    pool_at,
+)
+from cython.cimports.engine.oid import oid_words
+from cython.cimports.engine.registry import registry
+from cython.cimports.libc.string import memcpy, memset
+from cython.cimports.shm.journal import reserve, shrink
+from cython.cimports.shm.layout import BUSY, NOSPACE, OK, Worker, slot_at, u64
+from cython.cimports.shm.memory import back
+from engine.errors import PoolDestroyed, TmemError
+
+PEEKS = cython.declare(cython.int, 8)
+
+
+@cython.cfunc
+@cython.exceptval(check=True)
+def _word(name: str, value: object) -> u64:
+    """An unsigned 64-bit argument; TypeError or ValueError names it."""
+    if not isinstance(value, int):
+        raise TypeError(f"{name}: an int from 0 to 2**64-1, not {type(value).__name__}")
+    try:
+        return PyLong_AsUnsignedLongLong(value)
+    except OverflowError:
+        raise ValueError(f"{name}: an int from 0 to 2**64-1, not {value}") from None
+
+
+@cython.cfunc
+@cython.exceptval(-1)
+def _handle(c: cython.pointer(Call), oid: object, index: object) -> cython.int:
+    memset(c, 0, cython.sizeof(Call))
+    oid_words(oid, c.oid)
+    c.index = _word("index", index)
+    c.count = 1
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1)
+def _buffer(name: str, data: object, view: cython.pointer(Py_buffer), flags: cython.int) -> cython.int:
+    """A contiguous buffer of an argument; TypeError or ValueError names it."""
+    try:
+        PyObject_GetBuffer(data, view, flags)
+    except TypeError:
+        raise TypeError(f"{name}: a bytes-like object, not {type(data).__name__}") from None
+    except (BufferError, ValueError) as error:
+        kind = "writable, contiguous" if flags & PyBUF_WRITABLE else "contiguous"
+        raise ValueError(f"{name}: a {kind} buffer ({error})") from None
+    return 0
+
+
+@cython.cfunc
+def _free_flag(free: object) -> object:
+    if free is not None and not isinstance(free, bool):
+        raise TypeError(f"free: None, True or False, not {type(free).__name__}")
+    return free
+
+
+def open_pool(engine, idx, gen):
+    """The Pool of slot `idx`, which was alive with generation `gen` a moment ago. PoolDestroyed if it no longer is."""
+    pool: Pool = Pool.__new__(Pool)
+    pool.engine = engine
+    pool.id = idx
+    pool.ref.gen = gen
+    pool.bind()
+    flags: u64 = pool.ref.record.flags
+    pool.name = pool.ref.record.name[:POOL_NAME_BYTES].rstrip(b"\0").decode("utf-8", "replace")
+    pool.pam = pool.ref.record.pam[:PAM_NAME_BYTES].rstrip(b"\0").decode("utf-8", "replace")
+    pool.persistent = flags & POOL_PERSISTENT != 0
+    pool.shared = flags & POOL_SHARED != 0
+    pool.client = pool.ref.record.client
+    pool.exclusive = not pool.persistent and not pool.shared
+    pool.page_size = pool.engine.page_size
+    if pool.ref.record.gen != gen:
+        raise PoolDestroyed(f"pool {pool.name!r} was destroyed")
+    return pool
+
+
+def reopen_pool(engine, idx, gen):
+    """The other side of pickling."""
+    return open_pool(engine, idx, gen)
+
+
+@cython.cclass
+class Pool:
+    """A pool of pages, addressed by (oid, index). Made by Engine.new_pool and Engine.pool.
+
+    oid: a triple of ints from 0 to 2**64-1, or what engine.oid returns. index: an int from 0 to 2**64-1.
+    Every call may raise TypeError and ValueError (naming the argument), PoolDestroyed, ArenaCorrupted, and TmemError
+    when the engine is closed.
+    """
+
+    def bind(self):
+        """Point at this attachment's view of the pool."""
+        w: cython.pointer(Worker) = cython.address(self.engine.att.w)
+        idx: u64 = self.id
+        need: u64 = ((idx + 1) * LEDGER_BYTES + 4095) & ~cython.cast(u64, 4095)
+        if w.slot.ledger_backed < need:
+            if back(w.fd, w.ledgers_off + w.slot_idx * w.ledger_bytes, need) != OK:
+                raise TmemError("no memory left for this worker's counters")
+            w.slot.ledger_backed = need
+        self.ref.record = pool_at(w, idx)
+        self.ref.buckets = buckets_at(w, idx)
+        self.ref.mask = cython.cast(u64, self.engine.buckets) - 1
+        self.ref.idx = idx
+        self.ref.ledger = ledger_at(w, w.slot_idx, idx)
+        self.ref.page_size = self.engine.page_size
+        self.epoch = self.engine.att.epoch
+        return 0
+
+    def enter(self):
+        """Begin an operation: this thread's turn, this pool's back end."""
+        self.engine.att.enter()
+        if self.epoch != self.engine.att.epoch or self.ops is None:
+            try:
+                self.bind()
+                self.ops = registry.pam(self.pam)
+            except BaseException:
+                self.engine.att.leave()
+                raise
+        return 0
+
+    def leave(self):
+        """End an operation: what a back end raised in it is raised here."""
+        self.engine.att.leave()
+        error = None
+        if self.ops.error is not None:
+            error, self.ops.error = self.ops.error, None
+        if registry.host.error is not None:
+            error, registry.host.error = registry.host.error, None
+        self.ops.result = None
+        if error is not None:
+            raise error
+        return 0
+
+    def fail(self, status):
+        """Raise what a status other than a plain answer means."""
+        if status == DESTROYED:
+            raise PoolDestroyed(f"pool {self.name!r} was destroyed")
+        self.engine.raise_status(status)
+        return 0
+
+    # --- put ---------------------------------------------------------------------------------------------
+
+    def put_call(self, c):
+        status: cython.int
+        turn: u64
+        w: cython.pointer(Worker) = cython.address(self.engine.att.w)
+        self.enter()
+        try:
+            c.nodes_wanted = 2 + c.count // 64
+            if registry.host.careful or self.ops.foreign:
+                c.nodes_wanted = NODES_MAX + c.count // 64 + 1
+            recovered = False
+            while True:
+                status = core.put(w, cython.address(self.ref), c, self.ops, registry.host)
+                if status == BUSY:
+                    turn = self.engine.att.turns
+                    self.engine.att.pause()
+                    if self.engine.att.turns != turn + 1:
+                        c.staged = 0        # a signal handler used the engine in between
+                elif status == REFUSED and (c.refuse or c.exhausted) and not recovered and self.engine.att.recover_quick():
+                    recovered = True        # the dead had memory: once more
+                    c.staged = 0
+                else:
+                    break
+            if status == OK:
+                self.ref.ledger[PUTS_OK] += 1
+                if c.duplicate:
+                    self.ref.ledger[PUTS_DUPLICATE] += 1
+            elif status == REFUSED:
+                self.ref.ledger[PUTS_REFUSED] += 1
+            else:
+                self.fail(status)
+        finally:
+            self.leave()
+        return status == OK
+
+    def put_buffer(self, c, data):
+        view: Py_buffer
+        if type(data) is bytes:
+            c.data = PyBytes_AS_STRING(data)
+            c.length = PyBytes_GET_SIZE(data)
+            if not 1 <= c.length <= self.ref.page_size:
+                raise ValueError(f"data: 1 to {self.page_size} bytes, not {c.length}")
+            return self.put_call(c)
+        _buffer("data", data, cython.address(view), PyBUF_SIMPLE)
+        try:
+            c.data = cython.cast(cython.p_char, view.buf)
+            c.length = view.len
+            if not 1 <= c.length <= self.ref.page_size:
+                raise ValueError(f"data: 1 to {self.page_size} bytes, not {c.length}")
+            return self.put_call(c)
+        finally:
+            PyBuffer_Release(cython.address(view))
+
+    def put(self, oid, index, data):
+        """Put a page: a copy of `data`, 1 to page_size bytes. True, or False: refused, and no page is under the handle."""
+        c: Call
+        _handle(cython.address(c), oid, index)
+        return self.put_buffer(cython.address(c), data)
+
+    def put_range_call(self, c, buffer):
+        view: Py_buffer
+        w: cython.pointer(Worker) = cython.address(self.engine.att.w)
+        _buffer("buffer", buffer, cython.address(view), PyBUF_SIMPLE)
+        try:
+            c.data = cython.cast(cython.p_char, view.buf)
+            c.length = view.len
+            c.count = (c.length + self.ref.page_size - 1) // self.ref.page_size
+            if not 1 <= c.count <= RANGE_MAX:
+                raise ValueError(f"buffer: 1 to {RANGE_MAX} pages of {self.page_size} bytes, not {c.length} bytes")
+            if c.index > 0xFFFFFFFFFFFFFFFF - (c.count - 1):
+                raise ValueError(f"index: {c.index} plus {c.count} pages passes 2**64")
+            self.enter()
+            try:
+                if reserve(w, 1024 + c.count * 48) == NOSPACE:
+                    raise TmemError("no memory left for the journal of so many pages")
+            finally:
+                self.leave()
+            try:
+                return self.put_call(c)
+            finally:
+                self.enter()
+                shrink(w)
+                self.leave()
+        finally:
+            PyBuffer_Release(cython.address(view))
+
+    def put_range(self, oid, index, buffer):
+        """Put consecutive pages from `index` on, cut from `buffer` (the last may be shorter): all of them, at one moment.
+
+        True, or False: refused, and all handles of the range are empty. 1 to 16384 pages.
+        """
+        c: Call
+        _handle(cython.address(c), oid, index)
+        return self.put_range_call(cython.address(c), buffer)
+
+    # --- get ---------------------------------------------------------------------------------------------
+
+    def get_call(self, c, free):
+        status: cython.int
+        peeks: cython.int = 0
+        foreign: cython.bint
+        remove: cython.bint = self.exclusive if free is None else _free_flag(free)
+        w: cython.pointer(Worker) = cython.address(self.engine.att.w)
+        result: bytes = None
+        self.enter()
+        try:
+            foreign = self.ops.foreign
+            while True:
+                if not foreign and peeks < PEEKS:
+                    peeks += 1
+                    status = core.peek(w, cython.address(self.ref), c)
+                    if status == OK:
+                        if result is None or PyBytes_GET_SIZE(result) != cython.cast(cython.Py_ssize_t, c.length):
+                            result = PyBytes_FromStringAndSize(cython.NULL, c.length)
+                        if not remove:
+                            memcpy(PyBytes_AS_STRING(result), w.base + c.found, c.length)
+                            if core.peek_valid(w, cython.address(self.ref), c):
+                                break
+                            continue
+                    elif status != BUSY:
+                        break
+                c.length = 0 if result is None else PyBytes_GET_SIZE(result)
+                status = core.fetch(w, cython.address(self.ref), c,
+                                    cython.NULL if result is None else PyBytes_AS_STRING(result), remove,
+                                    self.ops, registry.host)
+                if status == AGAIN:
+                    status = core.fetch_remote(w, cython.address(self.ref), c, remove, self.ops, registry.host)
+                    if status == AGAIN:
+                        continue
+                if status == SIZE:
+                    result = PyBytes_FromStringAndSize(cython.NULL, c.length)
+                elif status == BUSY:
+                    self.engine.att.pause()
+                else:
+                    break
+            if status == OK:
+                self.ref.ledger[GETS_HIT] += 1
+                return self.ops.result if foreign else result
+            if status == MISS or status == FAILED:
+                self.ref.ledger[GETS_MISS] += 1
+                return None
+            self.fail(status)
+        finally:
+            self.leave()
+
+    def get(self, oid, index, free=None):
+        """A copy of the page, or None. free: True: the page leaves; False: it stays; None: it leaves in a private
+        ephemeral pool and stays in any other."""
+        c: Call
+        _handle(cython.address(c), oid, index)
+        return self.get_call(cython.address(c), free)
+
+    def get_into_call(self, c, buffer, free):
+        view: Py_buffer
+        data: bytes
+        _buffer("buffer", buffer, cython.address(view), PyBUF_WRITABLE)
+        try:
+            return self.copy_into(c, view.buf, view.len, free)
+        finally:
+            PyBuffer_Release(cython.address(view))
+
+    def copy_into(self, c, out, room, free):
+        status: cython.int
+        peeks: cython.int = 0
+        remove: cython.bint = self.exclusive if free is None else _free_flag(free)
+        w: cython.pointer(Worker) = cython.address(self.engine.att.w)
+        data: bytes
+        length: cython.Py_ssize_t
+        self.enter()
+        try:
+            c.length = 0
+            while True:
+                if not self.ops.foreign and peeks < PEEKS:
+                    peeks += 1
+                    status = core.peek(w, cython.address(self.ref), c)
+                    if status != OK and status != BUSY:
+                        break
+                    if status == OK and cython.cast(cython.Py_ssize_t, c.length) > room:
+                        status = SIZE
+                        if core.peek_valid(w, cython.address(self.ref), c):
+                            break
+                        continue
+                    if status == OK and not remove:
+                        memcpy(out, w.base + c.found, c.length)
+                        if core.peek_valid(w, cython.address(self.ref), c):
+                            break
+                        continue
+                    if status == BUSY:
+                        c.length = 0
+                status = core.fetch(w, cython.address(self.ref), c, cython.cast(cython.p_char, out), remove,
+                                    self.ops, registry.host)
+                if status == AGAIN:
+                    status = core.fetch_remote(w, cython.address(self.ref), c, remove, self.ops, registry.host)
+                    if status == AGAIN:
+                        continue
+                if status == SIZE:
+                    if cython.cast(cython.Py_ssize_t, c.length) > room:
+                        break
+                elif status == BUSY:
+                    self.engine.att.pause()
+                else:
+                    break
+            if status == OK and self.ops.foreign:
+                data = self.ops.result
+                length = PyBytes_GET_SIZE(data)
+                c.length = length
+                if length > room:
+                    status = SIZE
+                else:
+                    memcpy(out, PyBytes_AS_STRING(data), length)
+            if status == OK:
+                self.ref.ledger[GETS_HIT] += 1
+                return c.length
+            if status == SIZE:
+                raise ValueError(f"buffer: at least as long as the page, {c.length} bytes, not {room}")
+            if status == MISS or status == FAILED:
+                self.ref.ledger[GETS_MISS] += 1
+                return -1
+            self.fail(status)
+        finally:
+            self.leave()
+
+    def get_into(self, oid, index, buffer, free=None):
+        """Copy the page into a writable buffer at least as long as the page: its length, or -1 on a miss. free as in get."""
+        c: Call
+        _handle(cython.address(c), oid, index)
+        return self.get_into_call(cython.address(c), buffer, free)
+
+    def get_range_call(self, c, count, free):
+        status: cython.int
+        peeks: cython.int = 0
+        remove: cython.bint = self.exclusive if free is None else _free_flag(free)
+        w: cython.pointer(Worker) = cython.address(self.engine.att.w)
+        result: bytes = None
+        c.count = _word("count", count)
+        if not 1 <= c.count <= RANGE_MAX:
+            raise ValueError(f"count: 1 to {RANGE_MAX} pages, not {count}")
+        if c.index > 0xFFFFFFFFFFFFFFFF - (c.count - 1):
+            raise ValueError(f"index: {c.index} plus {c.count} pages passes 2**64")
+        self.enter()
+        try:
+            if self.ops.foreign:
+                raise TmemError(f"pool {self.name!r}: ranges are for pages that lie in the arena, not for pam {self.pam!r}")
+            if remove and reserve(w, 1024 + c.count * 48) == NOSPACE:
+                raise TmemError("no memory left for the journal of so many pages")
+            while True:
+                if peeks < PEEKS and not remove:
+                    peeks += 1
+                    if result is None:
+                        status = core.peek_range(w, cython.address(self.ref), c, cython.NULL)
+                        if status == OK:
+                            result = PyBytes_FromStringAndSize(cython.NULL, c.length)
+                            continue
+                    else:
+                        c.length = PyBytes_GET_SIZE(result)
+                        status = core.peek_range(w, cython.address(self.ref), c, PyBytes_AS_STRING(result))
+                        if status == SIZE:
+                            result = None
+                            continue
+                    if status != BUSY:
+                        break
+                c.length = 0 if result is None else PyBytes_GET_SIZE(result)
+                status = core.fetch_range(w, cython.address(self.ref), c,
+                                          cython.NULL if result is None else PyBytes_AS_STRING(result), remove,
+                                          self.ops, registry.host)
+                if status == SIZE:
+                    result = PyBytes_FromStringAndSize(cython.NULL, c.length)
+                elif status == BUSY:
+                    self.engine.att.pause()
+                else:
+                    break
+            shrink(w)
+            if status == OK:
+                self.ref.ledger[GETS_HIT] += 1
+                return result
+            if status == MISS:
+                self.ref.ledger[GETS_MISS] += 1
+                return None
+            self.fail(status)
+        finally:
+            self.leave()
+
+    def get_range(self, oid, index, count, free=None):
+        """The pages from `index` on, joined, as they were at one moment; None if one is missing (and then none leaves)."""
+        c: Call
+        _handle(cython.address(c), oid, index)
+        return self.get_range_call(cython.address(c), count, free)
+
+    # --- flush -------------------------------------------------------------------------------------------
+
+    def flush_page_call(self, c):
+        status: cython.int
+        self.enter()
+        try:
+            while True:
+                status = core.flush_page(cython.address(self.engine.att.w), cython.address(self.ref), c, self.ops,
+                                         registry.host)
+                if status != BUSY:
+                    break
+                self.engine.att.pause()
+            if status == OK:
+                self.ref.ledger[FLUSHES] += 1
+            elif status != MISS:
+                self.fail(status)
+        finally:
+            self.leave()
+        return status == OK
+
+    def flush_page(self, oid, index):
+        """Drop a page. True if there was one."""
+        c: Call
+        _handle(cython.address(c), oid, index)
+        return self.flush_page_call(cython.address(c))
+
+    def flush_object_call(self, c):
+        status: cython.int
+        self.enter()
+        try:
+            while True:
+                status = core.flush_object(cython.address(self.engine.att.w), cython.address(self.ref), c)
+                if status != BUSY:
+                    break
+                self.engine.att.pause()
+            if status == OK:
+                self.ref.ledger[FLUSHES] += 1
+                self.engine.settle()
+            elif status != MISS:
+                self.fail(status)
+        finally:
+            self.leave()
+        return status == OK
+
+    def flush_object(self, oid):
+        """Drop all pages of an object, at one moment. True if there was one."""
+        c: Call
+        _handle(cython.address(c), oid, 0)
+        return self.flush_object_call(cython.address(c))
+
+    def destroy(self):
+        """Drop the pool and all its pages. Calls on it, here and elsewhere, raise PoolDestroyed from now on."""
+        status: cython.int
+        i: cython.Py_ssize_t
+        word: u64
+        w: cython.pointer(Worker) = cython.address(self.engine.att.w)
+        self.enter()
+        try:
+            while True:
+                status = core.begin_destroy(w, cython.address(self.ref))
+                if status != BUSY:
+                    break
+                self.engine.att.pause()
+            if status != OK:
+                self.fail(status)
+            self.engine.settle()
+        finally:
+            self.leave()
+
+    # --- looking -----------------------------------------------------------------------------------------
+
+    def describe_call(self, c, out):
+        status: cython.int
+        self.enter()
+        try:
+            while True:
+                status = core.describe(cython.address(self.engine.att.w), cython.address(self.ref), c, out)
+                if status != BUSY:
+                    break
+                self.engine.att.pause()
+            if status != OK and status != MISS:
+                self.fail(status)
+        finally:
+            self.leave()
+        return status
+
+    def object_info_call(self, c):
+        out: u64[5]
+        if self.describe_call(c, out) == MISS:
+            return None
+        return (out[0], out[1], out[2])
+
+    def object_info(self, oid):
+        """(pampd_count, objnode_count, height) of an object: pages, tree nodes, tree levels; None if there is none."""
+        c: Call
+        _handle(cython.address(c), oid, 0)
+        return self.object_info_call(cython.address(c))
+
+    def descriptor_call(self, c):
+        out: u64[5]
+        if self.describe_call(c, out) == MISS or out[4] == 0:
+            return None
+        return (out[3], out[4])
+
+    def descriptor(self, oid, index):
+        """(pampd, generation) of a page, or None: what `replace` wants. In a raw pool pampd is an arena offset."""
+        c: Call
+        _handle(cython.address(c), oid, index)
+        return self.descriptor_call(cython.address(c))
+
+    def replace_call(self, c, pampd, generation):
+        status: cython.int
+        token: u64 = _word("pampd", pampd)
+        gen: u64 = _word("generation", generation)
+        self.enter()
+        try:
+            if not self.ops.foreign:
+                raise TmemError(f"pool {self.name!r}: pam {self.pam!r} keeps its pages in the arena; nothing to replace")
+            while True:
+                status = core.replace(cython.address(self.engine.att.w), cython.address(self.ref), c, token, gen, self.ops)
+                if status != BUSY:
+                    break
+                self.engine.att.pause()
+            if status != OK and status != MISS and status != REFUSED:
+                self.fail(status)
+        finally:
+            self.leave()
+        return status == OK
+
+    def replace(self, oid, index, pampd, generation):
+        """Let a page be `pampd` from now on, if it is still of this generation and its back end agrees. True if so."""
+        c: Call
+        _handle(cython.address(c), oid, index)
+        return self.replace_call(cython.address(c), pampd, generation)
+
+    @property
+    def obj_count(self):
+        """Objects in the pool: oids that have at least one page."""
+        self.enter()
+        try:
+            if self.ref.record.gen != self.ref.gen:
+                self.fail(DESTROYED)
+            return pool_counters(self.engine, self.id)[GAUGE_OBJECTS]
+        finally:
+            self.leave()
+
+    def object(self, oid):
+        """The same calls for one object, with the oid looked at once."""
+        handle: Object = Object.__new__(Object)
+        handle.pool = self
+        oid_words(oid, handle.words)
+        return handle
+
+    def __reduce__(self):
+        return (reopen_pool, (self.engine, self.id, self.ref.gen))
+
+    def __repr__(self):
+        kind = ("persistent" if self.persistent else "ephemeral") + (" shared" if self.shared else " private")
+        return f"<tmem pool {self.name!r} ({kind}) of arena {self.engine.name!r}>"
+
+
+def pool_counters(engine: Engine, idx: u64):
+    """The counters of a pool summed over all workers, as a list by ledger word; see engine/layout.pxd."""
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    sums: u64[16]
+    i: u64
+    slot: u64
+    high: u64 = min(w.depot.slots_high, w.max_workers)
+    for i in range(LEDGER_WORDS):
+        sums[i] = -pool_at(w, idx).base[i]
+    for slot in range(high):
+        if slot_at(w, slot).ledger_backed >= (idx + 1) * LEDGER_BYTES:
+            for i in range(LEDGER_WORDS):
+                sums[i] += ledger_at(w, slot, idx)[i]
+    # A worker caught between two words can make a difference dip below zero for a moment.
+    return [0 if sums[i] >> 63 else sums[i] for i in range(LEDGER_WORDS)]
+
+
+@cython.cclass
+class Object:
+    """One object of a pool: the pool's calls without the oid. Made by Pool.object."""
+
+    def handle(self, c, index):
+        memset(c, 0, cython.sizeof(Call))
+        c.oid[0] = self.words[0]
+        c.oid[1] = self.words[1]
+        c.oid[2] = self.words[2]
+        c.index = _word("index", index)
+        c.count = 1
+        return 0
+
+    @property
+    def oid(self):
+        """The object id, a tuple of three ints."""
+        return (self.words[0], self.words[1], self.words[2])
+
+    def put(self, index, data):
+        """See Pool.put."""
+        c: Call
+        self.handle(cython.address(c), index)
+        return self.pool.put_buffer(cython.address(c), data)
+
+    def get(self, index, free=None):
+        """See Pool.get."""
+        c: Call
+        self.handle(cython.address(c), index)
+        return self.pool.get_call(cython.address(c), free)
+
+    def get_into(self, index, buffer, free=None):
+        """See Pool.get_into."""
+        c: Call
+        self.handle(cython.address(c), index)
+        return self.pool.get_into_call(cython.address(c), buffer, free)
+
+    def put_range(self, index, buffer):
+        """See Pool.put_range."""
+        c: Call
+        self.handle(cython.address(c), index)
+        return self.pool.put_range_call(cython.address(c), buffer)
+
+    def get_range(self, index, count, free=None):
+        """See Pool.get_range."""
+        c: Call
+        self.handle(cython.address(c), index)
+        return self.pool.get_range_call(cython.address(c), count, free)
+
+    def flush_page(self, index):
+        """See Pool.flush_page."""
+        c: Call
+        self.handle(cython.address(c), index)
+        return self.pool.flush_page_call(cython.address(c))
+
+    def flush_object(self):
+        """See Pool.flush_object."""
+        c: Call
+        self.handle(cython.address(c), 0)
+        return self.pool.flush_object_call(cython.address(c))
+
+    def object_info(self):
+        """See Pool.object_info."""
+        c: Call
+        self.handle(cython.address(c), 0)
+        return self.pool.object_info_call(cython.address(c))
+
+    def descriptor(self, index):
+        """See Pool.descriptor."""
+        c: Call
+        self.handle(cython.address(c), index)
+        return self.pool.descriptor_call(cython.address(c))
+
+    def replace(self, index, pampd, generation):
+        """See Pool.replace."""
+        c: Call
+        self.handle(cython.address(c), index)
+        return self.pool.replace_call(cython.address(c), pampd, generation)
+
+    def __repr__(self):
+        return f"<object {self.oid} of {self.pool!r}>"
+
+    def __reduce__(self):
+        return (Pool.object, (self.pool, self.oid))

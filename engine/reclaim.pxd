@@ -1,0 +1,30 @@
+# C-level names of reclaim.py, and the one step verbs take inside their transactions.
+from engine.layout cimport (FAULT_SENTINEL, ROOT_RETIRED, ROOT_STAGED, Head, PoolRecord)
+from shm.journal cimport store
+from shm.layout cimport Slot, Worker, u64
+from shm.memory cimport chunk_at
+
+# Frees what a foreign back end holds for a retired page or object; set by the session of this process.
+ctypedef void (*ForeignFree)(Worker *w, u64 pool, u64 off) noexcept nogil
+
+cdef void set_foreign_free(ForeignFree f) noexcept
+cdef void detach(Worker *w, u64 off) noexcept nogil
+cdef int reap(Worker *w, int budget) noexcept nogil
+cdef int inherit(Worker *w, Slot *dead) noexcept nogil
+cdef void drop_staged(Worker *w) noexcept nogil
+cdef void gauge(Worker *w, u64 pool, int which, u64 delta) noexcept nogil
+
+cdef inline Head *head_at(Worker *w, u64 off) noexcept nogil:
+    # A retired or staged struct: a chunk, or the record of a pool that is being destroyed.
+    if off < w.seg_lo:
+        return pool_head(w, off)
+    return <Head *>chunk_at(w, off)
+
+cdef Head *pool_head(Worker *w, u64 off) noexcept nogil
+
+cdef inline void retire(Worker *w, u64 off) noexcept nogil:
+    # Put an unlinked struct on this worker's retired list, its sentinel inverted, inside the caller's transaction.
+    cdef Head *h = head_at(w, off)
+    store(w, &h.sentinel, ~h.sentinel)
+    store(w, &h.link, w.slot.client[ROOT_RETIRED])
+    store(w, &w.slot.client[ROOT_RETIRED], off)

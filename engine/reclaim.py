@@ -1,0 +1,317 @@
+"""Owns giving back: the retired list of a worker, taken apart piece by piece in small transactions.
+
+What a verb unlinks under a bucket's lock it only chains here (`retire`, constant time); the chunks go back to
+the magazines afterwards, with no bucket locked. An object, an objnode or a whole pool may be retired with
+everything below it: taking it apart pushes its parts on the same list. May call: slab, journal, lock.
+Called by core at the end of each verb and by recovery (`inherit`), with the worker's own lock held.
+Kill at any instruction: each step is one transaction on the list and the magazines; the list outlives the worker.
+"""
+import cython
+from cython.cimports.engine.layout import (
+    AGAIN,
+    CLIENT_PAGE,
+    DEPTH_MAX,
+    FOREIGN,
+    GEO_BUCKETS,
+    GEO_POOLS,
+    GAUGE_BYTES_ASKED,
+    GAUGE_BYTES_USED,
+    GAUGE_OBJECTS,
+    GAUGE_OBJNODES,
+    GAUGE_PAGES,
+    LEDGER_BYTES,
+    MAP_SIZE,
+    OBJ_CLASS,
+    OBJ_SENTINEL,
+    OBJNODE_CLASS,
+    OBJNODE_SENTINEL,
+    PAMPD_CLASS,
+    PAMPD_SENTINEL,
+    POOL_BYTES,
+    POOL_FREE,
+    POOL_SENTINEL,
+    ROOT_RETIRED,
+    ROOT_STAGED,
+    Bucket,
+    Head,
+    Obj,
+    Objnode,
+    Pampd,
+    PoolRecord,
+    buckets_at,
+    class_in,
+    flags_of,
+    ledger_at,
+    length_of,
+    obj_at,
+    pampd_at,
+)
+from cython.cimports.engine.reclaim import ForeignFree, head_at, retire
+from cython.cimports.shm.journal import commit, kill_point, rollback, store
+from cython.cimports.shm.layout import BUSY, CORRUPT, FAULT_LOOP, FAULT_SENTINEL, OK, Slot, Worker, u64
+from cython.cimports.shm.lock import lock_try, unlock
+from cython.cimports.shm.memory import back, chunk_at
+from cython.cimports.shm.slab import available, drain, mag_cap, push
+
+_foreign_free = cython.declare(ForeignFree, cython.NULL)
+
+
+def set_foreign_free(f):
+    global _foreign_free
+    _foreign_free = f
+
+
+def pool_head(w, off):
+    """The record of a pool by its offset; Worker.fault and zeroes if it is none."""
+    first: u64 = w.client_off + CLIENT_PAGE
+    pools: u64 = w.client_geometry[GEO_POOLS]
+    if off < first or (off - first) % POOL_BYTES != 0 or (off - first) // POOL_BYTES >= pools:
+        if w.fault == 0:
+            w.fault = FAULT_SENTINEL
+        return cython.cast(cython.pointer(Head), w.scratch)
+    return cython.cast(cython.pointer(Head), w.base + off)
+
+
+def gauge(w, pool, which, delta):
+    """Add to a gauge of any pool in this worker's ledger, inside the caller's transaction.
+
+    A ledger that cannot be backed (the file system is full) loses the count; check() reports the drift.
+    """
+    need: u64 = (pool + 1) * LEDGER_BYTES
+    word: cython.pointer(u64)
+    if need > w.ledger_bytes:
+        w.fault = FAULT_SENTINEL
+        return
+    if need > w.slot.ledger_backed:
+        need = (need + 4095) & ~cython.cast(u64, 4095)
+        if back(w.fd, w.ledgers_off + w.slot_idx * w.ledger_bytes, need) != OK:
+            return
+        w.slot.ledger_backed = need
+    word = ledger_at(w, w.slot_idx, pool) + which
+    store(w, word, word[0] + delta)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _room(w: cython.pointer(Worker), cls: cython.int) -> cython.int:
+    """Make room for a chunk in the magazine. OK, BUSY or CORRUPT."""
+    if available(w, cls) < 2 * w.class_batch[cls]:
+        return OK
+    return drain(w, cython.address(w.slot.mags[cls]), cls, w.class_batch[cls])
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _unchain(w: cython.pointer(Worker), h: cython.pointer(Head)) -> cython.void:
+    store(w, cython.address(w.slot.client[ROOT_RETIRED]), h.link)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _reap_pampd(w: cython.pointer(Worker), off: u64) -> cython.int:
+    d: cython.pointer(Pampd) = cython.cast(cython.pointer(Pampd), chunk_at(w, off))
+    cls: cython.int = class_in(d)
+    foreign: cython.bint = flags_of(d) & FOREIGN != 0
+    status: cython.int = _room(w, PAMPD_CLASS)
+    if status == OK and not foreign and d.data != 0:
+        if cls >= OBJNODE_CLASS:
+            w.fault = FAULT_SENTINEL
+            return CORRUPT
+        status = _room(w, cls)
+    if status != OK:
+        return status
+    if foreign and d.data != 0:
+        if _foreign_free != cython.NULL and d.pool != 0:
+            _foreign_free(w, d.pool - 1, off)
+        d.data = 0
+    _unchain(w, cython.cast(cython.pointer(Head), d))
+    if not foreign and d.data != 0:
+        push(w, cls, d.data)
+    if d.pool != 0:
+        gauge(w, d.pool - 1, GAUGE_BYTES_ASKED, -length_of(d))
+        if not foreign:
+            gauge(w, d.pool - 1, GAUGE_BYTES_USED, -w.class_bytes[cls])
+    push(w, PAMPD_CLASS, off)
+    return OK
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _reap_objnode(w: cython.pointer(Worker), off: u64) -> cython.int:
+    """A node with slots in use hands them to the list and stays; an empty one goes."""
+    n: cython.pointer(Objnode) = cython.cast(cython.pointer(Objnode), chunk_at(w, off))
+    i: cython.int
+    status: cython.int
+    if n.slots_in_use != 0:
+        for i in range(MAP_SIZE):
+            if n.slots[i] != 0 and w.fault == 0:
+                retire(w, n.slots[i])
+                store(w, cython.address(n.slots[i]), 0)
+        store(w, cython.address(n.slots_in_use), 0)
+        return OK
+    status = _room(w, OBJNODE_CLASS)
+    if status != OK:
+        return status
+    _unchain(w, cython.cast(cython.pointer(Head), n))
+    push(w, OBJNODE_CLASS, off)
+    return OK
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _reap_obj(w: cython.pointer(Worker), off: u64) -> cython.int:
+    """An obj hands its tree to the list and stays below it, so that its pages can name it; then it goes."""
+    o: cython.pointer(Obj) = cython.cast(cython.pointer(Obj), chunk_at(w, off))
+    status: cython.int
+    if o.root != 0:
+        retire(w, o.root)
+        store(w, cython.address(o.root), 0)
+        return OK
+    status = _room(w, OBJ_CLASS)
+    if status != OK:
+        return status
+    if o.foreign != 0 and _foreign_free != cython.NULL:
+        _foreign_free(w, o.pool, off)
+    _unchain(w, cython.cast(cython.pointer(Head), o))
+    push(w, OBJ_CLASS, off)
+    return OK
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _reap_pool(w: cython.pointer(Worker), off: u64) -> cython.int:
+    """Take one obj off a dying pool, a leaf of the first tree that has any; at the end the pool slot is free."""
+    p: cython.pointer(PoolRecord) = cython.cast(cython.pointer(PoolRecord), w.base + off)
+    idx: u64 = (off - w.client_off - CLIENT_PAGE) // POOL_BYTES
+    b: cython.pointer(Bucket)
+    o: cython.pointer(Obj) = cython.NULL
+    parent: cython.pointer(Obj) = cython.NULL
+    at: u64
+    depth: cython.int = 0
+    while p.cursor < w.client_geometry[GEO_BUCKETS]:
+        b = buckets_at(w, idx) + p.cursor
+        # Taken even when the tree looks empty: a verb that saw the pool alive may still be in there.
+        if lock_try(w, cython.address(b.lock)) != OK:
+            return BUSY
+        at = b.root
+        if at == 0:
+            store(w, cython.address(p.cursor), p.cursor + 1)
+            commit(w)
+            unlock(w, cython.address(b.lock))
+            continue
+        while w.fault == 0:
+            o = obj_at(w, at)
+            depth += 1
+            if depth > DEPTH_MAX:
+                w.fault = FAULT_LOOP
+            if o.left == 0 and o.right == 0:
+                break
+            parent = o
+            at = o.left if o.left != 0 else o.right
+        if parent == cython.NULL:
+            store(w, cython.address(b.root), 0)
+        elif parent.left == at:
+            store(w, cython.address(parent.left), 0)
+        else:
+            store(w, cython.address(parent.right), 0)
+        detach(w, at)
+        if w.fault != 0:
+            rollback(w, 0)
+        else:
+            commit(w)
+        unlock(w, cython.address(b.lock))
+        return OK if w.fault == 0 else CORRUPT
+    _unchain(w, cython.cast(cython.pointer(Head), p))
+    store(w, cython.address(p.state), POOL_FREE)
+    return OK
+
+
+def detach(w, off):
+    """Retire an obj that its bucket no longer links, with all its pages, and take them out of the gauges."""
+    o: cython.pointer(Obj) = obj_at(w, off)
+    gauge(w, o.pool, GAUGE_OBJECTS, -1)
+    gauge(w, o.pool, GAUGE_OBJNODES, -o.objnode_count)
+    gauge(w, o.pool, GAUGE_PAGES, -o.pampd_count)
+    retire(w, off)
+
+
+def reap(w, budget):
+    """Take up to `budget` steps on the retired list. OK when it is empty, AGAIN, BUSY or CORRUPT else."""
+    off: u64
+    kind: u64
+    status: cython.int
+    while w.slot.client[ROOT_RETIRED] != 0:
+        if budget <= 0:
+            return AGAIN
+        budget -= 1
+        off = w.slot.client[ROOT_RETIRED]
+        kind = ~head_at(w, off).sentinel
+        status = CORRUPT
+        if w.fault == 0:
+            if kind == PAMPD_SENTINEL:
+                status = _reap_pampd(w, off)
+            elif kind == OBJNODE_SENTINEL:
+                status = _reap_objnode(w, off)
+            elif kind == OBJ_SENTINEL:
+                status = _reap_obj(w, off)
+            elif kind == POOL_SENTINEL:
+                status = _reap_pool(w, off)
+            else:
+                w.fault = FAULT_SENTINEL
+        if w.fault != 0:
+            status = CORRUPT
+            rollback(w, 0)
+            # What cannot be read cannot be given back. The list is cut here; check() finds what it lost.
+            w.fault = 0
+            store(w, cython.address(w.slot.client[ROOT_RETIRED]), 0)
+            commit(w)
+            w.fault = FAULT_SENTINEL
+        if status != OK:
+            return status
+        commit(w)
+    return OK
+
+
+def drop_staged(w):
+    """Retire what was staged for a put that will not happen."""
+    off: u64
+    d: cython.pointer(Pampd)
+    while w.slot.client[ROOT_STAGED] != 0 and w.fault == 0:
+        off = w.slot.client[ROOT_STAGED]
+        d = pampd_at(w, off)
+        store(w, cython.address(w.slot.client[ROOT_STAGED]), d.link)
+        retire(w, off)
+        if w.fault != 0:
+            rollback(w, 0)
+        else:
+            commit(w)
+
+
+def inherit(w, dead):
+    """Move a dead worker's lists onto this worker's retired list, one entry a transaction."""
+    which: cython.int
+    off: u64
+    h: cython.pointer(Head)
+    for which in range(ROOT_STAGED, ROOT_RETIRED + 1):
+        while dead.client[which] != 0:
+            off = dead.client[which]
+            h = head_at(w, off)
+            store(w, cython.address(dead.client[which]), h.link)
+            if which == ROOT_STAGED:
+                store(w, cython.address(h.sentinel), ~h.sentinel)
+            store(w, cython.address(h.link), w.slot.client[ROOT_RETIRED])
+            store(w, cython.address(w.slot.client[ROOT_RETIRED]), off)
+            if w.fault != 0:
+                rollback(w, 0)
+                w.fault = 0
+                store(w, cython.address(dead.client[which]), 0)
+                commit(w)
+                break
+            commit(w)
+    return OK

@@ -1,0 +1,27 @@
+"""Owns what a check says: Problem and Report. May call nothing. Called by check and by whoever reads its answer."""
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One invariant that does not hold. id: which; where: arena offset or name; what: in words."""
+
+    id: str
+    where: str
+    what: str
+
+    def __str__(self):
+        return f"{self.id} at {self.where}: {self.what}"
+
+
+@dataclass
+class Report:
+    """The answer of Engine.check. counts: what was seen (pools, objects, objnodes, pages, chunks, segments, workers)."""
+
+    problems: list = field(default_factory=list)
+    counts: dict = field(default_factory=dict)
+
+    @property
+    def ok(self):
+        """True if every invariant holds."""
+        return not self.problems

@@ -1,0 +1,17 @@
+from engine.layout cimport ClientPage
+from shm.arena cimport Arena
+from shm.layout cimport u64
+from shm.workers cimport Attachment
+
+cdef class Engine:
+    cdef readonly str name
+    cdef Attachment att
+    cdef readonly object page_size
+    cdef readonly object capacity
+    cdef readonly object buckets
+    cdef readonly object max_workers
+    cdef readonly object max_pools
+    cdef object __weakref__
+    cdef int raise_status(self, int status) except -1
+    cdef int settle(self) except -1
+    cdef tuple publish_locked(self, ClientPage *table, bytes name, u64 flags, u64 client, bytes pam)

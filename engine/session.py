@@ -1,0 +1,357 @@
+"""Owns Engine: creating and attaching arenas, making and finding pools, the engine's end.
+
+May call: shm, core, pool, check, stats, spawn. Called by users through engine/__init__.py. The pool table is changed
+under its lock by plain stores ending in one that publishes (`state`), so a kill before it has done nothing.
+"""
+import cython
+from cython.cimports.engine import core
+from cython.cimports.engine.layout import (
+    AGAIN,
+    BUCKET_BYTES,
+    CLIENT_PAGE,
+    ENGINE_LAYOUT_VERSION,
+    LEDGER_BYTES,
+    LEDGER_WORDS,
+    PAM_NAME_BYTES,
+    POOL_BYTES,
+    POOL_FREE,
+    POOL_LIVE,
+    POOL_NAME_BYTES,
+    POOL_PERSISTENT,
+    POOL_SENTINEL,
+    POOL_SHARED,
+    Bucket,
+    ClientPage,
+    Obj,
+    Objnode,
+    Pampd,
+    PoolRecord,
+    buckets_offset,
+    ledger_at,
+    pool_at,
+)
+from cython.cimports.engine.pool import Pool
+from cython.cimports.engine.reclaim import inherit
+from cython.cimports.engine.registry import registry
+from cython.cimports.libc.string import memcpy, memset
+from cython.cimports.shm.arena import Arena
+from cython.cimports.shm.atomics import barrier, load
+from cython.cimports.shm.journal import kill_point
+from cython.cimports.shm.layout import BUSY, CORRUPT, OK, SYS_PAGE, Worker, slot_at, u64
+from cython.cimports.shm.lock import lock_try, unlock
+from cython.cimports.shm.memory import back
+from cython.cimports.shm.workers import Attachment
+from engine import check as checking
+from engine import spawn as spawning
+from engine import stats as counting
+from engine.errors import ArenaCorrupted, PoolExists, PoolNotFound, TmemError
+from engine.pool import open_pool
+from engine.sizes import parse_size
+from shm import arena as arenas
+
+CLIENT_LAYOUT = (
+    f"engine {ENGINE_LAYOUT_VERSION} {cython.sizeof(Obj)} {cython.sizeof(Objnode)} {cython.sizeof(Pampd)} "
+    f"{cython.sizeof(PoolRecord)} {cython.sizeof(Bucket)}"
+)
+FAULTS = {1: "an offset that leads nowhere", 2: "a struct without its sentinel", 3: "a journal longer than itself",
+          4: "a chunk that is free twice, or of another class", 5: "a walk longer than any legal one",
+          6: "a lock word that its holder did not write"}
+
+
+def _number(name, value, low, high, power=False):
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name}: an int, not {type(value).__name__}")
+    if not low <= value <= high or (power and value & (value - 1)):
+        raise ValueError(f"{name}: {'a power of two ' if power else ''}from {low} to {high}, not {value}")
+    return value
+
+
+def create(name, capacity="64MiB", *, page_size=4096, buckets=256, max_workers=256, max_pools=1024, mode=0o600):
+    """Make an arena and attach to it.
+
+    name: 1 to 200 letters, digits, '_', '.', '-'. capacity: bytes for pages and all that describes them (an int, or text
+    such as "1GiB"), 1 MiB to 4 TiB. page_size: bytes, a power of two from 512 to 65536. buckets: of each pool, a power
+    of two from 1 to 4096. max_workers: 1 to 4096. max_pools: 1 to 65535. mode: permission bits of the file.
+    Raises ArenaExists, AccessDenied, TmemError (no memory for the tables), TypeError, ValueError.
+    """
+    arenas.check_name(name)
+    size = parse_size("capacity", capacity)
+    if not arenas.CAPACITY_MIN <= size <= arenas.CAPACITY_MAX:
+        raise ValueError(f"capacity: {arenas.CAPACITY_MIN} to {arenas.CAPACITY_MAX} bytes, not {size}")
+    _number("page_size", page_size, 512, 65536, power=True)
+    _number("buckets", buckets, 1, 4096, power=True)
+    _number("max_workers", max_workers, 1, 4096)
+    _number("max_pools", max_pools, 1, 65535)
+    _number("mode", mode, 0, 0o777)
+    records = (CLIENT_PAGE + max_pools * POOL_BYTES + CLIENT_PAGE - 1) // CLIENT_PAGE * CLIENT_PAGE
+    arena = arenas.create(
+        name, size, max_workers, page_size, max_pools * LEDGER_BYTES,
+        records + max_pools * buckets * BUCKET_BYTES, mode, CLIENT_LAYOUT, [page_size, buckets, max_pools],
+    )
+    try:
+        return Engine(arena, True)
+    except BaseException:
+        arenas.unlink(name)
+        raise
+
+
+def attach(name):
+    """Attach to an arena that is there. Raises ArenaNotFound, ArenaCorrupted (not an arena, another layout, truncated),
+    ArenaBusy (all worker slots taken), AccessDenied, TypeError, ValueError."""
+    return Engine(arenas.attach(name, CLIENT_LAYOUT), False)
+
+
+def unlink(name):
+    """Remove an arena and its semaphores. Who is attached goes on until it closes. Raises ArenaNotFound, AccessDenied."""
+    arenas.unlink(name)
+
+
+@cython.cclass
+class Engine:
+    """An attached arena: one worker. Made by engine.create and engine.attach; a context manager that closes it.
+
+    Threads may share one, and take turns in it. A forked child may go on using it: it becomes a worker of its own.
+    """
+
+    def __init__(self, arena, fresh):
+        geometry = arena.geometry
+        self.name = arena.name
+        self.capacity = geometry["capacity"]
+        self.max_workers = geometry["max_workers"]
+        self.page_size, self.buckets, self.max_pools = geometry["client"][:3]
+        need = self.max_pools * (POOL_BYTES + self.buckets * BUCKET_BYTES)
+        if not (
+            self.page_size in (512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
+            and 1 <= self.buckets <= 4096 and self.buckets & (self.buckets - 1) == 0
+            and 1 <= self.max_pools <= 65535 and need <= geometry["client_bytes"]
+            and geometry["bounce_bytes"] >= self.page_size
+            and geometry["ledger_bytes"] >= self.max_pools * LEDGER_BYTES
+        ):
+            raise ArenaCorrupted(f"arena {self.name!r}: impossible geometry")
+        # ClientPage and the first page of pool records; the rest is backed pool by pool.
+        start = arenas.regions(geometry)["client"]
+        if back(arena.fd, start, 2 * CLIENT_PAGE) != OK:
+            raise TmemError(f"arena {self.name!r}: no memory left for its pool table")
+        self.att = Attachment.__new__(Attachment)
+        self.att.inherit = inherit
+        self.att.__init__(arena, CLIENT_LAYOUT)
+        self.att.recover()
+
+    def raise_status(self, status):
+        """Raise what a status that is no answer means."""
+        fault = self.att.w.fault
+        self.att.w.fault = 0
+        if status == CORRUPT:
+            raise ArenaCorrupted(f"arena {self.name!r}: {FAULTS.get(fault, 'it contradicts itself')}; run `tmem check`")
+        raise TmemError(f"arena {self.name!r}: unexpected status {status}")
+
+    def settle(self):
+        """Give back all that this worker has retired; the caller is inside enter and leave."""
+        status: cython.int = AGAIN
+        while status == AGAIN or status == BUSY:
+            status = core.work_off(cython.address(self.att.w))
+            if status == BUSY:
+                self.att.pause()
+            elif status == AGAIN:
+                self.att.breathe()
+        if status != OK:
+            self.raise_status(status)
+        return 0
+
+    @property
+    def worker_id(self):
+        """Index of this worker's slot in the arena's worker table."""
+        return self.att.worker_id
+
+    # --- pools -------------------------------------------------------------------------------------------
+
+    def new_pool(self, name, persistent=False, shared=True, client=0, pam="raw"):
+        """Make a pool.
+
+        name: 1 to 63 bytes of utf-8, unique in the arena. persistent: pages stay until they are flushed. shared: gets leave
+        the page where it is. client: the tenant, 0 to 2**32-1. pam: the back end, "raw" or one of register_pam.
+        Raises PoolExists, TmemError (table full, no memory, unknown pam), TypeError, ValueError.
+        """
+        raw_name = _pool_name(name)
+        for argument, value in (("persistent", persistent), ("shared", shared)):
+            if not isinstance(value, bool):
+                raise TypeError(f"{argument}: True or False, not {type(value).__name__}")
+        _number("client", client, 0, 2**32 - 1)
+        if not isinstance(pam, str):
+            raise TypeError(f"pam: a str, not {type(pam).__name__}")
+        registry.pam(pam)
+        flags = (POOL_PERSISTENT if persistent else 0) | (POOL_SHARED if shared else 0)
+        self.att.enter()
+        try:
+            idx, gen = self._publish(raw_name, flags, client, pam.encode())
+        finally:
+            self.att.leave()
+        return open_pool(self, idx, gen)
+
+    def _publish(self, name, flags, client, pam):
+        w: cython.pointer(Worker) = cython.address(self.att.w)
+        table: cython.pointer(ClientPage) = cython.cast(cython.pointer(ClientPage), w.base + w.client_off)
+        while True:
+            if lock_try(w, cython.address(w.slot.own)) == OK:
+                if lock_try(w, cython.address(table.lock)) == OK:
+                    break
+                unlock(w, cython.address(w.slot.own))
+            self.att.pause()
+        try:
+            return self.publish_locked(table, name, flags, client, pam)
+        finally:
+            unlock(w, cython.address(table.lock))
+            unlock(w, cython.address(w.slot.own))
+
+    def publish_locked(self, table, name, flags, client, pam):
+        w: cython.pointer(Worker) = cython.address(self.att.w)
+        p: cython.pointer(PoolRecord)
+        idx: u64
+        i: u64
+        slot: u64
+        high: u64 = min(table.pools_high, cython.cast(u64, self.max_pools))
+        chosen: u64 = high
+        for idx in range(high):
+            p = pool_at(w, idx)
+            if p.state == POOL_LIVE and p.name[:POOL_NAME_BYTES].rstrip(b"\0") == name:
+                raise PoolExists(f"pool {name.decode()!r} is there already")
+            if p.state == POOL_FREE and chosen == high:
+                chosen = idx
+        if chosen == high:
+            if high == cython.cast(u64, self.max_pools):
+                raise TmemError(f"arena {self.name!r}: all {self.max_pools} pools are taken")
+            for start, size in (
+                (w.client_off + CLIENT_PAGE + high * POOL_BYTES, POOL_BYTES),
+                (buckets_offset(w) + high * self.buckets * BUCKET_BYTES, self.buckets * BUCKET_BYTES),
+            ):
+                if back(w.fd, start, size) != OK:
+                    raise TmemError(f"arena {self.name!r}: no memory left for another pool")
+            table.pools_high = high + 1
+        p = pool_at(w, chosen)
+        p.link = 0
+        p.flags = flags
+        p.client = client
+        p.cursor = 0
+        memset(p.name, 0, POOL_NAME_BYTES)
+        memcpy(p.name, cython.cast(cython.p_char, name), len(name))
+        memset(p.pam, 0, PAM_NAME_BYTES)
+        memcpy(p.pam, cython.cast(cython.p_char, pam), len(pam))
+        for i in range(LEDGER_WORDS):
+            p.base[i] = 0
+            for slot in range(min(w.depot.slots_high, w.max_workers)):
+                if slot_at(w, slot).ledger_backed >= (chosen + 1) * LEDGER_BYTES:
+                    p.base[i] += ledger_at(w, slot, chosen)[i]
+        p.gen += 1
+        p.sentinel = POOL_SENTINEL
+        barrier()
+        kill_point(w)
+        p.state = POOL_LIVE
+        return (chosen, p.gen)
+
+    def _live(self):
+        """(index, generation, name) of every pool that is alive."""
+        w: cython.pointer(Worker) = cython.address(self.att.w)
+        table: cython.pointer(ClientPage) = cython.cast(cython.pointer(ClientPage), w.base + w.client_off)
+        p: cython.pointer(PoolRecord)
+        idx: u64
+        gen: u64
+        found = []
+        self.att.enter()
+        try:
+            for idx in range(min(load(cython.address(table.pools_high)), cython.cast(u64, self.max_pools))):
+                p = pool_at(w, idx)
+                gen = load(cython.address(p.gen))
+                if load(cython.address(p.state)) == POOL_LIVE:
+                    name = p.name[:POOL_NAME_BYTES].rstrip(b"\0").decode("utf-8", "replace")
+                    if load(cython.address(p.gen)) == gen:
+                        found.append((idx, gen, name))
+        finally:
+            self.att.leave()
+        return found
+
+    def pool(self, name_or_id):
+        """The pool of this name (str) or id (int). Raises PoolNotFound, TypeError."""
+        if isinstance(name_or_id, bool) or not isinstance(name_or_id, (str, int)):
+            raise TypeError(f"name_or_id: a pool's name (str) or id (int), not {type(name_or_id).__name__}")
+        for idx, gen, name in self._live():
+            if name_or_id == (name if isinstance(name_or_id, str) else idx):
+                return open_pool(self, idx, gen)
+        raise PoolNotFound(f"arena {self.name!r} has no pool {name_or_id!r}")
+
+    def pools(self):
+        """All pools, by id."""
+        return [open_pool(self, idx, gen) for idx, gen, _ in self._live()]
+
+    # --- the whole arena ---------------------------------------------------------------------------------
+
+    def stats(self):
+        """Counters and gauges: {"total": {...}, "pools": {name: {...}}, "arena": {...}}; see docs/architecture.md.
+
+        Gauges (objects, objnodes, pages, bytes_*) are exact when nobody works; counts of calls may miss what a killed
+        worker had not counted yet."""
+        return counting.collect(self)
+
+    def check(self, repair=False):
+        """Stop all writers, walk everything, verify every invariant. A Report: ok, problems, counts.
+
+        Dead workers are recovered first. Raises NotImplementedError for repair=True."""
+        if repair:
+            raise NotImplementedError("check: repair is not there yet")
+        return checking.run(self)
+
+    def recover(self):
+        """Recover workers that died. How many. Happens by itself when somebody waits for one, attaches, or lacks memory."""
+        return self.att.recover()
+
+    def spawn(self, n, target, *args, restart=False, method=None):
+        """Run target(*args) in n processes of multiprocessing, released together once all are attached. A Crew.
+
+        Engines and pools among the args arrive attached. restart: replace a process that ends with an exit code other
+        than 0. method: "spawn" (None), "fork" or "forkserver". Raises TypeError, ValueError."""
+        return spawning.spawn(self, n, target, args, restart, method)
+
+    @property
+    def closed(self):
+        """True after close()."""
+        return self.att.closed
+
+    def close(self):
+        """Leave the arena; it stays. Pools of this engine raise TmemError afterwards. Twice is once."""
+        if self.att.closed:
+            return
+        if not self.att.forked:
+            self.att.enter()
+            try:
+                self.settle()
+            finally:
+                self.att.leave()
+        self.att.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, traceback):
+        self.close()
+
+    def __reduce__(self):
+        return (attach, (self.name,))
+
+    def __repr__(self):
+        return f"<tmem engine on arena {self.name!r}{', closed' if self.att.closed else ''}>"
+
+    def set_kill_point(self, n):
+        """Die by SIGKILL at the n-th kill point from here; 0: never. For tests of crash safety."""
+        self.att.set_kill_point(n)
+
+    def kill_points(self):
+        """Kill points passed since set_kill_point."""
+        return self.att.kill_points()
+
+
+def _pool_name(name):
+    if not isinstance(name, str):
+        raise TypeError(f"name: a str, not {type(name).__name__}")
+    raw = name.encode("utf-8", "surrogatepass")
+    if not 1 <= len(raw) < POOL_NAME_BYTES or b"\0" in raw:
+        raise ValueError(f"name: 1 to {POOL_NAME_BYTES - 1} bytes of utf-8 without NUL, not {len(raw)}")
+    return raw

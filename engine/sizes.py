@@ -1,0 +1,18 @@
+"""Owns reading sizes as people write them. May call nothing. Called by session and the command line."""
+import re
+
+_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
+          "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40,
+          "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
+
+
+def parse_size(argument, value):
+    """Bytes of a size: an int, or text such as "64MiB" or "1.5 GiB". TypeError or ValueError names the argument."""
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise TypeError(f"{argument}: bytes as an int, or text such as '64MiB', not {type(value).__name__}")
+    if isinstance(value, int):
+        return value
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", value)
+    if not match or match.group(2).lower() not in _UNITS:
+        raise ValueError(f"{argument}: bytes as an int, or text such as '64MiB' or '1GiB', not {value!r}")
+    return int(float(match.group(1)) * _UNITS[match.group(2).lower()])

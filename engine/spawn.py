@@ -1,0 +1,126 @@
+"""Owns starting worker processes: Engine.spawn and the Crew it gives.
+
+May call: multiprocessing, session (attach, through pickling). Called by session. Every process attaches first (its
+arguments are unpickled, and the arena opened by name), then all wait on one barrier, then all run.
+"""
+import multiprocessing
+import threading
+from collections.abc import Sequence
+
+from engine.errors import TmemError
+
+METHODS = ("spawn", "fork", "forkserver")
+BARRIER_S = 120.0
+
+
+def _run(engine, barrier, target, args):
+    # `engine` and `args` were unpickled, or inherited by fork: touching the engine makes this process a worker.
+    engine.stats()
+    if barrier is not None:
+        barrier.wait(BARRIER_S)
+    try:
+        target(*args)
+    finally:
+        engine.close()
+
+
+def spawn(engine, n, target, args, restart, method):
+    """See Engine.spawn."""
+    if isinstance(n, bool) or not isinstance(n, int):
+        raise TypeError(f"n: a number of processes, not {type(n).__name__}")
+    if n < 1:
+        raise ValueError(f"n: at least one process, not {n}")
+    if not callable(target):
+        raise TypeError(f"target: a callable, not {type(target).__name__}")
+    if not isinstance(restart, bool):
+        raise TypeError(f"restart: True or False, not {type(restart).__name__}")
+    if method is not None and method not in METHODS:
+        raise ValueError(f"method: None or one of {', '.join(METHODS)}, not {method!r}")
+    if engine.closed:
+        raise TmemError(f"arena {engine.name!r}: this engine is closed")
+    return Crew(engine, n, target, args, restart, multiprocessing.get_context(method or "spawn"))
+
+
+class Crew(Sequence):
+    """Worker processes that started together: a sequence of them. A context manager that joins (terminates on error).
+
+    restarts: how many were replaced so far (restart=True)."""
+
+    def __init__(self, engine, n, target, args, restart, context):
+        self._engine = engine
+        self._target = target
+        self._args = args
+        self._context = context
+        self._closing = False
+        self.restarts = 0
+        barrier = context.Barrier(n)
+        self._processes = [self._start(barrier) for _ in range(n)]
+        self._keeper = None
+        if restart:
+            self._keeper = threading.Thread(target=self._keep, name="tmem-crew", daemon=True)
+            self._keeper.start()
+
+    def _start(self, barrier):
+        process = self._context.Process(target=_run, args=(self._engine, barrier, self._target, self._args))
+        process.start()
+        return process
+
+    def _keep(self):
+        while not self._closing:
+            alive = [p for p in self._processes if p.exitcode is None]
+            if not alive:
+                if all(p.exitcode == 0 for p in self._processes):
+                    return
+            else:
+                multiprocessing.connection.wait([p.sentinel for p in alive], timeout=0.2)
+            for i, process in enumerate(self._processes):
+                if not self._closing and process.exitcode not in (None, 0):
+                    self._processes[i] = self._start(None)
+                    self.restarts += 1
+
+    def __len__(self):
+        return len(self._processes)
+
+    def __getitem__(self, i):
+        return self._processes[i]
+
+    @property
+    def exitcodes(self):
+        """Exit code of each process, None while it runs."""
+        return [p.exitcode for p in self._processes]
+
+    def join(self, timeout=None):
+        """Wait for all to end (with restart=True: to end well). True if they did within `timeout` seconds."""
+        if self._keeper is not None and not self._closing:
+            self._keeper.join(timeout)
+            return not self._keeper.is_alive()
+        for process in self._processes:
+            process.join(timeout)
+        return all(p.exitcode is not None for p in self._processes)
+
+    def _end(self, how):
+        self._closing = True
+        if self._keeper is not None:
+            self._keeper.join()
+        for process in self._processes:
+            if process.exitcode is None:
+                getattr(process, how)()
+        for process in self._processes:
+            process.join()
+
+    def terminate(self):
+        """End all with SIGTERM, and wait for them; none is replaced."""
+        self._end("terminate")
+
+    def kill(self):
+        """End all with SIGKILL, and wait for them; none is replaced."""
+        self._end("kill")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, traceback):
+        if kind is not None:
+            self.terminate()
+        else:
+            self.join()

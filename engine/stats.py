@@ -1,0 +1,75 @@
+"""Owns the statistics a caller sees: per-worker ledgers summed, and what the arena file takes.
+
+May call: pool (the sums), shm's slot counters. Called by session. Readers sum; nobody shares a hot word.
+"""
+import os
+
+import cython
+from cython.cimports.engine.layout import (
+    FLUSHES,
+    GAUGE_BYTES_ASKED,
+    GAUGE_BYTES_USED,
+    GAUGE_OBJECTS,
+    GAUGE_OBJNODES,
+    GAUGE_PAGES,
+    GETS_HIT,
+    GETS_MISS,
+    PUTS_DUPLICATE,
+    PUTS_OK,
+    PUTS_REFUSED,
+)
+from cython.cimports.engine.session import Engine
+from cython.cimports.shm.layout import (
+    SLOT_LIVE,
+    STAT_LOCK_WAIT_NS,
+    STAT_LOCK_WAIT_NS_MAX,
+    STAT_LOCK_WAITS,
+    STAT_RECOVERIES,
+    Slot,
+    Worker,
+    slot_at,
+    u64,
+)
+from engine.pool import pool_counters
+
+NAMES = {
+    "puts_ok": PUTS_OK, "puts_refused": PUTS_REFUSED, "puts_duplicate": PUTS_DUPLICATE, "gets_hit": GETS_HIT,
+    "gets_miss": GETS_MISS, "flushes": FLUSHES, "objects": GAUGE_OBJECTS, "objnodes": GAUGE_OBJNODES,
+    "pages": GAUGE_PAGES, "bytes_asked": GAUGE_BYTES_ASKED, "bytes_used": GAUGE_BYTES_USED,
+}
+
+
+def collect(engine: Engine):
+    """The dict of Engine.stats."""
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    slot: cython.pointer(Slot)
+    i: u64
+    pools = {}
+    total = dict.fromkeys(NAMES, 0)
+    live = engine._live()
+    engine.att.enter()
+    try:
+        for idx, _, name in live:
+            words = pool_counters(engine, idx)
+            pools[name] = {key: words[at] for key, at in NAMES.items()}
+            for key, value in pools[name].items():
+                total[key] += value
+        total.update(lock_waits=0, lock_wait_ns=0, lock_wait_ns_max=0, recoveries=0)
+        workers = 0
+        for i in range(min(w.depot.slots_high, w.max_workers)):
+            slot = slot_at(w, i)
+            workers += slot.state == SLOT_LIVE
+            total["lock_waits"] += slot.stat[STAT_LOCK_WAITS]
+            total["lock_wait_ns"] += slot.stat[STAT_LOCK_WAIT_NS]
+            total["lock_wait_ns_max"] = max(total["lock_wait_ns_max"], slot.stat[STAT_LOCK_WAIT_NS_MAX])
+            total["recoveries"] += slot.stat[STAT_RECOVERIES]
+        segment = 1 << w.seg_shift
+        arena = {
+            "name": engine.name, "capacity": engine.capacity, "page_size": engine.page_size,
+            "buckets": engine.buckets, "workers": workers, "segments_used": w.depot.seg_used,
+            "segments_total": w.seg_total, "segment_bytes": segment, "bytes_in_segments": w.depot.seg_used * segment,
+            "bytes_backed": os.fstat(w.fd).st_blocks * 512,
+        }
+    finally:
+        engine.att.leave()
+    return {"total": total, "pools": pools, "arena": arena}

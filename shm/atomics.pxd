@@ -1,0 +1,53 @@
+# Owns the only C of the package: atomic loads, stores, compare-and-swap, fences, pause.
+# May call nothing. Called by every compiled module.
+#
+# `barrier` stops the compiler alone. That is enough between a journal entry and the store it
+# covers: a killed process has executed a prefix of its program, and all stores of that prefix
+# reach memory. Ordering towards other processes is bought with acquire and release.
+
+from libc.stdint cimport uint64_t
+
+cdef extern from *:
+    """
+    #define shm_load(p) __atomic_load_n((p), __ATOMIC_RELAXED)
+    #define shm_load_acquire(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
+    #define shm_set(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
+    #define shm_set_release(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
+    #define shm_swap(p, v) __atomic_exchange_n((p), (v), __ATOMIC_SEQ_CST)
+    #define shm_add(p, v) __atomic_fetch_add((p), (v), __ATOMIC_SEQ_CST)
+    #define shm_or(p, v) __atomic_fetch_or((p), (v), __ATOMIC_SEQ_CST)
+    #define shm_cas(p, e, d) ({ uint64_t e_ = (e); __atomic_compare_exchange_n((p), &e_, (d), \
+            0, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED); })
+    #define shm_barrier() __atomic_signal_fence(__ATOMIC_SEQ_CST)
+    #define shm_fence_acquire() __atomic_thread_fence(__ATOMIC_ACQUIRE)
+    #define shm_fence_release() __atomic_thread_fence(__ATOMIC_RELEASE)
+    #define shm_ctz(x) __builtin_ctzll(x)
+    #define shm_clz(x) __builtin_clzll(x)
+    #define shm_popcount(x) __builtin_popcountll(x)
+    #define shm_likely(x) __builtin_expect(!!(x), 1)
+    #define shm_unlikely(x) __builtin_expect(!!(x), 0)
+    #if defined(__x86_64__) || defined(__i386__)
+    #define shm_pause() __builtin_ia32_pause()
+    #elif defined(__aarch64__)
+    #define shm_pause() __asm__ __volatile__("yield")
+    #else
+    #define shm_pause() ((void)0)
+    #endif
+    """
+    uint64_t load "shm_load"(uint64_t *p) noexcept nogil
+    uint64_t load_acquire "shm_load_acquire"(uint64_t *p) noexcept nogil
+    void set "shm_set"(uint64_t *p, uint64_t v) noexcept nogil
+    void set_release "shm_set_release"(uint64_t *p, uint64_t v) noexcept nogil
+    uint64_t swap "shm_swap"(uint64_t *p, uint64_t v) noexcept nogil
+    uint64_t add "shm_add"(uint64_t *p, uint64_t v) noexcept nogil
+    uint64_t set_bits "shm_or"(uint64_t *p, uint64_t v) noexcept nogil
+    bint cas "shm_cas"(uint64_t *p, uint64_t expected, uint64_t desired) noexcept nogil
+    void barrier "shm_barrier"() noexcept nogil
+    void fence_acquire "shm_fence_acquire"() noexcept nogil
+    void fence_release "shm_fence_release"() noexcept nogil
+    int ctz "shm_ctz"(uint64_t x) noexcept nogil
+    int clz "shm_clz"(uint64_t x) noexcept nogil
+    int popcount "shm_popcount"(uint64_t x) noexcept nogil
+    bint likely "shm_likely"(bint x) noexcept nogil
+    bint unlikely "shm_unlikely"(bint x) noexcept nogil
+    void pause "shm_pause"() noexcept nogil

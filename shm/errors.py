@@ -1,0 +1,29 @@
+"""Owns the exception tree of the package and the one funnel from status codes to exceptions.
+
+May call nothing. Called by every Python-visible function of `shm` and `engine`; compiled code below
+them returns status codes (`shm/layout.pxd`) and never raises.
+"""
+
+
+class TmemError(Exception):
+    """Base of every error the package raises besides TypeError and ValueError."""
+
+
+class ArenaExists(TmemError):
+    """An arena of this name is there already."""
+
+
+class ArenaNotFound(TmemError):
+    """No arena of this name; see docs/caveats.md for what removes one behind your back."""
+
+
+class ArenaCorrupted(TmemError):
+    """What the arena holds contradicts itself, or it is not an arena of this layout."""
+
+
+class ArenaBusy(TmemError):
+    """A bounded resource of the arena (worker slots, set-up time) is taken."""
+
+
+class AccessDenied(TmemError):
+    """The operating system or the arena's owner does not let this process in."""

@@ -1,0 +1,226 @@
+# Owns the shape of everything `shm` keeps in the arena, and of the process-local view of it.
+# May call nothing. Called by every compiled module of `shm` and `engine`.
+#
+# Regions of the arena file, in this order, each starting on a 4 KiB boundary:
+#
+#   header      Header, one page; Depot, one page
+#   workers     max_workers * SLOT_BYTES      worker table
+#   bounces     max_workers * bounce_bytes    one bounce page a worker
+#   ledgers     max_workers * ledger_bytes    per-worker area of the layer above
+#   client      client_bytes                  shared area of the layer above
+#   journals    max_workers * JOURNAL_BYTES   undo journals
+#   segtable    seg_total * 64                Segment descriptors
+#   segments    seg_total << seg_shift        all chunks
+#   tail        one page, so that a struct at the very end may be read whole
+#
+# The file is sparse: a region is given memory (posix_fallocate) before it is first touched, so a full
+# file system is an error code, never a SIGBUS. All offsets are relative to the start of the file;
+# 0 means none. All shared words are 8 bytes, aligned, and read and written whole.
+#
+# A change of any struct here or in engine/layout.pxd must change LAYOUT_VERSION.
+
+from libc.stdint cimport uint64_t
+
+ctypedef uint64_t u64
+
+cdef enum:
+    LAYOUT_VERSION = 1
+    SYS_PAGE = 4096
+
+    # Status codes. Everything compiled returns one of these (the layer above adds its own from 32).
+    OK = 0
+    BUSY = 1            # a lock is taken: wait on Worker.blocked_on with nothing held, then again
+    NOMEM = 2           # no chunk to be had
+    CORRUPT = 3         # the arena contradicts itself (Worker.fault says how)
+    NOSPACE = 4         # the file system gave no memory
+
+    # Worker.fault
+    FAULT_OFFSET = 1    # an offset outside the backed segments, or not aligned
+    FAULT_SENTINEL = 2  # a struct without its sentinel
+    FAULT_JOURNAL = 3   # a journal longer than itself
+    FAULT_CHUNK = 4     # a chunk freed twice, or into a segment of another class
+    FAULT_LOOP = 5      # a walk longer than any legal one
+    FAULT_LOCK = 6      # a lock word that its holder did not write
+
+    # Size classes. The last one is the bulk class: its magazine is ten times as long.
+    CLASS_COUNT = 27
+    BULK_CLASS = 26
+    MAG_CAP = 64
+    BULK_CAP = 640
+    MAG_BATCH = 32
+
+    CLIENT_WORDS = 16
+    HELD_MAX = 4
+    STAT_WORDS = 16
+
+    SLOT_BYTES = 20480
+    JOURNAL_BYTES = 4194304
+    JOURNAL_BACKED = 65536
+    JOURNAL_ENTRY = 16
+
+    SLOT_FREE = 0
+    SLOT_LIVE = 1
+
+    # Slot.stat
+    STAT_LOCK_WAITS = 0
+    STAT_LOCK_WAIT_NS = 1
+    STAT_LOCK_WAIT_NS_MAX = 2
+    STAT_RECOVERIES = 3
+
+# Lock, 32 bytes. State table of `owner` in shm/lock.pxd.
+#   offset field   journalled  guard
+#   0      owner   no          itself (compare-and-swap)
+#   8      seq     no          the holder; odd while held
+#   16     sem     no          bit 63: the semaphore exists; rest: its generation
+#   24     spare
+cdef struct Lock:
+    u64 owner
+    u64 seq
+    u64 sem
+    u64 spare
+
+# Header, one page. Written once by the creator, magic last; checked whole at attach.
+#   0   magic            8 bytes of text
+#   8   layout_id        hash of the sizes and constants of both layers
+#   16  checksum         hash of all words from `capacity` to the end of `client`
+#   24  capacity         bytes in segments
+#   32  seg_shift        log2 of the segment size
+#   40  seg_total        segments
+#   48  max_workers
+#   56  bounce_bytes     per worker
+#   64  ledger_bytes     per worker
+#   72  client_bytes
+#   80  mode             permission bits, for the semaphores
+#   88  client[16]       geometry of the layer above
+cdef struct Header:
+    u64 magic
+    u64 layout_id
+    u64 checksum
+    u64 capacity
+    u64 seg_shift
+    u64 seg_total
+    u64 max_workers
+    u64 bounce_bytes
+    u64 ledger_bytes
+    u64 client_bytes
+    u64 mode
+    u64 client[CLIENT_WORDS]
+
+# Depot, the second page. Guard of all words: its lock; all but the lock journalled.
+#   0    lock
+#   32   free_head      first free segment, index + 1
+#   40   seg_high       segments ever taken: every one below is backed
+#   48   seg_used       segments that belong to a class now
+#   56   slots_high     worker slots ever used: every one below is backed (guard: the rescue byte)
+#   64   class_head[]   first segment of the class with a free chunk, index + 1
+cdef struct Depot:
+    Lock lock
+    u64 free_head
+    u64 seg_high
+    u64 seg_used
+    u64 slots_high
+    u64 class_head[CLASS_COUNT]
+
+# Segment descriptor, 64 bytes. Guard: the depot lock; journalled.
+#   0   cls     class + 1; 0 = free
+#   8   free_count
+#   16  bitmap  chunks in use, when the segment has at most 64; else the map is at the segment's start
+#   24  next    24/32: list of its class (with free chunks) or of free segments, index + 1
+#   32  prev
+#   40  spare[3]
+cdef struct Segment:
+    u64 cls
+    u64 free_count
+    u64 bitmap
+    u64 next
+    u64 prev
+    u64 spare[3]
+
+# Magazine: a worker's private stack of free chunks of one class. Guard: the worker's own lock.
+# `count` is journalled; an item above `count` is nobody's.
+cdef struct Magazine:
+    u64 count
+    u64 items[MAG_CAP]
+
+# Worker slot, SLOT_BYTES. Guard: the worker's own lock, unless said otherwise.
+#   0    state          the liveness byte of the slot; journalled never
+#   8    gen            as state; counts the workers that had the slot
+#   16   pid            for people
+#   24   journal_len    the worker; entries in its journal
+#   32   redo_src       32..55: a copy that a recoverer must finish, armed when redo_len != 0
+#   40   redo_dst
+#   48   redo_len
+#   56   ledger_backed  the worker; bytes of its ledger that have memory
+#   64   own            the worker's own lock: who holds it may change anything of this worker's
+#   96   held[4]        the worker; locks taken or about to be taken
+#   128  client[16]     journalled; roots of the layer above
+#   256  stat[16]       the worker; plain counters, read by all
+#   384  spare2[16]
+#   512  mags
+cdef struct Slot:
+    u64 state
+    u64 gen
+    u64 pid
+    u64 journal_len
+    u64 redo_src
+    u64 redo_dst
+    u64 redo_len
+    u64 ledger_backed
+    Lock own
+    u64 held[HELD_MAX]
+    u64 client[CLIENT_WORDS]
+    u64 stat[STAT_WORDS]
+    u64 spare2[16]
+    Magazine mags[CLASS_COUNT]
+
+# The process-local view of an attached worker: pointers, and a private copy of every size, so that
+# nothing an arena says later can move them.
+cdef struct Worker:
+    char *base
+    u64 map_bytes
+    u64 id                  # what this worker writes into owner words
+    u64 fault               # sticky: stores are refused until it is cleared
+    u64 blocked_on          # offset of the lock that was BUSY
+    u64 waited_on           # offset of the lock this worker last slept on
+    u64 kill_at             # 0, or: die by SIGKILL at this kill point (tests)
+    u64 kill_points         # counted while kill_at is set
+    u64 seg_lo              # first segment
+    u64 seg_span            # backed bytes of segments, as far as known here
+    u64 seg_shift
+    u64 seg_total
+    u64 journal_cap         # entries that are backed
+    u64 *journal
+    Slot *slot
+    Depot *depot
+    Header *header
+    Segment *segtable
+    char *scratch           # zeroes, what a faulty offset reads instead
+    u64 held                # locks recorded in slot.held
+    u64 slot_idx
+    u64 max_workers
+    u64 slots_off
+    u64 bounces_off
+    u64 bounce_bytes
+    u64 ledgers_off
+    u64 ledger_bytes
+    u64 client_off
+    u64 client_bytes
+    u64 journals_off
+    u64 segtable_off
+    u64 client_geometry[CLIENT_WORDS]   # Header.client as it was checked at attach
+    u64 class_bytes[CLASS_COUNT]
+    u64 class_chunks[CLASS_COUNT]   # chunks a segment
+    u64 class_start[CLASS_COUNT]    # offset of chunk 0 in the segment
+    u64 class_batch[CLASS_COUNT]    # chunks moved between magazine and depot at once
+    int fd
+    void *inherit           # `Inherit` of the layer above, or NULL
+    void *semaphores        # borrowed: the Semaphores of the attachment
+
+# Moves what a dead worker's `client` words lead to into this worker's own: OK, BUSY or CORRUPT.
+ctypedef int (*Inherit)(Worker *w, Slot *dead) noexcept nogil
+
+cdef inline Slot *slot_at(Worker *w, u64 idx) noexcept nogil:
+    return <Slot *>(w.base + w.slots_off + idx * SLOT_BYTES)
+
+cdef inline u64 offset_of(Worker *w, void *p) noexcept nogil:
+    return <u64>(<char *>p - w.base)

@@ -1,0 +1,19 @@
+# C-level names of memory.py.
+from shm.layout cimport Depot, Worker, u64
+from shm.layout cimport FAULT_OFFSET
+from shm.atomics cimport unlikely
+
+cdef int back(int fd, u64 offset, u64 length) noexcept nogil
+cdef int punch(int fd, u64 offset, u64 length) noexcept nogil
+cdef bint widen(Worker *w, u64 rel) noexcept nogil
+
+# The door to chunk memory: the address of chunk offset `off`, or of a zeroed scratch page with
+# Worker.fault set. Readers go on reading zeroes until they look at the fault; writers cannot write.
+cdef inline char *chunk_at(Worker *w, u64 off) noexcept nogil:
+    cdef u64 rel = off - w.seg_lo
+    if unlikely((rel & 63) != 0 or rel >= w.seg_span):
+        if (rel & 63) != 0 or not widen(w, rel):
+            if w.fault == 0:
+                w.fault = FAULT_OFFSET
+            return w.scratch
+    return w.base + off

@@ -1,0 +1,49 @@
+# C-level names of slab.py, and the two steps that verbs take inside their own transactions.
+from shm.atomics cimport likely, unlikely
+from shm.journal cimport store
+from shm.layout cimport (BULK_CAP, BULK_CLASS, CLASS_COUNT, FAULT_CHUNK, MAG_CAP, NOMEM, OK, SLOT_BYTES,
+                         Magazine, Slot, Worker, u64)
+from shm.memory cimport chunk_at
+
+cdef void set_classes(Worker *w, u64 capacity) noexcept nogil
+cdef int class_of(u64 length) noexcept nogil
+cdef int refill(Worker *w, int cls, u64 want) noexcept nogil
+cdef int drain(Worker *w, Magazine *mag, int cls, u64 keep) noexcept nogil
+cdef int drain_all(Worker *w, Slot *slot) noexcept nogil
+
+cdef inline u64 mag_cap(int cls) noexcept nogil:
+    return BULK_CAP if cls == BULK_CLASS else MAG_CAP
+
+cdef inline u64 available(Worker *w, int cls) noexcept nogil:
+    return w.slot.mags[cls].count
+
+cdef inline int ensure(Worker *w, int cls, u64 want) noexcept nogil:
+    # OK when at least `want` chunks lie in this worker's magazine; BUSY or NOMEM else.
+    if likely(w.slot.mags[cls].count >= want):
+        return OK
+    return refill(w, cls, want)
+
+cdef inline u64 top(Worker *w, int cls) noexcept nogil:
+    # The chunk that `pop` will give next, or 0: it may be filled before it is taken.
+    cdef Magazine *mag = &w.slot.mags[cls]
+    cdef u64 n = mag.count
+    if unlikely(n == 0 or n > mag_cap(cls)):
+        return 0
+    n = mag.items[n - 1]
+    chunk_at(w, n)
+    return 0 if unlikely(w.fault != 0) else n
+
+cdef inline u64 pop(Worker *w, int cls) noexcept nogil:
+    cdef u64 off = top(w, cls)
+    if likely(off != 0):
+        store(w, &w.slot.mags[cls].count, w.slot.mags[cls].count - 1)
+    return off
+
+cdef inline int push(Worker *w, int cls, u64 off) noexcept nogil:
+    # NOMEM when the magazine is full: drain it first, in a transaction of its own.
+    cdef Magazine *mag = &w.slot.mags[cls]
+    if unlikely(mag.count >= mag_cap(cls)):
+        return NOMEM
+    store(w, &mag.items[mag.count], off)
+    store(w, &mag.count, mag.count + 1)
+    return OK

@@ -1,0 +1,315 @@
+"""Owns chunk memory: segments, size classes, the depot, and moving chunks to and from magazines.
+
+A segment is a run of 1 << seg_shift bytes, given to one size class until it is empty again. The depot
+knows which chunks of it are out by a bitmap; out means in a magazine, or linked by the layer above.
+May call: atomics, journal, lock, memory. Called by the verbs, between their locked sections.
+Locks: the depot lock, with nothing else but the worker's own lock. Each move is one transaction, so a kill
+leaves a chunk on exactly one side. Chunks in a magazine are found there by recovery.
+Rejected: free lists threaded through the chunks (a list walk touches one cold line a chunk, and a stray
+write into a free page breaks the list); one list for all segments (empty ones could not be told).
+"""
+import cython
+from cython.cimports.libc.string import memset
+from cython.cimports.shm.atomics import ctz
+from cython.cimports.shm.journal import commit, rollback, store
+from cython.cimports.shm.layout import (
+    BULK_CLASS,
+    BUSY,
+    CLASS_COUNT,
+    CORRUPT,
+    FAULT_CHUNK,
+    FAULT_OFFSET,
+    MAG_BATCH,
+    NOMEM,
+    OK,
+    Magazine,
+    Segment,
+    Worker,
+    u64,
+)
+from cython.cimports.shm.lock import lock_try, unlock
+from cython.cimports.shm.memory import back
+from cython.cimports.shm.slab import ensure, mag_cap
+
+# Chunk sizes in bytes, all multiples of a cache line. Fine steps up to a page keep the loss of a short
+# (or compressed) page under a quarter; the bulk class, last, is for the layer above's tree nodes.
+SIZES = cython.declare(cython.int[27])
+SIZES[:] = [
+    64, 128, 192, 256, 320, 384, 512, 768, 1024, 1280, 1536, 1792, 2048, 2304, 2560, 2816, 3072, 3328,
+    3584, 4096, 6144, 8192, 16384, 32768, 65536, 131072, 576,
+]
+
+
+def sizes():
+    """Chunk sizes by class, in bytes."""
+    return [SIZES[i] for i in range(CLASS_COUNT)]
+
+
+def set_classes(w, capacity):
+    """Fill the size tables of a Worker: they follow from the geometry alone."""
+    seg_bytes: u64 = cython.cast(u64, 1) << w.seg_shift
+    cls: cython.int
+    size: u64
+    n: u64
+    start: u64
+    batch: u64
+    for cls in range(CLASS_COUNT):
+        size = SIZES[cls]
+        n = seg_bytes // size
+        start = 0
+        if n > 64:
+            start = ((n + 7) // 8 + 63) & ~cython.cast(u64, 63)
+            n = (seg_bytes - start) // size
+        w.class_bytes[cls] = size
+        w.class_chunks[cls] = n
+        w.class_start[cls] = start
+        # A magazine must not strand a small arena: a batch is at most 1/512 of it.
+        batch = capacity // (512 * size)
+        w.class_batch[cls] = 1 if batch < 1 else MAG_BATCH if batch > MAG_BATCH else batch
+
+
+def class_of(length):
+    """The smallest class, the bulk class aside, whose chunks hold `length` bytes; -1 if none does."""
+    cls: cython.int = 0
+    if length > 2048:
+        cls = 13
+    while cls < BULK_CLASS and cython.cast(u64, SIZES[cls]) < length:
+        cls += 1
+    return cls if cls < BULK_CLASS else -1
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _segment(w: cython.pointer(Worker), number: u64) -> cython.pointer(Segment):
+    """Descriptor of segment `number` - 1; a number out of range sets the fault and answers segment 0."""
+    if number == 0 or number > w.seg_total:
+        if w.fault == 0:
+            w.fault = FAULT_OFFSET
+        return w.segtable
+    return w.segtable + (number - 1)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _bitmap(w: cython.pointer(Worker), s: cython.pointer(Segment), cls: cython.int) -> cython.pointer(u64):
+    """The words that tell which chunks of the segment are out."""
+    if w.class_start[cls] == 0:
+        return cython.address(s.bitmap)
+    return cython.cast(
+        cython.pointer(u64), w.base + w.seg_lo + (cython.cast(u64, s - w.segtable) << w.seg_shift)
+    )
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _list_push(w: cython.pointer(Worker), head: cython.pointer(u64), s: cython.pointer(Segment)) -> cython.void:
+    number: u64 = cython.cast(u64, s - w.segtable) + 1
+    if head[0] != 0:
+        store(w, cython.address(_segment(w, head[0]).prev), number)
+    store(w, cython.address(s.next), head[0])
+    store(w, cython.address(s.prev), 0)
+    store(w, head, number)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _list_remove(w: cython.pointer(Worker), head: cython.pointer(u64), s: cython.pointer(Segment)) -> cython.void:
+    if s.next != 0:
+        store(w, cython.address(_segment(w, s.next).prev), s.prev)
+    if s.prev != 0:
+        store(w, cython.address(_segment(w, s.prev).next), s.next)
+    else:
+        store(w, head, s.next)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _take_segment(w: cython.pointer(Worker), cls: cython.int) -> cython.pointer(Segment):
+    """Give a free segment to the class and list it; NULL when there is none, or no memory for it."""
+    number: u64 = w.depot.free_head
+    s: cython.pointer(Segment)
+    start: u64
+    if number != 0:
+        s = _segment(w, number)
+        if w.fault != 0 or s.cls != 0:
+            w.fault = FAULT_CHUNK
+            return cython.NULL
+        store(w, cython.address(w.depot.free_head), s.next)
+    else:
+        number = w.depot.seg_high + 1
+        if number > w.seg_total:
+            return cython.NULL
+        start = w.seg_lo + ((number - 1) << w.seg_shift)
+        if back(w.fd, start, cython.cast(u64, 1) << w.seg_shift) != OK:
+            return cython.NULL
+        s = _segment(w, number)
+        store(w, cython.address(w.depot.seg_high), number)
+    # The map lies where a former class had chunks. Nobody reads it before the class is set.
+    memset(_bitmap(w, s, cls), 0, w.class_start[cls] if w.class_start[cls] else 8)
+    store(w, cython.address(s.free_count), w.class_chunks[cls])
+    store(w, cython.address(s.cls), cls + 1)
+    store(w, cython.address(w.depot.seg_used), w.depot.seg_used + 1)
+    _list_push(w, cython.address(w.depot.class_head[cls]), s)
+    return s
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _take_chunks(w: cython.pointer(Worker), s: cython.pointer(Segment), cls: cython.int,
+                 mag: cython.pointer(Magazine), have: u64, want: u64) -> u64:
+    """Move free chunks of the segment to mag.items[have:], until `want` or it has none; the new count."""
+    words: cython.pointer(u64) = _bitmap(w, s, cls)
+    chunks: u64 = w.class_chunks[cls]
+    first: u64 = (w.seg_lo + (cython.cast(u64, s - w.segtable) << w.seg_shift)) + w.class_start[cls]
+    before: u64 = have
+    i: u64
+    used: u64
+    free: u64
+    bit: u64
+    for i in range((chunks + 63) // 64):
+        used = words[i]
+        free = ~used
+        if (i + 1) * 64 > chunks:
+            free &= (cython.cast(u64, 1) << (chunks & 63)) - 1
+        if free == 0:
+            continue
+        while free != 0 and have < want:
+            bit = ctz(free)
+            free &= free - 1
+            used |= cython.cast(u64, 1) << bit
+            mag.items[have] = first + (i * 64 + bit) * w.class_bytes[cls]
+            have += 1
+        store(w, cython.address(words[i]), used)
+        if have == want:
+            break
+    if have == before:
+        w.fault = FAULT_CHUNK      # listed as having free chunks, and has none
+        return have
+    if have - before > s.free_count:
+        w.fault = FAULT_CHUNK
+        return have
+    store(w, cython.address(s.free_count), s.free_count - (have - before))
+    return have
+
+
+def refill(w, cls, want):
+    """Fill the worker's magazine of `cls` to `want` or a batch more. OK, BUSY, NOMEM or CORRUPT.
+
+    NOMEM still leaves what could be had in the magazine. One transaction, under the depot lock.
+    """
+    mag: cython.pointer(Magazine) = cython.address(w.slot.mags[cls])
+    s: cython.pointer(Segment)
+    have: u64 = mag.count
+    goal: u64 = have + w.class_batch[cls]
+    if goal < want:
+        goal = want
+    if goal > mag_cap(cls):
+        goal = mag_cap(cls)
+    if have > goal or want > mag_cap(cls):
+        w.fault = FAULT_CHUNK
+        return CORRUPT
+    if lock_try(w, cython.address(w.depot.lock)) != OK:
+        return BUSY
+    while have < goal and w.fault == 0:
+        if w.depot.class_head[cls] != 0:
+            s = _segment(w, w.depot.class_head[cls])
+            if s.cls != cython.cast(u64, cls + 1):
+                w.fault = FAULT_CHUNK
+        else:
+            s = _take_segment(w, cls)
+            if s == cython.NULL:
+                break
+        if w.fault != 0:
+            break
+        have = _take_chunks(w, s, cls, mag, have, goal)
+        if w.fault == 0 and s.free_count == 0:
+            _list_remove(w, cython.address(w.depot.class_head[cls]), s)
+    if w.fault == 0:
+        store(w, cython.address(mag.count), have)
+    if w.fault != 0:
+        rollback(w, 0)
+        unlock(w, cython.address(w.depot.lock))
+        return CORRUPT
+    commit(w)
+    unlock(w, cython.address(w.depot.lock))
+    return OK if have >= want else NOMEM
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _give_back(w: cython.pointer(Worker), cls: cython.int, off: u64) -> cython.void:
+    """Return one chunk to its segment, and the segment to the free ones when that was its last."""
+    rel: u64 = off - w.seg_lo
+    number: u64 = (rel >> w.seg_shift) + 1
+    s: cython.pointer(Segment) = _segment(w, number)
+    inside: u64 = (rel & ((cython.cast(u64, 1) << w.seg_shift) - 1)) - w.class_start[cls]
+    index: u64 = inside // w.class_bytes[cls]
+    word: cython.pointer(u64)
+    bit: u64 = cython.cast(u64, 1) << (index & 63)
+    if (
+        w.fault != 0
+        or number > w.depot.seg_high
+        or s.cls != cython.cast(u64, cls + 1)
+        or index >= w.class_chunks[cls]
+        or index * w.class_bytes[cls] != inside
+    ):
+        w.fault = FAULT_CHUNK
+        return
+    word = _bitmap(w, s, cls) + (index >> 6)
+    if word[0] & bit == 0 or s.free_count >= w.class_chunks[cls]:
+        w.fault = FAULT_CHUNK
+        return
+    store(w, word, word[0] & ~bit)
+    store(w, cython.address(s.free_count), s.free_count + 1)
+    if s.free_count == 1:
+        _list_push(w, cython.address(w.depot.class_head[cls]), s)
+    if s.free_count == w.class_chunks[cls]:
+        _list_remove(w, cython.address(w.depot.class_head[cls]), s)
+        store(w, cython.address(s.cls), 0)
+        store(w, cython.address(w.depot.seg_used), w.depot.seg_used - 1)
+        _list_push(w, cython.address(w.depot.free_head), s)
+
+
+def drain(w, mag, cls, keep):
+    """Return chunks of a magazine (the worker's own, or a dead one's) to the depot, down to `keep`.
+
+    OK, BUSY or CORRUPT. Transactions of at most a batch, so that the journal's standing part holds them.
+    """
+    n: u64
+    status: cython.int = OK
+    while mag.count > keep and status == OK:
+        if mag.count > mag_cap(cls):
+            w.fault = FAULT_CHUNK
+            return CORRUPT
+        if lock_try(w, cython.address(w.depot.lock)) != OK:
+            return BUSY
+        n = mag.count
+        while n > keep and mag.count - n < MAG_BATCH and w.fault == 0:
+            n -= 1
+            _give_back(w, cls, mag.items[n])
+        store(w, cython.address(mag.count), n)
+        if w.fault != 0:
+            rollback(w, 0)
+            status = CORRUPT
+        else:
+            commit(w)
+        unlock(w, cython.address(w.depot.lock))
+    return status
+
+
+def drain_all(w, slot):
+    """Return every chunk of every magazine of `slot`. OK, BUSY or CORRUPT."""
+    cls: cython.int
+    status: cython.int
+    for cls in range(CLASS_COUNT):
+        status = drain(w, cython.address(slot.mags[cls]), cls, 0)
+        if status != OK:
+            return status
+    return OK

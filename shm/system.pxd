@@ -1,0 +1,12 @@
+# Owns the declarations of Linux calls that Cython's own libc and posix files lack. No code.
+from libc.stdint cimport int64_t
+
+cdef extern from "<fcntl.h>" nogil:
+    int F_OFD_SETLK
+    int F_OFD_GETLK
+    int FALLOC_FL_PUNCH_HOLE
+    int FALLOC_FL_KEEP_SIZE
+    int fallocate(int fd, int mode, int64_t offset, int64_t length)
+
+cdef extern from "<sys/mman.h>" nogil:
+    int MAP_NORESERVE

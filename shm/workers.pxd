@@ -1,0 +1,33 @@
+# C-level names of workers.py.
+from shm.arena cimport Arena
+from shm.layout cimport Inherit, Worker, u64
+
+cdef class Attachment:
+    cdef Worker w
+    cdef readonly Arena arena
+    cdef readonly object semaphores
+    cdef u64 turns                  # counts enters
+    cdef bint busy                  # an operation is under way (guard: the GIL)
+    cdef readonly bint closed
+    cdef readonly int epoch         # counts the slots this object has had; pointers die with each
+    cdef bint forked                # this process is a child of the one that attached
+    cdef object client_layout
+    cdef Inherit inherit
+    cdef object __weakref__
+    cdef int enter_slow(self) except -1
+    cdef int pause(self) except -1
+    cdef int breathe(self) except -1
+    cdef int recover_quick(self) except -1
+    cdef int attach_slot(self) except -1
+    cdef int take_slot(self) except -1
+
+    # Brackets of every operation. `enter` returns with this thread the only one that uses the Worker.
+    cdef inline int enter(self) except -1:
+        if self.busy or self.closed or self.forked:
+            self.enter_slow()
+        self.busy = True
+        self.turns += 1
+        return 0
+
+    cdef inline void leave(self) noexcept:
+        self.busy = False
