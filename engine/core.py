@@ -172,18 +172,23 @@ def _drop_empty_obj(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cy
 def _stage(w: cython.pointer(Worker), c: cython.pointer(Call), index: u64, data: cython.p_const_char,
            length: u64, pam: PamOps) -> cython.int:
     """Put steps 1 and 2: reserve a pampd and a chunk, copy the page. OK with it on the staged list, BUSY or NOMEM."""
+    page: Pampd
     d: cython.pointer(Pampd)
     off: u64
-    status: cython.int = ensure(w, PAMPD_CLASS, 1)
+    # Two: the page itself may be so short that its chunk is of this class.
+    status: cython.int = ensure(w, PAMPD_CLASS, 2)
     if status != OK:
         return status
-    off = top(w, PAMPD_CLASS)
+    memset(cython.address(page), 0, cython.sizeof(Pampd))
+    status = pam.prepare(w, cython.address(page), data, length)
+    if status != OK:
+        return status
+    off = pop(w, PAMPD_CLASS)
     if off == 0:
+        rollback(w, 0)
         return CORRUPT
     d = cython.cast(cython.pointer(Pampd), chunk_at(w, off))
-    status = pam.prepare(w, d, data, length)
-    if status != OK:
-        return status
+    d[0] = page
     w.slot.client[ROOT_GENERATION] += 1
     d.gen = (w.slot_idx + 1) << 48 | (w.slot.client[ROOT_GENERATION] & ((cython.cast(u64, 1) << 48) - 1))
     d.sentinel = PAMPD_SENTINEL
@@ -191,7 +196,6 @@ def _stage(w: cython.pointer(Worker), c: cython.pointer(Call), index: u64, data:
     d.obj = 0
     d.index = index
     d.pool = 0
-    pop(w, PAMPD_CLASS)
     store(w, cython.address(w.slot.client[ROOT_STAGED]), off)
     if w.fault != 0:
         rollback(w, 0)

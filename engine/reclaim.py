@@ -95,8 +95,8 @@ def gauge(w, pool, which, delta):
 @cython.nogil
 @cython.exceptval(check=False)
 def _room(w: cython.pointer(Worker), cls: cython.int) -> cython.int:
-    """Make room for a chunk in the magazine. OK, BUSY or CORRUPT."""
-    if available(w, cls) < 2 * w.class_batch[cls]:
+    """Make room for two chunks in the magazine (a short page is of its descriptor's class). OK, BUSY or CORRUPT."""
+    if available(w, cls) + 1 < 2 * w.class_batch[cls]:
         return OK
     return drain(w, cython.address(w.slot.mags[cls]), cls, w.class_batch[cls])
 

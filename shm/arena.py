@@ -85,7 +85,7 @@ def layout_id(client_layout):
     """A number that changes when a struct of either layer does."""
     text = (f"{LAYOUT_VERSION} {cython.sizeof(Header)} {cython.sizeof(Depot)} {cython.sizeof(Slot)} "
             f"{cython.sizeof(Segment)} {SLOT_BYTES} {JOURNAL_BYTES} {CLASS_COUNT} {client_layout}")
-    return xxhash.xxh64_intdigest(text)
+    return xxhash.xxh64_intdigest(text.encode())
 
 
 def _geometry(capacity, max_workers, bounce_bytes, ledger_bytes, client_bytes, mode):

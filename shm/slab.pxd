@@ -39,11 +39,11 @@ cdef inline u64 pop(Worker *w, int cls) noexcept nogil:
         store(w, &w.slot.mags[cls].count, w.slot.mags[cls].count - 1)
     return off
 
-cdef inline int push(Worker *w, int cls, u64 off) noexcept nogil:
-    # NOMEM when the magazine is full: drain it first, in a transaction of its own.
+cdef inline void push(Worker *w, int cls, u64 off) noexcept nogil:
+    # The caller has made room (`drain`, in a transaction of its own); a full magazine is a fault.
     cdef Magazine *mag = &w.slot.mags[cls]
     if unlikely(mag.count >= mag_cap(cls)):
-        return NOMEM
+        w.fault = FAULT_CHUNK
+        return
     store(w, &mag.items[mag.count], off)
     store(w, &mag.count, mag.count + 1)
-    return OK
