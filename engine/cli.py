@@ -30,6 +30,10 @@ SHM_DIR = "/dev/shm"
 ENTRY_POINTS = "tmem.commands"
 
 
+class _Unavailable(click.ClickException):
+    exit_code = 2
+
+
 def _unavailable(name: str, error: BaseException) -> click.Command:
     """What stands in for a command that cannot be imported: it says why, and what to install."""
     why = f"needs {error.name}" if isinstance(error, ModuleNotFoundError) else f"{type(error).__name__}: {error}"
@@ -41,9 +45,7 @@ def _unavailable(name: str, error: BaseException) -> click.Command:
         context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
     )
     def command() -> None:
-        failure = click.ClickException(f"'{name}' is not available ({why}): pip install 'tmem[{name}]'")
-        failure.exit_code = 2
-        raise failure
+        raise _Unavailable(f"'{name}' is not available ({why}): pip install 'tmem[{name}]'")
 
     return command
 
@@ -60,7 +62,8 @@ class Commands(click.Group):
             return own
         for entry in metadata.entry_points(group=ENTRY_POINTS, name=name):
             try:
-                return entry.load()  # type: ignore[no-any-return]
+                command: click.Command = entry.load()
+                return command
             except Exception as error:      # whatever a broken package raises at import
                 return _unavailable(name, error)
         return None
@@ -148,8 +151,10 @@ def create(
         eng = engine.create(name, size, page_size=page_size, buckets=buckets, max_workers=max_workers,
                             max_pools=max_pools, mode=mode)
     with eng:
-        made = {"name": eng.name, "capacity": eng.capacity, "page_size": eng.page_size, "buckets": eng.buckets,
-                "max_workers": eng.max_workers, "max_pools": max_pools, "mode": f"{mode:04o}"}
+        made: dict[str, Any] = {
+            "name": eng.name, "capacity": eng.capacity, "page_size": eng.page_size, "buckets": eng.buckets,
+            "max_workers": eng.max_workers, "max_pools": max_pools, "mode": f"{mode:04o}",
+        }
     if as_json:
         _print_json(made)
     else:
