@@ -7,10 +7,12 @@ BIN        := $(VENV)/bin
 JOBS       ?= auto
 ARGS       ?=
 
-# What is compiled, or decides how: a change here, and only here, installs anew.
-INPUTS := pyproject.toml setup.py Makefile \
-          $(shell find engine shm -name '*.pxd') $(shell find engine shm -name '*.py' | xargs grep -lw cython)
-STAMP  := $(VENV)/installed
+# What decides how to install and build, and what is compiled: a change in the first installs anew, a change in the
+# second compiles what it touches, anything else needs neither.
+SETTINGS := pyproject.toml setup.py Makefile
+SOURCES  := $(shell find engine shm -name '*.pxd') $(shell find engine shm -name '*.py' | xargs grep -lw cython)
+INSTALLED := $(VENV)/installed
+BUILT     := $(VENV)/built
 # The build requirements, read from where they are declared.
 BUILD_REQUIRES = import tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"]))
 
@@ -27,10 +29,10 @@ help:  ## show this list
 	@echo
 	@echo "  PYTHON=python3.12  another interpreter   ARGS='...'  passed on to test, stress, bench and asan"
 
-setup: $(STAMP)  ## create .venv and build in place; done again only when its inputs changed
+setup: $(BUILT)  ## create .venv and build in place; done again only as far as something changed
 
 # Without build isolation: Cython then stays the same from build to build, and only what changed is compiled.
-$(STAMP): $(INPUTS)
+$(INSTALLED): $(SETTINGS)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "needs Python 3.11 or later: make PYTHON=...")'
 	@$(BIN)/python -c '$(BUILD_REQUIRES)' > $(VENV)/build-requires.txt
@@ -38,20 +40,24 @@ $(STAMP): $(INPUTS)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[all]'
 	@touch $@
 
-test: $(STAMP)  ## run the test suite (ARGS='tests/crash -k fork')
+$(BUILT): $(INSTALLED) $(SOURCES)
+	$(BIN)/python setup.py --quiet build_ext --inplace
+	@touch $@
+
+test: $(BUILT)  ## run the test suite (ARGS='tests/crash -k fork')
 	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
-stress: $(STAMP)  ## run every stress scenario; every byte read is verified
+stress: $(BUILT)  ## run every stress scenario; every byte read is verified
 	$(BIN)/tmem stress $(ARGS)
 
-bench: $(STAMP)  ## run the benchmarks
+bench: $(BUILT)  ## run the benchmarks
 	$(BIN)/tmem bench $(ARGS)
 
-lint: $(STAMP)  ## ruff over all source, mypy over the public interface
+lint: $(BUILT)  ## ruff over all source, mypy over the public interface
 	$(BIN)/ruff check .
 	$(BIN)/mypy engine/__init__.pyi engine/cli.py stress tests/cli/typed_usage.py
 
-check-dist: $(STAMP)  ## sdist -> wheel -> import in a fresh environment
+check-dist: $(BUILT)  ## sdist -> wheel -> import in a fresh environment
 	rm -rf build/dist && mkdir -p build/dist
 	$(BIN)/python -c 'from setuptools import build_meta; build_meta.build_sdist("build/dist")' > build/dist/sdist.log
 	$(PYTHON) -m venv build/dist/venv
@@ -59,7 +65,7 @@ check-dist: $(STAMP)  ## sdist -> wheel -> import in a fresh environment
 	build/dist/venv/bin/python -m pip --disable-pip-version-check install --quiet build/dist/tmem-*.whl
 	cd build/dist && venv/bin/python $(CURDIR)/tests/cli/wheel_check.py
 
-asan: $(STAMP)  ## run the suite on a build with the address and undefined-behaviour sanitizers (separate tree)
+asan: $(BUILT)  ## run the suite on a build with the address and undefined-behaviour sanitizers (separate tree)
 	mkdir -p $(ASAN_TREE)
 	tar --exclude='*.so' --exclude=./build --exclude='./.*' --exclude='*.egg-info' -cf - . | tar -C $(ASAN_TREE) -xf -
 	CFLAGS="$(ASAN_FLAGS)" LDFLAGS="-fsanitize=address,undefined" $(MAKE) -C $(ASAN_TREE) setup PYTHON=$(PYTHON)

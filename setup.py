@@ -15,7 +15,8 @@ CORES = os.cpu_count() or 1
 setup(
     ext_modules=cythonize(
         [Extension(name, [name.replace(".", "/") + ".py"],
-                   extra_compile_args=["-O2", "-g", "-fno-strict-aliasing", "-Wall", "-Wno-unused-function"])
+                   extra_compile_args=["-O2", "-g", "-fno-strict-aliasing", "-Wall", "-Wno-unused-function",
+                                       "-Wno-sign-compare"])
          for name in COMPILED],
         build_dir="build/c",
         annotate=False,
