@@ -9,12 +9,14 @@ a sleeper its time slice and nothing else.
 """
 import os
 import re
+import signal
 import time
 from collections import OrderedDict
 
 import posix_ipc
 
 SHM_DIR = "/dev/shm"
+_ALL_SIGNALS = signal.valid_signals()
 OPEN_MAX = 1024          # handles kept open a process; each is a mapped page
 
 
@@ -70,13 +72,20 @@ class Semaphores:
             pass
 
     def sleep(self, offset, generation, seconds):
-        """Sleep until posted or for `seconds`; a signal, or no semaphore to be had, ends it early."""
+        """Sleep until posted or for `seconds`; then handlers of signals that came meanwhile run, and may raise.
+
+        Signals are held back while posix_ipc waits: it runs handlers itself when interrupted, and puts an error
+        of its own in the place of what they raise. Without a semaphore to be had, the sleep is short.
+        """
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _ALL_SIGNALS)
         try:
             self._get(offset, generation).acquire(seconds)
-        except (posix_ipc.BusyError, posix_ipc.SignalError):
+        except posix_ipc.BusyError:
             pass
         except (OSError, ValueError, posix_ipc.Error):
             time.sleep(min(seconds, 0.001))
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def unlink(self, offset, generation):
         """Remove the semaphore of a lock that nobody will take any more."""
