@@ -1,0 +1,106 @@
+"""Owns the commands `tmem stress` and `tmem bench`: options in, exit status out (0 good, 1 violation, 2 usage).
+
+Calls the supervisor, the report and the benchmark, all imported when a command runs so that `tmem --help` stays quick.
+Loaded by `engine.cli` through the entry point group `tmem.commands`.
+"""
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+import click
+
+DEFAULT_SECONDS = 36.0          # of work, shared out among the scenarios; all of `tmem stress` stays within a minute
+
+
+def default_workers() -> int:
+    return max(2, len(os.sched_getaffinity(0)))
+
+
+@click.command("stress")
+@click.argument("names", metavar="[SCENARIO]...", nargs=-1)
+@click.option("--seconds", type=click.FloatRange(min=0.05), help="Work for so long, shared out among the scenarios.")
+@click.option("--ops", type=click.IntRange(min=1), help="Work for so many operations, shared out; without --seconds "
+                                                        "there is no time limit.")
+@click.option("--workers", type=click.IntRange(1, 256), help="Guest processes (default: cores, at least 2).")
+@click.option("--seed", type=click.IntRange(0, 2 ** 32 - 1), help="Same seed, same operations (default: from the clock).")
+@click.option("--capacity", help="Arena size instead of the scenario's own, such as 256MiB.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.option("--list", "listing", is_flag=True, help="List the scenarios and their questions.")
+def stress_command(names, seconds, ops, workers, seed, capacity, as_json, listing) -> None:
+    """Put the engine under load and verify every byte that comes back.
+
+    Runs the named scenarios, or all of them. Exit status 1 and a line that replays the run on any violation.
+    """
+    from stress.scenarios import load_all
+    scenarios = load_all()
+    if listing:
+        return _list(scenarios, as_json)
+    unknown = [name for name in names if name not in scenarios]
+    if unknown:
+        raise click.UsageError(f"no scenario {unknown[0]!r}; there are: {', '.join(scenarios)}")
+    from rich.console import Console
+
+    from stress import report, supervisor
+    if seconds is None:
+        seconds = supervisor.NO_LIMIT_S if ops else DEFAULT_SECONDS
+    seed = int.from_bytes(os.urandom(3), "little") if seed is None else seed
+    options = supervisor.Options(seconds, ops or 0, workers or default_workers(), seed, capacity or "")
+    _check_capacity(options.capacity)
+    chosen = [scenarios[name] for name in dict.fromkeys(names)] or list(scenarios.values())
+    log = Console(stderr=True)
+    with report.LiveProgress(log) as progress:
+        outcomes = supervisor.run_all(chosen, options, scenarios, progress if log.is_terminal else None)
+    if as_json:
+        click.echo(json.dumps(report.as_json(outcomes, options), indent=2))
+    else:
+        width = None if sys.stdout.isatty() else 240
+        report.print_summary(outcomes, Console(width=width))
+    report.print_violations(outcomes, log)
+    failed = [outcome for outcome in outcomes if not outcome.ok]
+    if failed:
+        click.echo(report.replay_line(failed[0], options), err=True)
+        sys.exit(1)
+
+
+def _list(scenarios, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({scenario.name: scenario.question for scenario in scenarios.values()}, indent=2))
+    else:
+        for scenario in scenarios.values():
+            click.echo(f"{scenario.name:<12} {scenario.question}")
+
+
+def _check_capacity(capacity: str) -> None:
+    """A capacity that `engine.create` would not take is a usage error, before anything has run."""
+    if not capacity:
+        return
+    import engine
+    name = f"tmem-stress-{os.getpid()}-capacity"
+    try:
+        engine.create(name, capacity=capacity).close()
+        engine.unlink(name)
+    except (ValueError, TypeError) as error:
+        raise click.UsageError(f"--capacity: {error}") from None
+    except engine.TmemError as error:
+        raise click.UsageError(f"--capacity {capacity}: {error}") from None
+
+
+@click.command("bench")
+@click.option("--pages", "sizes", type=click.IntRange(64, 1 << 26), multiple=True,
+              help="Working set in pages; may be given several times (default: 256 and 200,000).")
+@click.option("--rounds", type=click.IntRange(3, 1000), default=30, show_default=True, help="Interleaved rounds.")
+@click.option("--seed", type=click.IntRange(0, 2 ** 32 - 1), default=1, show_default=True)
+@click.option("--workers", type=click.IntRange(2, 256), default=2, show_default=True,
+              help="Workers of the scaling measurement.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON instead of Markdown.")
+@click.option("--smoke", is_flag=True, help="A few seconds in all: small sets, few rounds. The figures mean little.")
+def bench_command(sizes, rounds, seed, workers, as_json, smoke) -> None:
+    """Measure every operation against a raw memoryview copy of a random page, in one run."""
+    from stress.bench import measure, tables
+    if smoke:
+        sizes, rounds = sizes or (256, 4096), min(rounds, 5)
+    result = measure.bench(list(sizes) or [256, 200_000], rounds, seed, workers, smoke,
+                           log=lambda line: click.echo(line, err=True))
+    click.echo(json.dumps(result, indent=2) if as_json else tables.markdown(result))
