@@ -1,0 +1,150 @@
+"""Owns the fixtures of the whole suite and its cleanliness: arena names with a prefix of this session, nothing left in
+/dev/shm and no child alive after any test, and no run on a build that is older than its source.
+"""
+import ast
+import itertools
+import multiprocessing
+import os
+import signal
+import sys
+import sysconfig
+from multiprocessing import forkserver, resource_tracker
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from tests.support import ROOT, SHM, SMALL, leftovers
+
+PREFIX = f"tmemtest-{os.getpid()}-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}-"
+_numbers = itertools.count()
+
+hypothesis.settings.register_profile(
+    "tmem", derandomize=True, database=None, deadline=None, print_blob=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("tmem")
+
+
+# --- the build under test ---------------------------------------------------------------------------------
+
+
+def compiled_modules():
+    """The names in setup.py's COMPILED."""
+    for node in ast.parse((ROOT / "setup.py").read_text()).body:
+        if isinstance(node, ast.Assign) and node.targets[0].id == "COMPILED":
+            return node.value.func.value.value.split()
+    raise AssertionError("setup.py has no COMPILED")
+
+
+def stale_modules():
+    """(module, why) for every compiled module that is missing or older than its own source."""
+    suffix = sysconfig.get_config_var("EXT_SUFFIX")
+    for name in compiled_modules():
+        stem = ROOT / name.replace(".", "/")
+        built = Path(f"{stem}{suffix}")
+        if not built.exists():
+            yield name, "is not built"
+            continue
+        for source in (stem.with_suffix(".py"), stem.with_suffix(".pxd")):
+            if source.exists() and source.stat().st_mtime > built.stat().st_mtime:
+                yield name, f"is older than {source.relative_to(ROOT)}"
+
+
+def pytest_configure(config):
+    stale = [f"  {name} {why}" for name, why in stale_modules()]
+    if stale:
+        text = "\n".join(stale)
+        pytest.exit(f"compiled modules are missing or stale; type `make setup` and try again:\n{text}", returncode=4)
+
+
+def pytest_report_header(config):
+    import engine
+
+    newest = max(path.stat().st_mtime for path in ROOT.glob("*/*.so"))
+    return f"tmem under test: {Path(engine.__file__).parent}, {len(compiled_modules())} compiled modules, newest {newest:.0f}"
+
+
+# --- cleanliness ------------------------------------------------------------------------------------------
+
+
+def living_children():
+    """Pids of child processes that run, those aside that multiprocessing keeps for itself."""
+    multiprocessing.active_children()
+    own = {forkserver._forkserver._forkserver_pid, resource_tracker._resource_tracker._pid}
+    found = []
+    for task in os.listdir("/proc/self/task"):
+        try:
+            text = Path(f"/proc/self/task/{task}/children").read_text()
+        except OSError:
+            continue
+        for pid in map(int, text.split()):
+            try:
+                state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+            except OSError:
+                continue
+            if pid not in own and state not in "ZX":
+                found.append(pid)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left():
+    """After the test: back ends as they were, no file of this session's arenas, no child."""
+    yield
+    engine = sys.modules.get("engine")
+    if engine is not None:
+        engine.register_hostops(None)
+    children = living_children()
+    for pid in children:
+        os.kill(pid, signal.SIGKILL)
+    files = leftovers(PREFIX)
+    for file in files:
+        (SHM / file).unlink(missing_ok=True)
+    assert not children, f"children still alive: {children}"
+    assert not files, f"left in {SHM}: {files}"
+
+
+# --- arenas -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def arena_name():
+    """A name of an arena that is not there. Removed afterwards if the test made it."""
+    import engine
+
+    name = f"{PREFIX}{next(_numbers)}"
+    yield name
+    try:
+        engine.unlink(name)
+    except engine.ArenaNotFound:
+        pass
+
+
+@pytest.fixture
+def eng(arena_name):
+    """A small arena (see support.SMALL), attached."""
+    import engine
+
+    with engine.create(arena_name, **SMALL) as made:
+        yield made
+
+
+@pytest.fixture
+def make_arena():
+    """Make further arenas, with other arguments; closed and removed afterwards."""
+    import engine
+
+    made = []
+
+    def make(**arguments):
+        made.append(engine.create(f"{PREFIX}{next(_numbers)}", **{**SMALL, **arguments}))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+        try:
+            engine.unlink(one.name)
+        except engine.ArenaNotFound:
+            pass
