@@ -55,7 +55,8 @@ bench: $(BUILT)  ## run the benchmarks
 
 lint: $(BUILT)  ## ruff over all source, mypy over the public interface
 	$(BIN)/ruff check .
-	$(BIN)/mypy engine/__init__.pyi engine/cli.py stress tests/cli/typed_usage.py
+	$(BIN)/mypy --strict engine/__init__.pyi engine/cli.py tests/cli/typed_usage.py
+	$(BIN)/mypy stress
 
 check-dist: $(BUILT)  ## sdist -> wheel -> import in a fresh environment
 	rm -rf build/dist && mkdir -p build/dist

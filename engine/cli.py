@@ -213,7 +213,7 @@ def _rows(stats: Any) -> Iterator[tuple[str, Any]]:
 @name_argument
 @json_option
 def show_stats(name: str, as_json: bool) -> None:
-    """Show the counters of the arena NAME and of its pools, since it was created."""
+    """Show the counters of the arena NAME and of the pools in it."""
     with _attach(name) as eng:
         stats = eng.stats()
     if as_json:
@@ -308,7 +308,10 @@ def top(name: str, interval: float, once: bool, as_json: bool) -> None:
 def check(name: str, repair: bool, as_json: bool) -> None:
     """Verify every invariant of the arena NAME; its writers wait meanwhile."""
     with _attach(name) as eng:
-        report = eng.check(repair=repair)
+        try:
+            report = eng.check(repair=repair)
+        except NotImplementedError as error:
+            raise click.UsageError(str(error)) from error
         left = eng.check() if repair and not report.ok else report
     found = [{"id": p.id, "where": p.where, "what": p.what} for p in report.problems]
     if as_json:

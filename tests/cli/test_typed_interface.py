@@ -56,6 +56,14 @@ def test_methods_take_what_the_stub_says(owner, node):
         assert real_parameters(real) == parameters(node)
 
 
+@pytest.mark.parametrize("name", ["Engine", "Pool", "Object", "Crew", "Report", "Problem"])
+def test_every_public_attribute_is_in_the_stub(name):
+    named = {node.name for node in CLASSES[name].body if isinstance(node, ast.FunctionDef)}
+    inherited = {"count", "index"} if name == "Crew" else set()     # a Sequence's
+    real = {attribute for attribute in dir(getattr(engine, name)) if not attribute.startswith("_")}
+    assert real - inherited <= named
+
+
 @pytest.mark.parametrize("name", [name for name, node in CLASSES.items() if node.bases])
 def test_error_tree(name):
     base = CLASSES[name].bases[0]

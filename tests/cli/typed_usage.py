@@ -86,6 +86,7 @@ def pages(eng: engine.Engine) -> None:
     assert flushed and whole and joined == bytes(2 * size)
 
     thing: engine.Object = pool.object(oid)
+    assert thing.oid == oid and thing.pool.id == pool.id and pool.engine.closed is False
     assert thing.put(9, bytearray(b"x")) and thing.get(9) == b"x" and thing.flush_page(9)
     gone: bool = pool.flush_object(oid)
     count: int = pool.obj_count
