@@ -1,0 +1,91 @@
+"""Owns the state machine: any sequence of calls on pools of all four kinds answers as a dictionary would.
+
+Hypothesis chooses the sequences, the same ones every run, and shrinks one that fails.
+"""
+import itertools
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+import engine
+from tests.property.twin import EDGES, PAGE, Twins
+from tests.support import KINDS, SMALL, page
+
+kinds = st.sampled_from(sorted(KINDS))
+vias = st.sampled_from(("pool", "object"))
+words = st.sampled_from((0, 1, 2, 2**63, 2**64 - 1))
+oids = st.one_of(st.integers(0, 5).map(lambda n: (n, 0, 0)), st.tuples(words, words, words))
+indexes = st.one_of(st.integers(0, 130), st.sampled_from(EDGES), st.integers(0, 2**64 - 600))
+frees = st.sampled_from((None, True, False))
+tags = st.integers(0, 2**64 - 1)
+lengths = st.one_of(st.sampled_from((1, 63, 64, 65, PAGE - 1, PAGE)), st.integers(1, PAGE))
+
+
+class Machine(RuleBasedStateMachine):
+    names = None                        # gives the arena of each run its name
+
+    def __init__(self):
+        super().__init__()
+        self.eng = engine.create(next(self.names), **SMALL)
+        self.twins = Twins(self.eng)
+
+    @rule(kind=kinds, via=vias, oid=oids, index=indexes, tag=tags, length=lengths)
+    def put(self, kind, via, oid, index, tag, length):
+        self.twins.pools[kind].both("put", via, oid, index, page(tag, length))
+
+    @rule(kind=kinds, via=vias, oid=oids, index=indexes, free=frees)
+    def get(self, kind, via, oid, index, free):
+        self.twins.pools[kind].both("get", via, oid, index, free)
+
+    @rule(kind=kinds, via=vias, oid=oids, index=indexes, free=frees)
+    def get_into(self, kind, via, oid, index, free):
+        self.twins.pools[kind].get_into(via, oid, index, free)
+
+    @rule(kind=kinds, via=vias, choice=st.randoms(use_true_random=False), verb=st.sampled_from(("get", "flush_page")))
+    def use_a_page_that_is_there(self, kind, via, choice, verb):
+        twin = self.twins.pools[kind]
+        if twin.model.objects:
+            oid = choice.choice(sorted(twin.model.objects))
+            twin.both(verb, via, oid, choice.choice(sorted(twin.model.objects[oid])))
+
+    @rule(kind=kinds, via=vias, oid=oids, index=indexes)
+    def flush_page(self, kind, via, oid, index):
+        self.twins.pools[kind].both("flush_page", via, oid, index)
+
+    @rule(kind=kinds, via=vias, oid=oids)
+    def flush_object(self, kind, via, oid):
+        self.twins.pools[kind].both("flush_object", via, oid)
+
+    @rule(kind=kinds, via=vias, oid=oids, index=indexes, tag=tags, length=st.integers(1, 70 * PAGE))
+    def put_range(self, kind, via, oid, index, tag, length):
+        self.twins.pools[kind].both("put_range", via, oid, index, page(tag, length))
+
+    @rule(kind=kinds, via=vias, oid=oids, index=indexes, count=st.integers(1, 70), free=frees)
+    def get_range(self, kind, via, oid, index, count, free):
+        self.twins.pools[kind].both("get_range", via, oid, index, count, free)
+
+    @rule(kind=kinds, via=vias, oid=oids)
+    def object_info(self, kind, via, oid):
+        self.twins.pools[kind].both("object_info", via, oid)
+
+    @rule(kind=kinds)
+    def destroy(self, kind):
+        self.twins.renew(kind)
+
+    @invariant()
+    def counts_agree(self):
+        for twin in self.twins.pools.values():
+            twin.compare_counts()
+
+    def teardown(self):
+        try:
+            self.twins.compare_all()
+        finally:
+            self.eng.close()
+            engine.unlink(self.eng.name)
+
+
+def test_any_sequence_answers_as_a_dictionary(arena_name):
+    Machine.names = (f"{arena_name}-{n}" for n in itertools.count())
+    run_state_machine_as_test(Machine, settings=settings(max_examples=60, stateful_step_count=60))

@@ -1,0 +1,13 @@
+"""Owns seeded runs of random operations of modest size; million.py is the long one."""
+import random
+
+import pytest
+
+from tests.property.twin import Twins, random_steps
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_operations_answer_as_a_dictionary(make_arena, seed):
+    twins = Twins(make_arena(capacity="64MiB", buckets=(1, 4, 64)[seed % 3]))
+    random_steps(twins, random.Random(seed), 15_000)
+    twins.compare_all()

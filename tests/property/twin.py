@@ -1,0 +1,122 @@
+"""Owns running an operation on an engine and on the dictionary model at once: both must answer the same.
+
+Used by the state machine, the seeded runs and the million-operation script. The arena must be large enough that
+nothing is refused or dropped.
+"""
+from tests.support import KINDS, ModelPool, page
+
+PAGE = 512
+
+
+class TwinPool:
+    """A pool and its model. `via` chooses how the pool is called: "pool", or "object" for the handle of one oid."""
+
+    def __init__(self, pool):
+        self.pool = pool
+        self.model = ModelPool(pool.persistent, pool.shared, pool.page_size)
+        self.handles = {}
+
+    def _answer(self, verb, via, oid, *args):
+        if via == "pool":
+            return getattr(self.pool, verb)(oid, *args)
+        handle = self.handles.get(oid)
+        if handle is None:
+            handle = self.handles[oid] = self.pool.object(oid)
+        return getattr(handle, verb)(*args)
+
+    def both(self, verb, via, oid, *args):
+        """One operation on both; what both answered."""
+        told = self._answer(verb, via, oid, *args)
+        wanted = getattr(self.model, verb)(oid, *args)
+        assert told == wanted and type(told) is type(wanted), f"{verb} {oid} {args}: {told!r}, not {wanted!r}"
+        return told
+
+    def get_into(self, via, oid, index, free):
+        """get_into on both, with buffers that are a little longer than a page; what lies behind the page stays."""
+        told, wanted = bytearray(b"\xaa" * (PAGE + 8)), bytearray(b"\xaa" * (PAGE + 8))
+        length = self._answer("get_into", via, oid, index, told, free)
+        assert length == self.model.get_into(oid, index, wanted, free), f"get_into {oid} {index} {free}: {length}"
+        assert told == wanted, f"get_into {oid} {index} {free}"
+        return length
+
+    def compare_counts(self):
+        assert self.pool.obj_count == self.model.obj_count
+
+    def compare_all(self):
+        """Every page, every object's shape."""
+        self.compare_counts()
+        for oid, index, data in self.model.pages():
+            assert self.pool.get(oid, index, free=False) == data, f"page {oid} {index}"
+        for oid in self.model.objects:
+            assert self.pool.object_info(oid) == self.model.object_info(oid), f"shape of {oid}"
+
+
+class Twins:
+    """An arena with pools of all four kinds, and their models."""
+
+    def __init__(self, eng):
+        self.eng = eng
+        self.made = 0
+        self.pools = {}
+        for kind in KINDS:
+            self.renew(kind)
+
+    def renew(self, kind):
+        """A new, empty pool of this kind in place of the old one, which is destroyed with all it holds."""
+        if kind in self.pools:
+            self.pools[kind].pool.destroy()
+        self.made += 1
+        self.pools[kind] = TwinPool(self.eng.new_pool(f"{kind}-{self.made}", **KINDS[kind]))
+
+    def compare_all(self):
+        """Everything, and the arena's own check."""
+        for twin in self.pools.values():
+            twin.compare_all()
+        report = self.eng.check()
+        assert report.ok, report.problems
+        wanted = {
+            "pools": len(self.pools),
+            "objects": sum(twin.model.obj_count for twin in self.pools.values()),
+            "pages": sum(twin.model.page_count for twin in self.pools.values()),
+        }
+        assert {key: report.counts[key] for key in wanted} == wanted
+        total = self.eng.stats()["total"]
+        assert (total["objects"], total["pages"]) == (wanted["objects"], wanted["pages"])
+        asked = sum(len(data) for twin in self.pools.values() for _, _, data in twin.model.pages())
+        assert total["bytes_asked"] == asked
+
+
+OIDS = [(n, 0, 0) for n in range(12)] + [(2**64 - 1,) * 3, (0, 0, 1), (0, 1, 0), (2**63, 0, 0)]
+EDGES = [0, 1, 62, 63, 64, 65, 4095, 4096, 262143, 262144, 2**32 - 1, 2**32, 2**60, 2**63, 2**64 - 600]
+VERBS, WEIGHTS = zip(
+    ("put", 40), ("get", 25), ("get_into", 8), ("flush_page", 10), ("flush_object", 0.3), ("put_range", 4), ("get_range", 5),
+    ("object_info", 5), ("renew", 0.02), strict=True)
+
+
+def random_steps(twins, rng, count):
+    """Do `count` random operations."""
+    kinds = list(KINDS)
+    for verb in rng.choices(VERBS, WEIGHTS, k=count):
+        kind = rng.choice(kinds)
+        if verb == "renew":
+            twins.renew(kind)
+            continue
+        twin = twins.pools[kind]
+        via = rng.choice(("pool", "object"))
+        oid = rng.choice(OIDS)
+        index = rng.choice(EDGES) + rng.randrange(3) if rng.random() < 0.3 else rng.randrange(200)
+        free = rng.choice((None, None, True, False, False))
+        if verb == "put":
+            twin.both(verb, via, oid, index, page(rng.getrandbits(64), rng.randint(1, PAGE)))
+        elif verb == "get":
+            twin.both(verb, via, oid, index, free)
+        elif verb == "get_into":
+            twin.get_into(via, oid, index, free)
+        elif verb == "flush_page":
+            twin.both(verb, via, oid, index)
+        elif verb == "put_range":
+            twin.both(verb, via, oid, index, page(rng.getrandbits(64), rng.randint(1, 8 * PAGE)))
+        elif verb == "get_range":
+            twin.both(verb, via, oid, index, rng.randint(1, 4), free)
+        else:
+            twin.both(verb, via, oid)
