@@ -16,6 +16,7 @@ from cython.cimports.cpython.exc import PyErr_CheckSignals
 from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.libc.string import memset
 from cython.cimports.shm.atomics import barrier
+from cython.cimports.shm.journal import kill_point
 from cython.cimports.shm.layout import (
     BUSY,
     CORRUPT,
@@ -41,8 +42,15 @@ from shm.errors import ArenaBusy, ArenaCorrupted, TmemError
 from shm.semaphores import Semaphores
 
 ATTACH_WAIT_S = 30.0
+_birth_kill_point = cython.declare(u64, 0)
 SCRATCH_BYTES = 1 << 17
 _attachments = weakref.WeakSet()
+
+
+def kill_newcomers_at(n):
+    """Let every later attachment of this process die at its n-th kill point, attaching included; 0: never. For tests."""
+    global _birth_kill_point
+    _birth_kill_point = n
 
 
 def _after_fork_in_child():
@@ -85,10 +93,9 @@ class Attachment:
     def attach_slot(self):
         """Fill the Worker and take a slot."""
         scratch: cython.p_char = self.w.scratch
-        kill_at: u64 = self.w.kill_at
         memset(cython.address(self.w), 0, cython.sizeof(self.w))
         self.w.scratch = scratch
-        self.w.kill_at = kill_at
+        self.w.kill_at = _birth_kill_point
         self.arena.describe(cython.address(self.w))
         set_classes(cython.address(self.w), self.arena.geometry["capacity"])
         self.w.fd = self.arena.fd
@@ -129,6 +136,7 @@ class Attachment:
                     if back(self.w.fd, start, size) != OK:
                         byte_release(self.w.fd, high)
                         raise TmemError(f"arena {self.arena.name!r}: no memory for another worker")
+                kill_point(cython.address(self.w))
                 self.w.depot.slots_high = high + 1
                 return self._enter_slot(high)
         raise ArenaBusy(f"arena {self.arena.name!r}: all {self.w.max_workers} worker slots are taken")
@@ -140,10 +148,14 @@ class Attachment:
         self.w.slot_idx = idx
         if slot.state == SLOT_LIVE:
             settle_slot(cython.address(self.w), idx)
+        kill_point(cython.address(self.w))
         slot.gen = (slot.gen + 1) & ((1 << 46) - 1)
         slot.pid = os.getpid()
         barrier()
+        kill_point(cython.address(self.w))
         slot.state = SLOT_LIVE
+        barrier()
+        kill_point(cython.address(self.w))
         self.w.id = slot.gen << 16 | (idx + 1)
         self.w.journal = cython.cast(cython.pointer(u64), self.w.base + self.w.journals_off + idx * JOURNAL_BYTES)
         self.w.journal_cap = JOURNAL_BACKED // JOURNAL_ENTRY

@@ -1,0 +1,132 @@
+"""Owns killing a worker at the n-th kill point of a verb, and looking at what it leaves behind.
+
+A kill point is a place in the compiled code before or after a step that others can see: a journalled store, a step of
+taking or releasing a lock, a commit. Workers die by SIGKILL there, in a forked child; the parent recovers and looks.
+"""
+import itertools
+import os
+import signal
+
+import engine
+from shm import workers
+
+PAGES = 30
+HUGE = 1 << 60
+_numbers = itertools.count()
+
+
+def page(i):
+    """The i-th page of the populated arena, of many lengths."""
+    return bytes([i & 255]) * (100 + i * 37 % 4000)
+
+
+def index(i):
+    return i * i * 7
+
+
+class Scene:
+    """A populated arena: persistent pool p and private ephemeral pool q, the same 30 pages in three objects each."""
+
+    def __init__(self, prefix):
+        self.name = f"{prefix}{next(_numbers)}"
+        self.engine = engine.create(self.name, "16MiB", max_workers=8, max_pools=4, buckets=4)
+        self.p = self.engine.new_pool("p", persistent=True)
+        self.q = self.engine.new_pool("q", shared=False)
+        for pool in (self.p, self.q):
+            for i in range(PAGES):
+                assert pool.put((i % 3, 0, 0), index(i), page(i))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.engine.close()
+        engine.unlink(self.name)
+
+    def state(self):
+        """All that a caller can see: every page of every handle the verbs touch, counts, names of pools."""
+        seen = {"pools": sorted(pool.name for pool in self.engine.pools())}
+        for name in seen["pools"]:
+            pool = self.engine.pool(name)
+            seen[name] = pool.obj_count
+            for obj in range(6):
+                handle = pool.object((obj, 0, 0))
+                info = handle.object_info()
+                if info is None:
+                    continue
+                seen[name, obj] = info
+                for at in {index(i) for i in range(PAGES)} | {10**12} | set(range(100, 172)):
+                    data = handle.get(at, free=False)
+                    if data is not None:
+                        seen[name, obj, at] = data
+        return seen
+
+    def die_in(self, prepare, act, point, born=0):
+        """Run prepare and act in a worker of its own that dies at kill point `point` of act (or `born`: of attaching).
+
+        The number of points of act if it got through, else None."""
+        read, write = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.close(read)
+                workers.kill_newcomers_at(born)
+                mine = engine.attach(self.name)
+                if prepare is not None:
+                    prepare(mine)
+                mine.set_kill_point(point)
+                act(mine)
+                points = mine.kill_points()
+                os.write(write, str(points).encode())
+            finally:
+                os._exit(0)
+        os.close(write)
+        with os.fdopen(read, "rb") as answer:
+            text = answer.read()
+        _, status = os.waitpid(pid, 0)
+        if text:
+            return int(text)
+        assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, f"the worker ended with {status}, not by SIGKILL"
+        return None
+
+    def assert_sound(self, *allowed):
+        """Recover, check, and compare the visible state with the allowed ones."""
+        self.engine.recover()
+        report = self.engine.check()
+        assert report.ok, [str(problem) for problem in report.problems[:5]]
+        assert self.engine.stats()["arena"]["workers"] == 1
+        state = self.state()
+        if state not in allowed:
+            different = {key: (allowed[0].get(key), state.get(key)) for key in set(allowed[0]) | set(state)
+                         if allowed[0].get(key) != state.get(key)}
+            raise AssertionError(f"neither before nor after: {different}")
+
+
+def nothing(_):
+    """A verb without preparation."""
+
+
+def _with_magazines(mine):
+    for i in range(40):
+        mine.pool("p").put((0, 0, 0), 200 + i, b"m" * 4096)
+        mine.pool("p").flush_page((0, 0, 0), 200 + i)
+
+
+VERBS = {
+    "put-new-object": (nothing, lambda e: e.pool("p").put((5, 0, 0), 10**12, b"n" * 4096)),
+    "put-new-page": (nothing, lambda e: e.pool("p").put((0, 0, 0), 10**12, b"n" * 4096)),
+    "put-warm": (_with_magazines, lambda e: e.pool("p").put((0, 0, 0), 10**12, b"n" * 4096)),
+    "put-over": (nothing, lambda e: e.pool("p").put((0, 0, 0), 0, b"o" * 300)),
+    "put-over-same-length": (nothing, lambda e: e.pool("p").put((1, 0, 0), 7, b"o" * len(page(1)))),
+    "get": (nothing, lambda e: e.pool("p").get((0, 0, 0), 0)),
+    "get-exclusive": (nothing, lambda e: e.pool("q").get((0, 0, 0), index(9))),
+    "get-range-exclusive": (nothing, lambda e: e.pool("q").get_range((0, 0, 0), 0, 1)),
+    "flush-page": (nothing, lambda e: e.pool("p").flush_page((2, 0, 0), index(2))),
+    "flush-object": (nothing, lambda e: e.pool("p").flush_object((1, 0, 0))),
+    "put-range": (nothing, lambda e: e.pool("p").put_range((0, 0, 0), 100, b"r" * (20 * 4096 + 5))),
+    "put-range-over": (lambda e: None, lambda e: e.pool("p").put_range((0, 0, 0), 60, b"r" * (8 * 4096))),
+    "new-pool": (nothing, lambda e: e.new_pool("new")),
+    "destroy": (nothing, lambda e: e.pool("q").destroy()),
+    "close": (_with_magazines, lambda e: e.close()),
+    "check": (nothing, lambda e: e.check()),
+}

@@ -1,0 +1,64 @@
+"""Owns the enumeration: every verb killed at every one of its kill points leaves the state before or the state after.
+
+Recovery and attaching are verbs here too: a rescuer or a newcomer is killed at each of its points, twice in a row.
+"""
+import pytest
+
+from tests.crash.killing import HUGE, VERBS, Scene, nothing
+
+
+def outcomes(prefix, prepare, act):
+    """(points, state before, state after) of a verb that nobody kills."""
+    with Scene(prefix) as scene:
+        before = scene.state()
+        points = scene.die_in(prepare, act, HUGE)
+        scene.engine.recover()
+        return points, before, scene.state()
+
+
+@pytest.mark.parametrize("verb", list(VERBS))
+def test_killed_at_every_point_of_a_verb(arena_name, verb, record_property):
+    prepare, act = VERBS[verb]
+    points, before, after = outcomes(arena_name, prepare, act)
+    for point in range(1, points + 1):
+        with Scene(arena_name) as scene:
+            assert scene.die_in(prepare, act, point) is None, f"point {point} of {points} was not reached"
+            scene.assert_sound(before, after)
+    record_property("kill_points", points)
+    print(f"{verb}: {points} kill points, all before or after")
+
+
+@pytest.mark.parametrize("verb", ["put-new-object", "flush-object", "destroy", "put-range"])
+def test_rescuer_killed_at_every_point_twice(arena_name, verb):
+    prepare, act = VERBS[verb]
+    points, before, after = outcomes(arena_name, prepare, act)
+    rescue = lambda e: e.recover()      # noqa: E731
+    total = 0
+    for first in (points // 3, points - 2):
+        point = 0
+        while True:
+            point += 1
+            with Scene(arena_name) as scene:
+                # The scene's own engine must not come first: the rescuer is another worker, and so is the second.
+                assert scene.die_in(prepare, act, first) is None
+                if scene.die_in(nothing, nothing, HUGE, born=point) is not None:
+                    scene.assert_sound(before, after)
+                    break
+                scene.die_in(nothing, rescue, HUGE, born=max(1, point // 2))
+                scene.assert_sound(before, after)
+        total += point
+    print(f"{verb}: rescuers killed at {total} points, twice each")
+
+
+def test_newcomer_killed_at_every_point(arena_name):
+    point = 0
+    while True:
+        point += 1
+        with Scene(arena_name) as scene:
+            before = scene.state()
+            done = scene.die_in(nothing, nothing, HUGE, born=point)
+            scene.assert_sound(before)
+            if done is not None:
+                break
+    assert point > 3
+    print(f"attach: {point - 1} kill points")
