@@ -101,6 +101,6 @@ def bench_command(sizes, rounds, seed, workers, as_json, smoke) -> None:
     from stress.bench import measure, tables
     if smoke:
         sizes, rounds = sizes or (256, 4096), min(rounds, 5)
-    result = measure.bench(list(sizes) or [256, 200_000], rounds, seed, workers, smoke,
+    result = measure.run(list(sizes) or [256, 200_000], rounds, seed, workers, smoke,
                            log=lambda line: click.echo(line, err=True))
     click.echo(json.dumps(result, indent=2) if as_json else tables.markdown(result))

@@ -30,8 +30,8 @@ Calls nothing. Called by the workload `shared` and by the tests.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 ANY = -1                # needs: whatever the register holds; becomes: what it held
 PRESENT = -2            # needs: some page
@@ -45,7 +45,7 @@ _INVOKED = 0
 class Op(NamedTuple):
     """One operation on one handle: what the register must hold before it, and what it holds after."""
 
-    handle: Hashable
+    handle: Any
     invoked_ns: int
     answered_ns: int
     needs: int
@@ -71,7 +71,7 @@ def flush(handle, invoked_ns, answered_ns, found, worker=0) -> Op:
 class Problem(NamedTuple):
     """An answer nothing explains, with the operations in flight and the last ones before it."""
 
-    handle: Hashable
+    handle: Any
     op: Op
     held: list[int]
     in_flight: list[Op]
@@ -91,7 +91,7 @@ def check(ops: Iterable[Op], ephemeral=frozenset(), limit: int = 10) -> list[Pro
     `ephemeral` holds the handles of ephemeral pools, or is a function from a handle to a truth value.
     """
     drops = ephemeral if callable(ephemeral) else ephemeral.__contains__
-    by_handle: dict[Hashable, list[Op]] = defaultdict(list)
+    by_handle: dict[Any, list[Op]] = defaultdict(list)
     for op in ops:
         by_handle[op[0]].append(Op(*op))
     problems: list[Problem] = []

@@ -128,7 +128,8 @@ class Reader:
 
 def find_files(tree: Path, files_max: int, bytes_max: int) -> list[Path]:
     """Readable, non-empty regular files below `tree` in a fixed order, until either limit is reached."""
-    found, total = [], 0
+    found: list[Path] = []
+    total = 0
     for folder, folders, names in os.walk(tree):
         folders[:] = sorted(name for name in folders if name not in ("__pycache__", "site-packages"))
         for name in sorted(names):

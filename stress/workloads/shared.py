@@ -36,7 +36,7 @@ def verdict(run) -> None:
     run.facts["handles"] = len({op[0] for op in run.history})
     if any(violation["kind"] in ("died", "hang") for violation in run.violations):
         return                                      # the history is not whole
-    for problem in history.check(run.history, lambda handle: handle[0] == 1):
+    for problem in history.check(run.history, {op[0] for op in run.history if op[0][0] == 1}):
         run.expect(False, "history", f"pool {POOLS[problem.handle[0]]}", str(problem))
 
 

@@ -1,0 +1,203 @@
+"""Owns the loops that are timed, and the memory they run against: an arena and a raw mapping of the same number of pages.
+
+Both sides walk a list of tuples prepared outside the timing, one Python call or slice a step, so the cost of the loop is
+the same for both and is included in both. Nothing is subtracted. The raw side is what a Python program does that keeps
+pages in plain shared memory by itself: `view[a:b] = page` and `bytes(view[a:b])`, without finding a page by key,
+without locks, without bounds. Its mapping is touched page by page before anything is timed.
+"""
+from __future__ import annotations
+
+import mmap
+import os
+import random
+from time import perf_counter_ns
+
+import posix_ipc  # type: ignore[import-not-found]
+
+import engine
+
+PAGE_BYTES = 4096
+OBJECT_PAGES = 64               # pages of an object: one full objnode
+RANGE_PAGES = 16                # 64 KiB at a page size of 4 KiB
+
+
+class Raw:
+    """A shared-memory mapping of `pages` pages, every one faulted in."""
+
+    def __init__(self, name: str, pages: int, page_size: int):
+        self.name = name
+        memory = posix_ipc.SharedMemory(name, posix_ipc.O_CREX, size=pages * page_size, mode=0o600)
+        try:
+            os.posix_fallocate(memory.fd, 0, pages * page_size)
+            self._map = mmap.mmap(memory.fd, pages * page_size)
+        except OSError:
+            memory.unlink()
+            raise
+        finally:
+            memory.close_fd()
+        self.view = memoryview(self._map)
+        for at in range(0, pages * page_size, 4096):
+            self.view[at] = 1
+
+    def close(self) -> None:
+        self.view.release()
+        self._map.close()
+        posix_ipc.unlink_shared_memory(self.name)
+
+
+class Bench:
+    """One working set: `pages` pages in a persistent pool, and a raw mapping of `raw_pages`."""
+
+    def __init__(self, name: str, pages: int, raw_pages: int, seed: int):
+        self.rng = random.Random(seed)
+        self.objects = -(-pages // OBJECT_PAGES)
+        self.pages = self.objects * OBJECT_PAGES
+        self.name, self.raw_pages = name, max(RANGE_PAGES * 2, raw_pages)
+        # Room for the metadata, and for what a worker keeps at hand.
+        self.capacity = int(self.pages * PAGE_BYTES * 1.06) + (32 << 20)
+        began = perf_counter_ns()
+        self.eng = engine.create(name, capacity=self.capacity, page_size=PAGE_BYTES)
+        self.create_ns = perf_counter_ns() - began
+        self.raw = Raw(f"/{name}-raw", self.raw_pages, self.eng.page_size)
+        self.size = self.eng.page_size
+        self.page = self.rng.randbytes(self.size)
+        self.block = self.rng.randbytes(self.size * RANGE_PAGES)
+        self.buffer = bytearray(self.size)
+        self.pool = self.eng.new_pool("bench", persistent=True, shared=True)
+        self.oids = [engine.oid(f"bench {number}") for number in range(self.objects)]
+
+    def fill(self) -> float:
+        """Put every page once; nanoseconds a page."""
+        put, page = self.pool.put, self.page
+        began = perf_counter_ns()
+        for oid in self.oids:
+            for index in range(OBJECT_PAGES):
+                if not put(oid, index, page):
+                    raise MemoryError(f"a put was refused in an arena of {self.capacity} bytes: the page count is too large")
+        return (perf_counter_ns() - began) / self.pages
+
+    def close(self) -> None:
+        self.raw.close()
+        self.eng.close()
+        engine.unlink(self.name)
+
+    # -- what to walk -----------------------------------------------------------------------------
+
+    def handles(self, count: int) -> list[tuple]:
+        """Random handles that hold a page."""
+        below, oids = self.rng.randrange, self.oids
+        return [(oids[below(self.objects)], below(OBJECT_PAGES)) for _ in range(count)]
+
+    def distinct(self, count: int) -> list[tuple]:
+        """Random handles, none twice."""
+        return [(self.oids[at // OBJECT_PAGES], at % OBJECT_PAGES)
+                for at in self.rng.sample(range(self.pages), min(count, self.pages // 2))]
+
+    def absent(self, count: int) -> list[tuple]:
+        """Handles without a page: half in objects that exist, half in objects that don't."""
+        below, oids = self.rng.randrange, self.oids
+        return [(oids[below(self.objects)], OBJECT_PAGES + below(1000)) if n & 1 else ((below(1 << 60), 5, 5), below(64))
+                for n in range(count)]
+
+    def bases(self, count: int) -> list[tuple]:
+        """Random ranges of RANGE_PAGES pages that lie in one object."""
+        below, oids = self.rng.randrange, self.oids
+        return [(oids[below(self.objects)], below(OBJECT_PAGES - RANGE_PAGES + 1)) for _ in range(count)]
+
+    def slices(self, count: int, pages: int = 1) -> list[tuple]:
+        below, size = self.rng.randrange, self.size
+        starts = [below(self.raw_pages - pages + 1) * size for _ in range(count)]
+        return [(start, start + size * pages) for start in starts]
+
+
+# -- the loops: each walks `steps` once and gives back the nanoseconds it took ------------------------
+
+
+def raw_write(bench: Bench, steps) -> int:
+    view, page = bench.raw.view, bench.page
+    began = perf_counter_ns()
+    for start, end in steps:
+        view[start:end] = page
+    return perf_counter_ns() - began
+
+
+def raw_read(bench: Bench, steps) -> int:
+    view = bench.raw.view
+    began = perf_counter_ns()
+    for start, end in steps:
+        bytes(view[start:end])
+    return perf_counter_ns() - began
+
+
+def raw_write_range(bench: Bench, steps) -> int:
+    view, block = bench.raw.view, bench.block
+    began = perf_counter_ns()
+    for start, end in steps:
+        view[start:end] = block
+    return perf_counter_ns() - began
+
+
+def raw_read_into(bench: Bench, steps) -> int:
+    view, target = bench.raw.view, memoryview(bench.buffer)
+    began = perf_counter_ns()
+    for start, end in steps:
+        target[:] = view[start:end]
+    return perf_counter_ns() - began
+
+
+def put(bench: Bench, steps) -> int:
+    call, page = bench.pool.put, bench.page
+    began = perf_counter_ns()
+    for oid, index in steps:
+        call(oid, index, page)
+    return perf_counter_ns() - began
+
+
+def get(bench: Bench, steps) -> int:
+    call = bench.pool.get
+    began = perf_counter_ns()
+    for oid, index in steps:
+        call(oid, index)
+    return perf_counter_ns() - began
+
+
+def get_into(bench: Bench, steps) -> int:
+    call, buffer = bench.pool.get_into, bench.buffer
+    began = perf_counter_ns()
+    for oid, index in steps:
+        call(oid, index, buffer)
+    return perf_counter_ns() - began
+
+
+def flush(bench: Bench, steps) -> int:
+    call = bench.pool.flush_page
+    began = perf_counter_ns()
+    for oid, index in steps:
+        call(oid, index)
+    return perf_counter_ns() - began
+
+
+def put_range(bench: Bench, steps) -> int:
+    call, block = bench.pool.put_range, bench.block
+    began = perf_counter_ns()
+    for oid, index in steps:
+        call(oid, index, block)
+    return perf_counter_ns() - began
+
+
+def get_range(bench: Bench, steps) -> int:
+    call = bench.pool.get_range
+    began = perf_counter_ns()
+    for oid, index in steps:
+        call(oid, index, RANGE_PAGES)
+    return perf_counter_ns() - began
+
+
+def each(call, steps) -> list[int]:
+    """Latency of every single call, with two looks at the clock (about 50 ns) in each."""
+    clock, found = perf_counter_ns, []
+    for step in steps:
+        began = clock()
+        call(*step)
+        found.append(clock() - began)
+    return found

@@ -1,0 +1,172 @@
+"""Owns the rounds of the benchmark and what is made of them.
+
+Every round times every case once, a few thousand steps each, in a shuffled order; a figure is the median over the rounds of
+nanoseconds a step, with the lowest and highest round beside it. A ratio is the median over the rounds of the ratio
+within the round, so that a slow moment hits both sides. Calls `cases`, the supervisor (scaling), `engine`.
+"""
+from __future__ import annotations
+
+import gc
+import os
+import platform
+import random
+from statistics import median
+from time import perf_counter_ns
+
+import engine
+from stress.bench import cases
+from stress.bench.cases import Bench
+
+RAW_PAGES_MAX = 1_000_000       # beyond, a raw mapping beside the arena might not fit into memory
+
+# case: (loop, what it walks, the raw case it is measured against, what it says in the table)
+CASES = {
+    "raw write": (cases.raw_write, "slices", "", "view[a:b] = page"),
+    "raw read": (cases.raw_read, "slices", "", "bytes(view[a:b])"),
+    "raw read into": (cases.raw_read_into, "slices", "", "target[:] = view[a:b]"),
+    "raw write 64 KiB": (cases.raw_write_range, "long slices", "", "view[a:b] = block"),
+    "raw read 64 KiB": (cases.raw_read, "long slices", "", "bytes(view[a:b])"),
+    "put over": (cases.put, "handles", "raw write", "the handle holds a page"),
+    "put new": (cases.put, "flushed", "raw write", "the handle holds none; its object exists or not"),
+    "get hit": (cases.get, "handles", "raw read", ""),
+    "get miss": (cases.get, "absent", "raw read", "half of them in objects that exist"),
+    "get_into hit": (cases.get_into, "handles", "raw read into", ""),
+    "put_range 64 KiB": (cases.put_range, "bases", "raw write 64 KiB", "over pages that are there"),
+    "get_range 64 KiB": (cases.get_range, "bases", "raw read 64 KiB", ""),
+    "flush page": (cases.flush, "distinct", "raw write", "the page is there"),
+}
+
+
+def run(sizes: list[int], rounds: int, seed: int, workers: int, smoke: bool, log=lambda line: None) -> dict:
+    """The whole benchmark; everything in the answer can be written as JSON."""
+    sets = []
+    for pages in sizes:
+        log(f"{pages:,} pages ...")
+        sets.append(one_set(pages, rounds, seed, smoke))
+    log("scaling ...")
+    return {"machine": machine(), "seed": seed, "rounds": rounds, "smoke": smoke, "sets": sets,
+            "scaling": scaling(workers, seed, 1.0 if smoke else 8.0)}
+
+
+def one_set(pages: int, rounds: int, seed: int, smoke: bool) -> dict:
+    """All cases on one working set."""
+    name = f"tmem-bench-{os.getpid()}"
+    subject = Bench(name, pages, min(pages, RAW_PAGES_MAX), seed)
+    try:
+        fill_ns = subject.fill()
+        steps = min(200 if smoke else 4000, max(64, subject.pages // 2))
+        order = random.Random(seed)
+        times: dict[str, list[float]] = {case: [] for case in CASES}
+        enabled = gc.isenabled()
+        for turn in range(rounds + 1):                  # the first round warms up and is not counted
+            found = _round(subject, steps, order)
+            if turn:
+                for case, ns in found.items():
+                    times[case].append(ns)
+        single = _latencies(subject, steps if smoke else 20_000)
+        gc.enable() if enabled else gc.disable()
+        figures: dict[str, dict] = {}
+        for case, (_, _, raw, note) in CASES.items():
+            figures[case] = {"median_ns": round(median(times[case]), 1), "min_ns": round(min(times[case]), 1),
+                             "max_ns": round(max(times[case]), 1), "note": note}
+            if raw:
+                ratios = [mine / other for mine, other in zip(times[case], times[raw], strict=True)]
+                figures[case] |= {"against": raw, "ratio": round(median(ratios), 3)}
+        return {"pages": subject.pages, "raw_pages": subject.raw_pages, "page_size": subject.size, "steps": steps,
+                "fill_ns": round(fill_ns, 1), "cases": figures, "latency_ns": single,
+                "memory": memory(subject), "create_ms": round(subject.create_ns / 1e6, 3),
+                "attach_ms": attach_ms(name, 3 if smoke else 15)}
+    finally:
+        subject.close()
+
+
+def _round(subject: Bench, steps: int, order: random.Random) -> dict[str, float]:
+    """Every case once. "flush page" comes right before "put new", which puts back what it flushed."""
+    few = max(16, steps // 8)
+    walks = {"slices": subject.slices(steps), "long slices": subject.slices(few, cases.RANGE_PAGES),
+             "handles": subject.handles(steps), "absent": subject.absent(steps), "bases": subject.bases(few),
+             "distinct": subject.distinct(steps)}
+    walks["flushed"] = walks["distinct"]
+    names = [case for case in CASES if case != "put new"]
+    order.shuffle(names)
+    names.insert(names.index("flush page") + 1, "put new")
+    found = {}
+    gc.collect()
+    gc.disable()
+    for case in names:
+        loop, walk = CASES[case][:2]
+        found[case] = loop(subject, walks[walk]) / len(walks[walk])
+    gc.enable()
+    return found
+
+
+def _latencies(subject: Bench, count: int) -> dict[str, dict[str, int]]:
+    """Percentiles of single calls."""
+    pool, page, view = subject.pool, subject.page, subject.raw.view
+
+    def write(start, end):
+        view[start:end] = page
+
+    def read(start, end):
+        bytes(view[start:end])
+
+    def put(oid, index):
+        pool.put(oid, index, page)
+
+    calls = {"raw write": (write, subject.slices(count)), "raw read": (read, subject.slices(count)),
+             "put over": (put, subject.handles(count)), "get hit": (pool.get, subject.handles(count)),
+             "get miss": (pool.get, subject.absent(count))}
+    found = {}
+    for case, (call, steps) in calls.items():
+        times = sorted(cases.each(call, steps))
+        found[case] = {label: times[min(len(times) - 1, int(fraction * len(times)))]
+                       for label, fraction in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999))}
+    return found
+
+
+def memory(subject: Bench) -> dict:
+    """What the arena takes for the pages it holds."""
+    stats = subject.eng.stats()
+    backed, pages = stats["arena"]["bytes_backed"], stats["total"]["pages"]
+    content = pages * subject.size
+    used = stats["total"]["bytes_used"]
+    return {"capacity": subject.eng.capacity, "pages": pages, "page_bytes": content, "bytes_backed": backed,
+            "bytes_used": used, "metadata_bytes": backed - content,
+            "metadata_percent": round(100 * (backed - content) / content, 2)}
+
+
+def attach_ms(name: str, times: int) -> float:
+    """Median time of `engine.attach` and nothing else."""
+    found = []
+    for _ in range(times):
+        began = perf_counter_ns()
+        other = engine.attach(name)
+        found.append(perf_counter_ns() - began)
+        other.close()
+    return round(median(found) / 1e6, 3)
+
+
+def scaling(workers: int, seed: int, seconds: float) -> dict:
+    """One worker against several, by the stress scenario of that name (its guests verify every byte)."""
+    from dataclasses import replace
+
+    from stress.scenarios import load_all
+    from stress.supervisor import Options, run_scenario
+    scenario = replace(load_all()["scaling"], workers=workers)
+    outcome = run_scenario(scenario, Options(seconds=seconds, workers=workers, seed=seed))
+    if not outcome.ok:
+        raise RuntimeError(f"the scaling scenario failed: {outcome.violations[0]}")
+    return {"workers": workers, "seconds": seconds, **outcome.facts}
+
+
+def machine() -> dict:
+    """What the figures were taken on."""
+    cpu = platform.processor()
+    try:
+        with open("/proc/cpuinfo") as file:
+            cpu = next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    return {"cpu": cpu, "cores": len(os.sched_getaffinity(0)), "system": f"{platform.system()} {platform.release()}",
+            "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2 ** 30, 1),
+            "python": platform.python_version(), "load": round(os.getloadavg()[0], 2)}

@@ -1,0 +1,74 @@
+"""Every scenario for a moment, with real processes; and that the planted bugs are caught."""
+import dataclasses
+import os
+
+import pytest
+
+from stress.scenarios import load_all
+from stress.supervisor import SHM, Options, run_canary, run_scenario
+
+SCENARIOS = load_all()
+PLAIN = sorted(set(SCENARIOS) - {"canary"})
+
+
+def test_names_and_questions():
+    assert {"cleancache", "frontswap", "shared", "ranges", "churn", "fork", "crash", "scaling", "canary"} <= set(SCENARIOS)
+    assert all(scenario.question.endswith("?") and scenario.share > 0 for scenario in SCENARIOS.values())
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_moment_of(name, tmp_path):
+    scenario = SCENARIOS[name]
+    if name == "cleancache":                # a tree that is the same on every machine
+        for number in range(20):
+            (tmp_path / f"file{number}").write_bytes(bytes([number]) * (number * 3000 + 1))
+        scenario = dataclasses.replace(scenario, settings=scenario.settings | {"tree": str(tmp_path), "lru_pages": 8})
+    outcome = run_scenario(scenario, Options(seconds=0.7, workers=2, seed=7))
+    assert outcome.violations == []
+    assert outcome.ops_total > 0 and outcome.bytes_verified > 0
+    assert not [path.name for path in SHM.iterdir() if f"tmem-stress-{os.getpid()}-" in path.name]
+    FACTS.get(name, lambda outcome: None)(outcome)
+
+
+def _cleancache(outcome):
+    assert outcome.facts["file_reads_saved"] > 0
+
+
+def _shared(outcome):
+    assert outcome.facts["recorded"] > 100
+
+
+def _crash(outcome):
+    assert outcome.facts["kills"] > 0 and outcome.facts["recoveries"] > 0
+
+
+def _fork(outcome):
+    assert outcome.facts["children"] > 0
+
+
+FACTS = {"cleancache": _cleancache, "shared": _shared, "crash": _crash, "fork": _fork}
+
+
+def test_operations_end_a_run():
+    outcome = run_scenario(SCENARIOS["frontswap"], Options(seconds=60, ops=2000, workers=2, seed=7))
+    assert outcome.ok and 2000 <= outcome.ops_total < 20_000 and outcome.work_s < 30
+
+
+@pytest.mark.parametrize("bug", sorted(SCENARIOS["canary"].settings))
+def test_a_planted_bug_is_noticed(bug):
+    scenario = SCENARIOS[SCENARIOS["canary"].settings[bug]]
+    outcome = run_scenario(scenario, Options(seconds=20, workers=2, seed=7, bug=bug))
+    kinds = {violation["kind"] for violation in outcome.violations}
+    assert kinds & {"stale", "zombie", "lost", "torn", "history", "damaged"}, outcome.violations
+
+
+def test_a_canary_that_stays_silent_is_a_violation():
+    silent = dataclasses.replace(SCENARIOS["canary"], settings={"torn": "scaling"})      # scaling has no ranges
+    outcome = run_canary(silent, Options(seconds=0.3, workers=2, seed=7), SCENARIOS)
+    assert [violation["kind"] for violation in outcome.violations] == ["canary"]
+
+
+def test_an_engine_that_can_not_be_made_is_a_violation_not_a_traceback():
+    scenario = dataclasses.replace(SCENARIOS["ranges"], arena={"capacity": "64MiB", "buckets": 3})
+    outcome = run_scenario(scenario, Options(seconds=0.2, workers=2, seed=7))
+    assert [violation["kind"] for violation in outcome.violations] == ["exception"]
