@@ -1,0 +1,170 @@
+"""Owns the contract of an arena as a whole: create, attach, unlink, what an Engine tells, close, and the worker table."""
+import os
+import re
+import stat
+
+import pytest
+
+import engine
+from tests.support import SHM, SMALL, leftovers
+
+MIB = 2**20
+
+
+def test_create_gives_what_was_asked_for(make_arena):
+    eng = make_arena(capacity="8MiB", page_size=1024, buckets=16, max_workers=5, max_pools=9, mode=0o640)
+    assert (eng.capacity, eng.page_size, eng.buckets, eng.max_workers) == (8 * MIB, 1024, 16, 5)
+    assert isinstance(eng.name, str) and eng.name in os.listdir(SHM)
+    assert 0 <= eng.worker_id < 5
+    assert stat.S_IMODE((SHM / eng.name).stat().st_mode) == 0o640
+
+
+def test_create_has_defaults(arena_name):
+    with engine.create(arena_name) as eng:
+        assert (eng.capacity, eng.page_size, eng.buckets, eng.max_workers) == (64 * MIB, 4096, 256, 256)
+    assert stat.S_IMODE((SHM / arena_name).stat().st_mode) == 0o600
+
+
+def test_a_umask_does_not_change_the_mode(arena_name):
+    before = os.umask(0o077)
+    try:
+        engine.create(arena_name, mode=0o666, **SMALL).close()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((SHM / arena_name).stat().st_mode) == 0o666
+
+
+@pytest.mark.parametrize(("text", "size"), [
+    (8 * MIB, 8 * MIB), ("8MiB", 8 * MIB), ("8192KiB", 8 * MIB), ("8388608", 8 * MIB), ("0.125 GiB", 128 * MIB),
+    ("8mib", 8 * MIB), ("9MB", 9_000_000), ("9000KB", 9_000_000), ("1GB", 10**9),
+])
+def test_capacity_is_read_as_people_write_it(make_arena, text, size):
+    eng = make_arena(capacity=text)
+    assert size - 2**18 < eng.capacity <= size
+
+
+def test_capacity_takes_no_memory_until_it_is_used(make_arena):
+    eng = make_arena(capacity="64GiB")
+    assert eng.capacity == 2**36
+    assert eng.stats()["arena"]["bytes_backed"] < eng.capacity / 2000
+    before = eng.stats()["arena"]["bytes_backed"]
+    assert eng.new_pool("p").put_range((1, 2, 3), 0, bytes(512 * 4096))
+    grown = eng.stats()["arena"]["bytes_backed"] - before
+    assert 512 * 4096 < grown < 4 * 512 * 4096
+
+
+@pytest.mark.parametrize("name", ["a", "-", "_x", "A.b-c_9", "x" * 180])
+def test_names_that_are_allowed(name):
+    try:
+        with engine.create(name := f"{name}{os.getpid()}", **SMALL) as eng:
+            assert eng.name == name
+    finally:
+        engine.unlink(name)
+    assert not leftovers(name)
+
+
+def test_create_twice(eng):
+    with pytest.raises(engine.ArenaExists, match=re.escape(eng.name)):
+        engine.create(eng.name, **SMALL)
+    pool = eng.new_pool("p")
+    assert pool.put((1, 2, 3), 0, b"still works")
+
+
+@pytest.mark.parametrize("call", [engine.attach, engine.unlink])
+def test_an_arena_that_is_not_there(arena_name, call):
+    with pytest.raises(engine.ArenaNotFound, match=arena_name):
+        call(arena_name)
+
+
+def test_attach_sees_the_same_pages(eng):
+    pool = eng.new_pool("p", persistent=True)
+    assert pool.put((1, 2, 3), 4, b"page")
+    with engine.attach(eng.name) as other:
+        assert (other.name, other.capacity, other.page_size, other.buckets, other.max_workers) == (
+            eng.name, eng.capacity, eng.page_size, eng.buckets, eng.max_workers)
+        assert other.worker_id != eng.worker_id
+        assert other.pool("p").get((1, 2, 3), 4) == b"page"
+        assert other.pool("p").put((1, 2, 3), 4, b"newer")
+    assert pool.get((1, 2, 3), 4) == b"newer"
+
+
+def test_an_arena_outlives_its_workers(arena_name):
+    with engine.create(arena_name, **SMALL) as eng:
+        assert eng.new_pool("p", persistent=True).put((1, 2, 3), 0, b"page")
+    with engine.attach(arena_name) as eng:
+        assert eng.pool("p").get((1, 2, 3), 0) == b"page"
+        assert eng.check().ok
+
+
+def test_unlink_removes_the_name_and_who_is_attached_goes_on(eng):
+    pool = eng.new_pool("p")
+    engine.unlink(eng.name)
+    assert not leftovers(eng.name)
+    assert pool.put((1, 2, 3), 0, b"page") and pool.get((1, 2, 3), 0) == b"page"
+    with engine.create(eng.name, **SMALL) as other:
+        assert other.pools() == [] and pool.get((1, 2, 3), 0) == b"page"
+        other.new_pool("p")
+        assert other.pool("p").get((1, 2, 3), 0) is None
+
+
+def test_workers_beyond_the_table_are_refused(make_arena):
+    eng = make_arena(max_workers=3)
+    others = [engine.attach(eng.name) for _ in range(2)]
+    with pytest.raises(engine.ArenaBusy, match="3 worker"):
+        engine.attach(eng.name)
+    assert len({one.worker_id for one in (eng, *others)}) == 3
+    others.pop().close()
+    engine.attach(eng.name).close()
+    for one in others:
+        one.close()
+
+
+def test_a_closed_engine_is_closed(eng):
+    pool = eng.new_pool("p", persistent=True)
+    handle = pool.object((1, 2, 3))
+    assert handle.put(0, b"page")
+    eng.close()
+    eng.close()
+    calls = [
+        lambda: eng.new_pool("q"), lambda: eng.pool("p"), lambda: eng.pools(), lambda: eng.stats(), lambda: eng.check(),
+        lambda: eng.recover(), lambda: eng.spawn(1, print),
+        lambda: pool.put((1, 2, 3), 0, b"x"), lambda: pool.get((1, 2, 3), 0), lambda: pool.flush_page((1, 2, 3), 0),
+        lambda: pool.get_into((1, 2, 3), 0, bytearray(512)), lambda: pool.flush_object((1, 2, 3)),
+        lambda: pool.put_range((1, 2, 3), 0, b"x"), lambda: pool.get_range((1, 2, 3), 0, 1),
+        lambda: pool.object_info((1, 2, 3)), lambda: pool.descriptor((1, 2, 3), 0), lambda: pool.obj_count,
+        lambda: pool.destroy(), lambda: handle.get(0), lambda: handle.put(0, b"x"), lambda: handle.flush_object(),
+    ]
+    for number, call in enumerate(calls):
+        with pytest.raises(engine.TmemError, match="closed") as caught:
+            call()
+            pytest.fail(f"call {number} did not raise")
+        assert type(caught.value) is engine.TmemError
+    assert (eng.name, pool.name, pool.id, pool.persistent) == (eng.name, "p", pool.id, True)
+
+
+def test_an_engine_is_a_context_manager(arena_name):
+    with engine.create(arena_name, **SMALL) as eng:
+        assert eng.pools() == []
+    with pytest.raises(engine.TmemError):
+        eng.pools()
+    with pytest.raises(KeyError), engine.attach(arena_name) as eng:
+        raise KeyError
+    with pytest.raises(engine.TmemError):
+        eng.pools()
+
+
+def test_the_tree_of_exceptions():
+    below = ("ArenaExists", "ArenaNotFound", "ArenaCorrupted", "ArenaBusy", "PoolNotFound", "PoolExists", "PoolDestroyed",
+             "AccessDenied")
+    assert all(issubclass(getattr(engine, name), engine.TmemError) for name in below)
+    assert not issubclass(engine.TmemError, (OSError, ValueError, TypeError))
+
+
+def test_what_workers_leave_is_given_to_the_next(make_arena):
+    eng = make_arena(max_workers=2)
+    for _ in range(50):
+        with engine.attach(eng.name) as other:
+            assert other.worker_id == 1
+            assert other.stats()["arena"]["workers"] == 2
+    assert eng.stats()["arena"]["workers"] == 1
+    assert eng.check().ok
