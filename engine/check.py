@@ -71,14 +71,15 @@ from cython.cimports.shm.memory import chunk_at, widen
 from cython.cimports.shm.slab import mag_cap
 from cython.cimports.shm.waiting import wait
 from engine.pool import pool_counters
+from engine.repair import mend
 from engine.report import Problem, Report
 
 PROBLEMS_MAX = 1000
 STOP_WAIT_S = 120.0
 
 
-def run(engine: Engine):
-    """Stop the world, check it, let it go on. A Report."""
+def run(engine: Engine, repair: bool):
+    """Stop the world, check it, repair it if asked to and there is need, let it go on. A Report."""
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     checker: Checker
     engine.att.recover()
@@ -89,6 +90,14 @@ def run(engine: Engine):
             _stop(w)
             checker = Checker(engine)
             checker.walk()
+            if not repair or checker.report.ok:
+                return checker.report
+            found = checker.report.problems
+            lost = mend(engine)
+            checker = Checker(engine)
+            checker.walk()
+            checker.report.repaired = found
+            checker.report.lost = lost
             return checker.report
         finally:
             _resume(w)

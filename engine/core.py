@@ -215,6 +215,8 @@ def _reserve(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.po
     c.refuse = False
     c.bounce = False
     c.exhausted = False
+    if w.slot.client[ROOT_STAGED] == 0:
+        c.staged = 0        # a repair has emptied the list meanwhile
     if c.staged == 0:
         drop_staged(w)      # of a put that an exception ended
     while c.staged < c.count:

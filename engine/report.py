@@ -16,10 +16,16 @@ class Problem:
 
 @dataclass
 class Report:
-    """The answer of Engine.check. counts: what was seen (pools, objects, objnodes, pages, chunks, segments, workers)."""
+    """The answer of Engine.check. counts: what was seen (pools, objects, objnodes, pages, chunks, segments, workers).
+
+    After a repair, `problems` are those that are left, `repaired` those that were found, and `lost` names what had to go:
+    (pool name, oid, index) tuples; index None: pages of the object that nobody can name; oid None: so for an object.
+    """
 
     problems: list = field(default_factory=list)
     counts: dict = field(default_factory=dict)
+    repaired: list = field(default_factory=list)
+    lost: list = field(default_factory=list)
 
     @property
     def ok(self):

@@ -294,10 +294,11 @@ class Engine:
     def check(self, repair=False):
         """Stop all writers, walk everything, verify every invariant. A Report: ok, problems, counts.
 
-        Dead workers are recovered first. Raises NotImplementedError for repair=True."""
-        if repair:
-            raise NotImplementedError("check: repair is not there yet")
-        return checking.run(self)
+        Dead workers are recovered first. repair=True puts right what objects themselves can tell (counts, trees, free
+        lists), and drops objects that contradict themselves: the report's `lost` names their pages. Raises TypeError."""
+        if not isinstance(repair, bool):
+            raise TypeError(f"repair: True or False, not {type(repair).__name__}")
+        return checking.run(self, repair)
 
     def recover(self):
         """Recover workers that died. How many. Happens by itself when somebody waits for one, attaches, or lacks memory."""

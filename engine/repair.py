@@ -1,0 +1,426 @@
+"""Owns putting a damaged arena right: what objects say of themselves is the truth, all else is made anew from it.
+
+May call: rbtree (insert), the layout. Called by check.run, in a stopped world, when problems were found. Truth is an obj whose
+whole tree is sound: sentinels, indexes, lengths, and chunks that no other sound object has. Its counts, its place in
+its bucket's red-black tree and all back pointers are set from that. An object that is not sound is dropped
+whole, never guessed; every page of it that can still be named is reported. Segments, bitmaps, lists, gauges, journals and
+lock words are rebuilt; magazines, staged and retired lists are emptied. Plain stores: a kill leaves an arena that
+has to be repaired again, with the same result.
+"""
+import os
+
+import cython
+from cython.cimports.engine import rbtree
+from cython.cimports.engine.layout import (
+    FOREIGN,
+    GAUGE_BYTES_ASKED,
+    GAUGE_BYTES_USED,
+    GAUGE_OBJECTS,
+    GAUGE_OBJNODES,
+    GAUGE_PAGES,
+    HEIGHT_MAX,
+    LEDGER_BYTES,
+    MAP_SIZE,
+    OBJ_CLASS,
+    OBJNODE_CLASS,
+    OBJNODE_SENTINEL,
+    PAMPD_CLASS,
+    PAMPD_SENTINEL,
+    POOL_FREE,
+    POOL_LIVE,
+    POOL_NAME_BYTES,
+    POOL_SENTINEL,
+    ROOT_RETIRED,
+    ROOT_STAGED,
+    Bucket,
+    ClientPage,
+    Head,
+    Obj,
+    Objnode,
+    Pampd,
+    PoolRecord,
+    buckets_at,
+    class_in,
+    flags_of,
+    ledger_at,
+    length_of,
+    obj_at,
+    objnode_at,
+    pampd_at,
+    pool_at,
+)
+from cython.cimports.engine.oid import hash_oid
+from cython.cimports.engine.session import Engine
+from cython.cimports.libc.stdlib import calloc, free
+from cython.cimports.libc.string import memset
+from cython.cimports.shm.journal import commit
+from cython.cimports.shm.layout import (
+    CLASS_COUNT,
+    HELD_MAX,
+    SLOT_FREE,
+    SLOT_LIVE,
+    Lock,
+    Segment,
+    Slot,
+    Worker,
+    slot_at,
+    u64,
+)
+from cython.cimports.shm.memory import chunk_at
+from engine.pool import pool_counters
+
+NAMED_MAX = 100_000      # lost pages named one by one; beyond that only counted
+
+
+def mend(engine: Engine):
+    """Repair a stopped arena. The lost handles: (pool name, oid, index) tuples, index None for pages nobody can name."""
+    mender: Mender = Mender(engine)
+    mender.run()
+    return mender.lost
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _free_lock(lock: cython.pointer(Lock)) -> cython.void:
+    lock.owner = 0
+    lock.seq = (lock.seq + 1) & ~cython.cast(u64, 1)
+
+
+@cython.cclass
+class Mender:
+    """One repair of a stopped arena."""
+
+    def __cinit__(self, engine: Engine):
+        w: cython.pointer(Worker) = cython.address(engine.att.w)
+        self.engine = engine
+        self.w = w
+        self.lost = []
+        self.claims = []
+        self.classes = {}
+        w.fault = 0
+        # Every segment that has memory counts, whatever the depot says: its own word may be the damaged one.
+        total: u64 = w.seg_total << w.seg_shift
+        end: u64 = w.seg_lo
+        at = w.seg_lo
+        while at < w.seg_lo + total:
+            try:
+                at = os.lseek(w.fd, at, os.SEEK_DATA)
+                at = os.lseek(w.fd, at, os.SEEK_HOLE)
+            except OSError:
+                break
+            end = min(at, w.seg_lo + total)
+        segment: u64 = cython.cast(u64, 1) << w.seg_shift
+        w.seg_span = (end - w.seg_lo + segment - 1) // segment * segment
+        self.seen = cython.cast(cython.pointer(u64), calloc(w.seg_span // 4096 + 8, 8))
+        if self.seen == cython.NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        free(self.seen)
+
+    def claim(self, off, cls):
+        """Keep a chunk for the object under the walk. True if it can be one of that class and nobody has it."""
+        w: cython.pointer(Worker) = self.w
+        rel: u64 = off - w.seg_lo
+        number: u64 = rel >> w.seg_shift
+        inside: u64
+        index: u64
+        bit: u64
+        if off < w.seg_lo or rel >= w.seg_span or cls < 0 or cls >= CLASS_COUNT:
+            return False
+        inside = (rel & ((cython.cast(u64, 1) << w.seg_shift) - 1)) - w.class_start[cls]
+        index = inside // w.class_bytes[cls]
+        if index >= w.class_chunks[cls] or index * w.class_bytes[cls] != inside:
+            return False
+        bit = cython.cast(u64, 1) << ((rel >> 6) & 63)
+        if self.classes.setdefault(number, cls) != cls or self.seen[rel >> 12] & bit:
+            return False
+        self.seen[rel >> 12] |= bit
+        self.claims.append((off, cls))
+        return True
+
+    def unclaim(self):
+        """Give back what the object under the walk has claimed."""
+        for off, _ in self.claims:
+            rel: u64 = off - self.w.seg_lo
+            self.seen[rel >> 12] &= ~(cython.cast(u64, 1) << ((rel >> 6) & 63))
+        self.claims = []
+        return 0
+
+    def sound_tree(self, off, obj_off, level, prefix, pages, nodes):
+        """True if the subtree is sound; its counts and back pointers are set."""
+        n: cython.pointer(Objnode)
+        d: cython.pointer(Pampd)
+        i: u64
+        used: u64 = 0
+        cls: cython.int
+        foreign: cython.bint
+        if level == 0:
+            d = pampd_at(self.w, off)
+            if self.w.fault != 0 or d.index != prefix or not self.claim(off, PAMPD_CLASS):
+                return False
+            cls = class_in(d)
+            foreign = flags_of(d) & FOREIGN != 0
+            if not 1 <= length_of(d) <= cython.cast(u64, self.engine.page_size):
+                return False
+            if not foreign and (cls >= OBJNODE_CLASS or length_of(d) > self.w.class_bytes[cls] or not self.claim(d.data, cls)):
+                return False
+            d.obj = obj_off
+            d.pool = self.pool_idx + 1
+            d.link = 0
+            pages[0] += 1
+            self.obj_asked += length_of(d)
+            if not foreign:
+                self.obj_used += self.w.class_bytes[cls]
+            return True
+        n = objnode_at(self.w, off)
+        if self.w.fault != 0 or n.level != level or not self.claim(off, OBJNODE_CLASS):
+            return False
+        for i in range(MAP_SIZE):
+            if n.slots[i] != 0:
+                used += 1
+                if not self.sound_tree(n.slots[i], obj_off, level - 1, prefix << 6 | i, pages, nodes):
+                    return False
+        n.slots_in_use = used
+        n.obj = obj_off
+        n.link = 0
+        nodes[0] += 1
+        return used != 0
+
+    def sound_obj(self, off, bucket):
+        """True if the obj and its tree are sound; its counts are set."""
+        o: cython.pointer(Obj) = obj_at(self.w, off)
+        n: cython.pointer(Objnode)
+        pages: u64 = 0
+        nodes: u64 = 0
+        height: u64
+        kind: u64
+        mask: u64 = self.engine.buckets - 1
+        if hash_oid(o.oid[0], o.oid[1], o.oid[2]) & mask != bucket or not self.claim(off, OBJ_CLASS):
+            return False
+        kind = cython.cast(cython.pointer(Head), chunk_at(self.w, o.root)).sentinel
+        if self.w.fault != 0 or kind not in (PAMPD_SENTINEL, OBJNODE_SENTINEL):
+            return False
+        height = 0 if kind == PAMPD_SENTINEL else objnode_at(self.w, o.root).level
+        if height > HEIGHT_MAX or (kind == OBJNODE_SENTINEL and height == 0):
+            return False
+        if not self.sound_tree(o.root, off, height, 0, cython.address(pages), cython.address(nodes)):
+            return False
+        # Where the pages of the largest indexes are gone, the tree is higher than it needs to be.
+        while height > 0:
+            n = objnode_at(self.w, o.root)
+            if n.slots_in_use != 1 or n.slots[0] == 0:
+                break
+            self.seen[(o.root - self.w.seg_lo) >> 12] &= ~(
+                cython.cast(u64, 1) << (((o.root - self.w.seg_lo) >> 6) & 63)
+            )
+            o.root = n.slots[0]
+            height -= 1
+            nodes -= 1
+        if pages < o.pampd_count:
+            self.lost.append((self.pool_name, (o.oid[0], o.oid[1], o.oid[2]), None))
+        o.height = height
+        o.pampd_count = pages
+        o.objnode_count = nodes
+        o.pool = self.pool_idx
+        o.link = 0
+        return True
+
+    def name_pages(self, off, level, prefix, into, depth):
+        """Collect the indexes of pages that can be named below an unsound obj."""
+        n: cython.pointer(Objnode)
+        i: u64
+        if level > HEIGHT_MAX or depth > HEIGHT_MAX or len(into) >= NAMED_MAX:
+            return 0
+        if level == 0:
+            pampd_at(self.w, off)
+            if self.w.fault == 0:
+                into.add(prefix)
+            self.w.fault = 0
+            return 0
+        n = objnode_at(self.w, off)
+        if self.w.fault == 0:
+            for i in range(MAP_SIZE):
+                if n.slots[i] != 0:
+                    self.name_pages(n.slots[i], level - 1, prefix << 6 | i, into, depth + 1)
+        self.w.fault = 0
+        return 0
+
+    def mend_bucket(self, idx, number):
+        """Make the bucket's tree anew from its sound objs."""
+        w: cython.pointer(Worker) = self.w
+        b: cython.pointer(Bucket) = buckets_at(w, idx) + number
+        p: cython.pointer(PoolRecord) = pool_at(w, idx)
+        o: cython.pointer(Obj)
+        off: u64
+        root: u64 = b.root
+        _free_lock(cython.address(b.lock))
+        b.root = 0
+        if p.state != POOL_LIVE or root == 0:
+            return 0
+        name = self.pool_name
+        good = []
+        oids = set()
+        visited = set()
+        todo = [root]
+        while todo:
+            off = todo.pop()
+            if off == 0 or off in visited:
+                continue
+            visited.add(off)
+            o = obj_at(w, off)
+            if w.fault != 0:
+                w.fault = 0
+                self.lost.append((name, None, None))
+                continue
+            todo.append(o.left)
+            todo.append(o.right)
+            oid = (o.oid[0], o.oid[1], o.oid[2])
+            self.claims = []
+            self.obj_asked = 0
+            self.obj_used = 0
+            if oid not in oids and self.sound_obj(off, number):
+                oids.add(oid)
+                good.append(off)
+                self.objects += 1
+                self.nodes += o.objnode_count
+                self.pages += o.pampd_count
+                self.asked += self.obj_asked
+                self.used += self.obj_used
+                continue
+            w.fault = 0
+            self.unclaim()
+            indexes = set()
+            self.name_pages(o.root, o.height, 0, indexes, 0)
+            self.lost.extend((name, oid, index) for index in sorted(indexes))
+            if len(indexes) != o.pampd_count:
+                self.lost.append((name, oid, None))
+        for off in good:
+            rbtree.insert(w, b, off)
+            commit(w)
+        return 0
+
+    def mend_pool(self, idx):
+        """One pool slot: a living pool keeps its sound objects, any other becomes free."""
+        p: cython.pointer(PoolRecord) = pool_at(self.w, idx)
+        number: u64
+        self.pool_idx = idx
+        self.pool_name = p.name[:POOL_NAME_BYTES].rstrip(b"\0").decode("utf-8", "replace")
+        before = pool_counters(self.engine, idx)[GAUGE_OBJECTS]
+        losses = len(self.lost)
+        self.objects = 0
+        self.nodes = 0
+        self.pages = 0
+        self.asked = 0
+        self.used = 0
+        if p.state == POOL_LIVE:
+            p.sentinel = POOL_SENTINEL
+            p.link = 0
+        else:
+            p.state = POOL_FREE
+        for number in range(cython.cast(u64, self.engine.buckets)):
+            self.mend_bucket(idx, number)
+        if p.state == POOL_LIVE and self.objects < before and len(self.lost) == losses:
+            # Fewer objects than were counted, and none of them was seen to go: their names are gone with the tree.
+            self.lost.append((self.pool_name, None, None))
+        self.set_gauges(idx)
+        return 0
+
+    def set_gauges(self, idx):
+        """Let this worker's ledger tell the truth, and all others nothing."""
+        w: cython.pointer(Worker) = self.w
+        slot: u64
+        need: u64 = (idx + 1) * LEDGER_BYTES
+        truth = ((GAUGE_OBJECTS, self.objects), (GAUGE_OBJNODES, self.nodes), (GAUGE_PAGES, self.pages),
+                 (GAUGE_BYTES_ASKED, self.asked), (GAUGE_BYTES_USED, self.used))
+        for which, value in truth:
+            for slot in range(min(w.depot.slots_high, w.max_workers)):
+                if slot_at(w, slot).ledger_backed >= need:
+                    ledger_at(w, slot, idx)[which] = 0
+            # The counter's start moves the other way, so that the sum is right even where no ledger has room.
+            pool_at(w, idx).base[which] = -cython.cast(u64, value)
+        return 0
+
+    def mend_slots(self):
+        """Workers keep nothing that is not linked: journals, lists and magazines are emptied."""
+        w: cython.pointer(Worker) = self.w
+        slot: cython.pointer(Slot)
+        idx: u64
+        i: cython.int
+        for idx in range(min(w.depot.slots_high, w.max_workers)):
+            slot = slot_at(w, idx)
+            slot.journal_len = 0
+            slot.redo_len = 0
+            for i in range(HELD_MAX):
+                slot.held[i] = 0
+            slot.client[ROOT_STAGED] = 0
+            slot.client[ROOT_RETIRED] = 0
+            for i in range(CLASS_COUNT):
+                slot.mags[i].count = 0
+            if slot.state not in (SLOT_FREE, SLOT_LIVE):
+                slot.state = SLOT_FREE
+            if slot.ledger_backed > w.ledger_bytes:
+                slot.ledger_backed = 0
+        return 0
+
+    def mend_depot(self):
+        """Segments, bitmaps and lists from the chunks that are kept."""
+        w: cython.pointer(Worker) = self.w
+        s: cython.pointer(Segment)
+        number: u64
+        index: u64
+        rel: u64
+        words: cython.pointer(u64)
+        head: cython.pointer(u64)
+        used: u64
+        cls: cython.int
+        _free_lock(cython.address(w.depot.lock))
+        w.depot.seg_high = w.seg_span >> w.seg_shift
+        w.depot.seg_used = 0
+        w.depot.free_head = 0
+        for cls in range(CLASS_COUNT):
+            w.depot.class_head[cls] = 0
+        for number in range(w.depot.seg_high, 0, -1):
+            s = w.segtable + (number - 1)
+            memset(s, 0, cython.sizeof(Segment))
+            used = 0
+            cls = self.classes.get(number - 1, -1)
+            if cls >= 0:
+                words = cython.address(s.bitmap)
+                if w.class_start[cls] != 0:
+                    words = cython.cast(cython.pointer(u64), w.base + w.seg_lo + ((number - 1) << w.seg_shift))
+                    memset(words, 0, w.class_start[cls])
+                for index in range(w.class_chunks[cls]):
+                    rel = ((number - 1) << w.seg_shift) + w.class_start[cls] + index * w.class_bytes[cls]
+                    if self.seen[rel >> 12] >> ((rel >> 6) & 63) & 1:
+                        words[index >> 6] |= cython.cast(u64, 1) << (index & 63)
+                        used += 1
+            if used == 0:
+                s.bitmap = 0
+                head = cython.address(w.depot.free_head)
+            else:
+                w.depot.seg_used += 1
+                s.cls = cls + 1
+                s.free_count = w.class_chunks[cls] - used
+                if s.free_count == 0:
+                    continue
+                head = cython.address(w.depot.class_head[cls])
+            if head[0] != 0:
+                (w.segtable + (head[0] - 1)).prev = number
+            s.next = head[0]
+            head[0] = number
+        return 0
+
+    def run(self):
+        """All of it."""
+        w: cython.pointer(Worker) = self.w
+        table: cython.pointer(ClientPage) = cython.cast(cython.pointer(ClientPage), w.base + w.client_off)
+        idx: u64
+        self.mend_slots()
+        _free_lock(cython.address(table.lock))
+        if table.pools_high > cython.cast(u64, self.engine.max_pools):
+            table.pools_high = self.engine.max_pools
+        for idx in range(table.pools_high):
+            self.mend_pool(idx)
+        self.mend_depot()
+        w.fault = 0
