@@ -141,7 +141,11 @@ def _run(scenario: Scenario, plan: Plan, eng, outcome: Outcome, progress: Progre
         module.prepare(eng, plan)
         with eng.spawn(plan.workers, guest_main, eng, plan, restart=hasattr(module, "tick")) as crew:
             run.crew = crew
-            _watch(run, module, progress)
+            try:
+                _watch(run, module, progress)
+            except BaseException:
+                board.control[words.STOP] = STOP_VIOLATION      # guests may have forked
+                raise
             finished = time.monotonic_ns()
         _gather(run)
         if hasattr(module, "verdict"):

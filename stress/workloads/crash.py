@@ -10,6 +10,7 @@ kills, stops, recoveries, wait_ms_max, wait_ms_max_stopped.
 """
 from __future__ import annotations
 
+import ctypes
 import os
 import random
 import signal
@@ -24,6 +25,7 @@ from stress.violation import Violation
 from stress.worker import STOP_TIME, Guest, guard
 
 POOL = "crash"
+PR_SET_PDEATHSIG = 1            # from <linux/prctl.h>
 END_WAIT_S = 20.0               # a victim that does not end by itself after so long hangs
 
 
@@ -140,7 +142,7 @@ def watch(g: Guest) -> None:
 def read(g: Guest) -> None:
     """A reader among the victims."""
     handles, ledger, pool = Handles(g.settings, _writers(g.plan)), Ledger(g.plan.folder), g.pool(POOL)
-    while not g.board.control[words.STOP]:
+    while g.running():
         _read_any(g, pool, handles, ledger)
 
 
@@ -150,7 +152,7 @@ def write(g: Guest, writer: int) -> None:
     own = [handles.of(writer, number) for number in range(handles.each)]
     for entry, oid, index, count in own:
         ledger.settle(entry, _waited(g, _read, g, pool, oid, index, count), f"after a kill, {describe(oid, index)}")
-    while not g.board.control[words.STOP] and (g.running() or g.index >= g.plan.workers):
+    while g.running():
         entry, oid, index, count = g.rng.choice(own)
         what = g.rng.random()
         if what < 0.80:
@@ -168,11 +170,27 @@ def write(g: Guest, writer: int) -> None:
         elif what < 0.99:
             _read_any(g, pool, handles, ledger)
         else:
-            _use_own_pool(g, writer)
+            _do_seldom(g, writer)
 
 
 def _put_page(g: Guest, pool, oid, index, version) -> bool:
     return g.put(pool, oid, index, version)
+
+
+def _do_seldom(g: Guest, writer: int) -> None:
+    """What a worker does now and then, so that kills hit it as well."""
+    what = g.rng.random()
+    if what < 0.7:
+        _use_own_pool(g, writer)
+    elif what < 0.85:
+        engine.attach(g.eng.name).close()
+    elif what < 0.95:
+        g.eng.stats()
+    elif what < 0.98:
+        g.eng.recover()
+    else:
+        report = _waited(g, g.call, "check", g.eng.check)
+        g.expect(report.ok, "check", "arena, during the kills", str(report.problems[:5]))
 
 
 def _use_own_pool(g: Guest, writer: int) -> None:
@@ -212,6 +230,13 @@ def _waited(g: Guest, function, *args):
     return result
 
 
+class Victim(Guest):
+    """A fork of the killer: it works until it is told to stop."""
+
+    def running(self) -> bool:
+        return not self.board.control[words.STOP]
+
+
 # -- the killer -----------------------------------------------------------------------------------
 
 
@@ -225,6 +250,8 @@ class Killer:
         self.pids: dict[int, int] = {}              # role -> pid
         self.stopped: dict[int, int] = {}           # pid -> monotonic ns at which it goes on
         self.born = 0
+        self.pid = os.getpid()
+        self.prctl = ctypes.CDLL(None).prctl
 
     def run(self) -> None:
         g = self.g
@@ -247,8 +274,11 @@ class Killer:
             return
         code = 1
         try:
-            os.nice(10)                             # the killer comes first, or it would seldom get to kill
-            g = Guest(self.g.eng, self.g.plan, role, self.g.board, stream=self.born, content=self.g.content)
+            self.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)        # a victim never outlives its killer
+            if os.getppid() != self.pid:
+                return
+            os.nice(5)                              # the killer comes first, or it would seldom get to kill
+            g = Victim(self.g.eng, self.g.plan, role, self.g.board, stream=self.born, content=self.g.content)
             writer = role - g.plan.workers
             if writer < g.settings["writers"]:
                 code = not guard(g, write, writer)
