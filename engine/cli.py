@@ -301,29 +301,36 @@ def top(name: str, interval: float, once: bool, as_json: bool) -> None:
             pass
 
 
+def _lost_line(pool: str, oid: Any, index: int | None) -> str:
+    thing = "an object" if oid is None else f"object {tuple(oid)}"
+    return f"lost  pool {pool}: {thing}, " + ("pages that nobody can name" if index is None else f"page {index}")
+
+
 @main.command()
 @name_argument
-@click.option("--repair", is_flag=True, help="Mend what can be mended; the status tells what is left.")
+@click.option("--repair", is_flag=True, help="Put right what can be; drop objects that contradict themselves.")
 @json_option
 def check(name: str, repair: bool, as_json: bool) -> None:
-    """Verify every invariant of the arena NAME; its writers wait meanwhile."""
+    """Verify every invariant of the arena NAME; its writers wait meanwhile.
+
+    The exit status is 1 if one did not hold, whether or not it was repaired.
+    """
     with _attach(name) as eng:
-        try:
-            report = eng.check(repair=repair)
-        except NotImplementedError as error:
-            raise click.UsageError(str(error)) from error
-        left = eng.check() if repair and not report.ok else report
-    found = [{"id": p.id, "where": p.where, "what": p.what} for p in report.problems]
+        report = eng.check(repair=repair)
+    found, left = [*report.repaired, *report.problems], report.problems
     if as_json:
-        _print_json({"ok": left.ok, "problems": found, "left": len(left.problems), "counts": report.counts})
+        _print_json({"ok": report.ok, "problems": [vars(problem) for problem in left],
+                     "repaired": [vars(problem) for problem in report.repaired], "lost": report.lost,
+                     "counts": report.counts})
     else:
         for problem in found:
-            click.echo(f"{problem['id']}  {problem['where']}: {problem['what']}")
+            click.echo(f"{problem.id}  {problem.where}: {problem.what}")
+        for lost in report.lost:
+            click.echo(_lost_line(*lost))
         counted = ", ".join(f"{count} {what}" for what, count in report.counts.items())
-        verdict = "ok" if report.ok else f"{len(found)} problems, {len(left.problems)} left" if repair else (
-            f"{len(found)} problems")
+        verdict = f"{len(found)} problems" + (f", {len(left)} left" if repair else "") if found else "ok"
         click.echo(f"{name}: {verdict}" + (f" ({counted})" if counted else ""))
-    if not left.ok:
+    if found:
         sys.exit(1)
 
 

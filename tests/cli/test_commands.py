@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 from importlib import metadata
-from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -130,20 +129,15 @@ def test_rates_of_a_pool_that_came_or_was_made_anew():
 
 def test_check_of_a_sound_arena(filled):
     answer = tmem_json("check", filled.name)
-    assert answer["ok"] is True and answer["problems"] == [] and answer["left"] == 0
+    assert answer["ok"] is True and answer["problems"] == [] and answer["lost"] == []
     assert f"{filled.name}: ok" in tmem("check", filled.name)
 
 
-def report(*problems):
-    found = [SimpleNamespace(id=id, where=where, what=what) for id, where, what in problems]
-    return SimpleNamespace(ok=not found, problems=found, counts={"pools": 1})
-
-
 class Sick:
-    """An engine whose check() answers what it is given, one report after the other."""
+    """An engine whose check() answers what it is given."""
 
-    def __init__(self, *reports):
-        self.reports, self.asked = list(reports), []
+    def __init__(self, **report):
+        self.report = engine.Report(**report)
 
     def __enter__(self):
         return self
@@ -152,28 +146,45 @@ class Sick:
         return None
 
     def check(self, repair=False):
-        self.asked.append(repair)
-        return self.reports.pop(0)
+        self.repair = repair
+        return self.report
 
 
-BAD = ("chunk-leaked", "segment 3", "chunk 17 belongs to nobody")
+@pytest.fixture
+def sick(monkeypatch):
+    """Makes every attach find an engine whose check() answers the given report."""
+    def attach(**report):
+        eng = Sick(**report)
+        monkeypatch.setattr(engine, "attach", lambda name: eng)
+        return eng
+    return attach
 
 
-def test_check_prints_each_problem_and_fails(monkeypatch):
-    monkeypatch.setattr(engine, "attach", lambda name: Sick(report(BAD)))
-    assert "chunk-leaked  segment 3: chunk 17 belongs to nobody" in tmem("check", "a", status=1)
-    monkeypatch.setattr(engine, "attach", lambda name: Sick(report(BAD)))
+BAD = engine.Problem("chunk-leaked", "segment 3", "chunk 17 belongs to nobody")
+
+
+def test_check_prints_each_problem_and_fails(sick):
+    eng = sick(problems=[BAD], counts={"pools": 2})
+    text = tmem("check", "a", status=1)
+    assert "chunk-leaked  segment 3: chunk 17 belongs to nobody" in text and "a: 1 problems (2 pools)" in text
     answer = tmem_json("check", "a", status=1)
-    assert answer["problems"] == [dict(zip(("id", "where", "what"), BAD, strict=True))] and answer["left"] == 1
+    assert answer["problems"] == [{"id": BAD.id, "where": BAD.where, "what": BAD.what}] and answer["ok"] is False
+    assert eng.repair is False
 
 
-def test_check_repair_looks_again(monkeypatch):
-    mended, stubborn = Sick(report(BAD), report()), Sick(report(BAD), report(BAD))
-    monkeypatch.setattr(engine, "attach", lambda name: mended)
-    assert "1 problems, 0 left" in tmem("check", "a", "--repair")
-    assert mended.asked == [True, False]
-    monkeypatch.setattr(engine, "attach", lambda name: stubborn)
-    assert tmem_json("check", "a", "--repair", status=1)["ok"] is False
+def test_check_repair_tells_what_was_mended_and_what_was_lost(sick):
+    eng = sick(repaired=[BAD], lost=[("thumbs", (1, 2, 3), 7), ("thumbs", (1, 2, 3), None), ("thumbs", None, None)])
+    text = tmem("check", "a", "--repair", status=1)
+    assert eng.repair is True
+    assert BAD.what in text and "1 problems, 0 left" in text
+    assert "pool thumbs: object (1, 2, 3), page 7" in text and "an object, pages that nobody can name" in text
+    answer = tmem_json("check", "a", "--repair", status=1)
+    assert answer["ok"] is True and len(answer["repaired"]) == 1 and answer["lost"][0] == ["thumbs", [1, 2, 3], 7]
+
+
+def test_check_repair_of_a_sound_arena_does_nothing(filled):
+    assert tmem_json("check", filled.name, "--repair")["repaired"] == []
+    assert filled.pool("thumbs").get((1, 2, 3), 2) == b"x" * 100
 
 
 def test_rm_removes_everything(arena_name):

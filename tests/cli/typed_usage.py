@@ -128,7 +128,8 @@ def looks(eng: engine.Engine) -> None:
     report: engine.Report = eng.check()
     problems: list[engine.Problem] = report.problems
     lines: list[str] = [f"{problem.id} {problem.where}: {problem.what}" for problem in problems]
-    assert report.ok and not lines
+    lost: list[str] = [pool for pool, oid, index in report.lost]
+    assert report.ok and not lines and not lost and not report.repaired
     recovered: int = eng.recover()
     assert recovered == 0
 
