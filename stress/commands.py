@@ -92,15 +92,19 @@ def _check_capacity(capacity: str) -> None:
               help="Working set in pages; may be given several times (default: 256 and 200,000).")
 @click.option("--rounds", type=click.IntRange(3, 1000), default=30, show_default=True, help="Interleaved rounds.")
 @click.option("--seed", type=click.IntRange(0, 2 ** 32 - 1), default=1, show_default=True)
+@click.option("--object-pages", type=click.IntRange(16, 16384), default=64, show_default=True,
+              help="Pages of one object. Fewer, larger objects are found sooner.")
+@click.option("--buckets", type=click.Choice([str(1 << n) for n in range(13)]),
+              help="Hash buckets (default: 256, more if there were more than 16 objects to a bucket).")
 @click.option("--workers", type=click.IntRange(2, 256), default=2, show_default=True,
               help="Workers of the scaling measurement.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON instead of Markdown.")
 @click.option("--smoke", is_flag=True, help="A few seconds in all: small sets, few rounds. The figures mean little.")
-def bench_command(sizes, rounds, seed, workers, as_json, smoke) -> None:
+def bench_command(sizes, rounds, seed, object_pages, buckets, workers, as_json, smoke) -> None:
     """Measure every operation against a raw memoryview copy of a random page, in one run."""
     from stress.bench import measure, tables
     if smoke:
         sizes, rounds = sizes or (256, 4096), min(rounds, 5)
-    result = measure.run(list(sizes) or [256, 200_000], rounds, seed, workers, smoke,
+    result = measure.run(list(sizes) or [256, 200_000], rounds, seed, workers, object_pages, int(buckets or 0), smoke,
                            log=lambda line: click.echo(line, err=True))
     click.echo(json.dumps(result, indent=2) if as_json else tables.markdown(result))

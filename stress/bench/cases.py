@@ -17,7 +17,6 @@ import posix_ipc  # type: ignore[import-not-found]
 import engine
 
 PAGE_BYTES = 4096
-OBJECT_PAGES = 64               # pages of an object: one full objnode
 RANGE_PAGES = 16                # 64 KiB at a page size of 4 KiB
 
 
@@ -45,18 +44,25 @@ class Raw:
         posix_ipc.unlink_shared_memory(self.name)
 
 
+def buckets_for(objects: int) -> int:
+    """As an owner of so many objects would choose: at most 16 to a bucket, within what `engine.create` takes."""
+    return max(256, min(4096, 1 << max(0, -(-objects // 16) - 1).bit_length()))
+
+
 class Bench:
     """One working set: `pages` pages in a persistent pool, and a raw mapping of `raw_pages`."""
 
-    def __init__(self, name: str, pages: int, raw_pages: int, seed: int):
+    def __init__(self, name: str, pages: int, raw_pages: int, seed: int, object_pages: int, buckets: int):
         self.rng = random.Random(seed)
-        self.objects = -(-pages // OBJECT_PAGES)
-        self.pages = self.objects * OBJECT_PAGES
+        self.object_pages = max(RANGE_PAGES, min(object_pages, pages))
+        self.objects = -(-pages // self.object_pages)
+        self.pages = self.objects * self.object_pages
         self.name, self.raw_pages = name, max(RANGE_PAGES * 2, raw_pages)
+        self.buckets = buckets or buckets_for(self.objects)
         # Room for the metadata, and for what a worker keeps at hand.
         self.capacity = int(self.pages * PAGE_BYTES * 1.06) + (32 << 20)
         began = perf_counter_ns()
-        self.eng = engine.create(name, capacity=self.capacity, page_size=PAGE_BYTES)
+        self.eng = engine.create(name, capacity=self.capacity, page_size=PAGE_BYTES, buckets=self.buckets)
         self.create_ns = perf_counter_ns() - began
         self.raw = Raw(f"/{name}-raw", self.raw_pages, self.eng.page_size)
         self.size = self.eng.page_size
@@ -71,7 +77,7 @@ class Bench:
         put, page = self.pool.put, self.page
         began = perf_counter_ns()
         for oid in self.oids:
-            for index in range(OBJECT_PAGES):
+            for index in range(self.object_pages):
                 if not put(oid, index, page):
                     raise MemoryError(f"a put was refused in an arena of {self.capacity} bytes: the page count is too large")
         return (perf_counter_ns() - began) / self.pages
@@ -85,24 +91,24 @@ class Bench:
 
     def handles(self, count: int) -> list[tuple]:
         """Random handles that hold a page."""
-        below, oids = self.rng.randrange, self.oids
-        return [(oids[below(self.objects)], below(OBJECT_PAGES)) for _ in range(count)]
+        below, oids, each = self.rng.randrange, self.oids, self.object_pages
+        return [(oids[below(self.objects)], below(each)) for _ in range(count)]
 
     def distinct(self, count: int) -> list[tuple]:
         """Random handles, none twice."""
-        return [(self.oids[at // OBJECT_PAGES], at % OBJECT_PAGES)
+        return [(self.oids[at // self.object_pages], at % self.object_pages)
                 for at in self.rng.sample(range(self.pages), min(count, self.pages // 2))]
 
     def absent(self, count: int) -> list[tuple]:
         """Handles without a page: half in objects that exist, half in objects that don't."""
         below, oids = self.rng.randrange, self.oids
-        return [(oids[below(self.objects)], OBJECT_PAGES + below(1000)) if n & 1 else ((below(1 << 60), 5, 5), below(64))
+        return [(oids[below(self.objects)], self.object_pages + below(1000)) if n & 1 else ((below(1 << 60), 5, 5), below(64))
                 for n in range(count)]
 
     def bases(self, count: int) -> list[tuple]:
         """Random ranges of RANGE_PAGES pages that lie in one object."""
         below, oids = self.rng.randrange, self.oids
-        return [(oids[below(self.objects)], below(OBJECT_PAGES - RANGE_PAGES + 1)) for _ in range(count)]
+        return [(oids[below(self.objects)], below(self.object_pages - RANGE_PAGES + 1)) for _ in range(count)]
 
     def slices(self, count: int, pages: int = 1) -> list[tuple]:
         below, size = self.rng.randrange, self.size

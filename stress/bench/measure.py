@@ -17,7 +17,7 @@ import engine
 from stress.bench import cases
 from stress.bench.cases import Bench
 
-RAW_PAGES_MAX = 1_000_000       # beyond, a raw mapping beside the arena might not fit into memory
+RAW_PAGES_MAX = 200_000       # beyond, a raw mapping beside the arena might not fit into memory
 
 # case: (loop, what it walks, the raw case it is measured against, what it says in the table)
 CASES = {
@@ -37,21 +37,22 @@ CASES = {
 }
 
 
-def run(sizes: list[int], rounds: int, seed: int, workers: int, smoke: bool, log=lambda line: None) -> dict:
+def run(sizes: list[int], rounds: int, seed: int, workers: int, object_pages: int, buckets: int, smoke: bool,
+        log=lambda line: None) -> dict:
     """The whole benchmark; everything in the answer can be written as JSON."""
     sets = []
     for pages in sizes:
         log(f"{pages:,} pages ...")
-        sets.append(one_set(pages, rounds, seed, smoke))
+        sets.append(one_set(pages, rounds, seed, object_pages, buckets, smoke))
     log("scaling ...")
     return {"machine": machine(), "seed": seed, "rounds": rounds, "smoke": smoke, "sets": sets,
             "scaling": scaling(workers, seed, 1.0 if smoke else 8.0)}
 
 
-def one_set(pages: int, rounds: int, seed: int, smoke: bool) -> dict:
+def one_set(pages: int, rounds: int, seed: int, object_pages: int, buckets: int, smoke: bool) -> dict:
     """All cases on one working set."""
     name = f"tmem-bench-{os.getpid()}"
-    subject = Bench(name, pages, min(pages, RAW_PAGES_MAX), seed)
+    subject = Bench(name, pages, min(pages, RAW_PAGES_MAX), seed, object_pages, buckets)
     try:
         fill_ns = subject.fill()
         steps = min(200 if smoke else 4000, max(64, subject.pages // 2))
@@ -72,7 +73,8 @@ def one_set(pages: int, rounds: int, seed: int, smoke: bool) -> dict:
             if raw:
                 ratios = [mine / other for mine, other in zip(times[case], times[raw], strict=True)]
                 figures[case] |= {"against": raw, "ratio": round(median(ratios), 3)}
-        return {"pages": subject.pages, "raw_pages": subject.raw_pages, "page_size": subject.size, "steps": steps,
+        return {"pages": subject.pages, "object_pages": subject.object_pages, "buckets": subject.buckets,
+                "raw_pages": subject.raw_pages, "page_size": subject.size, "steps": steps,
                 "fill_ns": round(fill_ns, 1), "cases": figures, "latency_ns": single,
                 "memory": memory(subject), "create_ms": round(subject.create_ns / 1e6, 3),
                 "attach_ms": attach_ms(name, 3 if smoke else 15)}

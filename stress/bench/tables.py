@@ -24,7 +24,8 @@ def markdown(result: dict) -> str:
 
 def _set(one: dict) -> str:
     memory = one["memory"]
-    lines = [f"### {one['pages']:,} pages of {one['page_size']} bytes", "",
+    lines = [f"### {one['pages']:,} pages of {one['page_size']} bytes, {one['object_pages']:,} to an object, "
+             f"{one['buckets']:,} buckets", "",
              f"Create {one['create_ms']} ms, attach {one['attach_ms']} ms, fill {one['fill_ns']:,.0f} ns a page. "
              f"{memory['bytes_backed'] / 2 ** 20:,.1f} MiB of memory for {memory['page_bytes'] / 2 ** 20:,.1f} MiB of "
              f"pages: {memory['metadata_percent']} % on top. The raw mapping has {one['raw_pages']:,} pages.", "",
@@ -47,6 +48,11 @@ def _growth(sets: list[dict]) -> str:
     large = max(sets, key=lambda one: one["pages"])
     if large is base or large["pages"] < base["pages"] * 4:
         return ""
-    words = [f"{case} {large['cases'][case]['median_ns'] / base['cases'][case]['median_ns']:.2f} times"
+    words = [f"{case} {_quotient(large, base, case, 'median_ns'):.2f} times "
+             f"(lowest rounds: {_quotient(large, base, case, 'min_ns'):.2f})"
              for case in ("put over", "put new", "get hit", "get_into hit")]
     return f"**{large['pages']:,} pages against {base['pages']:,}**: " + ", ".join(words) + "."
+
+
+def _quotient(large: dict, base: dict, case: str, figure: str) -> float:
+    return large["cases"][case][figure] / base["cases"][case][figure]

@@ -57,7 +57,7 @@ def test_operations_end_a_run():
 @pytest.mark.parametrize("bug", sorted(SCENARIOS["canary"].settings))
 def test_a_planted_bug_is_noticed(bug):
     scenario = SCENARIOS[SCENARIOS["canary"].settings[bug]]
-    outcome = run_scenario(scenario, Options(seconds=20, workers=2, seed=7, bug=bug))
+    outcome = run_scenario(scenario, Options(seconds=1.0, workers=2, seed=7, bug=bug))
     kinds = {violation["kind"] for violation in outcome.violations}
     assert kinds & {"stale", "zombie", "lost", "torn", "history", "damaged"}, outcome.violations
 
