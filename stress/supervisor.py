@@ -177,8 +177,10 @@ def _watch(run: Run, module, progress: Progress | None) -> None:
         progress(run)
     for process in run.crew:
         killed = tick and process.exitcode == -signal.SIGKILL
-        run.expect(process.exitcode in (0, None) or killed, "died", f"process {process.pid}",
-                   f"ended with {process.exitcode}")
+        run.expect(process.exitcode == 0 or killed, "died", f"process {process.pid}",
+                   f"ended with {process.exitcode}" if process.exitcode is not None else "still lives after join()")
+    if any(process.exitcode is None for process in run.crew):
+        run.crew.kill()
 
 
 def _hang(run: Run) -> None:
