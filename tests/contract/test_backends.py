@@ -1,5 +1,9 @@
 """Owns the contract of back ends written in Python: pages kept elsewhere, allocations asked for and told of, and
 exceptions raised in them."""
+import os
+import subprocess
+import sys
+
 import pytest
 
 import engine
@@ -156,6 +160,27 @@ def test_an_exception_in_a_back_end_reaches_the_caller(eng, pool, pam, method, c
         assert pool.get(OID, 0, free=False) == b"page" and pool.get((8, 8, 8), 1) is None
 
 
+@pytest.mark.parametrize(("method", "oid"), [("new_obj", (8, 8, 8)), ("free", OID)])
+def test_a_put_that_fails_early_leaves_no_page_in_the_back_end(pool, pam, method, oid):
+    """A page the back end took before or after the failure is given back to it, or never offered."""
+    assert pool.put(OID, 0, b"old page")
+    setattr(pam, method, boom)
+    with pytest.raises(Boom):
+        pool.put(oid, 0, b"new page")
+    delattr(pam, method)
+    assert [entry[3] for entry in pam.stored.values()] == [b"old page"]
+
+
+def test_the_first_exception_is_the_one_raised(pool, pam):
+    def later(*_):
+        raise KeyError("a consequence")
+
+    assert pool.put(OID, 0, b"page")
+    pam.free, pam.free_obj = boom, later
+    with pytest.raises(Boom):
+        pool.flush_page(OID, 0)
+
+
 def test_a_failed_get_leaves_the_page_after_an_exception(pool, pam):
     assert pool.put(OID, 0, b"page")
     pam.get_data_and_free = boom
@@ -303,10 +328,6 @@ def test_none_brings_the_built_in_host_back(eng, host):
 def test_a_back_end_that_is_not_registered_here(eng, pam):
     pool = eng.new_pool("p", pam="dict")
     pool.put(OID, 0, b"x")
-    import os
-    import subprocess
-    import sys
-
     code = (
         "import sys, engine\n"
         "with engine.attach(sys.argv[1]) as eng:\n"
