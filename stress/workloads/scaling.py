@@ -2,15 +2,17 @@
 
 Time is cut into windows by the monotonic clock that all share. Worker 0 works in every window, the others only in the
 odd ones. The ratio is the median number of operations in the windows of all over the median in the windows of one, so a
-slow moment of the machine hits both sides alike.
+slow moment of the machine hits both sides alike. Where other programs take the cores, two workers can't do twice as
+much; `ratio_by_cpu_time` is what it would be if each had a core: workers times the operations a CPU second of all, over one's.
 
-Settings: objects, pages, window_ms, wanted. Facts: ratio, ops_per_second_alone, ops_per_second_together.
+Settings: objects, pages, window_ms, wanted. Facts: ratio, ratio_by_cpu_time, ops_per_second_alone,
+ops_per_second_together.
 """
 from __future__ import annotations
 
 from collections import Counter
 from statistics import median
-from time import monotonic_ns, sleep
+from time import monotonic_ns, process_time_ns, sleep
 
 from stress.worker import Guest
 
@@ -27,34 +29,44 @@ def guest(g: Guest) -> None:
     for oid in oids:                                # so that no window pays for the first touch
         for index in range(g.settings["pages"]):
             g.put(pool, oid, index, g.fresh())
-    windows: Counter = Counter()
+    windows: list[list[int]] = []                   # [window, operations, CPU ns]
     choice, randrange, pages = g.rng.choice, g.rng.randrange, g.settings["pages"]
+    cpu_ns = process_time_ns()
     while g.running():
         number, within = divmod(monotonic_ns(), window_ns)
         if g.index and not number & 1:
             sleep((window_ns - within) / 1e9)
             continue
+        if not windows or windows[-1][0] != number:
+            windows.append([number, 0, 0])
+            cpu_ns = process_time_ns()
         for _ in range(BATCH // 2):
             g.put(pool, choice(oids), randrange(pages), g.fresh())
             got = g.read(pool, choice(oids), randrange(pages))
             g.expect(got, "lost", "pool scaling", "a page is missing")
-        windows[number] += BATCH
-    g.history = [(number, count) for number, count in windows.items()]
+        windows[-1][1] += BATCH
+        windows[-1][2] = process_time_ns() - cpu_ns
+    g.history = [tuple(window) for window in windows]
 
 
 def verdict(run) -> None:
-    counts: Counter = Counter()
     guests: Counter = Counter()
-    for number, count in run.history:
-        counts[number] += count
+    ops: Counter = Counter()
+    cpu_ns: Counter = Counter()
+    for number, count, spent in run.history:
         guests[number] += 1
+        ops[number] += count
+        cpu_ns[number] += spent
     run.history = []
-    inner = sorted(counts)[1:-1]                    # the first and the last window are cut
-    alone = [counts[number] for number in inner if not number & 1]
-    together = [counts[number] for number in inner if number & 1 and guests[number] == run.plan.workers]
+    inner = sorted(ops)[1:-1]                       # the first and the last window are cut
+    alone = [number for number in inner if not number & 1]
+    together = [number for number in inner if number & 1 and guests[number] == run.plan.workers]
     if not alone or not together:
         return
+    one, all_ = (median(ops[number] for number in numbers) for numbers in (alone, together))
+    each_alone, each_together = (sum(ops[number] for number in numbers) / max(1, sum(cpu_ns[number] for number in numbers))
+                                 for numbers in (alone, together))
     per_second = 1000 / run.plan.settings["window_ms"]
-    run.facts.update(ratio=round(median(together) / median(alone), 2), ratio_wanted=run.plan.settings["wanted"],
-                     ops_per_second_alone=int(median(alone) * per_second),
-                     ops_per_second_together=int(median(together) * per_second))
+    run.facts.update(ratio=round(all_ / one, 2), ratio_wanted=run.plan.settings["wanted"],
+                     ratio_by_cpu_time=round(run.plan.workers * each_together / each_alone, 2),
+                     ops_per_second_alone=int(one * per_second), ops_per_second_together=int(all_ * per_second))
