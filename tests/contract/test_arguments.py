@@ -29,7 +29,8 @@ class NoBuffer:
 STRIDED = memoryview(bytearray(100))[::2]
 EMPTY = b""
 TYPES = {
-    "oid": [None, 1, "oid", b"oid", {1, 2, 3}, {"a": 1}, object(), iter(OID), (1, 2, "3"), (1.0, 2, 3), (None, 2, 3), [1, 2, b"3"]],
+    "oid": [None, 1, "oid", b"oid", {1, 2, 3}, {"a": 1}, object(), iter(OID), (1, 2, "3"), (1.0, 2, 3), (None, 2, 3),
+            [1, 2, b"3"]],
     "index": NOT_INT,
     "data": [*NOT_BUFFER, NoBuffer()],
     "free": NOT_BOOL,
@@ -69,7 +70,8 @@ def bad_arguments():
                 continue
             like = {"pampd": "index", "generation": "index"}.get(argument, argument)
             types = NOT_BUFFER if argument == "buffer" else TYPES[like]
-            values = VALUES.get({"put_range": "put buffer", "get_into": "get buffer"}.get(verb) if argument == "buffer" else like)
+            like = {"put_range": "put buffer", "get_into": "get buffer"}[verb] if argument == "buffer" else like
+            values = VALUES.get(like)
             yield pytest.param(via, verb, argument, types, TypeError, id=f"{via}-{verb}-{argument}-type")
             if values:
                 yield pytest.param(via, verb, argument, values, ValueError, id=f"{via}-{verb}-{argument}-value")
@@ -153,7 +155,7 @@ BAD_CREATE = [
 ]
 
 
-@pytest.mark.parametrize(("argument", "error", "values"), BAD_CREATE, ids=lambda value: getattr(value, "__name__", str(value)[:20]))
+@pytest.mark.parametrize(("argument", "error", "values"), BAD_CREATE, ids=lambda it: getattr(it, "__name__", str(it)[:20]))
 def test_create(arena_name, argument, error, values):
     for value in values:
         with pytest.raises(error, match=rf"\b{argument}\b"):
@@ -178,8 +180,9 @@ def test_create_takes_all_but_name_and_capacity_by_keyword(arena_name):
 
 
 @pytest.mark.parametrize(("arguments", "error", "word"), [
-    (("2", print), TypeError, "n"), ((1.0, print), TypeError, "n"), ((True, print), TypeError, "n"), ((0, print), ValueError, "n"),
-    ((-1, print), ValueError, "n"), ((1, None), TypeError, "target"), ((1, "print"), TypeError, "target"),
+    (("2", print), TypeError, "n"), ((1.0, print), TypeError, "n"), ((True, print), TypeError, "n"),
+    ((0, print), ValueError, "n"), ((-1, print), ValueError, "n"), ((1, None), TypeError, "target"),
+    ((1, "print"), TypeError, "target"),
 ])
 def test_spawn(eng, arguments, error, word):
     with pytest.raises(error, match=rf"\b{word}\b"):

@@ -58,5 +58,6 @@ def test_killed_owners_leave_every_page_before_or_after(make_arena, seed):
         ledger.check_read(pool, handle)
     report = eng.check()
     assert report.ok, report.problems
-    assert eng.stats()["total"]["recoveries"] + 0 <= KILLS and eng.stats()["arena"]["workers"] == 1
+    stats = eng.stats()
+    assert 0 < stats["total"]["recoveries"] <= KILLS and stats["arena"]["workers"] == 1
     assert report.counts["objects"] == sum(version % 2 for version in ledger.finished)

@@ -42,8 +42,9 @@ def leave_once(pool):
             os._exit(3)
 
 
-def wait_for(event):
-    event.wait()
+def wait_for(gate):
+    """Wait for a message that nobody reads: an Event could not be set once a waiter of it was killed."""
+    gate.poll(None)
 
 
 def raise_one(error):
@@ -139,7 +140,7 @@ def test_a_crew_as_a_context_manager_joins(eng):
 
 
 def test_a_crew_as_a_context_manager_terminates_on_an_exception(eng):
-    event = multiprocessing.get_context("spawn").Event()
+    event, bell = multiprocessing.get_context("spawn").Pipe(duplex=False)
     with pytest.raises(KeyError):
         with eng.spawn(2, wait_for, event) as crew:
             raise KeyError
@@ -147,7 +148,7 @@ def test_a_crew_as_a_context_manager_terminates_on_an_exception(eng):
 
 
 def test_kill_terminate_and_join_with_a_timeout(eng):
-    event = multiprocessing.get_context("spawn").Event()
+    event, bell = multiprocessing.get_context("spawn").Pipe(duplex=False)
     crew = eng.spawn(2, wait_for, event)
     assert crew.join(0.01) is False and crew.exitcodes == [None, None]
     crew.kill()
@@ -175,12 +176,12 @@ def test_restart_replaces_who_ends_badly(eng):
 
 
 def test_restart_after_a_kill(eng):
-    event = multiprocessing.get_context("spawn").Event()
+    event, bell = multiprocessing.get_context("spawn").Pipe(duplex=False)
     crew = eng.spawn(2, wait_for, event, restart=True)
     os.kill(crew[0].pid, signal.SIGKILL)
     while crew.restarts == 0:
         crew.join(0.01)
-    event.set()
+    bell.send(True)
     assert crew.join(60) is True and crew.exitcodes == [0, 0] and crew.restarts == 1
 
 
