@@ -27,7 +27,8 @@ class Gate:
 def get_into(pool, oid):
     buffer = bytearray(PAGE)
     length = pool.get_into(oid, 0, buffer, False)
-    return length, bytes(buffer)
+    # What lies behind the page is not looked at: a copy that had to be repeated may have left something there.
+    return length, bytes(buffer[:max(length, 0)])
 
 
 # Operations on one object: (pool, oid, who) -> answer. `pool` may be a Pool or a ModelPool.

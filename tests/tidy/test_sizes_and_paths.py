@@ -12,7 +12,7 @@ from tests.conftest import compiled_modules
 from tests.support import ROOT
 
 LINES_MAX = 700
-LINE_MAX = 140
+LINE_MAX = 150
 # Files that are longer today. A number here may only go down, and the entry goes when the file is short enough.
 LONGER = {"engine/core.py": 830, "engine/pool.py": 770}
 FOLDERS = ("shm", "engine", "stress", "tests", "docs", ".ci")
