@@ -339,6 +339,7 @@ def _link(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     nodes: u64
     mark: u64
     created_obj: cython.bint = False
+    told: cython.bint = True        # the back end knows of the obj
     status: cython.int = OK
     obj_off: u64 = rbtree.find(w, b, c.oid)
     c.duplicate = False
@@ -350,12 +351,13 @@ def _link(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
             if w.fault != 0:
                 return CORRUPT
     mark = savepoint(w)
-    if c.refuse:
+    if c.refuse or pam.failed:
         status = REFUSED
     elif obj_off == 0:
         obj_off = _new_obj(w, p, c, b, pam, host)
         created_obj = obj_off != 0
-        if not created_obj:
+        told = not pam.failed
+        if not created_obj or not told:
             status = REFUSED
     nodes = obj_at(w, obj_off).objnode_count if obj_off != 0 else 0
     if status == OK:
@@ -376,7 +378,7 @@ def _link(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     if obj_off != 0:
         nodes = obj_at(w, obj_off).objnode_count - nodes
         _uncreate(w, p, c, pam)
-        if created_obj and pam.foreign:
+        if created_obj and pam.foreign and told:
             pam.free_obj(p.idx, c.oid)
         rollback(w, mark)
         host.objnode_undone(w, p.idx, nodes)
@@ -467,6 +469,7 @@ def peek(w, p, c):
     off: u64
     d: cython.pointer(Pampd)
     for tries in range(PEEK_TRIES):
+        w.fault = 0
         c.seq = seq_begin(cython.address(b.lock))
         if c.seq & 1:
             pause()
@@ -486,12 +489,12 @@ def peek(w, p, c):
             chunk_at(w, c.found)
             chunk_at(w, c.found + ((c.length - 1) & ~cython.cast(u64, 63)))
         if w.fault != 0:
-            w.fault = 0
             continue
         if off != 0:
             return OK
         if seq_same(cython.address(b.lock), c.seq):
             return MISS
+    w.fault = 0
     return BUSY
 
 
@@ -523,7 +526,9 @@ def fetch(w, p, c, out, remove, pam, host):
     c.length = length_of(d)
     c.gen = d.gen
     if pam.foreign:
-        if pam.is_remote(d):
+        if c.room != 0 and c.length > c.room:
+            status = SIZE
+        elif pam.is_remote(d):
             status = AGAIN
         else:
             status = pam.get_data_and_free(p.idx, c.oid, d) if remove else pam.get_data(p.idx, c.oid, d)
@@ -631,6 +636,7 @@ def peek_range(w, p, c, out):
     tries: cython.int
     status: cython.int
     for tries in range(PEEK_TRIES):
+        w.fault = 0
         c.seq = seq_begin(cython.address(b.lock))
         if c.seq & 1:
             pause()
@@ -639,12 +645,12 @@ def peek_range(w, p, c, out):
             return DESTROYED
         status = _walk_range(w, p, c, b, out)
         if w.fault != 0:
-            w.fault = 0
             continue
         if seq_same(cython.address(b.lock), c.seq):
             if out == cython.NULL and status == OK:
                 c.length = c.total
             return status
+    w.fault = 0
     return BUSY
 
 

@@ -4,7 +4,7 @@ from shm.layout cimport Worker, u64
 
 cdef class HostOps:
     cdef readonly bint careful      # has side effects: a verb must not have to try twice
-    cdef object error               # exception a back end raised, for the caller of the verb
+    cdef object error               # first exception a back end raised, for the caller of the verb
     cdef u64 obj_alloc(self, Worker *w, u64 pool) noexcept nogil
     cdef void obj_free(self, Worker *w, u64 pool, u64 off) noexcept nogil
     cdef u64 objnode_alloc(self, Worker *w, u64 pool) noexcept nogil

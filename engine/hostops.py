@@ -55,11 +55,15 @@ class PyHostOps(HostOps):
         self.ops = ops
         self.careful = True
 
+    def fail(self, error):
+        if self.error is None:
+            self.error = error
+
     def ask(self, verb, pool):
         try:
             return bool(getattr(self.ops, verb)(pool))
         except BaseException as error:
-            self.error = error
+            self.fail(error)
             return False
 
     def tell(self, verb, pool, count):
@@ -67,7 +71,7 @@ class PyHostOps(HostOps):
             for _ in range(count):
                 getattr(self.ops, verb)(pool)
         except BaseException as error:
-            self.error = error
+            self.fail(error)
 
     def obj_alloc(self, w, pool):
         return pop(w, OBJ_CLASS) if self.ask("obj_alloc", pool) else 0

@@ -205,6 +205,7 @@ cdef struct Call:
     u64 total               # bytes a range walk has seen
     u64 staged              # pages of a put that are on the staged list
     u64 created             # pages of a put that a foreign PAM has taken
+    u64 room                # bytes the caller has room for; 0: as many as it takes
     bint duplicate          # a put replaced a page
     bint refuse             # no memory for a page: empty the handles and refuse
     bint exhausted          # no memory for tree nodes: refuse instead of trying again

@@ -27,6 +27,7 @@ from cython.cimports.engine.layout import (
     LEDGER_WORDS,
     MISS,
     NODES_MAX,
+    POOL_LIVE,
     POOL_PERSISTENT,
     POOL_SHARED,
     PUTS_DUPLICATE,
@@ -48,8 +49,9 @@ from cython.cimports.engine.layout import (
 from cython.cimports.engine.oid import oid_words
 from cython.cimports.engine.registry import registry
 from cython.cimports.libc.string import memcpy, memset
+from cython.cimports.shm.atomics import cas, load
 from cython.cimports.shm.journal import reserve, shrink
-from cython.cimports.shm.layout import BUSY, NOSPACE, OK, Worker, slot_at, u64
+from cython.cimports.shm.layout import BUSY, NOSPACE, OK, Lock, Worker, offset_of, slot_at, u64
 from cython.cimports.shm.memory import back
 from engine.errors import PoolDestroyed, TmemError
 
@@ -169,8 +171,11 @@ class Pool:
         error = None
         if self.ops.error is not None:
             error, self.ops.error = self.ops.error, None
+            self.ops.failed = False
         if registry.host.error is not None:
-            error, registry.host.error = registry.host.error, None
+            if error is None:
+                error = registry.host.error
+            registry.host.error = None
         self.ops.result = None
         if error is not None:
             raise error
@@ -202,11 +207,13 @@ class Pool:
                     self.engine.att.pause()
                     if self.engine.att.turns != turn + 1:
                         c.staged = 0        # a signal handler used the engine in between
-                elif status == REFUSED and (c.refuse or c.exhausted) and not recovered and self.engine.att.recover_quick():
-                    recovered = True        # the dead had memory: once more
+                elif status == REFUSED and (c.refuse or c.exhausted) and not recovered and self.make_room():
+                    recovered = True
                     c.staged = 0
                 else:
                     break
+            if c.count > 1:
+                self.engine.settle()
             if status == OK:
                 self.ref.ledger[PUTS_OK] += 1
                 if c.duplicate:
@@ -218,6 +225,14 @@ class Pool:
         finally:
             self.leave()
         return status == OK
+
+    def make_room(self):
+        """Memory is short: give back what this worker has retired and what the dead had. True if there was any."""
+        retired: cython.bint = self.engine.att.w.slot.client[ROOT_RETIRED] != 0
+        dead: cython.bint = self.engine.att.recover_quick() > 0
+        if retired or dead:
+            self.engine.settle()
+        return retired or dead
 
     def put_buffer(self, c, data):
         view: Py_buffer
@@ -257,7 +272,7 @@ class Pool:
                 raise ValueError(f"index: {c.index} plus {c.count} pages passes 2**64")
             self.enter()
             try:
-                if reserve(w, 1024 + c.count * 48) == NOSPACE:
+                if reserve(w, 1024 + c.count * 24) == NOSPACE:
                     raise TmemError("no memory left for the journal of so many pages")
             finally:
                 self.leave()
@@ -355,6 +370,7 @@ class Pool:
         self.enter()
         try:
             c.length = 0
+            c.room = max(room, 1)
             while True:
                 if not self.ops.foreign and peeks < PEEKS:
                     peeks += 1
@@ -407,7 +423,10 @@ class Pool:
             self.leave()
 
     def get_into(self, oid, index, buffer, free=None):
-        """Copy the page into a writable buffer at least as long as the page: its length, or -1 on a miss. free as in get."""
+        """Copy the page into a writable buffer at least as long as the page: its length, or -1 on a miss. free as in get.
+
+        The copy is made without a lock and then confirmed: what lies behind the page in the buffer, and all of it
+        after a miss, is undefined."""
         c: Call
         _handle(cython.address(c), oid, index)
         return self.get_into_call(cython.address(c), buffer, free)
@@ -427,7 +446,7 @@ class Pool:
         try:
             if self.ops.foreign:
                 raise TmemError(f"pool {self.name!r}: ranges are for pages that lie in the arena, not for pam {self.pam!r}")
-            if remove and reserve(w, 1024 + c.count * 48) == NOSPACE:
+            if remove and reserve(w, 1024 + c.count * 24) == NOSPACE:
                 raise TmemError("no memory left for the journal of so many pages")
             while True:
                 if peeks < PEEKS and not remove:
@@ -538,8 +557,22 @@ class Pool:
             if status != OK:
                 self.fail(status)
             self.engine.settle()
+            self.drop_semaphores()
         finally:
             self.leave()
+
+    def drop_semaphores(self):
+        """Remove the semaphores of a destroyed pool's locks. The lock words stay locks; a late sleeper makes a new one."""
+        i: u64
+        old: u64
+        exists: u64 = cython.cast(u64, 1) << 63
+        lock: cython.pointer(Lock)
+        for i in range(self.ref.mask + 1):
+            lock = cython.address(self.ref.buckets[i].lock)
+            old = load(cython.address(lock.sem))
+            if old & exists and cas(cython.address(lock.sem), old, (old + 1) & ~exists):
+                self.engine.att.semaphores.unlink(offset_of(cython.address(self.engine.att.w), lock), old)
+        return 0
 
     # --- looking -----------------------------------------------------------------------------------------
 
@@ -612,7 +645,7 @@ class Pool:
         """Objects in the pool: oids that have at least one page."""
         self.enter()
         try:
-            if self.ref.record.gen != self.ref.gen:
+            if self.ref.record.state != POOL_LIVE or self.ref.record.gen != self.ref.gen:
                 self.fail(DESTROYED)
             return pool_counters(self.engine, self.id)[GAUGE_OBJECTS]
         finally:

@@ -7,6 +7,10 @@ from shm.memory cimport chunk_at
 # Frees what a foreign back end holds for a retired page or object; set by the session of this process.
 ctypedef void (*ForeignFree)(Worker *w, u64 pool, u64 off) noexcept nogil
 
+# Tells a host written in Python that an obj or objnode went with a whole object; NULL for the built-in host.
+ctypedef void (*HostTold)(u64 pool, bint is_obj) noexcept nogil
+
+cdef void set_host_told(HostTold f) noexcept
 cdef void set_foreign_free(ForeignFree f) noexcept
 cdef void detach(Worker *w, u64 off) noexcept nogil
 cdef int reap(Worker *w, int budget) noexcept nogil

@@ -46,7 +46,7 @@ from cython.cimports.engine.layout import (
     obj_at,
     pampd_at,
 )
-from cython.cimports.engine.reclaim import ForeignFree, head_at, retire
+from cython.cimports.engine.reclaim import ForeignFree, HostTold, head_at, retire
 from cython.cimports.shm.journal import commit, kill_point, rollback, store
 from cython.cimports.shm.layout import BUSY, CORRUPT, FAULT_LOOP, FAULT_SENTINEL, OK, Slot, Worker, u64
 from cython.cimports.shm.lock import lock_try, unlock
@@ -54,6 +54,14 @@ from cython.cimports.shm.memory import back, chunk_at
 from cython.cimports.shm.slab import available, drain, mag_cap, push
 
 _foreign_free = cython.declare(ForeignFree, cython.NULL)
+
+
+_host_told = cython.declare(HostTold, cython.NULL)
+
+
+def set_host_told(f):
+    global _host_told
+    _host_told = f
 
 
 def set_foreign_free(f):
@@ -152,6 +160,8 @@ def _reap_objnode(w: cython.pointer(Worker), off: u64) -> cython.int:
                 retire(w, n.slots[i])
                 store(w, cython.address(n.slots[i]), 0)
         store(w, cython.address(n.slots_in_use), 0)
+        if _host_told != cython.NULL:
+            _host_told(cython.cast(cython.pointer(Obj), chunk_at(w, n.obj)).pool, False)
         return OK
     status = _room(w, OBJNODE_CLASS)
     if status != OK:
@@ -171,6 +181,8 @@ def _reap_obj(w: cython.pointer(Worker), off: u64) -> cython.int:
     if o.root != 0:
         retire(w, o.root)
         store(w, cython.address(o.root), 0)
+        if _host_told != cython.NULL:
+            _host_told(o.pool, True)
         return OK
     status = _room(w, OBJ_CLASS)
     if status != OK:

@@ -9,7 +9,7 @@ from cython.cimports.engine.hostops import HostOps, PyHostOps
 from cython.cimports.engine.layout import OBJ_SENTINEL, PAM_NAME_BYTES, Obj, Pampd, pool_at
 from cython.cimports.engine.pam.base import PamOps
 from cython.cimports.engine.pam.raw import RawPam
-from cython.cimports.engine.reclaim import set_foreign_free
+from cython.cimports.engine.reclaim import set_foreign_free, set_host_told
 from cython.cimports.shm.layout import Worker, u64
 from cython.cimports.shm.memory import chunk_at
 from engine.errors import TmemError
@@ -47,12 +47,14 @@ def register_hostops(ops):
     objnode_alloc(pool_id) -> bool, objnode_free(pool_id). False refuses: the put is refused. The memory itself
     always comes from the arena. Raises TypeError.
     """
+    set_host_told(cython.NULL)
     if ops is None:
         registry.host = HostOps()
     elif isinstance(ops, HostOps):
         registry.host = ops
     else:
         registry.host = PyHostOps(ops)
+        set_host_told(_host_told)
 
 
 def register_pam(name, factory):
@@ -74,6 +76,14 @@ def register_pam(name, factory):
         raise TypeError(f"factory: a callable without arguments, not {type(factory).__name__}")
     registry.factories[name] = factory
     registry.instances.pop(name, None)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _host_told(pool: u64, is_obj: cython.bint) -> cython.void:
+    with cython.gil:
+        cython.cast(PyHostOps, registry.host).tell("obj_free" if is_obj else "objnode_free", pool, 1)
 
 
 @cython.cfunc

@@ -44,7 +44,7 @@ from cython.cimports.shm.workers import Attachment
 from engine import check as checking
 from engine import spawn as spawning
 from engine import stats as counting
-from engine.errors import ArenaCorrupted, PoolExists, PoolNotFound, TmemError
+from engine.errors import ArenaCorrupted, PoolDestroyed, PoolExists, PoolNotFound, TmemError
 from engine.pool import open_pool
 from engine.sizes import parse_size
 from shm import arena as arenas
@@ -251,13 +251,14 @@ class Engine:
     def _live(self):
         """(index, generation, name) of every pool that is alive."""
         w: cython.pointer(Worker) = cython.address(self.att.w)
-        table: cython.pointer(ClientPage) = cython.cast(cython.pointer(ClientPage), w.base + w.client_off)
+        table: cython.pointer(ClientPage)
         p: cython.pointer(PoolRecord)
         idx: u64
         gen: u64
         found = []
         self.att.enter()
         try:
+            table = cython.cast(cython.pointer(ClientPage), w.base + w.client_off)
             for idx in range(min(load(cython.address(table.pools_high)), cython.cast(u64, self.max_pools))):
                 p = pool_at(w, idx)
                 gen = load(cython.address(p.gen))
@@ -280,7 +281,13 @@ class Engine:
 
     def pools(self):
         """All pools, by id."""
-        return [open_pool(self, idx, gen) for idx, gen, _ in self._live()]
+        found = []
+        for idx, gen, _ in self._live():
+            try:
+                found.append(open_pool(self, idx, gen))
+            except PoolDestroyed:
+                continue        # it went since it was listed
+        return found
 
     # --- the whole arena ---------------------------------------------------------------------------------
 

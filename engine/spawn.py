@@ -1,23 +1,25 @@
 """Owns starting worker processes: Engine.spawn and the Crew it gives.
 
 May call: multiprocessing, session (attach, through pickling). Called by session. Every process attaches first (its
-arguments are unpickled, and the arena opened by name), then all wait on one barrier, then all run.
+arguments are unpickled, and the arena opened by name), says that it is ready, and waits; when all have, all run.
 """
 import multiprocessing
+import multiprocessing.connection
 import threading
+import time
 from collections.abc import Sequence
 
 from engine.errors import TmemError
 
 METHODS = ("spawn", "fork", "forkserver")
-BARRIER_S = 120.0
+READY_S = 120.0
 
 
-def _run(engine, barrier, target, args):
+def _run(engine, ready, go, target, args):
     # `engine` and `args` were unpickled, or inherited by fork: touching the engine makes this process a worker.
     engine.stats()
-    if barrier is not None:
-        barrier.wait(BARRIER_S)
+    ready.release()
+    go.poll(None)       # one message for all: nobody reads it, so nobody can take it away, or die holding a lock
     try:
         target(*args)
     finally:
@@ -52,18 +54,38 @@ class Crew(Sequence):
         self._args = args
         self._context = context
         self._closing = False
-        self.restarts = 0
-        barrier = context.Barrier(n)
-        self._processes = [self._start(barrier) for _ in range(n)]
         self._keeper = None
+        self.restarts = 0
+        # Kept: multiprocessing drops their semaphores with the parent's objects, before slow children have them.
+        self._ready = context.Semaphore(0)
+        self._go, self._gate = context.Pipe(duplex=False)
+        self._processes = []
+        try:
+            self._processes += (self._start() for _ in range(n))
+            self._release(n)
+        except BaseException:
+            self._end("kill")
+            raise
         if restart:
             self._keeper = threading.Thread(target=self._keep, name="tmem-crew", daemon=True)
             self._keeper.start()
 
-    def _start(self, barrier):
-        process = self._context.Process(target=_run, args=(self._engine, barrier, self._target, self._args))
+    def _start(self):
+        process = self._context.Process(
+            target=_run, args=(self._engine, self._ready, self._go, self._target, self._args)
+        )
         process.start()
         return process
+
+    def _release(self, n):
+        """Let all go once each is attached, or has died before it was."""
+        deadline = time.monotonic() + READY_S
+        while n > 0 and time.monotonic() < deadline:
+            if self._ready.acquire(timeout=0.05):
+                n -= 1
+            elif n <= sum(p.exitcode is not None for p in self._processes):
+                break
+        self._gate.send(True)
 
     def _keep(self):
         while not self._closing:
@@ -75,7 +97,7 @@ class Crew(Sequence):
                 multiprocessing.connection.wait([p.sentinel for p in alive], timeout=0.2)
             for i, process in enumerate(self._processes):
                 if not self._closing and process.exitcode not in (None, 0):
-                    self._processes[i] = self._start(None)
+                    self._processes[i] = self._start()
                     self.restarts += 1
 
     def __len__(self):
@@ -94,8 +116,9 @@ class Crew(Sequence):
         if self._keeper is not None and not self._closing:
             self._keeper.join(timeout)
             return not self._keeper.is_alive()
+        deadline = None if timeout is None else time.monotonic() + timeout
         for process in self._processes:
-            process.join(timeout)
+            process.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
         return all(p.exitcode is not None for p in self._processes)
 
     def _end(self, how):

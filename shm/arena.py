@@ -205,6 +205,14 @@ def _read_header(name, fd, client_layout):
     return geometry
 
 
+def reopen(fd):
+    """A new opening of the file behind a descriptor, whether its name is still there or not. TmemError without /proc."""
+    try:
+        return os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        raise TmemError(f"cannot reopen the arena through /proc/self/fd: {error}") from None
+
+
 def unlink(name):
     """Remove the arena's name and its semaphores; who is attached goes on until it closes."""
     check_name(name)
@@ -220,7 +228,8 @@ def unlink(name):
 
 @cython.cclass
 class Arena:
-    """One opening and one mapping of an arena; closed when collected.
+    """One mapping of an arena, unmapped when collected, and a descriptor of an opening of its own (`fd`), which
+    belongs to the attachment. The descriptor passed in is closed.
 
     geometry: header fields by name, checked; `client` is the list of the layer above's words.
     """
@@ -228,13 +237,17 @@ class Arena:
     def __init__(self, name, fd, geometry):
         self.name = name
         self.geometry = geometry
-        self.fd = fd
+        self.fd = -1
         size = regions(geometry)["end"]
         at: cython.p_void = mmap(cython.NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0)
         if at == MAP_FAILED:
             raise TmemError(f"arena {name!r}: cannot map {size} bytes")
         self.base = cython.cast(cython.p_char, at)
         self.map_bytes = size
+        # The mapping keeps its open file description alive, in forked children too, and with it every lock taken
+        # through it. Liveness needs a description that ends with its descriptor: one that is not mapped.
+        self.fd = reopen(fd)
+        os.close(fd)
 
     def __dealloc__(self):
         if self.base != cython.NULL:

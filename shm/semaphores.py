@@ -9,14 +9,12 @@ a sleeper its time slice and nothing else.
 """
 import os
 import re
-import signal
 import time
 from collections import OrderedDict
 
 import posix_ipc
 
 SHM_DIR = "/dev/shm"
-_ALL_SIGNALS = signal.valid_signals()
 OPEN_MAX = 1024          # handles kept open a process; each is a mapped page
 
 
@@ -56,6 +54,9 @@ class Semaphores:
         name = self.name(offset, generation)
         semaphore = self._open.get(name)
         if semaphore is None:
+            if not os.path.exists(f"{SHM_DIR}/{self._arena_name}"):
+                # Unlinked while in use: a semaphore made now would stay for ever. Sleepers nap instead.
+                raise FileNotFoundError(self._arena_name)
             semaphore = posix_ipc.Semaphore(name, posix_ipc.O_CREAT, mode=self._mode, initial_value=0)
             self._open[name] = semaphore
             if len(self._open) > OPEN_MAX:
@@ -72,20 +73,13 @@ class Semaphores:
             pass
 
     def sleep(self, offset, generation, seconds):
-        """Sleep until posted or for `seconds`; then handlers of signals that came meanwhile run, and may raise.
-
-        Signals are held back while posix_ipc waits: it runs handlers itself when interrupted, and puts an error
-        of its own in the place of what they raise. Without a semaphore to be had, the sleep is short.
-        """
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _ALL_SIGNALS)
+        """Sleep until posted or for `seconds`. The caller holds signals back; without a semaphore the sleep is short."""
         try:
             self._get(offset, generation).acquire(seconds)
-        except posix_ipc.BusyError:
+        except (posix_ipc.BusyError, posix_ipc.SignalError):
             pass
         except (OSError, ValueError, posix_ipc.Error):
             time.sleep(min(seconds, 0.001))
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def unlink(self, offset, generation):
         """Remove the semaphore of a lock that nobody will take any more."""

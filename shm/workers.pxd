@@ -1,4 +1,5 @@
 # C-level names of workers.py.
+from cpython.pythread cimport PyThread_get_thread_ident
 from shm.arena cimport Arena
 from shm.layout cimport Inherit, Worker, u64
 
@@ -7,6 +8,7 @@ cdef class Attachment:
     cdef readonly Arena arena
     cdef readonly object semaphores
     cdef u64 turns                  # counts enters
+    cdef long thread                # whose turn it is, while busy
     cdef bint busy                  # an operation is under way (guard: the GIL)
     cdef readonly bint closed
     cdef readonly int epoch         # counts the slots this object has had; pointers die with each
@@ -26,6 +28,7 @@ cdef class Attachment:
         if self.busy or self.closed or self.forked:
             self.enter_slow()
         self.busy = True
+        self.thread = PyThread_get_thread_ident()
         self.turns += 1
         return 0
 

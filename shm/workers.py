@@ -8,11 +8,13 @@ After a fork the child closes the inherited descriptor at once (it would keep th
 and takes a slot of its own at first use.
 """
 import os
+import signal
 import time
 import weakref
 
 import cython
 from cython.cimports.cpython.exc import PyErr_CheckSignals
+from cython.cimports.cpython.pythread import PyThread_get_thread_ident
 from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.libc.string import memset
 from cython.cimports.shm.atomics import barrier
@@ -44,6 +46,7 @@ from shm.semaphores import Semaphores
 ATTACH_WAIT_S = 30.0
 _birth_kill_point = cython.declare(u64, 0)
 SCRATCH_BYTES = 1 << 17
+_ALL_SIGNALS = signal.valid_signals()
 _attachments = weakref.WeakSet()
 
 
@@ -167,6 +170,8 @@ class Attachment:
             self._reattach()
         nap = 0.0
         while self.busy:
+            if self.thread == PyThread_get_thread_ident():
+                raise ArenaBusy(f"arena {self.arena.name!r}: called from inside a call of the same engine (a back end?)")
             time.sleep(nap)
             nap = min(nap + 0.00005, 0.002)
             PyErr_CheckSignals()
@@ -179,17 +184,27 @@ class Attachment:
 
         The turn is given up for the handlers, which may use the engine: what was staged may be gone.
         """
-        wait(cython.address(self.w))
-        self.busy = False
-        PyErr_CheckSignals()
-        self.enter()
+        # Signals are held back while the turn is this operation's: posix_ipc would run their handlers in the middle of
+        # its wait, and put an error of its own in the place of what they raise.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _ALL_SIGNALS)
+        try:
+            wait(cython.address(self.w))
+        finally:
+            self.busy = False
+            try:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)      # runs handlers
+                PyErr_CheckSignals()
+            finally:
+                self.enter()
         return 0
 
     def breathe(self):
         """Run signal handlers in the middle of long work, nothing being held; they may use the engine."""
         self.busy = False
-        PyErr_CheckSignals()
-        self.enter()
+        try:
+            PyErr_CheckSignals()
+        finally:
+            self.enter()
         return 0
 
     def recover_quick(self):
@@ -211,19 +226,26 @@ class Attachment:
         return max(n, 0)
 
     def _disown(self):
-        # In a forked child: only what must not wait. Nothing of the arena is touched.
+        # In a forked child: the inherited descriptor must go at once, and one that is this process's own come, of the
+        # same file even if its name is gone. Nothing of the arena is touched.
         if not self.closed:
-            os.close(self.w.fd)
-            self.w.fd = -1
+            inherited = self.w.fd
+            try:
+                self.w.fd = arenas.reopen(inherited)
+            except TmemError:
+                self.w.fd = -1
+            os.close(inherited)
+            self.arena.fd = self.w.fd
             self.forked = True
             self.busy = False
 
     def _reattach(self):
+        # The mapping is inherited and stays; slot, journal and semaphores are new.
+        if self.w.fd < 0:
+            raise TmemError(f"arena {self.arena.name!r}: a forked child cannot reopen it without /proc; attach anew")
         self.forked = False
         self.closed = True
         self.semaphores = Semaphores(self.arena.name, self.arena.geometry["mode"])
-        same = arenas.attach(self.arena.name, self.client_layout)
-        self.arena = same
         self.attach_slot()
         self.epoch += 1
 
@@ -234,6 +256,9 @@ class Attachment:
             return
         if self.forked:
             self.closed = True
+            if self.w.fd >= 0:
+                os.close(self.w.fd)
+                self.w.fd = -1
             return
         self.enter()
         try:
@@ -248,6 +273,7 @@ class Attachment:
             self.closed = True
             if status == OK:
                 self.w.slot.state = SLOT_FREE
+            byte_release(self.w.fd, self.w.slot_idx)
             os.close(self.w.fd)
             self.w.fd = -1
             self.semaphores.close()

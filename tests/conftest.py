@@ -2,6 +2,7 @@
 /dev/shm and no child alive after any test, and no run on a build that is older than its source.
 """
 import ast
+import functools
 import itertools
 import multiprocessing
 import os
@@ -14,7 +15,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests.support import ROOT, SHM, SMALL, leftovers
+from tests.support import ROOT, SHM, SMALL, imported, leftovers
 
 PREFIX = f"tmemtest-{os.getpid()}-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}-"
 _numbers = itertools.count()
@@ -37,18 +38,32 @@ def compiled_modules():
     raise AssertionError("setup.py has no COMPILED")
 
 
+@functools.cache
+def sources_of(name):
+    """The files that decide how a module is compiled: its own, and every .pxd it cimports, near or far."""
+    stem = ROOT / name.replace(".", "/")
+    found = {path for path in (stem.with_suffix(".py"), stem.with_suffix(".pxd")) if path.exists()}
+    pending = set(found)
+    while pending:
+        names = imported(pending.pop().read_text())
+        declared = {(ROOT / one.replace(".", "/")).with_suffix(".pxd") for one in names}
+        new = {path for path in declared - found if path.exists()}
+        found |= new
+        pending |= new
+    return found
+
+
 def stale_modules():
-    """(module, why) for every compiled module that is missing or older than its own source."""
+    """(module, why) for every compiled module that is missing or older than a source of it."""
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
     for name in compiled_modules():
-        stem = ROOT / name.replace(".", "/")
-        built = Path(f"{stem}{suffix}")
+        built = Path(f"{ROOT / name.replace('.', '/')}{suffix}")
         if not built.exists():
             yield name, "is not built"
             continue
-        for source in (stem.with_suffix(".py"), stem.with_suffix(".pxd")):
-            if source.exists() and source.stat().st_mtime > built.stat().st_mtime:
-                yield name, f"is older than {source.relative_to(ROOT)}"
+        newest = max(sources_of(name), key=lambda path: path.stat().st_mtime)
+        if newest.stat().st_mtime > built.stat().st_mtime:
+            yield name, f"is older than {newest.relative_to(ROOT)}"
 
 
 def pytest_configure(config):

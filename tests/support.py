@@ -4,6 +4,7 @@ ends in Python, and leftovers in /dev/shm.
 Never imports pytest: it is loaded by spawned children, which should start fast.
 """
 import os
+import re
 import struct
 from pathlib import Path
 
@@ -18,6 +19,18 @@ KINDS = {
     "persistent-private": dict(persistent=True, shared=False),
     "persistent-shared": dict(persistent=True, shared=True),
 }
+
+
+_IMPORT = re.compile(r"^[^\S\n]*(?:from\s+([\w.]+)\s+c?import\s+([^\n]*)|c?import\s+([\w., ]+))", re.MULTILINE)
+
+
+def imported(text):
+    """Names of all modules that the text of a .py or .pxd imports or cimports, without cython's own prefix. What is
+    imported from a package may be a module of it, and is named too."""
+    for source, names, modules in _IMPORT.findall(text):
+        found = [source, *(f"{source}.{name}" for name in re.findall(r"\w+", names))] if source else modules.split(",")
+        for name in found:
+            yield name.split(" as ")[0].strip().removeprefix("cython.cimports.")
 
 
 def leftovers(prefix):

@@ -8,6 +8,7 @@ from cython.cimports.engine.layout import FAILED, FOREIGN, REFUSED, length_of, s
 from cython.cimports.engine.pam.base import PamOps
 from cython.cimports.shm.layout import OK, u64
 
+U64_MAX = 0xFFFF_FFFF_FFFF_FFFF
 VERBS = ("create", "get_data", "get_data_and_free", "free", "new_obj", "free_obj", "is_remote", "replace_in_obj")
 
 
@@ -31,8 +32,13 @@ class PyPam(PamOps):
         try:
             return getattr(self.ops, verb)(*args)
         except BaseException as error:
-            self.error = error
+            self.fail(error)
             return None
+
+    def fail(self, error):
+        if self.error is None:
+            self.error = error
+        self.failed = True
 
     def prepare(self, w, d, data, length):
         d.data = 0
@@ -42,13 +48,12 @@ class PyPam(PamOps):
     def create(self, pool, oid, d, data):
         with cython.gil:
             token = self.call("create", (pool, _triple(oid), d.index, data[:length_of(d)]))
-            if token is None or self.error is not None:
+            if token is None or self.failed:
                 return REFUSED
-            try:
-                d.data = token
-            except (TypeError, OverflowError) as error:
-                self.error = error
+            if not isinstance(token, int) or not 0 <= token <= U64_MAX:
+                self.fail(TypeError(f"create: None or an int from 0 to 2**64-1, not {token!r}"))
                 return REFUSED
+            d.data = token
             return OK
 
     def get_data(self, pool, oid, d):
@@ -61,10 +66,10 @@ class PyPam(PamOps):
 
     def _fetch(self, verb, pool, oid, index, token, length):
         data = self.call(verb, (pool, oid, index, token))
-        if data is None or self.error is not None:
+        if data is None or self.failed:
             return FAILED
         if not isinstance(data, bytes) or len(data) != length:
-            self.error = ValueError(f"{verb}: a back end gave something else than the {length} bytes it was given")
+            self.fail(ValueError(f"{verb}: a back end gave something else than the {length} bytes it was given"))
             return FAILED
         self.result = data
         return OK

@@ -4,7 +4,8 @@ from shm.layout cimport Worker, u64
 
 cdef class PamOps:
     cdef readonly bint foreign      # page bytes do not lie in the arena: Pampd.data is a token
-    cdef object error               # exception a back end raised, for the caller of the verb
+    cdef object error               # first exception a back end raised, for the caller of the verb
+    cdef bint failed                # there is one
     cdef object result              # bytes that get_data fetched
     cdef int prepare(self, Worker *w, Pampd *d, const char *data, u64 length) noexcept nogil
     cdef int create(self, u64 pool, u64 *oid, Pampd *d, const char *data) noexcept nogil

@@ -8,12 +8,11 @@ import tokenize
 
 import pytest
 
-from tests.support import ROOT
+from tests.support import ROOT, imported
 
 LAYERS = ("shm", "engine", "stress")
 ABOVE = {"shm": {"engine", "stress"}, "engine": {"stress"}, "stress": {"tests"}}
 SOURCES = sorted(path for layer in LAYERS for suffix in ("py", "pxd", "pyi") for path in (ROOT / layer).rglob(f"*.{suffix}"))
-IMPORT = re.compile(r"^\s*(?:from\s+([\w.]+)\s+c?import\b|c?import\s+([\w., ]+))", re.MULTILINE)
 # Words of the layers above, which the substrate's identifiers must not contain.
 # "object" by itself is Python's word.
 WORDS = re.compile(
@@ -26,14 +25,6 @@ def relative(path):
 
 def layer_of(path):
     return path.relative_to(ROOT).parts[0]
-
-
-def imported(text):
-    """Names of all modules that a .py or .pxd imports or cimports, without cython's own prefix."""
-    for match in IMPORT.finditer(text):
-        for name in (match.group(1) or match.group(2)).split(","):
-            name = name.split(" as ")[0].strip()
-            yield name.removeprefix("cython.cimports.")
 
 
 def identifiers(path):
