@@ -8,7 +8,6 @@ import time
 
 import cython
 from cython.cimports.engine.layout import (
-    CLIENT_PAGE,
     FOREIGN,
     GAUGE_BYTES_ASKED,
     GAUGE_BYTES_USED,
@@ -50,13 +49,11 @@ from cython.cimports.engine.rbtree import compare
 from cython.cimports.engine.reclaim import head_at
 from cython.cimports.engine.session import Engine
 from cython.cimports.libc.stdlib import calloc, free
-from cython.cimports.libc.string import memset
 from cython.cimports.shm.atomics import cas, popcount, swap
 from cython.cimports.shm.layout import (
     CLASS_COUNT,
     OK,
     SLOT_LIVE,
-    Lock,
     Magazine,
     Segment,
     Slot,

@@ -14,7 +14,6 @@ from cython.cimports.engine.hostops import HostOps
 from cython.cimports.engine.layout import (
     AGAIN,
     DESTROYED,
-    FAILED,
     FOREIGN,
     GAUGE_BYTES_ASKED,
     GAUGE_BYTES_USED,
@@ -53,11 +52,11 @@ from cython.cimports.engine.pam.base import PamOps
 from cython.cimports.engine.reclaim import detach, drop_staged, gauge, reap, retire
 from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.shm.atomics import load, pause
-from cython.cimports.shm.journal import commit, kill_point, redo_copy, rollback, savepoint, store
+from cython.cimports.shm.journal import commit, redo_copy, rollback, savepoint, store
 from cython.cimports.shm.layout import BUSY, CORRUPT, NOMEM, OK, Worker, offset_of, u64
 from cython.cimports.shm.lock import lock_try, seq_begin, seq_same, unlock
 from cython.cimports.shm.memory import chunk_at
-from cython.cimports.shm.slab import class_of, ensure, pop, top
+from cython.cimports.shm.slab import class_of, ensure, pop
 
 PEEK_TRIES = cython.declare(cython.int, 8)
 REAP_BUDGET = cython.declare(cython.int, 64)   # steps a verb may have to spend on what others left
@@ -278,7 +277,6 @@ def _over(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
 def _link_page(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), obj_off: u64,
                i: u64, pam: PamOps, host: HostOps) -> cython.int:
     """Put step 5 for page i: offer it to the PAM, link it from the tree, take it off the staged list."""
-    o: cython.pointer(Obj) = obj_at(w, obj_off)
     off: u64 = w.slot.client[ROOT_STAGED]
     d: cython.pointer(Pampd) = pampd_at(w, off)
     status: cython.int

@@ -2,8 +2,9 @@
 
 May call: xxhash. Called by pool (arguments in) and by the verbs (bucket of an oid).
 """
-import cython
 import xxhash
+
+import cython
 from cython.cimports.cpython.long import PyLong_AsUnsignedLongLong
 from cython.cimports.engine.oid import hash_oid
 from cython.cimports.shm.layout import u64

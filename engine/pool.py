@@ -14,20 +14,22 @@ from cython.cimports.cpython.buffer import (
 )
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cython.cimports.cpython.long import PyLong_AsUnsignedLongLong
-from cython.cimports.cpython.object import PyObject
 from cython.cimports.engine import core
 from cython.cimports.engine.layout import (
     AGAIN,
     DESTROYED,
     FAILED,
+    FLUSHES,
+    GAUGE_OBJECTS,
     GETS_HIT,
     GETS_MISS,
-    FLUSHES,
     LEDGER_BYTES,
     LEDGER_WORDS,
     MISS,
     NODES_MAX,
+    PAM_NAME_BYTES,
     POOL_LIVE,
+    POOL_NAME_BYTES,
     POOL_PERSISTENT,
     POOL_SHARED,
     PUTS_DUPLICATE,
@@ -37,10 +39,6 @@ from cython.cimports.engine.layout import (
     REFUSED,
     ROOT_RETIRED,
     SIZE,
-    BUCKET_BYTES,
-    GAUGE_OBJECTS,
-    PAM_NAME_BYTES,
-    POOL_NAME_BYTES,
     Call,
     buckets_at,
     ledger_at,

@@ -12,13 +12,13 @@ from cython.cimports.engine.layout import (
     CLIENT_PAGE,
     DEPTH_MAX,
     FOREIGN,
-    GEO_BUCKETS,
-    GEO_POOLS,
     GAUGE_BYTES_ASKED,
     GAUGE_BYTES_USED,
     GAUGE_OBJECTS,
     GAUGE_OBJNODES,
     GAUGE_PAGES,
+    GEO_BUCKETS,
+    GEO_POOLS,
     LEDGER_BYTES,
     MAP_SIZE,
     OBJ_CLASS,
@@ -47,11 +47,11 @@ from cython.cimports.engine.layout import (
     pampd_at,
 )
 from cython.cimports.engine.reclaim import ForeignFree, HostTold, head_at, retire
-from cython.cimports.shm.journal import commit, kill_point, rollback, store
-from cython.cimports.shm.layout import BUSY, CORRUPT, FAULT_LOOP, FAULT_SENTINEL, OK, Slot, Worker, u64
+from cython.cimports.shm.journal import commit, rollback, store
+from cython.cimports.shm.layout import BUSY, CORRUPT, FAULT_LOOP, FAULT_SENTINEL, OK, Worker, u64
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import back, chunk_at
-from cython.cimports.shm.slab import available, drain, mag_cap, push
+from cython.cimports.shm.slab import available, drain, push
 
 _foreign_free = cython.declare(ForeignFree, cython.NULL)
 

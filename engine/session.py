@@ -30,14 +30,12 @@ from cython.cimports.engine.layout import (
     ledger_at,
     pool_at,
 )
-from cython.cimports.engine.pool import Pool
 from cython.cimports.engine.reclaim import inherit
 from cython.cimports.engine.registry import registry
 from cython.cimports.libc.string import memcpy, memset
-from cython.cimports.shm.arena import Arena
 from cython.cimports.shm.atomics import barrier, load
 from cython.cimports.shm.journal import kill_point
-from cython.cimports.shm.layout import BUSY, CORRUPT, OK, SYS_PAGE, Worker, slot_at, u64
+from cython.cimports.shm.layout import BUSY, CORRUPT, OK, Worker, slot_at, u64
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import back
 from cython.cimports.shm.workers import Attachment

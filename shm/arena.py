@@ -10,9 +10,10 @@ import stat
 import struct
 import time
 
-import cython
 import posix_ipc
 import xxhash
+
+import cython
 from cython.cimports.posix.mman import MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap
 from cython.cimports.shm.layout import (
     CLASS_COUNT,
@@ -26,8 +27,6 @@ from cython.cimports.shm.layout import (
     Header,
     Segment,
     Slot,
-    Worker,
-    u64,
 )
 from cython.cimports.shm.liveness import byte_held, byte_try
 from cython.cimports.shm.memory import back

@@ -10,7 +10,8 @@ semaphore), F_SETLK (any close of the file in the process drops them).
 import cython
 from cython.cimports.libc.stdio import SEEK_SET
 from cython.cimports.libc.string import memset
-from cython.cimports.posix.fcntl import F_UNLCK, F_WRLCK, fcntl, flock as struct_flock
+from cython.cimports.posix.fcntl import F_UNLCK, F_WRLCK, fcntl
+from cython.cimports.posix.fcntl import flock as struct_flock
 from cython.cimports.shm.layout import OK, u64
 from cython.cimports.shm.liveness import BYTE_TAKEN
 from cython.cimports.shm.system import F_OFD_GETLK, F_OFD_SETLK

@@ -5,7 +5,7 @@ May call: atomics, semaphores. Called by lock.pxd.
 """
 import cython
 from cython.cimports.shm.atomics import cas, load, pause
-from cython.cimports.shm.layout import BUSY, OK, Lock, Worker, offset_of, u64
+from cython.cimports.shm.layout import BUSY, OK, offset_of
 from cython.cimports.shm.lock import new_owner
 
 SPINS = cython.declare(cython.int, 120)   # about a microsecond: ten critical sections

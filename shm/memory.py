@@ -8,8 +8,8 @@ import cython
 from cython.cimports.libc.errno import EINTR
 from cython.cimports.posix.fcntl import posix_fallocate
 from cython.cimports.shm.atomics import load
-from cython.cimports.shm.system import FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, fallocate
 from cython.cimports.shm.layout import NOSPACE, OK, u64
+from cython.cimports.shm.system import FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, fallocate
 
 
 def back(fd, offset, length):

@@ -29,7 +29,7 @@ from cython.cimports.shm.layout import (
 )
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import back
-from cython.cimports.shm.slab import ensure, mag_cap
+from cython.cimports.shm.slab import mag_cap
 
 # Chunk sizes in bytes, all multiples of a cache line. Fine steps up to a page keep the loss of a short
 # (or compressed) page under a quarter; the bulk class, last, is for the layer above's tree nodes.

@@ -17,7 +17,6 @@ from cython.cimports.shm.layout import (
     STAT_LOCK_WAITS,
     Lock,
     Slot,
-    Worker,
     slot_at,
     u64,
 )

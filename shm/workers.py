@@ -29,6 +29,7 @@ from cython.cimports.shm.layout import (
     SLOT_BYTES,
     SLOT_FREE,
     SLOT_LIVE,
+    STAT_RECOVERIES,
     Slot,
     slot_at,
     u64,
@@ -151,6 +152,7 @@ class Attachment:
         self.w.slot_idx = idx
         if slot.state == SLOT_LIVE:
             settle_slot(cython.address(self.w), idx)
+            slot.stat[STAT_RECOVERIES] += 1
         kill_point(cython.address(self.w))
         slot.gen = (slot.gen + 1) & ((1 << 46) - 1)
         slot.pid = os.getpid()
