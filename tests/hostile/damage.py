@@ -1,0 +1,319 @@
+"""Owns the damage: from a seed, what is written where. Knows the layout, and what an attacker would make of it.
+
+Each function takes a scene and a random source, and gives the list of (offset, bytes) to write.
+"""
+import struct
+
+from tests.hostile.structs import CONSTANTS, SIZES, STRUCTS, offset
+
+MASK = 2**64 - 1
+WEIGHTS = {
+    "Obj": 16, "Objnode": 16, "Pampd": 16, "Bucket": 10, "Slot": 16, "Depot": 8, "Segment": 8, "PoolRecord": 8, "ClientPage": 4,
+    "RetiredObj": 4, "RetiredObjnode": 4, "RetiredPampd": 4,
+}
+COUNTS = (0, 1, 2, 3, 63, 64, 65, 640, 641, 4095, 4096, 4097, 65535, 65536, 524287, 524288, 524289, 1 << 31, 1 << 32, 1 << 57,
+          (1 << 57) - 1, 1 << 60, 1 << 62, 1 << 63, MASK, MASK - 1, MASK - 7, MASK - 63)
+
+
+def _word(value):
+    return struct.pack("<Q", value & MASK)
+
+
+def _base(kind):
+    return kind.removeprefix("Retired")
+
+
+def any_struct(scene, rnd, kinds=None):
+    """(kind, offset) of a struct of the arena."""
+    while True:
+        kind = rnd.choices(list(WEIGHTS), WEIGHTS.values())[0] if kinds is None else rnd.choice(kinds)
+        if scene.things[kind]:
+            return kind, rnd.choice(scene.things[kind])
+
+
+def owner_word(scene, rnd):
+    """A word for a lock: workers that live, are dead, never were; right and wrong generations."""
+    which = rnd.randrange(6)
+    if which == 0:
+        word = rnd.choice(scene.ids)
+    elif which == 1 and scene.dead:
+        word = scene.ids[rnd.choice(scene.dead)]
+    elif which == 2:
+        word = rnd.randrange(1, 1 << 30) << 16 | rnd.randrange(1, scene.layout.workers + 1)
+    elif which == 3:
+        word = rnd.getrandbits(46) << 16 | rnd.choice((0, scene.layout.workers, scene.layout.workers + 1, 0xFFFF))
+    elif which == 4:
+        word = 1
+    else:
+        word = rnd.getrandbits(64)
+    return word | rnd.getrandbits(1) << 63
+
+
+def place(scene, rnd, itself):
+    """An offset: of some struct, of this one, past an end, before a start, not aligned."""
+    where = scene.layout.where
+    which = rnd.randrange(9)
+    if which <= 2:
+        return any_struct(scene, rnd)[1]
+    if which == 3:
+        return itself
+    if which == 4:
+        return any_struct(scene, rnd)[1] + rnd.choice((1, 4, 7, 8, 16, 32, 48, 63, -1, -8))
+    if which == 5:
+        return rnd.choice((scene.seg_end, where["tail"], where["end"], where["segments"])) + rnd.choice((0, -8, -64, -576, 8, 64, 4096))
+    if which == 6:
+        return rnd.randrange(where["segments"], scene.seg_end) & ~63
+    if which == 7:
+        return rnd.choice(list(where.values())) + rnd.choice((0, 8, 64))
+    return rnd.choice((0, 8, 64, 4096, 1 << 40, 1 << 47, 1 << 62, MASK - 63, MASK & ~7, (-scene.layout.where["segments"]) & MASK))
+
+
+def value(scene, rnd, old, itself):
+    """Something bad in the place of `old`."""
+    which = rnd.randrange(10)
+    if which == 0:
+        return old ^ 1 << rnd.randrange(64)
+    if which == 1:
+        return rnd.getrandbits(64)
+    if which == 2:
+        return old + rnd.choice((1, -1, 8, -8, 64, -64, 576, 1 << 32))
+    if which <= 6:
+        return place(scene, rnd, itself)
+    if which == 7:
+        return rnd.choice(COUNTS)
+    if which == 8:
+        name = rnd.choice(("OBJ_SENTINEL", "OBJNODE_SENTINEL", "PAMPD_SENTINEL", "POOL_SENTINEL"))
+        return CONSTANTS[name] if rnd.getrandbits(1) else ~CONSTANTS[name]
+    return rnd.choice((0, owner_word(scene, rnd)))
+
+
+def one_bit(scene, rnd):
+    at, data = rnd.choice(scene.pristine)
+    i = rnd.randrange(len(data))
+    return [(at + i, bytes([data[i] ^ 1 << rnd.randrange(8)]))]
+
+
+def random_words(scene, rnd):
+    found = []
+    for _ in range(rnd.randrange(1, 6)):
+        at, data = rnd.choice(scene.pristine)
+        at += rnd.randrange(len(data)) & ~7
+        found.append((at, _word(value(scene, rnd, scene.word(at), at))))
+    return found
+
+
+def fields(scene, rnd):
+    """One to four words of one struct."""
+    kind, at = any_struct(scene, rnd)
+    found = []
+    for _ in range(rnd.choice((1, 1, 1, 2, 3, 4))):
+        name = rnd.choice(list(STRUCTS[_base(kind)]))
+        start, size, count = STRUCTS[_base(kind)][name]
+        where = at + start + (rnd.randrange(size * count) & ~7)
+        if name in ("own", "lock") and rnd.getrandbits(1):
+            found.append((at + start, _word(owner_word(scene, rnd))))
+        else:
+            found.append((where, _word(value(scene, rnd, scene.word(where), at))))
+    return found
+
+
+def links(scene, rnd):
+    """The words that lead from struct to struct, made to lead elsewhere, to the same kind, or around."""
+    kind, at = any_struct(scene, rnd, ["Obj", "Objnode", "Pampd", "Bucket", "RetiredObj", "RetiredPampd", "RetiredObjnode"])
+    name, count = rnd.choice({
+        "Obj": (("left", 1), ("right", 1), ("parent", 1), ("root", 1), ("link", 1)),
+        "Objnode": (("slots", 64), ("slots", 64), ("obj", 1), ("link", 1)),
+        "Pampd": (("data", 1), ("obj", 1), ("link", 1)), "Bucket": (("root", 1),),
+    }[_base(kind)])
+    target = rnd.choice((at, any_struct(scene, rnd, ["Obj", "Objnode", "Pampd"])[1], any_struct(scene, rnd)[1],
+                         rnd.choice(scene.things[_base(kind)])))
+    if name == "slots":
+        used = [i for i in range(64) if scene.word(at + offset("Objnode", "slots", i))] or [0]
+        start = at + offset("Objnode", "slots", rnd.choice(used))
+    else:
+        start = at + offset(_base(kind), name)
+    return [(start, _word(target | (rnd.getrandbits(1) if name == "parent" else 0)))]
+
+
+def tangle(scene, rnd):
+    """All slots of a node at one place (itself, often), with the height and levels to get lost in."""
+    _, at = any_struct(scene, rnd, ["Objnode"])
+    target = rnd.choice((at, at, any_struct(scene, rnd, ["Objnode", "Pampd", "Obj"])[1]))
+    found = [(at + offset("Objnode", "slots"), _word(target) * rnd.choice((64, 64, 2, 8)))]
+    obj = scene.word(at + offset("Objnode", "obj"))
+    if obj in scene.things["Obj"]:
+        found.append((obj + offset("Obj", "height"), _word(rnd.choice((1, 2, 10, 11, 12)))))
+        if rnd.getrandbits(1):
+            found.append((obj + offset("Obj", "root"), _word(at)))
+    if rnd.getrandbits(1):
+        found.append((at + offset("Objnode", "level"), _word(rnd.choice((0, 1, 11, 12, MASK)))))
+    return found
+
+
+def journal(scene, rnd):
+    """The journal and the redo words of a worker, mine, the neighbour's, a dead or a free one's."""
+    i = rnd.randrange(scene.slots_high)
+    at = scene.layout.slot(i)
+    n = rnd.choice((1, 2, 3, 8, 64, 500, 4095, 4096, rnd.choice(COUNTS)))
+    found = [(at + offset("Slot", "journal_len"), _word(n))]
+    entries = b"".join(_word(place(scene, rnd, at)) + _word(value(scene, rnd, 0, at)) for _ in range(min(n, rnd.randrange(70))))
+    if entries:
+        first = 0 if n > 4096 or rnd.getrandbits(1) else max(0, n * 16 - len(entries))
+        found.append((scene.layout.journal(i) + first, entries))
+    if rnd.getrandbits(1):
+        found.append((at + offset("Slot", "redo_src"), _word(place(scene, rnd, at)) + _word(place(scene, rnd, at))
+                      + _word(rnd.choice((1, 8, 64, 1024, 4096, 4097, rnd.choice(COUNTS))))))
+    if rnd.randrange(3) == 0:
+        found.append((at + offset("Slot", "state"), _word(rnd.choice((0, 1, 1, 2, MASK)))))
+    if rnd.randrange(3) == 0:
+        found.append((at + offset("Slot", "held", rnd.randrange(4)), _word(place(scene, rnd, at))))
+    return found
+
+
+def worker(scene, rnd):
+    """Magazines and list heads of a worker's slot."""
+    i = rnd.randrange(scene.slots_high)
+    at = scene.layout.slot(i)
+    found = []
+    for _ in range(rnd.choice((1, 2, 4))):
+        if rnd.getrandbits(1):
+            mag = at + offset("Slot", "mags", rnd.choice((0, 0, 1, 2, 26, 26, rnd.randrange(27))))
+            if rnd.getrandbits(1):
+                found.append((mag, _word(rnd.choice((0, 1, 2, 63, 64, 65, 640, 641, rnd.choice(COUNTS))))))
+            else:
+                have = min(scene.word(mag), 64) or 1
+                found.append((mag + 8 + 8 * rnd.randrange(have), _word(place(scene, rnd, at))))
+        else:
+            root = at + offset("Slot", "client", rnd.randrange(3))
+            kind = rnd.choice(("Pampd", "Obj", "Objnode", "RetiredPampd", "RetiredObj", "PoolRecord"))
+            found.append((root, _word(place(scene, rnd, at) if not scene.things[kind] else rnd.choice(scene.things[kind]))))
+    if rnd.randrange(4) == 0:
+        found.append((at + offset("Slot", "state"), _word(rnd.choice((0, 1, 2, MASK)))))
+    if rnd.randrange(4) == 0:
+        found.append((at + offset("Slot", "ledger_backed"), _word(rnd.choice(COUNTS))))
+    if rnd.randrange(8) == 0:
+        found.append((at + offset("Slot", "own"), _word(owner_word(scene, rnd))))
+    return found
+
+
+def loop(scene, rnd):
+    """A retired or staged list that never ends, or that runs through linked structs."""
+    at = scene.layout.slot(rnd.randrange(scene.slots_high))
+    which = rnd.choice(("ROOT_STAGED", "ROOT_RETIRED", "ROOT_RETIRED"))
+    kinds = ["Pampd"] if which == "ROOT_STAGED" else ["Pampd", "Obj", "Objnode", "PoolRecord"]
+    names = {"Pampd": "PAMPD_SENTINEL", "Obj": "OBJ_SENTINEL", "Objnode": "OBJNODE_SENTINEL", "PoolRecord": "POOL_SENTINEL"}
+    chain = [any_struct(scene, rnd, kinds) for _ in range(rnd.choice((1, 2, 3)))]
+    found = [(at + offset("Slot", "client", CONSTANTS[which]), _word(chain[0][1]))]
+    for n, (kind, start) in enumerate(chain):
+        sentinel = CONSTANTS[names[kind]]
+        after = chain[(n + 1) % len(chain)][1]
+        found.append((start, _word(sentinel if which == "ROOT_STAGED" else ~sentinel) + _word(after)))
+        if kind == "Pampd" and rnd.getrandbits(1):
+            found.append((start + offset("Pampd", "data"), _word(rnd.choice((0, 0, start, place(scene, rnd, start))))))
+            found.append((start + offset("Pampd", "shape"), _word(_shape(rnd))))
+            found.append((start + offset("Pampd", "pool"), _word(rnd.choice((0, 1, 7, 65535, 1 << 40, rnd.getrandbits(64))))))
+        if kind == "PoolRecord":
+            found.append((start + offset("PoolRecord", "cursor"), _word(rnd.choice((0, 0, 4, MASK)))))
+            found.append((start + offset("PoolRecord", "state"), _word(rnd.choice((0, 1, 2)))))
+    return found
+
+
+def _shape(rnd):
+    return rnd.choice((0, 1, 64, 65, 1024, 1025, 4096, 1 << 31, (1 << 32) - 1)) | rnd.choice((0, 1, 2, 18, 25, 26, 27, 200, 255)) << 32 \
+        | rnd.choice((0, 0, 1, 2, 255)) << 40
+
+
+def descriptor(scene, rnd):
+    """Length, class and flags of a page, and where it says its bytes are."""
+    kind, at = any_struct(scene, rnd, ["Pampd", "Pampd", "RetiredPampd"])
+    found = [(at + offset("Pampd", "shape"), _word(_shape(rnd)))]
+    if rnd.getrandbits(1):
+        found.append((at + offset("Pampd", "data"), _word(place(scene, rnd, at))))
+    if rnd.getrandbits(1):
+        found.append((at + offset("Pampd", "pool"), _word(rnd.choice((0, 1, 6, 7, 65535, 65536, 1 << 40, 1 << 57, rnd.getrandbits(64))))))
+    return found
+
+
+def lock(scene, rnd):
+    """A lock word, its sequence, its semaphore; and who claims to hold it."""
+    kind, at = any_struct(scene, rnd, ["Bucket", "Bucket", "Depot", "ClientPage", "Slot"])
+    at += offset(kind, "own" if kind == "Slot" else "lock")
+    found = [(at, _word(owner_word(scene, rnd)))]
+    if rnd.getrandbits(1):
+        found.append((at + 8, _word(rnd.choice((0, 1, 2, 3, MASK, MASK - 1, rnd.getrandbits(64))))))
+    if rnd.randrange(4) == 0:
+        found.append((at + 16, _word(rnd.getrandbits(64))))
+    if scene.dead and rnd.getrandbits(1):
+        # Somebody dead holds it: whether it says so or not, and whether its chunks can be given back or not.
+        i = rnd.choice(scene.dead)
+        found[0] = (at, _word(scene.ids[i] | rnd.getrandbits(1) << 63))
+        if rnd.getrandbits(1):
+            mag = scene.layout.slot(i) + offset("Slot", "mags", rnd.choice((0, 1, 26)))
+            found.append((mag, _word(rnd.choice((1, 5, MASK)))))
+        if rnd.getrandbits(1):
+            found.append((scene.layout.slot(i) + offset("Slot", "held", 3), _word(at)))
+    elif rnd.randrange(3) == 0:
+        i = rnd.choice((scene.engine.worker_id, rnd.randrange(scene.slots_high)))
+        found[0] = (at, _word(scene.ids[i]))
+        if i == scene.engine.worker_id:
+            found.append((scene.layout.slot(i) + offset("Slot", "held", 3), _word(at)))
+    return found
+
+
+def tables(scene, rnd):
+    """Pool table, segment table, depot: heads, counts, bitmaps, states."""
+    kind, at = any_struct(scene, rnd, ["Depot", "Segment", "Segment", "PoolRecord", "ClientPage"])
+    found = []
+    for _ in range(rnd.choice((1, 1, 2, 3))):
+        name = rnd.choice([name for name in STRUCTS[kind] if name not in ("lock", "spare", "spare2", "spare3")])
+        start, size, count = STRUCTS[kind][name]
+        at_word = at + start + (rnd.randrange(size * count) & ~7)
+        number = rnd.choice((0, 1, 2, 3, scene.seg_high, scene.seg_high + 1, scene.layout.geometry["seg_total"],
+                             scene.layout.geometry["seg_total"] + 1, 27, 28, rnd.choice(COUNTS), rnd.getrandbits(64)))
+        found.append((at_word, _word(number)))
+    if kind == "Segment" and rnd.getrandbits(1):
+        # The map of a segment of small chunks lies at its start.
+        number = (at - scene.layout.segment(0)) // SIZES["Segment"]
+        start = scene.layout.where["segments"] + number * scene.layout.seg_bytes
+        found.append((start + 8 * rnd.randrange(16), _word(rnd.choice((0, MASK, rnd.getrandbits(64))))))
+    return found
+
+
+def swap(scene, rnd):
+    """Two structs of a kind change places, or one is copied over the other; or one is copied over another kind."""
+    kind, one = any_struct(scene, rnd)
+    other_kind, other = (kind, rnd.choice(scene.things[kind])) if rnd.randrange(4) else any_struct(scene, rnd)
+    n = min(SIZES[_base(kind)], SIZES[_base(other_kind)])
+    a, b = bytes(scene.map[one:one + n]), bytes(scene.map[other:other + n])
+    return [(one, b)] if rnd.getrandbits(1) else [(one, b), (other, a)]
+
+
+def block(scene, rnd):
+    """A run of noise, zeroes or ones."""
+    at, data = rnd.choice(scene.pristine)
+    n = rnd.choice((16, 64, 512, 4096))
+    start = at + (rnd.randrange(len(data)) & ~7)
+    n = min(n, at + len(data) - start)
+    return [(start, rnd.choice((rnd.randbytes(n), bytes(n), b"\xff" * n)))]
+
+
+def slot_noise(scene, rnd):
+    """A worker's slot full of noise, state and generation aside."""
+    i = rnd.randrange(scene.slots_high)
+    at = scene.layout.slot(i) + 16
+    n = rnd.choice((112, 240, 496, SIZES["Slot"] - 16))
+    found = [(at, b"".join(_word(value(scene, rnd, 0, at)) for _ in range(14)) if n == 112 else rnd.randbytes(n))]
+    if i == scene.engine.worker_id or rnd.getrandbits(1):
+        found.append((scene.layout.slot(i) + offset("Slot", "state"), _word(1)))
+    return found
+
+
+KINDS = ((one_bit, 4), (random_words, 8), (fields, 20), (links, 14), (tangle, 6), (journal, 8), (worker, 10), (loop, 8),
+         (descriptor, 8), (lock, 2), (tables, 10), (swap, 5), (block, 4), (slot_noise, 2))
+
+
+def damage(scene, rnd):
+    """(name of the kind, [(offset, bytes)]) of one mutation, inside the file."""
+    kind = rnd.choices([kind for kind, _ in KINDS], [weight for _, weight in KINDS])[0]
+    writes = kind(scene, rnd)
+    return kind.__name__, [(at, data) for at, data in writes if 0 <= at and at + len(data) <= scene.size]

@@ -1,0 +1,317 @@
+"""Owns the attack: a child damages an arena by seed after seed and calls everything there is, its parent sees it crash or hang.
+
+`python -m tests.hostile.mutate --count N --seed S` prints one line a finding, with the command that shows it again.
+
+What may happen to a call on a damaged arena: the right answer, a miss or a refusal, or engine.TmemError. What may not: a
+signal, a hang, another exception. A get that removes nothing, before anything was written, may give wrong bytes only if the
+page, its descriptor or an object's id was hit, or what a recovery writes by itself (a dead worker's slot, journal, bounce
+page). After that, writes of the engine through damaged tables may have changed pages, and contents are not compared.
+"""
+import argparse
+import collections
+import contextlib
+import faulthandler
+import json
+import mmap
+import os
+import random
+import signal
+import struct
+import sys
+import tempfile
+import time
+
+import engine
+from tests.hostile.damage import damage
+from tests.hostile.scene import PAGE, Scene
+from tests.support import SHM, leftovers
+
+SCENES = ("sparse", "taken", "full", "taken")
+HANG_S = 8.0            # one call
+SLOW_S = 0.6            # a mutation that took longer (bounded waits for locks) has no more calls
+Finding = collections.namedtuple("Finding", "kind seed call detail")
+
+
+# --- what is called ---------------------------------------------------------------------------------------
+
+
+def reads(scene, e, rnd):
+    """(name, call, handle or None) of calls that remove nothing."""
+    handles = rnd.sample(sorted(scene.content), 14)
+    buffer = bytearray(PAGE)
+    for key, oid, index in handles:
+        pool = scene.pools[key]
+        which = rnd.randrange(4)
+        if which == 0 and key != "f":
+            yield "get_range", lambda p=pool, o=oid, i=index: p.get_range(o, i, 1, free=False), (key, oid, index)
+        elif which == 1:
+            def into(p=pool, o=oid, i=index):
+                n = p.get_into(o, i, buffer, free=False)
+                return None if n < 0 else bytes(buffer[:n])
+            yield "get_into", into, (key, oid, index)
+        else:
+            yield "get", lambda p=pool, o=oid, i=index: p.get(o, i, free=False), (key, oid, index)
+    key, oid, index = handles[0]
+    pool = scene.pools[key]
+    yield "object_info", lambda: pool.object_info(oid), None
+    yield "descriptor", lambda: pool.descriptor(oid, index), None
+    yield "get absent", lambda: pool.get((12345, 1, 1), 5, free=False), None
+    yield "obj_count", lambda: pool.obj_count, None
+
+
+def late(scene, rnd):
+    """A newcomer that attaches, works and leaves."""
+    with engine.attach(scene.name) as e:
+        for key in ("p", "q"):
+            with contextlib.suppress(engine.TmemError):
+                pool = e.pool(key)
+                for (_, oid, index) in rnd.sample(sorted(scene.content), 3):
+                    pool.get(oid, index)
+                    pool.put(oid, index, b"late" * 50)
+        with contextlib.suppress(engine.TmemError):
+            e.stats()
+
+
+def destroy(scene, rnd):
+    e = scene.engine
+    rnd.choice(e.pools() or [scene.pools["p"]]).destroy()
+
+
+def repaired(scene, rnd):
+    """Repair it all, then it must work."""
+    scene.engine.check(repair=True)
+    for pool in scene.engine.pools():
+        for (_, oid, index) in rnd.sample(sorted(scene.content), 3):
+            pool.get(oid, index)
+            pool.put(oid, index, b"after" * 20)
+
+
+def crowd(scene, rnd):
+    """Many puts, so that magazines are drained and filled."""
+    pool = scene.pools["p"]
+    for i in range(40):
+        pool.put((60 + i % 9, 0, 0), i * 90, b"c" * (1 + i * 23 % PAGE))
+    for i in range(9):
+        pool.flush_object((60 + i, 0, 0))
+
+
+def everywhere(scene, rnd):
+    """Empty one pool, page by page or object by object."""
+    key = rnd.choice("pqf")
+    pool = scene.pools[key]
+    for one, oid, index in sorted(scene.content):
+        if one == key:
+            pool.get(oid, index, free=True) if rnd.getrandbits(1) else pool.flush_object(oid)
+
+
+def writes(scene, rnd):
+    """[(name, call)] of calls that change something, in any order."""
+    e = scene.engine
+    handles = rnd.sample(sorted(scene.content), 8)
+    (k0, o0, i0), (k1, o1, i1), (k2, o2, i2), (k3, o3, i3) = handles[:4]
+    pools = scene.pools
+    calls = [
+        ("put over", lambda: pools[k0].put(o0, i0, b"n" * rnd.randrange(1, PAGE + 1))),
+        ("put new page", lambda: pools[k1].put(o1, rnd.getrandbits(rnd.randrange(1, 65)), b"w" * 77)),
+        ("put new object", lambda: pools[k2].put((rnd.randrange(300, 400), 0, 0), rnd.getrandbits(20), b"x" * 555)),
+        ("put_range", lambda: pools["p"].put_range(o3, i3 & 63, b"r" * (PAGE * rnd.randrange(1, 9)))),
+        ("get free", lambda: pools[k1].get(o1, i1, free=True)),
+        ("get_range free", lambda: pools["p"].get_range((0, 0, 0), 0, 4, free=True)),
+        ("get exclusive", lambda: pools["q"].get(o2, i2)),
+        ("flush_page", lambda: pools[k3].flush_page(o3, i3)),
+        ("flush_object", lambda: pools[k0].flush_object(o0)),
+        ("replace", lambda: pools["f"].replace((0, 0, 0), 1, 5, (pools["f"].descriptor((0, 0, 0), 1) or (0, 0))[1])),
+        ("new_pool", lambda: e.new_pool(f"n{rnd.randrange(9)}").put((1, 2, 3), 4, b"new")),
+        ("destroy", lambda: destroy(scene, rnd)),
+        ("pools", lambda: [pool.get(o0, i0) for pool in e.pools()]),
+        ("stats", e.stats), ("recover", e.recover), ("check", e.check),
+        ("repair", lambda: repaired(scene, rnd)),
+        ("late", lambda: late(scene, rnd)),
+        ("other", lambda: (scene.other.pool("p").put(o0, i0, b"o" * 99), scene.other.pool("q").get(o1, i1))),
+        ("crowd", lambda: crowd(scene, rnd)),
+        ("everywhere", lambda: everywhere(scene, rnd)),
+    ]
+    return rnd.sample(calls, rnd.choice((4, 8, 12)))
+
+
+# --- the child --------------------------------------------------------------------------------------------
+
+
+class Child:
+    """Scenes, made as they are needed; one seed after the other."""
+
+    def __init__(self, prefix, progress, out):
+        self.prefix = prefix
+        self.progress = progress
+        self.out = out
+        self.scenes = {}
+        self.calls = []         # names, by number
+
+    def scene(self, seed):
+        which = seed % len(SCENES)
+        found = self.scenes.get(SCENES[which])
+        if found is None:
+            found = self.scenes[SCENES[which]] = Scene(f"{self.prefix}-{SCENES[which]}", SCENES[which])
+        return found
+
+    def find(self, kind, seed, call, detail):
+        self.out.write(json.dumps([kind, seed, call, detail]) + "\n")
+        self.out.flush()
+
+    def tell(self, seed, call):
+        text = call.encode()[:40].ljust(40, b"\0")
+        struct.pack_into("<Qd40s", self.progress, 0, seed + 1, time.monotonic(), text)
+
+    def attempt(self, seed, name, call):
+        """(answered, answer) of one call."""
+        self.tell(seed, name)
+        try:
+            return True, call()
+        except engine.TmemError:
+            return False, None
+        except ValueError as error:
+            # A back end in Python gives as many bytes as it was given; the damaged descriptor asks for another number.
+            if "a back end gave something else" not in str(error):
+                self.find("exception", seed, name, repr(error))
+        except BaseException as error:
+            self.find("exception", seed, name, repr(error))
+        return False, None
+
+    def run(self, seed):
+        rnd = random.Random(seed)
+        scene = self.scene(seed)
+        self.tell(seed, "damage")
+        scene.restore()
+        kind, changes = damage(scene, rnd)
+        began = time.monotonic()
+        for at, data in changes:
+            os.pwrite(scene.fd, data, at)
+        excused = scene.excused([(at, len(data)) for at, data in changes])
+        for name, call, handle in reads(scene, scene.engine, rnd):
+            answered, answer = self.attempt(seed, name, call)
+            if answered and handle and answer is not None and excused is not None and handle not in excused \
+                    and answer != scene.content[handle]:
+                self.find("wrong", seed, name, f"{kind}: {handle} gave {answer[:40]}")
+            if time.monotonic() - began > SLOW_S:
+                return
+        for name, call in writes(scene, rnd):
+            self.attempt(seed, name, call)
+            if time.monotonic() - began > SLOW_S:
+                return
+
+
+def child(prefix, seeds, progress, out_path, err_path):
+    err = open(err_path, "w")
+    faulthandler.enable(err, all_threads=False)
+    faulthandler.register(signal.SIGUSR1, err, all_threads=False)
+    with open(out_path, "a") as out:
+        one = Child(prefix, progress, out)
+        for seed in seeds:
+            one.run(seed)
+        one.tell(seeds[-1], "end")
+        for scene in one.scenes.values():
+            scene.restore()
+
+
+# --- the parent -------------------------------------------------------------------------------------------
+
+
+def clean(prefix):
+    for file in leftovers(prefix):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(SHM / file)
+
+
+def _watch(pid, progress, err_path):
+    """Wait for a child. (exit status, None) or (None, what it was doing) if it hung and was killed."""
+    while True:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return status, None
+        _, at, call = struct.unpack_from("<Qd40s", progress, 0)
+        if at and time.monotonic() - at > HANG_S:
+            os.kill(pid, signal.SIGUSR1)
+            time.sleep(0.3)
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            with open(err_path) as err:
+                return None, err.read()[-1500:]
+        time.sleep(0.01)
+
+
+def attack(seeds, prefix, on_finding=None):
+    """Run all seeds; the list of findings."""
+    findings = []
+    seeds = list(seeds)
+    with tempfile.TemporaryDirectory() as folder:
+        out_path, err_path = os.path.join(folder, "out"), os.path.join(folder, "err")
+        open(out_path, "w").close()
+        progress = mmap.mmap(-1, mmap.PAGESIZE)
+        at = 0
+        while at < len(seeds):
+            struct.pack_into("<Qd40s", progress, 0, 0, time.monotonic(), b"")
+            sys.stdout.flush()
+            pid = os.fork()
+            if pid == 0:
+                code = 1
+                try:
+                    child(prefix, seeds[at:], progress, out_path, err_path)
+                    code = 0
+                except BaseException:
+                    import traceback
+                    with open(err_path, "a") as err:
+                        traceback.print_exc(file=err)
+                finally:
+                    os._exit(code)
+            status, hung = _watch(pid, progress, err_path)
+            clean(prefix)
+            seed, _, call = struct.unpack_from("<Qd40s", progress, 0)
+            call = call.rstrip(b"\0").decode()
+            new = []
+            with open(out_path) as out:
+                new += [Finding(*json.loads(line)) for line in out]
+            open(out_path, "w").close()
+            if hung is not None:
+                new.append(Finding("hang", seed - 1, call, hung))
+            elif status:
+                with open(err_path) as err:
+                    text = err.read()[-1500:]
+                name = signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else f"exit {status >> 8}"
+                new.append(Finding(name, seed - 1, call, text))
+            for finding in new:
+                if on_finding:
+                    on_finding(finding)
+            findings += new
+            if seed == 0 or not (status or hung is not None):
+                break
+            at = seeds.index(seed - 1) + 1
+    return findings
+
+
+def again(finding):
+    return f"python -m tests.hostile.mutate --count 1 --seed {finding.seed}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Damage a populated arena, call everything, see that nothing crashes or hangs.")
+    parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0, help="the first one")
+    parser.add_argument("--verbose", action="store_true", help="with what the crashed or hung process was doing")
+    arguments = parser.parse_args()
+    prefix = f"hostile-{os.getpid()}"
+
+    def show(finding):
+        detail = f"\n{finding.detail}" if arguments.verbose else "" if len(finding.detail) > 300 else finding.detail
+        print(f"{finding.kind:10} {again(finding)}   # in {finding.call} {detail}", flush=True)
+
+    began = time.monotonic()
+    try:
+        findings = attack(range(arguments.seed, arguments.seed + arguments.count), prefix, show)
+    finally:
+        clean(prefix)
+    print(f"{arguments.count} mutations, {len(findings)} findings, {time.monotonic() - began:.0f} s")
+    return 1 if findings else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

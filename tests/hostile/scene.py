@@ -1,0 +1,257 @@
+"""Owns the arena under attack: small, populated, with a living neighbour and three dead workers; kept as a pristine copy
+of its bytes, so that it is put back in a fraction of a millisecond.
+
+Three scenes: `sparse` has room, `full` has none (puts are refused or go over the old page), `taken` has every kind of thing
+that hangs on a dead worker: an open transaction with a bucket's lock, staged pages, a pool half taken apart.
+"""
+import errno
+import mmap
+import os
+import random
+import signal
+import struct
+
+import engine
+from tests.hostile.structs import CONSTANTS, Map, offset
+from tests.support import SHM
+
+PAGE = 1024
+HUGE = 1 << 60
+INDEXES = (0, 1, 2, 63, 64, 5000, 1 << 40, 2**64 - 1)
+SENTINELS = {"OBJ_SENTINEL": "Obj", "OBJNODE_SENTINEL": "Objnode", "PAMPD_SENTINEL": "Pampd"}
+PAM = "hostile"
+
+
+class TolerantPam:
+    """A back end that answers any token: what it is asked about may be garbage."""
+
+    def __init__(self):
+        self.stored = {}
+        self.count = 0
+
+    def create(self, pool_id, oid, index, data):
+        self.count += 1
+        self.stored[self.count] = data
+        return self.count
+
+    def get_data(self, pool_id, oid, index, token):
+        return self.stored.get(token)
+
+    def get_data_and_free(self, pool_id, oid, index, token):
+        return self.stored.get(token)
+
+    def free(self, pool_id, oid, index, token):
+        pass
+
+    def new_obj(self, pool_id, oid):
+        pass
+
+    def free_obj(self, pool_id, oid):
+        pass
+
+    def is_remote(self, token):
+        return False
+
+    def replace_in_obj(self, pool_id, oid, index, old, new):
+        return True
+
+
+def content(pool, oid, index, rnd):
+    """Bytes of a page that names its handle; lengths of many size classes."""
+    text = f"{pool}/{oid[0]}/{index}/".encode()
+    return (text * 100)[:rnd.choice((40, 100, 200, 500, 900, PAGE))]
+
+
+def _dying(name, ready, go, act, fraction):
+    """A worker that dies by SIGKILL somewhere in `act`; the same act on other handles tells how long it is."""
+    mine = engine.attach(name)
+    os.write(ready, b"x")
+    os.read(go, 1)
+    mine.set_kill_point(HUGE)
+    act(mine, 0)
+    points = mine.kill_points()
+    mine.set_kill_point(max(1, int(points * fraction)))
+    act(mine, 1)
+    os._exit(3)
+
+
+def _overwrite(e, turn):
+    e.pool("p").put((1, 0, 0), 64, b"T" * 900)
+
+
+def _stage(e, turn):
+    e.pool("p").put_range((50 + turn, 0, 0), 0, b"R" * (PAGE * 6))
+
+
+def _destroy(e, turn):
+    e.pool(f"gone{turn}").destroy()
+
+
+class Scene:
+    """One populated arena and its pristine bytes."""
+
+    def __init__(self, name, kind):
+        self.name = name
+        self.kind = kind
+        rnd = random.Random(7)
+        engine.register_pam(PAM, TolerantPam)
+        self.engine = engine.create(name, "1MiB" if kind == "full" else "2MiB", page_size=PAGE, buckets=4,
+                                    max_workers=8, max_pools=6)
+        self.other = engine.attach(name)
+        with engine.attach(name):
+            pass                            # leaves a slot that was used and is free
+        self.content = {}
+        self.pools = {
+            "p": self.engine.new_pool("p", persistent=True),
+            "q": self.engine.new_pool("q", shared=False),
+            "f": self.engine.new_pool("f", persistent=True, pam=PAM),
+        }
+        for key, pool in self.pools.items():
+            for obj in range(12 if key == "p" else 5):
+                for index in rnd.sample(INDEXES, rnd.randrange(1, len(INDEXES))) if obj else (0, 1, 2, 3, 64):
+                    self._put(key, (obj, 0, 0), index, rnd)
+            self._put(key, (90, 0, 0), 0, rnd)      # height 0: the page hangs on the obj
+        for turn in (0, 1):
+            gone = self.engine.new_pool(f"gone{turn}")
+            for obj in range(20 if turn else 2):
+                for index in (0, 70):
+                    gone.put((obj, 0, 0), index, b"G" * 300)
+        if kind == "full":
+            n = 0
+            while self.pools["p"].put((200 + n % 7, 0, 0), n, content("p", (200 + n % 7, 0, 0), n, rnd)):
+                n += 1
+        if kind == "taken":
+            self._deaths([(_overwrite, 0.55), (_stage, 0.4), (_destroy, 0.5)])
+        else:
+            self.pools["p"].put((1, 0, 0), 64, b"T" * 900)
+            self.content["p", (1, 0, 0), 64] = b"T" * 900
+        # The dead were killed in the middle: these handles may be either way.
+        for handle in (("p", (1, 0, 0), 64),) if kind == "taken" else ():
+            self.content.pop(handle, None)
+        self.fd = os.open(SHM / name, os.O_RDWR)
+        self.size = os.fstat(self.fd).st_size
+        self.map = mmap.mmap(self.fd, self.size)
+        self.pristine = [(at, os.pread(self.fd, end - at, at)) for at, end in self.extents()]
+        self.blocks = os.fstat(self.fd).st_blocks
+        self.survey()
+
+    def _put(self, key, oid, index, rnd):
+        data = content(key, oid, index, rnd)
+        if self.pools[key].put(oid, index, data):
+            self.content[key, oid, index] = data
+
+    def _deaths(self, acts):
+        procs = []
+        for act, fraction in acts:
+            ready, told = os.pipe()
+            wait, go = os.pipe()
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    os.close(go)
+                    _dying(self.name, told, wait, act, fraction)
+                finally:
+                    os._exit(4)
+            os.close(told)
+            os.close(wait)
+            os.read(ready, 1)
+            os.close(ready)
+            procs.append((pid, go))
+        for pid, go in procs:
+            os.write(go, b"x")
+            os.close(go)
+            _, status = os.waitpid(pid, 0)
+            if not os.WIFSIGNALED(status) or os.WTERMSIG(status) != signal.SIGKILL:
+                raise AssertionError(f"a worker that should die did not: {status}")
+
+    def extents(self):
+        """(start, end) of every part of the file that has memory."""
+        found, at = [], 0
+        while True:
+            try:
+                start = os.lseek(self.fd, at, os.SEEK_DATA)
+                at = os.lseek(self.fd, start, os.SEEK_HOLE)
+            except OSError as error:
+                if error.errno == errno.ENXIO:
+                    return found
+                raise
+            found.append((start, at))
+
+    def restore(self):
+        """Every byte as it was, memory the attack has taken given back."""
+        for at, data in self.pristine:
+            os.pwrite(self.fd, data, at)
+        if os.fstat(self.fd).st_blocks != self.blocks:
+            before = [(at, at + len(data)) for at, data in self.pristine]
+            for start, end in self.extents():
+                for low, high in before:
+                    if start < low < end:
+                        self.map.madvise(mmap.MADV_REMOVE, start, low - start)
+                    if low <= start < high:
+                        start = high
+                if start < end:
+                    self.map.madvise(mmap.MADV_REMOVE, start, end - start)
+
+    def word(self, at):
+        return struct.unpack_from("<Q", self.map, at)[0]
+
+    def survey(self):
+        """Find every struct: self.things is {kind: [offset]}, self.pages {handle: (pampd, data, length)}."""
+        m = self.layout = Map(self.map[:4096])
+        things = self.things = {"Depot": [m.depot], "ClientPage": [m.table]}
+        high = self.word(m.depot + offset("Depot", "slots_high"))
+        self.slots_high = high
+        things["Slot"] = [m.slot(i) for i in range(high)]
+        self.seg_high = self.word(m.depot + offset("Depot", "seg_high"))
+        things["Segment"] = [m.segment(i) for i in range(self.seg_high)]
+        things["PoolRecord"] = [m.record(i) for i in range(self.word(m.table + offset("ClientPage", "pools_high")))]
+        things["Bucket"] = [m.bucket(p, i) for p in range(len(things["PoolRecord"])) for i in range(m.buckets)]
+        low = m.where["segments"]
+        self.seg_end = low + self.seg_high * m.seg_bytes
+        kinds = {}
+        for name, struct_name in SENTINELS.items():
+            kinds[CONSTANTS[name]] = struct_name
+            kinds[~CONSTANTS[name] & 2**64 - 1] = "Retired" + struct_name
+            things[struct_name] = []
+            things["Retired" + struct_name] = []
+        for at in range(low, self.seg_end, 64):
+            kind = kinds.get(self.word(at))
+            if kind:
+                things[kind].append(at)
+        self.pages = {}
+        by_handle = {}
+        names = {pool.id: key for key, pool in self.pools.items()}
+        for at in things["Pampd"]:
+            obj = self.word(at + offset("Pampd", "obj"))
+            pool = self.word(at + offset("Pampd", "pool"))
+            if low <= obj < self.seg_end and pool - 1 in names:
+                oid = tuple(self.word(obj + offset("Obj", "oid", i)) for i in range(3))
+                by_handle[names[pool - 1], oid, self.word(at + offset("Pampd", "index"))] = at
+        for handle in self.content:
+            at = by_handle.get(handle)
+            if at is not None:
+                self.pages[handle] = (at, self.word(at + offset("Pampd", "data")), len(self.content[handle]))
+        state = offset("Slot", "state")
+        mine = (self.engine.worker_id, self.other.worker_id)
+        self.dead = [i for i in range(high)
+                     if self.word(m.slot(i) + state) == CONSTANTS["SLOT_LIVE"] and i not in mine]
+        self.ids = [self.word(m.slot(i) + offset("Slot", "gen")) << 16 | (i + 1) for i in range(high)]
+
+    def excused(self, touched):
+        """Handles whose bytes may be wrong after this damage: their page, its descriptor or the object's id was hit.
+        None: any of them, for what a recovery will write itself was hit."""
+        m = self.layout
+        low, high = m.slot(0), m.where["ledgers"]
+        oid = offset("Obj", "oid")
+        for at, length in touched:
+            if (low <= at < high or m.where["journals"] <= at < m.where["segtable"]) and self.dead:
+                return None
+            for obj in self.things["Obj"]:
+                if at < obj + oid + 24 and obj + oid < at + length:
+                    return None
+        return {handle for handle, (pampd, data, n) in self.pages.items() for at, length in touched
+                if (at < pampd + 64 and pampd < at + length) or (at < data + n and data < at + length)}
+
+    def close(self):
+        self.map.close()
+        os.close(self.fd)
