@@ -17,6 +17,7 @@ class Gate:
 
     def __init__(self, context, parties):
         self.counts = context.RawArray("Q", parties)
+        self.stop = context.RawValue("b", 0)    # for loops that run until somebody has enough
 
     def arrive(self, me):
         mine = self.counts[me] = self.counts[me] + 1
@@ -82,28 +83,41 @@ def serve(pipe, gate, me, pool):
 # --- loops without meeting points -------------------------------------------------------------------------
 
 
-def write_versions(pool, oid, who, count):
-    """Put ranges of four pages that name their writer and version."""
-    for version in range(1, count + 1):
-        assert pool.put_range(oid, 0, page(who << 32 | version, 4 * PAGE))
+def write_versions(pool, oid, pages, gate, me):
+    """Put a page, or a range of several, that names its writer and version, until the reader has enough."""
+    gate.arrive(me)
+    version = 0
+    while not gate.stop.value:
+        version += 1
+        data = page(me << 32 | version, pages * pool.page_size)
+        assert pool.put(oid, 0, data) if pages == 1 else pool.put_range(oid, 0, data)
 
 
-def read_versions(pool, oid, writers, count):
-    """Read until every writer's last version came or was overwritten: nothing torn, no writer going backwards."""
-    seen = [0] * writers
-    reads = 0
-    while max(seen) < count:
-        data = pool.get_range(oid, 0, 4, False)
-        if data is None:
-            assert not any(seen), "a page that was there is gone"
-            continue
-        tag = int.from_bytes(data[:8], "little")
-        assert data == page(tag, 4 * PAGE), "torn"
-        who, version = tag >> 32, tag & 0xFFFFFFFF
-        assert seen[who] <= version <= count, f"writer {who}: version {version} after {seen[who]}"
-        seen[who] = version
-        reads += 1
-    assert reads
+def read_versions(pool, oid, pages, gate, me, count):
+    """Read `count` times: nothing torn, no writer going backwards."""
+    length = pages * pool.page_size
+    buffer = bytearray(length)
+    seen = [0] * me
+    gate.arrive(me)
+    try:
+        while count > 0:
+            if pages > 1:
+                data = pool.get_range(oid, 0, pages, False)
+            elif count % 2:
+                data = pool.get(oid, 0, False)
+            else:
+                data = bytes(buffer) if pool.get_into(oid, 0, buffer, False) > 0 else None
+            if data is None:
+                assert not any(seen), "a page that was there is gone"
+                continue
+            tag = int.from_bytes(data[:8], "little")
+            assert data == page(tag, length), "torn"
+            who, version = tag >> 32, tag & 0xFFFFFFFF
+            assert seen[who] <= version, f"writer {who}: version {version} after {seen[who]}"
+            seen[who] = version
+            count -= 1
+    finally:
+        gate.stop.value = 1
 
 
 def take_all(pool, oid, count, pipe):

@@ -29,7 +29,7 @@ class Scene:
 
     def __init__(self, prefix):
         self.name = f"{prefix}{next(_numbers)}"
-        self.engine = engine.create(self.name, "16MiB", max_workers=8, max_pools=4, buckets=4)
+        self.engine = engine.create(self.name, "2MiB", max_workers=8, max_pools=4, buckets=4)
         self.p = self.engine.new_pool("p", persistent=True)
         self.q = self.engine.new_pool("q", shared=False)
         for pool in (self.p, self.q):
