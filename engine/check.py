@@ -36,12 +36,15 @@ from cython.cimports.engine.layout import (
     PoolRecord,
     buckets_at,
     class_in,
+    counted,
     flags_of,
     length_of,
     obj_at,
     objnode_at,
     pampd_at,
     pool_at,
+    pool_mark,
+    pool_of,
 )
 from cython.cimports.engine.objnode import height_for
 from cython.cimports.engine.oid import hash_oid
@@ -72,7 +75,6 @@ from engine.repair import mend
 from engine.report import Problem, Report
 
 PROBLEMS_MAX = 1000
-STOP_WAIT_S = 120.0
 
 
 def run(engine: Engine, repair: bool):
@@ -119,12 +121,19 @@ def _stop(w: cython.pointer(Worker)) -> cython.int:
     owners wait for nothing while they hold theirs."""
     idx: u64
     slot: cython.pointer(Slot)
-    for idx in range(min(w.depot.slots_high, w.max_workers)):
-        slot = slot_at(w, idx)
-        while slot.state == SLOT_LIVE and not cas(cython.address(slot.own.owner), 0, w.id):
-            w.blocked_on = offset_of(w, cython.address(slot.own))
-            wait(w)
-            _take_rescue_byte(w)       # a rescue inside the wait gave it back
+    again: cython.bint = True
+    while again:
+        again = False
+        for idx in range(min(w.depot.slots_high, w.max_workers)):
+            slot = slot_at(w, idx)
+            if slot.own.owner & ~OWNER_WAITS() == w.id:
+                continue
+            while slot.state == SLOT_LIVE and not cas(cython.address(slot.own.owner), 0, w.id):
+                w.blocked_on = offset_of(w, cython.address(slot.own))
+                wait(w)
+                # A rescue inside the wait gave the byte back for a moment, in which somebody may have attached.
+                _take_rescue_byte(w)
+                again = True
     return 0
 
 
@@ -220,18 +229,18 @@ class Checker:
             self.note("page-sentinel", off, "wrong sentinel")
         length = length_of(d)
         cls = class_in(d)
-        if linked and (d.obj != obj_off or d.index != index or d.pool != self.pool_idx + 1):
+        if linked and (d.obj != obj_off or d.index != index or d.pool != pool_mark(self.pool_idx, pool_at(self.w, self.pool_idx).gen)):
             self.note("page-back", off, f"obj {d.obj:#x}, index {d.index}, pool {d.pool} do not match where it hangs")
         if length == 0 or length > cython.cast(u64, self.engine.page_size):
             self.note("page-length", off, f"length {length}")
         if not flags_of(d) & FOREIGN and d.data != 0 and self.own(d.data, cls, "page") and length > self.w.class_bytes[cls]:
             self.note("page-length", off, f"length {length} in a chunk of {self.w.class_bytes[cls]}")
-        if d.pool > 65535:
-            self.note("page-pool", off, f"pool {d.pool}")
-        elif d.pool != 0:
-            self.asked[d.pool - 1] += length
+        if d.pool != 0 and pool_of(d) >= cython.cast(u64, self.engine.max_pools):
+            self.note("page-pool", off, f"pool {pool_of(d)}")
+        elif counted(self.w, d):
+            self.asked[pool_of(d)] += length
             if not flags_of(d) & FOREIGN:
-                self.used[d.pool - 1] += self.w.class_bytes[cls] if cls < CLASS_COUNT else 0
+                self.used[pool_of(d)] += self.w.class_bytes[cls] if cls < CLASS_COUNT else 0
         return 0
 
     def walk_tree(self, off, obj_off, level, prefix, pages, nodes, last):

@@ -45,13 +45,14 @@ from cython.cimports.engine.layout import (
     length_of,
     obj_at,
     pampd_at,
+    pool_mark,
     shape_of,
 )
 from cython.cimports.engine.oid import hash_oid
 from cython.cimports.engine.pam.base import PamOps
 from cython.cimports.engine.reclaim import detach, drop_staged, gauge, reap, retire
 from cython.cimports.libc.string import memcpy, memset
-from cython.cimports.shm.atomics import load, pause
+from cython.cimports.shm.atomics import load, load_acquire, pause, prefetch
 from cython.cimports.shm.journal import commit, redo_copy, rollback, savepoint, store
 from cython.cimports.shm.layout import BUSY, CORRUPT, NOMEM, OK, Worker, offset_of, u64
 from cython.cimports.shm.lock import lock_try, seq_begin, seq_same, unlock
@@ -78,7 +79,7 @@ def _bucket(p: cython.pointer(PoolRef), c: cython.pointer(Call)) -> cython.point
 @cython.inline
 @cython.exceptval(check=False)
 def _alive(p: cython.pointer(PoolRef)) -> cython.bint:
-    return load(cython.address(p.record.state)) == POOL_LIVE and load(cython.address(p.record.gen)) == p.gen
+    return load_acquire(cython.address(p.record.state)) == POOL_LIVE and load(cython.address(p.record.gen)) == p.gen
 
 
 @cython.cfunc
@@ -292,7 +293,7 @@ def _link_page(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.
         return status
     store(w, cython.address(w.slot.client[ROOT_STAGED]), d.link)
     store(w, cython.address(d.obj), obj_off)
-    store(w, cython.address(d.pool), p.idx + 1)
+    store(w, cython.address(d.pool), pool_mark(p.idx, p.gen))
     gauge(w, p.idx, GAUGE_BYTES_ASKED, length_of(d))
     if not pam.foreign:
         gauge(w, p.idx, GAUGE_BYTES_USED, w.class_bytes[class_in(d)])
@@ -417,10 +418,25 @@ def _uncreate(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.p
         d.data = 0
 
 
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _warm(w: cython.pointer(Worker), c: cython.pointer(Call), b: cython.pointer(Bucket)) -> cython.void:
+    """Ask for the descriptor that a put will replace while the page is being copied. A hint: no lock, any answer will do."""
+    off: u64 = rbtree.find(w, b, c.oid)
+    if off != 0:
+        off = objnode.lookup(w, obj_at(w, off), c.index)
+        if off != 0:
+            prefetch(chunk_at(w, off))
+    w.fault = 0
+
+
 def put(w, p, c, pam, host):
     """Put the pages of a call: all of them or none. OK, REFUSED, BUSY (call again), DESTROYED or CORRUPT."""
     b: cython.pointer(Bucket) = _bucket(p, c)
     status: cython.int
+    if c.staged == 0:
+        _warm(w, c, b)
     while True:
         if lock_try(w, cython.address(w.slot.own)) != OK:
             return BUSY
@@ -489,6 +505,11 @@ def peek(w, p, c):
         if w.fault != 0:
             continue
         if off != 0:
+            # The page is on its way while the caller makes room for it.
+            prefetch(w.base + c.found)
+            prefetch(w.base + c.found + 64)
+            prefetch(w.base + c.found + 128)
+            prefetch(w.base + c.found + 192)
             return OK
         if seq_same(cython.address(b.lock), c.seq):
             return MISS

@@ -175,7 +175,7 @@ cdef struct Objnode:
 #   32   data         offset of the page chunk, or a back end's token
 #   40   shape        length | class << 32 | flags << 40
 #   48   gen          never the same for two pages ever put
-#   56   pool         index of the pool + 1 once linked: its bytes are in that pool's gauges
+#   56   pool         generation << 32 | index + 1 of the pool, once linked: its bytes are in that pool's gauges
 cdef struct Pampd:
     u64 sentinel
     u64 link
@@ -257,8 +257,19 @@ cdef inline int class_in(Pampd *d) noexcept nogil:
 cdef inline int flags_of(Pampd *d) noexcept nogil:
     return <unsigned char>(d.shape >> 40)
 
+cdef inline u64 pool_mark(u64 idx, u64 gen) noexcept nogil:
+    return gen << 32 | (idx + 1)
+
+cdef inline u64 pool_of(Pampd *d) noexcept nogil:
+    return <u64><unsigned int>d.pool - 1
+
 cdef inline PoolRecord *pool_at(Worker *w, u64 idx) noexcept nogil:
     return <PoolRecord *>(w.base + w.client_off + CLIENT_PAGE + idx * POOL_BYTES)
+
+cdef inline bint counted(Worker *w, Pampd *d) noexcept nogil:
+    # True if the page's bytes are in the gauges of the pool that has this slot now.
+    return (d.pool != 0 and pool_of(d) < w.client_geometry[GEO_POOLS]
+            and d.pool >> 32 == <unsigned int>pool_at(w, pool_of(d)).gen)
 
 cdef inline u64 buckets_offset(Worker *w) noexcept nogil:
     # The bucket arrays lie behind the pool records, one a pool slot.

@@ -199,6 +199,9 @@ class Pool:
                 c.nodes_wanted = NODES_MAX + c.count // 64 + 1
             recovered = False
             while True:
+                # Every time: another thread, or a signal handler, may have had a turn and shrunk the journal.
+                if c.count > 1 and reserve(w, 1024 + c.count * 24) == NOSPACE:
+                    raise TmemError("no memory left for the journal of so many pages")
                 status = core.put(w, cython.address(self.ref), c, self.ops, registry.host)
                 if status == BUSY:
                     turn = self.engine.att.turns
@@ -211,6 +214,7 @@ class Pool:
                 else:
                     break
             if c.count > 1:
+                shrink(w)
                 self.engine.settle()
             if status == OK:
                 self.ref.ledger[PUTS_OK] += 1
@@ -258,7 +262,6 @@ class Pool:
 
     def put_range_call(self, c, buffer):
         view: Py_buffer
-        w: cython.pointer(Worker) = cython.address(self.engine.att.w)
         _buffer("buffer", buffer, cython.address(view), PyBUF_SIMPLE)
         try:
             c.data = cython.cast(cython.p_char, view.buf)
@@ -268,18 +271,7 @@ class Pool:
                 raise ValueError(f"buffer: 1 to {RANGE_MAX} pages of {self.page_size} bytes, not {c.length} bytes")
             if c.index > 0xFFFFFFFFFFFFFFFF - (c.count - 1):
                 raise ValueError(f"index: {c.index} plus {c.count} pages passes 2**64")
-            self.enter()
-            try:
-                if reserve(w, 1024 + c.count * 24) == NOSPACE:
-                    raise TmemError("no memory left for the journal of so many pages")
-            finally:
-                self.leave()
-            try:
-                return self.put_call(c)
-            finally:
-                self.enter()
-                shrink(w)
-                self.leave()
+            return self.put_call(c)
         finally:
             PyBuffer_Release(cython.address(view))
 
@@ -444,9 +436,9 @@ class Pool:
         try:
             if self.ops.foreign:
                 raise TmemError(f"pool {self.name!r}: ranges are for pages that lie in the arena, not for pam {self.pam!r}")
-            if remove and reserve(w, 1024 + c.count * 24) == NOSPACE:
-                raise TmemError("no memory left for the journal of so many pages")
             while True:
+                if remove and reserve(w, 1024 + c.count * 24) == NOSPACE:
+                    raise TmemError("no memory left for the journal of so many pages")
                 if peeks < PEEKS and not remove:
                     peeks += 1
                     if result is None:

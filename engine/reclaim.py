@@ -33,6 +33,7 @@ from cython.cimports.engine.layout import (
     ROOT_RETIRED,
     ROOT_STAGED,
     Bucket,
+    ClientPage,
     Head,
     Obj,
     Objnode,
@@ -40,11 +41,13 @@ from cython.cimports.engine.layout import (
     PoolRecord,
     buckets_at,
     class_in,
+    counted,
     flags_of,
     ledger_at,
     length_of,
     obj_at,
     pampd_at,
+    pool_of,
 )
 from cython.cimports.engine.reclaim import ForeignFree, HostTold, head_at, retire
 from cython.cimports.shm.journal import commit, rollback, store
@@ -132,16 +135,16 @@ def _reap_pampd(w: cython.pointer(Worker), off: u64) -> cython.int:
     if status != OK:
         return status
     if foreign and d.data != 0:
-        if _foreign_free != cython.NULL and d.pool != 0:
-            _foreign_free(w, d.pool - 1, off)
+        if _foreign_free != cython.NULL and counted(w, d):
+            _foreign_free(w, pool_of(d), off)
         d.data = 0
     _unchain(w, cython.cast(cython.pointer(Head), d))
     if not foreign and d.data != 0:
         push(w, cls, d.data)
-    if d.pool != 0:
-        gauge(w, d.pool - 1, GAUGE_BYTES_ASKED, -length_of(d))
+    if counted(w, d):
+        gauge(w, pool_of(d), GAUGE_BYTES_ASKED, -length_of(d))
         if not foreign:
-            gauge(w, d.pool - 1, GAUGE_BYTES_USED, -w.class_bytes[cls])
+            gauge(w, pool_of(d), GAUGE_BYTES_USED, -w.class_bytes[cls])
     push(w, PAMPD_CLASS, off)
     return OK
 
@@ -239,8 +242,17 @@ def _reap_pool(w: cython.pointer(Worker), off: u64) -> cython.int:
             commit(w)
         unlock(w, cython.address(b.lock))
         return OK if w.fault == 0 else CORRUPT
+    # Under the table lock until it is committed: nobody may make a pool of a slot that a rollback would take back.
+    table: cython.pointer(ClientPage) = cython.cast(cython.pointer(ClientPage), w.base + w.client_off)
+    if lock_try(w, cython.address(table.lock)) != OK:
+        return BUSY
     _unchain(w, cython.cast(cython.pointer(Head), p))
     store(w, cython.address(p.state), POOL_FREE)
+    if w.fault != 0:
+        rollback(w, 0)
+    else:
+        commit(w)
+    unlock(w, cython.address(table.lock))
     return OK
 
 
@@ -305,25 +317,43 @@ def drop_staged(w):
             commit(w)
 
 
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _commit_or_cut(w: cython.pointer(Worker), root: cython.pointer(u64)) -> cython.void:
+    """Commit; after a fault, cut the list that cannot be read: check() finds what it lost."""
+    if w.fault != 0:
+        rollback(w, 0)
+        w.fault = 0
+        store(w, root, 0)
+    commit(w)
+
+
 def inherit(w, dead):
-    """Move a dead worker's lists onto this worker's retired list, one entry a transaction."""
-    which: cython.int
+    """Move a dead worker's lists onto this worker's retired list."""
     off: u64
-    h: cython.pointer(Head)
-    for which in range(ROOT_STAGED, ROOT_RETIRED + 1):
-        while dead.client[which] != 0:
-            off = dead.client[which]
-            h = head_at(w, off)
-            store(w, cython.address(dead.client[which]), h.link)
-            if which == ROOT_STAGED:
-                store(w, cython.address(h.sentinel), ~h.sentinel)
+    steps: u64 = 0
+    h: cython.pointer(Head) = cython.NULL
+    while dead.client[ROOT_STAGED] != 0:
+        off = dead.client[ROOT_STAGED]
+        h = head_at(w, off)
+        store(w, cython.address(dead.client[ROOT_STAGED]), h.link)
+        store(w, cython.address(h.sentinel), ~h.sentinel)
+        store(w, cython.address(h.link), w.slot.client[ROOT_RETIRED])
+        store(w, cython.address(w.slot.client[ROOT_RETIRED]), off)
+        _commit_or_cut(w, cython.address(dead.client[ROOT_STAGED]))
+    # The retired list goes over whole and in its order: an obj must stay below its pages.
+    off = dead.client[ROOT_RETIRED]
+    while off != 0 and w.fault == 0:
+        h = head_at(w, off)
+        off = h.link
+        steps += 1
+        if steps > w.seg_span // 64 + 65536:
+            w.fault = FAULT_LOOP
+    if dead.client[ROOT_RETIRED] != 0:
+        if w.fault == 0:
             store(w, cython.address(h.link), w.slot.client[ROOT_RETIRED])
-            store(w, cython.address(w.slot.client[ROOT_RETIRED]), off)
-            if w.fault != 0:
-                rollback(w, 0)
-                w.fault = 0
-                store(w, cython.address(dead.client[which]), 0)
-                commit(w)
-                break
-            commit(w)
+            store(w, cython.address(w.slot.client[ROOT_RETIRED]), dead.client[ROOT_RETIRED])
+            store(w, cython.address(dead.client[ROOT_RETIRED]), 0)
+        _commit_or_cut(w, cython.address(dead.client[ROOT_RETIRED]))
     return OK

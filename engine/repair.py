@@ -48,6 +48,7 @@ from cython.cimports.engine.layout import (
     objnode_at,
     pampd_at,
     pool_at,
+    pool_mark,
 )
 from cython.cimports.engine.oid import hash_oid
 from cython.cimports.engine.session import Engine
@@ -166,7 +167,7 @@ class Mender:
             if not foreign and (cls >= OBJNODE_CLASS or length_of(d) > self.w.class_bytes[cls] or not self.claim(d.data, cls)):
                 return False
             d.obj = obj_off
-            d.pool = self.pool_idx + 1
+            d.pool = pool_mark(self.pool_idx, pool_at(self.w, self.pool_idx).gen)
             d.link = 0
             pages[0] += 1
             self.obj_asked += length_of(d)

@@ -33,7 +33,7 @@ from cython.cimports.engine.layout import (
 from cython.cimports.engine.reclaim import inherit
 from cython.cimports.engine.registry import registry
 from cython.cimports.libc.string import memcpy, memset
-from cython.cimports.shm.atomics import barrier, load
+from cython.cimports.shm.atomics import barrier, load, set_release
 from cython.cimports.shm.journal import kill_point
 from cython.cimports.shm.layout import BUSY, CORRUPT, OK, Worker, slot_at, u64
 from cython.cimports.shm.lock import lock_try, unlock
@@ -243,7 +243,7 @@ class Engine:
         p.sentinel = POOL_SENTINEL
         barrier()
         kill_point(w)
-        p.state = POOL_LIVE
+        set_release(cython.address(p.state), POOL_LIVE)
         return (chosen, p.gen)
 
     def _live(self):

@@ -24,6 +24,7 @@ cdef extern from *:
     #define shm_ctz(x) __builtin_ctzll(x)
     #define shm_clz(x) __builtin_clzll(x)
     #define shm_popcount(x) __builtin_popcountll(x)
+    #define shm_prefetch(p) __builtin_prefetch((p))
     #define shm_likely(x) __builtin_expect(!!(x), 1)
     #define shm_unlikely(x) __builtin_expect(!!(x), 0)
     #if defined(__x86_64__) || defined(__i386__)
@@ -48,6 +49,7 @@ cdef extern from *:
     int ctz "shm_ctz"(uint64_t x) noexcept nogil
     int clz "shm_clz"(uint64_t x) noexcept nogil
     int popcount "shm_popcount"(uint64_t x) noexcept nogil
+    void prefetch "shm_prefetch"(const void *p) noexcept nogil
     bint likely "shm_likely"(bint x) noexcept nogil
     bint unlikely "shm_unlikely"(bint x) noexcept nogil
     void pause "shm_pause"() noexcept nogil

@@ -48,7 +48,8 @@ cdef inline int lock_try(Worker *w, Lock *lock) noexcept nogil:
             w.slot.held[w.held] = 0
             return BUSY
     kill_point(w)
-    w.waited_on = 0
+    if w.waited_on == offset:
+        w.waited_on = 0
     w.held += 1
     set(&lock.seq, lock.seq + 1)
     fence_release()

@@ -9,7 +9,7 @@ to take over its lists and to return its chunks; then the slot is free. Each ste
 cut anywhere and done again by the next rescuer, who finds the slot still taken and its byte free.
 """
 import cython
-from cython.cimports.shm.atomics import barrier, load, set, swap
+from cython.cimports.shm.atomics import barrier, load, set_release, swap
 from cython.cimports.shm.journal import kill_point, settle
 from cython.cimports.shm.layout import (
     BUSY,
@@ -40,7 +40,7 @@ def _release(w: cython.pointer(Worker), lock: cython.pointer(Lock), dead_id: u64
     if load(cython.address(lock.owner)) & ~OWNER_WAITS() != dead_id:
         return
     if lock.seq & 1:
-        set(cython.address(lock.seq), lock.seq + 1)
+        set_release(cython.address(lock.seq), lock.seq + 1)
         barrier()
         kill_point(w)
     if swap(cython.address(lock.owner), 0) & OWNER_WAITS():
@@ -101,17 +101,13 @@ def _bury(w: cython.pointer(Worker), idx: u64) -> cython.int:
     return status
 
 
-def rescue(w):
-    """Recover every dead worker. How many, or -1 while another rescuer is at work.
+def settle_dead(w):
+    """Step one for every dead worker: how many. The caller holds the rescue byte, and has none of the dead's slots.
 
-    Called with no lock held. A dead worker whose step two has to wait (the depot's holder is slow)
-    stays for the next rescuer; nobody is blocked by it any more.
+    It goes before anything is done with any dead worker's slot: the journal of a rescuer that died covers words there.
     """
     i: u64
     n: cython.int = 0
-    status: cython.int
-    if byte_try(w.fd, RESCUE_BYTE()) != OK:
-        return -1
     for i in range(_slots(w)):
         if i == w.slot_idx or slot_at(w, i).state != SLOT_LIVE or byte_held(w.fd, i):
             continue
@@ -121,6 +117,21 @@ def rescue(w):
             settle_slot(w, i)
             n += 1
         byte_release(w.fd, i)
+    return n
+
+
+def rescue(w):
+    """Recover every dead worker. How many, or -1 while another rescuer is at work.
+
+    Called with no lock held. A dead worker whose step two has to wait (the depot's holder is slow)
+    stays for the next rescuer; nobody is blocked by it any more.
+    """
+    i: u64
+    n: cython.int
+    status: cython.int
+    if byte_try(w.fd, RESCUE_BYTE()) != OK:
+        return -1
+    n = settle_dead(w)
     if n > 0 and lock_try(w, cython.address(w.slot.own)) == OK:
         for i in range(_slots(w)):
             if i == w.slot_idx or slot_at(w, i).state != SLOT_LIVE or byte_held(w.fd, i):

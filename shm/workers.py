@@ -37,7 +37,7 @@ from cython.cimports.shm.layout import (
 from cython.cimports.shm.liveness import RESCUE_BYTE, byte_release, byte_try
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import back
-from cython.cimports.shm.recovery import rescue, settle_slot
+from cython.cimports.shm.recovery import rescue, settle_dead, settle_slot
 from cython.cimports.shm.slab import drain_all, set_classes
 from cython.cimports.shm.waiting import wait
 from shm import arena as arenas
@@ -125,6 +125,7 @@ class Attachment:
         """Choose, back and enter a slot; the caller holds the rescue byte."""
         idx: u64
         slot: cython.pointer(Slot) = cython.NULL
+        settle_dead(cython.address(self.w))
         high: u64 = min(self.w.depot.slots_high, self.w.max_workers)
         for wanted in (SLOT_FREE, SLOT_LIVE):
             for idx in range(high):
@@ -188,8 +189,9 @@ class Attachment:
         """
         # Signals are held back while the turn is this operation's: posix_ipc would run their handlers in the middle of
         # its wait, and put an error of its own in the place of what they raise.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _ALL_SIGNALS)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         try:
+            signal.pthread_sigmask(signal.SIG_BLOCK, _ALL_SIGNALS)
             wait(cython.address(self.w))
         finally:
             self.busy = False
