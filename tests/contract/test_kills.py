@@ -61,4 +61,7 @@ def test_killed_owners_leave_every_page_before_or_after(make_arena, seed):
     stats = eng.stats()
     # Every death was dealt with once: the killed, and the owners that ended without closing.
     assert stats["total"]["recoveries"] == KILLS + OWNERS and stats["arena"]["workers"] == 1
-    assert report.counts["objects"] == sum(version % 2 for version in ledger.finished)
+    # A write that was cut off and never done again may have happened or not: then one object more or less.
+    sure = sum(done % 2 for begun, done in zip(ledger.started, ledger.finished, strict=True) if begun == done)
+    open_ended = sum(begun != done for begun, done in zip(ledger.started, ledger.finished, strict=True))
+    assert sure <= report.counts["objects"] <= sure + open_ended

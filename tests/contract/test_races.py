@@ -138,14 +138,14 @@ def test_destroy_against_every_operation(eng, name):
         assert eng.check().ok
 
 
-@pytest.mark.parametrize(("page_size", "pages"), [(65536, 1), (512, 4), (4096, 64)])
+@pytest.mark.parametrize(("page_size", "pages", "reads"), [(65536, 1, 6000), (512, 4, 6000), (4096, 64, 1000)])
 @pytest.mark.parametrize("writers", [1, 2])
-def test_nothing_is_ever_torn(make_arena, writers, page_size, pages):
+def test_nothing_is_ever_torn(make_arena, writers, page_size, pages, reads):
     """Readers take no lock; what they get is one version all the same."""
     pool = make_arena(page_size=page_size, capacity="64MiB").new_pool("p", persistent=True)
     oid, gate = (1, 2, 3), Gate(SPAWN, writers + 1)
     processes = [SPAWN.Process(target=write_versions, args=(pool, oid, pages, gate, who)) for who in range(writers)]
-    processes.append(SPAWN.Process(target=read_versions, args=(pool, oid, pages, gate, writers, 6000)))
+    processes.append(SPAWN.Process(target=read_versions, args=(pool, oid, pages, gate, writers, reads)))
     with running(*processes):
         pass
 
