@@ -181,6 +181,8 @@ class Engine:
         flags = (POOL_PERSISTENT if persistent else 0) | (POOL_SHARED if shared else 0)
         self.att.enter()
         try:
+            # What the dead left half done in the ledgers must not become part of where the new pool's counters start.
+            self.att.recover_quick()
             idx, gen = self._publish(raw_name, flags, client, pam.encode())
         finally:
             self.att.leave()
