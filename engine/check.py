@@ -454,6 +454,8 @@ class Checker:
         while off != 0 and steps <= self.w.seg_span // 64:
             steps += 1
             self.walk_staged(off)
+            if len(self.report.problems) >= PROBLEMS_MAX:
+                break
             off = cython.cast(cython.pointer(Head), chunk_at(self.w, off)).link
             if self.fault("staged-offset", off, f"worker {idx}: a staged page outside the arena"):
                 break
@@ -461,6 +463,8 @@ class Checker:
         while off != 0 and steps <= self.w.seg_span // 64:
             steps += 1
             self.walk_retired(off)
+            if len(self.report.problems) >= PROBLEMS_MAX:
+                break
             off = head_at(self.w, off).link
             if self.fault("retired-offset", off, f"worker {idx}: a retired struct outside the arena"):
                 break
@@ -520,7 +524,9 @@ class Checker:
             for i in range((w.class_chunks[cls] + 63) // 64):
                 out += popcount(words[i])
                 for j in range(64):
-                    if words[i] >> j & 1:
+                    if words[i] >> j & 1 and i * 64 + j >= w.class_chunks[cls]:
+                        self.note("segment-bitmap", offset_of(w, s), f"bit {i * 64 + j} of {w.class_chunks[cls]} chunks")
+                    elif words[i] >> j & 1:
                         self.claimed(start + (i * 64 + j) * w.class_bytes[cls], cls)
             chunks += out
             if out + s.free_count != w.class_chunks[cls]:

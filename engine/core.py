@@ -54,7 +54,7 @@ from cython.cimports.engine.reclaim import detach, drop_staged, gauge, reap, ret
 from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.shm.atomics import load, load_acquire, pause, prefetch
 from cython.cimports.shm.journal import commit, redo_copy, rollback, savepoint, store
-from cython.cimports.shm.layout import BUSY, CORRUPT, NOMEM, OK, Worker, offset_of, u64
+from cython.cimports.shm.layout import BUSY, CORRUPT, FAULT_SENTINEL, NOMEM, OK, Worker, offset_of, u64
 from cython.cimports.shm.lock import lock_try, seq_begin, seq_same, unlock
 from cython.cimports.shm.memory import chunk_at
 from cython.cimports.shm.slab import class_of, ensure, pop
@@ -257,7 +257,7 @@ def _over(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     if off == 0 or w.fault != 0:
         return False
     d = pampd_at(w, off)
-    if w.fault != 0 or flags_of(d) & FOREIGN or w.class_bytes[class_in(d)] < c.length:
+    if w.fault != 0 or flags_of(d) & FOREIGN or class_in(d) >= OBJNODE_CLASS or w.class_bytes[class_in(d)] < c.length:
         return False
     chunk_at(w, d.data)
     chunk_at(w, d.data + ((c.length - 1) & ~cython.cast(u64, 63)))
@@ -498,7 +498,7 @@ def peek(w, p, c):
             c.found = d.data
             c.length = length_of(d)
             c.gen = d.gen
-            if c.length > p.page_size or c.length == 0:
+            if c.length > p.page_size or c.length == 0 or d.index != c.index:
                 continue
             chunk_at(w, c.found)
             chunk_at(w, c.found + ((c.length - 1) & ~cython.cast(u64, 63)))
@@ -552,10 +552,10 @@ def fetch(w, p, c, out, remove, pam, host):
         else:
             status = pam.get_data_and_free(p.idx, c.oid, d) if remove else pam.get_data(p.idx, c.oid, d)
     else:
-        if c.length != room or c.length > p.page_size:
+        if c.length != room or c.length > p.page_size or d.index != c.index:
             status = SIZE
-            if c.length > p.page_size or c.length == 0:
-                w.fault = 1
+            if c.length > p.page_size or c.length == 0 or d.index != c.index:
+                w.fault = FAULT_SENTINEL
         else:
             chunk_at(w, c.found)
             chunk_at(w, c.found + ((c.length - 1) & ~cython.cast(u64, 63)))
@@ -633,8 +633,8 @@ def _walk_range(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython
             return MISS
         d = pampd_at(w, off)
         n = length_of(d)
-        if w.fault != 0 or n == 0 or n > p.page_size:
-            w.fault = w.fault if w.fault else 1
+        if w.fault != 0 or n == 0 or n > p.page_size or d.index != c.index + i:
+            w.fault = w.fault if w.fault else FAULT_SENTINEL
             return MISS
         if out != cython.NULL:
             chunk_at(w, d.data)

@@ -1,5 +1,7 @@
 # C-level names of reclaim.py, and the one step verbs take inside their transactions.
-from engine.layout cimport (FAULT_SENTINEL, ROOT_RETIRED, ROOT_STAGED, Head, PoolRecord)
+from engine.layout cimport (FAULT_SENTINEL, OBJ_SENTINEL, OBJNODE_SENTINEL, PAMPD_SENTINEL, POOL_SENTINEL,
+                            ROOT_RETIRED, ROOT_STAGED, Head, PoolRecord)
+from shm.atomics cimport unlikely
 from shm.journal cimport store
 from shm.layout cimport Slot, Worker, u64
 from shm.memory cimport chunk_at
@@ -29,6 +31,10 @@ cdef Head *pool_head(Worker *w, u64 off) noexcept nogil
 cdef inline void retire(Worker *w, u64 off) noexcept nogil:
     # Put an unlinked struct on this worker's retired list, its sentinel inverted, inside the caller's transaction.
     cdef Head *h = head_at(w, off)
+    if unlikely(h.sentinel != PAMPD_SENTINEL and h.sentinel != OBJNODE_SENTINEL and h.sentinel != OBJ_SENTINEL
+                and h.sentinel != POOL_SENTINEL):
+        w.fault = FAULT_SENTINEL
+        return
     store(w, &h.sentinel, ~h.sentinel)
     store(w, &h.link, w.slot.client[ROOT_RETIRED])
     store(w, &w.slot.client[ROOT_RETIRED], off)

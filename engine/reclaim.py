@@ -127,10 +127,10 @@ def _reap_pampd(w: cython.pointer(Worker), off: u64) -> cython.int:
     cls: cython.int = class_in(d)
     foreign: cython.bint = flags_of(d) & FOREIGN != 0
     status: cython.int = _room(w, PAMPD_CLASS)
+    if not foreign and cls >= OBJNODE_CLASS:
+        w.fault = FAULT_SENTINEL
+        return CORRUPT
     if status == OK and not foreign and d.data != 0:
-        if cls >= OBJNODE_CLASS:
-            w.fault = FAULT_SENTINEL
-            return CORRUPT
         status = _room(w, cls)
     if status != OK:
         return status
@@ -217,6 +217,10 @@ def _reap_pool(w: cython.pointer(Worker), off: u64) -> cython.int:
         at = b.root
         if at == 0:
             store(w, cython.address(p.cursor), p.cursor + 1)
+            if w.fault != 0:
+                rollback(w, 0)
+                unlock(w, cython.address(b.lock))
+                return CORRUPT
             commit(w)
             unlock(w, cython.address(b.lock))
             continue
@@ -248,6 +252,7 @@ def _reap_pool(w: cython.pointer(Worker), off: u64) -> cython.int:
         return BUSY
     _unchain(w, cython.cast(cython.pointer(Head), p))
     store(w, cython.address(p.state), POOL_FREE)
+    store(w, cython.address(p.sentinel), 0)     # a list that leads here again ends here
     if w.fault != 0:
         rollback(w, 0)
     else:

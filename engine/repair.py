@@ -233,6 +233,9 @@ class Mender:
         i: u64
         if level > HEIGHT_MAX or depth > HEIGHT_MAX or len(into) >= NAMED_MAX:
             return 0
+        if (off, level) in self.named:
+            return 0        # a sound page or node hangs in one place
+        self.named.add((off, level))
         if level == 0:
             pampd_at(self.w, off)
             if self.w.fault == 0:
@@ -292,6 +295,7 @@ class Mender:
             w.fault = 0
             self.unclaim()
             indexes = set()
+            self.named = set()
             self.name_pages(o.root, o.height, 0, indexes, 0)
             self.lost.extend((name, oid, index) for index in sorted(indexes))
             if len(indexes) != o.pampd_count:

@@ -33,8 +33,12 @@ def die_here(w):
 def rollback(w, to):
     """Undo every store after savepoint `to`, newest first. Clears no fault."""
     n: u64 = w.slot.journal_len
+    if n > w.journal_cap:
+        n = to          # not what this worker wrote: nothing of it can be trusted
     while n > to:
         n -= 1
+        if w.journal[2 * n] & 7 or w.journal[2 * n] < SYS_PAGE or w.journal[2 * n] > w.map_bytes - 8:
+            continue
         cython.cast(cython.pointer(u64), w.base + w.journal[2 * n])[0] = w.journal[2 * n + 1]
         barrier()
         kill_point(w)
@@ -108,7 +112,7 @@ def settle(w, dead, journal):
     while n > 0:
         n -= 1
         offset = journal[2 * n]
-        if offset & 7 or offset > w.map_bytes - 8:
+        if offset & 7 or offset < SYS_PAGE or offset > w.map_bytes - 8:
             dead.journal_len = 0
             return CORRUPT
         cython.cast(cython.pointer(u64), w.base + offset)[0] = journal[2 * n + 1]

@@ -81,6 +81,8 @@ def wait(w):
     idx = (owner & 0xFFFF) - 1
     if idx >= w.max_workers or idx >= w.depot.slots_high:
         _no_such_holder(owner, offset)
+    if owner & ~OWNER_WAITS() == w.id:
+        _no_such_holder(owner, offset)      # who waits holds nothing
     if not byte_held(w.fd, idx) and idx != w.slot_idx:
         with cython.nogil:
             rescued = rescue(w)
@@ -89,6 +91,11 @@ def wait(w):
         ):
             _no_such_holder(owner, offset)
         if rescued >= 0:
+            # It is dead and settled: a lock it still has now, time after time, it never took.
+            _strange = _strange + 1 if load(cython.address(lock.owner)) == owner else 0
+            if _strange > STRANGE_MAX:
+                _strange = 0
+                _no_such_holder(owner, offset)
             return 0
     elif (
         not _claims(slot_at(w, idx), offset)
