@@ -4,6 +4,8 @@ Each function takes a scene and a random source, and gives the list of (offset, 
 """
 import struct
 
+import xxhash
+
 from tests.hostile.structs import CONSTANTS, SIZES, STRUCTS, offset
 
 MASK = 2**64 - 1
@@ -308,8 +310,28 @@ def slot_noise(scene, rnd):
     return found
 
 
+def header(scene, rnd):
+    """Another geometry, with the right checksum: believed by newcomers, and wrong."""
+    raw = bytearray(scene.map[:SIZES["Header"]])
+    for _ in range(rnd.choice((1, 1, 2))):
+        name = rnd.choice([name for name in STRUCTS["Header"] if name not in ("magic", "layout_id", "checksum", "client")] + ["client"] * 3)
+        start, size, count = STRUCTS["Header"][name]
+        at = start + 8 * rnd.randrange(min(count, 3))
+        old = struct.unpack_from("<Q", raw, at)[0]
+        new = rnd.choice((old + 1, old - 1, old // 2, old * 2, old + 8, old + 64, old - 4096, old + 4096, rnd.randrange(1, old + 2),
+                          16, 18, 1, 0, rnd.choice(COUNTS)))
+        struct.pack_into("<Q", raw, at, new & MASK)
+    shift = struct.unpack_from("<Q", raw, offset("Header", "seg_shift"))[0]
+    if shift < 64 and rnd.getrandbits(1):
+        capacity = struct.unpack_from("<Q", raw, offset("Header", "capacity"))[0]
+        struct.pack_into("<Q", raw, offset("Header", "seg_total"), capacity >> shift)
+    start = offset("Header", "capacity")
+    struct.pack_into("<Q", raw, offset("Header", "checksum"), xxhash.xxh64_intdigest(bytes(raw[start:])))
+    return [(0, bytes(raw))]
+
+
 KINDS = ((one_bit, 4), (random_words, 8), (fields, 20), (links, 14), (tangle, 6), (journal, 8), (worker, 10), (loop, 8),
-         (descriptor, 8), (lock, 2), (tables, 10), (swap, 5), (block, 4), (slot_noise, 2))
+         (descriptor, 8), (lock, 2), (tables, 10), (swap, 5), (block, 4), (slot_noise, 2), (header, 3))
 
 
 def damage(scene, rnd):

@@ -106,7 +106,7 @@ class Scene:
             "q": self.engine.new_pool("q", shared=False),
             "f": self.engine.new_pool("f", persistent=True, pam=PAM),
         }
-        for key, pool in self.pools.items():
+        for key in self.pools:
             for obj in range(12 if key == "p" else 5):
                 for index in rnd.sample(INDEXES, rnd.randrange(1, len(INDEXES))) if obj else (0, 1, 2, 3, 64):
                     self._put(key, (obj, 0, 0), index, rnd)
@@ -122,12 +122,7 @@ class Scene:
                 n += 1
         if kind == "taken":
             self._deaths([(_overwrite, 0.55), (_stage, 0.4), (_destroy, 0.5)])
-        else:
-            self.pools["p"].put((1, 0, 0), 64, b"T" * 900)
-            self.content["p", (1, 0, 0), 64] = b"T" * 900
-        # The dead were killed in the middle: these handles may be either way.
-        for handle in (("p", (1, 0, 0), 64),) if kind == "taken" else ():
-            self.content.pop(handle, None)
+            self.content.pop(("p", (1, 0, 0), 64), None)        # its overwriter was killed: old or new
         self.fd = os.open(SHM / name, os.O_RDWR)
         self.size = os.fstat(self.fd).st_size
         self.map = mmap.mmap(self.fd, self.size)
@@ -187,6 +182,7 @@ class Scene:
                 for low, high in before:
                     if start < low < end:
                         self.map.madvise(mmap.MADV_REMOVE, start, low - start)
+                        start = low
                     if low <= start < high:
                         start = high
                 if start < end:
@@ -224,9 +220,9 @@ class Scene:
         for at in things["Pampd"]:
             obj = self.word(at + offset("Pampd", "obj"))
             pool = self.word(at + offset("Pampd", "pool"))
-            if low <= obj < self.seg_end and pool - 1 in names:
+            if low <= obj < self.seg_end and (pool & 0xFFFFFFFF) - 1 in names:
                 oid = tuple(self.word(obj + offset("Obj", "oid", i)) for i in range(3))
-                by_handle[names[pool - 1], oid, self.word(at + offset("Pampd", "index"))] = at
+                by_handle[names[(pool & 0xFFFFFFFF) - 1], oid, self.word(at + offset("Pampd", "index"))] = at
         for handle in self.content:
             at = by_handle.get(handle)
             if at is not None:
@@ -236,6 +232,16 @@ class Scene:
         self.dead = [i for i in range(high)
                      if self.word(m.slot(i) + state) == CONSTANTS["SLOT_LIVE"] and i not in mine]
         self.ids = [self.word(m.slot(i) + offset("Slot", "gen")) << 16 | (i + 1) for i in range(high)]
+
+    def claimed(self):
+        """Living workers that hold a lock by all that can be known: its word names them, and they say so. Others wait."""
+        found = set()
+        for i in (self.engine.worker_id, self.other.worker_id):
+            for n in range(CONSTANTS["HELD_MAX"]):
+                at = self.word(self.layout.slot(i) + offset("Slot", "held", n))
+                if at and at + 8 <= self.size and self.word(at) & 0xFFFF == i + 1:
+                    found.add(i)
+        return found
 
     def excused(self, touched):
         """Handles whose bytes may be wrong after this damage: their page, its descriptor or the object's id was hit.
