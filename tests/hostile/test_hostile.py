@@ -1,0 +1,147 @@
+"""Owns the promise that an arena full of garbage gives ArenaCorrupted, a miss or a refusal, and never a crash, a hang or a
+read outside its mapping. The attack itself is mutate.py; here it runs over fixed seeds, and what attach refuses has names.
+"""
+import os
+import struct
+
+import pytest
+import xxhash
+
+import engine
+from tests.hostile.mutate import again, attack
+from tests.hostile.structs import STRUCTS, offset
+from tests.support import SHM, SMALL
+
+ITEMS = 10
+SEEDS = 2100            # of each item
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("item", range(ITEMS))
+def test_no_damage_crashes_or_hangs_a_caller(arena_name, item):
+    findings = attack(range(item * SEEDS, (item + 1) * SEEDS), arena_name)
+    assert not findings, "\n".join(f"{f.kind} in {f.call}: {again(f)}\n{f.detail}" for f in findings)
+
+
+# --- what attach refuses ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def file(arena_name):
+    """The file of a populated arena, nobody attached."""
+    with engine.create(arena_name, **SMALL) as eng:
+        assert eng.new_pool("p", persistent=True).put((1, 2, 3), 0, b"page")
+    return SHM / arena_name
+
+
+def write_header(file, **fields):
+    """Change header fields by name and make the checksum right again, as an attacker would."""
+    raw = bytearray(file.read_bytes()[:4096])
+    for name, value in fields.items():
+        value = value if isinstance(value, list) else [value]
+        struct.pack_into(f"<{len(value)}Q", raw, offset("Header", name), *(word & 2**64 - 1 for word in value))
+    end = offset("Header", "client") + 8 * STRUCTS["Header"]["client"][2]
+    if "checksum" not in fields:
+        struct.pack_into("<Q", raw, offset("Header", "checksum"), xxhash.xxh64_intdigest(bytes(raw[offset("Header", "capacity"):end])))
+    with file.open("r+b") as stream:
+        stream.write(raw)
+
+
+def attach_refused(file):
+    """attach() raises ArenaCorrupted; how long it takes is bounded by the test's timeout."""
+    with pytest.raises(engine.ArenaCorrupted, match=file.name):
+        engine.attach(file.name)
+
+
+def test_the_attacker_can_write_a_header_that_is_believed(file):
+    write_header(file)
+    engine.attach(file.name).close()
+
+
+@pytest.mark.parametrize("keep", [0, 8, 64, 4096, 8192, 1 << 16, 1 << 20])
+def test_a_truncated_file(file, keep):
+    os.truncate(file, keep)
+    attach_refused(file)
+
+
+@pytest.mark.parametrize("content", [b"\x7fELF" + bytes(9000), b"\xa5" * 20000, b"tmem\0arn", b"tmem\0arn" * 4000])
+def test_a_foreign_file_under_our_name(arena_name, content):
+    file = SHM / arena_name
+    file.write_bytes(content)
+    attach_refused(file)
+
+
+@pytest.mark.parametrize("change", [1, 1 << 40, -1])
+def test_a_layout_from_the_future(file, change):
+    raw = file.read_bytes()[:4096]
+    identity = struct.unpack_from("<Q", raw, offset("Header", "layout_id"))[0]
+    write_header(file, layout_id=identity + change)
+    attach_refused(file)
+
+
+def test_a_wrong_checksum(file):
+    write_header(file, checksum=12345)
+    attach_refused(file)
+
+
+@pytest.mark.parametrize("fields", [
+    {"seg_total": 2**64 - 1}, {"seg_total": 1 << 40}, {"seg_total": 0}, {"capacity": 2**64 - 1}, {"seg_shift": 63}, {"seg_shift": 0},
+    {"seg_shift": 64}, {"max_workers": 0}, {"max_workers": 2**64 - 1}, {"max_workers": 4096}, {"bounce_bytes": 2**63},
+    {"bounce_bytes": 0}, {"ledger_bytes": 2**64 - 1}, {"ledger_bytes": 0}, {"client_bytes": 2**64 - 4096}, {"client_bytes": 0},
+    {"client": [0, 4, 64]}, {"client": [513, 4, 64]}, {"client": [1 << 20, 4, 64]}, {"client": [512, 3, 64]},
+    {"client": [512, 1 << 32, 64]}, {"client": [512, 4, 2**64 - 1]}, {"client": [512, 4, 0]}, {"client": [512, 4096, 65535]},
+    {"capacity": 0, "seg_total": 0},
+], ids=str)
+def test_a_believable_header_with_an_impossible_geometry(file, fields):
+    """The checksum is right, the sizes are not. Sizes that are possible and not the true ones are among the damage of mutate.py."""
+    write_header(file, **fields)
+    attach_refused(file)
+
+
+def test_a_directory_and_a_pipe_under_our_name(arena_name):
+    file = SHM / arena_name
+    file.mkdir()
+    try:
+        with pytest.raises(engine.TmemError, match=arena_name):
+            engine.attach(arena_name)
+    finally:
+        file.rmdir()
+    os.mkfifo(file)
+    try:
+        with pytest.raises(engine.TmemError, match=arena_name):
+            engine.attach(arena_name)
+    finally:
+        file.unlink()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.parametrize("mode", [0o666, 0o620, 0o602])
+def test_an_owner_who_is_somebody_else_with_a_door_open(file, mode):
+    os.chown(file, 65534, 65534)
+    os.chmod(file, mode)
+    with pytest.raises(engine.AccessDenied, match=file.name):
+        engine.attach(file.name)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_permissions_that_shut_us_out(file):
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+            try:
+                engine.attach(file.name)
+            except engine.AccessDenied:
+                status = 0
+        finally:
+            os._exit(status)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+def test_a_file_cut_short_under_a_living_engine(file):
+    """A cut file is a SIGBUS for whoever touches the part that is gone; attach must not be the one."""
+    os.truncate(file, file.stat().st_size - 4096)
+    attach_refused(file)
