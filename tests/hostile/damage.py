@@ -330,6 +330,22 @@ def header(scene, rnd):
     return [(0, bytes(raw))]
 
 
+RACED = ("sentinel", "oid", "left", "right", "root", "height", "slots", "data", "shape", "index", "obj", "pool", "gen", "mags", "client",
+         "free_count", "bitmap", "cls", "next", "cursor", "state", "class_head", "free_head", "seg_high", "journal_len")
+
+
+def race(scene, rnd):
+    """Words that change while they are looked at: of structs, never of locks. [(offset, word)]."""
+    found = []
+    for _ in range(rnd.choice((1, 2, 4))):
+        kind, at = any_struct(scene, rnd, ["Obj", "Objnode", "Pampd", "Pampd", "Bucket", "Slot", "Depot", "Segment", "PoolRecord"])
+        name = rnd.choice([name for name in STRUCTS[kind] if name in RACED])
+        start, size, count = STRUCTS[kind][name]
+        where = at + start + (rnd.randrange(size * count) & ~7)
+        found.append((where, value(scene, rnd, scene.word(where), at) & MASK))
+    return found
+
+
 KINDS = ((one_bit, 4), (random_words, 8), (fields, 20), (links, 14), (tangle, 6), (journal, 8), (worker, 10), (loop, 8),
          (descriptor, 8), (lock, 2), (tables, 10), (swap, 5), (block, 4), (slot_noise, 2), (header, 3))
 

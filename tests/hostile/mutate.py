@@ -22,11 +22,12 @@ import tempfile
 import time
 
 import engine
-from tests.hostile.damage import damage
+from tests.hostile.damage import damage, race
 from tests.hostile.scene import PAGE, Scene
 from tests.support import SHM, leftovers
 
 SCENES = ("sparse", "taken", "full", "taken")
+RACE_EVERY = 16         # every so many seeds, the damage comes and goes while the calls are made
 HANG_S = 5.0            # one call
 SLOW_S = 0.6            # a mutation that took longer (bounded waits for locks) has no more calls
 Finding = collections.namedtuple("Finding", "kind seed call detail")
@@ -184,6 +185,8 @@ class Child:
         scene = self.scene(seed)
         self.tell(seed, "damage")
         scene.restore()
+        if seed % RACE_EVERY == 0:
+            return self.run_race(seed, scene, rnd)
         kind, changes = damage(scene, rnd)
         began = time.monotonic()
         for at, data in changes:
@@ -210,6 +213,21 @@ class Child:
                 return
 
 
+    def run_race(self, seed, scene, rnd):
+        """Damage that is there and not there. A finding may not come again by its seed alone."""
+        began = time.monotonic()
+        scene.toggle(race(scene, rnd))
+        try:
+            for name, call, _ in list(reads(scene, scene.engine, rnd)) * 3:
+                self.attempt(seed, name, call)
+            for name, call in writes(scene, rnd):
+                self.attempt(seed, name, call)
+                if time.monotonic() - began > SLOW_S:
+                    break
+        finally:
+            scene.rest()
+
+
 def child(prefix, seeds, progress, out_path, err_path):
     err = open(err_path, "w")
     faulthandler.enable(err, all_threads=False)
@@ -221,6 +239,7 @@ def child(prefix, seeds, progress, out_path, err_path):
         one.tell(seeds[-1], "end")
         for scene in one.scenes.values():
             scene.restore()
+            scene.close()
 
 
 # --- the parent -------------------------------------------------------------------------------------------

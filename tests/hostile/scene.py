@@ -10,6 +10,7 @@ import os
 import random
 import signal
 import struct
+import time
 
 import engine
 from tests.hostile.structs import CONSTANTS, Map, offset
@@ -93,6 +94,7 @@ class Scene:
     def __init__(self, name, kind):
         self.name = name
         self.kind = kind
+        self.scribbler = None
         rnd = random.Random(7)
         engine.register_pam(PAM, TolerantPam)
         self.engine = engine.create(name, "1MiB" if kind == "full" else "2MiB", page_size=PAGE, buckets=4,
@@ -188,6 +190,47 @@ class Scene:
                 if start < end:
                     self.map.madvise(mmap.MADV_REMOVE, start, end - start)
 
+    def toggle(self, changes):
+        """Let a process of its own write these words and their old values in turn, as fast as it can, until `rest`."""
+        if self.scribbler is None:
+            self.orders = mmap.mmap(-1, mmap.PAGESIZE)
+            parent = os.getpid()
+            self.scribbler = os.fork()
+            if self.scribbler == 0:
+                try:
+                    self._scribble(parent)
+                finally:
+                    os._exit(0)
+        flat = [word for at, new in changes for word in (at, self.word(at), new)][:3 * 20]
+        struct.pack_into(f"<{len(flat) + 1}Q", self.orders, 8, len(flat) // 3, *flat)
+        self.orders[0] = 1
+        while self.orders[1] == 0:
+            time.sleep(0)
+
+    def rest(self):
+        """The words are left alone from here on."""
+        if self.scribbler is not None and self.orders[0]:
+            self.orders[0] = 0
+            while self.orders[1]:
+                time.sleep(0)
+
+    def _scribble(self, parent):
+        shared = memoryview(self.map).cast("Q")
+        while os.getppid() == parent:
+            if self.orders[0] == 0:
+                self.orders[1] = 0
+                time.sleep(0.0005)
+                continue
+            n, = struct.unpack_from("<Q", self.orders, 8)
+            flat = struct.unpack_from(f"<{3 * n}Q", self.orders, 16)
+            words = [(at // 8, old, new) for at, old, new in zip(flat[::3], flat[1::3], flat[2::3], strict=True)]
+            self.orders[1] = 1
+            for _ in range(200):
+                for at, _, new in words:
+                    shared[at] = new
+                for at, old, _ in words:
+                    shared[at] = old
+
     def word(self, at):
         return struct.unpack_from("<Q", self.map, at)[0]
 
@@ -259,5 +302,8 @@ class Scene:
                 if (at < pampd + 64 and pampd < at + length) or (at < data + n and data < at + length)}
 
     def close(self):
+        if self.scribbler:
+            os.kill(self.scribbler, signal.SIGKILL)
+            os.waitpid(self.scribbler, 0)
         self.map.close()
         os.close(self.fd)

@@ -141,7 +141,7 @@ def test_permissions_that_shut_us_out(file):
     assert os.waitpid(pid, 0)[1] == 0
 
 
-def test_a_file_cut_short_under_a_living_engine(file):
-    """A cut file is a SIGBUS for whoever touches the part that is gone; attach must not be the one."""
+def test_a_file_without_its_last_page(file):
+    """A part that is gone is a SIGBUS for whoever touches it: attach must not be the one."""
     os.truncate(file, file.stat().st_size - 4096)
     attach_refused(file)
