@@ -328,11 +328,15 @@ class Engine:
         if self.att.closed:
             return
         if not self.att.forked:
-            self.att.enter()
             try:
-                self.settle()
-            finally:
-                self.att.leave()
+                self.att.enter()
+                try:
+                    self.settle()
+                finally:
+                    self.att.leave()
+            except ArenaCorrupted:
+                self.att.close()        # what cannot be given back stays for a repair; the slot does not
+                raise
         self.att.close()
 
     def __enter__(self):

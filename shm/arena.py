@@ -195,7 +195,7 @@ def _read_header(name, fd, client_layout):
     geometry["client"] = words[len(_FIELDS):]
     if not (
         geometry["seg_shift"] in (16, 18)
-        and geometry["capacity"] <= CAPACITY_MAX
+        and 1 << geometry["seg_shift"] <= geometry["capacity"] <= CAPACITY_MAX
         and geometry["seg_total"] == geometry["capacity"] >> geometry["seg_shift"]
         and 0 < geometry["max_workers"] <= 4096
         and os.fstat(fd).st_size >= regions(geometry)["end"]

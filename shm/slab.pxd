@@ -28,6 +28,8 @@ cdef inline u64 top(Worker *w, int cls) noexcept nogil:
     cdef Magazine *mag = &w.slot.mags[cls]
     cdef u64 n = mag.count
     if unlikely(n == 0 or n > mag_cap(cls)):
+        if n != 0:
+            w.fault = FAULT_CHUNK
         return 0
     n = mag.items[n - 1]
     chunk_at(w, n)

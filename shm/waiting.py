@@ -81,9 +81,9 @@ def wait(w):
     idx = (owner & 0xFFFF) - 1
     if idx >= w.max_workers or idx >= w.depot.slots_high:
         _no_such_holder(owner, offset)
-    if owner & ~OWNER_WAITS() == w.id:
+    if idx == w.slot_idx:
         _no_such_holder(owner, offset)      # who waits holds nothing
-    if not byte_held(w.fd, idx) and idx != w.slot_idx:
+    if not byte_held(w.fd, idx):
         with cython.nogil:
             rescued = rescue(w)
         if rescued >= 0 and load(cython.address(lock.owner)) == owner and (
