@@ -199,7 +199,10 @@ class Child:
             answered, answer = self.attempt(seed, name, call)
             if answered and handle and answer is not None and excused is not None and handle not in excused \
                     and answer != scene.content[handle]:
-                self.find("wrong", seed, name, f"{kind}: {handle} gave {answer[:40]}")
+                want = scene.content[handle]
+                at = next((i for i, (a, b) in enumerate(zip(answer, want, strict=False)) if a != b), None)
+                self.find("wrong", seed, name, f"{kind}: {handle} gave {len(answer)} bytes {answer[:40]}, not {len(want)}; "
+                                               f"the first that differs is {at}")
             if time.monotonic() - began > SLOW_S:
                 return
         calls = writes(scene, rnd)
