@@ -495,8 +495,9 @@ def peek(w, p, c):
             off = objnode.lookup(w, obj_at(w, off), c.index)
         if off != 0 and w.fault == 0:
             d = pampd_at(w, off)
-            c.found = d.data
-            c.length = length_of(d)
+            # Each word once: see _walk_range.
+            c.found = load(cython.address(d.data))
+            c.length = cython.cast(cython.uint, load(cython.address(d.shape)))
             c.gen = d.gen
             if c.length > p.page_size or c.length == 0 or d.index != c.index:
                 continue
@@ -621,6 +622,7 @@ def _walk_range(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython
     o: cython.pointer(Obj)
     d: cython.pointer(Pampd)
     off: u64
+    data: u64
     n: u64
     i: u64
     c.total = 0
@@ -632,16 +634,18 @@ def _walk_range(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython
         if off == 0 or w.fault != 0:
             return MISS
         d = pampd_at(w, off)
-        n = length_of(d)
+        n = cython.cast(cython.uint, load(cython.address(d.shape)))
         if w.fault != 0 or n == 0 or n > p.page_size or d.index != c.index + i:
             w.fault = w.fault if w.fault else FAULT_SENTINEL
             return MISS
         if out != cython.NULL:
-            chunk_at(w, d.data)
-            chunk_at(w, d.data + ((n - 1) & ~cython.cast(u64, 63)))
+            # Read once: without the lock a second read may give another offset than the one that was checked.
+            data = load(cython.address(d.data))
+            chunk_at(w, data)
+            chunk_at(w, data + ((n - 1) & ~cython.cast(u64, 63)))
             if w.fault != 0 or c.total + n > c.length:
                 return SIZE
-            memcpy(out + c.total, w.base + d.data, n)
+            memcpy(out + c.total, w.base + data, n)
         c.total += n
     if out != cython.NULL and c.total != c.length:
         return SIZE

@@ -6,7 +6,7 @@ free what a foreign PAM holds for pages that were retired with their object or p
 import cython
 from cython.cimports.engine.adapters.python import PyPam
 from cython.cimports.engine.hostops import HostOps, PyHostOps
-from cython.cimports.engine.layout import OBJ_SENTINEL, PAM_NAME_BYTES, Obj, Pampd, pool_at
+from cython.cimports.engine.layout import GEO_POOLS, OBJ_SENTINEL, PAM_NAME_BYTES, Obj, Pampd, pool_at
 from cython.cimports.engine.pam.base import PamOps
 from cython.cimports.engine.pam.raw import RawPam
 from cython.cimports.engine.reclaim import set_foreign_free, set_host_told
@@ -101,6 +101,8 @@ def _free_one(w: cython.pointer(Worker), pool: u64, off: u64) -> cython.void:
     o: cython.pointer(Obj)
     d: cython.pointer(Pampd)
     pam: PamOps
+    if pool >= w.client_geometry[GEO_POOLS]:
+        return          # a retired struct that names no pool: nothing to tell anyone
     try:
         pam = registry.pam(pool_at(w, pool).pam[:PAM_NAME_BYTES].rstrip(b"\0").decode())
     except (TmemError, UnicodeDecodeError):
