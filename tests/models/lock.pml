@@ -2,15 +2,16 @@
  * them. Every access to a shared word is one step; a worker may die before any of them. README.md says what is
  * checked and what is left out.
  *
- * Bounds (all from the command line of spin):
- *   ROUNDS    locked sections of each worker     DEATHS    deaths in all      RESTARTS  newcomers in all
- *   ANYTIME   a time slice may end at any moment; without it one ends only when nothing else can happen, is counted
- *             in `forced`, and must be within SLICES
- *   READER    a reader without the lock
- *   FORGETS   taking any other lock clears waited_on, and the worker's own lock is taken before every bucket's
+ * What a run may set, in #defines before this text:
+ *   WORKERS   2 or 3, and as many slots          ROUNDS    locked sections of each; a newcomer has one
+ *   DEATHS    in all                             RESTARTS  newcomers in all
+ *   MAY_DIE   who: of HOLDER, POSTER, RECEIVER, RESCUER
+ *   SLICES    a time slice ends only when nothing else can happen, and is counted: never more than this many
+ *   ANYTIME   a time slice may end at any moment, uncounted
+ *   ROLLS_BACK  a section may end by rolling back
+ *   READER    somebody reads without the lock
  *   GIVES_UP  whoever was woken may finish without taking the lock
- * Mutants: M_LATE_HELD, M_LOSES_POST, M_RELEASE_FIRST, M_GEN_FIRST, M_NO_ELECTION, M_LATE_SEQ, M_LATE_JOURNAL,
- *          M_WORD_BEFORE_JOURNAL, M_RESCUER_LEAVES_SEQ
+ *   M_...     a mistake that must be found
  */
 #ifndef ROUNDS
 #define ROUNDS 1
@@ -33,7 +34,10 @@
 #define RECEIVER waited                 /* woken, and has not taken the lock yet */
 #define RESCUER  (rescue_byte == ME)
 
-#define N 3                         /* workers, and slots */
+#ifndef WORKERS
+#define WORKERS 3
+#endif
+#define N WORKERS
 #define WAITS 128                   /* OWNER_WAITS */
 #define ID(s) (gen[s] * 4 + s + 1)  /* generation << 16 | slot + 1 */
 #define SLOT(o) (((o) & 3) - 1)
@@ -45,7 +49,7 @@ byte a = 1, b = 1;                  /* what it protects: equal, outside sections
 bit  state[N] = 1;                  /* SLOT_LIVE */
 byte gen[N] = 1;
 byte jlen[N];                       /* the journals: entry n is the old value of word n */
-byte jold[6];
+byte jold[2 * N];
 bit  held[N];                       /* the bucket's entry; the own lock's is left out */
 
 /* --- the kernel: who holds which byte of the file --- */
@@ -59,21 +63,26 @@ byte settling;                      /* who settles a journal */
 byte deaths, restarts, forced;
 byte running = N;                   /* workers that neither sleep nor are gone */
 
+#if WORKERS > 2
+#define DROP_THIRD if :: live[2] == ME -> live[2] = 0 :: else fi;
+#else
+#define DROP_THIRD
+#endif
 #define DROP \
     if :: rescue_byte == ME -> rescue_byte = 0 :: else fi; \
     if :: live[0] == ME -> live[0] = 0 :: else fi; \
     if :: live[1] == ME -> live[1] = 0 :: else fi; \
-    if :: live[2] == ME -> live[2] = 0 :: else fi; \
+    DROP_THIRD \
     if :: settling == ME -> settling = 0 :: else fi; \
     id = 0; o = 0; i = 0; n = 0; r = 0; some = 0; pass = 0; waited = 0; rounds = 0; slot = 0
 
 #define DEATH   :: d_step { deaths < DEATHS && (MAY_DIE) -> deaths++; running--; DROP } -> goto dead
 #define STEP(x) if :: d_step { x } DEATH fi
 
-#define TAKEN(free_now) \
-    assert(inside == 0); inside = ME; assert(a == b && a == version)
+#define TAKEN() \
+    assert(inside == 0 && a == b && a == version && (seq & 1) == 0); inside = ME
 #define RELEASED \
-    inside = 0; assert(a == b && a == version)
+    inside = 0; assert(a == b && a == version && (seq & 1) == 0)
 
 proctype worker(byte slot)
 {
@@ -89,7 +98,7 @@ round:
 
     /* --- lock_try --- */
 again:
-#ifdef FORGETS
+#ifdef M_FORGETS
     waited = 0;
 #endif
 #ifndef M_LATE_HELD
@@ -167,9 +176,11 @@ wait:
     STEP(o = owner);
     if
     :: o == 0 -> goto again
-    :: else
+    :: else -> assert(SLOT(o) != slot)
     fi;
-    STEP(r = (live[SLOT(o)] == 0 && SLOT(o) != slot));
+#ifndef M_NEVER_ASKS
+    STEP(r = (live[SLOT(o)] == 0));
+#endif
     if
     :: r -> r = 0; goto rescue
     :: else
@@ -259,9 +270,10 @@ next:
 scanned:
     i = 0;
     if
-    :: pass == 0 && some ->
+    :: slot == N -> some = 0; goto look
+    :: slot < N && pass == 0 && some ->
         pass = 1;
-#ifdef FORGETS
+#ifdef M_FORGETS
         waited = 0;
 #endif
         goto scan
@@ -330,10 +342,11 @@ done_locks:
     settling = 0;
     goto settled;
 
-    /* --- a newcomer: take_slot under the rescue byte, a free slot first, then a dead worker's --- */
+    /* --- a newcomer: settle_dead and take_slot under the rescue byte; a free slot first, then a dead worker's --- */
 attach:
     STEP(rescue_byte == 0 -> rescue_byte = ME);
-    pass = 0;
+    slot = N;                       /* none: settle_dead passes over no slot */
+    goto scan;
 look:
     if
     :: i == N -> i = 0; pass++; assert(pass < 2)    /* as many slots as workers */
@@ -382,11 +395,11 @@ gone:
     skip
 }
 
-/* Whenever the lock is free, what it protects is whole. */
+/* Whenever the lock is free, what it protects is whole and the sequence word even. */
 proctype monitor()
 {
 end:
-    d_step { owner == 0 && (a != b || a != version) -> assert(false) }
+    d_step { owner == 0 && (a != b || a != version || (seq & 1)) -> assert(false) }
 }
 
 #ifdef READER
@@ -415,8 +428,12 @@ end:
 init
 {
     atomic {
-        live[0] = 1; live[1] = 2; live[2] = 3;
-        run worker(0); run worker(1); run worker(2);
+        live[0] = 1; live[1] = 2;
+        run worker(0); run worker(1);
+#if WORKERS > 2
+        live[2] = 3;
+        run worker(2);
+#endif
 #ifdef READER
         run reader();
 #endif

@@ -1,0 +1,194 @@
+"""Owns the exhaustive check of the lock's protocol: lock.pml by `spin`, in every order of steps and with deaths anywhere.
+
+The model is held against itself by mistakes that must be found, and against the code by the order of the steps it was
+written from. README.md says what holds, within which bounds, and what is left out.
+"""
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT
+
+MODEL = Path(__file__).with_name("lock.pml")
+SAFETY = ("-DSAFETY",)
+FAIR = ("-DNP", "-DNFAIR=4")                   # progress: no fair run goes round for ever
+
+needs_spin = pytest.mark.skipif(not (shutil.which("spin") and shutil.which("gcc")), reason="needs spin and gcc")
+
+# name: (#defines, how to search)
+HOLDS = {
+    "no death, no slice": ({"DEATHS": 0, "ROUNDS": 2, "SLICES": 0}, SAFETY),
+    "deaths": ({"DEATHS": 2, "ROLLS_BACK": 1}, SAFETY),
+    "newcomer": ({"DEATHS": 1, "RESTARTS": 1}, SAFETY),
+    "newcomers that die": ({"WORKERS": 2, "DEATHS": 2, "RESTARTS": 2}, SAFETY),
+    "slices end at any moment": ({"DEATHS": 2, "ANYTIME": 1}, SAFETY),
+    "reader": ({"READER": 1, "WORKERS": 2, "ROUNDS": 2, "DEATHS": 2, "ROLLS_BACK": 1}, SAFETY),
+    "the deaths of others cost no slice":
+        ({"DEATHS": 2, "MAY_DIE": "(!HOLDER && !POSTER && !RECEIVER && !RESCUER)", "SLICES": 0}, SAFETY),
+    "progress": ({"DEATHS": 1, "ANYTIME": 1}, FAIR),
+    "progress with newcomers": ({"WORKERS": 2, "DEATHS": 2, "RESTARTS": 2, "ANYTIME": 1}, FAIR),
+}
+# Minutes in all: only with MODELS_LONG=1 in the environment.
+HOLDS_LONG = {
+    "newcomer, two deaths": ({"DEATHS": 2, "RESTARTS": 1}, SAFETY),
+    "two rounds": ({"DEATHS": 1, "ROUNDS": 2, "ROLLS_BACK": 1}, SAFETY),
+    "two workers, three deaths": ({"WORKERS": 2, "ROUNDS": 2, "DEATHS": 3, "RESTARTS": 2}, SAFETY),
+    "reader, newcomer": ({"READER": 1, "WORKERS": 2, "DEATHS": 2, "RESTARTS": 1, "ROLLS_BACK": 1}, SAFETY),
+    "reader, two rounds": ({"READER": 1, "WORKERS": 2, "ROUNDS": 2, "DEATHS": 2, "RESTARTS": 1}, SAFETY),
+}
+SLICE = "forced<="
+BROKEN = r"a==b.*version"
+# name: (#defines, how to search, what spin says)
+MISTAKES = {
+    "held is recorded after the lock is taken": ({"M_LATE_HELD": 1}, SAFETY, r"assertion violated"),
+    "a post is sometimes left out": ({"M_LOSES_POST": 1, "DEATHS": 0}, SAFETY, SLICE),
+    "any other lock clears waited_on": ({"M_FORGETS": 1, "DEATHS": 0}, SAFETY, SLICE),
+    "the rescuer releases before it rolls back": ({"M_RELEASE_FIRST": 1}, SAFETY, BROKEN),
+    "the rescuer leaves the sequence odd": ({"M_RESCUER_LEAVES_SEQ": 1}, SAFETY, r"seq&1"),
+    "rescuers without an election": ({"M_NO_ELECTION": 1}, SAFETY, r"state\["),
+    "the newcomer's generation before it settles":
+        ({"M_GEN_FIRST": 1, "WORKERS": 2, "DEATHS": 2, "RESTARTS": 2}, SAFETY, r"o&3.*!=slot|forced<="),
+    "nobody asks whether the holder lives":
+        ({"M_NEVER_ASKS": 1, "WORKERS": 2, "ANYTIME": 1}, FAIR, r"non-progress cycle"),
+    "the journal's length before its entry": ({"M_LATE_JOURNAL": 1}, SAFETY, BROKEN),
+    "a word before its journal entry": ({"M_WORD_BEFORE_JOURNAL": 1}, SAFETY, BROKEN),
+    "the sequence odd after the first store": ({"M_LATE_SEQ": 1, "READER": 1}, SAFETY, r"x==y"),
+    "the reader does not ask again": ({"M_READER_TRUSTS": 1, "READER": 1, "DEATHS": 0}, SAFETY, r"x==y"),
+}
+# What is allowed to cost a slice does cost one: the bound of `HOLDS` is not loose.
+COSTS = {
+    "the holder dies while another sleeps": {"MAY_DIE": "HOLDER", "SLICES": 0},
+    "who gave the lock back dies before the post": {"MAY_DIE": "POSTER", "SLICES": 0},
+    "the receiver dies": {"MAY_DIE": "RECEIVER", "SLICES": 0},
+    "the receiver has no use for the lock any more": {"DEATHS": 0, "GIVES_UP": 1},
+}
+# file: (where to begin, the steps in their order): lock.pml was written from these.
+CODE = {
+    "shm/lock.pxd": [
+        ("inline u64 new_owner", ["w.id | OWNER_WAITS() if w.waited_on == offset else w.id"]),
+        ("inline int lock_try", [
+            "w.slot.held[w.held] = offset", "cas(&lock.owner, 0, new_owner(w, offset))", "w.slot.held[w.held] = 0",
+            "if w.waited_on == offset:", "w.waited_on = 0", "w.held += 1", "set(&lock.seq, lock.seq + 1)"]),
+        ("inline void unlock", [
+            "set_release(&lock.seq, lock.seq + 1)", "old = swap(&lock.owner, 0)", "w.slot.held[w.held] = 0",
+            "if unlikely(old != w.id)", "post(w, lock)"]),
+    ],
+    "shm/waiting.py": [("def wait(w)", [
+        "owner = load(cython.address(lock.owner))", "if idx == w.slot_idx", "if not byte_held(w.fd, idx)",
+        "rescued = rescue(w)", "if rescued >= 0 and load(cython.address(lock.owner)) == owner", "if rescued >= 0:",
+        "cas(cython.address(lock.owner), owner, owner | OWNER_WAITS())", "w.waited_on = offset", ".sleep("])],
+    "shm/recovery.py": [
+        ("def _release(", ["OWNER_WAITS() != dead_id", "if lock.seq & 1", "lock.seq + 1",
+                           "if swap(cython.address(lock.owner), 0) & OWNER_WAITS()", "post(w, lock)"]),
+        ("def settle_slot(", ["if settle(w, dead, journal)", "_release(w, cython.cast", "dead.held[i] = 0"]),
+        ("def settle_dead(", ["state != SLOT_LIVE or byte_held(w.fd, i)", "if byte_try(w.fd, i) != OK",
+                              "state == SLOT_LIVE", "settle_slot(w, i)", "byte_release(w.fd, i)"]),
+        ("def rescue(", ["if byte_try(w.fd, RESCUE_BYTE()) != OK", "return -1", "settle_dead(w)", "if n > 0 and lock_try",
+                         "byte_try(w.fd, i)", "settle_slot(w, i)", "_bury(w, i)", "byte_release(w.fd, i)",
+                         "byte_release(w.fd, RESCUE_BYTE())"]),
+    ],
+    "shm/journal.pxd": [
+        ("inline void store", ["w.journal[2 * n] =", "w.journal[2 * n + 1] = p[0]", "w.slot.journal_len = n + 1",
+                               "p[0] = value"]),
+        ("inline void commit", ["w.slot.journal_len = 0"]),
+    ],
+    "shm/journal.py": [("def settle(", ["while n > 0", "[0] = journal[2 * n + 1]", "dead.journal_len = 0"])],
+    "shm/workers.py": [
+        ("def attach_slot", ["while byte_try(self.w.fd, RESCUE_BYTE()) != OK", "self.take_slot()",
+                             "byte_release(self.w.fd, RESCUE_BYTE())"]),
+        ("def take_slot", ["settle_dead(", "for wanted in (SLOT_FREE, SLOT_LIVE)",
+                           "slot.state == wanted and byte_try(self.w.fd, idx) == OK"]),
+        ("def _enter_slot", ["if slot.state == SLOT_LIVE", "settle_slot(", "slot.gen = (slot.gen + 1)",
+                             "slot.state = SLOT_LIVE", "self.w.id = slot.gen << 16"]),
+        ("def close", ["self.w.slot.state = SLOT_FREE", "byte_release(self.w.fd, self.w.slot_idx)"]),
+    ],
+}
+
+
+def search(folder, defines, how, optimise="-O2"):
+    """Run spin on the model. (states, the first error or None), the search being complete if there is none."""
+    text = "".join(f"#define {name} {value}\n" for name, value in defines.items())
+    (folder / "run.pml").write_text(text + MODEL.read_text())
+
+    def run(*command):
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
+
+    run("spin", "-a", "run.pml")
+    run("gcc", optimise, "-w", "-DCOLLAPSE", "-DMEMLIM=4000", *how, "-o", "pan", "pan.c")
+    out = run("./pan", "-m100000", *(["-l", "-f"] if how is FAIR else []))
+    error = re.search(r"^pan:\d+: (.*)", out, re.MULTILINE)
+    states = re.search(r"(\d+(?:\.\d+e\+\d+)?) states, stored", out)
+    assert states, out
+    if error is None:
+        assert "errors: 0" in out and "Search not completed" not in out and "max search depth too small" not in out, out
+    return int(float(states[1])), error and error[1]
+
+
+@needs_spin
+@pytest.mark.parametrize("name", HOLDS)
+def test_it_holds(name, tmp_path):
+    states, error = search(tmp_path, *HOLDS[name])
+    print(f"{name}: {states} states")
+    assert error is None
+
+
+@needs_spin
+@pytest.mark.skipif(not os.environ.get("MODELS_LONG"), reason="minutes: set MODELS_LONG=1")
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", HOLDS_LONG)
+def test_it_holds_in_larger_bounds(name, tmp_path):
+    states, error = search(tmp_path, *HOLDS_LONG[name])
+    print(f"{name}: {states} states")
+    assert error is None
+
+
+@needs_spin
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_found(name, tmp_path):
+    defines, how, says = MISTAKES[name]
+    states, error = search(tmp_path, defines, how, "-O0")
+    print(f"{name}: {states} states, {error}")
+    assert error is not None and re.search(says, error)
+
+
+@needs_spin
+@pytest.mark.parametrize("name", COSTS)
+def test_a_slice_is_needed(name, tmp_path):
+    states, error = search(tmp_path, COSTS[name], SAFETY, "-O0")
+    print(f"{name}: {states} states, {error}")
+    assert error is not None and SLICE in error
+
+
+def out_of_order(text, begin, steps):
+    """The first step that is not in the function that begins at `begin`, after the ones before it; None: all are."""
+    at = text.find(begin)
+    if at < 0:
+        return begin
+    body = re.split(r"\n(?=\S)|\n    def ", text[at:])[0]
+    body = "\n".join(line.partition("#")[0] for line in body.splitlines())
+    at = 0
+    for step in steps:
+        at = body.find(step, at)
+        if at < 0:
+            return step
+        at += len(step)
+    return None
+
+
+@pytest.mark.parametrize("name", CODE)
+def test_the_code_has_the_steps_of_the_model(name):
+    text = (ROOT / name).read_text()
+    wrong = [f"{begin}: {step}" for begin, steps in CODE[name] if (step := out_of_order(text, begin, steps)) is not None]
+    assert not wrong, "if the code is right, change lock.pml first, then the list here"
+
+
+def test_the_search_for_steps_finds():
+    text = "def f():\n    one\n    # three\n    two\n\ndef g():\n    three\n"
+    assert out_of_order(text, "def f", ["one", "two"]) is None
+    assert out_of_order(text, "def f", ["two", "one"]) == "one"
+    assert out_of_order(text, "def f", ["one", "three"]) == "three"
+    assert out_of_order(text, "def h", []) == "def h"
