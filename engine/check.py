@@ -85,6 +85,7 @@ def run(engine: Engine, repair: bool):
     engine.att.enter()
     try:
         _take_rescue_byte(w)
+        w.keeps_rescue = True
         try:
             _stop(w)
             checker = Checker(engine)
@@ -100,6 +101,7 @@ def run(engine: Engine, repair: bool):
             return checker.report
         finally:
             _resume(w)
+            w.keeps_rescue = False
             byte_release(w.fd, RESCUE_BYTE())
     finally:
         w.fault = 0
@@ -118,22 +120,15 @@ def _take_rescue_byte(w: cython.pointer(Worker)) -> cython.int:
 @cython.exceptval(-1)
 def _stop(w: cython.pointer(Worker)) -> cython.int:
     """Take every living worker's own lock, in the order of slots. Who waits here holds only such locks; their
-    owners wait for nothing while they hold theirs."""
+    owners wait for nothing while they hold theirs. The rescue byte is held throughout: let go for a moment, another
+    checker would take it, stop half of the workers, and wait for the other half for ever, as would this one."""
     idx: u64
     slot: cython.pointer(Slot)
-    again: cython.bint = True
-    while again:
-        again = False
-        for idx in range(min(w.depot.slots_high, w.max_workers)):
-            slot = slot_at(w, idx)
-            if slot.own.owner & ~OWNER_WAITS() == w.id:
-                continue
-            while slot.state == SLOT_LIVE and not cas(cython.address(slot.own.owner), 0, w.id):
-                w.blocked_on = offset_of(w, cython.address(slot.own))
-                wait(w)
-                # A rescue inside the wait gave the byte back for a moment, in which somebody may have attached.
-                _take_rescue_byte(w)
-                again = True
+    for idx in range(min(w.depot.slots_high, w.max_workers)):
+        slot = slot_at(w, idx)
+        while slot.state == SLOT_LIVE and not cas(cython.address(slot.own.owner), 0, w.id):
+            w.blocked_on = offset_of(w, cython.address(slot.own))
+            wait(w)
     return 0
 
 

@@ -196,6 +196,7 @@ cdef struct Worker:
     Segment *segtable
     char *scratch           # zeroes, what a faulty offset reads instead
     u64 held                # locks recorded in slot.held
+    bint keeps_rescue       # holds the rescue byte beyond one rescue: a checker, while the world stands still
     u64 slot_idx
     u64 max_workers
     u64 slots_off

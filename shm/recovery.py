@@ -129,7 +129,8 @@ def rescue(w):
     i: u64
     n: cython.int
     status: cython.int
-    if byte_try(w.fd, RESCUE_BYTE()) != OK:
+    # The byte is one for the whole opening: taking it again succeeds, and giving it back would give up a checker's too.
+    if not w.keeps_rescue and byte_try(w.fd, RESCUE_BYTE()) != OK:
         return -1
     n = settle_dead(w)
     if n > 0 and lock_try(w, cython.address(w.slot.own)) == OK:
@@ -146,5 +147,6 @@ def rescue(w):
             if status == CORRUPT:
                 break
         unlock(w, cython.address(w.slot.own))
-    byte_release(w.fd, RESCUE_BYTE())
+    if not w.keeps_rescue:
+        byte_release(w.fd, RESCUE_BYTE())
     return n

@@ -2,8 +2,9 @@
 
 May call: liveness, recovery, semaphores. Called with the GIL and with no lock held; releases the GIL while it
 spins and sleeps. Returns after at most one time slice, so that the caller can run signal handlers.
-The promise: a dead holder costs its waiters no time slice, since liveness is asked before the first sleep; a
-wake-up that gets lost (its receiver died) costs one slice.
+The promise: a holder that is dead already costs no time slice, since liveness is asked before the first sleep. One slice is
+what it costs a sleeper when the holder dies later, when a wake-up is lost because its sender or receiver died, or when
+the receiver turns out not to want the lock any more (a get that finds its answer without it, a handler that raises).
 """
 import time
 

@@ -27,9 +27,9 @@ def index(i):
 class Scene:
     """A populated arena: persistent pool p and private ephemeral pool q, the same 30 pages in three objects each."""
 
-    def __init__(self, prefix):
+    def __init__(self, prefix, max_workers=8):
         self.name = f"{prefix}{next(_numbers)}"
-        self.engine = engine.create(self.name, "2MiB", max_workers=8, max_pools=4, buckets=4)
+        self.engine = engine.create(self.name, "2MiB", max_workers=max_workers, max_pools=4, buckets=4)
         self.p = self.engine.new_pool("p", persistent=True)
         self.q = self.engine.new_pool("q", shared=False)
         for pool in (self.p, self.q):
