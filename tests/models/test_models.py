@@ -87,9 +87,10 @@ CODE = {
         ("def settle_slot(", ["if settle(w, dead, journal)", "_release(w, cython.cast", "dead.held[i] = 0"]),
         ("def settle_dead(", ["state != SLOT_LIVE or byte_held(w.fd, i)", "if byte_try(w.fd, i) != OK",
                               "state == SLOT_LIVE", "settle_slot(w, i)", "byte_release(w.fd, i)"]),
-        ("def rescue(", ["if byte_try(w.fd, RESCUE_BYTE()) != OK", "return -1", "settle_dead(w)", "if n > 0 and lock_try",
-                         "byte_try(w.fd, i)", "settle_slot(w, i)", "_bury(w, i)", "byte_release(w.fd, i)",
-                         "byte_release(w.fd, RESCUE_BYTE())"]),
+        # `keeps_rescue` is a checker's, and the stop of the world is not modelled: for all others it is False.
+        ("def rescue(", ["if not w.keeps_rescue and byte_try(w.fd, RESCUE_BYTE()) != OK", "return -1", "settle_dead(w)",
+                         "if n > 0 and lock_try", "byte_try(w.fd, i)", "settle_slot(w, i)", "_bury(w, i)",
+                         "byte_release(w.fd, i)", "if not w.keeps_rescue", "byte_release(w.fd, RESCUE_BYTE())"]),
     ],
     "shm/journal.pxd": [
         ("inline void store", ["w.journal[2 * n] =", "w.journal[2 * n + 1] = p[0]", "w.slot.journal_len = n + 1",
