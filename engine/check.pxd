@@ -5,6 +5,7 @@ from shm.layout cimport Segment, Worker, u64
 cdef class Checker:
     cdef Engine engine
     cdef Worker *w
+    cdef u64 span                   # bytes of segments that `seen` covers
     cdef u64 *seen                  # one bit for every 64 bytes of backed segments: a chunk found owned
     cdef object report
     cdef u64 pool_idx               # pool under the walk

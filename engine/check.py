@@ -154,7 +154,9 @@ class Checker:
         self.report = Report()
         self.w.fault = 0
         widen(self.w, 0)
-        self.seen = cython.cast(cython.pointer(u64), calloc(self.w.seg_span // 512 + 8, 8))
+        # Worker.seg_span may grow on the way if somebody still writes into the depot; the map does not.
+        self.span = self.w.seg_span
+        self.seen = cython.cast(cython.pointer(u64), calloc(self.span // 4096 + 1, 8))
         if self.seen == cython.NULL:
             raise MemoryError
 
@@ -184,7 +186,7 @@ class Checker:
         index: u64
         words: cython.pointer(u64)
         bit: u64
-        if off < w.seg_lo or rel >= w.seg_span or cls < 0 or cls >= CLASS_COUNT:
+        if off < w.seg_lo or rel >= self.span or cls < 0 or cls >= CLASS_COUNT:
             self.note("chunk-outside", off, f"{what}: no such chunk")
             return False
         s = w.segtable + (rel >> w.seg_shift)
@@ -217,6 +219,7 @@ class Checker:
     def walk_page(self, off, obj_off, index, linked):
         d: cython.pointer(Pampd) = cython.cast(cython.pointer(Pampd), chunk_at(self.w, off))
         length: u64
+        mark: u64
         cls: cython.int
         if self.fault("page-offset", off, "a page descriptor outside the arena") or not self.own(off, PAMPD_CLASS, "pampd"):
             return 0
@@ -224,18 +227,19 @@ class Checker:
             self.note("page-sentinel", off, "wrong sentinel")
         length = length_of(d)
         cls = class_in(d)
+        mark = d.pool       # once: it is an index further down
         if linked and (d.obj != obj_off or d.index != index or d.pool != pool_mark(self.pool_idx, pool_at(self.w, self.pool_idx).gen)):
             self.note("page-back", off, f"obj {d.obj:#x}, index {d.index}, pool {d.pool} do not match where it hangs")
         if length == 0 or length > cython.cast(u64, self.engine.page_size):
             self.note("page-length", off, f"length {length}")
         if not flags_of(d) & FOREIGN and d.data != 0 and self.own(d.data, cls, "page") and length > self.w.class_bytes[cls]:
             self.note("page-length", off, f"length {length} in a chunk of {self.w.class_bytes[cls]}")
-        if d.pool != 0 and pool_of(d) >= cython.cast(u64, self.engine.max_pools):
-            self.note("page-pool", off, f"pool {pool_of(d)}")
-        elif counted(self.w, d):
-            self.asked[pool_of(d)] += length
+        if mark != 0 and pool_of(mark) >= cython.cast(u64, self.engine.max_pools):
+            self.note("page-pool", off, f"pool {pool_of(mark)}")
+        elif counted(self.w, mark):
+            self.asked[pool_of(mark)] += length
             if not flags_of(d) & FOREIGN:
-                self.used[pool_of(d)] += self.w.class_bytes[cls] if cls < CLASS_COUNT else 0
+                self.used[pool_of(mark)] += self.w.class_bytes[cls] if cls < CLASS_COUNT else 0
         return 0
 
     def walk_tree(self, off, obj_off, level, prefix, pages, nodes, last):
@@ -439,6 +443,7 @@ class Checker:
     def walk_slot(self, idx):
         slot: cython.pointer(Slot) = slot_at(self.w, idx)
         mag: cython.pointer(Magazine)
+        count: u64
         off: u64
         i: u64
         cls: cython.int
@@ -446,7 +451,7 @@ class Checker:
         if slot.journal_len != 0 or slot.redo_len != 0:
             self.note("journal", offset_of(self.w, slot), f"worker {idx}: a transaction is open in a stopped world")
         off = slot.client[ROOT_STAGED]
-        while off != 0 and steps <= self.w.seg_span // 64:
+        while off != 0 and steps <= self.span // 64:
             steps += 1
             self.walk_staged(off)
             if len(self.report.problems) >= PROBLEMS_MAX:
@@ -455,7 +460,7 @@ class Checker:
             if self.fault("staged-offset", off, f"worker {idx}: a staged page outside the arena"):
                 break
         off = slot.client[ROOT_RETIRED]
-        while off != 0 and steps <= self.w.seg_span // 64:
+        while off != 0 and steps <= self.span // 64:
             steps += 1
             self.walk_retired(off)
             if len(self.report.problems) >= PROBLEMS_MAX:
@@ -463,14 +468,15 @@ class Checker:
             off = head_at(self.w, off).link
             if self.fault("retired-offset", off, f"worker {idx}: a retired struct outside the arena"):
                 break
-        if steps > self.w.seg_span // 64:
+        if steps > self.span // 64:
             self.note("list-loop", offset_of(self.w, slot), f"worker {idx}: a list without an end")
         for cls in range(CLASS_COUNT):
             mag = cython.address(slot.mags[cls])
-            if mag.count > mag_cap(cls):
-                self.note("magazine", offset_of(self.w, mag), f"worker {idx}, class {cls}: count {mag.count}")
+            count = mag.count
+            if count > mag_cap(cls):
+                self.note("magazine", offset_of(self.w, mag), f"worker {idx}, class {cls}: count {count}")
                 continue
-            for i in range(mag.count):
+            for i in range(count):
                 self.own(mag.items[i], cls, f"magazine of worker {idx}")
         return 0
 
@@ -489,6 +495,8 @@ class Checker:
         s: cython.pointer(Segment)
         words: cython.pointer(u64)
         number: u64
+        owner: u64
+        high: u64 = min(w.depot.seg_high, self.span >> w.seg_shift)
         i: u64
         j: u64
         cls: cython.int
@@ -501,16 +509,17 @@ class Checker:
         steps: u64
         if w.depot.lock.owner != 0 or w.depot.lock.seq & 1:
             self.note("depot-lock", offset_of(w, w.depot), "held in a stopped world")
-        for number in range(w.depot.seg_high if w.depot.seg_high <= w.seg_total else w.seg_total):
+        for number in range(high):
             s = w.segtable + number
-            if s.cls > CLASS_COUNT:
-                self.note("segment-class", offset_of(w, s), f"class {s.cls}")
+            owner = s.cls
+            if owner > CLASS_COUNT:
+                self.note("segment-class", offset_of(w, s), f"class {owner}")
                 continue
-            if s.cls == 0:
+            if owner == 0:
                 expected += 1
                 continue
             used += 1
-            cls = s.cls - 1
+            cls = owner - 1
             if s.free_count != 0:
                 expected += 1
             words = self.bitmap(s, cls)

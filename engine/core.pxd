@@ -1,16 +1,28 @@
 # C-level names of core.py.
 from engine.hostops cimport HostOps
-from engine.layout cimport Call, PoolRef
+from engine.layout cimport POOL_LIVE, Bucket, Call, Pampd, PoolRef
+from engine.oid cimport hash_oid
 from engine.pam.base cimport PamOps
+from shm.atomics cimport load, load_acquire
 from shm.layout cimport Worker, u64
 
+cdef enum:
+    REAP_BUDGET = 64        # steps a verb may have to spend on what others left
+
+# What the verbs share.
+cdef inline Bucket *bucket_of(PoolRef *p, Call *c) noexcept nogil:
+    return p.buckets + (hash_oid(c.oid[0], c.oid[1], c.oid[2]) & p.mask)
+
+cdef inline bint alive(PoolRef *p) noexcept nogil:
+    return load_acquire(&p.record.state) == POOL_LIVE and load(&p.record.gen) == p.gen
+
+cdef int lock_bucket(Worker *w, PoolRef *p, Bucket *b) noexcept nogil
+cdef int end_section(Worker *w, Bucket *b, int status) noexcept nogil
+cdef Pampd *find_page(Worker *w, PoolRef *p, Call *c, Bucket *b, u64 index, u64 *obj_off) noexcept nogil
+cdef u64 drop_page(Worker *w, PoolRef *p, Call *c, u64 obj_off, u64 index, bint told, PamOps pam, HostOps host) noexcept nogil
+cdef void drop_empty_obj(Worker *w, PoolRef *p, Call *c, Bucket *b, u64 obj_off, PamOps pam, HostOps host) noexcept nogil
+
 cdef int put(Worker *w, PoolRef *p, Call *c, PamOps pam, HostOps host) noexcept nogil
-cdef int peek(Worker *w, PoolRef *p, Call *c) noexcept nogil
-cdef bint peek_valid(Worker *w, PoolRef *p, Call *c) noexcept nogil
-cdef int fetch(Worker *w, PoolRef *p, Call *c, char *out, bint remove, PamOps pam, HostOps host) noexcept nogil
-cdef int fetch_remote(Worker *w, PoolRef *p, Call *c, bint remove, PamOps pam, HostOps host) noexcept nogil
-cdef int peek_range(Worker *w, PoolRef *p, Call *c, char *out) noexcept nogil
-cdef int fetch_range(Worker *w, PoolRef *p, Call *c, char *out, bint remove, PamOps pam, HostOps host) noexcept nogil
 cdef int flush_page(Worker *w, PoolRef *p, Call *c, PamOps pam, HostOps host) noexcept nogil
 cdef int flush_object(Worker *w, PoolRef *p, Call *c) noexcept nogil
 cdef int describe(Worker *w, PoolRef *p, Call *c, u64 *out) noexcept nogil

@@ -1,7 +1,7 @@
-"""Owns the verbs: put, get, flush, ranges, replace. Read this first; docs/walk-of-a-put.md names the numbered steps.
+"""Owns the verbs that change things: put, flush, replace, destroy. Read this first; docs/walk-of-a-put.md names the steps.
 
-May call: rbtree, objnode, hostops, pam, reclaim, and shm's journal, lock, slab. Called by pool.py alone, between
-Attachment.enter and leave. Nothing here blocks, raises or touches a Python object (adapters of Python back ends aside).
+May call: rbtree, objnode, hostops, pam, reclaim, and shm's journal, lock, slab. Called by pool.py, between
+Attachment.enter and leave, and by fetch.py, which has the verbs that get. Nothing here blocks, raises or touches a Python object (adapters of Python back ends aside).
 A verb that meets a taken lock gives back what it holds and answers BUSY; the caller waits and calls it again,
 and it goes on from where it was (staged pages stay staged). Lock order: the worker's own lock, then one bucket.
 The worker's own lock is the right to change anything at all: who holds everybody's has stopped the world (check.py).
@@ -28,12 +28,10 @@ from cython.cimports.engine.layout import (
     PAMPD_CLASS,
     PAMPD_SENTINEL,
     POOL_DYING,
-    POOL_LIVE,
     REFUSED,
     ROOT_GENERATION,
     ROOT_RETIRED,
     ROOT_STAGED,
-    SIZE,
     Bucket,
     Call,
     ClientPage,
@@ -48,61 +46,34 @@ from cython.cimports.engine.layout import (
     pool_mark,
     shape_of,
 )
-from cython.cimports.engine.oid import hash_oid
 from cython.cimports.engine.pam.base import PamOps
 from cython.cimports.engine.reclaim import detach, drop_staged, gauge, reap, retire
 from cython.cimports.libc.string import memcpy, memset
-from cython.cimports.shm.atomics import load, load_acquire, pause, prefetch
+from cython.cimports.shm.atomics import prefetch
 from cython.cimports.shm.journal import commit, redo_copy, rollback, savepoint, store
 from cython.cimports.shm.layout import BUSY, CORRUPT, FAULT_SENTINEL, NOMEM, OK, Worker, offset_of, u64
-from cython.cimports.shm.lock import lock_try, seq_begin, seq_same, unlock
+from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import chunk_at
 from cython.cimports.shm.slab import class_of, ensure, pop
-
-PEEK_TRIES = cython.declare(cython.int, 8)
-REAP_BUDGET = cython.declare(cython.int, 64)   # steps a verb may have to spend on what others left
-
 
 # --- helpers of all verbs ---------------------------------------------------------------------------------
 
 
-@cython.cfunc
-@cython.nogil
-@cython.inline
-@cython.exceptval(check=False)
-def _bucket(p: cython.pointer(PoolRef), c: cython.pointer(Call)) -> cython.pointer(Bucket):
-    return p.buckets + (hash_oid(c.oid[0], c.oid[1], c.oid[2]) & p.mask)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.inline
-@cython.exceptval(check=False)
-def _alive(p: cython.pointer(PoolRef)) -> cython.bint:
-    return load_acquire(cython.address(p.record.state)) == POOL_LIVE and load(cython.address(p.record.gen)) == p.gen
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _lock_bucket(w: cython.pointer(Worker), p: cython.pointer(PoolRef), b: cython.pointer(Bucket)) -> cython.int:
+def lock_bucket(w, p, b):
     """OK with own lock and bucket held, or BUSY, DESTROYED with neither."""
     if lock_try(w, cython.address(w.slot.own)) != OK:
         return BUSY
     if lock_try(w, cython.address(b.lock)) != OK:
         unlock(w, cython.address(w.slot.own))
         return BUSY
-    if not _alive(p):
+    if not alive(p):
         unlock(w, cython.address(b.lock))
         unlock(w, cython.address(w.slot.own))
         return DESTROYED
     return OK
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _end(w: cython.pointer(Worker), b: cython.pointer(Bucket), status: cython.int) -> cython.int:
+def end_section(w, b, status):
     """Commit (or roll back after a fault), release the bucket; own lock stays. The status, or CORRUPT."""
     if w.fault != 0:
         rollback(w, 0)
@@ -113,6 +84,25 @@ def _end(w: cython.pointer(Worker), b: cython.pointer(Bucket), status: cython.in
     return status
 
 
+def find_page(w, p, c, b, index, obj_off):
+    """The page of an index and the offset of its obj; NULL, and 0 without an obj. Under the lock, or between two looks at the
+    sequence word. A page that says it is another's, or of an impossible length, sets the fault and is not answered."""
+    off: u64
+    length: u64
+    d: cython.pointer(Pampd)
+    obj_off[0] = rbtree.find(w, b, c.oid)
+    if obj_off[0] == 0 or w.fault != 0:
+        return cython.NULL
+    off = objnode.lookup(w, obj_at(w, obj_off[0]), index)
+    if off == 0 or w.fault != 0:
+        return cython.NULL
+    d = pampd_at(w, off)
+    length = length_of(d)
+    if w.fault == 0 and (d.index != index or d.obj != obj_off[0] or length == 0 or length > p.page_size):
+        w.fault = FAULT_SENTINEL
+    return d if w.fault == 0 else cython.NULL
+
+
 def finish(w, budget):
     """Give back what was retired, as far as no lock is in the way, and release the own lock."""
     status: cython.int = reap(w, budget)
@@ -120,11 +110,7 @@ def finish(w, budget):
     return status
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _drop_page(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), obj_off: u64,
-               index: u64, told: cython.bint, pam: PamOps, host: HostOps) -> u64:
+def drop_page(w, p, c, obj_off, index, told, pam, host):
     """Unlink the page of an index and retire it: its offset, or 0. `told`: the back end freed it already."""
     o: cython.pointer(Obj) = obj_at(w, obj_off)
     nodes: u64 = o.objnode_count
@@ -146,11 +132,7 @@ def _drop_page(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.
     return off
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _drop_empty_obj(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call),
-                    b: cython.pointer(Bucket), obj_off: u64, pam: PamOps, host: HostOps) -> cython.void:
+def drop_empty_obj(w, p, c, b, obj_off, pam, host):
     """Unlink an obj that has no page left."""
     o: cython.pointer(Obj) = obj_at(w, obj_off)
     if w.fault != 0 or o.pampd_count != 0:
@@ -248,19 +230,14 @@ def _reserve(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.po
 def _over(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call),
           b: cython.pointer(Bucket)) -> cython.bint:
     """The put of last resort: copy the bounce page over the old page's chunk, if that is large enough."""
-    obj_off: u64 = rbtree.find(w, b, c.oid)
-    d: cython.pointer(Pampd)
-    off: u64
-    if obj_off == 0:
+    obj_off: u64
+    data: u64
+    d: cython.pointer(Pampd) = find_page(w, p, c, b, c.index, cython.address(obj_off))
+    if d == cython.NULL or flags_of(d) & FOREIGN or class_in(d) >= OBJNODE_CLASS or w.class_bytes[class_in(d)] < c.length:
         return False
-    off = objnode.lookup(w, obj_at(w, obj_off), c.index)
-    if off == 0 or w.fault != 0:
-        return False
-    d = pampd_at(w, off)
-    if w.fault != 0 or flags_of(d) & FOREIGN or class_in(d) >= OBJNODE_CLASS or w.class_bytes[class_in(d)] < c.length:
-        return False
-    chunk_at(w, d.data)
-    chunk_at(w, d.data + ((c.length - 1) & ~cython.cast(u64, 63)))
+    data = d.data
+    chunk_at(w, data)
+    chunk_at(w, data + ((c.length - 1) & ~cython.cast(u64, 63)))
     gauge(w, p.idx, GAUGE_BYTES_ASKED, c.length - length_of(d))
     store(w, cython.address(d.shape), shape_of(c.length, class_in(d), 0))
     w.slot.client[ROOT_GENERATION] += 1
@@ -268,7 +245,7 @@ def _over(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
           (w.slot_idx + 1) << 48 | (w.slot.client[ROOT_GENERATION] & ((cython.cast(u64, 1) << 48) - 1)))
     if w.fault != 0:
         return False
-    redo_copy(w, w.bounces_off + w.slot_idx * w.bounce_bytes, d.data, c.length)
+    redo_copy(w, w.bounces_off + w.slot_idx * w.bounce_bytes, data, c.length)
     return True
 
 
@@ -345,7 +322,7 @@ def _link(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     c.created = 0
     if obj_off != 0:
         for i in range(c.count):
-            if _drop_page(w, p, c, obj_off, c.index + i, False, pam, host) != 0:
+            if drop_page(w, p, c, obj_off, c.index + i, False, pam, host) != 0:
                 c.duplicate = True
             if w.fault != 0:
                 return CORRUPT
@@ -384,7 +361,7 @@ def _link(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
         if created_obj:
             host.obj_undone(w, p.idx, 1)
         else:
-            _drop_empty_obj(w, p, c, b, obj_off, pam, host)
+            drop_empty_obj(w, p, c, b, obj_off, pam, host)
     else:
         rollback(w, mark)
     return REFUSED
@@ -406,7 +383,7 @@ def _uncreate(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.p
     for i in range(c.created):
         off = 0
         if o == 0:
-            o = rbtree.find(w, _bucket(p, c), c.oid)
+            o = rbtree.find(w, bucket_of(p, c), c.oid)
         if o != 0:
             off = objnode.lookup(w, obj_at(w, o), c.index + i)
         if off == 0:
@@ -433,7 +410,7 @@ def _warm(w: cython.pointer(Worker), c: cython.pointer(Call), b: cython.pointer(
 
 def put(w, p, c, pam, host):
     """Put the pages of a call: all of them or none. OK, REFUSED, BUSY (call again), DESTROYED or CORRUPT."""
-    b: cython.pointer(Bucket) = _bucket(p, c)
+    b: cython.pointer(Bucket) = bucket_of(p, c)
     status: cython.int
     if c.staged == 0:
         _warm(w, c, b)
@@ -449,7 +426,7 @@ def put(w, p, c, pam, host):
         if lock_try(w, cython.address(b.lock)) != OK:
             unlock(w, cython.address(w.slot.own))
             return BUSY
-        if not _alive(p):
+        if not alive(p):
             unlock(w, cython.address(b.lock))
             drop_staged(w)
             finish(w, REAP_BUDGET)
@@ -460,7 +437,7 @@ def put(w, p, c, pam, host):
             status = OK
         elif w.fault == 0:
             status = _link(w, p, c, b, pam, host)
-        status = _end(w, b, status)
+        status = end_section(w, b, status)
         if status == AGAIN:
             c.nodes_wanted = NODES_MAX + c.count // 64 + 1
             unlock(w, cython.address(w.slot.own))
@@ -470,235 +447,6 @@ def put(w, p, c, pam, host):
             drop_staged(w)
         finish(w, REAP_BUDGET)
         return status
-
-
-# --- get --------------------------------------------------------------------------------------------------
-
-
-def peek(w, p, c):
-    """Find a page without a lock. OK with c.found, c.length, c.seq set (copy, then ask peek_valid), MISS, DESTROYED,
-    or BUSY: somebody was writing all the time, or the arena is corrupt; `fetch` knows."""
-    b: cython.pointer(Bucket) = _bucket(p, c)
-    tries: cython.int
-    off: u64
-    d: cython.pointer(Pampd)
-    for tries in range(PEEK_TRIES):
-        w.fault = 0
-        c.seq = seq_begin(cython.address(b.lock))
-        if c.seq & 1:
-            pause()
-            continue
-        if not _alive(p):
-            return DESTROYED
-        off = rbtree.find(w, b, c.oid)
-        if off != 0:
-            off = objnode.lookup(w, obj_at(w, off), c.index)
-        if off != 0 and w.fault == 0:
-            d = pampd_at(w, off)
-            # Each word once: see _walk_range.
-            c.found = load(cython.address(d.data))
-            c.length = cython.cast(cython.uint, load(cython.address(d.shape)))
-            c.gen = d.gen
-            if c.length > p.page_size or c.length == 0 or d.index != c.index:
-                continue
-            chunk_at(w, c.found)
-            chunk_at(w, c.found + ((c.length - 1) & ~cython.cast(u64, 63)))
-        if w.fault != 0:
-            continue
-        if off != 0:
-            # The page is on its way while the caller makes room for it.
-            prefetch(w.base + c.found)
-            prefetch(w.base + c.found + 64)
-            prefetch(w.base + c.found + 128)
-            prefetch(w.base + c.found + 192)
-            return OK
-        if seq_same(cython.address(b.lock), c.seq):
-            return MISS
-    w.fault = 0
-    return BUSY
-
-
-def peek_valid(w, p, c):
-    """True if what was copied since `peek` is the page as it was then."""
-    return seq_same(cython.address(_bucket(p, c).lock), c.seq)
-
-
-def fetch(w, p, c, out, remove, pam, host):
-    """Get a page under the lock into `out`, which has room for c.length bytes. OK, MISS, SIZE (c.length says how much
-    room), FAILED, BUSY, DESTROYED or CORRUPT. A foreign page goes to pam.result instead; out is not used then."""
-    b: cython.pointer(Bucket) = _bucket(p, c)
-    obj_off: u64
-    off: u64 = 0
-    room: u64 = c.length
-    d: cython.pointer(Pampd)
-    status: cython.int = _lock_bucket(w, p, b)
-    if status != OK:
-        return status
-    obj_off = rbtree.find(w, b, c.oid)
-    if obj_off != 0:
-        off = objnode.lookup(w, obj_at(w, obj_off), c.index)
-    if off == 0:
-        status = _end(w, b, MISS)
-        unlock(w, cython.address(w.slot.own))
-        return status
-    d = pampd_at(w, off)
-    c.found = d.data
-    c.length = length_of(d)
-    c.gen = d.gen
-    if pam.foreign:
-        if c.room != 0 and c.length > c.room:
-            status = SIZE
-        elif pam.is_remote(d):
-            status = AGAIN
-        else:
-            status = pam.get_data_and_free(p.idx, c.oid, d) if remove else pam.get_data(p.idx, c.oid, d)
-    else:
-        if c.length != room or c.length > p.page_size or d.index != c.index:
-            status = SIZE
-            if c.length > p.page_size or c.length == 0 or d.index != c.index:
-                w.fault = FAULT_SENTINEL
-        else:
-            chunk_at(w, c.found)
-            chunk_at(w, c.found + ((c.length - 1) & ~cython.cast(u64, 63)))
-            if w.fault == 0 and not remove:
-                memcpy(out, w.base + c.found, c.length)
-    if status == OK and remove and w.fault == 0:
-        _drop_page(w, p, c, obj_off, c.index, True, pam, host)
-        _drop_empty_obj(w, p, c, b, obj_off, pam, host)
-    status = _end(w, b, status)
-    if status == OK and remove and not pam.foreign:
-        # The page is this worker's alone now: copied with the bucket free, before it is given back.
-        memcpy(out, w.base + c.found, c.length)
-    finish(w, REAP_BUDGET)
-    return status
-
-
-def fetch_remote(w, p, c, remove, pam, host):
-    """Get a remote page, which `fetch` answered AGAIN for: fetched with the bucket free, used only if the page is still
-    of the generation seen. OK with pam.result, AGAIN, MISS, FAILED, BUSY, DESTROYED or CORRUPT."""
-    b: cython.pointer(Bucket) = _bucket(p, c)
-    seen: Pampd
-    d: cython.pointer(Pampd)
-    obj_off: u64
-    off: u64 = 0
-    status: cython.int = _lock_bucket(w, p, b)
-    if status != OK:
-        return status
-    obj_off = rbtree.find(w, b, c.oid)
-    if obj_off != 0:
-        off = objnode.lookup(w, obj_at(w, obj_off), c.index)
-    if off != 0:
-        seen = pampd_at(w, off)[0]
-    status = _end(w, b, OK if off != 0 else MISS)
-    unlock(w, cython.address(w.slot.own))
-    if status != OK:
-        return status
-    status = pam.get_data(p.idx, c.oid, cython.address(seen))
-    if status != OK:
-        return status
-    status = _lock_bucket(w, p, b)
-    if status != OK:
-        return status
-    obj_off = rbtree.find(w, b, c.oid)
-    off = objnode.lookup(w, obj_at(w, obj_off), c.index) if obj_off != 0 else 0
-    d = pampd_at(w, off) if off != 0 else cython.NULL
-    if d == cython.NULL or d.gen != seen.gen:
-        status = AGAIN
-    elif remove:
-        _drop_page(w, p, c, obj_off, c.index, False, pam, host)
-        _drop_empty_obj(w, p, c, b, obj_off, pam, host)
-    status = _end(w, b, status)
-    finish(w, REAP_BUDGET)
-    return status
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _walk_range(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call),
-                b: cython.pointer(Bucket), out: cython.p_char) -> cython.int:
-    """Sum the lengths of the range's pages into c.total; with `out`, copy them there if they are c.length bytes."""
-    obj_off: u64 = rbtree.find(w, b, c.oid)
-    o: cython.pointer(Obj)
-    d: cython.pointer(Pampd)
-    off: u64
-    data: u64
-    n: u64
-    i: u64
-    c.total = 0
-    if obj_off == 0 or w.fault != 0:
-        return MISS
-    o = obj_at(w, obj_off)
-    for i in range(c.count):
-        off = objnode.lookup(w, o, c.index + i)
-        if off == 0 or w.fault != 0:
-            return MISS
-        d = pampd_at(w, off)
-        n = cython.cast(cython.uint, load(cython.address(d.shape)))
-        if w.fault != 0 or n == 0 or n > p.page_size or d.index != c.index + i:
-            w.fault = w.fault if w.fault else FAULT_SENTINEL
-            return MISS
-        if out != cython.NULL:
-            # Read once: without the lock a second read may give another offset than the one that was checked.
-            data = load(cython.address(d.data))
-            chunk_at(w, data)
-            chunk_at(w, data + ((n - 1) & ~cython.cast(u64, 63)))
-            if w.fault != 0 or c.total + n > c.length:
-                return SIZE
-            memcpy(out + c.total, w.base + data, n)
-        c.total += n
-    if out != cython.NULL and c.total != c.length:
-        return SIZE
-    return OK
-
-
-def peek_range(w, p, c, out):
-    """A range without a lock. With out NULL: OK and c.length, the bytes of all pages. Else they are copied if they still are
-    c.length bytes: OK or SIZE. MISS, DESTROYED; BUSY: try `fetch_range`."""
-    b: cython.pointer(Bucket) = _bucket(p, c)
-    tries: cython.int
-    status: cython.int
-    for tries in range(PEEK_TRIES):
-        w.fault = 0
-        c.seq = seq_begin(cython.address(b.lock))
-        if c.seq & 1:
-            pause()
-            continue
-        if not _alive(p):
-            return DESTROYED
-        status = _walk_range(w, p, c, b, out)
-        if w.fault != 0:
-            continue
-        if seq_same(cython.address(b.lock), c.seq):
-            if out == cython.NULL and status == OK:
-                c.length = c.total
-            return status
-    w.fault = 0
-    return BUSY
-
-
-def fetch_range(w, p, c, out, remove, pam, host):
-    """A range under the lock, into `out` with room for c.length bytes; SIZE says that c.length is what it takes."""
-    b: cython.pointer(Bucket) = _bucket(p, c)
-    i: u64
-    obj_off: u64
-    status: cython.int = _lock_bucket(w, p, b)
-    if status != OK:
-        return status
-    status = _walk_range(w, p, c, b, cython.NULL)
-    if status == OK and (out == cython.NULL or c.total != c.length):
-        c.length = c.total
-        status = SIZE
-    if status == OK:
-        status = _walk_range(w, p, c, b, out)
-    if status == OK and remove and w.fault == 0:
-        obj_off = rbtree.find(w, b, c.oid)
-        for i in range(c.count):
-            _drop_page(w, p, c, obj_off, c.index + i, False, pam, host)
-        _drop_empty_obj(w, p, c, b, obj_off, pam, host)
-    status = _end(w, b, status)
-    finish(w, REAP_BUDGET)
-    return status
 
 
 # --- pools ------------------------------------------------------------------------------------------------
@@ -715,7 +463,7 @@ def begin_destroy(w, p):
     if lock_try(w, cython.address(table.lock)) != OK:
         unlock(w, cython.address(w.slot.own))
         return BUSY
-    if not _alive(p):
+    if not alive(p):
         status = DESTROYED
     else:
         store(w, cython.address(p.record.state), POOL_DYING)
@@ -745,35 +493,35 @@ def work_off(w):
 
 def flush_page(w, p, c, pam, host):
     """Drop a page. OK, MISS, BUSY, DESTROYED or CORRUPT."""
-    b: cython.pointer(Bucket) = _bucket(p, c)
+    b: cython.pointer(Bucket) = bucket_of(p, c)
     obj_off: u64
-    status: cython.int = _lock_bucket(w, p, b)
+    status: cython.int = lock_bucket(w, p, b)
     if status != OK:
         return status
     obj_off = rbtree.find(w, b, c.oid)
     status = MISS
-    if obj_off != 0 and _drop_page(w, p, c, obj_off, c.index, False, pam, host) != 0:
-        _drop_empty_obj(w, p, c, b, obj_off, pam, host)
+    if obj_off != 0 and drop_page(w, p, c, obj_off, c.index, False, pam, host) != 0:
+        drop_empty_obj(w, p, c, b, obj_off, pam, host)
         status = OK
-    status = _end(w, b, status)
+    status = end_section(w, b, status)
     finish(w, REAP_BUDGET)
     return status
 
 
 def flush_object(w, p, c):
     """Drop an object: unlinked in constant time, taken apart by `finish` (call it until it is not AGAIN)."""
-    b: cython.pointer(Bucket) = _bucket(p, c)
+    b: cython.pointer(Bucket) = bucket_of(p, c)
     obj_off: u64
-    status: cython.int = _lock_bucket(w, p, b)
+    status: cython.int = lock_bucket(w, p, b)
     if status != OK:
         return status
     obj_off = rbtree.find(w, b, c.oid)
     if obj_off == 0:
-        status = _end(w, b, MISS)
+        status = end_section(w, b, MISS)
     else:
         rbtree.erase(w, b, obj_off)
         detach(w, obj_off)
-        status = _end(w, b, OK)
+        status = end_section(w, b, OK)
     finish(w, REAP_BUDGET)
     return status
 
@@ -782,49 +530,46 @@ def describe(w, p, c, out):
     """pampd_count, objnode_count, height of an object, and token and generation of the page at c.index (0, 0 without).
 
     OK, MISS (no such object), BUSY, DESTROYED or CORRUPT."""
-    b: cython.pointer(Bucket) = _bucket(p, c)
+    b: cython.pointer(Bucket) = bucket_of(p, c)
     o: cython.pointer(Obj)
-    off: u64
-    status: cython.int = _lock_bucket(w, p, b)
+    d: cython.pointer(Pampd)
+    obj_off: u64
+    status: cython.int = lock_bucket(w, p, b)
     if status != OK:
         return status
-    off = rbtree.find(w, b, c.oid)
-    if off == 0:
+    d = find_page(w, p, c, b, c.index, cython.address(obj_off))
+    if obj_off == 0:
         status = MISS
     else:
-        o = obj_at(w, off)
+        o = obj_at(w, obj_off)
         out[0] = o.pampd_count
         out[1] = o.objnode_count
         out[2] = o.height
-        off = objnode.lookup(w, o, c.index)
-        out[3] = pampd_at(w, off).data if off != 0 else 0
-        out[4] = pampd_at(w, off).gen if off != 0 else 0
-    status = _end(w, b, status)
+        out[3] = d.data if d != cython.NULL else 0
+        out[4] = d.gen if d != cython.NULL else 0
+    status = end_section(w, b, status)
     unlock(w, cython.address(w.slot.own))
     return status
 
 
 def replace(w, p, c, data, gen, pam):
     """Swap the token of a foreign page if it is still of generation `gen`. OK, MISS, REFUSED, BUSY, DESTROYED, CORRUPT."""
-    b: cython.pointer(Bucket) = _bucket(p, c)
-    off: u64
+    b: cython.pointer(Bucket) = bucket_of(p, c)
+    obj_off: u64
     d: cython.pointer(Pampd)
-    status: cython.int = _lock_bucket(w, p, b)
+    status: cython.int = lock_bucket(w, p, b)
     if status != OK:
         return status
     status = MISS
-    off = rbtree.find(w, b, c.oid)
-    if off != 0:
-        off = objnode.lookup(w, obj_at(w, off), c.index)
-    if off != 0:
-        d = pampd_at(w, off)
-        if w.fault == 0 and d.gen == gen:
+    d = find_page(w, p, c, b, c.index, cython.address(obj_off))
+    if d != cython.NULL:
+        if d.gen == gen:
             status = REFUSED
             if pam.replace_in_obj(p.idx, c.oid, d, data):
                 w.slot.client[ROOT_GENERATION] += 1
                 store(w, cython.address(d.data), data)
                 store(w, cython.address(d.gen), (w.slot_idx + 1) << 48 | w.slot.client[ROOT_GENERATION])
                 status = OK
-    status = _end(w, b, status)
+    status = end_section(w, b, status)
     unlock(w, cython.address(w.slot.own))
     return status

@@ -260,16 +260,16 @@ cdef inline int flags_of(Pampd *d) noexcept nogil:
 cdef inline u64 pool_mark(u64 idx, u64 gen) noexcept nogil:
     return gen << 32 | (idx + 1)
 
-cdef inline u64 pool_of(Pampd *d) noexcept nogil:
-    return <u64><unsigned int>d.pool - 1
+cdef inline u64 pool_of(u64 mark) noexcept nogil:
+    return <u64><unsigned int>mark - 1
 
 cdef inline PoolRecord *pool_at(Worker *w, u64 idx) noexcept nogil:
     return <PoolRecord *>(w.base + w.client_off + CLIENT_PAGE + idx * POOL_BYTES)
 
-cdef inline bint counted(Worker *w, Pampd *d) noexcept nogil:
-    # True if the page's bytes are in the gauges of the pool that has this slot now.
-    return (d.pool != 0 and pool_of(d) < w.client_geometry[GEO_POOLS]
-            and d.pool >> 32 == <unsigned int>pool_at(w, pool_of(d)).gen)
+cdef inline bint counted(Worker *w, u64 mark) noexcept nogil:
+    # True if the bytes of a page with this mark (Pampd.pool, read once) are in the gauges of the pool that has the slot now.
+    return (mark != 0 and pool_of(mark) < w.client_geometry[GEO_POOLS]
+            and mark >> 32 == <unsigned int>pool_at(w, pool_of(mark)).gen)
 
 cdef inline u64 buckets_offset(Worker *w) noexcept nogil:
     # The bucket arrays lie behind the pool records, one a pool slot.

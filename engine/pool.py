@@ -1,6 +1,6 @@
 """Owns Pool and Object, what callers hold: arguments in, bools, bytes and exceptions out.
 
-May call: core, oid, registry, session. Called by users. Each call is bracketed by the attachment's enter and leave; a
+May call: core, fetch, oid, registry, session. Called by users. Each call is bracketed by the attachment's enter and leave; a
 verb that answers BUSY is called again after a pause, with nothing held, in which signal handlers run. Below this
 file nothing raises.
 """
@@ -14,7 +14,7 @@ from cython.cimports.cpython.buffer import (
 )
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cython.cimports.cpython.long import PyLong_AsUnsignedLongLong
-from cython.cimports.engine import core
+from cython.cimports.engine import core, fetch
 from cython.cimports.engine.layout import (
     AGAIN,
     DESTROYED,
@@ -278,7 +278,8 @@ class Pool:
     def put_range(self, oid, index, buffer):
         """Put consecutive pages from `index` on, cut from `buffer` (the last may be shorter): all of them, at one moment.
 
-        True, or False: refused, and all handles of the range are empty. 1 to 16384 pages.
+        True, or False: refused, and all handles of the range are empty. 1 to 16384 pages. TmemError when the file system has
+        no memory left for the journal of a long range: then nothing has changed.
         """
         c: Call
         _handle(cython.address(c), oid, index)
@@ -299,23 +300,23 @@ class Pool:
             while True:
                 if not foreign and peeks < PEEKS:
                     peeks += 1
-                    status = core.peek(w, cython.address(self.ref), c)
+                    status = fetch.peek(w, cython.address(self.ref), c)
                     if status == OK:
                         if result is None or PyBytes_GET_SIZE(result) != cython.cast(cython.Py_ssize_t, c.length):
                             result = PyBytes_FromStringAndSize(cython.NULL, c.length)
                         if not remove:
                             memcpy(PyBytes_AS_STRING(result), w.base + c.found, c.length)
-                            if core.peek_valid(w, cython.address(self.ref), c):
+                            if fetch.peek_valid(w, cython.address(self.ref), c):
                                 break
                             continue
                     elif status != BUSY:
                         break
                 c.length = 0 if result is None else PyBytes_GET_SIZE(result)
-                status = core.fetch(w, cython.address(self.ref), c,
+                status = fetch.fetch(w, cython.address(self.ref), c,
                                     cython.NULL if result is None else PyBytes_AS_STRING(result), remove,
                                     self.ops, registry.host)
                 if status == AGAIN:
-                    status = core.fetch_remote(w, cython.address(self.ref), c, remove, self.ops, registry.host)
+                    status = fetch.fetch_remote(w, cython.address(self.ref), c, remove, self.ops, registry.host)
                     if status == AGAIN:
                         continue
                 if status == SIZE:
@@ -364,25 +365,25 @@ class Pool:
             while True:
                 if not self.ops.foreign and peeks < PEEKS:
                     peeks += 1
-                    status = core.peek(w, cython.address(self.ref), c)
+                    status = fetch.peek(w, cython.address(self.ref), c)
                     if status != OK and status != BUSY:
                         break
                     if status == OK and cython.cast(cython.Py_ssize_t, c.length) > room:
                         status = SIZE
-                        if core.peek_valid(w, cython.address(self.ref), c):
+                        if fetch.peek_valid(w, cython.address(self.ref), c):
                             break
                         continue
                     if status == OK and not remove:
                         memcpy(out, w.base + c.found, c.length)
-                        if core.peek_valid(w, cython.address(self.ref), c):
+                        if fetch.peek_valid(w, cython.address(self.ref), c):
                             break
                         continue
                     if status == BUSY:
                         c.length = 0
-                status = core.fetch(w, cython.address(self.ref), c, cython.cast(cython.p_char, out), remove,
+                status = fetch.fetch(w, cython.address(self.ref), c, cython.cast(cython.p_char, out), remove,
                                     self.ops, registry.host)
                 if status == AGAIN:
-                    status = core.fetch_remote(w, cython.address(self.ref), c, remove, self.ops, registry.host)
+                    status = fetch.fetch_remote(w, cython.address(self.ref), c, remove, self.ops, registry.host)
                     if status == AGAIN:
                         continue
                 if status == SIZE:
@@ -442,20 +443,20 @@ class Pool:
                 if peeks < PEEKS and not remove:
                     peeks += 1
                     if result is None:
-                        status = core.peek_range(w, cython.address(self.ref), c, cython.NULL)
+                        status = fetch.peek_range(w, cython.address(self.ref), c, cython.NULL)
                         if status == OK:
                             result = PyBytes_FromStringAndSize(cython.NULL, c.length)
                             continue
                     else:
                         c.length = PyBytes_GET_SIZE(result)
-                        status = core.peek_range(w, cython.address(self.ref), c, PyBytes_AS_STRING(result))
+                        status = fetch.peek_range(w, cython.address(self.ref), c, PyBytes_AS_STRING(result))
                         if status == SIZE:
                             result = None
                             continue
                     if status != BUSY:
                         break
                 c.length = 0 if result is None else PyBytes_GET_SIZE(result)
-                status = core.fetch_range(w, cython.address(self.ref), c,
+                status = fetch.fetch_range(w, cython.address(self.ref), c,
                                           cython.NULL if result is None else PyBytes_AS_STRING(result), remove,
                                           self.ops, registry.host)
                 if status == SIZE:

@@ -125,6 +125,7 @@ def _unchain(w: cython.pointer(Worker), h: cython.pointer(Head)) -> cython.void:
 def _reap_pampd(w: cython.pointer(Worker), off: u64) -> cython.int:
     d: cython.pointer(Pampd) = cython.cast(cython.pointer(Pampd), chunk_at(w, off))
     cls: cython.int = class_in(d)
+    mark: u64 = d.pool
     foreign: cython.bint = flags_of(d) & FOREIGN != 0
     status: cython.int = _room(w, PAMPD_CLASS)
     if not foreign and cls >= OBJNODE_CLASS:
@@ -135,16 +136,16 @@ def _reap_pampd(w: cython.pointer(Worker), off: u64) -> cython.int:
     if status != OK:
         return status
     if foreign and d.data != 0:
-        if _foreign_free != cython.NULL and counted(w, d):
-            _foreign_free(w, pool_of(d), off)
+        if _foreign_free != cython.NULL and counted(w, mark):
+            _foreign_free(w, pool_of(mark), off)
         d.data = 0
     _unchain(w, cython.cast(cython.pointer(Head), d))
     if not foreign and d.data != 0:
         push(w, cls, d.data)
-    if counted(w, d):
-        gauge(w, pool_of(d), GAUGE_BYTES_ASKED, -length_of(d))
+    if counted(w, mark):
+        gauge(w, pool_of(mark), GAUGE_BYTES_ASKED, -length_of(d))
         if not foreign:
-            gauge(w, pool_of(d), GAUGE_BYTES_USED, -w.class_bytes[cls])
+            gauge(w, pool_of(mark), GAUGE_BYTES_USED, -w.class_bytes[cls])
     push(w, PAMPD_CLASS, off)
     return OK
 

@@ -4,6 +4,7 @@ from shm.layout cimport Worker, u64
 cdef class Mender:
     cdef Engine engine
     cdef Worker *w
+    cdef u64 span                   # bytes of segments that `seen` covers
     cdef u64 *seen                  # one bit for every 64 bytes of segments: start of a chunk that is kept
     cdef u64 pool_idx
     cdef str pool_name
@@ -14,6 +15,7 @@ cdef class Mender:
     cdef u64 objects, nodes, pages, asked, used, obj_asked, obj_used
     cdef bint claim(self, u64 off, int cls) except -1
     cdef int unclaim(self) except -1
+    cdef int release(self, u64 off) except -1
     cdef bint sound_tree(self, u64 off, u64 obj_off, u64 level, u64 prefix, u64 *pages, u64 *nodes) except -1
     cdef bint sound_obj(self, u64 off, u64 bucket) except -1
     cdef int mend_pool(self, u64 idx) except -1

@@ -112,7 +112,8 @@ class Mender:
             end = min(at, w.seg_lo + total)
         segment: u64 = cython.cast(u64, 1) << w.seg_shift
         w.seg_span = (end - w.seg_lo + segment - 1) // segment * segment
-        self.seen = cython.cast(cython.pointer(u64), calloc(w.seg_span // 4096 + 8, 8))
+        self.span = w.seg_span
+        self.seen = cython.cast(cython.pointer(u64), calloc(self.span // 4096 + 1, 8))
         if self.seen == cython.NULL:
             raise MemoryError
 
@@ -127,7 +128,7 @@ class Mender:
         inside: u64
         index: u64
         bit: u64
-        if off < w.seg_lo or rel >= w.seg_span or cls < 0 or cls >= CLASS_COUNT:
+        if off < w.seg_lo or rel >= self.span or cls < 0 or cls >= CLASS_COUNT:
             return False
         inside = (rel & ((cython.cast(u64, 1) << w.seg_shift) - 1)) - w.class_start[cls]
         index = inside // w.class_bytes[cls]
@@ -143,9 +144,15 @@ class Mender:
     def unclaim(self):
         """Give back what the object under the walk has claimed."""
         for off, _ in self.claims:
-            rel: u64 = off - self.w.seg_lo
-            self.seen[rel >> 12] &= ~(cython.cast(u64, 1) << ((rel >> 6) & 63))
+            self.release(off)
         self.claims = []
+        return 0
+
+    def release(self, off):
+        """Let go of one chunk that was claimed; any other offset is nobody's."""
+        rel: u64 = off - self.w.seg_lo
+        if rel < self.span:
+            self.seen[rel >> 12] &= ~(cython.cast(u64, 1) << ((rel >> 6) & 63))
         return 0
 
     def sound_tree(self, off, obj_off, level, prefix, pages, nodes):
@@ -162,15 +169,16 @@ class Mender:
                 return False
             cls = class_in(d)
             foreign = flags_of(d) & FOREIGN != 0
-            if not 1 <= length_of(d) <= cython.cast(u64, self.engine.page_size):
+            length: u64 = length_of(d)
+            if not 1 <= length <= cython.cast(u64, self.engine.page_size):
                 return False
-            if not foreign and (cls >= OBJNODE_CLASS or length_of(d) > self.w.class_bytes[cls] or not self.claim(d.data, cls)):
+            if not foreign and (cls >= OBJNODE_CLASS or length > self.w.class_bytes[cls] or not self.claim(d.data, cls)):
                 return False
             d.obj = obj_off
             d.pool = pool_mark(self.pool_idx, pool_at(self.w, self.pool_idx).gen)
             d.link = 0
             pages[0] += 1
-            self.obj_asked += length_of(d)
+            self.obj_asked += length
             if not foreign:
                 self.obj_used += self.w.class_bytes[cls]
             return True
@@ -196,28 +204,32 @@ class Mender:
         nodes: u64 = 0
         height: u64
         kind: u64
+        child: u64
+        root: u64 = o.root      # once: it may change under our hands
         mask: u64 = self.engine.buckets - 1
         if hash_oid(o.oid[0], o.oid[1], o.oid[2]) & mask != bucket or not self.claim(off, OBJ_CLASS):
             return False
-        kind = cython.cast(cython.pointer(Head), chunk_at(self.w, o.root)).sentinel
+        kind = cython.cast(cython.pointer(Head), chunk_at(self.w, root)).sentinel
         if self.w.fault != 0 or kind not in (PAMPD_SENTINEL, OBJNODE_SENTINEL):
             return False
-        height = 0 if kind == PAMPD_SENTINEL else objnode_at(self.w, o.root).level
+        height = 0 if kind == PAMPD_SENTINEL else objnode_at(self.w, root).level
         if height > HEIGHT_MAX or (kind == OBJNODE_SENTINEL and height == 0):
             return False
-        if not self.sound_tree(o.root, off, height, 0, cython.address(pages), cython.address(nodes)):
+        if not self.sound_tree(root, off, height, 0, cython.address(pages), cython.address(nodes)):
             return False
         # Where the pages of the largest indexes are gone, the tree is higher than it needs to be.
         while height > 0:
-            n = objnode_at(self.w, o.root)
-            if n.slots_in_use != 1 or n.slots[0] == 0:
+            n = objnode_at(self.w, root)
+            child = n.slots[0]
+            if n.slots_in_use != 1 or child == 0:
                 break
-            self.seen[(o.root - self.w.seg_lo) >> 12] &= ~(
-                cython.cast(u64, 1) << (((o.root - self.w.seg_lo) >> 6) & 63)
-            )
-            o.root = n.slots[0]
+            self.release(root)
+            root = child
             height -= 1
             nodes -= 1
+        if self.w.fault != 0:
+            return False
+        o.root = root
         if pages < o.pampd_count:
             self.lost.append((self.pool_name, (o.oid[0], o.oid[1], o.oid[2]), None))
         o.height = height
@@ -372,20 +384,20 @@ class Mender:
         """Segments, bitmaps and lists from the chunks that are kept."""
         w: cython.pointer(Worker) = self.w
         s: cython.pointer(Segment)
+        # Local copies throughout: whoever damaged the arena may still be writing, and what is used must be what was set.
+        heads: u64[28]
+        high: u64 = self.span >> w.seg_shift
+        seg_used: u64 = 0
         number: u64
         index: u64
         rel: u64
         words: cython.pointer(u64)
-        head: cython.pointer(u64)
         used: u64
         cls: cython.int
         _free_lock(cython.address(w.depot.lock))
-        w.depot.seg_high = w.seg_span >> w.seg_shift
-        w.depot.seg_used = 0
-        w.depot.free_head = 0
-        for cls in range(CLASS_COUNT):
-            w.depot.class_head[cls] = 0
-        for number in range(w.depot.seg_high, 0, -1):
+        for cls in range(CLASS_COUNT + 1):
+            heads[cls] = 0
+        for number in range(high, 0, -1):
             s = w.segtable + (number - 1)
             memset(s, 0, cython.sizeof(Segment))
             used = 0
@@ -402,18 +414,22 @@ class Mender:
                         used += 1
             if used == 0:
                 s.bitmap = 0
-                head = cython.address(w.depot.free_head)
+                cls = CLASS_COUNT       # the free ones
             else:
-                w.depot.seg_used += 1
+                seg_used += 1
                 s.cls = cls + 1
                 s.free_count = w.class_chunks[cls] - used
-                if s.free_count == 0:
+                if used == w.class_chunks[cls]:
                     continue
-                head = cython.address(w.depot.class_head[cls])
-            if head[0] != 0:
-                (w.segtable + (head[0] - 1)).prev = number
-            s.next = head[0]
-            head[0] = number
+            if heads[cls] != 0:
+                (w.segtable + (heads[cls] - 1)).prev = number
+            s.next = heads[cls]
+            heads[cls] = number
+        w.depot.seg_high = high
+        w.depot.seg_used = seg_used
+        w.depot.free_head = heads[CLASS_COUNT]
+        for cls in range(CLASS_COUNT):
+            w.depot.class_head[cls] = heads[cls]
         return 0
 
     def run(self):
@@ -423,9 +439,9 @@ class Mender:
         idx: u64
         self.mend_slots()
         _free_lock(cython.address(table.lock))
-        if table.pools_high > cython.cast(u64, self.engine.max_pools):
-            table.pools_high = self.engine.max_pools
-        for idx in range(table.pools_high):
+        pools: u64 = min(table.pools_high, cython.cast(u64, self.engine.max_pools))
+        table.pools_high = pools
+        for idx in range(pools):
             self.mend_pool(idx)
         self.mend_depot()
         w.fault = 0

@@ -51,4 +51,4 @@ cdef void rollback(Worker *w, u64 to) noexcept nogil
 cdef int reserve(Worker *w, u64 entries) noexcept nogil
 cdef void shrink(Worker *w) noexcept nogil
 cdef void redo_copy(Worker *w, u64 src, u64 dst, u64 length) noexcept nogil
-cdef int settle(Worker *w, Slot *dead, u64 *journal) noexcept nogil
+cdef int settle(Worker *w, Slot *dead, u64 idx, u64 *journal) noexcept nogil

@@ -81,22 +81,28 @@ def redo_copy(w, src, dst, length):
     kill_point(w)
 
 
-def settle(w, dead, journal):
+def settle(w, dead, idx, journal):
     """Finish or undo the transaction of a dead worker, whose locks are still its own.
 
     OK, or CORRUPT when its journal cannot be true; then nothing more is written back.
     """
     n: u64 = dead.journal_len
     offset: u64
+    length: u64
+    src: u64
+    dst: u64
     if dead.redo_len != 0:
+        length = dead.redo_len
+        src = dead.redo_src
+        dst = dead.redo_dst
+        # From its own bounce page into a segment: nothing else can be true.
         if (
-            dead.redo_len <= w.bounce_bytes
-            and dead.redo_src < w.map_bytes
-            and dead.redo_dst < w.map_bytes
-            and dead.redo_len <= w.map_bytes - dead.redo_src
-            and dead.redo_len <= w.map_bytes - dead.redo_dst
+            length <= w.bounce_bytes
+            and src == w.bounces_off + idx * w.bounce_bytes
+            and dst - w.seg_lo < w.seg_total << w.seg_shift
+            and length <= (w.seg_total << w.seg_shift) - (dst - w.seg_lo)
         ):
-            memmove(w.base + dead.redo_dst, w.base + dead.redo_src, dead.redo_len)
+            memmove(w.base + dst, w.base + src, length)
         barrier()
         kill_point(w)
         dead.journal_len = 0

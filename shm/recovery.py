@@ -58,7 +58,7 @@ def settle_slot(w, idx):
     journal: cython.pointer(u64) = cython.cast(
         cython.pointer(u64), w.base + w.journals_off + idx * JOURNAL_BYTES
     )
-    if settle(w, dead, journal) == CORRUPT:
+    if settle(w, dead, idx, journal) == CORRUPT:
         # Its transaction cannot be undone. The locks go back all the same: what it left behind will be
         # found by sentinel and bounds checks, and hanging everybody is not better.
         pass

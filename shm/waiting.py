@@ -99,7 +99,7 @@ def wait(w):
                 _no_such_holder(owner, offset)
             return 0
     elif (
-        not _claims(slot_at(w, idx), offset)
+        not (_claims(slot_at(w, idx), offset) and owner & ~OWNER_WAITS() == slot_at(w, idx).gen << 16 | (idx + 1))
         and not byte_held(w.fd, RESCUE_BYTE())
         and load(cython.address(lock.owner)) == owner
     ):

@@ -247,10 +247,8 @@ class Attachment:
         # The mapping is inherited and stays; slot, journal and semaphores are new.
         if self.w.fd < 0:
             raise TmemError(f"arena {self.arena.name!r}: a forked child cannot reopen it without /proc; attach anew")
-        self.forked = False
-        self.closed = True
         self.semaphores = Semaphores(self.arena.name, self.arena.geometry["mode"])
-        self.attach_slot()
+        self.attach_slot()      # may raise: then the next use tries again
         self.epoch += 1
 
     def close(self):

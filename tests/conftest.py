@@ -1,4 +1,4 @@
-"""Owns the fixtures of the whole suite and its cleanliness: arena names with a prefix of this session, nothing left in
+"""Owns the fixtures of the whole suite and its cleanliness: arena names with a prefix of this run, nothing left in
 /dev/shm and no child alive after any test, and no run on a build that is older than its source.
 """
 import ast
@@ -105,7 +105,7 @@ def living_children():
 
 @pytest.fixture(autouse=True)
 def _nothing_left():
-    """After the test: back ends as they were, no file of this session's arenas, no child."""
+    """After the test: back ends as they were, no file of this run's arenas, no child."""
     yield
     engine = sys.modules.get("engine")
     if engine is not None:

@@ -1,4 +1,7 @@
-"""Owns what attach refuses: truncated, foreign and forged files. The attack on a populated arena is mutate.py, run by hand."""
+"""Owns the promise that an arena full of garbage gives ArenaCorrupted, a miss or a refusal, and never a crash, a hang or a
+read outside its mapping. The attack itself is mutate.py; here it runs over fixed seeds, those aside in which words change
+while the calls run (they cannot be repeated exactly: by hand), and what attach refuses has names.
+"""
 import os
 import struct
 
@@ -6,8 +9,22 @@ import pytest
 import xxhash
 
 import engine
+from tests.hostile.mutate import again, attack
 from tests.hostile.structs import STRUCTS, offset
 from tests.support import SHM, SMALL
+
+ITEMS = 10
+SEEDS = 2200            # of each item
+CONCURRENT = 16         # every so many-th seed is one with words that change meanwhile
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("item", range(ITEMS))
+def test_no_damage_crashes_or_hangs_a_caller(arena_name, item):
+    seeds = [seed for seed in range(item * SEEDS, (item + 1) * SEEDS) if seed % CONCURRENT]
+    findings = attack(seeds, arena_name)
+    assert not findings, "\n".join(f"{f.kind} in {f.call}: {again(f)}\n{f.detail}" for f in findings)
+
 
 # --- what attach refuses ----------------------------------------------------------------------------------
 

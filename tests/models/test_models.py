@@ -84,7 +84,7 @@ CODE = {
     "shm/recovery.py": [
         ("def _release(", ["OWNER_WAITS() != dead_id", "if lock.seq & 1", "lock.seq + 1",
                            "if swap(cython.address(lock.owner), 0) & OWNER_WAITS()", "post(w, lock)"]),
-        ("def settle_slot(", ["if settle(w, dead, journal)", "_release(w, cython.cast", "dead.held[i] = 0"]),
+        ("def settle_slot(", ["if settle(w, dead, idx, journal)", "_release(w, cython.cast", "dead.held[i] = 0"]),
         ("def settle_dead(", ["state != SLOT_LIVE or byte_held(w.fd, i)", "if byte_try(w.fd, i) != OK",
                               "state == SLOT_LIVE", "settle_slot(w, i)", "byte_release(w.fd, i)"]),
         # `keeps_rescue` is a checker's, and the stop of the world is not modelled: for all others it is False.

@@ -1,0 +1,12 @@
+# C-level names of fetch.py.
+from engine.hostops cimport HostOps
+from engine.layout cimport Call, PoolRef
+from engine.pam.base cimport PamOps
+from shm.layout cimport Worker, u64
+
+cdef int peek(Worker *w, PoolRef *p, Call *c) noexcept nogil
+cdef bint peek_valid(Worker *w, PoolRef *p, Call *c) noexcept nogil
+cdef int fetch(Worker *w, PoolRef *p, Call *c, char *out, bint remove, PamOps pam, HostOps host) noexcept nogil
+cdef int fetch_remote(Worker *w, PoolRef *p, Call *c, bint remove, PamOps pam, HostOps host) noexcept nogil
+cdef int peek_range(Worker *w, PoolRef *p, Call *c, char *out) noexcept nogil
+cdef int fetch_range(Worker *w, PoolRef *p, Call *c, char *out, bint remove, PamOps pam, HostOps host) noexcept nogil

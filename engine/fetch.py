@@ -1,0 +1,252 @@
+"""Owns the verbs that get: of a page and of a range, without a lock and under it, and of pages in a foreign PAM.
+
+May call: core (finding, dropping, finishing), rbtree, objnode, pam. Called by pool.py, between Attachment.enter and leave.
+A get that leaves the page where it is takes no lock: `peek` finds it, the caller copies, `peek_valid` tells whether what was
+copied was the page; after a few tries `fetch` copies under the lock. A get that removes goes through `fetch`.
+Kill at any instruction: a reader without a lock has changed nothing; the rest is as in core.py.
+"""
+import cython
+from cython.cimports.engine import objnode, rbtree
+from cython.cimports.engine.core import (
+    REAP_BUDGET,
+    alive,
+    bucket_of,
+    drop_empty_obj,
+    drop_page,
+    end_section,
+    find_page,
+    finish,
+    lock_bucket,
+)
+from cython.cimports.engine.layout import (
+    AGAIN,
+    DESTROYED,
+    MISS,
+    SIZE,
+    Bucket,
+    Call,
+    Obj,
+    Pampd,
+    PoolRef,
+    length_of,
+    obj_at,
+    pampd_at,
+)
+from cython.cimports.libc.string import memcpy
+from cython.cimports.shm.atomics import load, pause, prefetch
+from cython.cimports.shm.layout import BUSY, FAULT_SENTINEL, OK, Worker, u64
+from cython.cimports.shm.lock import seq_begin, seq_same, unlock
+from cython.cimports.shm.memory import chunk_at
+
+PEEK_TRIES = cython.declare(cython.int, 8)
+
+
+def peek(w, p, c):
+    """Find a page without a lock. OK with c.found, c.length, c.seq set (copy, then ask peek_valid), MISS, DESTROYED,
+    or BUSY: somebody was writing all the time, or the arena is corrupt; `fetch` knows."""
+    b: cython.pointer(Bucket) = bucket_of(p, c)
+    tries: cython.int
+    obj_off: u64
+    d: cython.pointer(Pampd)
+    for tries in range(PEEK_TRIES):
+        w.fault = 0
+        c.seq = seq_begin(cython.address(b.lock))
+        if c.seq & 1:
+            pause()
+            continue
+        if not alive(p):
+            return DESTROYED
+        d = find_page(w, p, c, b, c.index, cython.address(obj_off))
+        if d != cython.NULL:
+            # Each word once: without the lock a second read may give another value than the one that was checked.
+            c.found = load(cython.address(d.data))
+            c.length = cython.cast(cython.uint, load(cython.address(d.shape)))
+            c.gen = d.gen
+            if c.length > p.page_size or c.length == 0:
+                continue
+            chunk_at(w, c.found)
+            chunk_at(w, c.found + ((c.length - 1) & ~cython.cast(u64, 63)))
+        if w.fault != 0:
+            continue
+        if d != cython.NULL:
+            # The page is on its way while the caller makes room for it.
+            prefetch(w.base + c.found)
+            prefetch(w.base + c.found + 64)
+            prefetch(w.base + c.found + 128)
+            prefetch(w.base + c.found + 192)
+            return OK
+        if seq_same(cython.address(b.lock), c.seq):
+            return MISS
+    w.fault = 0
+    return BUSY
+
+
+def peek_valid(w, p, c):
+    """True if what was copied since `peek` is the page as it was then."""
+    return seq_same(cython.address(bucket_of(p, c).lock), c.seq)
+
+
+def fetch(w, p, c, out, remove, pam, host):
+    """Get a page under the lock into `out`, which has room for c.length bytes. OK, MISS, SIZE (c.length says how much
+    room), FAILED, BUSY, DESTROYED or CORRUPT. A foreign page goes to pam.result instead; out is not used then."""
+    b: cython.pointer(Bucket) = bucket_of(p, c)
+    obj_off: u64
+    room: u64 = c.length
+    d: cython.pointer(Pampd)
+    status: cython.int = lock_bucket(w, p, b)
+    if status != OK:
+        return status
+    d = find_page(w, p, c, b, c.index, cython.address(obj_off))
+    if d == cython.NULL:
+        status = end_section(w, b, MISS)
+        unlock(w, cython.address(w.slot.own))
+        return status
+    c.found = d.data
+    c.length = length_of(d)
+    c.gen = d.gen
+    if pam.foreign:
+        if c.room != 0 and c.length > c.room:
+            status = SIZE
+        elif pam.is_remote(d):
+            status = AGAIN
+        else:
+            status = pam.get_data_and_free(p.idx, c.oid, d) if remove else pam.get_data(p.idx, c.oid, d)
+    elif c.length != room:
+        status = SIZE
+    else:
+        chunk_at(w, c.found)
+        chunk_at(w, c.found + ((c.length - 1) & ~cython.cast(u64, 63)))
+        if w.fault == 0 and not remove:
+            memcpy(out, w.base + c.found, c.length)
+    if status == OK and remove and w.fault == 0:
+        drop_page(w, p, c, obj_off, c.index, True, pam, host)
+        drop_empty_obj(w, p, c, b, obj_off, pam, host)
+    status = end_section(w, b, status)
+    if status == OK and remove and not pam.foreign:
+        # The page is this worker's alone now: copied with the bucket free, before it is given back.
+        memcpy(out, w.base + c.found, c.length)
+    finish(w, REAP_BUDGET)
+    return status
+
+
+def fetch_remote(w, p, c, remove, pam, host):
+    """Get a remote page, which `fetch` answered AGAIN for: fetched with the bucket free, used only if the page is still
+    of the generation seen. OK with pam.result, AGAIN, MISS, FAILED, BUSY, DESTROYED or CORRUPT."""
+    b: cython.pointer(Bucket) = bucket_of(p, c)
+    seen: Pampd
+    d: cython.pointer(Pampd)
+    obj_off: u64
+    status: cython.int = lock_bucket(w, p, b)
+    if status != OK:
+        return status
+    d = find_page(w, p, c, b, c.index, cython.address(obj_off))
+    if d != cython.NULL:
+        seen = d[0]
+    status = end_section(w, b, OK if d != cython.NULL else MISS)
+    unlock(w, cython.address(w.slot.own))
+    if status != OK:
+        return status
+    status = pam.get_data(p.idx, c.oid, cython.address(seen))
+    if status != OK:
+        return status
+    status = lock_bucket(w, p, b)
+    if status != OK:
+        return status
+    d = find_page(w, p, c, b, c.index, cython.address(obj_off))
+    if d == cython.NULL or d.gen != seen.gen:
+        status = AGAIN
+    elif remove:
+        drop_page(w, p, c, obj_off, c.index, False, pam, host)
+        drop_empty_obj(w, p, c, b, obj_off, pam, host)
+    status = end_section(w, b, status)
+    finish(w, REAP_BUDGET)
+    return status
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _walk_range(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call),
+                b: cython.pointer(Bucket), out: cython.p_char) -> cython.int:
+    """Sum the lengths of the range's pages into c.total; with `out`, copy them there if they are c.length bytes."""
+    obj_off: u64 = rbtree.find(w, b, c.oid)
+    o: cython.pointer(Obj)
+    d: cython.pointer(Pampd)
+    off: u64
+    data: u64
+    n: u64
+    i: u64
+    c.total = 0
+    if obj_off == 0 or w.fault != 0:
+        return MISS
+    o = obj_at(w, obj_off)
+    for i in range(c.count):
+        off = objnode.lookup(w, o, c.index + i)
+        if off == 0 or w.fault != 0:
+            return MISS
+        d = pampd_at(w, off)
+        n = cython.cast(cython.uint, load(cython.address(d.shape)))
+        if w.fault != 0 or n == 0 or n > p.page_size or d.index != c.index + i or d.obj != obj_off:
+            w.fault = w.fault if w.fault else FAULT_SENTINEL
+            return MISS
+        if out != cython.NULL:
+            # Read once: without the lock a second read may give another offset than the one that was checked.
+            data = load(cython.address(d.data))
+            chunk_at(w, data)
+            chunk_at(w, data + ((n - 1) & ~cython.cast(u64, 63)))
+            if w.fault != 0 or c.total + n > c.length:
+                return SIZE
+            memcpy(out + c.total, w.base + data, n)
+        c.total += n
+    if out != cython.NULL and c.total != c.length:
+        return SIZE
+    return OK
+
+
+def peek_range(w, p, c, out):
+    """A range without a lock. With out NULL: OK and c.length, the bytes of all pages. Else they are copied if they still are
+    c.length bytes: OK or SIZE. MISS, DESTROYED; BUSY: try `fetch_range`."""
+    b: cython.pointer(Bucket) = bucket_of(p, c)
+    tries: cython.int
+    status: cython.int
+    for tries in range(PEEK_TRIES):
+        w.fault = 0
+        c.seq = seq_begin(cython.address(b.lock))
+        if c.seq & 1:
+            pause()
+            continue
+        if not alive(p):
+            return DESTROYED
+        status = _walk_range(w, p, c, b, out)
+        if w.fault != 0:
+            continue
+        if seq_same(cython.address(b.lock), c.seq):
+            if out == cython.NULL and status == OK:
+                c.length = c.total
+            return status
+    w.fault = 0
+    return BUSY
+
+
+def fetch_range(w, p, c, out, remove, pam, host):
+    """A range under the lock, into `out` with room for c.length bytes; SIZE says that c.length is what it takes."""
+    b: cython.pointer(Bucket) = bucket_of(p, c)
+    i: u64
+    obj_off: u64
+    status: cython.int = lock_bucket(w, p, b)
+    if status != OK:
+        return status
+    status = _walk_range(w, p, c, b, cython.NULL)
+    if status == OK and (out == cython.NULL or c.total != c.length):
+        c.length = c.total
+        status = SIZE
+    if status == OK:
+        status = _walk_range(w, p, c, b, out)
+    if status == OK and remove and w.fault == 0:
+        obj_off = rbtree.find(w, b, c.oid)
+        for i in range(c.count):
+            drop_page(w, p, c, obj_off, c.index + i, False, pam, host)
+        drop_empty_obj(w, p, c, b, obj_off, pam, host)
+    status = end_section(w, b, status)
+    finish(w, REAP_BUDGET)
+    return status

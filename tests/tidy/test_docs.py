@@ -1,0 +1,26 @@
+"""Owns the rule that documents name only what is there: private functions, and paths of files."""
+import re
+
+import pytest
+
+from tests.support import ROOT
+
+DOCS = sorted([*ROOT.glob("docs/*.md"), ROOT / "README.md"])
+SOURCE = "\n".join(path.read_text() for folder in ("engine", "shm", "stress") for kind in ("*.py", "*.pxd")
+                   for path in (ROOT / folder).rglob(kind))
+
+
+def missing(text):
+    """Names in backticks that the source does not have: `_function` and `folder/file.py`."""
+    names = re.findall(r"`(_[a-z]\w+)`", text)
+    paths = re.findall(r"`((?:engine|shm|stress|tests|docs)/[\w./-]+\.\w+)`", text)
+    return [name for name in names if not re.search(rf"\b{name}\b", SOURCE)] + [p for p in paths if not (ROOT / p).exists()]
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+def test_what_a_document_names_exists(path):
+    assert not missing(path.read_text())
+
+
+def test_a_name_that_is_gone_is_noticed():
+    assert missing("`_no_such_function` in `engine/gone.py`, `_link` in `engine/core.py`") == ["_no_such_function", "engine/gone.py"]
