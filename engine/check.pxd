@@ -24,6 +24,7 @@ cdef class Checker:
     cdef int claimed(self, u64 rel, int cls) except -1
     cdef int walk_page(self, u64 off, u64 obj_off, u64 index, bint linked) except -1
     cdef int walk_tree(self, u64 off, u64 obj_off, u64 level, u64 prefix, u64 *pages, u64 *nodes, u64 *last) except -1
+    cdef int walk_link(self, u64 link, u64 obj_off, u64 level, u64 prefix, u64 *pages, u64 *nodes, u64 *last) except -1
     cdef int walk_obj(self, u64 off) except -1
     cdef int walk_rb(self, u64 off, u64 parent, Obj **low, Obj **high, int depth, u64 bucket) except -1
     cdef int walk_retired(self, u64 off) except -1

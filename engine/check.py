@@ -38,6 +38,8 @@ from cython.cimports.engine.layout import (
     class_in,
     counted,
     flags_of,
+    hint_of,
+    hint_shift,
     length_of,
     obj_at,
     objnode_at,
@@ -45,6 +47,7 @@ from cython.cimports.engine.layout import (
     pool_at,
     pool_mark,
     pool_of,
+    target_of,
 )
 from cython.cimports.engine.objnode import height_for
 from cython.cimports.engine.oid import hash_oid
@@ -70,9 +73,9 @@ from cython.cimports.shm.lock import OWNER_WAITS, post
 from cython.cimports.shm.memory import chunk_at, widen
 from cython.cimports.shm.slab import mag_cap
 from cython.cimports.shm.waiting import wait
-from engine.pool import pool_counters
 from engine.repair import mend
 from engine.report import Problem, Report
+from engine.stats import pool_counters
 
 PROBLEMS_MAX = 1000
 
@@ -242,6 +245,17 @@ class Checker:
                 self.used[pool_of(mark)] += self.w.class_bytes[cls] if cls < CLASS_COUNT else 0
         return 0
 
+    def walk_link(self, link, obj_off, level, prefix, pages, nodes, last):
+        off: u64 = target_of(link)
+        hint: u64 = hint_of(self.w, link)
+        d: cython.pointer(Pampd)
+        self.walk_tree(off, obj_off, level, prefix, pages, nodes, last)
+        d = cython.cast(cython.pointer(Pampd), chunk_at(self.w, off))
+        if self.w.fault == 0 and hint != (0 if level != 0 or flags_of(d) & FOREIGN else d.data >> hint_shift(self.w) << hint_shift(self.w)):
+            self.note("link-hint", off, f"a hint of {hint:#x}")
+        self.w.fault = 0
+        return 0
+
     def walk_tree(self, off, obj_off, level, prefix, pages, nodes, last):
         n: cython.pointer(Objnode)
         i: u64
@@ -259,7 +273,7 @@ class Checker:
         for i in range(MAP_SIZE):
             if n.slots[i] != 0:
                 used += 1
-                self.walk_tree(n.slots[i], obj_off, level - 1, prefix << 6 | i, pages, nodes, last)
+                self.walk_link(n.slots[i], obj_off, level - 1, prefix << 6 | i, pages, nodes, last)
         if used != n.slots_in_use or used == 0:
             self.note("objnode-slots", off, f"slots_in_use {n.slots_in_use}, {used} are")
         return 0
@@ -273,7 +287,7 @@ class Checker:
             self.note("obj-height", off, f"height {o.height}")
             return 0
         if o.root != 0:
-            self.walk_tree(o.root, off, o.height, 0, cython.address(pages), cython.address(nodes), cython.address(last))
+            self.walk_link(o.root, off, o.height, 0, cython.address(pages), cython.address(nodes), cython.address(last))
         if pages != o.pampd_count or pages == 0:
             self.note("obj-pages", off, f"pampd_count {o.pampd_count}, {pages} are there")
         if nodes != o.objnode_count:
@@ -413,12 +427,12 @@ class Checker:
                     for i in range(MAP_SIZE):
                         if n.slots[i] != 0:
                             # The part of the index above this node is not known any more: pages are not compared with it.
-                            self.walk_below(n.slots[i], n.level - 1)
+                            self.walk_below(target_of(n.slots[i]), n.level - 1)
         elif kind == OBJ_SENTINEL:
             o = cython.cast(cython.pointer(Obj), h)
             if self.own(off, OBJ_CLASS, "retired obj") and o.root != 0 and o.height <= HEIGHT_MAX:
                 self.pool_idx = o.pool
-                self.walk_tree(o.root, off, o.height, 0, cython.address(pages), cython.address(nodes), cython.address(last))
+                self.walk_link(o.root, off, o.height, 0, cython.address(pages), cython.address(nodes), cython.address(last))
         elif kind != POOL_SENTINEL:
             self.note("retired-sentinel", off, "neither a retired struct nor a dying pool")
         return 0
@@ -437,7 +451,7 @@ class Checker:
             return 0
         for i in range(MAP_SIZE):
             if n.slots[i] != 0 and level <= HEIGHT_MAX:
-                self.walk_below(n.slots[i], level - 1)
+                self.walk_below(target_of(n.slots[i]), level - 1)
         return 0
 
     def walk_slot(self, idx):

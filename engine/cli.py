@@ -141,15 +141,17 @@ def main() -> None:
 @click.option("--max-workers", default=256, show_default=True, help="Processes that can be attached at a time.")
 @click.option("--max-pools", default=1024, show_default=True, help="Pools that can exist at a time.")
 @click.option("--mode", default="600", show_default=True, callback=_octal, help="Permission bits, octal.")
+@click.option("--huge-pages/--no-huge-pages", default=True, show_default=True, help="Ask the system for pages of 2 MiB.")
 @json_option
 def create(
-    name: str, capacity: str, page_size: int, buckets: int, max_workers: int, max_pools: int, mode: int, as_json: bool
+    name: str, capacity: str, page_size: int, buckets: int, max_workers: int, max_pools: int, mode: int,
+    huge_pages: bool, as_json: bool
 ) -> None:
     """Create the arena NAME."""
     size = int(capacity) if capacity.isdecimal() else capacity
     with _usage():
         eng = engine.create(name, size, page_size=page_size, buckets=buckets, max_workers=max_workers,
-                            max_pools=max_pools, mode=mode)
+                            max_pools=max_pools, mode=mode, huge_pages=huge_pages)
     with eng:
         made: dict[str, Any] = {
             "name": eng.name, "capacity": eng.capacity, "page_size": eng.page_size, "buckets": eng.buckets,

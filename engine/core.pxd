@@ -1,7 +1,6 @@
 # C-level names of core.py.
 from engine.hostops cimport HostOps
 from engine.layout cimport POOL_LIVE, Bucket, Call, Pampd, PoolRef
-from engine.oid cimport hash_oid
 from engine.pam.base cimport PamOps
 from shm.atomics cimport load, load_acquire
 from shm.layout cimport Worker, u64
@@ -11,7 +10,7 @@ cdef enum:
 
 # What the verbs share.
 cdef inline Bucket *bucket_of(PoolRef *p, Call *c) noexcept nogil:
-    return p.buckets + (hash_oid(c.oid[0], c.oid[1], c.oid[2]) & p.mask)
+    return p.buckets + (c.hash & p.mask)
 
 cdef inline bint alive(PoolRef *p) noexcept nogil:
     return load_acquire(&p.record.state) == POOL_LIVE and load(&p.record.gen) == p.gen

@@ -39,14 +39,18 @@ from cython.cimports.engine.layout import (
     Obj,
     Pampd,
     PoolRef,
+    ask_for,
     class_in,
     flags_of,
     length_of,
+    link_to_page,
     obj_at,
     pampd_at,
     pool_mark,
     shape_of,
+    target_of,
 )
+from cython.cimports.engine.lookaside import find_obj, remember
 from cython.cimports.engine.pam.base import PamOps
 from cython.cimports.engine.reclaim import detach, drop_staged, gauge, reap, retire
 from cython.cimports.libc.string import memcpy, memset
@@ -88,18 +92,22 @@ def end_section(w, b, status):
 def find_page(w, p, c, b, index, obj_off):
     """The page of an index and the offset of its obj; NULL, and 0 without an obj. Under the lock, or between two looks at the
     sequence word. A page that says it is another's, or of an impossible length, sets the fault and is not answered."""
-    off: u64
+    link: u64
     length: u64
+    o: cython.pointer(Obj)
     d: cython.pointer(Pampd)
-    obj_off[0] = rbtree.find(w, b, c.oid)
+    obj_off[0] = find_obj(w, p, c, b)
     if obj_off[0] == 0 or w.fault != 0:
         return cython.NULL
-    off = objnode.lookup(w, obj_at(w, obj_off[0]), index)
-    if off == 0 or w.fault != 0:
+    o = obj_at(w, obj_off[0])
+    link = objnode.lookup(w, o, index)
+    if link == 0 or w.fault != 0:
         return cython.NULL
-    d = pampd_at(w, off)
+    ask_for(w, link)
+    d = pampd_at(w, target_of(link))
     length = length_of(d)
-    if w.fault == 0 and (d.index != index or d.obj != obj_off[0] or length == 0 or length > p.page_size):
+    if w.fault == 0 and (d.index != index or d.obj != obj_off[0] or o.pool != p.idx
+                         or length == 0 or length > p.page_size):
         w.fault = FAULT_SENTINEL
     return d if w.fault == 0 else cython.NULL
 
@@ -254,8 +262,10 @@ def _over(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
 @cython.nogil
 @cython.exceptval(check=False)
 def _link_page(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), obj_off: u64,
-               i: u64, pam: PamOps, host: HostOps) -> cython.int:
-    """Put step 5 for page i: offer it to the PAM, link it from the tree, take it off the staged list."""
+               i: u64, replaced: cython.pointer(u64), pam: PamOps, host: HostOps) -> cython.int:
+    """Put step 5 for page i: offer it to the PAM, link it from the tree, take it off the staged list; retire and count in
+    `replaced` the page that had its place."""
+    old: u64
     off: u64 = w.slot.client[ROOT_STAGED]
     d: cython.pointer(Pampd) = pampd_at(w, off)
     status: cython.int
@@ -266,9 +276,12 @@ def _link_page(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.
         if status != OK:
             return status
         c.created = i + 1
-    status = objnode.insert(w, obj_off, d.index, off, host)
+    status = objnode.insert(w, obj_off, d.index, link_to_page(w, off, d.data, flags_of(d)), cython.address(old), host)
     if status != OK:
         return status
+    if old != 0:
+        retire(w, old)
+        replaced[0] += 1
     store(w, cython.address(w.slot.client[ROOT_STAGED]), d.link)
     store(w, cython.address(d.obj), obj_off)
     store(w, cython.address(d.pool), pool_mark(p.idx, p.gen))
@@ -318,10 +331,14 @@ def _link(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     created_obj: cython.bint = False
     told: cython.bint = True        # the back end knows of the obj
     status: cython.int = OK
-    obj_off: u64 = rbtree.find(w, b, c.oid)
+    # Where nobody counts what is given back and asked for again, the new page takes the old one's place at once.
+    swap: cython.bint = not (pam.foreign or host.careful or c.refuse or c.exhausted)
+    replaced: u64 = 0
+    obj_off: u64 = find_obj(w, p, c, b)
+    remember(p, c)
     c.duplicate = False
     c.created = 0
-    if obj_off != 0:
+    if obj_off != 0 and not swap:
         for i in range(c.count):
             if drop_page(w, p, c, obj_off, c.index + i, False, pam, host) != 0:
                 c.duplicate = True
@@ -339,13 +356,15 @@ def _link(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     nodes = obj_at(w, obj_off).objnode_count if obj_off != 0 else 0
     if status == OK:
         for i in range(c.count):
-            status = _link_page(w, p, c, obj_off, i, pam, host)
+            status = _link_page(w, p, c, obj_off, i, cython.address(replaced), pam, host)
             if status != OK or w.fault != 0:
                 break
     if w.fault != 0:
         return CORRUPT
     if status == OK:
-        gauge(w, p.idx, GAUGE_PAGES, c.count)
+        c.duplicate = c.duplicate or replaced != 0
+        if c.count != replaced:
+            gauge(w, p.idx, GAUGE_PAGES, c.count - replaced)
         if obj_at(w, obj_off).objnode_count != nodes:
             gauge(w, p.idx, GAUGE_OBJNODES, obj_at(w, obj_off).objnode_count - nodes)
         return OK
@@ -384,9 +403,9 @@ def _uncreate(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.p
     for i in range(c.created):
         off = 0
         if o == 0:
-            o = rbtree.find(w, bucket_of(p, c), c.oid)
+            o = find_obj(w, p, c, bucket_of(p, c))
         if o != 0:
-            off = objnode.lookup(w, obj_at(w, o), c.index + i)
+            off = target_of(objnode.lookup(w, obj_at(w, o), c.index + i))
         if off == 0:
             off = w.slot.client[ROOT_STAGED]
         d = pampd_at(w, off)
@@ -399,11 +418,11 @@ def _uncreate(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.p
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _warm(w: cython.pointer(Worker), c: cython.pointer(Call), b: cython.pointer(Bucket)) -> cython.void:
+def _warm(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), b: cython.pointer(Bucket)) -> cython.void:
     """Ask for the descriptor that a put will replace while the page is being copied. A hint: no lock, any answer will do."""
-    off: u64 = rbtree.find(w, b, c.oid)
+    off: u64 = find_obj(w, p, c, b)
     if off != 0:
-        off = objnode.lookup(w, obj_at(w, off), c.index)
+        off = target_of(objnode.lookup(w, obj_at(w, off), c.index))
         if off != 0:
             prefetch(chunk_at(w, off))
     w.fault = 0
@@ -414,7 +433,7 @@ def put(w, p, c, pam, host):
     b: cython.pointer(Bucket) = bucket_of(p, c)
     status: cython.int
     if c.staged == 0:
-        _warm(w, c, b)
+        _warm(w, p, c, b)
     while True:
         if lock_try(w, cython.address(w.slot.own)) != OK:
             return BUSY
@@ -499,7 +518,7 @@ def flush_page(w, p, c, pam, host):
     status: cython.int = lock_bucket(w, p, b)
     if status != OK:
         return status
-    obj_off = rbtree.find(w, b, c.oid)
+    obj_off = find_obj(w, p, c, b)
     status = MISS
     if obj_off != 0 and drop_page(w, p, c, obj_off, c.index, False, pam, host) != 0:
         drop_empty_obj(w, p, c, b, obj_off, pam, host)
@@ -516,7 +535,7 @@ def flush_object(w, p, c):
     status: cython.int = lock_bucket(w, p, b)
     if status != OK:
         return status
-    obj_off = rbtree.find(w, b, c.oid)
+    obj_off = find_obj(w, p, c, b)
     if obj_off == 0:
         status = end_section(w, b, MISS)
     else:

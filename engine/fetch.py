@@ -1,12 +1,12 @@
 """Owns the verbs that get: of a page and of a range, without a lock and under it, and of pages in a foreign PAM.
 
-May call: core (finding, dropping, finishing), rbtree, objnode, pam. Called by pool.py, between Attachment.enter and leave.
+May call: core (finding, dropping, finishing), lookaside, objnode, pam. Called by pool.py, between Attachment.enter and leave.
 A get that leaves the page where it is takes no lock: `peek` finds it, the caller copies, `peek_valid` tells whether what was
 copied was the page; after a few tries `fetch` copies under the lock. A get that removes goes through `fetch`.
 Kill at any instruction: a reader without a lock has changed nothing; the rest is as in core.py.
 """
 import cython
-from cython.cimports.engine import objnode, rbtree
+from cython.cimports.engine import objnode
 from cython.cimports.engine.core import (
     REAP_BUDGET,
     alive,
@@ -28,12 +28,15 @@ from cython.cimports.engine.layout import (
     Obj,
     Pampd,
     PoolRef,
+    ask_for,
     length_of,
     obj_at,
     pampd_at,
+    target_of,
 )
+from cython.cimports.engine.lookaside import find_obj, remember
 from cython.cimports.libc.string import memcpy
-from cython.cimports.shm.atomics import load, pause, prefetch
+from cython.cimports.shm.atomics import load, pause
 from cython.cimports.shm.layout import BUSY, FAULT_SENTINEL, OK, Worker, u64
 from cython.cimports.shm.lock import seq_begin, seq_same, unlock
 from cython.cimports.shm.memory import chunk_at
@@ -69,13 +72,9 @@ def peek(w, p, c):
         if w.fault != 0:
             continue
         if d != cython.NULL:
-            # The page is on its way while the caller makes room for it.
-            prefetch(w.base + c.found)
-            prefetch(w.base + c.found + 64)
-            prefetch(w.base + c.found + 128)
-            prefetch(w.base + c.found + 192)
             return OK
         if seq_same(cython.address(b.lock), c.seq):
+            remember(p, c)
             return MISS
     w.fault = 0
     return BUSY
@@ -83,7 +82,10 @@ def peek(w, p, c):
 
 def peek_valid(w, p, c):
     """True if what was copied since `peek` is the page as it was then."""
-    return seq_same(cython.address(bucket_of(p, c).lock), c.seq)
+    if not seq_same(cython.address(bucket_of(p, c).lock), c.seq):
+        return False
+    remember(p, c)
+    return True
 
 
 def fetch(w, p, c, out, remove, pam, host):
@@ -97,6 +99,7 @@ def fetch(w, p, c, out, remove, pam, host):
     if status != OK:
         return status
     d = find_page(w, p, c, b, c.index, cython.address(obj_off))
+    remember(p, c)
     if d == cython.NULL:
         status = end_section(w, b, MISS)
         unlock(w, cython.address(w.slot.own))
@@ -169,9 +172,10 @@ def fetch_remote(w, p, c, remove, pam, host):
 def _walk_range(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call),
                 b: cython.pointer(Bucket), out: cython.p_char) -> cython.int:
     """Sum the lengths of the range's pages into c.total; with `out`, copy them there if they are c.length bytes."""
-    obj_off: u64 = rbtree.find(w, b, c.oid)
+    obj_off: u64 = find_obj(w, p, c, b)
     o: cython.pointer(Obj)
     d: cython.pointer(Pampd)
+    link: u64
     off: u64
     data: u64
     n: u64
@@ -181,12 +185,15 @@ def _walk_range(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython
         return MISS
     o = obj_at(w, obj_off)
     for i in range(c.count):
-        off = objnode.lookup(w, o, c.index + i)
-        if off == 0 or w.fault != 0:
+        link = objnode.lookup(w, o, c.index + i)
+        if link == 0 or w.fault != 0:
             return MISS
+        if out != cython.NULL:
+            ask_for(w, link)
+        off = target_of(link)
         d = pampd_at(w, off)
         n = cython.cast(cython.uint, load(cython.address(d.shape)))
-        if w.fault != 0 or n == 0 or n > p.page_size or d.index != c.index + i or d.obj != obj_off:
+        if w.fault != 0 or n == 0 or n > p.page_size or d.index != c.index + i or d.obj != obj_off or o.pool != p.idx:
             w.fault = w.fault if w.fault else FAULT_SENTINEL
             return MISS
         if out != cython.NULL:
@@ -221,6 +228,7 @@ def peek_range(w, p, c, out):
         if w.fault != 0:
             continue
         if seq_same(cython.address(b.lock), c.seq):
+            remember(p, c)
             if out == cython.NULL and status == OK:
                 c.length = c.total
             return status
@@ -243,7 +251,7 @@ def fetch_range(w, p, c, out, remove, pam, host):
     if status == OK:
         status = _walk_range(w, p, c, b, out)
     if status == OK and remove and w.fault == 0:
-        obj_off = rbtree.find(w, b, c.oid)
+        obj_off = find_obj(w, p, c, b)
         for i in range(c.count):
             drop_page(w, p, c, obj_off, c.index + i, False, pam, host)
         drop_empty_obj(w, p, c, b, obj_off, pam, host)

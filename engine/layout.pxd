@@ -6,7 +6,7 @@
 # staged or retired; both lists hang on words of the worker's slot (guard: the worker's own lock).
 # Pools and buckets lie in the client region and never move: a lock, once a lock, stays a lock.
 
-from shm.atomics cimport unlikely
+from shm.atomics cimport clz, prefetch, unlikely
 from shm.layout cimport FAULT_OFFSET, FAULT_SENTINEL, Lock, Slot, Worker, offset_of, slot_at, u64
 from shm.memory cimport chunk_at
 
@@ -47,6 +47,8 @@ cdef enum:
     FOREIGN = 1             # Pampd.flags: `data` is a back end's token, not a chunk
 
     RANGE_MAX = 16384       # pages of one range call
+    ASIDES_MAX = 65536      # entries of a lookaside table
+    ASKED_LINES = 12        # cache lines of a page that `ask_for` asks for
 
     # Header.client, Worker.client_geometry words
     GEO_PAGE_SIZE = 0
@@ -115,11 +117,13 @@ cdef struct PoolRecord:
 # Bucket, one cache line. Guard: its lock; `root` journalled.
 #   0    lock
 #   32   root         red-black tree of objs
-#   40   spare[3]
+#   40   members      counts objs linked and unlinked; never goes back, so not journalled
+#   48   spare[2]
 cdef struct Bucket:
     Lock lock
     u64 root
-    u64 spare[3]
+    u64 members
+    u64 spare[2]
 
 # Obj, 128 bytes; the first line is all that a search reads. Guard: the bucket; journalled.
 #   0    sentinel
@@ -128,7 +132,7 @@ cdef struct Bucket:
 #   40   left
 #   48   right
 #   56   parent       offset | colour (1 = red)
-#   64   root         the page itself at height 0, else the top objnode; 0 = no pages
+#   64   root         link word: to the page itself at height 0, else to the top objnode; 0 = no pages
 #   72   height
 #   80   pampd_count
 #   88   objnode_count
@@ -157,7 +161,7 @@ cdef struct Obj:
 #   24   level        1 = its slots are pages
 #   32   slots_in_use
 #   40   spare[3]
-#   64   slots[64]
+#   64   slots[64]    link words: to objnodes, or to pages at level 1; 0 = none
 cdef struct Objnode:
     u64 sentinel
     u64 link
@@ -167,6 +171,10 @@ cdef struct Objnode:
     u64 spare[3]
     u64 slots[MAP_SIZE]
 
+# A link word says where a struct lies and, if that is a page, about where its bytes lie, so that both can be on their way from
+# memory at once:
+#   bits 0..36    offset of the struct / 64
+#   bits 37..63   hint: offset of the page chunk >> hint_shift; 0 = none. Only ever prefetched, never followed.
 # Pampd, one cache line. Guard: the bucket; journalled once linked.
 #   0    sentinel
 #   8    link
@@ -194,6 +202,7 @@ cdef struct Head:
 # One verb under way, process-local.
 cdef struct Call:
     u64 oid[3]
+    u64 hash                # of the oid
     u64 index
     u64 count               # pages, for a range
     const char *data
@@ -205,11 +214,18 @@ cdef struct Call:
     u64 total               # bytes a range walk has seen
     u64 staged              # pages of a put that are on the staged list
     u64 created             # pages of a put that a foreign PAM has taken
+    u64 obj                 # where the tree has the obj, if the lookaside table did not know
+    u64 members             # Bucket.members then
     u64 room                # bytes the caller has room for; 0: as many as it takes
     bint duplicate          # a put replaced a page
     bint refuse             # no memory for a page: empty the handles and refuse
     bint exhausted          # no memory for tree nodes: refuse instead of trying again
     bint bounce             # the new page waits in the bounce page
+
+# An entry of a lookaside table: an obj, and Bucket.members when it was seen to be linked.
+cdef struct Aside:
+    u64 obj
+    u64 members
 
 # A pool as this process sees it. Valid for one epoch of the attachment.
 cdef struct PoolRef:
@@ -220,6 +236,9 @@ cdef struct PoolRef:
     u64 idx
     u64 *ledger
     u64 page_size
+    Aside *asides           # lookaside table (lookaside.py)
+    u64 aside_mask
+    u64 aside_clashes
 
 cdef inline Obj *obj_at(Worker *w, u64 off) noexcept nogil:
     cdef Obj *o = <Obj *>chunk_at(w, off)
@@ -244,6 +263,31 @@ cdef inline Pampd *pampd_at(Worker *w, u64 off) noexcept nogil:
             w.fault = FAULT_SENTINEL
         return <Pampd *>w.scratch
     return d
+
+cdef inline int hint_shift(Worker *w) noexcept nogil:
+    # As fine as 27 bits can be for a file of this size, and no finer than a cache line.
+    cdef int shift = 64 - clz(w.map_bytes) - 27
+    return shift if shift > 6 else 6
+
+cdef inline u64 link_to(u64 off) noexcept nogil:
+    return off >> 6
+
+cdef inline u64 link_to_page(Worker *w, u64 off, u64 data, int flags) noexcept nogil:
+    # A back end's token is no place in the arena: no hint.
+    return off >> 6 if flags & FOREIGN else off >> 6 | data >> hint_shift(w) << 37
+
+cdef inline u64 target_of(u64 link) noexcept nogil:
+    return (link & (((<u64>1) << 37) - 1)) << 6
+
+cdef inline u64 hint_of(Worker *w, u64 link) noexcept nogil:
+    return link >> 37 << hint_shift(w)
+
+cdef inline void ask_for(Worker *w, u64 link) noexcept nogil:
+    # The first bytes of a page set out at once with its descriptor; the processor sees to the others.
+    cdef char *at = w.base + hint_of(w, link)
+    cdef int line
+    for line in range(ASKED_LINES):
+        prefetch(at + line * 64)
 
 cdef inline u64 shape_of(u64 length, int cls, int flags) noexcept nogil:
     return length | <u64>cls << 32 | <u64>flags << 40

@@ -13,8 +13,10 @@ from cython.cimports.engine.layout import (
     REFUSED,
     Obj,
     Objnode,
+    link_to,
     obj_at,
     objnode_at,
+    target_of,
 )
 from cython.cimports.engine.objnode import height_for
 from cython.cimports.libc.string import memset
@@ -25,22 +27,22 @@ from cython.cimports.shm.memory import chunk_at
 
 
 def lookup(w, o, index):
-    """Offset of the page of `index`, or 0."""
+    """Link word of the page of `index`, or 0."""
     height: u64 = load(cython.address(o.height))
-    off: u64 = load(cython.address(o.root))
+    link: u64 = load(cython.address(o.root))
     n: cython.pointer(Objnode)
     if height_for(index) > height:
         return 0
     if height > HEIGHT_MAX:
         w.fault = FAULT_LOOP
         return 0
-    while height > 0 and off != 0:
-        n = objnode_at(w, off)
+    while height > 0 and link != 0:
+        n = objnode_at(w, target_of(link))
         if w.fault != 0:
             return 0
         height -= 1
-        off = load(cython.address(n.slots[(index >> (6 * height)) & (MAP_SIZE - 1)]))
-    return off
+        link = load(cython.address(n.slots[(index >> (6 * height)) & (MAP_SIZE - 1)]))
+    return link
 
 
 @cython.cfunc
@@ -62,14 +64,17 @@ def _new_node(w: cython.pointer(Worker), obj_off: u64, level: u64, host: HostOps
     return off
 
 
-def insert(w, obj_off, index, page, host):
-    """Link the page of an index that has none. OK, REFUSED (some nodes may be linked: roll back) or CORRUPT."""
+def insert(w, obj_off, index, page, old, host):
+    """Link a page (`page`: its link word) at an index; `old`: offset of the page that was there, or 0.
+
+    OK, REFUSED (some nodes may be linked: roll back) or CORRUPT."""
     o: cython.pointer(Obj) = obj_at(w, obj_off)
     n: cython.pointer(Objnode)
     want: u64 = height_for(index)
     level: u64
     at: cython.pointer(u64)
     off: u64
+    old[0] = 0
     if w.fault != 0 or o.height > HEIGHT_MAX:
         w.fault = w.fault if w.fault else FAULT_LOOP
         return CORRUPT
@@ -83,23 +88,23 @@ def insert(w, obj_off, index, page, host):
         n = objnode_at(w, off)
         n.slots[0] = o.root
         n.slots_in_use = 1
-        store(w, cython.address(o.root), off)
+        store(w, cython.address(o.root), link_to(off))
         store(w, cython.address(o.height), o.height + 1)
     level = o.height
     at = cython.address(o.root)
     n = cython.NULL
     while w.fault == 0:
-        off = at[0]
+        off = target_of(at[0])
         if level == 0:
-            if off != 0:
-                w.fault = FAULT_LOOP
-                break
             store(w, at, page)
+            if off != 0:
+                old[0] = off
+                return OK if w.fault == 0 else CORRUPT
         elif off == 0:
             off = _new_node(w, obj_off, level, host)
             if off == 0:
                 return REFUSED
-            store(w, at, off)
+            store(w, at, link_to(off))
         else:
             n = objnode_at(w, off)
             level -= 1
@@ -125,7 +130,7 @@ def remove(w, obj_off, index, host):
     path: u64[12]
     level: u64 = o.height
     top: u64 = o.height
-    off: u64 = o.root
+    off: u64 = target_of(o.root)
     page: u64
     at: cython.pointer(u64)
     if w.fault != 0 or top > HEIGHT_MAX:
@@ -137,7 +142,7 @@ def remove(w, obj_off, index, host):
         path[level] = off
         n = objnode_at(w, off)
         level -= 1
-        off = n.slots[(index >> (6 * level)) & (MAP_SIZE - 1)]
+        off = target_of(n.slots[(index >> (6 * level)) & (MAP_SIZE - 1)])
     if off == 0 or w.fault != 0:
         return 0
     page = off
@@ -160,9 +165,9 @@ def remove(w, obj_off, index, host):
             store(w, cython.address(o.height), 0)
         return page
     if level == top:
-        n = objnode_at(w, o.root)
+        n = objnode_at(w, target_of(o.root))
         while w.fault == 0 and o.height > 0 and n.slots_in_use == 1 and n.slots[0] != 0:
-            off = o.root
+            off = target_of(o.root)
             store(w, cython.address(o.root), n.slots[0])
             store(w, cython.address(o.height), o.height - 1)
             store(w, cython.address(o.objnode_count), o.objnode_count - 1)
@@ -171,5 +176,5 @@ def remove(w, obj_off, index, host):
             store(w, cython.address(n.slots_in_use), 0)
             host.objnode_free(w, o.pool, off)
             if o.height > 0:
-                n = objnode_at(w, o.root)
+                n = objnode_at(w, target_of(o.root))
     return page if w.fault == 0 else 0

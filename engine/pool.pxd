@@ -41,4 +41,5 @@ cdef class Pool:
 cdef class Object:
     cdef readonly Pool pool
     cdef u64 words[3]
+    cdef u64 hash
     cdef int handle(self, Call *c, object index) except -1

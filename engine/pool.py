@@ -1,6 +1,6 @@
 """Owns Pool and Object, what callers hold: arguments in, bools, bytes and exceptions out.
 
-May call: core, fetch, oid, registry, session. Called by users. Each call is bracketed by the attachment's enter and leave; a
+May call: arguments, core, fetch, lookaside, oid, registry, session. Called by users. Each call is bracketed by the attachment's enter and leave; a
 verb that answers BUSY is called again after a pause, with nothing held, in which signal handlers run. Below this
 file nothing raises.
 """
@@ -10,11 +10,10 @@ from cython.cimports.cpython.buffer import (
     PyBUF_SIMPLE,
     PyBUF_WRITABLE,
     PyBuffer_Release,
-    PyObject_GetBuffer,
 )
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cython.cimports.cpython.long import PyLong_AsUnsignedLongLong
-from cython.cimports.engine import core, fetch
+from cython.cimports.engine import core, fetch, lookaside
+from cython.cimports.engine.arguments import buffer_of, free_flag, handle, word
 from cython.cimports.engine.layout import (
     AGAIN,
     DESTROYED,
@@ -24,7 +23,6 @@ from cython.cimports.engine.layout import (
     GETS_HIT,
     GETS_MISS,
     LEDGER_BYTES,
-    LEDGER_WORDS,
     MISS,
     NODES_MAX,
     PAM_NAME_BYTES,
@@ -44,59 +42,17 @@ from cython.cimports.engine.layout import (
     ledger_at,
     pool_at,
 )
-from cython.cimports.engine.oid import oid_words
+from cython.cimports.engine.oid import hash_oid, oid_words
 from cython.cimports.engine.registry import registry
 from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.shm.atomics import cas, load
 from cython.cimports.shm.journal import reserve, shrink
-from cython.cimports.shm.layout import BUSY, NOSPACE, OK, Lock, Worker, offset_of, slot_at, u64
+from cython.cimports.shm.layout import BUSY, NOSPACE, OK, Lock, Worker, offset_of, u64
 from cython.cimports.shm.memory import back
 from engine.errors import PoolDestroyed, TmemError
+from engine.stats import pool_counters
 
 PEEKS = cython.declare(cython.int, 8)
-
-
-@cython.cfunc
-@cython.exceptval(check=True)
-def _word(name: str, value: object) -> u64:
-    """An unsigned 64-bit argument; TypeError or ValueError names it."""
-    if not isinstance(value, int):
-        raise TypeError(f"{name}: an int from 0 to 2**64-1, not {type(value).__name__}")
-    try:
-        return PyLong_AsUnsignedLongLong(value)
-    except OverflowError:
-        raise ValueError(f"{name}: an int from 0 to 2**64-1, not {value}") from None
-
-
-@cython.cfunc
-@cython.exceptval(-1)
-def _handle(c: cython.pointer(Call), oid: object, index: object) -> cython.int:
-    memset(c, 0, cython.sizeof(Call))
-    oid_words(oid, c.oid)
-    c.index = _word("index", index)
-    c.count = 1
-    return 0
-
-
-@cython.cfunc
-@cython.exceptval(-1)
-def _buffer(name: str, data: object, view: cython.pointer(Py_buffer), flags: cython.int) -> cython.int:
-    """A contiguous buffer of an argument; TypeError or ValueError names it."""
-    try:
-        PyObject_GetBuffer(data, view, flags)
-    except TypeError:
-        raise TypeError(f"{name}: a bytes-like object, not {type(data).__name__}") from None
-    except (BufferError, ValueError) as error:
-        kind = "writable, contiguous" if flags & PyBUF_WRITABLE else "contiguous"
-        raise ValueError(f"{name}: a {kind} buffer ({error})") from None
-    return 0
-
-
-@cython.cfunc
-def _free_flag(free: object) -> object:
-    if free is not None and not isinstance(free, bool):
-        raise TypeError(f"free: None, True or False, not {type(free).__name__}")
-    return free
 
 
 def open_pool(engine, idx, gen):
@@ -117,11 +73,6 @@ def open_pool(engine, idx, gen):
     if pool.ref.record.gen != gen:
         raise PoolDestroyed(f"pool {pool.name!r} was destroyed")
     return pool
-
-
-def reopen_pool(engine, idx, gen):
-    """The other side of pickling."""
-    return open_pool(engine, idx, gen)
 
 
 @cython.cclass
@@ -148,8 +99,13 @@ class Pool:
         self.ref.idx = idx
         self.ref.ledger = ledger_at(w, w.slot_idx, idx)
         self.ref.page_size = self.engine.page_size
+        if self.ref.asides == cython.NULL and lookaside.make_room(cython.address(self.ref), self.engine.buckets) != OK:
+            raise MemoryError
         self.epoch = self.engine.att.epoch
         return 0
+
+    def __dealloc__(self):
+        lookaside.forget(cython.address(self.ref))
 
     def enter(self):
         """Begin an operation: this thread's turn, this pool's back end."""
@@ -244,7 +200,7 @@ class Pool:
             if not 1 <= c.length <= self.ref.page_size:
                 raise ValueError(f"data: 1 to {self.page_size} bytes, not {c.length}")
             return self.put_call(c)
-        _buffer("data", data, cython.address(view), PyBUF_SIMPLE)
+        buffer_of("data", data, cython.address(view), PyBUF_SIMPLE)
         try:
             c.data = cython.cast(cython.p_char, view.buf)
             c.length = view.len
@@ -257,12 +213,12 @@ class Pool:
     def put(self, oid, index, data):
         """Put a page: a copy of `data`, 1 to page_size bytes. True, or False: refused, and no page is under the handle."""
         c: Call
-        _handle(cython.address(c), oid, index)
+        handle(cython.address(c), oid, index)
         return self.put_buffer(cython.address(c), data)
 
     def put_range_call(self, c, buffer):
         view: Py_buffer
-        _buffer("buffer", buffer, cython.address(view), PyBUF_SIMPLE)
+        buffer_of("buffer", buffer, cython.address(view), PyBUF_SIMPLE)
         try:
             c.data = cython.cast(cython.p_char, view.buf)
             c.length = view.len
@@ -282,7 +238,7 @@ class Pool:
         no memory left for the journal of a long range: then nothing has changed.
         """
         c: Call
-        _handle(cython.address(c), oid, index)
+        handle(cython.address(c), oid, index)
         return self.put_range_call(cython.address(c), buffer)
 
     # --- get ---------------------------------------------------------------------------------------------
@@ -291,7 +247,7 @@ class Pool:
         status: cython.int
         peeks: cython.int = 0
         foreign: cython.bint
-        remove: cython.bint = self.exclusive if free is None else _free_flag(free)
+        remove: cython.bint = self.exclusive if free is None else free_flag(free)
         w: cython.pointer(Worker) = cython.address(self.engine.att.w)
         result: bytes = None
         self.enter()
@@ -339,13 +295,13 @@ class Pool:
         """A copy of the page, or None. free: True: the page leaves; False: it stays; None: it leaves in a private
         ephemeral pool and stays in any other."""
         c: Call
-        _handle(cython.address(c), oid, index)
+        handle(cython.address(c), oid, index)
         return self.get_call(cython.address(c), free)
 
     def get_into_call(self, c, buffer, free):
         view: Py_buffer
         data: bytes
-        _buffer("buffer", buffer, cython.address(view), PyBUF_WRITABLE)
+        buffer_of("buffer", buffer, cython.address(view), PyBUF_WRITABLE)
         try:
             return self.copy_into(c, view.buf, view.len, free)
         finally:
@@ -354,7 +310,7 @@ class Pool:
     def copy_into(self, c, out, room, free):
         status: cython.int
         peeks: cython.int = 0
-        remove: cython.bint = self.exclusive if free is None else _free_flag(free)
+        remove: cython.bint = self.exclusive if free is None else free_flag(free)
         w: cython.pointer(Worker) = cython.address(self.engine.att.w)
         data: bytes
         length: cython.Py_ssize_t
@@ -419,16 +375,16 @@ class Pool:
         The copy is made without a lock and then confirmed: what lies behind the page in the buffer, and all of it
         after a miss, is undefined."""
         c: Call
-        _handle(cython.address(c), oid, index)
+        handle(cython.address(c), oid, index)
         return self.get_into_call(cython.address(c), buffer, free)
 
     def get_range_call(self, c, count, free):
         status: cython.int
         peeks: cython.int = 0
-        remove: cython.bint = self.exclusive if free is None else _free_flag(free)
+        remove: cython.bint = self.exclusive if free is None else free_flag(free)
         w: cython.pointer(Worker) = cython.address(self.engine.att.w)
         result: bytes = None
-        c.count = _word("count", count)
+        c.count = word("count", count)
         if not 1 <= c.count <= RANGE_MAX:
             raise ValueError(f"count: 1 to {RANGE_MAX} pages, not {count}")
         if c.index > 0xFFFFFFFFFFFFFFFF - (c.count - 1):
@@ -479,7 +435,7 @@ class Pool:
     def get_range(self, oid, index, count, free=None):
         """The pages from `index` on, joined, as they were at one moment; None if one is missing (and then none leaves)."""
         c: Call
-        _handle(cython.address(c), oid, index)
+        handle(cython.address(c), oid, index)
         return self.get_range_call(cython.address(c), count, free)
 
     # --- flush -------------------------------------------------------------------------------------------
@@ -505,7 +461,7 @@ class Pool:
     def flush_page(self, oid, index):
         """Drop a page. True if there was one."""
         c: Call
-        _handle(cython.address(c), oid, index)
+        handle(cython.address(c), oid, index)
         return self.flush_page_call(cython.address(c))
 
     def flush_object_call(self, c):
@@ -529,7 +485,7 @@ class Pool:
     def flush_object(self, oid):
         """Drop all pages of an object, at one moment. True if there was one."""
         c: Call
-        _handle(cython.address(c), oid, 0)
+        handle(cython.address(c), oid, 0)
         return self.flush_object_call(cython.address(c))
 
     def destroy(self):
@@ -591,7 +547,7 @@ class Pool:
     def object_info(self, oid):
         """(pampd_count, objnode_count, height) of an object: pages, tree nodes, tree levels; None if there is none."""
         c: Call
-        _handle(cython.address(c), oid, 0)
+        handle(cython.address(c), oid, 0)
         return self.object_info_call(cython.address(c))
 
     def descriptor_call(self, c):
@@ -603,13 +559,13 @@ class Pool:
     def descriptor(self, oid, index):
         """(pampd, generation) of a page, or None: what `replace` wants. In a raw pool pampd is an arena offset."""
         c: Call
-        _handle(cython.address(c), oid, index)
+        handle(cython.address(c), oid, index)
         return self.descriptor_call(cython.address(c))
 
     def replace_call(self, c, pampd, generation):
         status: cython.int
-        token: u64 = _word("pampd", pampd)
-        gen: u64 = _word("generation", generation)
+        token: u64 = word("pampd", pampd)
+        gen: u64 = word("generation", generation)
         self.enter()
         try:
             if not self.ops.foreign:
@@ -628,7 +584,7 @@ class Pool:
     def replace(self, oid, index, pampd, generation):
         """Let a page be `pampd` from now on, if it is still of this generation and its back end agrees. True if so."""
         c: Call
-        _handle(cython.address(c), oid, index)
+        handle(cython.address(c), oid, index)
         return self.replace_call(cython.address(c), pampd, generation)
 
     @property
@@ -644,34 +600,18 @@ class Pool:
 
     def object(self, oid):
         """The same calls for one object, with the oid looked at once."""
-        handle: Object = Object.__new__(Object)
-        handle.pool = self
-        oid_words(oid, handle.words)
-        return handle
+        found: Object = Object.__new__(Object)
+        found.pool = self
+        oid_words(oid, found.words)
+        found.hash = hash_oid(found.words[0], found.words[1], found.words[2])
+        return found
 
     def __reduce__(self):
-        return (reopen_pool, (self.engine, self.id, self.ref.gen))
+        return (open_pool, (self.engine, self.id, self.ref.gen))
 
     def __repr__(self):
         kind = ("persistent" if self.persistent else "ephemeral") + (" shared" if self.shared else " private")
         return f"<tmem pool {self.name!r} ({kind}) of arena {self.engine.name!r}>"
-
-
-def pool_counters(engine: Engine, idx: u64):
-    """The counters of a pool summed over all workers, as a list by ledger word; see engine/layout.pxd."""
-    w: cython.pointer(Worker) = cython.address(engine.att.w)
-    sums: u64[16]
-    i: u64
-    slot: u64
-    high: u64 = min(w.depot.slots_high, w.max_workers)
-    for i in range(LEDGER_WORDS):
-        sums[i] = -pool_at(w, idx).base[i]
-    for slot in range(high):
-        if slot_at(w, slot).ledger_backed >= (idx + 1) * LEDGER_BYTES:
-            for i in range(LEDGER_WORDS):
-                sums[i] += ledger_at(w, slot, idx)[i]
-    # A worker caught between two words can make a difference dip below zero for a moment.
-    return [0 if sums[i] >> 63 else sums[i] for i in range(LEDGER_WORDS)]
 
 
 @cython.cclass
@@ -683,7 +623,8 @@ class Object:
         c.oid[0] = self.words[0]
         c.oid[1] = self.words[1]
         c.oid[2] = self.words[2]
-        c.index = _word("index", index)
+        c.hash = self.hash
+        c.index = word("index", index)
         c.count = 1
         return 0
 

@@ -8,11 +8,20 @@ reads give zeroes (nil), stores do nothing, and the caller rolls back. Every loo
 import cython
 from cython.cimports.engine.layout import DEPTH_MAX, Bucket, Obj, obj_at
 from cython.cimports.engine.rbtree import compare
-from cython.cimports.shm.atomics import load
+from cython.cimports.shm.atomics import load, set
 from cython.cimports.shm.journal import store
 from cython.cimports.shm.layout import FAULT_LOOP, Worker, u64
 
 RED = cython.declare(u64, 1)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+def _changing(b: cython.pointer(Bucket)) -> cython.void:
+    """Tell lookaside tables that the objs of the bucket are others from now on; a plain store, which no rollback takes back."""
+    set(cython.address(b.members), b.members + 1)
 
 
 def find(w, b, oid):
@@ -117,6 +126,7 @@ def insert(w, b, off):
     grand: u64
     uncle: u64
     on_left: cython.bint
+    _changing(b)
     while at != 0:
         op = obj_at(w, at)
         depth += 1
@@ -174,6 +184,7 @@ def erase(w, b, off):
     parent: u64
     depth: cython.int = 0
     removed_red: cython.bint = o.parent & RED != 0
+    _changing(b)
     if o.left == 0 or o.right == 0:
         x = o.left if o.left != 0 else o.right
         parent = _parent(o)

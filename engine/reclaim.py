@@ -48,6 +48,7 @@ from cython.cimports.engine.layout import (
     obj_at,
     pampd_at,
     pool_of,
+    target_of,
 )
 from cython.cimports.engine.reclaim import ForeignFree, HostTold, head_at, retire
 from cython.cimports.shm.journal import commit, rollback, store
@@ -161,7 +162,7 @@ def _reap_objnode(w: cython.pointer(Worker), off: u64) -> cython.int:
     if n.slots_in_use != 0:
         for i in range(MAP_SIZE):
             if n.slots[i] != 0 and w.fault == 0:
-                retire(w, n.slots[i])
+                retire(w, target_of(n.slots[i]))
                 store(w, cython.address(n.slots[i]), 0)
         store(w, cython.address(n.slots_in_use), 0)
         if _host_told != cython.NULL:
@@ -183,7 +184,7 @@ def _reap_obj(w: cython.pointer(Worker), off: u64) -> cython.int:
     o: cython.pointer(Obj) = cython.cast(cython.pointer(Obj), chunk_at(w, off))
     status: cython.int
     if o.root != 0:
-        retire(w, o.root)
+        retire(w, target_of(o.root))
         store(w, cython.address(o.root), 0)
         if _host_told != cython.NULL:
             _host_told(o.pool, True)

@@ -44,11 +44,14 @@ from cython.cimports.engine.layout import (
     flags_of,
     ledger_at,
     length_of,
+    link_to,
+    link_to_page,
     obj_at,
     objnode_at,
     pampd_at,
     pool_at,
     pool_mark,
+    target_of,
 )
 from cython.cimports.engine.oid import hash_oid
 from cython.cimports.engine.session import Engine
@@ -68,7 +71,7 @@ from cython.cimports.shm.layout import (
     u64,
 )
 from cython.cimports.shm.memory import chunk_at
-from engine.pool import pool_counters
+from engine.stats import pool_counters
 
 NAMED_MAX = 100_000      # lost pages named one by one; beyond that only counted
 
@@ -188,13 +191,21 @@ class Mender:
         for i in range(MAP_SIZE):
             if n.slots[i] != 0:
                 used += 1
-                if not self.sound_tree(n.slots[i], obj_off, level - 1, prefix << 6 | i, pages, nodes):
+                if not self.sound_tree(target_of(n.slots[i]), obj_off, level - 1, prefix << 6 | i, pages, nodes):
                     return False
+                n.slots[i] = self.link(target_of(n.slots[i]), level - 1)
         n.slots_in_use = used
         n.obj = obj_off
         n.link = 0
         nodes[0] += 1
         return used != 0
+
+    def link(self, off, level):
+        """The link word to a sound struct."""
+        if level != 0:
+            return link_to(off)
+        d: cython.pointer(Pampd) = pampd_at(self.w, off)
+        return link_to_page(self.w, off, d.data, flags_of(d))
 
     def sound_obj(self, off, bucket):
         """True if the obj and its tree are sound; its counts are set."""
@@ -205,7 +216,7 @@ class Mender:
         height: u64
         kind: u64
         child: u64
-        root: u64 = o.root      # once: it may change under our hands
+        root: u64 = target_of(o.root)       # once: it may change under our hands
         mask: u64 = self.engine.buckets - 1
         if hash_oid(o.oid[0], o.oid[1], o.oid[2]) & mask != bucket or not self.claim(off, OBJ_CLASS):
             return False
@@ -220,7 +231,7 @@ class Mender:
         # Where the pages of the largest indexes are gone, the tree is higher than it needs to be.
         while height > 0:
             n = objnode_at(self.w, root)
-            child = n.slots[0]
+            child = target_of(n.slots[0])
             if n.slots_in_use != 1 or child == 0:
                 break
             self.release(root)
@@ -229,7 +240,7 @@ class Mender:
             nodes -= 1
         if self.w.fault != 0:
             return False
-        o.root = root
+        o.root = self.link(root, height)
         if pages < o.pampd_count:
             self.lost.append((self.pool_name, (o.oid[0], o.oid[1], o.oid[2]), None))
         o.height = height
@@ -258,7 +269,7 @@ class Mender:
         if self.w.fault == 0:
             for i in range(MAP_SIZE):
                 if n.slots[i] != 0:
-                    self.name_pages(n.slots[i], level - 1, prefix << 6 | i, into, depth + 1)
+                    self.name_pages(target_of(n.slots[i]), level - 1, prefix << 6 | i, into, depth + 1)
         self.w.fault = 0
         return 0
 
@@ -272,6 +283,7 @@ class Mender:
         root: u64 = b.root
         _free_lock(cython.address(b.lock))
         b.root = 0
+        b.members += 1
         if p.state != POOL_LIVE or root == 0:
             return 0
         name = self.pool_name
@@ -308,7 +320,7 @@ class Mender:
             self.unclaim()
             indexes = set()
             self.named = set()
-            self.name_pages(o.root, o.height, 0, indexes, 0)
+            self.name_pages(target_of(o.root), o.height, 0, indexes, 0)
             self.lost.extend((name, oid, index) for index in sorted(indexes))
             if len(indexes) != o.pampd_count:
                 self.lost.append((name, oid, None))

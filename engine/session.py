@@ -64,12 +64,15 @@ def _number(name, value, low, high, power=False):
     return value
 
 
-def create(name, capacity="64MiB", *, page_size=4096, buckets=256, max_workers=256, max_pools=1024, mode=0o600):
+def create(name, capacity="64MiB", *, page_size=4096, buckets=256, max_workers=256, max_pools=1024, mode=0o600,
+           huge_pages=True):
     """Make an arena and attach to it.
 
     name: 1 to 200 letters, digits, '_', '.', '-'. capacity: bytes for pages and all that describes them (an int, or text
     such as "1GiB"), 1 MiB to 4 TiB. page_size: bytes, a power of two from 512 to 65536. buckets: of each pool, a power
     of two from 1 to 4096. max_workers: 1 to 4096. max_pools: 1 to 65535. mode: permission bits of the file.
+    huge_pages: ask the system for pages of 2 MiB where it has them to give (arenas of 64 MiB and more; memory is then taken in
+    steps of 2 MiB).
     Raises ArenaExists, AccessDenied, TmemError (no memory for the tables), TypeError, ValueError.
     """
     arenas.check_name(name)
@@ -81,10 +84,12 @@ def create(name, capacity="64MiB", *, page_size=4096, buckets=256, max_workers=2
     _number("max_workers", max_workers, 1, 4096)
     _number("max_pools", max_pools, 1, 65535)
     _number("mode", mode, 0, 0o777)
+    if not isinstance(huge_pages, bool):
+        raise TypeError(f"huge_pages: True or False, not {type(huge_pages).__name__}")
     records = (CLIENT_PAGE + max_pools * POOL_BYTES + CLIENT_PAGE - 1) // CLIENT_PAGE * CLIENT_PAGE
     arena = arenas.create(
         name, size, max_workers, page_size, max_pools * LEDGER_BYTES,
-        records + max_pools * buckets * BUCKET_BYTES, mode, CLIENT_LAYOUT, [page_size, buckets, max_pools],
+        records + max_pools * buckets * BUCKET_BYTES, mode, huge_pages, CLIENT_LAYOUT, [page_size, buckets, max_pools],
     )
     try:
         return Engine(arena, True)

@@ -1,6 +1,6 @@
 """Owns the statistics a caller sees: per-worker ledgers summed, and what the arena file takes.
 
-May call: pool (the sums), shm's slot counters. Called by session. Readers sum; nobody shares a hot word.
+May call: shm's slot counters. Called by session, pool, check and repair. Readers sum; nobody shares a hot word.
 """
 import os
 
@@ -14,9 +14,13 @@ from cython.cimports.engine.layout import (
     GAUGE_PAGES,
     GETS_HIT,
     GETS_MISS,
+    LEDGER_BYTES,
+    LEDGER_WORDS,
     PUTS_DUPLICATE,
     PUTS_OK,
     PUTS_REFUSED,
+    ledger_at,
+    pool_at,
 )
 from cython.cimports.engine.session import Engine
 from cython.cimports.shm.layout import (
@@ -30,13 +34,29 @@ from cython.cimports.shm.layout import (
     slot_at,
     u64,
 )
-from engine.pool import pool_counters
 
 NAMES = {
     "puts_ok": PUTS_OK, "puts_refused": PUTS_REFUSED, "puts_duplicate": PUTS_DUPLICATE, "gets_hit": GETS_HIT,
     "gets_miss": GETS_MISS, "flushes": FLUSHES, "objects": GAUGE_OBJECTS, "objnodes": GAUGE_OBJNODES,
     "pages": GAUGE_PAGES, "bytes_asked": GAUGE_BYTES_ASKED, "bytes_used": GAUGE_BYTES_USED,
 }
+
+
+def pool_counters(engine: Engine, idx: u64):
+    """The counters of a pool summed over all workers, as a list by ledger word; see engine/layout.pxd."""
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    sums: u64[16]
+    i: u64
+    slot: u64
+    high: u64 = min(w.depot.slots_high, w.max_workers)
+    for i in range(LEDGER_WORDS):
+        sums[i] = -pool_at(w, idx).base[i]
+    for slot in range(high):
+        if slot_at(w, slot).ledger_backed >= (idx + 1) * LEDGER_BYTES:
+            for i in range(LEDGER_WORDS):
+                sums[i] += ledger_at(w, slot, idx)[i]
+    # A worker caught between two words can make a difference dip below zero for a moment.
+    return [0 if sums[i] >> 63 else sums[i] for i in range(LEDGER_WORDS)]
 
 
 def collect(engine: Engine):

@@ -5,6 +5,8 @@ cdef class Arena:
     cdef readonly str name
     cdef readonly dict geometry
     cdef readonly int fd
-    cdef char *base
+    cdef char *claimed          # addresses that are this mapping's, from here on
+    cdef u64 claimed_bytes
+    cdef char *base             # the arena, somewhere in them
     cdef u64 map_bytes
     cdef void describe(self, Worker *w)

@@ -14,10 +14,22 @@ import posix_ipc
 import xxhash
 
 import cython
-from cython.cimports.posix.mman import MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap
+from cython.cimports.posix.mman import (
+    MAP_ANONYMOUS,
+    MAP_FAILED,
+    MAP_FIXED,
+    MAP_PRIVATE,
+    MAP_SHARED,
+    PROT_NONE,
+    PROT_READ,
+    PROT_WRITE,
+    mmap,
+    munmap,
+)
 from cython.cimports.shm.layout import (
     CLASS_COUNT,
     CLIENT_WORDS,
+    HUGE_BYTES,
     JOURNAL_BYTES,
     LAYOUT_VERSION,
     OK,
@@ -27,6 +39,7 @@ from cython.cimports.shm.layout import (
     Header,
     Segment,
     Slot,
+    u64,
 )
 from cython.cimports.shm.liveness import byte_held, byte_try
 from cython.cimports.shm.memory import back
@@ -39,9 +52,8 @@ BIRTH_BYTE = 1 << 21
 BIRTH_WAIT_S = 5.0
 CAPACITY_MIN = 1 << 20
 CAPACITY_MAX = 1 << 42
-SEGMENT_ALIGN = 1 << 21
 _FIELDS = ("capacity", "seg_shift", "seg_total", "max_workers", "bounce_bytes", "ledger_bytes",
-           "client_bytes", "mode")
+           "client_bytes", "mode", "huge")
 _HEADER = struct.Struct(f"<8sQQ{len(_FIELDS)}Q{CLIENT_WORDS}Q")
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}")
 
@@ -74,7 +86,7 @@ def regions(geometry):
     for name, size in sizes:
         offsets[name] = at
         at = _round(at + size, SYS_PAGE)
-    offsets["segments"] = _round(at, SEGMENT_ALIGN)
+    offsets["segments"] = _round(at, HUGE_BYTES)
     offsets["tail"] = offsets["segments"] + (geometry["seg_total"] << geometry["seg_shift"])
     offsets["end"] = offsets["tail"] + SYS_PAGE
     return offsets
@@ -87,13 +99,14 @@ def layout_id(client_layout):
     return xxhash.xxh64_intdigest(text.encode())
 
 
-def _geometry(capacity, max_workers, bounce_bytes, ledger_bytes, client_bytes, mode):
+def _geometry(capacity, max_workers, bounce_bytes, ledger_bytes, client_bytes, mode, huge):
     seg_shift = 18 if capacity >= 1 << 26 else 16
     return {
         "capacity": capacity >> seg_shift << seg_shift, "seg_shift": seg_shift,
         "seg_total": capacity >> seg_shift, "max_workers": max_workers,
         "bounce_bytes": _round(bounce_bytes, SYS_PAGE), "ledger_bytes": _round(ledger_bytes, SYS_PAGE),
         "client_bytes": _round(client_bytes, SYS_PAGE), "mode": mode,
+        "huge": int(huge and seg_shift == 18),
     }
 
 
@@ -104,13 +117,13 @@ def _open(name, **how):
         raise AccessDenied(f"arena {name!r}: permission denied") from None
 
 
-def create(name, capacity, max_workers, bounce_bytes, ledger_bytes, client_bytes, mode, client_layout, client):
+def create(name, capacity, max_workers, bounce_bytes, ledger_bytes, client_bytes, mode, huge, client_layout, client):
     """Make the arena file, its header and its tables. The Arena, mapped.
 
     ArenaExists if the name is taken; TmemError if the file system cannot hold the tables.
     """
     check_name(name)
-    geometry = _geometry(capacity, max_workers, bounce_bytes, ledger_bytes, client_bytes, mode)
+    geometry = _geometry(capacity, max_workers, bounce_bytes, ledger_bytes, client_bytes, mode, huge)
     where = regions(geometry)
     try:
         shared = _open(name, flags=posix_ipc.O_CREX, mode=0o600)
@@ -198,6 +211,7 @@ def _read_header(name, fd, client_layout):
         and 1 << geometry["seg_shift"] <= geometry["capacity"] <= CAPACITY_MAX
         and geometry["seg_total"] == geometry["capacity"] >> geometry["seg_shift"]
         and 0 < geometry["max_workers"] <= 4096
+        and geometry["huge"] <= 1
         and all(geometry[part] % SYS_PAGE == 0 for part in ("bounce_bytes", "ledger_bytes", "client_bytes"))
         and os.fstat(fd).st_size >= regions(geometry)["end"]
     ):
@@ -239,7 +253,17 @@ class Arena:
         self.geometry = geometry
         self.fd = -1
         size = regions(geometry)["end"]
-        at: cython.p_void = mmap(cython.NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0)
+        # A huge page of the file can be one of the mapping only if both begin at a multiple of its size: claim addresses
+        # for that much more, and map over the part of them that begins right.
+        wide: u64 = size + HUGE_BYTES
+        claimed: cython.p_void = mmap(cython.NULL, wide, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+        if claimed == MAP_FAILED:
+            raise TmemError(f"arena {name!r}: cannot map {size} bytes")
+        self.claimed = cython.cast(cython.p_char, claimed)
+        self.claimed_bytes = wide
+        start: u64 = (cython.cast(u64, claimed) + HUGE_BYTES - 1) & ~cython.cast(u64, HUGE_BYTES - 1)
+        at: cython.p_void = mmap(cython.cast(cython.p_void, start), size, PROT_READ | PROT_WRITE,
+                                 MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, 0)
         if at == MAP_FAILED:
             raise TmemError(f"arena {name!r}: cannot map {size} bytes")
         self.base = cython.cast(cython.p_char, at)
@@ -250,8 +274,8 @@ class Arena:
         os.close(fd)
 
     def __dealloc__(self):
-        if self.base != cython.NULL:
-            munmap(self.base, self.map_bytes)
+        if self.claimed != cython.NULL:
+            munmap(self.claimed, self.claimed_bytes)
 
     def describe(self, w):
         """Fill the parts of a Worker that follow from the geometry alone."""
@@ -263,6 +287,9 @@ class Arena:
         w.seg_shift = self.geometry["seg_shift"]
         w.seg_total = self.geometry["seg_total"]
         w.max_workers = self.geometry["max_workers"]
+        w.huge = self.geometry["huge"]
+        w.huge_skip = 0
+        w.huge_failures = 0
         w.slots_off = where["slots"]
         w.bounces_off = where["bounces"]
         w.bounce_bytes = self.geometry["bounce_bytes"]

@@ -24,7 +24,8 @@ cdef extern from *:
     #define shm_ctz(x) __builtin_ctzll(x)
     #define shm_clz(x) __builtin_clzll(x)
     #define shm_popcount(x) __builtin_popcountll(x)
-    #define shm_prefetch(p) __builtin_prefetch((p))
+    /* gcc takes a function that only prefetches for one without effect, and drops the call: hence the asm. */
+    #define shm_prefetch(p) ({ const void *p_ = (p); __builtin_prefetch(p_); __asm__ __volatile__("" :: "r"(p_)); })
     #define shm_likely(x) __builtin_expect(!!(x), 1)
     #define shm_unlikely(x) __builtin_expect(!!(x), 0)
     #if defined(__x86_64__) || defined(__i386__)

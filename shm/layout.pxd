@@ -26,6 +26,7 @@ ctypedef uint64_t u64
 cdef enum:
     LAYOUT_VERSION = 1
     SYS_PAGE = 4096
+    HUGE_BYTES = 2097152    # a huge page, where the machine has them of this size
 
     # Status codes. Everything compiled returns one of these (the layer above adds its own from 32).
     OK = 0
@@ -91,7 +92,8 @@ cdef struct Lock:
 #   64  ledger_bytes     per worker
 #   72  client_bytes
 #   80  mode             permission bits, for the semaphores
-#   88  client[16]       geometry of the layer above
+#   88  huge             1: ask the system for huge pages
+#   96  client[16]       geometry of the layer above
 cdef struct Header:
     u64 magic
     u64 layout_id
@@ -104,6 +106,7 @@ cdef struct Header:
     u64 ledger_bytes
     u64 client_bytes
     u64 mode
+    u64 huge
     u64 client[CLIENT_WORDS]
 
 # Depot, the second page. Guard of all words: its lock; all but the lock journalled.
@@ -188,6 +191,9 @@ cdef struct Worker:
     u64 seg_span            # backed bytes of segments, as far as known here
     u64 seg_shift
     u64 seg_total
+    u64 huge                # Header.huge as it was checked at attach
+    u64 huge_skip           # requests for a huge page to leave out, after huge_failures in a row
+    u64 huge_failures
     u64 journal_cap         # entries that are backed
     u64 *journal
     Slot *slot

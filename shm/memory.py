@@ -8,8 +8,8 @@ import cython
 from cython.cimports.libc.errno import EINTR
 from cython.cimports.posix.fcntl import posix_fallocate
 from cython.cimports.shm.atomics import load
-from cython.cimports.shm.layout import NOSPACE, OK, u64
-from cython.cimports.shm.system import FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, fallocate
+from cython.cimports.shm.layout import HUGE_BYTES, NOSPACE, OK, SYS_PAGE, u64
+from cython.cimports.shm.system import FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, MADV_COLLAPSE, fallocate, madvise
 
 
 def back(fd, offset, length):
@@ -18,6 +18,28 @@ def back(fd, offset, length):
     while rc == EINTR:
         rc = posix_fallocate(fd, cython.cast(cython.long, offset), cython.cast(cython.long, length))
     return OK if rc == 0 else NOSPACE
+
+
+def back_segment(w, offset):
+    """Give a segment memory; a run of HUGE_BYTES that begins here becomes one huge page where the system has one. OK or NOSPACE.
+
+    Shared memory gets huge pages by request alone, whatever the system's policy for the unasked (madvise(2), MADV_COLLAPSE,
+    Linux 6.1). The request wants a page to start from. It may cost the kernel a search, so after a failure
+    this process skips a while, longer each time.
+    """
+    if w.huge and offset & (HUGE_BYTES - 1) == 0 and offset + HUGE_BYTES <= w.seg_lo + (w.seg_total << w.seg_shift):
+        if w.huge_skip > 0:
+            w.huge_skip -= 1
+        elif back(w.fd, offset, SYS_PAGE) != OK:
+            return NOSPACE
+        elif madvise(w.base + offset, HUGE_BYTES, MADV_COLLAPSE) == 0:
+            w.huge_failures = 0
+            return OK
+        else:
+            w.huge_skip = cython.cast(u64, 1) << w.huge_failures
+            if w.huge_failures < 12:
+                w.huge_failures += 1
+    return back(w.fd, offset, cython.cast(u64, 1) << w.seg_shift)
 
 
 def punch(fd, offset, length):

@@ -28,7 +28,7 @@ from cython.cimports.shm.layout import (
     u64,
 )
 from cython.cimports.shm.lock import lock_try, unlock
-from cython.cimports.shm.memory import back
+from cython.cimports.shm.memory import back_segment
 from cython.cimports.shm.slab import mag_cap
 
 # Chunk sizes in bytes, all multiples of a cache line. Fine steps up to a page keep the loss of a short
@@ -145,7 +145,7 @@ def _take_segment(w: cython.pointer(Worker), cls: cython.int) -> cython.pointer(
         if number > w.seg_total:
             return cython.NULL
         start = w.seg_lo + ((number - 1) << w.seg_shift)
-        if back(w.fd, start, cython.cast(u64, 1) << w.seg_shift) != OK:
+        if back_segment(w, start) != OK:
             return cython.NULL
         s = _segment(w, number)
         store(w, cython.address(w.depot.seg_high), number)

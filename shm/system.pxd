@@ -9,4 +9,13 @@ cdef extern from "<fcntl.h>" nogil:
     int fallocate(int fd, int mode, int64_t offset, int64_t length)
 
 cdef extern from "<sys/mman.h>" nogil:
+    int madvise(void *start, size_t length, int advice)
     int MAP_NORESERVE
+    int MADV_COLLAPSE
+
+cdef extern from *:
+    """
+    #ifndef MADV_COLLAPSE
+    #define MADV_COLLAPSE 25    /* Linux 6.1; older ones answer EINVAL */
+    #endif
+    """

@@ -89,6 +89,11 @@ def value(scene, rnd, old, itself):
     return rnd.choice((0, owner_word(scene, rnd)))
 
 
+def link_word(rnd, target):
+    """A place as Obj.root and Objnode.slots say it, mostly: with no hint, or one to anywhere."""
+    return rnd.choice((target, target >> 6, target >> 6, target >> 6 | rnd.getrandbits(27) << 37)) & MASK
+
+
 def one_bit(scene, rnd):
     at, data = rnd.choice(scene.pristine)
     i = rnd.randrange(len(data))
@@ -115,8 +120,13 @@ def fields(scene, rnd):
         if name in ("own", "lock") and rnd.getrandbits(1):
             found.append((at + start, _word(owner_word(scene, rnd))))
         else:
-            found.append((where, _word(value(scene, rnd, scene.word(where), at))))
+            word = value(scene, rnd, scene.word(where), at)
+            found.append((where, _word(link_word(rnd, word & MASK) if _is_link(_base(kind), name) else word)))
     return found
+
+
+def _is_link(kind, name):
+    return (kind, name) in (("Obj", "root"), ("Objnode", "slots"))
 
 
 def links(scene, rnd):
@@ -134,6 +144,8 @@ def links(scene, rnd):
         start = at + offset("Objnode", "slots", rnd.choice(used))
     else:
         start = at + offset(_base(kind), name)
+    if _is_link(_base(kind), name):
+        target = link_word(rnd, target)
     return [(start, _word(target | (rnd.getrandbits(1) if name == "parent" else 0)))]
 
 
@@ -141,12 +153,12 @@ def tangle(scene, rnd):
     """All slots of a node at one place (itself, often), with the height and levels to get lost in."""
     _, at = any_struct(scene, rnd, ["Objnode"])
     target = rnd.choice((at, at, any_struct(scene, rnd, ["Objnode", "Pampd", "Obj"])[1]))
-    found = [(at + offset("Objnode", "slots"), _word(target) * rnd.choice((64, 64, 2, 8)))]
+    found = [(at + offset("Objnode", "slots"), _word(link_word(rnd, target)) * rnd.choice((64, 64, 2, 8)))]
     obj = scene.word(at + offset("Objnode", "obj"))
     if obj in scene.things["Obj"]:
         found.append((obj + offset("Obj", "height"), _word(rnd.choice((1, 2, 10, 11, 12)))))
         if rnd.getrandbits(1):
-            found.append((obj + offset("Obj", "root"), _word(at)))
+            found.append((obj + offset("Obj", "root"), _word(link_word(rnd, at))))
     if rnd.getrandbits(1):
         found.append((at + offset("Objnode", "level"), _word(rnd.choice((0, 1, 11, 12, MASK)))))
     return found
@@ -330,7 +342,7 @@ def header(scene, rnd):
     return [(0, bytes(raw))]
 
 
-RACED = ("sentinel", "oid", "left", "right", "root", "height", "slots", "data", "shape", "index", "obj", "pool", "gen", "mags", "client",
+RACED = ("sentinel", "oid", "left", "right", "root", "members", "height", "slots", "data", "shape", "index", "obj", "pool", "gen", "mags", "client",
          "free_count", "bitmap", "cls", "next", "cursor", "state", "class_head", "free_head", "seg_high", "journal_len")
 
 

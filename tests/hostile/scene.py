@@ -68,6 +68,7 @@ def _dying(name, ready, go, act, fraction):
     mine = engine.attach(name)
     os.write(ready, b"x")
     os.read(go, 1)
+    _overwrite(mine, 0)                     # fills the magazines: the next one has as many kill points as the last
     mine.set_kill_point(HUGE)
     act(mine, 0)
     points = mine.kill_points()

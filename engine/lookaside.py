@@ -1,0 +1,43 @@
+"""Owns this process's memory of where objs are: oid to obj, so that a page is found without walking the bucket's tree.
+
+May call: libc. Called by core and fetch between Attachment.enter and leave, and by pool.py (its room comes and goes with the Pool).
+An entry holds the offset of an obj and what Bucket.members was when it was found. That word changes with every obj that is
+linked or unlinked, before it is, and never goes back, not even in a rollback: while it is the same, the obj is
+still linked where it was. An entry serves one hash value modulo the table, and a table has at least as many entries as the
+pool has buckets, so the entries of one place are of one bucket. Nothing here is shared, so a kill takes it along.
+Rejected: trusting sentinel and oid of the obj (a page's bytes may look like one); offsets kept in the handles of pool.object()
+(the same work for one way of calling only).
+"""
+import cython
+from cython.cimports.engine.layout import ASIDES_MAX, Aside
+from cython.cimports.libc.stdlib import calloc, free
+from cython.cimports.shm.layout import NOMEM, OK
+
+
+def make_room(p, entries):
+    """An empty table of so many entries, a power of two, in place of the one there is. OK, or NOMEM with the old one still there."""
+    table: cython.pointer(Aside) = cython.cast(cython.pointer(Aside), calloc(entries, cython.sizeof(Aside)))
+    if table == cython.NULL:
+        return NOMEM
+    free(p.asides)
+    p.asides = table
+    p.aside_mask = entries - 1
+    p.aside_clashes = 0
+    return OK
+
+
+def keep(p, c):
+    """Remember what `find_obj` found; where entries fight for places, with more of them."""
+    a: cython.pointer(Aside)
+    if p.aside_clashes > p.aside_mask and p.aside_mask + 1 < ASIDES_MAX:
+        make_room(p, (p.aside_mask + 1) * 2)
+        p.aside_clashes = 0
+    a = p.asides + (c.hash & p.aside_mask)
+    a.obj = c.obj
+    a.members = c.members
+
+
+def forget(p):
+    """Give the table back."""
+    free(p.asides)
+    p.asides = cython.NULL
