@@ -47,7 +47,7 @@ cdef enum:
     FOREIGN = 1             # Pampd.flags: `data` is a back end's token, not a chunk
 
     RANGE_MAX = 16384       # pages of one range call
-    ASIDES_MAX = 65536      # entries of a lookaside table
+    ASIDES_MAX = 262144     # entries of a lookaside table
     ASKED_LINES = 12        # cache lines of a page that `ask_for` asks for
 
     # Header.client, Worker.client_geometry words
@@ -222,10 +222,12 @@ cdef struct Call:
     bint exhausted          # no memory for tree nodes: refuse instead of trying again
     bint bounce             # the new page waits in the bounce page
 
-# An entry of a lookaside table: an obj, and Bucket.members when it was seen to be linked.
+# An entry of a lookaside table: offset of an obj / 64 with the upper 27 bits of its oid's hash, and Bucket.members when it was
+# seen to be linked.
 cdef struct Aside:
     u64 obj
     u64 members
+    u64 top                 # offset of the top objnode / 64, height << 37, as last seen: only ever prefetched
 
 # A pool as this process sees it. Valid for one epoch of the attachment.
 cdef struct PoolRef:

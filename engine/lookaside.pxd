@@ -1,24 +1,41 @@
 # C-level names of lookaside.py, and the way in to the objs of a bucket.
-from engine.layout cimport Aside, Bucket, Call, Obj, PoolRef, obj_at
+from engine.layout cimport HEIGHT_MAX, MAP_SIZE, Aside, Bucket, Call, Obj, PoolRef, obj_at, target_of
 from engine.rbtree cimport compare, find
-from shm.atomics cimport load
+from shm.atomics cimport load, prefetch
 from shm.layout cimport Worker, u64
 
 cdef int make_room(PoolRef *p, u64 entries) noexcept nogil
 cdef void keep(PoolRef *p, Call *c) noexcept nogil
 cdef void forget(PoolRef *p) noexcept nogil
 
+cdef inline u64 top_of(Obj *o) noexcept nogil:
+    return target_of(load(&o.root)) >> 6 | load(&o.height) << 37
+
+cdef inline void ask_for_node(Worker *w, u64 top, u64 index) noexcept nogil:
+    # The object's top node sets out together with the obj that leads to it; a hint, like the one in a link word.
+    cdef u64 height = top >> 37
+    cdef char *at
+    if height - 1 < HEIGHT_MAX:
+        at = w.base + target_of(top)
+        prefetch(at)
+        prefetch(at + 64 + ((index >> 6 * (height - 1)) & (MAP_SIZE - 1)) * 8)
+
 cdef inline u64 find_obj(Worker *w, PoolRef *p, Call *c, Bucket *b) noexcept nogil:
     # Offset of the obj of c.oid, or 0. Under the bucket's lock, or between two looks at its sequence word.
     cdef Aside *a = p.asides + (c.hash & p.aside_mask)
     cdef u64 members = load(&b.members)
+    cdef u64 off
     cdef Obj *o
     c.obj = 0
     c.members = members
     if a.members == members and a.obj != 0:
-        o = obj_at(w, a.obj)
-        if compare(c.oid, o.oid) == 0 or w.fault != 0:
-            return a.obj if w.fault == 0 else 0
+        off = target_of(a.obj)
+        if (a.obj ^ c.hash) >> 37 == 0:
+            o = obj_at(w, off)
+            ask_for_node(w, a.top, c.index)
+            if compare(c.oid, o.oid) == 0 or w.fault != 0:
+                a.top = top_of(o)
+                return off if w.fault == 0 else 0
         p.aside_clashes += 1
     c.obj = find(w, b, c.oid)
     return c.obj

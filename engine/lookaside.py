@@ -3,7 +3,7 @@
 May call: libc. Called by core and fetch between Attachment.enter and leave, and by pool.py (its room comes and goes with the Pool).
 An entry holds the offset of an obj and what Bucket.members was when it was found. That word changes with every obj that is
 linked or unlinked, before it is, and never goes back, not even in a rollback: while it is the same, the obj is
-still linked where it was. An entry serves one hash value modulo the table, and a table has at least as many entries as the
+still linked where it was. A part of the oid's hash in it saves a look at the wrong obj. An entry serves one hash value modulo the table, and a table has at least as many entries as the
 pool has buckets, so the entries of one place are of one bucket. Nothing here is shared, so a kill takes it along.
 Rejected: trusting sentinel and oid of the obj (a page's bytes may look like one); offsets kept in the handles of pool.object()
 (the same work for one way of calling only).
@@ -29,12 +29,13 @@ def make_room(p, entries):
 def keep(p, c):
     """Remember what `find_obj` found; where entries fight for places, with more of them."""
     a: cython.pointer(Aside)
-    if p.aside_clashes > p.aside_mask and p.aside_mask + 1 < ASIDES_MAX:
+    if p.aside_clashes > p.aside_mask >> 2 and p.aside_mask + 1 < ASIDES_MAX:
         make_room(p, (p.aside_mask + 1) * 2)
         p.aside_clashes = 0
     a = p.asides + (c.hash & p.aside_mask)
-    a.obj = c.obj
+    a.obj = c.obj >> 6 | c.hash >> 37 << 37
     a.members = c.members
+    a.top = 0
 
 
 def forget(p):
