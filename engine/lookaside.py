@@ -3,7 +3,8 @@
 May call: libc. Called by core and fetch between Attachment.enter and leave, and by pool.py (its room comes and goes with the Pool).
 An entry holds the offset of an obj and what Bucket.members was when it was found. That word changes with every obj that is
 linked or unlinked, before it is, and never goes back, not even in a rollback: while it is the same, the obj is
-still linked where it was. A part of the oid's hash in it saves a look at the wrong obj. An entry serves one hash value modulo the table, and a table has at least as many entries as the
+still linked where it was. A part of the oid's hash in it saves a look at the wrong obj. An entry serves one hash value modulo the table,
+and a table has at least as many entries as the
 pool has buckets, so the entries of one place are of one bucket. Nothing here is shared, so a kill takes it along.
 Rejected: trusting sentinel and oid of the obj (a page's bytes may look like one); offsets kept in the handles of pool.object()
 (the same work for one way of calling only).
