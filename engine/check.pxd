@@ -10,8 +10,8 @@ cdef class Checker:
     cdef object report
     cdef u64 pool_idx               # pool under the walk
     cdef u64 pages, nodes, objects
-    cdef u64 asked[65536]
-    cdef u64 used[65536]
+    cdef u64 asked, used                # bytes of the obj that is being walked
+    cdef u64 pool_asked, pool_used
     cdef int note(self, str id, u64 where, str what) except -1
     cdef bint fault(self, str id, u64 where, str what) except -1
     cdef bint own(self, u64 off, int cls, str what) except -1

@@ -35,8 +35,8 @@ from cython.cimports.engine.layout import (
     Pampd,
     PoolRecord,
     buckets_at,
+    chunk_bytes,
     class_in,
-    counted,
     flags_of,
     hint_of,
     hint_shift,
@@ -239,10 +239,8 @@ class Checker:
             self.note("page-length", off, f"length {length} in a chunk of {self.w.class_bytes[cls]}")
         if mark != 0 and pool_of(mark) >= cython.cast(u64, self.engine.max_pools):
             self.note("page-pool", off, f"pool {pool_of(mark)}")
-        elif counted(self.w, mark):
-            self.asked[pool_of(mark)] += length
-            if not flags_of(d) & FOREIGN:
-                self.used[pool_of(mark)] += self.w.class_bytes[cls] if cls < CLASS_COUNT else 0
+        self.asked += length
+        self.used += chunk_bytes(self.w, d)
         return 0
 
     def walk_link(self, link, obj_off, level, prefix, pages, nodes, last):
@@ -283,6 +281,8 @@ class Checker:
         pages: u64 = 0
         nodes: u64 = 0
         last: u64 = 0
+        self.asked = 0
+        self.used = 0
         if o.height > HEIGHT_MAX:
             self.note("obj-height", off, f"height {o.height}")
             return 0
@@ -294,8 +294,12 @@ class Checker:
             self.note("obj-objnodes", off, f"objnode_count {o.objnode_count}, {nodes} are there")
         if pages and o.height != height_for(last):
             self.note("obj-height", off, f"height {o.height} for a largest index of {last}")
+        if self.asked != o.asked or self.used != o.used:
+            self.note("obj-bytes", off, f"{o.asked} bytes asked, {o.used} used, {self.asked} and {self.used} are")
         self.pages += pages
         self.nodes += nodes
+        self.pool_asked += self.asked
+        self.pool_used += self.used
         return 0
 
     def walk_rb(self, off, parent, low, high, depth, bucket):
@@ -359,6 +363,8 @@ class Checker:
         self.objects = 0
         self.pages = 0
         self.nodes = 0
+        self.pool_asked = 0
+        self.pool_used = 0
         if p.state == POOL_LIVE and p.sentinel != POOL_SENTINEL:
             self.note("pool-sentinel", offset_of(self.w, p), f"pool {idx}: wrong sentinel")
         for i in range(cython.cast(u64, self.engine.buckets)):
@@ -395,8 +401,8 @@ class Checker:
         name = f"pool {idx}"
         for which, truth, what in (
             (GAUGE_OBJECTS, self.objects, "objects"), (GAUGE_OBJNODES, self.nodes, "objnodes"),
-            (GAUGE_PAGES, self.pages, "pages"), (GAUGE_BYTES_ASKED, self.asked[idx], "bytes asked"),
-            (GAUGE_BYTES_USED, self.used[idx], "bytes used"),
+            (GAUGE_PAGES, self.pages, "pages"), (GAUGE_BYTES_ASKED, self.pool_asked, "bytes asked"),
+            (GAUGE_BYTES_USED, self.pool_used, "bytes used"),
         ):
             if words[which] != truth:
                 self.note("gauge", offset_of(self.w, pool_at(self.w, idx)), f"{name}: {what} counted {words[which]}, {truth} are there")
@@ -594,16 +600,13 @@ class Checker:
         for idx in range(min(w.depot.slots_high, w.max_workers)):
             workers += slot_at(w, idx).state == SLOT_LIVE
             self.walk_slot(idx)
-        truths = {}
         for idx in range(pools):
             self.walk_pool(idx)
             if pool_at(w, idx).state != POOL_FREE:
-                truths[idx] = (self.objects, self.nodes, self.pages)
+                self.compare_gauges(idx)
                 counts["pools"] += pool_at(w, idx).state == POOL_LIVE
                 counts["objects"] += self.objects
                 counts["objnodes"] += self.nodes
                 counts["pages"] += self.pages
-        for idx, (self.objects, self.nodes, self.pages) in truths.items():
-            self.compare_gauges(idx)
         self.walk_depot()
         self.report.counts.update(counts, workers=workers)

@@ -40,6 +40,7 @@ from cython.cimports.engine.layout import (
     Pampd,
     PoolRef,
     ask_for,
+    chunk_bytes,
     class_in,
     flags_of,
     length_of,
@@ -134,6 +135,7 @@ def drop_page(w, p, c, obj_off, index, told, pam, host):
         if not told:
             pam.free(p.idx, c.oid, d)
         store(w, cython.address(d.data), 0)
+    _weigh(w, p, obj_off, -length_of(d), -chunk_bytes(w, d))
     retire(w, off)
     gauge(w, p.idx, GAUGE_PAGES, -1)
     if o.objnode_count != nodes:
@@ -152,6 +154,20 @@ def drop_empty_obj(w, p, c, b, obj_off, pam, host):
     rbtree.erase(w, b, obj_off)
     host.obj_free(w, p.idx, obj_off)
     gauge(w, p.idx, GAUGE_OBJECTS, -1)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _weigh(w: cython.pointer(Worker), p: cython.pointer(PoolRef), obj_off: u64, asked: u64, used: u64) -> cython.void:
+    """Add to the bytes of an obj, and to the gauges of its pool."""
+    o: cython.pointer(Obj) = obj_at(w, obj_off)
+    if asked != 0:
+        store(w, cython.address(o.asked), o.asked + asked)
+        gauge(w, p.idx, GAUGE_BYTES_ASKED, asked)
+    if used != 0:
+        store(w, cython.address(o.used), o.used + used)
+        gauge(w, p.idx, GAUGE_BYTES_USED, used)
 
 
 # --- put --------------------------------------------------------------------------------------------------
@@ -247,7 +263,7 @@ def _over(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     data = d.data
     chunk_at(w, data)
     chunk_at(w, data + ((c.length - 1) & ~cython.cast(u64, 63)))
-    gauge(w, p.idx, GAUGE_BYTES_ASKED, c.length - length_of(d))
+    _weigh(w, p, obj_off, c.length - length_of(d), 0)
     store(w, cython.address(d.shape), shape_of(c.length, class_in(d), 0))
     w.slot.client[ROOT_GENERATION] += 1
     store(w, cython.address(d.gen),
@@ -279,15 +295,17 @@ def _link_page(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.
     status = objnode.insert(w, obj_off, d.index, link_to_page(w, off, d.data, flags_of(d)), cython.address(old), host)
     if status != OK:
         return status
+    asked: u64 = length_of(d)
+    used: u64 = chunk_bytes(w, d)
     if old != 0:
+        asked -= length_of(pampd_at(w, old))
+        used -= chunk_bytes(w, pampd_at(w, old))
         retire(w, old)
         replaced[0] += 1
+    _weigh(w, p, obj_off, asked, used)
     store(w, cython.address(w.slot.client[ROOT_STAGED]), d.link)
     store(w, cython.address(d.obj), obj_off)
     store(w, cython.address(d.pool), pool_mark(p.idx, p.gen))
-    gauge(w, p.idx, GAUGE_BYTES_ASKED, length_of(d))
-    if not pam.foreign:
-        gauge(w, p.idx, GAUGE_BYTES_USED, w.class_bytes[class_in(d)])
     return OK
 
 

@@ -7,7 +7,7 @@
 # Pools and buckets lie in the client region and never move: a lock, once a lock, stays a lock.
 
 from shm.atomics cimport clz, prefetch, unlikely
-from shm.layout cimport FAULT_OFFSET, FAULT_SENTINEL, Lock, Slot, Worker, offset_of, slot_at, u64
+from shm.layout cimport CLASS_COUNT, FAULT_OFFSET, FAULT_SENTINEL, Lock, Slot, Worker, offset_of, slot_at, u64
 from shm.memory cimport chunk_at
 
 cdef enum:
@@ -138,7 +138,8 @@ cdef struct Bucket:
 #   88   objnode_count
 #   96   pool         index of the pool
 #   104  foreign      1: a back end in Python was told of it and wants to hear of its end
-#   112  spare[2]
+#   112  asked        lengths of its pages, summed
+#   120  used         bytes of their chunks
 cdef struct Obj:
     u64 sentinel
     u64 link
@@ -152,7 +153,8 @@ cdef struct Obj:
     u64 objnode_count
     u64 pool
     u64 foreign
-    u64 spare[2]
+    u64 asked
+    u64 used
 
 # Objnode, 576 bytes. Guard: the bucket; journalled.
 #   0    sentinel
@@ -183,7 +185,7 @@ cdef struct Objnode:
 #   32   data         offset of the page chunk, or a back end's token
 #   40   shape        length | class << 32 | flags << 40
 #   48   gen          never the same for two pages ever put
-#   56   pool         generation << 32 | index + 1 of the pool, once linked: its bytes are in that pool's gauges
+#   56   pool         generation << 32 | index + 1 of the pool, once linked
 cdef struct Pampd:
     u64 sentinel
     u64 link
@@ -303,6 +305,10 @@ cdef inline int class_in(Pampd *d) noexcept nogil:
 cdef inline int flags_of(Pampd *d) noexcept nogil:
     return <unsigned char>(d.shape >> 40)
 
+cdef inline u64 chunk_bytes(Worker *w, Pampd *d) noexcept nogil:
+    # Bytes of arena that the page takes, its descriptor aside.
+    return 0 if flags_of(d) & FOREIGN or class_in(d) >= CLASS_COUNT else w.class_bytes[class_in(d)]
+
 cdef inline u64 pool_mark(u64 idx, u64 gen) noexcept nogil:
     return gen << 32 | (idx + 1)
 
@@ -312,8 +318,8 @@ cdef inline u64 pool_of(u64 mark) noexcept nogil:
 cdef inline PoolRecord *pool_at(Worker *w, u64 idx) noexcept nogil:
     return <PoolRecord *>(w.base + w.client_off + CLIENT_PAGE + idx * POOL_BYTES)
 
-cdef inline bint counted(Worker *w, u64 mark) noexcept nogil:
-    # True if the bytes of a page with this mark (Pampd.pool, read once) are in the gauges of the pool that has the slot now.
+cdef inline bint is_of_now(Worker *w, u64 mark) noexcept nogil:
+    # True if a page with this mark (Pampd.pool, read once) is of the pool that has the slot now.
     return (mark != 0 and pool_of(mark) < w.client_geometry[GEO_POOLS]
             and mark >> 32 == <unsigned int>pool_at(w, pool_of(mark)).gen)
 

@@ -41,10 +41,9 @@ from cython.cimports.engine.layout import (
     PoolRecord,
     buckets_at,
     class_in,
-    counted,
     flags_of,
+    is_of_now,
     ledger_at,
-    length_of,
     obj_at,
     pampd_at,
     pool_of,
@@ -137,16 +136,12 @@ def _reap_pampd(w: cython.pointer(Worker), off: u64) -> cython.int:
     if status != OK:
         return status
     if foreign and d.data != 0:
-        if _foreign_free != cython.NULL and counted(w, mark):
+        if _foreign_free != cython.NULL and is_of_now(w, mark):
             _foreign_free(w, pool_of(mark), off)
         d.data = 0
     _unchain(w, cython.cast(cython.pointer(Head), d))
     if not foreign and d.data != 0:
         push(w, cls, d.data)
-    if counted(w, mark):
-        gauge(w, pool_of(mark), GAUGE_BYTES_ASKED, -length_of(d))
-        if not foreign:
-            gauge(w, pool_of(mark), GAUGE_BYTES_USED, -w.class_bytes[cls])
     push(w, PAMPD_CLASS, off)
     return OK
 
@@ -269,6 +264,8 @@ def detach(w, off):
     gauge(w, o.pool, GAUGE_OBJECTS, -1)
     gauge(w, o.pool, GAUGE_OBJNODES, -o.objnode_count)
     gauge(w, o.pool, GAUGE_PAGES, -o.pampd_count)
+    gauge(w, o.pool, GAUGE_BYTES_ASKED, -o.asked)
+    gauge(w, o.pool, GAUGE_BYTES_USED, -o.used)
     retire(w, off)
 
 

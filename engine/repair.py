@@ -245,6 +245,8 @@ class Mender:
             self.lost.append((self.pool_name, (o.oid[0], o.oid[1], o.oid[2]), None))
         o.height = height
         o.pampd_count = pages
+        o.asked = self.obj_asked
+        o.used = self.obj_used
         o.objnode_count = nodes
         o.pool = self.pool_idx
         o.link = 0
