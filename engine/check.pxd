@@ -8,6 +8,7 @@ cdef class Checker:
     cdef u64 span                   # bytes of segments that `seen` covers
     cdef u64 *seen                  # one bit for every 64 bytes of backed segments: a chunk found owned
     cdef object report
+    cdef set retired_pools              # pool slots that a retired list leads to
     cdef u64 pool_idx               # pool under the walk
     cdef u64 pages, nodes, objects
     cdef u64 asked, used                # bytes of the obj that is being walked

@@ -8,6 +8,7 @@ import time
 
 import cython
 from cython.cimports.engine.layout import (
+    CLIENT_PAGE,
     FOREIGN,
     GAUGE_BYTES_ASKED,
     GAUGE_BYTES_USED,
@@ -22,6 +23,7 @@ from cython.cimports.engine.layout import (
     OBJNODE_SENTINEL,
     PAMPD_CLASS,
     PAMPD_SENTINEL,
+    POOL_BYTES,
     POOL_FREE,
     POOL_LIVE,
     POOL_SENTINEL,
@@ -155,6 +157,7 @@ class Checker:
         self.engine = engine
         self.w = cython.address(engine.att.w)
         self.report = Report()
+        self.retired_pools = set()
         self.w.fault = 0
         widen(self.w, 0)
         # Worker.seg_span may grow on the way if somebody still writes into the depot; the map does not.
@@ -365,7 +368,9 @@ class Checker:
         self.nodes = 0
         self.pool_asked = 0
         self.pool_used = 0
-        if p.state == POOL_LIVE and p.sentinel != POOL_SENTINEL:
+        # A destroyer that is killed when the record is retired, and not yet called dying, has destroyed it.
+        if p.state == POOL_LIVE and p.sentinel != POOL_SENTINEL and not (idx in self.retired_pools
+                                                                         and p.sentinel == ~cython.cast(u64, POOL_SENTINEL)):
             self.note("pool-sentinel", offset_of(self.w, p), f"pool {idx}: wrong sentinel")
         for i in range(cython.cast(u64, self.engine.buckets)):
             b = buckets_at(self.w, idx) + i
@@ -439,7 +444,9 @@ class Checker:
             if self.own(off, OBJ_CLASS, "retired obj") and o.root != 0 and o.height <= HEIGHT_MAX:
                 self.pool_idx = o.pool
                 self.walk_link(o.root, off, o.height, 0, cython.address(pages), cython.address(nodes), cython.address(last))
-        elif kind != POOL_SENTINEL:
+        elif kind == POOL_SENTINEL:
+            self.retired_pools.add((off - self.w.client_off - CLIENT_PAGE) // POOL_BYTES)
+        else:
             self.note("retired-sentinel", off, "neither a retired struct nor a dying pool")
         return 0
 

@@ -29,6 +29,7 @@ from cython.cimports.engine.layout import (
     PAMPD_CLASS,
     PAMPD_SENTINEL,
     POOL_DYING,
+    POOL_SENTINEL,
     REFUSED,
     ROOT_GENERATION,
     ROOT_RETIRED,
@@ -55,8 +56,8 @@ from cython.cimports.engine.lookaside import find_obj, remember
 from cython.cimports.engine.pam.base import PamOps
 from cython.cimports.engine.reclaim import detach, drop_staged, gauge, reap, retire
 from cython.cimports.libc.string import memcpy, memset
-from cython.cimports.shm.atomics import prefetch
-from cython.cimports.shm.journal import commit, redo_copy, rollback, savepoint, store
+from cython.cimports.shm.atomics import prefetch, set_release
+from cython.cimports.shm.journal import commit, kill_point, redo_copy, rollback, savepoint, store
 from cython.cimports.shm.layout import BUSY, CORRUPT, FAULT_SENTINEL, NOMEM, OK, Worker, offset_of, u64
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import chunk_at
@@ -491,9 +492,10 @@ def put(w, p, c, pam, host):
 
 
 def begin_destroy(w, p):
-    """Make a pool die: one store, and the record goes on the retired list. OK, BUSY, DESTROYED or CORRUPT.
+    """Make a pool die: the record goes on the retired list, and then the state says so. OK, BUSY, DESTROYED or CORRUPT.
 
-    From here on every verb on it answers DESTROYED; `finish` takes it apart."""
+    From here on every verb on it answers DESTROYED; `finish` takes it apart. The state is no part of the transaction: nobody may
+    be told of a death that a rollback takes back. Who is killed between the two has destroyed it all the same."""
     table: cython.pointer(ClientPage) = cython.cast(cython.pointer(ClientPage), w.base + w.client_off)
     status: cython.int = OK
     if lock_try(w, cython.address(w.slot.own)) != OK:
@@ -501,10 +503,9 @@ def begin_destroy(w, p):
     if lock_try(w, cython.address(table.lock)) != OK:
         unlock(w, cython.address(w.slot.own))
         return BUSY
-    if not alive(p):
+    if not alive(p) or p.record.sentinel == ~cython.cast(u64, POOL_SENTINEL):
         status = DESTROYED
     else:
-        store(w, cython.address(p.record.state), POOL_DYING)
         store(w, cython.address(p.record.cursor), 0)
         retire(w, offset_of(w, p.record))
     if w.fault != 0:
@@ -512,6 +513,9 @@ def begin_destroy(w, p):
         status = CORRUPT
     else:
         commit(w)
+        kill_point(w)
+        if status == OK:
+            set_release(cython.address(p.record.state), POOL_DYING)
     unlock(w, cython.address(table.lock))
     unlock(w, cython.address(w.slot.own))
     return status

@@ -28,7 +28,9 @@ from cython.cimports.engine.layout import (
     PAMPD_CLASS,
     PAMPD_SENTINEL,
     POOL_BYTES,
+    POOL_DYING,
     POOL_FREE,
+    POOL_LIVE,
     POOL_SENTINEL,
     ROOT_RETIRED,
     ROOT_STAGED,
@@ -50,6 +52,7 @@ from cython.cimports.engine.layout import (
     target_of,
 )
 from cython.cimports.engine.reclaim import ForeignFree, HostTold, head_at, retire
+from cython.cimports.shm.atomics import set_release
 from cython.cimports.shm.journal import commit, rollback, store
 from cython.cimports.shm.layout import BUSY, CORRUPT, FAULT_LOOP, FAULT_SENTINEL, OK, Worker, u64
 from cython.cimports.shm.lock import lock_try, unlock
@@ -206,6 +209,8 @@ def _reap_pool(w: cython.pointer(Worker), off: u64) -> cython.int:
     parent: cython.pointer(Obj) = cython.NULL
     at: u64
     depth: cython.int = 0
+    if p.state == POOL_LIVE:
+        set_release(cython.address(p.state), POOL_DYING)        # its destroyer was killed before he said so
     while p.cursor < w.client_geometry[GEO_BUCKETS]:
         b = buckets_at(w, idx) + p.cursor
         # Taken even when the tree looks empty: a verb that saw the pool alive may still be in there.

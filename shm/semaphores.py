@@ -6,6 +6,7 @@ lock lies, and the generation changes when the semaphore is removed, so that a p
 cannot post past the new one's sleepers. '@' cannot occur in an arena's name.
 A semaphore is only a way to sleep. It carries no state of the lock: losing one, or a post too many, costs
 a sleeper its time slice and nothing else.
+Compiled, since a post is made with a lock held: Python runs signal handlers between lines of its own code, not in here.
 """
 import os
 import re
@@ -13,6 +14,8 @@ import time
 from collections import OrderedDict
 
 import posix_ipc
+
+import cython
 
 SHM_DIR = "/dev/shm"
 OPEN_MAX = 1024          # handles kept open a process; each is a mapped page
@@ -38,6 +41,7 @@ def unlink_one(name):
     return 1
 
 
+@cython.cclass
 class Semaphores:
     """The semaphores of one arena as one process has them open, least recently used closed first."""
 
@@ -54,7 +58,7 @@ class Semaphores:
         name = self.name(offset, generation)
         semaphore = self._open.get(name)
         if semaphore is None:
-            if not os.path.exists(f"{SHM_DIR}/{self._arena_name}"):
+            if not os.access(f"{SHM_DIR}/{self._arena_name}", os.F_OK):
                 # Unlinked while in use: a semaphore made now would stay for ever. Sleepers nap instead.
                 raise FileNotFoundError(self._arena_name)
             semaphore = posix_ipc.Semaphore(name, posix_ipc.O_CREAT, mode=self._mode, initial_value=0)
@@ -66,9 +70,13 @@ class Semaphores:
         return semaphore
 
     def post(self, offset, generation):
-        """Wake one sleeper. Errors are dropped: the sleeper's time slice ends anyway."""
+        """Wake one sleeper, unless a post is waiting for one: then nobody can be asleep for long, and posts do not pile up.
+
+        Errors are dropped: the sleeper's time slice ends anyway. No line of Python runs in here, so no signal handler does."""
         try:
-            self._get(offset, generation).release()
+            semaphore = self._get(offset, generation)
+            if semaphore.value == 0:
+                semaphore.release()
         except (OSError, ValueError, posix_ipc.Error):
             pass
 

@@ -45,7 +45,7 @@ def sources_of(name):
     found = {path for path in (stem.with_suffix(".py"), stem.with_suffix(".pxd")) if path.exists()}
     pending = set(found)
     while pending:
-        names = imported(pending.pop().read_text())
+        names = imported(pending.pop().read_text(), compiled=True)
         declared = {(ROOT / one.replace(".", "/")).with_suffix(".pxd") for one in names}
         new = {path for path in declared - found if path.exists()}
         found |= new

@@ -24,10 +24,13 @@ KINDS = {
 _IMPORT = re.compile(r"^[^\S\n]*(?:from\s+([\w.]+)\s+c?import\s+([^\n]*)|c?import\s+([\w., ]+))", re.MULTILINE)
 
 
-def imported(text):
-    """Names of all modules that the text of a .py or .pxd imports or cimports, without cython's own prefix. What is
-    imported from a package may be a module of it, and is named too."""
-    for source, names, modules in _IMPORT.findall(text):
+def imported(text, compiled=False):
+    """Names of all modules that the text of a .py or .pxd imports or cimports (only the latter with `compiled`), without
+    cython's own prefix. What is imported from a package may be a module of it, and is named too."""
+    for match in _IMPORT.finditer(text):
+        source, names, modules = match.groups(default="")
+        if compiled and "cimport" not in match[0]:
+            continue
         found = [source, *(f"{source}.{name}" for name in re.findall(r"\w+", names))] if source else modules.split(",")
         for name in found:
             yield name.split(" as ")[0].strip().removeprefix("cython.cimports.")

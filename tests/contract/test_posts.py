@@ -1,0 +1,48 @@
+"""Owns the promise that posts of a lock's semaphore do not pile up, however long workers fight for the lock."""
+import multiprocessing
+
+import posix_ipc
+
+import engine
+from shm.semaphores import Semaphores
+from tests.support import semaphores_of
+
+
+def _hammer(name, turns):
+    with engine.attach(name) as eng:
+        pool = eng.pool("p")
+        for n in range(turns):
+            pool.put_range((1, 0, 0), 0, bytes([n & 255]) * (512 * 16))
+
+
+def test_posts_nobody_took_are_few(make_arena):
+    eng = make_arena(buckets=1)
+    eng.new_pool("p", persistent=True)
+    fork = multiprocessing.get_context("fork")
+    crew = [fork.Process(target=_hammer, args=(eng.name, 1500)) for _ in range(4)]
+    for process in crew:
+        process.start()
+    for process in crew:
+        process.join()
+    assert [process.exitcode for process in crew] == [0] * 4
+    for name in semaphores_of(eng.name):
+        semaphore = posix_ipc.Semaphore("/" + name.removeprefix("sem."))
+        try:
+            assert semaphore.value <= len(crew)         # each may have looked at the value before another's post
+        finally:
+            semaphore.close()
+
+
+def test_a_post_that_is_waiting_is_enough(make_arena):
+    eng = make_arena()
+    semaphores = Semaphores(eng.name, 0o600)
+    try:
+        for _ in range(100):
+            semaphores.post(64, 7)
+        semaphores.sleep(64, 7, 5.0)                    # does not sleep
+        mine = posix_ipc.Semaphore(semaphores.name(64, 7))
+        assert mine.value == 0
+        mine.close()
+    finally:
+        semaphores.unlink(64, 7)
+        semaphores.close()
