@@ -43,10 +43,13 @@ def unlink_one(name):
 
 @cython.cclass
 class Semaphores:
-    """The semaphores of one arena as one process has them open, least recently used closed first."""
+    """The semaphores of one arena as one process has them open, least recently used closed first.
 
-    def __init__(self, arena_name, mode):
+    sleepers: how many can be asleep on one of them, the workers of the arena."""
+
+    def __init__(self, arena_name, mode, sleepers):
         self._arena_name = arena_name
+        self._sleepers = sleepers
         self._mode = mode
         self._open = OrderedDict()
 
@@ -70,12 +73,13 @@ class Semaphores:
         return semaphore
 
     def post(self, offset, generation):
-        """Wake one sleeper, unless a post is waiting for one: then nobody can be asleep for long, and posts do not pile up.
+        """Wake one sleeper. Where as many posts are waiting as there can be sleepers, all of them are awake already: so posts do
+        not pile up. (One waiting post is not enough: whoever it was for may be about to take it, and another asleep.)
 
         Errors are dropped: the sleeper's time slice ends anyway. No line of Python runs in here, so no signal handler does."""
         try:
             semaphore = self._get(offset, generation)
-            if semaphore.value == 0:
+            if semaphore.value < self._sleepers:
                 semaphore.release()
         except (OSError, ValueError, posix_ipc.Error):
             pass

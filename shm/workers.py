@@ -79,7 +79,7 @@ class Attachment:
     def __init__(self, arena, client_layout):
         self.arena = arena
         self.client_layout = client_layout
-        self.semaphores = Semaphores(arena.name, arena.geometry["mode"])
+        self.semaphores = Semaphores(arena.name, arena.geometry["mode"], arena.geometry["max_workers"])
         self.inherit = cython.NULL
         self.w.scratch = cython.cast(cython.p_char, calloc(1, SCRATCH_BYTES))
         if self.w.scratch == cython.NULL:
@@ -247,7 +247,7 @@ class Attachment:
         # The mapping is inherited and stays; slot, journal and semaphores are new.
         if self.w.fd < 0:
             raise TmemError(f"arena {self.arena.name!r}: a forked child cannot reopen it without /proc; attach anew")
-        self.semaphores = Semaphores(self.arena.name, self.arena.geometry["mode"])
+        self.semaphores = Semaphores(self.arena.name, self.arena.geometry["mode"], self.arena.geometry["max_workers"])
         self.attach_slot()      # may raise: then the next use tries again
         self.epoch += 1
 

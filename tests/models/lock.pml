@@ -79,6 +79,9 @@ byte running = N;                   /* workers that neither sleep nor are gone *
 #define DEATH   :: d_step { deaths < DEATHS && (MAY_DIE) -> deaths++; running--; DROP } -> goto dead
 #define STEP(x) if :: d_step { x } DEATH fi
 
+/* No post where one is waiting for everybody already; looking and posting are two steps. `r` is free here. */
+#define POST    STEP(r = (sem < 3 -> WAITS : 0)); if :: r -> STEP(sem++; r = 0) :: else fi
+
 #define TAKEN() \
     assert(inside == 0 && a == b && a == version && (seq & 1) == 0); inside = ME
 #define RELEASED \
@@ -159,11 +162,11 @@ again:
     :: r & WAITS ->
 #ifdef M_LOSES_POST
         if
-        :: STEP(sem++)
+        :: POST
         :: skip
         fi
 #else
-        STEP(sem++)
+        POST
 #endif
     :: else
     fi;
@@ -329,7 +332,7 @@ locks:
 #endif
     STEP(r = owner; owner = 0; RELEASED);
     if
-    :: r & WAITS -> STEP(sem++)
+    :: r & WAITS -> POST
     :: else
     fi;
 unlist:
