@@ -211,7 +211,7 @@ def _read_header(name, fd, client_layout):
         and 1 << geometry["seg_shift"] <= geometry["capacity"] <= CAPACITY_MAX
         and geometry["seg_total"] == geometry["capacity"] >> geometry["seg_shift"]
         and 0 < geometry["max_workers"] <= 4096
-        and geometry["huge"] <= 1
+        and geometry["huge"] <= 1 and geometry["mode"] <= 0o777
         and all(geometry[part] % SYS_PAGE == 0 for part in ("bounce_bytes", "ledger_bytes", "client_bytes"))
         and os.fstat(fd).st_size >= regions(geometry)["end"]
     ):

@@ -1,7 +1,9 @@
 """Owns what attach refuses: files that are not arenas, are cut short, have another layout, or belong to somebody else."""
 import os
+import struct
 
 import pytest
+import xxhash
 
 import engine
 from tests.support import SHM, SMALL
@@ -56,6 +58,21 @@ def test_another_number_in_the_header(file, offset):
         word = stream.read(4)
         stream.seek(offset)
         stream.write(bytes(255 - byte for byte in word))
+    refused(file)
+
+
+@pytest.mark.parametrize("word,value", [
+    ("capacity", 0), ("seg_shift", 70), ("seg_total", 1 << 40), ("max_workers", 0), ("max_workers", 1 << 40), ("bounce_bytes", 100),
+    ("ledger_bytes", 1 << 62), ("client_bytes", 4095), ("mode", 1 << 40), ("huge", 2),
+])
+def test_an_impossible_geometry_whose_checksum_is_right(file, word, value):
+    fields = ("capacity", "seg_shift", "seg_total", "max_workers", "bounce_bytes", "ledger_bytes", "client_bytes", "mode", "huge")
+    with open(file, "r+b") as arena:
+        header = bytearray(arena.read(24 + 8 * (len(fields) + 16)))
+        struct.pack_into("<Q", header, 24 + 8 * fields.index(word), value)
+        struct.pack_into("<Q", header, 16, xxhash.xxh64_intdigest(bytes(header[24:])))
+        arena.seek(0)
+        arena.write(header)
     refused(file)
 
 
