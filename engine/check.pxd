@@ -8,6 +8,8 @@ cdef class Checker:
     cdef u64 span                   # bytes of segments that `seen` covers
     cdef u64 *seen                  # one bit for every 64 bytes of backed segments: a chunk found owned
     cdef object report
+    cdef u64 *listed                    # as seen, of the pages in queues
+    cdef bint evictable                 # pages of the pool that is being walked may be evicted
     cdef set retired_pools              # pool slots that a retired list leads to
     cdef u64 pool_idx               # pool under the walk
     cdef u64 pages, nodes, objects
@@ -23,6 +25,9 @@ cdef class Checker:
     cdef int walk_below(self, u64 off, u64 level) except -1
     cdef int walk_staged(self, u64 off) except -1
     cdef int claimed(self, u64 rel, int cls) except -1
+    cdef int walk_queued(self, Pampd *d, u64 off, u64 word, bint linked) except -1
+    cdef int walk_pending(self, u64 off) except -1
+    cdef int walk_queues(self, u64 pool, u64 shard) except -1
     cdef int walk_page(self, u64 off, u64 obj_off, u64 index, bint linked) except -1
     cdef int walk_tree(self, u64 off, u64 obj_off, u64 level, u64 prefix, u64 *pages, u64 *nodes, u64 *last) except -1
     cdef int walk_link(self, u64 link, u64 obj_off, u64 level, u64 prefix, u64 *pages, u64 *nodes, u64 *last) except -1

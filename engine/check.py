@@ -1,10 +1,7 @@
 """Owns the check of a whole arena: every invariant of every structure, each with an id.
 
-May call: everything that reads; changes nothing. Called by session. The world is stopped meanwhile: the checker holds
-the rescue byte, so nobody attaches or recovers, and every worker's own lock, so nobody changes anything.
-A checker that dies leaves locks that recovery gives back (recovery.py, settle_slot).
+May call: everything that reads; changes nothing. Called by stop.py, which has stopped the world.
 """
-import time
 
 import cython
 from cython.cimports.engine.layout import (
@@ -15,6 +12,7 @@ from cython.cimports.engine.layout import (
     GAUGE_OBJECTS,
     GAUGE_OBJNODES,
     GAUGE_PAGES,
+    GEO_SHARDS,
     HEIGHT_MAX,
     MAP_SIZE,
     OBJ_CLASS,
@@ -27,6 +25,12 @@ from cython.cimports.engine.layout import (
     POOL_FREE,
     POOL_LIVE,
     POOL_SENTINEL,
+    QUEUE_MAIN,
+    QUEUE_NONE,
+    QUEUE_ORPHAN,
+    QUEUE_PENDING,
+    QUEUE_SMALL,
+    ROOT_PENDING,
     ROOT_RETIRED,
     ROOT_STAGED,
     Bucket,
@@ -36,31 +40,35 @@ from cython.cimports.engine.layout import (
     Objnode,
     Pampd,
     PoolRecord,
+    Queue,
     buckets_at,
     chunk_bytes,
     class_in,
     flags_of,
     hint_of,
     hint_shift,
+    is_evictable,
     length_of,
     obj_at,
     objnode_at,
     pampd_at,
     pool_at,
     pool_mark,
-    pool_of,
+    queue_at,
+    queue_word,
+    shard_at,
+    state_in,
     target_of,
 )
 from cython.cimports.engine.objnode import height_for
 from cython.cimports.engine.oid import hash_oid
 from cython.cimports.engine.rbtree import compare
-from cython.cimports.engine.reclaim import head_at
+from cython.cimports.engine.reclaim import head_at, retired_link
 from cython.cimports.engine.session import Engine
 from cython.cimports.libc.stdlib import calloc, free
-from cython.cimports.shm.atomics import cas, popcount, swap
+from cython.cimports.shm.atomics import popcount
 from cython.cimports.shm.layout import (
     CLASS_COUNT,
-    OK,
     SLOT_LIVE,
     Magazine,
     Segment,
@@ -70,83 +78,12 @@ from cython.cimports.shm.layout import (
     slot_at,
     u64,
 )
-from cython.cimports.shm.liveness import RESCUE_BYTE, byte_release, byte_try
-from cython.cimports.shm.lock import OWNER_WAITS, post
 from cython.cimports.shm.memory import chunk_at, widen
 from cython.cimports.shm.slab import mag_cap
-from cython.cimports.shm.waiting import wait
-from engine.repair import mend
 from engine.report import Problem, Report
 from engine.stats import pool_counters
 
 PROBLEMS_MAX = 1000
-
-
-def run(engine: Engine, repair: bool):
-    """Stop the world, check it, repair it if asked to and there is need, let it go on. A Report."""
-    w: cython.pointer(Worker) = cython.address(engine.att.w)
-    checker: Checker
-    engine.att.recover()
-    engine.att.enter()
-    try:
-        _take_rescue_byte(w)
-        w.keeps_rescue = True
-        try:
-            _stop(w)
-            checker = Checker(engine)
-            checker.walk()
-            if not repair or checker.report.ok:
-                return checker.report
-            found = checker.report.problems
-            lost = mend(engine)
-            checker = Checker(engine)
-            checker.walk()
-            checker.report.repaired = found
-            checker.report.lost = lost
-            return checker.report
-        finally:
-            _resume(w)
-            w.keeps_rescue = False
-            byte_release(w.fd, RESCUE_BYTE())
-    finally:
-        w.fault = 0
-        engine.att.leave()
-
-
-@cython.cfunc
-@cython.exceptval(-1)
-def _take_rescue_byte(w: cython.pointer(Worker)) -> cython.int:
-    while byte_try(w.fd, RESCUE_BYTE()) != OK:
-        time.sleep(0.0005)
-    return 0
-
-
-@cython.cfunc
-@cython.exceptval(-1)
-def _stop(w: cython.pointer(Worker)) -> cython.int:
-    """Take every living worker's own lock, in the order of slots. Who waits here holds only such locks; their
-    owners wait for nothing while they hold theirs. The rescue byte is held throughout: let go for a moment, another
-    checker would take it, stop half of the workers, and wait for the other half for ever, as would this one."""
-    idx: u64
-    slot: cython.pointer(Slot)
-    for idx in range(min(w.depot.slots_high, w.max_workers)):
-        slot = slot_at(w, idx)
-        while slot.state == SLOT_LIVE and not cas(cython.address(slot.own.owner), 0, w.id):
-            w.blocked_on = offset_of(w, cython.address(slot.own))
-            wait(w)
-    return 0
-
-
-@cython.cfunc
-@cython.exceptval(-1)
-def _resume(w: cython.pointer(Worker)) -> cython.int:
-    idx: u64
-    slot: cython.pointer(Slot)
-    for idx in range(min(w.depot.slots_high, w.max_workers)):
-        slot = slot_at(w, idx)
-        if slot.own.owner & ~OWNER_WAITS() == w.id and swap(cython.address(slot.own.owner), 0) & OWNER_WAITS():
-            post(w, cython.address(slot.own))
-    return 0
 
 
 @cython.cclass
@@ -163,11 +100,13 @@ class Checker:
         # Worker.seg_span may grow on the way if somebody still writes into the depot; the map does not.
         self.span = self.w.seg_span
         self.seen = cython.cast(cython.pointer(u64), calloc(self.span // 4096 + 1, 8))
-        if self.seen == cython.NULL:
+        self.listed = cython.cast(cython.pointer(u64), calloc(self.span // 4096 + 1, 8))
+        if self.seen == cython.NULL or self.listed == cython.NULL:
             raise MemoryError
 
     def __dealloc__(self):
         free(self.seen)
+        free(self.listed)
 
     def note(self, id, where, what):
         """Record a problem at an arena offset."""
@@ -233,17 +172,80 @@ class Checker:
             self.note("page-sentinel", off, "wrong sentinel")
         length = length_of(d)
         cls = class_in(d)
-        mark = d.pool       # once: it is an index further down
-        if linked and (d.obj != obj_off or d.index != index or d.pool != pool_mark(self.pool_idx, pool_at(self.w, self.pool_idx).gen)):
-            self.note("page-back", off, f"obj {d.obj:#x}, index {d.index}, pool {d.pool} do not match where it hangs")
+        mark = d.queue      # once: it is an index further down
+        if linked and (d.obj != obj_off or d.index != index):
+            self.note("page-back", off, f"obj {d.obj:#x}, index {d.index} do not match where it hangs")
+        if flags_of(d) & FOREIGN:
+            if linked and mark != pool_mark(self.pool_idx, pool_at(self.w, self.pool_idx).gen):
+                self.note("page-pool", off, f"a page of pool {self.pool_idx} says {mark:#x}")
+        else:
+            self.walk_queued(d, off, mark, linked)
         if length == 0 or length > cython.cast(u64, self.engine.page_size):
             self.note("page-length", off, f"length {length}")
         if not flags_of(d) & FOREIGN and d.data != 0 and self.own(d.data, cls, "page") and length > self.w.class_bytes[cls]:
             self.note("page-length", off, f"length {length} in a chunk of {self.w.class_bytes[cls]}")
-        if mark != 0 and pool_of(mark) >= cython.cast(u64, self.engine.max_pools):
-            self.note("page-pool", off, f"pool {pool_of(mark)}")
         self.asked += length
         self.used += chunk_bytes(self.w, d)
+        return 0
+
+    def walk_queued(self, d, off, word, linked):
+        """What a page says of its queue, against the queues as they were walked before."""
+        state: u64 = state_in(word)
+        rel: u64 = off - self.w.seg_lo
+        listed: cython.bint = self.listed[rel >> 12] >> ((rel >> 6) & 63) & 1
+        if (state == QUEUE_SMALL or state == QUEUE_MAIN) != listed or state > QUEUE_ORPHAN:
+            self.note("page-queue", off, f"state {state}, and {'in' if listed else 'in no'} queue")
+        if state == QUEUE_ORPHAN and linked:
+            self.note("page-queue", off, "an orphan that is linked")
+        if linked and self.evictable and state == QUEUE_NONE:
+            self.note("page-queue", off, "a page that may be evicted, in no queue")
+        return 0
+
+    def walk_pending(self, off):
+        d: cython.pointer(Pampd) = cython.cast(cython.pointer(Pampd), chunk_at(self.w, off))
+        if self.fault("pending-offset", off, "a pending page outside the arena"):
+            return 0
+        if state_in(d.queue) == QUEUE_ORPHAN:
+            self.walk_page(off, 0, 0, False)
+        elif state_in(d.queue) != QUEUE_PENDING:
+            self.note("page-queue", off, f"state {state_in(d.queue)} on a pending list")
+        return 0
+
+    def walk_queues(self, pool, shard):
+        """Both queues of a pool in a shard: links, states, counts; marks the pages in them."""
+        q: cython.pointer(Queue) = queue_at(self.w, pool, shard)
+        d: cython.pointer(Pampd)
+        which: cython.int
+        off: u64
+        newer: u64
+        rel: u64
+        count: u64
+        bit: u64
+        for which in range(2):
+            off = q.head[which]
+            newer = 0
+            count = 0
+            while off != 0:
+                d = cython.cast(cython.pointer(Pampd), chunk_at(self.w, off))
+                rel = off - self.w.seg_lo
+                if self.fault("queue-offset", offset_of(self.w, q), "a queued page outside the arena") or rel >= self.span:
+                    break
+                bit = cython.cast(u64, 1) << ((rel >> 6) & 63)
+                if self.listed[rel >> 12] & bit:
+                    self.note("queue-twice", off, "in two places of the queues")
+                    break
+                self.listed[rel >> 12] |= bit
+                if d.queue != queue_word(newer, shard, QUEUE_SMALL + which, pool):
+                    self.note("queue-word", off, f"{d.queue:#x} in queue {which} of pool {pool}, shard {shard}")
+                    break
+                count += 1
+                newer = off
+                off = d.link
+            if newer != q.tail[which] or count != q.count[which]:
+                self.note("queue-count", offset_of(self.w, q), f"{count} pages, the oldest {newer:#x}; not {q.count[which]}, {q.tail[which]:#x}")
+        rel = q.hand - self.w.seg_lo
+        if q.hand != 0 and (rel >= self.span or not self.listed[rel >> 12] >> ((rel >> 6) & 63) & 1):
+            self.note("queue-hand", offset_of(self.w, q), f"the hand is at {q.hand:#x}, which is in no queue")
         return 0
 
     def walk_link(self, link, obj_off, level, prefix, pages, nodes, last):
@@ -363,6 +365,7 @@ class Checker:
         high: cython.pointer(Obj) = cython.NULL
         i: u64
         self.pool_idx = idx
+        self.evictable = p.state == POOL_LIVE and is_evictable(p)
         self.objects = 0
         self.pages = 0
         self.nodes = 0
@@ -492,8 +495,17 @@ class Checker:
             self.walk_retired(off)
             if len(self.report.problems) >= PROBLEMS_MAX:
                 break
-            off = head_at(self.w, off).link
+            off = retired_link(head_at(self.w, off))[0]
             if self.fault("retired-offset", off, f"worker {idx}: a retired struct outside the arena"):
+                break
+        off = slot.client[ROOT_PENDING]
+        while off != 0 and steps <= self.span // 64:
+            steps += 1
+            self.walk_pending(off)
+            if len(self.report.problems) >= PROBLEMS_MAX:
+                break
+            off = cython.cast(cython.pointer(Head), chunk_at(self.w, off)).link
+            if self.fault("pending-offset", off, f"worker {idx}: a pending page outside the arena"):
                 break
         if steps > self.span // 64:
             self.note("list-loop", offset_of(self.w, slot), f"worker {idx}: a list without an end")
@@ -604,6 +616,14 @@ class Checker:
         counts = {"pools": 0, "objects": 0, "objnodes": 0, "pages": 0}
         if table.lock.owner != 0:
             self.note("table-lock", offset_of(w, table), "held in a stopped world")
+        shards: u64 = w.client_geometry[GEO_SHARDS]
+        shard: u64
+        self.evictable = False
+        for shard in range(shards):
+            if shard_at(w, shard).lock.owner != 0 or shard_at(w, shard).lock.seq & 1:
+                self.note("shard-lock", offset_of(w, shard_at(w, shard)), "held in a stopped world")
+            for idx in range(pools):
+                self.walk_queues(idx, shard)
         for idx in range(min(w.depot.slots_high, w.max_workers)):
             workers += slot_at(w, idx).state == SLOT_LIVE
             self.walk_slot(idx)

@@ -11,6 +11,7 @@ retired hangs on the worker's slot, where recovery finds it.
 """
 import cython
 from cython.cimports.engine import objnode, rbtree
+from cython.cimports.engine.evict import make_room, settle_pending
 from cython.cimports.engine.hostops import HostOps
 from cython.cimports.engine.layout import (
     AGAIN,
@@ -21,6 +22,7 @@ from cython.cimports.engine.layout import (
     GAUGE_OBJECTS,
     GAUGE_OBJNODES,
     GAUGE_PAGES,
+    HITS_MASK,
     MISS,
     NODES_MAX,
     OBJ_CLASS,
@@ -30,8 +32,9 @@ from cython.cimports.engine.layout import (
     PAMPD_SENTINEL,
     POOL_DYING,
     POOL_SENTINEL,
+    QUEUE_PENDING,
     REFUSED,
-    ROOT_GENERATION,
+    ROOT_PENDING,
     ROOT_RETIRED,
     ROOT_STAGED,
     Bucket,
@@ -46,10 +49,14 @@ from cython.cimports.engine.layout import (
     flags_of,
     length_of,
     link_to_page,
+    next_gen,
     obj_at,
+    page_hash,
     pampd_at,
     pool_mark,
+    queue_word,
     shape_of,
+    shard_of,
     target_of,
 )
 from cython.cimports.engine.lookaside import find_obj, remember
@@ -114,9 +121,13 @@ def find_page(w, p, c, b, index, obj_off):
     return d if w.fault == 0 else cython.NULL
 
 
-def finish(w, budget):
-    """Give back what was retired, as far as no lock is in the way, and release the own lock."""
-    status: cython.int = reap(w, budget)
+def finish(w, budget, host):
+    """Queue what was linked and give back what was retired, as far as no lock is in the way, and release the own lock."""
+    status: cython.int = OK
+    if w.slot.client[ROOT_PENDING] != 0:
+        status = settle_pending(w, host)
+    if status != CORRUPT:
+        status = reap(w, budget)
     unlock(w, cython.address(w.slot.own))
     return status
 
@@ -183,8 +194,7 @@ def _stage(w: cython.pointer(Worker), c: cython.pointer(Call), index: u64, data:
     page: Pampd
     d: cython.pointer(Pampd)
     off: u64
-    # Two: the page itself may be so short that its chunk is of this class.
-    status: cython.int = ensure(w, PAMPD_CLASS, 2)
+    status: cython.int = ensure(w, PAMPD_CLASS, 1)
     if status != OK:
         return status
     memset(cython.address(page), 0, cython.sizeof(Pampd))
@@ -197,13 +207,12 @@ def _stage(w: cython.pointer(Worker), c: cython.pointer(Call), index: u64, data:
         return CORRUPT
     d = cython.cast(cython.pointer(Pampd), chunk_at(w, off))
     d[0] = page
-    w.slot.client[ROOT_GENERATION] += 1
-    d.gen = (w.slot_idx + 1) << 48 | (w.slot.client[ROOT_GENERATION] & ((cython.cast(u64, 1) << 48) - 1))
+    d.gen = next_gen(w)
     d.sentinel = PAMPD_SENTINEL
     d.link = w.slot.client[ROOT_STAGED]
     d.obj = 0
     d.index = index
-    d.pool = 0
+    d.queue = 0
     store(w, cython.address(w.slot.client[ROOT_STAGED]), off)
     if w.fault != 0:
         rollback(w, 0)
@@ -223,6 +232,7 @@ def _reserve(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.po
     c.refuse = False
     c.bounce = False
     c.exhausted = False
+    c.shard = shard_of(w, page_hash(c.hash, c.index, p.idx))
     if w.slot.client[ROOT_STAGED] == 0:
         c.staged = 0        # a repair has emptied the list meanwhile
     if c.staged == 0:
@@ -231,6 +241,10 @@ def _reserve(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.po
         start = (c.count - 1 - c.staged) * p.page_size
         status = _stage(w, c, c.index + (c.count - 1 - c.staged), c.data + start,
                         c.length - start if c.staged == 0 else p.page_size, pam)
+        if status == NOMEM:
+            status = _lacking(w, p, c, c.length - start if c.staged == 0 else p.page_size, pam, host)
+            if status == OK:
+                continue
         if status == NOMEM:
             c.refuse = True
             if c.count == 1 and not pam.foreign and class_of(c.length) >= 0:
@@ -242,12 +256,30 @@ def _reserve(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.po
             return status
         c.staged += 1
     status = ensure(w, OBJ_CLASS, 1)
-    if status == OK or status == NOMEM:
+    if status == NOMEM:
+        status = make_room(w, c.shard, OBJ_CLASS, 1, host)
+    if status == OK:
         status = ensure(w, OBJNODE_CLASS, c.nodes_wanted)
+        if status == NOMEM:
+            status = make_room(w, c.shard, OBJNODE_CLASS, c.nodes_wanted, host)
     if status == NOMEM:
         c.exhausted = True
         status = OK
     return status
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _lacking(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), length: u64, pam: PamOps,
+             host: HostOps) -> cython.int:
+    """Make room for whichever of a page's two chunks there is no memory for."""
+    status: cython.int = ensure(w, PAMPD_CLASS, 1)
+    if status == NOMEM:
+        return make_room(w, c.shard, PAMPD_CLASS, 1, host)
+    if status != OK or pam.foreign or class_of(length) < 0:
+        return NOMEM if status == OK else status
+    return make_room(w, c.shard, class_of(length), 1, host)
 
 
 @cython.cfunc
@@ -266,9 +298,7 @@ def _over(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     chunk_at(w, data + ((c.length - 1) & ~cython.cast(u64, 63)))
     _weigh(w, p, obj_off, c.length - length_of(d), 0)
     store(w, cython.address(d.shape), shape_of(c.length, class_in(d), 0))
-    w.slot.client[ROOT_GENERATION] += 1
-    store(w, cython.address(d.gen),
-          (w.slot_idx + 1) << 48 | (w.slot.client[ROOT_GENERATION] & ((cython.cast(u64, 1) << 48) - 1)))
+    store(w, cython.address(d.gen), next_gen(w) | (d.gen & HITS_MASK))
     if w.fault != 0:
         return False
     redo_copy(w, w.bounces_off + w.slot_idx * w.bounce_bytes, data, c.length)
@@ -283,6 +313,10 @@ def _link_page(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.
     """Put step 5 for page i: offer it to the PAM, link it from the tree, take it off the staged list; retire and count in
     `replaced` the page that had its place."""
     old: u64
+    data: u64
+    shape: u64
+    shard: u64
+    o: cython.pointer(Pampd)
     off: u64 = w.slot.client[ROOT_STAGED]
     d: cython.pointer(Pampd) = pampd_at(w, off)
     status: cython.int
@@ -298,15 +332,31 @@ def _link_page(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.
         return status
     asked: u64 = length_of(d)
     used: u64 = chunk_bytes(w, d)
-    if old != 0:
-        asked -= length_of(pampd_at(w, old))
-        used -= chunk_bytes(w, pampd_at(w, old))
-        retire(w, old)
-        replaced[0] += 1
-    _weigh(w, p, obj_off, asked, used)
     store(w, cython.address(w.slot.client[ROOT_STAGED]), d.link)
-    store(w, cython.address(d.obj), obj_off)
-    store(w, cython.address(d.pool), pool_mark(p.idx, p.gen))
+    if old != 0:
+        # The descriptor that is there gets the new bytes, and keeps its place in its queue; the staged one leaves with the old.
+        o = pampd_at(w, old)
+        asked -= length_of(o)
+        used -= chunk_bytes(w, o)
+        data = o.data
+        shape = o.shape
+        store(w, cython.address(o.data), d.data)
+        store(w, cython.address(o.shape), d.shape)
+        store(w, cython.address(o.gen), d.gen | (o.gen & HITS_MASK))
+        store(w, cython.address(d.data), data)
+        store(w, cython.address(d.shape), shape)
+        retire(w, off)
+        replaced[0] += 1
+    else:
+        store(w, cython.address(d.obj), obj_off)
+        if pam.foreign:
+            store(w, cython.address(d.queue), pool_mark(p.idx, p.gen))
+        elif p.evictable:
+            shard = shard_of(w, page_hash(c.hash, d.index, p.idx))
+            store(w, cython.address(d.queue), queue_word(0, shard, QUEUE_PENDING, p.idx))
+            store(w, cython.address(d.link), w.slot.client[ROOT_PENDING])
+            store(w, cython.address(w.slot.client[ROOT_PENDING]), off)
+    _weigh(w, p, obj_off, asked, used)
     return OK
 
 
@@ -468,7 +518,7 @@ def put(w, p, c, pam, host):
         if not alive(p):
             unlock(w, cython.address(b.lock))
             drop_staged(w)
-            finish(w, REAP_BUDGET)
+            finish(w, REAP_BUDGET, host)
             return DESTROYED
         # 4. find or make the object, 5. link
         if c.bounce and _over(w, p, c, b):
@@ -484,7 +534,7 @@ def put(w, p, c, pam, host):
         # 6. give back what was replaced, or what was staged in vain
         if status != OK:
             drop_staged(w)
-        finish(w, REAP_BUDGET)
+        finish(w, REAP_BUDGET, host)
         return status
 
 
@@ -521,13 +571,13 @@ def begin_destroy(w, p):
     return status
 
 
-def work_off(w):
+def work_off(w, host):
     """Take the retired list apart, a budget at a time. OK, AGAIN, BUSY or CORRUPT."""
-    if w.slot.client[ROOT_RETIRED] == 0:
+    if w.slot.client[ROOT_RETIRED] == 0 and w.slot.client[ROOT_PENDING] == 0:
         return OK
     if lock_try(w, cython.address(w.slot.own)) != OK:
         return BUSY
-    return finish(w, REAP_BUDGET)
+    return finish(w, REAP_BUDGET, host)
 
 
 # --- flush, describe, replace -----------------------------------------------------------------------------
@@ -546,11 +596,11 @@ def flush_page(w, p, c, pam, host):
         drop_empty_obj(w, p, c, b, obj_off, pam, host)
         status = OK
     status = end_section(w, b, status)
-    finish(w, REAP_BUDGET)
+    finish(w, REAP_BUDGET, host)
     return status
 
 
-def flush_object(w, p, c):
+def flush_object(w, p, c, host):
     """Drop an object: unlinked in constant time, taken apart by `finish` (call it until it is not AGAIN)."""
     b: cython.pointer(Bucket) = bucket_of(p, c)
     obj_off: u64
@@ -564,7 +614,7 @@ def flush_object(w, p, c):
         rbtree.erase(w, b, obj_off)
         detach(w, obj_off)
         status = end_section(w, b, OK)
-    finish(w, REAP_BUDGET)
+    finish(w, REAP_BUDGET, host)
     return status
 
 
@@ -588,7 +638,7 @@ def describe(w, p, c, out):
         out[1] = o.objnode_count
         out[2] = o.height
         out[3] = d.data if d != cython.NULL else 0
-        out[4] = d.gen if d != cython.NULL else 0
+        out[4] = d.gen & ~cython.cast(u64, HITS_MASK) if d != cython.NULL else 0
     status = end_section(w, b, status)
     unlock(w, cython.address(w.slot.own))
     return status
@@ -608,9 +658,8 @@ def replace(w, p, c, data, gen, pam):
         if d.gen == gen:
             status = REFUSED
             if pam.replace_in_obj(p.idx, c.oid, d, data):
-                w.slot.client[ROOT_GENERATION] += 1
                 store(w, cython.address(d.data), data)
-                store(w, cython.address(d.gen), (w.slot_idx + 1) << 48 | w.slot.client[ROOT_GENERATION])
+                store(w, cython.address(d.gen), next_gen(w))
                 status = OK
     status = end_section(w, b, status)
     unlock(w, cython.address(w.slot.own))

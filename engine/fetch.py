@@ -21,6 +21,7 @@ from cython.cimports.engine.core import (
 from cython.cimports.engine.layout import (
     AGAIN,
     DESTROYED,
+    HITS_MASK,
     MISS,
     SIZE,
     Bucket,
@@ -36,8 +37,8 @@ from cython.cimports.engine.layout import (
 )
 from cython.cimports.engine.lookaside import find_obj, remember
 from cython.cimports.libc.string import memcpy
-from cython.cimports.shm.atomics import load, pause
-from cython.cimports.shm.layout import BUSY, FAULT_SENTINEL, OK, Worker, u64
+from cython.cimports.shm.atomics import cas, load, pause
+from cython.cimports.shm.layout import BUSY, FAULT_SENTINEL, OK, Worker, offset_of, u64
 from cython.cimports.shm.lock import seq_begin, seq_same, unlock
 from cython.cimports.shm.memory import chunk_at
 
@@ -64,7 +65,8 @@ def peek(w, p, c):
             # Each word once: without the lock a second read may give another value than the one that was checked.
             c.found = load(cython.address(d.data))
             c.length = cython.cast(cython.uint, load(cython.address(d.shape)))
-            c.gen = d.gen
+            c.gen = load(cython.address(d.gen))
+            c.page = offset_of(w, d)
             if c.length > p.page_size or c.length == 0:
                 continue
             chunk_at(w, c.found)
@@ -85,7 +87,21 @@ def peek_valid(w, p, c):
     if not seq_same(cython.address(bucket_of(p, c).lock), c.seq):
         return False
     remember(p, c)
+    if p.hits_max != 0:
+        touch(w, p, c)
     return True
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def touch(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call)) -> cython.void:
+    """Count a hit in the descriptor a get has found. The page may be gone by now, and its chunk another's: the compare fails then, since
+    no generation is given twice. Full counters are only read, so a hot page's line stays shared."""
+    d: cython.pointer(Pampd) = cython.cast(cython.pointer(Pampd), w.base + c.page)
+    gen: u64 = load(cython.address(d.gen))
+    if (gen ^ c.gen) & ~cython.cast(u64, HITS_MASK) == 0 and (gen & HITS_MASK) < p.hits_max:
+        cas(cython.address(d.gen), gen, gen + 1)
 
 
 def fetch(w, p, c, out, remove, pam, host):
@@ -128,7 +144,7 @@ def fetch(w, p, c, out, remove, pam, host):
     if status == OK and remove and not pam.foreign:
         # The page is this worker's alone now: copied with the bucket free, before it is given back.
         memcpy(out, w.base + c.found, c.length)
-    finish(w, REAP_BUDGET)
+    finish(w, REAP_BUDGET, host)
     return status
 
 
@@ -162,7 +178,7 @@ def fetch_remote(w, p, c, remove, pam, host):
         drop_page(w, p, c, obj_off, c.index, False, pam, host)
         drop_empty_obj(w, p, c, b, obj_off, pam, host)
     status = end_section(w, b, status)
-    finish(w, REAP_BUDGET)
+    finish(w, REAP_BUDGET, host)
     return status
 
 
@@ -256,5 +272,5 @@ def fetch_range(w, p, c, out, remove, pam, host):
             drop_page(w, p, c, obj_off, c.index + i, False, pam, host)
         drop_empty_obj(w, p, c, b, obj_off, pam, host)
     status = end_section(w, b, status)
-    finish(w, REAP_BUDGET)
+    finish(w, REAP_BUDGET, host)
     return status

@@ -6,6 +6,8 @@
 # staged or retired; both lists hang on words of the worker's slot (guard: the worker's own lock).
 # Pools and buckets lie in the client region and never move: a lock, once a lock, stays a lock.
 
+from libc.string cimport strncmp
+
 from shm.atomics cimport clz, prefetch, unlikely
 from shm.layout cimport CLASS_COUNT, FAULT_OFFSET, FAULT_SENTINEL, Lock, Slot, Worker, offset_of, slot_at, u64
 from shm.memory cimport chunk_at
@@ -54,11 +56,30 @@ cdef enum:
     GEO_PAGE_SIZE = 0
     GEO_BUCKETS = 1
     GEO_POOLS = 2
+    GEO_SHARDS = 3
+    GEO_GHOSTS = 4          # ghosts a shard has room for, a power of two
+
+    # Eviction. A page's queue, in Pampd.queue.
+    QUEUE_NONE = 0
+    QUEUE_PENDING = 1       # linked, and on the way into a queue: on the list of the worker that put it
+    QUEUE_SMALL = 2
+    QUEUE_MAIN = 3
+    QUEUE_ORPHAN = 4        # pending, and retired meanwhile: the worker that has it on its list gives it back
+    SHARDS_MAX = 64
+    SHARD_BYTES = 64
+    QUEUE_BYTES = 64
+
+    POLICY_FIFO = 0
+    POLICY_CLOCK = 1
+    POLICY_SIEVE = 2
+    POLICY_S3FIFO = 3
+    HITS_MASK = 3           # the hits of a page, lowest bits of Pampd.gen
 
     # Slot.client words
     ROOT_STAGED = 0         # pages copied in, not linked yet
     ROOT_RETIRED = 1        # what was unlinked, not given back yet
     ROOT_GENERATION = 2     # counts pages this slot ever made (not journalled)
+    ROOT_PENDING = 3        # pages linked, not in a queue yet
 
     # Words of a ledger: a worker's counters for one pool. Gauges are journalled with what they count.
     PUTS_OK = 0
@@ -72,6 +93,7 @@ cdef enum:
     GAUGE_PAGES = 8
     GAUGE_BYTES_ASKED = 9
     GAUGE_BYTES_USED = 10
+    EVICTED = 11
     LEDGER_WORDS = 16
     LEDGER_BYTES = 128
 
@@ -96,8 +118,10 @@ cdef struct ClientPage:
 #   32   flags        POOL_PERSISTENT | POOL_SHARED
 #   40   client
 #   48   cursor       bucket the destroyer has come to
+#   56   policy       POLICY_*, of an ephemeral pool
 #   64   name         utf-8, zero-filled
 #   128  pam          name of the back end, zero-filled
+#   160  cap          pages it may have; 0 = as many as there is room for
 #   256  base[16]     sums of all ledgers when the pool was made: counters start there
 cdef struct PoolRecord:
     u64 sentinel
@@ -107,10 +131,11 @@ cdef struct PoolRecord:
     u64 flags
     u64 client
     u64 cursor
-    u64 spare
+    u64 policy
     char name[POOL_NAME_BYTES]
     char pam[PAM_NAME_BYTES]
-    u64 spare2[12]
+    u64 cap
+    u64 spare2[11]
     u64 base[LEDGER_WORDS]
     u64 spare3[16]
 
@@ -179,13 +204,19 @@ cdef struct Objnode:
 #   bits 37..63   hint: offset of the page chunk >> hint_shift; 0 = none. Only ever prefetched, never followed.
 # Pampd, one cache line. Guard: the bucket; journalled once linked.
 #   0    sentinel
-#   8    link
-#   16   obj          back pointer
+#   8    link         staged, pending, or retired list; while it is in a queue, the next older page (guard: the shard)
+#   16   obj          back pointer; retired list, of a page in the arena (it may still be in a queue then)
 #   24   index
 #   32   data         offset of the page chunk, or a back end's token
 #   40   shape        length | class << 32 | flags << 40
-#   48   gen          never the same for two pages ever put
-#   56   pool         generation << 32 | index + 1 of the pool, once linked
+#   48   gen          never the same for two pages ever put; its lowest two bits are hits, which readers add (compare-and-swap)
+#   56   queue        queue word (guard: the shard); of a foreign page, once linked: generation << 32 | index + 1 of its pool
+#
+# A queue word:
+#   bits 0..36   offset of the next newer page / 64; 0 = it is the newest
+#   bits 37..42  shard
+#   bits 43..45  QUEUE_*
+#   bits 46..61  index of the pool
 cdef struct Pampd:
     u64 sentinel
     u64 link
@@ -194,7 +225,31 @@ cdef struct Pampd:
     u64 data
     u64 shape
     u64 gen
-    u64 pool
+    u64 queue
+
+# Shard of the queues, one cache line. Guard of all words: its lock. Pages are spread over shards by the hash of their handle.
+#   0    lock
+#   32   clock        ghosts ever remembered (not journalled: to forget a ghost is no harm)
+#   40   ghosts       1: its ghosts have memory
+#   48   spare[2]
+cdef struct Shard:
+    Lock lock
+    u64 clock
+    u64 ghosts
+    u64 spare[2]
+
+# Queues of one pool in one shard, one cache line. Guard: the shard's lock; journalled.
+#   0    head[2]      newest page of the small and of the main queue
+#   16   tail[2]      oldest
+#   32   count[2]
+#   48   hand         where SIEVE looks next; 0 = at the oldest
+#   56   spare
+cdef struct Queue:
+    u64 head[2]
+    u64 tail[2]
+    u64 count[2]
+    u64 hand
+    u64 spare
 
 # What the three structs have in common.
 cdef struct Head:
@@ -219,6 +274,8 @@ cdef struct Call:
     u64 obj                 # where the tree has the obj, if the lookaside table did not know
     u64 members             # Bucket.members then
     u64 room                # bytes the caller has room for; 0: as many as it takes
+    u64 shard               # of the first page of a put
+    u64 page                # offset of the descriptor a get found
     bint duplicate          # a put replaced a page
     bint refuse             # no memory for a page: empty the handles and refuse
     bint exhausted          # no memory for tree nodes: refuse instead of trying again
@@ -240,6 +297,8 @@ cdef struct PoolRef:
     u64 idx
     u64 *ledger
     u64 page_size
+    u64 hits_max            # hits worth counting: 0 where nothing is evicted, or hits do not matter
+    bint evictable          # its pages go into queues
     Aside *asides           # lookaside table (lookaside.py)
     u64 aside_mask
     u64 aside_clashes
@@ -315,6 +374,35 @@ cdef inline u64 pool_mark(u64 idx, u64 gen) noexcept nogil:
 cdef inline u64 pool_of(u64 mark) noexcept nogil:
     return <u64><unsigned int>mark - 1
 
+cdef inline bint is_evictable(PoolRecord *p) noexcept nogil:
+    # True if pages of the pool go into queues: it is ephemeral, and its pages lie in the arena.
+    return p.flags & POOL_PERSISTENT == 0 and strncmp(p.pam, b"raw", PAM_NAME_BYTES) == 0
+
+cdef inline u64 hits_worth(PoolRecord *p) noexcept nogil:
+    # How many hits of a page are worth counting for the pool's policy.
+    if not is_evictable(p) or p.policy == POLICY_FIFO:
+        return 0
+    return HITS_MASK if p.policy == POLICY_S3FIFO else 1
+
+cdef inline u64 next_gen(Worker *w) noexcept nogil:
+    w.slot.client[ROOT_GENERATION] += 1
+    return (w.slot_idx + 1) << 48 | (w.slot.client[ROOT_GENERATION] << 2 & ((<u64>1 << 48) - 1))
+
+cdef inline u64 queue_word(u64 prev, u64 shard, u64 state, u64 pool) noexcept nogil:
+    return prev >> 6 | shard << 37 | state << 43 | pool << 46
+
+cdef inline u64 prev_in(u64 queue) noexcept nogil:
+    return (queue & (((<u64>1) << 37) - 1)) << 6
+
+cdef inline u64 shard_in(u64 queue) noexcept nogil:
+    return queue >> 37 & (SHARDS_MAX - 1)
+
+cdef inline u64 state_in(u64 queue) noexcept nogil:
+    return queue >> 43 & 7
+
+cdef inline u64 pool_in(u64 queue) noexcept nogil:
+    return queue >> 46 & 0xFFFF
+
 cdef inline PoolRecord *pool_at(Worker *w, u64 idx) noexcept nogil:
     return <PoolRecord *>(w.base + w.client_off + CLIENT_PAGE + idx * POOL_BYTES)
 
@@ -329,6 +417,35 @@ cdef inline u64 buckets_offset(Worker *w) noexcept nogil:
 
 cdef inline Bucket *buckets_at(Worker *w, u64 idx) noexcept nogil:
     return <Bucket *>(w.base + buckets_offset(w) + idx * w.client_geometry[GEO_BUCKETS] * BUCKET_BYTES)
+
+cdef inline u64 queues_offset(Worker *w) noexcept nogil:
+    # Behind the bucket arrays: the queues of every pool slot, then the shards, then their ghosts, each from a page boundary.
+    return buckets_offset(w) + w.client_geometry[GEO_POOLS] * w.client_geometry[GEO_BUCKETS] * BUCKET_BYTES
+
+cdef inline u64 queues_bytes(Worker *w) noexcept nogil:
+    return w.client_geometry[GEO_SHARDS] * QUEUE_BYTES
+
+cdef inline u64 shards_offset(Worker *w) noexcept nogil:
+    return (queues_offset(w) + w.client_geometry[GEO_POOLS] * queues_bytes(w) + CLIENT_PAGE - 1) & ~<u64>(CLIENT_PAGE - 1)
+
+cdef inline u64 ghosts_offset(Worker *w, u64 shard) noexcept nogil:
+    return shards_offset(w) + CLIENT_PAGE + shard * w.client_geometry[GEO_GHOSTS] * 8
+
+cdef inline Queue *queue_at(Worker *w, u64 pool, u64 shard) noexcept nogil:
+    return <Queue *>(w.base + queues_offset(w) + pool * queues_bytes(w)) + shard
+
+cdef inline Shard *shard_at(Worker *w, u64 shard) noexcept nogil:
+    return <Shard *>(w.base + shards_offset(w)) + shard
+
+cdef inline u64 page_hash(u64 oid_hash, u64 index, u64 pool) noexcept nogil:
+    # Upper bits: the shard; lower 32: the fingerprint of a ghost. Mixing as in MurmurHash3's finalizer (Appleby).
+    cdef u64 h = oid_hash ^ (index * 0x9E3779B97F4A7C15u + pool)
+    h = (h ^ h >> 33) * 0xFF51AFD7ED558CCDu
+    h = (h ^ h >> 33) * 0xC4CEB9FE1A85EC53u
+    return h ^ h >> 33
+
+cdef inline u64 shard_of(Worker *w, u64 hash) noexcept nogil:
+    return hash >> 58 & (w.client_geometry[GEO_SHARDS] - 1)
 
 cdef inline u64 *ledger_at(Worker *w, u64 slot_idx, u64 idx) noexcept nogil:
     return <u64 *>(w.base + w.ledgers_off + slot_idx * w.ledger_bytes + idx * LEDGER_BYTES)

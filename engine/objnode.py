@@ -65,7 +65,7 @@ def _new_node(w: cython.pointer(Worker), obj_off: u64, level: u64, host: HostOps
 
 
 def insert(w, obj_off, index, page, old, host):
-    """Link a page (`page`: its link word) at an index; `old`: offset of the page that was there, or 0.
+    """Link a page (`page`: its link word) at an index; `old`: offset of the page that is there and stays, or 0.
 
     OK, REFUSED (some nodes may be linked: roll back) or CORRUPT."""
     o: cython.pointer(Obj) = obj_at(w, obj_off)
@@ -96,10 +96,12 @@ def insert(w, obj_off, index, page, old, host):
     while w.fault == 0:
         off = target_of(at[0])
         if level == 0:
-            store(w, at, page)
             if off != 0:
+                # The descriptor stays, with other bytes behind it: only the hint is new.
+                store(w, at, (page >> 37 << 37) | link_to(off))
                 old[0] = off
                 return OK if w.fault == 0 else CORRUPT
+            store(w, at, page)
         elif off == 0:
             off = _new_node(w, obj_off, level, host)
             if off == 0:

@@ -39,6 +39,8 @@ from cython.cimports.engine.layout import (
     SIZE,
     Call,
     buckets_at,
+    hits_worth,
+    is_evictable,
     ledger_at,
     pool_at,
 )
@@ -69,7 +71,7 @@ def open_pool(engine, idx, gen):
     pool.shared = flags & POOL_SHARED != 0
     pool.client = pool.ref.record.client
     pool.exclusive = not pool.persistent and not pool.shared
-    pool.page_size = pool.engine.page_size
+    pool.page_size = engine.page_size
     if pool.ref.record.gen != gen:
         raise PoolDestroyed(f"pool {pool.name!r} was destroyed")
     return pool
@@ -99,6 +101,7 @@ class Pool:
         self.ref.idx = idx
         self.ref.ledger = ledger_at(w, w.slot_idx, idx)
         self.ref.page_size = self.engine.page_size
+        self.ref.evictable, self.ref.hits_max = is_evictable(self.ref.record), hits_worth(self.ref.record)
         if self.ref.asides == cython.NULL and lookaside.make_room(cython.address(self.ref), self.engine.buckets) != OK:
             raise MemoryError
         self.epoch = self.engine.att.epoch
@@ -300,7 +303,6 @@ class Pool:
 
     def get_into_call(self, c, buffer, free):
         view: Py_buffer
-        data: bytes
         buffer_of("buffer", buffer, cython.address(view), PyBUF_WRITABLE)
         try:
             return self.copy_into(c, view.buf, view.len, free)
@@ -469,7 +471,7 @@ class Pool:
         self.enter()
         try:
             while True:
-                status = core.flush_object(cython.address(self.engine.att.w), cython.address(self.ref), c)
+                status = core.flush_object(cython.address(self.engine.att.w), cython.address(self.ref), c, registry.host)
                 if status != BUSY:
                     break
                 self.engine.att.pause()
@@ -491,8 +493,6 @@ class Pool:
     def destroy(self):
         """Drop the pool and all its pages. Calls on it, here and elsewhere, raise PoolDestroyed from now on."""
         status: cython.int
-        i: cython.Py_ssize_t
-        word: u64
         w: cython.pointer(Worker) = cython.address(self.engine.att.w)
         self.enter()
         try:

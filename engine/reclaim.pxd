@@ -1,6 +1,6 @@
 # C-level names of reclaim.py, and the one step verbs take inside their transactions.
 from engine.layout cimport (FAULT_SENTINEL, OBJ_SENTINEL, OBJNODE_SENTINEL, PAMPD_SENTINEL, POOL_SENTINEL,
-                            ROOT_RETIRED, ROOT_STAGED, Head, PoolRecord)
+                            FOREIGN, ROOT_RETIRED, ROOT_STAGED, Head, Pampd, PoolRecord, flags_of)
 from shm.atomics cimport unlikely
 from shm.journal cimport store
 from shm.layout cimport Slot, Worker, u64
@@ -28,6 +28,12 @@ cdef inline Head *head_at(Worker *w, u64 off) noexcept nogil:
 
 cdef Head *pool_head(Worker *w, u64 off) noexcept nogil
 
+cdef inline u64 *retired_link(Head *h) noexcept nogil:
+    # Where a struct on a retired list names the next: a page in the arena may still be in a queue, whose link its own is.
+    if h.sentinel == ~<u64>PAMPD_SENTINEL and not flags_of(<Pampd *>h) & FOREIGN:
+        return &(<Pampd *>h).obj
+    return &h.link
+
 cdef inline void retire(Worker *w, u64 off) noexcept nogil:
     # Put an unlinked struct on this worker's retired list, its sentinel inverted, inside the caller's transaction.
     cdef Head *h = head_at(w, off)
@@ -36,5 +42,5 @@ cdef inline void retire(Worker *w, u64 off) noexcept nogil:
         w.fault = FAULT_SENTINEL
         return
     store(w, &h.sentinel, ~h.sentinel)
-    store(w, &h.link, w.slot.client[ROOT_RETIRED])
+    store(w, retired_link(h), w.slot.client[ROOT_RETIRED])
     store(w, &w.slot.client[ROOT_RETIRED], off)

@@ -32,6 +32,7 @@ from cython.cimports.engine.layout import (
     POOL_FREE,
     POOL_LIVE,
     POOL_SENTINEL,
+    ROOT_PENDING,
     ROOT_RETIRED,
     ROOT_STAGED,
     Bucket,
@@ -51,6 +52,7 @@ from cython.cimports.engine.layout import (
     pool_of,
     target_of,
 )
+from cython.cimports.engine.queues import leave_queue
 from cython.cimports.engine.reclaim import ForeignFree, HostTold, head_at, retire
 from cython.cimports.shm.atomics import set_release
 from cython.cimports.shm.journal import commit, rollback, store
@@ -109,8 +111,8 @@ def gauge(w, pool, which, delta):
 @cython.nogil
 @cython.exceptval(check=False)
 def _room(w: cython.pointer(Worker), cls: cython.int) -> cython.int:
-    """Make room for two chunks in the magazine (a short page is of its descriptor's class). OK, BUSY or CORRUPT."""
-    if available(w, cls) + 1 < 2 * w.class_batch[cls]:
+    """Make room for a chunk in the magazine. OK, BUSY or CORRUPT."""
+    if available(w, cls) < 2 * w.class_batch[cls]:
         return OK
     return drain(w, cython.address(w.slot.mags[cls]), cls, w.class_batch[cls])
 
@@ -119,7 +121,7 @@ def _room(w: cython.pointer(Worker), cls: cython.int) -> cython.int:
 @cython.nogil
 @cython.exceptval(check=False)
 def _unchain(w: cython.pointer(Worker), h: cython.pointer(Head)) -> cython.void:
-    store(w, cython.address(w.slot.client[ROOT_RETIRED]), h.link)
+    store(w, cython.address(w.slot.client[ROOT_RETIRED]), retired_link(h)[0])
 
 
 @cython.cfunc
@@ -128,12 +130,17 @@ def _unchain(w: cython.pointer(Worker), h: cython.pointer(Head)) -> cython.void:
 def _reap_pampd(w: cython.pointer(Worker), off: u64) -> cython.int:
     d: cython.pointer(Pampd) = cython.cast(cython.pointer(Pampd), chunk_at(w, off))
     cls: cython.int = class_in(d)
-    mark: u64 = d.pool
+    mark: u64 = d.queue
     foreign: cython.bint = flags_of(d) & FOREIGN != 0
+    orphaned: cython.bint
     status: cython.int = _room(w, PAMPD_CLASS)
     if not foreign and cls >= OBJNODE_CLASS:
         w.fault = FAULT_SENTINEL
         return CORRUPT
+    if status == OK and not foreign:
+        status = leave_queue(w, off, cython.address(orphaned))
+        if status == OK and orphaned:
+            return OK
     if status == OK and not foreign and d.data != 0:
         status = _room(w, cls)
     if status != OK:
@@ -348,21 +355,28 @@ def inherit(w, dead):
         h = head_at(w, off)
         store(w, cython.address(dead.client[ROOT_STAGED]), h.link)
         store(w, cython.address(h.sentinel), ~h.sentinel)
-        store(w, cython.address(h.link), w.slot.client[ROOT_RETIRED])
+        store(w, retired_link(h), w.slot.client[ROOT_RETIRED])
         store(w, cython.address(w.slot.client[ROOT_RETIRED]), off)
         _commit_or_cut(w, cython.address(dead.client[ROOT_STAGED]))
     # The retired list goes over whole and in its order: an obj must stay below its pages.
     off = dead.client[ROOT_RETIRED]
     while off != 0 and w.fault == 0:
         h = head_at(w, off)
-        off = h.link
+        off = retired_link(h)[0]
         steps += 1
         if steps > w.seg_span // 64 + 65536:
             w.fault = FAULT_LOOP
     if dead.client[ROOT_RETIRED] != 0:
         if w.fault == 0:
-            store(w, cython.address(h.link), w.slot.client[ROOT_RETIRED])
+            store(w, retired_link(h), w.slot.client[ROOT_RETIRED])
             store(w, cython.address(w.slot.client[ROOT_RETIRED]), dead.client[ROOT_RETIRED])
             store(w, cython.address(dead.client[ROOT_RETIRED]), 0)
         _commit_or_cut(w, cython.address(dead.client[ROOT_RETIRED]))
+    while dead.client[ROOT_PENDING] != 0:
+        off = dead.client[ROOT_PENDING]
+        h = head_at(w, off)
+        store(w, cython.address(dead.client[ROOT_PENDING]), h.link)
+        store(w, cython.address(h.link), w.slot.client[ROOT_PENDING])
+        store(w, cython.address(w.slot.client[ROOT_PENDING]), off)
+        _commit_or_cut(w, cython.address(dead.client[ROOT_PENDING]))
     return OK

@@ -17,6 +17,8 @@ cdef class Mender:
     cdef int unclaim(self) except -1
     cdef int release(self, u64 off) except -1
     cdef u64 link(self, u64 off, u64 level) except? 1
+    cdef bint evictable
+    cdef int requeue(self, u64 off, u64 level, u64 oid_hash) except -1
     cdef bint sound_tree(self, u64 off, u64 obj_off, u64 level, u64 prefix, u64 *pages, u64 *nodes) except -1
     cdef bint sound_obj(self, u64 off, u64 bucket) except -1
     cdef int mend_pool(self, u64 idx) except -1

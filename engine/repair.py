@@ -18,6 +18,7 @@ from cython.cimports.engine.layout import (
     GAUGE_OBJECTS,
     GAUGE_OBJNODES,
     GAUGE_PAGES,
+    GEO_SHARDS,
     HEIGHT_MAX,
     LEDGER_BYTES,
     MAP_SIZE,
@@ -30,6 +31,9 @@ from cython.cimports.engine.layout import (
     POOL_LIVE,
     POOL_NAME_BYTES,
     POOL_SENTINEL,
+    QUEUE_MAIN,
+    QUEUE_NONE,
+    ROOT_PENDING,
     ROOT_RETIRED,
     ROOT_STAGED,
     Bucket,
@@ -42,18 +46,26 @@ from cython.cimports.engine.layout import (
     buckets_at,
     class_in,
     flags_of,
+    is_evictable,
     ledger_at,
     length_of,
     link_to,
     link_to_page,
     obj_at,
     objnode_at,
+    page_hash,
     pampd_at,
     pool_at,
     pool_mark,
+    queue_at,
+    queue_word,
+    queues_bytes,
+    shard_at,
+    shard_of,
     target_of,
 )
 from cython.cimports.engine.oid import hash_oid
+from cython.cimports.engine.queues import push_newest
 from cython.cimports.engine.session import Engine
 from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.libc.string import memset
@@ -178,7 +190,8 @@ class Mender:
             if not foreign and (cls >= OBJNODE_CLASS or length > self.w.class_bytes[cls] or not self.claim(d.data, cls)):
                 return False
             d.obj = obj_off
-            d.pool = pool_mark(self.pool_idx, pool_at(self.w, self.pool_idx).gen)
+            d.queue = (pool_mark(self.pool_idx, pool_at(self.w, self.pool_idx).gen) if foreign
+                       else queue_word(0, 0, QUEUE_NONE, self.pool_idx))
             d.link = 0
             pages[0] += 1
             self.obj_asked += length
@@ -251,6 +264,23 @@ class Mender:
         o.pool = self.pool_idx
         o.link = 0
         return True
+
+    def requeue(self, off, level, oid_hash):
+        """The pages of a sound obj as the newest of their queues: nothing says how old they are."""
+        d: cython.pointer(Pampd)
+        i: u64
+        shard: u64
+        if level != 0:
+            for i in range(MAP_SIZE):
+                if objnode_at(self.w, off).slots[i] != 0:
+                    self.requeue(target_of(objnode_at(self.w, off).slots[i]), level - 1, oid_hash)
+            return 0
+        d = pampd_at(self.w, off)
+        shard = shard_of(self.w, page_hash(oid_hash, d.index, self.pool_idx))
+        d.queue = queue_word(0, shard, QUEUE_NONE, self.pool_idx)
+        push_newest(self.w, queue_at(self.w, self.pool_idx, shard), QUEUE_MAIN, off)
+        commit(self.w)
+        return 0
 
     def name_pages(self, off, level, prefix, into, depth):
         """Collect the indexes of pages that can be named below an unsound obj."""
@@ -329,6 +359,9 @@ class Mender:
         for off in good:
             rbtree.insert(w, b, off)
             commit(w)
+            o = obj_at(w, off)
+            if self.evictable:
+                self.requeue(target_of(o.root), o.height, hash_oid(o.oid[0], o.oid[1], o.oid[2]))
         return 0
 
     def mend_pool(self, idx):
@@ -349,6 +382,8 @@ class Mender:
             p.link = 0
         else:
             p.state = POOL_FREE
+        self.evictable = p.state == POOL_LIVE and is_evictable(p)
+        memset(queue_at(self.w, idx, 0), 0, queues_bytes(self.w))
         for number in range(cython.cast(u64, self.engine.buckets)):
             self.mend_bucket(idx, number)
         if p.state == POOL_LIVE and self.objects < before and len(self.lost) == losses:
@@ -386,6 +421,7 @@ class Mender:
                 slot.held[i] = 0
             slot.client[ROOT_STAGED] = 0
             slot.client[ROOT_RETIRED] = 0
+            slot.client[ROOT_PENDING] = 0
             for i in range(CLASS_COUNT):
                 slot.mags[i].count = 0
             if slot.state not in (SLOT_FREE, SLOT_LIVE):
@@ -453,6 +489,8 @@ class Mender:
         idx: u64
         self.mend_slots()
         _free_lock(cython.address(table.lock))
+        for idx in range(w.client_geometry[GEO_SHARDS]):
+            _free_lock(cython.address(shard_at(w, idx).lock))
         pools: u64 = min(table.pools_high, cython.cast(u64, self.engine.max_pools))
         table.pools_high = pools
         for idx in range(pools):

@@ -13,6 +13,10 @@ from cython.cimports.engine.layout import (
     LEDGER_BYTES,
     LEDGER_WORDS,
     PAM_NAME_BYTES,
+    POLICY_CLOCK,
+    POLICY_FIFO,
+    POLICY_S3FIFO,
+    POLICY_SIEVE,
     POOL_BYTES,
     POOL_FREE,
     POOL_LIVE,
@@ -20,6 +24,8 @@ from cython.cimports.engine.layout import (
     POOL_PERSISTENT,
     POOL_SENTINEL,
     POOL_SHARED,
+    QUEUE_BYTES,
+    SHARDS_MAX,
     Bucket,
     ClientPage,
     Obj,
@@ -29,6 +35,8 @@ from cython.cimports.engine.layout import (
     buckets_offset,
     ledger_at,
     pool_at,
+    queues_bytes,
+    queues_offset,
 )
 from cython.cimports.engine.reclaim import inherit
 from cython.cimports.engine.registry import registry
@@ -39,9 +47,9 @@ from cython.cimports.shm.layout import BUSY, CORRUPT, OK, Worker, slot_at, u64
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import back
 from cython.cimports.shm.workers import Attachment
-from engine import check as checking
 from engine import spawn as spawning
 from engine import stats as counting
+from engine import stop as stopping
 from engine.errors import ArenaCorrupted, PoolDestroyed, PoolExists, PoolNotFound, TmemError
 from engine.pool import open_pool
 from engine.sizes import parse_size
@@ -51,6 +59,7 @@ CLIENT_LAYOUT = (
     f"engine {ENGINE_LAYOUT_VERSION} {cython.sizeof(Obj)} {cython.sizeof(Objnode)} {cython.sizeof(Pampd)} "
     f"{cython.sizeof(PoolRecord)} {cython.sizeof(Bucket)}"
 )
+POLICIES = {"s3fifo": POLICY_S3FIFO, "sieve": POLICY_SIEVE, "clock": POLICY_CLOCK, "fifo": POLICY_FIFO}
 FAULTS = {1: "an offset that leads nowhere", 2: "a struct without its sentinel", 3: "a journal longer than itself",
           4: "a chunk that is free twice, or of another class", 5: "a walk longer than any legal one",
           6: "a lock word that its holder did not write"}
@@ -64,15 +73,26 @@ def _number(name, value, low, high, power=False):
     return value
 
 
+def _client_bytes(max_pools, buckets, shards, ghosts):
+    """Size of the client region; what lies where in it is in layout.pxd."""
+    records = _round_up(CLIENT_PAGE + max_pools * POOL_BYTES)
+    queues = _round_up(records + max_pools * buckets * BUCKET_BYTES + max_pools * shards * QUEUE_BYTES)
+    return queues + CLIENT_PAGE + shards * ghosts * 8
+
+
+def _round_up(size):
+    return (size + CLIENT_PAGE - 1) // CLIENT_PAGE * CLIENT_PAGE
+
+
 def create(name, capacity="64MiB", *, page_size=4096, buckets=256, max_workers=256, max_pools=1024, mode=0o600,
-           huge_pages=True):
+           huge_pages=True, shards=None):
     """Make an arena and attach to it.
 
     name: 1 to 200 letters, digits, '_', '.', '-'. capacity: bytes for pages and all that describes them (an int, or text
     such as "1GiB"), 1 MiB to 4 TiB. page_size: bytes, a power of two from 512 to 65536. buckets: of each pool, a power
     of two from 1 to 4096. max_workers: 1 to 4096. max_pools: 1 to 65535. mode: permission bits of the file.
     huge_pages: ask the system for pages of 2 MiB where it has them to give (arenas of 64 MiB and more; memory is then taken in
-    steps of 2 MiB).
+    steps of 2 MiB). shards: of the queues of evictable pages, a power of two from 1 to 64; None: as many as the capacity is good for.
     Raises ArenaExists, AccessDenied, TmemError (no memory for the tables), TypeError, ValueError.
     """
     arenas.check_name(name)
@@ -86,10 +106,15 @@ def create(name, capacity="64MiB", *, page_size=4096, buckets=256, max_workers=2
     _number("mode", mode, 0, 0o777)
     if not isinstance(huge_pages, bool):
         raise TypeError(f"huge_pages: True or False, not {type(huge_pages).__name__}")
-    records = (CLIENT_PAGE + max_pools * POOL_BYTES + CLIENT_PAGE - 1) // CLIENT_PAGE * CLIENT_PAGE
+    pages = size // page_size
+    if shards is None:
+        shards = min(SHARDS_MAX, 1 << max(0, (pages // 32).bit_length() - 1))
+    _number("shards", shards, 1, SHARDS_MAX, power=True)
+    # Room for twice the ghosts there can be, so that none is forgotten before its time.
+    ghosts = max(64, 1 << (2 * pages // shards - 1).bit_length())
     arena = arenas.create(
-        name, size, max_workers, page_size, max_pools * LEDGER_BYTES,
-        records + max_pools * buckets * BUCKET_BYTES, mode, huge_pages, CLIENT_LAYOUT, [page_size, buckets, max_pools],
+        name, size, max_workers, page_size, max_pools * LEDGER_BYTES, _client_bytes(max_pools, buckets, shards, ghosts), mode, huge_pages,
+        CLIENT_LAYOUT, [page_size, buckets, max_pools, shards, ghosts],
     )
     try:
         return Engine(arena, True)
@@ -121,19 +146,22 @@ class Engine:
         self.name = arena.name
         self.capacity = geometry["capacity"]
         self.max_workers = geometry["max_workers"]
-        self.page_size, self.buckets, self.max_pools = geometry["client"][:3]
-        need = self.max_pools * (POOL_BYTES + self.buckets * BUCKET_BYTES)
+        self.page_size, self.buckets, self.max_pools, shards, ghosts = geometry["client"][:5]
         if not (
             self.page_size in (512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
             and 1 <= self.buckets <= 4096 and self.buckets & (self.buckets - 1) == 0
-            and 1 <= self.max_pools <= 65535 and need <= geometry["client_bytes"]
+            and 1 <= self.max_pools <= 65535
+            and 1 <= shards <= SHARDS_MAX and shards & (shards - 1) == 0
+            and 64 <= ghosts <= 1 << 40 and ghosts & (ghosts - 1) == 0
+            and _client_bytes(self.max_pools, self.buckets, shards, ghosts) <= geometry["client_bytes"]
             and geometry["bounce_bytes"] >= self.page_size
             and geometry["ledger_bytes"] >= self.max_pools * LEDGER_BYTES
         ):
             raise ArenaCorrupted(f"arena {self.name!r}: impossible geometry")
         # ClientPage and the first page of pool records; the rest is backed pool by pool.
         start = arenas.regions(geometry)["client"]
-        if back(arena.fd, start, 2 * CLIENT_PAGE) != OK:
+        queues = start + _client_bytes(self.max_pools, self.buckets, shards, 0) - CLIENT_PAGE
+        if back(arena.fd, start, 2 * CLIENT_PAGE) != OK or back(arena.fd, queues, CLIENT_PAGE) != OK:
             raise TmemError(f"arena {self.name!r}: no memory left for its pool table")
         self.att = Attachment.__new__(Attachment)
         self.att.inherit = inherit
@@ -152,7 +180,7 @@ class Engine:
         """Give back all that this worker has retired; the caller is inside enter and leave."""
         status: cython.int = AGAIN
         while status == AGAIN or status == BUSY:
-            status = core.work_off(cython.address(self.att.w))
+            status = core.work_off(cython.address(self.att.w), registry.host)
             if status == BUSY:
                 self.att.pause()
             elif status == AGAIN:
@@ -168,11 +196,13 @@ class Engine:
 
     # --- pools -------------------------------------------------------------------------------------------
 
-    def new_pool(self, name, persistent=False, shared=True, client=0, pam="raw"):
+    def new_pool(self, name, persistent=False, shared=True, client=0, pam="raw", policy="s3fifo", cap=0):
         """Make a pool.
 
         name: 1 to 63 bytes of utf-8, unique in the arena. persistent: pages stay until they are flushed. shared: gets leave
         the page where it is. client: the tenant, 0 to 2**32-1. pam: the back end, "raw" or one of register_pam.
+        policy: which page of an ephemeral pool goes when memory is short: "s3fifo", "sieve", "clock" or "fifo". cap: pages that an
+        ephemeral pool may hold, 0: as many as there is room for; the cap holds for each shard of the queues by its share.
         Raises PoolExists, TmemError (table full, no memory, unknown pam), TypeError, ValueError.
         """
         raw_name = _pool_name(name)
@@ -182,18 +212,25 @@ class Engine:
         _number("client", client, 0, 2**32 - 1)
         if not isinstance(pam, str):
             raise TypeError(f"pam: a str, not {type(pam).__name__}")
+        if not isinstance(policy, str):
+            raise TypeError(f"policy: one of {', '.join(POLICIES)}, not {type(policy).__name__}")
+        if policy not in POLICIES:
+            raise ValueError(f"policy: one of {', '.join(POLICIES)}, not {policy!r}")
+        _number("cap", cap, 0, 2**62)
+        if cap and persistent:
+            raise ValueError("cap: only an ephemeral pool can have one, since nothing of a persistent one is ever evicted")
         registry.pam(pam)
         flags = (POOL_PERSISTENT if persistent else 0) | (POOL_SHARED if shared else 0)
         self.att.enter()
         try:
             # What the dead left half done in the ledgers must not become part of where the new pool's counters start.
             self.att.recover_quick()
-            idx, gen = self._publish(raw_name, flags, client, pam.encode())
+            idx, gen = self._publish(raw_name, flags, client, pam.encode(), POLICIES[policy], cap)
         finally:
             self.att.leave()
         return open_pool(self, idx, gen)
 
-    def _publish(self, name, flags, client, pam):
+    def _publish(self, name, flags, client, pam, policy, cap):
         w: cython.pointer(Worker) = cython.address(self.att.w)
         table: cython.pointer(ClientPage) = cython.cast(cython.pointer(ClientPage), w.base + w.client_off)
         while True:
@@ -203,12 +240,12 @@ class Engine:
                 unlock(w, cython.address(w.slot.own))
             self.att.pause()
         try:
-            return self.publish_locked(table, name, flags, client, pam)
+            return self.publish_locked(table, name, flags, client, pam, policy, cap)
         finally:
             unlock(w, cython.address(table.lock))
             unlock(w, cython.address(w.slot.own))
 
-    def publish_locked(self, table, name, flags, client, pam):
+    def publish_locked(self, table, name, flags, client, pam, policy, cap):
         w: cython.pointer(Worker) = cython.address(self.att.w)
         p: cython.pointer(PoolRecord)
         idx: u64
@@ -228,6 +265,7 @@ class Engine:
             for start, size in (
                 (w.client_off + CLIENT_PAGE + high * POOL_BYTES, POOL_BYTES),
                 (buckets_offset(w) + high * self.buckets * BUCKET_BYTES, self.buckets * BUCKET_BYTES),
+                (queues_offset(w) + high * queues_bytes(w), queues_bytes(w)),
             ):
                 if back(w.fd, start, size) != OK:
                     raise TmemError(f"arena {self.name!r}: no memory left for another pool")
@@ -237,6 +275,8 @@ class Engine:
         p.flags = flags
         p.client = client
         p.cursor = 0
+        p.policy = policy
+        p.cap = cap
         memset(p.name, 0, POOL_NAME_BYTES)
         memcpy(p.name, cython.cast(cython.p_char, name), len(name))
         memset(p.pam, 0, PAM_NAME_BYTES)
@@ -310,7 +350,7 @@ class Engine:
         lists), and drops objects that contradict themselves: the report's `lost` names their pages. Raises TypeError."""
         if not isinstance(repair, bool):
             raise TypeError(f"repair: True or False, not {type(repair).__name__}")
-        return checking.run(self, repair)
+        return stopping.run(self, repair)
 
     def recover(self):
         """Recover workers that died. How many. Happens by itself when somebody waits for one, attaches, or lacks memory."""

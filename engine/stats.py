@@ -6,6 +6,7 @@ import os
 
 import cython
 from cython.cimports.engine.layout import (
+    EVICTED,
     FLUSHES,
     GAUGE_BYTES_ASKED,
     GAUGE_BYTES_USED,
@@ -39,6 +40,7 @@ NAMES = {
     "puts_ok": PUTS_OK, "puts_refused": PUTS_REFUSED, "puts_duplicate": PUTS_DUPLICATE, "gets_hit": GETS_HIT,
     "gets_miss": GETS_MISS, "flushes": FLUSHES, "objects": GAUGE_OBJECTS, "objnodes": GAUGE_OBJNODES,
     "pages": GAUGE_PAGES, "bytes_asked": GAUGE_BYTES_ASKED, "bytes_used": GAUGE_BYTES_USED,
+    "evicted": EVICTED,
 }
 
 

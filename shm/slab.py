@@ -32,7 +32,7 @@ from cython.cimports.shm.memory import back_segment
 from cython.cimports.shm.slab import mag_cap
 
 # Chunk sizes in bytes, all multiples of a cache line. Fine steps up to a page keep the loss of a short
-# (or compressed) page under a quarter; the bulk class, last, is for the layer above's tree nodes.
+# (or compressed) page under a quarter. The first class and the bulk class, last, are for structs of the layer above alone.
 SIZES = cython.declare(cython.int[27])
 SIZES[:] = [
     64, 128, 192, 256, 320, 384, 512, 768, 1024, 1280, 1536, 1792, 2048, 2304, 2560, 2816, 3072, 3328,
@@ -69,8 +69,8 @@ def set_classes(w, capacity):
 
 
 def class_of(length):
-    """The smallest class, the bulk class aside, whose chunks hold `length` bytes; -1 if none does."""
-    cls: cython.int = 0
+    """The smallest class whose chunks hold `length` bytes, the first and the last class aside, which are for structs; -1: none."""
+    cls: cython.int = 1
     if length > 2048:
         cls = 13
     while cls < BULK_CLASS and cython.cast(u64, SIZES[cls]) < length:
@@ -149,6 +149,9 @@ def _take_segment(w: cython.pointer(Worker), cls: cython.int) -> cython.pointer(
             return cython.NULL
         s = _segment(w, number)
         store(w, cython.address(w.depot.seg_high), number)
+    # Chunks of the first class are looked through without knowing which are in use: nothing of a former class may be left there.
+    if cls == 0:
+        memset(w.base + w.seg_lo + (cython.cast(u64, s - w.segtable) << w.seg_shift), 0, cython.cast(u64, 1) << w.seg_shift)
     # The map lies where a former class had chunks. Nobody reads it before the class is set.
     memset(_bitmap(w, s, cls), 0, w.class_start[cls] if w.class_start[cls] else 8)
     store(w, cython.address(s.free_count), w.class_chunks[cls])

@@ -2,9 +2,11 @@
 
 Recovery and attaching are verbs here too: a rescuer or a newcomer is killed at each of its points, twice in a row.
 """
+import os
+
 import pytest
 
-from tests.crash.killing import HUGE, VERBS, Scene, nothing
+from tests.crash.killing import EVICTING, HUGE, VERBS, FullScene, Scene, nothing
 
 
 def outcomes(prefix, prepare, act):
@@ -24,8 +26,31 @@ def test_killed_at_every_point_of_a_verb(arena_name, verb, record_property):
         with Scene(arena_name) as scene:
             assert scene.die_in(prepare, act, point) is None, f"point {point} of {points} was not reached"
             scene.assert_sound(before, after)
+    assert points or verb == "get"                      # a get that leaves the page takes no lock and stores nothing
     record_property("kill_points", points)
     print(f"{verb}: {points} kill points, all before or after")
+
+
+@pytest.mark.parametrize("verb", list(EVICTING))
+def test_killed_at_every_point_of_an_eviction(arena_name, verb):
+    """In a full arena: persistent pages before or after, ephemeral ones right or gone, the arena sound."""
+    act = EVICTING[verb]
+    with FullScene(arena_name) as scene:
+        before = scene.state()
+        points = scene.die_in(nothing, act, HUGE)
+        if verb == "destroy":
+            scene.e = scene.engine.new_pool("e")
+        after = scene.state()
+    assert points > 20
+    stride = 1 if os.environ.get("EVERY_POINT") else -(-points // 2000)
+    for point in range(1, points + 1, stride):
+        with FullScene(arena_name) as scene:
+            assert scene.die_in(nothing, act, point) is None, f"point {point} of {points} was not reached"
+            scene.engine.recover()
+            if "e" not in [pool.name for pool in scene.engine.pools()]:
+                scene.e = scene.engine.new_pool("e")        # destroyed
+            scene.assert_sound(before, after)
+    print(f"{verb}: {len(range(1, points + 1, stride))} of {points} kill points")
 
 
 @pytest.mark.parametrize("verb", ["put-new-object", "flush-object", "destroy", "put-range"])

@@ -11,7 +11,7 @@ from tests.hostile.structs import CONSTANTS, SIZES, STRUCTS, offset
 MASK = 2**64 - 1
 WEIGHTS = {
     "Obj": 16, "Objnode": 16, "Pampd": 16, "Bucket": 10, "Slot": 16, "Depot": 8, "Segment": 8, "PoolRecord": 8, "ClientPage": 4,
-    "RetiredObj": 4, "RetiredObjnode": 4, "RetiredPampd": 4,
+    "Queue": 6, "Shard": 4, "RetiredObj": 4, "RetiredObjnode": 4, "RetiredPampd": 4,
 }
 COUNTS = (0, 1, 2, 3, 63, 64, 65, 640, 641, 4095, 4096, 4097, 65535, 65536, 524287, 524288, 524289, 1 << 31, 1 << 32, 1 << 57,
           (1 << 57) - 1, 1 << 60, 1 << 62, 1 << 63, MASK, MASK - 1, MASK - 7, MASK - 63)
@@ -225,10 +225,35 @@ def loop(scene, rnd):
         if kind == "Pampd" and rnd.getrandbits(1):
             found.append((start + offset("Pampd", "data"), _word(rnd.choice((0, 0, start, place(scene, rnd, start))))))
             found.append((start + offset("Pampd", "shape"), _word(_shape(rnd))))
-            found.append((start + offset("Pampd", "pool"), _word(rnd.choice((0, 1, 7, 65535, 1 << 40, rnd.getrandbits(64))))))
+            found.append((start + offset("Pampd", "queue"), _word(_queue(scene, rnd, start))))
         if kind == "PoolRecord":
             found.append((start + offset("PoolRecord", "cursor"), _word(rnd.choice((0, 0, 4, MASK)))))
             found.append((start + offset("PoolRecord", "state"), _word(rnd.choice((0, 1, 2)))))
+    return found
+
+
+def _queue(scene, rnd, at):
+    """A queue word: any neighbour, shard, state and pool; or what a foreign page may say of its pool; or noise."""
+    word = place(scene, rnd, at) >> 6 & (1 << 37) - 1 | rnd.choice((0, 0, 1, 2, 63)) << 37 | rnd.randrange(8) << 43 \
+        | rnd.choice((0, 1, 2, 3, 6, 65535)) << 46
+    return rnd.choice((word, word, word, rnd.choice((0, 1, 6, 7, 65536, 1 << 40)), rnd.getrandbits(64)))
+
+
+def queues(scene, rnd):
+    """Heads, tails, counts and hands of queues, pending lists, and what pages say of their queue."""
+    found = []
+    for _ in range(rnd.choice((1, 1, 2, 4))):
+        kind, at = any_struct(scene, rnd, ["Queue", "Queue", "Pampd"])
+        if kind == "Pampd":
+            found.append((at + offset("Pampd", "queue"), _word(_queue(scene, rnd, at))))
+            if rnd.getrandbits(1):
+                found.append((at + offset("Pampd", "link"), _word(place(scene, rnd, at))))
+        else:
+            word = rnd.randrange(8) * 8
+            found.append((at + word, _word(rnd.choice((place(scene, rnd, at), any_struct(scene, rnd, ["Pampd"])[1], 0, rnd.choice(COUNTS))))))
+    if rnd.getrandbits(1):
+        slot = scene.layout.slot(rnd.randrange(scene.slots_high))
+        found.append((slot + offset("Slot", "client", CONSTANTS["ROOT_PENDING"]), _word(any_struct(scene, rnd, ["Pampd"])[1])))
     return found
 
 
@@ -244,13 +269,13 @@ def descriptor(scene, rnd):
     if rnd.getrandbits(1):
         found.append((at + offset("Pampd", "data"), _word(place(scene, rnd, at))))
     if rnd.getrandbits(1):
-        found.append((at + offset("Pampd", "pool"), _word(rnd.choice((0, 1, 6, 7, 65535, 65536, 1 << 40, 1 << 57, rnd.getrandbits(64))))))
+        found.append((at + offset("Pampd", "queue"), _word(_queue(scene, rnd, at))))
     return found
 
 
 def lock(scene, rnd):
     """A lock word, its sequence, its semaphore; and who claims to hold it."""
-    kind, at = any_struct(scene, rnd, ["Bucket", "Bucket", "Depot", "ClientPage", "Slot"])
+    kind, at = any_struct(scene, rnd, ["Bucket", "Bucket", "Shard", "Depot", "ClientPage", "Slot"])
     at += offset(kind, "own" if kind == "Slot" else "lock")
     found = [(at, _word(owner_word(scene, rnd)))]
     if rnd.getrandbits(1):
@@ -342,7 +367,8 @@ def header(scene, rnd):
     return [(0, bytes(raw))]
 
 
-RACED = ("sentinel", "oid", "left", "right", "root", "members", "height", "slots", "data", "shape", "index", "obj", "pool", "gen", "mags", "client",
+RACED = ("sentinel", "oid", "left", "right", "root", "members", "height", "slots", "data", "shape", "index", "obj", "queue", "gen",
+         "head", "tail", "count", "hand", "mags", "client",
          "free_count", "bitmap", "cls", "next", "cursor", "state", "class_head", "free_head", "seg_high", "journal_len")
 
 
@@ -350,7 +376,8 @@ def race(scene, rnd):
     """Words that change while they are looked at: of structs, never of locks. [(offset, word)]."""
     found = []
     for _ in range(rnd.choice((1, 2, 4))):
-        kind, at = any_struct(scene, rnd, ["Obj", "Objnode", "Pampd", "Pampd", "Bucket", "Slot", "Depot", "Segment", "PoolRecord"])
+        kinds = ["Obj", "Objnode", "Pampd", "Pampd", "Bucket", "Queue", "Slot", "Depot", "Segment", "PoolRecord"]
+        kind, at = any_struct(scene, rnd, kinds)
         name = rnd.choice([name for name in STRUCTS[kind] if name in RACED])
         start, size, count = STRUCTS[kind][name]
         where = at + start + (rnd.randrange(size * count) & ~7)
@@ -359,7 +386,7 @@ def race(scene, rnd):
 
 
 KINDS = ((one_bit, 4), (random_words, 8), (fields, 20), (links, 14), (tangle, 6), (journal, 8), (worker, 10), (loop, 8),
-         (descriptor, 8), (lock, 2), (tables, 10), (swap, 5), (block, 4), (slot_noise, 2), (header, 3))
+         (descriptor, 8), (lock, 2), (tables, 10), (queues, 8), (swap, 5), (block, 4), (slot_noise, 2), (header, 3))
 
 
 def damage(scene, rnd):

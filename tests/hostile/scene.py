@@ -246,6 +246,8 @@ class Scene:
         things["Segment"] = [m.segment(i) for i in range(self.seg_high)]
         things["PoolRecord"] = [m.record(i) for i in range(self.word(m.table + offset("ClientPage", "pools_high")))]
         things["Bucket"] = [m.bucket(p, i) for p in range(len(things["PoolRecord"])) for i in range(m.buckets)]
+        things["Queue"] = [m.queue(p, i) for p in range(len(things["PoolRecord"])) for i in range(m.shards)]
+        things["Shard"] = [m.shard(i) for i in range(m.shards)]
         low = m.where["segments"]
         self.seg_end = low + self.seg_high * m.seg_bytes
         kinds = {}
@@ -263,10 +265,10 @@ class Scene:
         names = {pool.id: key for key, pool in self.pools.items()}
         for at in things["Pampd"]:
             obj = self.word(at + offset("Pampd", "obj"))
-            pool = self.word(at + offset("Pampd", "pool"))
-            if low <= obj < self.seg_end and (pool & 0xFFFFFFFF) - 1 in names:
+            pool = self.word(obj + offset("Obj", "pool")) if low <= obj < self.seg_end else None
+            if pool in names:
                 oid = tuple(self.word(obj + offset("Obj", "oid", i)) for i in range(3))
-                by_handle[names[(pool & 0xFFFFFFFF) - 1], oid, self.word(at + offset("Pampd", "index"))] = at
+                by_handle[names[pool], oid, self.word(at + offset("Pampd", "index"))] = at
         for handle in self.content:
             at = by_handle.get(handle)
             if at is not None:

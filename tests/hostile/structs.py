@@ -82,6 +82,10 @@ class Map:
         end = self.records + self.pools * c["POOL_BYTES"]
         self.bucket_arrays = -(-end // c["CLIENT_PAGE"]) * c["CLIENT_PAGE"]
         self.seg_bytes = 1 << g["seg_shift"]
+        self.shards = g["client"][3]
+        self.queues = self.bucket_arrays + self.pools * self.buckets * c["BUCKET_BYTES"]
+        end = self.queues + self.pools * self.shards * c["QUEUE_BYTES"]
+        self.shard_array = -(-end // c["CLIENT_PAGE"]) * c["CLIENT_PAGE"]
 
     def slot(self, i):
         return self.where["slots"] + i * CONSTANTS["SLOT_BYTES"]
@@ -100,6 +104,12 @@ class Map:
 
     def record(self, i):
         return self.records + i * CONSTANTS["POOL_BYTES"]
+
+    def queue(self, pool, shard):
+        return self.queues + (pool * self.shards + shard) * CONSTANTS["QUEUE_BYTES"]
+
+    def shard(self, i):
+        return self.shard_array + i * CONSTANTS["SHARD_BYTES"]
 
     def bucket(self, pool, i):
         return self.bucket_arrays + (pool * self.buckets + i) * CONSTANTS["BUCKET_BYTES"]

@@ -1,0 +1,191 @@
+"""Owns the queues of evictable pages: linking and unlinking a page, and the ghosts of pages evicted of late.
+
+A queue is a doubly linked list of page descriptors, newest first, one pair (small, main) a pool and shard; of the policies only S3-FIFO
+uses the small one. May call: journal, memory, lock. Called by evict (under the shard's lock) and by reclaim. All links are journalled
+under the shard's lock; ghosts are hints, written plainly.
+Ghosts: an open-addressed table a shard of fingerprint << 32 | clock. An entry counts while fewer than so many ghosts have been
+remembered after it, so it needs no queue of its own, and an old entry is as good as a free place.
+"""
+import cython
+from cython.cimports.engine.layout import (
+    GEO_GHOSTS,
+    GEO_POOLS,
+    GEO_SHARDS,
+    QUEUE_MAIN,
+    QUEUE_NONE,
+    QUEUE_ORPHAN,
+    QUEUE_PENDING,
+    QUEUE_SMALL,
+    ROOT_RETIRED,
+    Pampd,
+    Queue,
+    Shard,
+    ghosts_offset,
+    pool_in,
+    prev_in,
+    queue_at,
+    queue_word,
+    shard_at,
+    shard_in,
+    state_in,
+)
+from cython.cimports.shm.atomics import load
+from cython.cimports.shm.journal import commit, rollback, store
+from cython.cimports.shm.layout import BUSY, CORRUPT, FAULT_LOOP, OK, Worker, u64
+from cython.cimports.shm.lock import lock_try, unlock
+from cython.cimports.shm.memory import back, chunk_at
+
+PROBES = cython.declare(cython.int, 24)     # places a ghost may be in: three cache lines
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+def _page(w: cython.pointer(Worker), off: u64) -> cython.pointer(Pampd):
+    # Live or retired: both may be in a queue.
+    return cython.cast(cython.pointer(Pampd), chunk_at(w, off))
+
+
+def push_newest(w, q, state, off):
+    """Link a page as the newest of a queue (QUEUE_SMALL or QUEUE_MAIN)."""
+    d: cython.pointer(Pampd) = _page(w, off)
+    which: u64 = state - QUEUE_SMALL
+    word: u64 = d.queue
+    newest: u64 = q.head[which]
+    if newest != 0:
+        store(w, cython.address(_page(w, newest).queue),
+              queue_word(off, shard_in(word), state, pool_in(_page(w, newest).queue)))
+    else:
+        store(w, cython.address(q.tail[which]), off)
+    store(w, cython.address(d.link), newest)
+    store(w, cython.address(d.queue), queue_word(0, shard_in(word), state, pool_in(word)))
+    store(w, cython.address(q.head[which]), off)
+    store(w, cython.address(q.count[which]), q.count[which] + 1)
+
+
+def unlink_page(w, off):
+    """Take a page out of the queue it is in; its state is QUEUE_NONE afterwards."""
+    d: cython.pointer(Pampd) = _page(w, off)
+    word: u64 = d.queue
+    which: u64 = state_in(word) - QUEUE_SMALL
+    newer: u64 = prev_in(word)
+    older: u64 = d.link
+    q: cython.pointer(Queue)
+    if w.fault != 0 or which > 1 or shard_in(word) >= w.client_geometry[GEO_SHARDS] or pool_in(word) >= w.client_geometry[GEO_POOLS]:
+        w.fault = w.fault if w.fault else FAULT_LOOP
+        return
+    q = queue_at(w, pool_in(word), shard_in(word))
+    if newer != 0:
+        store(w, cython.address(_page(w, newer).link), older)
+    else:
+        store(w, cython.address(q.head[which]), older)
+    if older != 0:
+        store(w, cython.address(_page(w, older).queue), queue_word(newer, shard_in(word), state_in(word), pool_in(word)))
+    else:
+        store(w, cython.address(q.tail[which]), newer)
+    if q.hand == off:
+        store(w, cython.address(q.hand), newer)
+    store(w, cython.address(d.queue), queue_word(0, shard_in(word), QUEUE_NONE, pool_in(word)))
+    store(w, cython.address(q.count[which]), q.count[which] - 1)
+
+
+def leave_queue(w, off, orphaned):
+    """A retired page is about to be given back: take it out of its queue, in a transaction of its own. OK, BUSY or CORRUPT.
+
+    `orphaned`: it is on another worker's pending list, who gives it back; it is no longer the caller's."""
+    d: cython.pointer(Pampd) = _page(w, off)
+    word: u64 = load(cython.address(d.queue))
+    s: cython.pointer(Shard)
+    orphaned[0] = False
+    if state_in(word) == QUEUE_NONE:
+        return OK
+    if shard_in(word) >= w.client_geometry[GEO_SHARDS]:
+        w.fault = FAULT_LOOP
+        return CORRUPT
+    s = shard_at(w, shard_in(word))
+    if lock_try(w, cython.address(s.lock)) != OK:
+        return BUSY
+    word = d.queue
+    if state_in(word) == QUEUE_PENDING:
+        store(w, cython.address(d.queue), queue_word(0, shard_in(word), QUEUE_ORPHAN, pool_in(word)))
+        store(w, cython.address(w.slot.client[ROOT_RETIRED]), d.obj)        # it headed the list
+        orphaned[0] = True
+    elif state_in(word) == QUEUE_SMALL or state_in(word) == QUEUE_MAIN:
+        unlink_page(w, off)
+    if w.fault != 0:
+        rollback(w, 0)
+        unlock(w, cython.address(s.lock))
+        return CORRUPT
+    commit(w)
+    unlock(w, cython.address(s.lock))
+    return OK
+
+
+# --- ghosts -----------------------------------------------------------------------------------------------
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _ghosts(w: cython.pointer(Worker), shard: u64) -> cython.pointer(u64):
+    """The ghosts of a shard, given memory at their first use; NULL if there is none to be had."""
+    s: cython.pointer(Shard) = shard_at(w, shard)
+    if s.ghosts == 0:
+        if back(w.fd, ghosts_offset(w, shard), w.client_geometry[GEO_GHOSTS] * 8) != OK:
+            return cython.NULL
+        s.ghosts = 1
+    return cython.cast(cython.pointer(u64), w.base + ghosts_offset(w, shard))
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _age(s: cython.pointer(Shard), entry: u64) -> u64:
+    """How many ghosts were remembered since this one; more than there can be, if it is none."""
+    if entry == 0:
+        return cython.cast(u64, 1) << 40
+    return (s.clock - cython.cast(cython.uint, entry)) & 0x7FFFFFFF
+
+
+def remember_ghost(w, shard, hash):
+    """A page of this hash was evicted from a small queue. What does not fit is forgotten, the oldest first."""
+    table: cython.pointer(u64) = _ghosts(w, shard)
+    s: cython.pointer(Shard) = shard_at(w, shard)
+    room: u64 = w.client_geometry[GEO_GHOSTS]
+    mark: u64 = hash << 32
+    at: u64
+    best: u64 = 0
+    age: u64
+    oldest: u64 = 0
+    i: cython.int
+    if table == cython.NULL:
+        return
+    s.clock = (s.clock + 1) & 0x7FFFFFFF
+    for i in range(PROBES):
+        at = ((hash >> 26) + i) & (room - 1)
+        age = _age(s, table[at])
+        if age > oldest:
+            oldest = age
+            best = at
+            if age > room // 2:
+                break
+    table[best] = mark | s.clock
+
+
+def recall_ghost(w, shard, hash, age):
+    """True if a page of this hash is among the last `age` ghosts of the shard; it is forgotten then."""
+    table: cython.pointer(u64)
+    s: cython.pointer(Shard) = shard_at(w, shard)
+    room: u64 = w.client_geometry[GEO_GHOSTS]
+    at: u64
+    i: cython.int
+    if s.ghosts == 0:
+        return False
+    table = _ghosts(w, shard)
+    for i in range(PROBES):
+        at = ((hash >> 26) + i) & (room - 1)
+        if table[at] >> 32 == cython.cast(cython.uint, hash) and _age(s, table[at]) < age:
+            table[at] = 0
+            return True
+    return False

@@ -1,0 +1,156 @@
+"""Owns the contract of ephemeral and persistent pages when memory is short: who goes, who never does, and what a put answers."""
+import multiprocessing
+import random
+
+import pytest
+
+import engine
+
+PAGE = 4096
+
+
+def full(make_arena, **more):
+    return make_arena(**{"capacity": "2MiB", "page_size": PAGE, **more})
+
+
+def test_a_put_into_a_full_arena_of_ephemeral_pages_succeeds(make_arena):
+    eng = full(make_arena)
+    pool = eng.new_pool("p")
+    for n in range(3000):
+        assert pool.put((n % 40, 0, 0), n, bytes([n & 255]) * PAGE)
+    stats = eng.stats()["pools"]["p"]
+    assert stats["puts_ok"] == 3000 and stats["pages"] + stats["evicted"] == 3000 and stats["pages"] > 300
+    assert pool.get((2999 % 40, 0, 0), 2999) == bytes([2999 & 255]) * PAGE
+    assert eng.check().ok
+
+
+@pytest.mark.parametrize("length", [1, 64, 65, 500, 2000, 4000])
+def test_every_page_is_the_one_put_or_gone(make_arena, length):
+    eng = full(make_arena, capacity="1MiB")
+    pool = eng.new_pool("p")
+    rnd = random.Random(length)
+    for _n in range(6000):
+        index = rnd.randrange(3000)
+        got = pool.get((index % 7, 0, 0), index)
+        assert got is None or got == (b"%d;" % index * 4000)[:length]
+        assert pool.put((index % 7, 0, 0), index, (b"%d;" % index * 4000)[:length])
+    assert eng.check().ok
+
+
+def test_a_persistent_put_evicts_and_a_persistent_page_never_goes(make_arena):
+    eng = full(make_arena)
+    cache, store = eng.new_pool("cache"), eng.new_pool("store", persistent=True)
+    for n in range(1000):
+        assert cache.put((1, 0, 0), n, b"c" * PAGE)
+    held = 0
+    while store.put((2, 0, 0), held, bytes([held & 255]) * PAGE):
+        held += 1
+    assert held > 300 and eng.stats()["pools"]["cache"]["pages"] == 0
+    # Nothing can be evicted any more: refused, the handle empty, nothing else changed; over a page it succeeds.
+    before = eng.stats()["pools"]["store"]["pages"]
+    assert not store.put((3, 0, 0), 0, bytes(PAGE)) and store.get((3, 0, 0), 0) is None
+    assert not cache.put((3, 0, 0), 0, bytes(PAGE)) and cache.get((3, 0, 0), 0) is None
+    assert eng.stats()["pools"]["store"]["pages"] == before
+    assert store.put((2, 0, 0), 5, b"n" * PAGE) and store.get((2, 0, 0), 5) == b"n" * PAGE
+    assert all(store.get((2, 0, 0), n) == bytes([n & 255]) * PAGE for n in range(held) if n != 5)
+    assert eng.check().ok
+
+
+def test_memory_moves_between_sizes(make_arena):
+    """Full of short pages, then of long ones: the capacity is there again."""
+    eng = full(make_arena, capacity="4MiB")
+    pool = eng.new_pool("p")
+    for n in range(8000):
+        assert pool.put((n // 64, 0, 0), n % 64, b"s" * 1000)
+    for n in range(4000):
+        assert pool.put((n // 64, 1, 0), n % 64, b"l" * PAGE)
+    assert eng.stats()["pools"]["p"]["pages"] * PAGE > 0.85 * eng.capacity
+    for n in range(20000):
+        assert pool.put((n // 64, 2, 0), n % 64, b"t" * 100)
+    assert eng.stats()["pools"]["p"]["pages"] > 10000
+    assert eng.check().ok
+
+
+def test_a_range_takes_the_room_it_needs(make_arena):
+    eng = full(make_arena)
+    pool = eng.new_pool("p")
+    for n in range(40):
+        data = bytes([n]) * (PAGE * 100)
+        assert pool.put_range((n, 0, 0), 0, data) and pool.get_range((n, 0, 0), 0, 100) == data
+    assert eng.check().ok
+
+
+def test_a_cap_holds(make_arena):
+    eng = full(make_arena, shards=1)
+    pool = eng.new_pool("p", cap=20)
+    for n in range(100):
+        assert pool.put((n, 0, 0), 0, b"x")
+    assert eng.stats()["pools"]["p"]["pages"] == 20
+
+
+@pytest.mark.parametrize("policy", ["s3fifo", "sieve", "clock", "fifo"])
+def test_flushed_and_fetched_pages_leave_their_queues(make_arena, policy):
+    eng = full(make_arena)
+    pool = eng.new_pool("p", shared=False, policy=policy)
+    rnd = random.Random(3)
+    for n in range(6000):
+        oid, index = (rnd.randrange(12), 0, 0), rnd.randrange(80)
+        verb = rnd.randrange(8)
+        if verb == 0:
+            pool.flush_page(oid, index)
+        elif verb == 1:
+            pool.flush_object(oid)
+        elif verb <= 3:
+            pool.get(oid, index)
+        elif verb == 4:
+            pool.get(oid, index, free=False)
+        else:
+            assert pool.put(oid, index, b"%d" % n * rnd.randrange(1, 900))
+    assert eng.check().ok
+    pool.destroy()
+    assert eng.stats()["total"]["pages"] == 0 and eng.check().ok
+
+
+def _work(name, seed, turns):
+    rnd = random.Random(seed)
+    with engine.attach(name) as eng:
+        cache, store = eng.pool("cache"), eng.pool("store")
+        for _n in range(turns):
+            oid, index = (rnd.randrange(30), 0, 0), rnd.randrange(64)
+            got = cache.get(oid, index)
+            assert got is None or got == (b"%d/%d;" % (oid[0], index) * 1000)[:PAGE]
+            verb = rnd.randrange(20)
+            if verb == 0:
+                cache.flush_object(oid)
+            elif verb == 1:
+                cache.flush_page(oid, index)
+            elif verb == 2:
+                store.put((seed, 0, 0), rnd.randrange(8), b"%d" % seed * 500)
+            else:
+                assert cache.put(oid, index, (b"%d/%d;" % (oid[0], index) * 1000)[:PAGE])
+
+
+@pytest.mark.parametrize("policy", ["s3fifo", "sieve"])
+def test_many_workers_hammer_a_full_arena(make_arena, policy):
+    eng = full(make_arena)
+    eng.new_pool("cache", policy=policy)
+    eng.new_pool("store", persistent=True)
+    fork = multiprocessing.get_context("fork")
+    crew = [fork.Process(target=_work, args=(eng.name, seed, 3000)) for seed in range(6)]
+    for process in crew:
+        process.start()
+    for process in crew:
+        process.join()
+    assert [process.exitcode for process in crew] == [0] * 6
+    report = eng.check()
+    assert report.ok, report.problems[:3]
+    assert eng.stats()["pools"]["cache"]["evicted"] > 0
+
+
+@pytest.mark.parametrize("arguments,error", [
+    ({"policy": "lru"}, "policy: one of"), ({"policy": 3}, "policy: one of"), ({"cap": -1}, "cap: from 0"),
+    ({"cap": 5, "persistent": True}, "cap: only an ephemeral pool"),
+])
+def test_bad_arguments(eng, arguments, error):
+    with pytest.raises((TypeError, ValueError), match=error):
+        eng.new_pool("p", **arguments)
