@@ -69,10 +69,11 @@ from cython.cimports.engine.queues import push_newest
 from cython.cimports.engine.session import Engine
 from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.libc.string import memset
-from cython.cimports.shm.journal import commit
+from cython.cimports.shm.journal import commit, reserve, rollback, shrink, store
 from cython.cimports.shm.layout import (
     CLASS_COUNT,
     HELD_MAX,
+    OK,
     SLOT_FREE,
     SLOT_LIVE,
     Lock,
@@ -85,6 +86,7 @@ from cython.cimports.shm.layout import (
 from cython.cimports.shm.memory import chunk_at
 from engine.stats import pool_counters
 
+INSERT_STORES = cython.declare(cython.int, 40)    # more than linking an obj stores, on average
 NAMED_MAX = 100_000      # lost pages named one by one; beyond that only counted
 
 
@@ -314,9 +316,9 @@ class Mender:
         off: u64
         root: u64 = b.root
         _free_lock(cython.address(b.lock))
-        b.root = 0
         b.members += 1
         if p.state != POOL_LIVE or root == 0:
+            b.root = 0
             return 0
         name = self.pool_name
         good = []
@@ -356,9 +358,28 @@ class Mender:
             self.lost.extend((name, oid, index) for index in sorted(indexes))
             if len(indexes) != o.pampd_count:
                 self.lost.append((name, oid, None))
+        # One transaction a bucket: a repair that is killed must leave the next one as many objects to find. What the journal cannot
+        # hold (more objects than a bucket ever should have) is done one by one.
+        whole: cython.bint = reserve(w, 64 + len(good) * INSERT_STORES) == OK
+        while True:
+            store(w, cython.address(b.root), 0)
+            for off in good:
+                # Written plainly by `insert`, which is for objs that nothing links to; here an old tree may have to be put back.
+                o = obj_at(w, off)
+                store(w, cython.address(o.left), 0)
+                store(w, cython.address(o.right), 0)
+                store(w, cython.address(o.parent), 0)
+                rbtree.insert(w, b, off)
+                if not whole:
+                    commit(w)
+            if w.fault == 0 or not whole:
+                break
+            rollback(w, 0)
+            w.fault = 0
+            whole = False
+        commit(w)
+        shrink(w)
         for off in good:
-            rbtree.insert(w, b, off)
-            commit(w)
             o = obj_at(w, off)
             if self.evictable:
                 self.requeue(target_of(o.root), o.height, hash_oid(o.oid[0], o.oid[1], o.oid[2]))

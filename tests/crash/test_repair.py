@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import engine
+from tests.crash.killing import HUGE, Scene, nothing
 
 SHM = Path("/dev/shm")
 
@@ -63,6 +64,35 @@ def test_every_damaged_arena_is_sound_after_a_repair(arena_name, seed):
                 assert again.get((99, 0, 0), 7) == b"new"
             assert eng.check().ok
         engine.unlink(arena_name)
+
+
+def _damaged(scene):
+    """Take a page's sentinel away: its object, and no other, has to go."""
+    chunk, generation = scene.p.descriptor((1, 0, 0), 7)
+    fd = os.open(SHM / scene.name, os.O_RDWR)
+    try:
+        start = next(at for first, last in extents(fd) for at in range(first, last, 64)
+                     if os.pread(fd, 64, at)[32:40] == chunk.to_bytes(8, "little")
+                     and os.pread(fd, 64, at)[48:56] == generation.to_bytes(8, "little"))
+        os.pwrite(fd, bytes(8), start)
+    finally:
+        os.close(fd)
+
+
+def test_a_repair_that_is_killed_is_done_by_the_next(arena_name):
+    with Scene(arena_name) as scene:
+        _damaged(scene)
+        points = scene.die_in(nothing, lambda e: e.check(repair=True), HUGE)
+        assert scene.engine.check().ok
+        want = scene.state()
+    assert points > 50 and ("p", 0) in want and ("p", 1) not in want
+    for point in range(1, points + 1):
+        with Scene(arena_name) as scene:
+            _damaged(scene)
+            assert scene.die_in(nothing, lambda e: e.check(repair=True), point) is None
+            assert scene.engine.check(repair=True).ok
+            assert scene.state() == want, f"point {point} of {points}"
+    print(f"repair: {points} kill points")
 
 
 def test_a_lost_page_is_named(arena_name):
