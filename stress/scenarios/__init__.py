@@ -34,7 +34,7 @@ class Scenario:
 def load_all() -> dict[str, Scenario]:
     """Every scenario by name, in the order of their folders."""
     found = {}
-    for path in sorted(FOLDER.glob("*/scenario.toml")):
+    for path in sorted(FOLDER.glob("*/scenario.toml"), key=lambda path: int(path.parent.name.partition("-")[0])):
         with path.open("rb") as file:
             table = tomllib.load(file)
         try:
