@@ -33,6 +33,7 @@ from cython.cimports.engine.layout import (
     ROOT_PENDING,
     ROOT_RETIRED,
     ROOT_STAGED,
+    SAME,
     Bucket,
     ClientPage,
     Head,
@@ -182,7 +183,7 @@ class Checker:
             self.walk_queued(d, off, mark, linked)
         if length == 0 or length > cython.cast(u64, self.engine.page_size):
             self.note("page-length", off, f"length {length}")
-        if not flags_of(d) & FOREIGN and d.data != 0 and self.own(d.data, cls, "page") and length > self.w.class_bytes[cls]:
+        if not flags_of(d) & (FOREIGN | SAME) and d.data != 0 and self.own(d.data, cls, "page") and length > self.w.class_bytes[cls]:
             self.note("page-length", off, f"length {length} in a chunk of {self.w.class_bytes[cls]}")
         self.asked += length
         self.used += chunk_bytes(self.w, d)
@@ -254,7 +255,7 @@ class Checker:
         d: cython.pointer(Pampd)
         self.walk_tree(off, obj_off, level, prefix, pages, nodes, last)
         d = cython.cast(cython.pointer(Pampd), chunk_at(self.w, off))
-        if self.w.fault == 0 and hint != (0 if level != 0 or flags_of(d) & FOREIGN else d.data >> hint_shift(self.w) << hint_shift(self.w)):
+        if self.w.fault == 0 and hint != (0 if level != 0 or flags_of(d) & (FOREIGN | SAME) else d.data >> hint_shift(self.w) << hint_shift(self.w)):
             self.note("link-hint", off, f"a hint of {hint:#x}")
         self.w.fault = 0
         return 0

@@ -37,6 +37,7 @@ from cython.cimports.engine.layout import (
     ROOT_PENDING,
     ROOT_RETIRED,
     ROOT_STAGED,
+    SAME,
     Bucket,
     Call,
     ClientPage,
@@ -55,6 +56,7 @@ from cython.cimports.engine.layout import (
     pampd_at,
     pool_mark,
     queue_word,
+    same_filled,
     shape_of,
     shard_of,
     target_of,
@@ -188,7 +190,7 @@ def _weigh(w: cython.pointer(Worker), p: cython.pointer(PoolRef), obj_off: u64, 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _stage(w: cython.pointer(Worker), c: cython.pointer(Call), index: u64, data: cython.p_const_char,
+def _stage(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), index: u64, data: cython.p_const_char,
            length: u64, pam: PamOps) -> cython.int:
     """Put steps 1 and 2: reserve a pampd and a chunk, copy the page. OK with it on the staged list, BUSY or NOMEM."""
     page: Pampd
@@ -198,7 +200,12 @@ def _stage(w: cython.pointer(Worker), c: cython.pointer(Call), index: u64, data:
     if status != OK:
         return status
     memset(cython.address(page), 0, cython.sizeof(Pampd))
-    status = pam.prepare(w, cython.address(page), data, length)
+    if p.evictable and same_filled(data, length):
+        # Only where pages are evicted: over a persistent page another can always be put, since it has a chunk.
+        memcpy(cython.address(page.data), data, 8)
+        page.shape = shape_of(length, 0, SAME)
+    else:
+        status = pam.prepare(w, cython.address(page), data, length)
     if status != OK:
         return status
     off = pop(w, PAMPD_CLASS)
@@ -239,7 +246,7 @@ def _reserve(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.po
         drop_staged(w)      # of a put that an exception ended
     while c.staged < c.count:
         start = (c.count - 1 - c.staged) * p.page_size
-        status = _stage(w, c, c.index + (c.count - 1 - c.staged), c.data + start,
+        status = _stage(w, p, c, c.index + (c.count - 1 - c.staged), c.data + start,
                         c.length - start if c.staged == 0 else p.page_size, pam)
         if status == NOMEM:
             status = _lacking(w, p, c, c.length - start if c.staged == 0 else p.page_size, pam, host)
@@ -291,7 +298,7 @@ def _over(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     obj_off: u64
     data: u64
     d: cython.pointer(Pampd) = find_page(w, p, c, b, c.index, cython.address(obj_off))
-    if d == cython.NULL or flags_of(d) & FOREIGN or class_in(d) >= OBJNODE_CLASS or w.class_bytes[class_in(d)] < c.length:
+    if d == cython.NULL or flags_of(d) & (FOREIGN | SAME) or class_in(d) >= OBJNODE_CLASS or w.class_bytes[class_in(d)] < c.length:
         return False
     data = d.data
     chunk_at(w, data)

@@ -44,6 +44,7 @@ from cython.cimports.engine.layout import (
     Shard,
     buckets_at,
     chunk_bytes,
+    is_same,
     length_of,
     page_hash,
     pool_at,
@@ -491,7 +492,7 @@ def _clear(w: cython.pointer(Worker), target: u64, host: HostOps) -> cython.int:
         at = w.base + w.seg_lo + (number << w.seg_shift) + w.class_start[PAMPD_CLASS]
         for i in range(w.class_chunks[PAMPD_CLASS]):
             d = cython.cast(cython.pointer(Pampd), at + i * w.class_bytes[PAMPD_CLASS])
-            if d.sentinel != PAMPD_SENTINEL or (d.data - w.seg_lo) >> w.seg_shift != target:
+            if d.sentinel != PAMPD_SENTINEL or is_same(d.shape) or (d.data - w.seg_lo) >> w.seg_shift != target:
                 continue
             status = _evict_found(w, offset_of(w, d), host)
             if status == CORRUPT:

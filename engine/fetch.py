@@ -30,19 +30,31 @@ from cython.cimports.engine.layout import (
     Pampd,
     PoolRef,
     ask_for,
+    copy_page,
+    is_same,
     length_of,
     obj_at,
     pampd_at,
     target_of,
 )
 from cython.cimports.engine.lookaside import find_obj, remember
-from cython.cimports.libc.string import memcpy
 from cython.cimports.shm.atomics import cas, load, pause
 from cython.cimports.shm.layout import BUSY, FAULT_SENTINEL, OK, Worker, offset_of, u64
 from cython.cimports.shm.lock import seq_begin, seq_same, unlock
 from cython.cimports.shm.memory import chunk_at
 
 PEEK_TRIES = cython.declare(cython.int, 8)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+def _check_chunk(w: cython.pointer(Worker), shape: u64, data: u64) -> cython.void:
+    """The fault is set if the page says that its bytes lie outside the arena."""
+    if not is_same(shape):
+        chunk_at(w, data)
+        chunk_at(w, data + ((cython.cast(cython.uint, shape) - 1) & ~cython.cast(u64, 63)))
 
 
 def peek(w, p, c):
@@ -64,13 +76,13 @@ def peek(w, p, c):
         if d != cython.NULL:
             # Each word once: without the lock a second read may give another value than the one that was checked.
             c.found = load(cython.address(d.data))
-            c.length = cython.cast(cython.uint, load(cython.address(d.shape)))
+            c.shape = load(cython.address(d.shape))
+            c.length = cython.cast(cython.uint, c.shape)
             c.gen = load(cython.address(d.gen))
             c.page = offset_of(w, d)
             if c.length > p.page_size or c.length == 0:
                 continue
-            chunk_at(w, c.found)
-            chunk_at(w, c.found + ((c.length - 1) & ~cython.cast(u64, 63)))
+            _check_chunk(w, c.shape, c.found)
         if w.fault != 0:
             continue
         if d != cython.NULL:
@@ -121,6 +133,7 @@ def fetch(w, p, c, out, remove, pam, host):
         unlock(w, cython.address(w.slot.own))
         return status
     c.found = d.data
+    c.shape = d.shape
     c.length = length_of(d)
     c.gen = d.gen
     if pam.foreign:
@@ -133,17 +146,16 @@ def fetch(w, p, c, out, remove, pam, host):
     elif c.length != room:
         status = SIZE
     else:
-        chunk_at(w, c.found)
-        chunk_at(w, c.found + ((c.length - 1) & ~cython.cast(u64, 63)))
+        _check_chunk(w, c.shape, c.found)
         if w.fault == 0 and not remove:
-            memcpy(out, w.base + c.found, c.length)
+            copy_page(w, out, c.shape, c.found)
     if status == OK and remove and w.fault == 0:
         drop_page(w, p, c, obj_off, c.index, True, pam, host)
         drop_empty_obj(w, p, c, b, obj_off, pam, host)
     status = end_section(w, b, status)
     if status == OK and remove and not pam.foreign:
         # The page is this worker's alone now: copied with the bucket free, before it is given back.
-        memcpy(out, w.base + c.found, c.length)
+        copy_page(w, out, c.shape, c.found)
     finish(w, REAP_BUDGET, host)
     return status
 
@@ -194,6 +206,7 @@ def _walk_range(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython
     link: u64
     off: u64
     data: u64
+    shape: u64
     n: u64
     i: u64
     c.total = 0
@@ -208,18 +221,18 @@ def _walk_range(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython
             ask_for(w, link)
         off = target_of(link)
         d = pampd_at(w, off)
-        n = cython.cast(cython.uint, load(cython.address(d.shape)))
+        shape = load(cython.address(d.shape))
+        n = cython.cast(cython.uint, shape)
         if w.fault != 0 or n == 0 or n > p.page_size or d.index != c.index + i or d.obj != obj_off or o.pool != p.idx:
             w.fault = w.fault if w.fault else FAULT_SENTINEL
             return MISS
         if out != cython.NULL:
             # Read once: without the lock a second read may give another offset than the one that was checked.
             data = load(cython.address(d.data))
-            chunk_at(w, data)
-            chunk_at(w, data + ((n - 1) & ~cython.cast(u64, 63)))
+            _check_chunk(w, shape, data)
             if w.fault != 0 or c.total + n > c.length:
                 return SIZE
-            memcpy(out + c.total, w.base + data, n)
+            copy_page(w, out + c.total, shape, data)
         c.total += n
     if out != cython.NULL and c.total != c.length:
         return SIZE

@@ -6,7 +6,7 @@
 # staged or retired; both lists hang on words of the worker's slot (guard: the worker's own lock).
 # Pools and buckets lie in the client region and never move: a lock, once a lock, stays a lock.
 
-from libc.string cimport strncmp
+from libc.string cimport memcmp, memcpy, strncmp
 
 from shm.atomics cimport clz, prefetch, unlikely
 from shm.layout cimport CLASS_COUNT, FAULT_OFFSET, FAULT_SENTINEL, Lock, Slot, Worker, offset_of, slot_at, u64
@@ -47,6 +47,7 @@ cdef enum:
     POOL_SHARED = 2
 
     FOREIGN = 1             # Pampd.flags: `data` is a back end's token, not a chunk
+    SAME = 2                # Pampd.flags: `data` is the word that the page consists of; there is no chunk
 
     RANGE_MAX = 16384       # pages of one range call
     ASIDES_MAX = 262144     # entries of a lookaside table
@@ -207,7 +208,7 @@ cdef struct Objnode:
 #   8    link         staged, pending, or retired list; while it is in a queue, the next older page (guard: the shard)
 #   16   obj          back pointer; retired list, of a page in the arena (it may still be in a queue then)
 #   24   index
-#   32   data         offset of the page chunk, or a back end's token
+#   32   data         offset of the page chunk, or a back end's token, or the word a page is filled with
 #   40   shape        length | class << 32 | flags << 40
 #   48   gen          never the same for two pages ever put; its lowest two bits are hits, which readers add (compare-and-swap)
 #   56   queue        queue word (guard: the shard); of a foreign page, once linked: generation << 32 | index + 1 of its pool
@@ -268,6 +269,7 @@ cdef struct Call:
     u64 found               # offset of the page a get found
     u64 seq                 # what the bucket's sequence word was
     u64 gen                 # generation of the page found
+    u64 shape               # of the page found
     u64 total               # bytes a range walk has seen
     u64 staged              # pages of a put that are on the staged list
     u64 created             # pages of a put that a foreign PAM has taken
@@ -337,7 +339,7 @@ cdef inline u64 link_to(u64 off) noexcept nogil:
 
 cdef inline u64 link_to_page(Worker *w, u64 off, u64 data, int flags) noexcept nogil:
     # A back end's token is no place in the arena: no hint.
-    return off >> 6 if flags & FOREIGN else off >> 6 | data >> hint_shift(w) << 37
+    return off >> 6 if flags & (FOREIGN | SAME) else off >> 6 | data >> hint_shift(w) << 37
 
 cdef inline u64 target_of(u64 link) noexcept nogil:
     return (link & (((<u64>1) << 37) - 1)) << 6
@@ -366,7 +368,24 @@ cdef inline int flags_of(Pampd *d) noexcept nogil:
 
 cdef inline u64 chunk_bytes(Worker *w, Pampd *d) noexcept nogil:
     # Bytes of arena that the page takes, its descriptor aside.
-    return 0 if flags_of(d) & FOREIGN or class_in(d) >= CLASS_COUNT else w.class_bytes[class_in(d)]
+    return 0 if flags_of(d) & (FOREIGN | SAME) or class_in(d) >= CLASS_COUNT else w.class_bytes[class_in(d)]
+
+cdef inline bint is_same(u64 shape) noexcept nogil:
+    return <unsigned char>(shape >> 40) & SAME != 0
+
+cdef inline bint same_filled(const char *data, u64 length) noexcept nogil:
+    # True if the page is one word over and over: then it is the same as itself a word further on.
+    return length >= 16 and memcmp(data, data + 8, 8) == 0 and memcmp(data, data + 8, length - 8) == 0
+
+cdef inline void copy_page(Worker *w, char *out, u64 shape, u64 data) noexcept nogil:
+    # The bytes of a page whose shape and data word have been checked, each read once.
+    cdef u64 length = <unsigned int>shape
+    cdef u64 at
+    if not is_same(shape):
+        memcpy(out, w.base + data, length)
+        return
+    for at in range(0, length, 8):
+        memcpy(out + at, &data, 8 if length - at >= 8 else length - at)
 
 cdef inline u64 pool_mark(u64 idx, u64 gen) noexcept nogil:
     return gen << 32 | (idx + 1)

@@ -39,6 +39,7 @@ from cython.cimports.engine.layout import (
     SIZE,
     Call,
     buckets_at,
+    copy_page,
     hits_worth,
     is_evictable,
     ledger_at,
@@ -125,9 +126,8 @@ class Pool:
     def leave(self):
         """End an operation: what a back end raised in it is raised here."""
         self.engine.att.leave()
-        error = None
-        if self.ops.error is not None:
-            error, self.ops.error = self.ops.error, None
+        error, self.ops.error = self.ops.error, None
+        if error is not None:
             self.ops.failed = False
         if registry.host.error is not None:
             if error is None:
@@ -264,7 +264,7 @@ class Pool:
                         if result is None or PyBytes_GET_SIZE(result) != cython.cast(cython.Py_ssize_t, c.length):
                             result = PyBytes_FromStringAndSize(cython.NULL, c.length)
                         if not remove:
-                            memcpy(PyBytes_AS_STRING(result), w.base + c.found, c.length)
+                            copy_page(w, PyBytes_AS_STRING(result), c.shape, c.found)
                             if fetch.peek_valid(w, cython.address(self.ref), c):
                                 break
                             continue
@@ -332,7 +332,7 @@ class Pool:
                             break
                         continue
                     if status == OK and not remove:
-                        memcpy(out, w.base + c.found, c.length)
+                        copy_page(w, cython.cast(cython.p_char, out), c.shape, c.found)
                         if fetch.peek_valid(w, cython.address(self.ref), c):
                             break
                         continue

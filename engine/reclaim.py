@@ -46,6 +46,7 @@ from cython.cimports.engine.layout import (
     class_in,
     flags_of,
     is_of_now,
+    is_same,
     ledger_at,
     obj_at,
     pampd_at,
@@ -141,7 +142,7 @@ def _reap_pampd(w: cython.pointer(Worker), off: u64) -> cython.int:
         status = leave_queue(w, off, cython.address(orphaned))
         if status == OK and orphaned:
             return OK
-    if status == OK and not foreign and d.data != 0:
+    if status == OK and not foreign and d.data != 0 and not is_same(d.shape):
         status = _room(w, cls)
     if status != OK:
         return status
@@ -150,7 +151,7 @@ def _reap_pampd(w: cython.pointer(Worker), off: u64) -> cython.int:
             _foreign_free(w, pool_of(mark), off)
         d.data = 0
     _unchain(w, cython.cast(cython.pointer(Head), d))
-    if not foreign and d.data != 0:
+    if not foreign and d.data != 0 and not is_same(d.shape):
         push(w, cls, d.data)
     push(w, PAMPD_CLASS, off)
     return OK

@@ -44,9 +44,11 @@ from cython.cimports.engine.layout import (
     Pampd,
     PoolRecord,
     buckets_at,
+    chunk_bytes,
     class_in,
     flags_of,
     is_evictable,
+    is_same,
     ledger_at,
     length_of,
     link_to,
@@ -189,7 +191,7 @@ class Mender:
             length: u64 = length_of(d)
             if not 1 <= length <= cython.cast(u64, self.engine.page_size):
                 return False
-            if not foreign and (cls >= OBJNODE_CLASS or length > self.w.class_bytes[cls] or not self.claim(d.data, cls)):
+            if not foreign and not is_same(d.shape) and (cls >= OBJNODE_CLASS or length > self.w.class_bytes[cls] or not self.claim(d.data, cls)):
                 return False
             d.obj = obj_off
             d.queue = (pool_mark(self.pool_idx, pool_at(self.w, self.pool_idx).gen) if foreign
@@ -197,8 +199,7 @@ class Mender:
             d.link = 0
             pages[0] += 1
             self.obj_asked += length
-            if not foreign:
-                self.obj_used += self.w.class_bytes[cls]
+            self.obj_used += chunk_bytes(self.w, d)
             return True
         n = objnode_at(self.w, off)
         if self.w.fault != 0 or n.level != level or not self.claim(off, OBJNODE_CLASS):

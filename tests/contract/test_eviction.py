@@ -9,6 +9,11 @@ import engine
 PAGE = 4096
 
 
+def page(n, length=PAGE):
+    """A page that names n, and is not one word over and over: such take no chunk."""
+    return (b"%d/" % n + bytes([n & 255]) * PAGE)[:length]
+
+
 def full(make_arena, **more):
     return make_arena(**{"capacity": "2MiB", "page_size": PAGE, **more})
 
@@ -17,10 +22,10 @@ def test_a_put_into_a_full_arena_of_ephemeral_pages_succeeds(make_arena):
     eng = full(make_arena)
     pool = eng.new_pool("p")
     for n in range(3000):
-        assert pool.put((n % 40, 0, 0), n, bytes([n & 255]) * PAGE)
+        assert pool.put((n % 40, 0, 0), n, page(n))
     stats = eng.stats()["pools"]["p"]
     assert stats["puts_ok"] == 3000 and stats["pages"] + stats["evicted"] == 3000 and stats["pages"] > 300
-    assert pool.get((2999 % 40, 0, 0), 2999) == bytes([2999 & 255]) * PAGE
+    assert pool.get((2999 % 40, 0, 0), 2999) == page(2999)
     assert eng.check().ok
 
 
@@ -32,8 +37,8 @@ def test_every_page_is_the_one_put_or_gone(make_arena, length):
     for _n in range(6000):
         index = rnd.randrange(3000)
         got = pool.get((index % 7, 0, 0), index)
-        assert got is None or got == (b"%d;" % index * 4000)[:length]
-        assert pool.put((index % 7, 0, 0), index, (b"%d;" % index * 4000)[:length])
+        assert got is None or got == page(index, length)
+        assert pool.put((index % 7, 0, 0), index, page(index, length))
     assert eng.check().ok
 
 
@@ -41,18 +46,18 @@ def test_a_persistent_put_evicts_and_a_persistent_page_never_goes(make_arena):
     eng = full(make_arena)
     cache, store = eng.new_pool("cache"), eng.new_pool("store", persistent=True)
     for n in range(1000):
-        assert cache.put((1, 0, 0), n, b"c" * PAGE)
+        assert cache.put((1, 0, 0), n, page(n))
     held = 0
-    while store.put((2, 0, 0), held, bytes([held & 255]) * PAGE):
+    while store.put((2, 0, 0), held, page(held)):
         held += 1
     assert held > 300 and eng.stats()["pools"]["cache"]["pages"] == 0
     # Nothing can be evicted any more: refused, the handle empty, nothing else changed; over a page it succeeds.
     before = eng.stats()["pools"]["store"]["pages"]
-    assert not store.put((3, 0, 0), 0, bytes(PAGE)) and store.get((3, 0, 0), 0) is None
-    assert not cache.put((3, 0, 0), 0, bytes(PAGE)) and cache.get((3, 0, 0), 0) is None
+    assert not store.put((3, 0, 0), 0, page(1)) and store.get((3, 0, 0), 0) is None
+    assert not cache.put((3, 0, 0), 0, page(1)) and cache.get((3, 0, 0), 0) is None
     assert eng.stats()["pools"]["store"]["pages"] == before
     assert store.put((2, 0, 0), 5, b"n" * PAGE) and store.get((2, 0, 0), 5) == b"n" * PAGE
-    assert all(store.get((2, 0, 0), n) == bytes([n & 255]) * PAGE for n in range(held) if n != 5)
+    assert all(store.get((2, 0, 0), n) == page(n) for n in range(held) if n != 5)
     assert eng.check().ok
 
 
@@ -61,12 +66,12 @@ def test_memory_moves_between_sizes(make_arena):
     eng = full(make_arena, capacity="4MiB")
     pool = eng.new_pool("p")
     for n in range(8000):
-        assert pool.put((n // 64, 0, 0), n % 64, b"s" * 1000)
+        assert pool.put((n // 64, 0, 0), n % 64, page(n, 1000))
     for n in range(4000):
-        assert pool.put((n // 64, 1, 0), n % 64, b"l" * PAGE)
+        assert pool.put((n // 64, 1, 0), n % 64, page(n))
     assert eng.stats()["pools"]["p"]["pages"] * PAGE > 0.85 * eng.capacity
     for n in range(20000):
-        assert pool.put((n // 64, 2, 0), n % 64, b"t" * 100)
+        assert pool.put((n // 64, 2, 0), n % 64, page(n, 100))
     assert eng.stats()["pools"]["p"]["pages"] > 10000
     assert eng.check().ok
 
@@ -75,7 +80,7 @@ def test_a_range_takes_the_room_it_needs(make_arena):
     eng = full(make_arena)
     pool = eng.new_pool("p")
     for n in range(40):
-        data = bytes([n]) * (PAGE * 100)
+        data = b"".join(page(n + i) for i in range(100))
         assert pool.put_range((n, 0, 0), 0, data) and pool.get_range((n, 0, 0), 0, 100) == data
     assert eng.check().ok
 
@@ -105,7 +110,7 @@ def test_flushed_and_fetched_pages_leave_their_queues(make_arena, policy):
         elif verb == 4:
             pool.get(oid, index, free=False)
         else:
-            assert pool.put(oid, index, b"%d" % n * rnd.randrange(1, 900))
+            assert pool.put(oid, index, page(n, rnd.randrange(1, 4000)))
     assert eng.check().ok
     pool.destroy()
     assert eng.stats()["total"]["pages"] == 0 and eng.check().ok
@@ -118,7 +123,7 @@ def _work(name, seed, turns):
         for _n in range(turns):
             oid, index = (rnd.randrange(30), 0, 0), rnd.randrange(64)
             got = cache.get(oid, index)
-            assert got is None or got == (b"%d/%d;" % (oid[0], index) * 1000)[:PAGE]
+            assert got is None or got == page(oid[0] * 100 + index)
             verb = rnd.randrange(20)
             if verb == 0:
                 cache.flush_object(oid)
@@ -127,7 +132,7 @@ def _work(name, seed, turns):
             elif verb == 2:
                 store.put((seed, 0, 0), rnd.randrange(8), b"%d" % seed * 500)
             else:
-                assert cache.put(oid, index, (b"%d/%d;" % (oid[0], index) * 1000)[:PAGE])
+                assert cache.put(oid, index, page(oid[0] * 100 + index))
 
 
 @pytest.mark.parametrize("policy", ["s3fifo", "sieve"])

@@ -107,17 +107,21 @@ class FullScene(Scene):
 
     EXTRA = 900
 
+    @staticmethod
+    def extra(n):
+        return b"%d/" % n + bytes([n & 255]) * 4090     # not one word over and over: such a page takes no chunk
+
     def __init__(self, prefix, max_workers=8):
         super().__init__(prefix, max_workers)
         self.q.destroy()                # its pages would be evicted too
         self.e = self.engine.new_pool("e")
         for n in range(self.EXTRA):
-            assert self.e.put((n // 64, 9, 9), n % 64, bytes([n & 255]) * 4096)
+            assert self.e.put((n // 64, 9, 9), n % 64, self.extra(n))
 
     def state(self):
         """What may not change: all but the pool whose pages may go. Those of its pages that are there are looked at here."""
         for n in range(self.EXTRA):
-            assert self.e.get((n // 64, 9, 9), n % 64) in (None, bytes([n & 255]) * 4096)
+            assert self.e.get((n // 64, 9, 9), n % 64) in (None, self.extra(n))
         return {key: value for key, value in super().state().items() if key != "e"}
 
 
@@ -134,7 +138,7 @@ def _with_magazines(mine):
 EVICTING = {
     "put-persistent": lambda e: e.pool("p").put((5, 0, 0), 10**12, b"n" * 4096),
     "put-range": lambda e: e.pool("p").put_range((0, 0, 0), 100, b"r" * (20 * 4096 + 5)),
-    "put-ephemeral": lambda e: e.pool("e").put((80, 9, 9), 10**6, b"n" * 4096),
+    "put-ephemeral": lambda e: e.pool("e").put((80, 9, 9), 10**6, b"/" + b"n" * 4095),
     "put-another-size": lambda e: e.pool("p").put((5, 0, 0), 10**12, b"n" * 100),
     "flush-object": lambda e: e.pool("e").flush_object((13, 9, 9)),
     "destroy": lambda e: e.pool("e").destroy(),
