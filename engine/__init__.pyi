@@ -49,6 +49,7 @@ class AccessDenied(TmemError): ...
 class _Counters(TypedDict):
     puts_ok: int
     puts_refused: int
+    evicted: int
     puts_duplicate: int
     gets_hit: int
     gets_miss: int

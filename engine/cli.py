@@ -141,17 +141,18 @@ def main() -> None:
 @click.option("--max-workers", default=256, show_default=True, help="Processes that can be attached at a time.")
 @click.option("--max-pools", default=1024, show_default=True, help="Pools that can exist at a time.")
 @click.option("--mode", default="600", show_default=True, callback=_octal, help="Permission bits, octal.")
+@click.option("--shards", type=click.IntRange(1, 64), default=None, help="Shards of the eviction queues; a power of two.  [default: by capacity]")
 @click.option("--huge-pages/--no-huge-pages", default=True, show_default=True, help="Ask the system for pages of 2 MiB.")
 @json_option
 def create(
     name: str, capacity: str, page_size: int, buckets: int, max_workers: int, max_pools: int, mode: int,
-    huge_pages: bool, as_json: bool
+    shards: int | None, huge_pages: bool, as_json: bool
 ) -> None:
     """Create the arena NAME."""
     size = int(capacity) if capacity.isdecimal() else capacity
     with _usage():
         eng = engine.create(name, size, page_size=page_size, buckets=buckets, max_workers=max_workers,
-                            max_pools=max_pools, mode=mode, huge_pages=huge_pages)
+                            max_pools=max_pools, mode=mode, huge_pages=huge_pages, shards=shards)
     with eng:
         made: dict[str, Any] = {
             "name": eng.name, "capacity": eng.capacity, "page_size": eng.page_size, "buckets": eng.buckets,
@@ -221,11 +222,11 @@ def show_stats(name: str, as_json: bool) -> None:
     if as_json:
         return _print_json(stats)
     table = _table(None, "POOL", "PUTS", "REFUSED", "DUPLICATE", "HITS", "MISSES", "HIT RATE", "FLUSHES", "OBJECTS",
-                   "OBJNODES", "PAGES", "ASKED", "USED")
+                   "OBJNODES", "PAGES", "EVICTED", "ASKED", "USED")
     for pool, c in _rows(stats):
         table.add_row(pool, str(c["puts_ok"]), str(c["puts_refused"]), str(c["puts_duplicate"]), str(c["gets_hit"]),
                       str(c["gets_miss"]), _percent(c["gets_hit"], c["gets_hit"] + c["gets_miss"]), str(c["flushes"]),
-                      str(c["objects"]), str(c["objnodes"]), str(c["pages"]), _bytes(c["bytes_asked"]),
+                      str(c["objects"]), str(c["objnodes"]), str(c["pages"]), str(c["evicted"]), _bytes(c["bytes_asked"]),
                       _bytes(c["bytes_used"]))
     total = stats["total"]
     console = Console(width=None if sys.stdout.isatty() else 200)
@@ -245,6 +246,7 @@ def _rates(before: Any, after: Any, seconds: float) -> dict[str, Any]:
             "gets_per_s": gets / seconds,
             "hit_rate": done["gets_hit"] / gets if gets else None,
             "flushes_per_s": done["flushes"] / seconds,
+            "evicted_per_s": done["evicted"] / seconds,
             "pages": now["pages"],
             "bytes_used": now["bytes_used"],
         }
@@ -257,11 +259,11 @@ def _rates(before: Any, after: Any, seconds: float) -> dict[str, Any]:
 
 
 def _frame(rates: Any) -> Group:
-    table = _table(None, "POOL", "PUTS/S", "REFUSED/S", "GETS/S", "HIT RATE", "FLUSHES/S", "PAGES", "USED")
+    table = _table(None, "POOL", "PUTS/S", "REFUSED/S", "GETS/S", "HIT RATE", "FLUSHES/S", "EVICTED/S", "PAGES", "USED")
     for pool, r in _rows(rates):
         table.add_row(pool, f"{r['puts_per_s']:.0f}", f"{r['refused_per_s']:.0f}", f"{r['gets_per_s']:.0f}",
                       "-" if r["hit_rate"] is None else _percent(r["hit_rate"], 1), f"{r['flushes_per_s']:.0f}",
-                      str(r["pages"]), _bytes(r["bytes_used"]))
+                      f"{r['evicted_per_s']:.0f}", str(r["pages"]), _bytes(r["bytes_used"]))
     return Group(_arena_line(rates["arena"]), table)
 
 

@@ -120,7 +120,7 @@ def test_top_counts_what_happens_while_it_looks(filled):
 
 
 def test_rates_of_a_pool_that_came_or_was_made_anew():
-    zero = dict.fromkeys(("puts_ok", "puts_refused", "gets_hit", "gets_miss", "flushes", "pages", "bytes_used"), 0)
+    zero = dict.fromkeys(("puts_ok", "puts_refused", "gets_hit", "gets_miss", "flushes", "evicted", "pages", "bytes_used"), 0)
     before = {"pools": {"anew": zero | {"puts_ok": 50}}, "total": zero}
     after = {"pools": {"anew": zero | {"puts_ok": 5}, "came": zero | {"puts_ok": 10}}, "total": zero, "arena": {}}
     rates = cli._rates(before, after, 2.0)["pools"]
