@@ -1,0 +1,73 @@
+"""Owns the promise that workers which die while several of them evict leave a sound arena: queues, lists and chunks."""
+import os
+import random
+import signal
+
+import pytest
+
+import engine
+from tests.crash.test_checkers import fork
+
+VICTIMS = 4
+DEATHS = 150
+
+
+def page(n, length):
+    return (b"%d/" % n + bytes([n & 255]) * 4096)[:length]
+
+
+def hammer(name, seed):
+    """Fetch and put, flush and make pools, in an arena that is full, until a kill point ends it."""
+    rnd = random.Random(seed)
+    mine = engine.attach(name)
+    cache, private = mine.pool("cache"), mine.pool("private")
+    mine.set_kill_point(rnd.choice((rnd.randrange(1, 400), rnd.randrange(1, 20000))))
+    while True:
+        n = rnd.randrange(1500)
+        pool, oid, index = rnd.choice((cache, cache, private)), (n // 50, 0, 0), n % 50
+        got = pool.get(oid, index)
+        if got is not None and got != page(n, len(got)):
+            os._exit(7)
+        verb = rnd.randrange(40)
+        if verb == 0:
+            pool.flush_object(oid)
+        elif verb <= 2:
+            pool.flush_page(oid, index)
+        elif verb == 3:
+            pool.put_range(oid, index, page(n, 4096) + page(n + 1, 4096))
+        else:
+            pool.put(oid, index, page(n, rnd.choice((4096, 4096, 4096, 700, 2000))))
+
+
+@pytest.mark.parametrize("policy", ["s3fifo", "sieve"])
+def test_deaths_among_evictors(arena_name, policy):
+    with engine.create(arena_name, "2MiB", max_workers=12, max_pools=4, buckets=4) as eng:
+        cache = eng.new_pool("cache", policy=policy)
+        eng.new_pool("private", shared=False, policy=policy)
+        kept = eng.new_pool("kept", persistent=True)
+        for n in range(40):
+            assert kept.put((n % 3, 0, 0), n, page(n, 4096))
+        victims, seed, checks = [], 0, random.Random(9)
+        try:
+            while seed < DEATHS or victims:
+                while seed < DEATHS and len(victims) < VICTIMS:
+                    victims.append(fork(hammer, eng.name, seed))
+                    seed += 1
+                _, status = os.waitpid(victims.pop(0), 0)
+                assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, f"a worker ended with {status}"
+                if checks.randrange(6) == 0:
+                    report = eng.check()
+                    assert report.ok, [str(problem) for problem in report.problems[:4]]
+        finally:
+            for pid in victims:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+        eng.recover()
+        report = eng.check()
+        assert report.ok, [str(problem) for problem in report.problems[:4]]
+        assert all(kept.get((n % 3, 0, 0), n) == page(n, 4096) for n in range(40))
+        assert eng.stats()["total"]["evicted"] > 1000
+        for n in range(1500):                       # and it goes on as if nothing had been
+            assert cache.put((n, 1, 1), 0, page(n, 4096))
+        assert eng.check().ok
+    engine.unlink(arena_name)
