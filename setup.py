@@ -8,7 +8,7 @@ COMPILED = """
     shm.semaphores shm.memory shm.liveness shm.arena shm.workers shm.journal shm.lock shm.waiting shm.slab shm.recovery
     engine.oid engine.arguments engine.rbtree engine.objnode engine.hostops engine.pam.base engine.pam.raw
     engine.adapters.python engine.registry engine.reclaim engine.queues engine.evict engine.lookaside engine.core
-    engine.fetch engine.pool engine.stats engine.repair engine.check engine.stop engine.session
+    engine.fetch engine.pool engine.stats engine.repair engine.check engine.stop engine.client engine.session
 """.split()
 
 CORES = os.cpu_count() or 1

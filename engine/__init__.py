@@ -9,6 +9,7 @@ except (ImportError, AttributeError) as _error:
     raise ImportError(
         "tmem's compiled modules are missing or stale; build them with `pip install .` (or `make setup` in a checkout)"
     ) from _error
+from engine.client import Client
 from engine.errors import (
     AccessDenied,
     ArenaBusy,
@@ -28,7 +29,7 @@ from engine.spawn import Crew
 from shm.arena import MAGIC as ARENA_MAGIC
 
 __all__ = [
-    "ARENA_MAGIC", "AccessDenied", "ArenaBusy", "ArenaCorrupted", "ArenaExists", "ArenaNotFound", "Crew", "Engine",
-    "Object", "Pool", "PoolDestroyed", "PoolExists", "PoolNotFound", "Problem", "Report", "TmemError", "attach",
+    "ARENA_MAGIC", "AccessDenied", "ArenaBusy", "ArenaCorrupted", "ArenaExists", "ArenaNotFound", "Client", "Crew",
+    "Engine", "Object", "Pool", "PoolDestroyed", "PoolExists", "PoolNotFound", "Problem", "Report", "TmemError", "attach",
     "create", "oid", "register_hostops", "register_pam", "unlink",
 ]

@@ -48,6 +48,7 @@ from cython.cimports.engine.layout import (
     chunk_bytes,
     class_in,
     flags_of,
+    is_frozen,
     length_of,
     link_to_page,
     next_gen,
@@ -504,6 +505,19 @@ def _warm(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     w.fault = 0
 
 
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _all_there(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), b: cython.pointer(Bucket)) -> cython.bint:
+    """True if a put only replaces pages, which is all that a frozen client may."""
+    obj_off: u64
+    i: u64
+    for i in range(c.count):
+        if find_page(w, p, c, b, c.index + i, cython.address(obj_off)) == cython.NULL:
+            return False
+    return True
+
+
 def put(w, p, c, pam, host):
     """Put the pages of a call: all of them or none. OK, REFUSED, BUSY (call again), DESTROYED or CORRUPT."""
     b: cython.pointer(Bucket) = bucket_of(p, c)
@@ -532,6 +546,8 @@ def put(w, p, c, pam, host):
             c.duplicate = True
             status = OK
         elif w.fault == 0:
+            if is_frozen(w, p.record) and not _all_there(w, p, c, b):
+                c.refuse = True
             status = _link(w, p, c, b, pam, host)
         status = end_section(w, b, status)
         if status == AGAIN:

@@ -11,6 +11,7 @@ from cython.cimports.engine import objnode, rbtree
 from cython.cimports.engine.hostops import HostOps
 from cython.cimports.engine.layout import (
     AGAIN,
+    CLIENTS_MAX,
     EVICTED,
     GAUGE_BYTES_ASKED,
     GAUGE_BYTES_USED,
@@ -35,7 +36,9 @@ from cython.cimports.engine.layout import (
     QUEUE_SMALL,
     ROOT_PENDING,
     ROOT_RETIRED,
+    WEIGHT_MAX,
     Bucket,
+    Client,
     ClientPage,
     Obj,
     Pampd,
@@ -44,6 +47,7 @@ from cython.cimports.engine.layout import (
     Shard,
     buckets_at,
     chunk_bytes,
+    client_at,
     is_same,
     length_of,
     page_hash,
@@ -261,6 +265,10 @@ def _take_in(w: cython.pointer(Worker), off: u64, host: HostOps) -> cython.int:
     record: cython.pointer(PoolRecord) = pool_at(w, pool)
     o: cython.pointer(Obj)
     share: u64
+    pages: u64[121]
+    client: cython.pointer(Client)
+    tenant: u64
+    largest: u64
     to: u64 = QUEUE_MAIN
     if state_in(d.queue) == QUEUE_ORPHAN:
         # Retired and given up by whoever retired it: it is this worker's to give back.
@@ -284,6 +292,16 @@ def _take_in(w: cython.pointer(Worker), off: u64, host: HostOps) -> cython.int:
         while q.count[0] + q.count[1] != 0 and q.count[0] + q.count[1] >= share:
             if _evict_one(w, pool, shard, host) != OK:
                 break
+    tenant = load(cython.address(record.tenant))        # once: it is an index
+    client = client_at(w, tenant)
+    if client != cython.NULL and client.cap != 0:
+        share = client.cap // w.client_geometry[GEO_SHARDS]
+        _tally(w, shard, pages)
+        while pages[tenant] != 0 and pages[tenant] >= share:
+            largest = _largest(w, shard, tenant)
+            if largest == 0 or _evict_one(w, largest - 1, shard, host) != OK:
+                break
+            pages[tenant] -= 1
     if w.fault != 0:
         return _end(w)
     store(w, cython.address(w.slot.client[ROOT_PENDING]), d.link)
@@ -317,24 +335,80 @@ def settle_pending(w, host):
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _fullest(w: cython.pointer(Worker), shard: u64, count: cython.pointer(u64)) -> u64:
-    """The pool that has most pages in a shard, + 1; 0 if none has any. `count`: pages of all pools in the shard."""
+def _tally(w: cython.pointer(Worker), shard: u64, pages: cython.pointer(u64)) -> cython.void:
+    """Pages in a shard by client, `pages[0]` for pools whose client has no place in the table."""
     table: cython.pointer(ClientPage) = cython.cast(cython.pointer(ClientPage), w.base + w.client_off)
     pools: u64 = load(cython.address(table.pools_high))
     i: u64
-    q: cython.pointer(Queue)
+    n: u64
+    tenant: u64
+    for i in range(CLIENTS_MAX + 1):
+        pages[i] = 0
+    if pools > w.client_geometry[GEO_POOLS]:
+        pools = w.client_geometry[GEO_POOLS]
+    for i in range(pools):
+        n = queue_at(w, i, shard).count[0] + queue_at(w, i, shard).count[1]
+        tenant = load(cython.address(pool_at(w, i).tenant))
+        pages[tenant if tenant <= CLIENTS_MAX else 0] += n
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _pages(w: cython.pointer(Worker), shard: u64) -> u64:
+    """Pages of all pools in a shard."""
+    table: cython.pointer(ClientPage) = cython.cast(cython.pointer(ClientPage), w.base + w.client_off)
+    pools: u64 = load(cython.address(table.pools_high))
+    i: u64
+    sum: u64 = 0
+    if pools > w.client_geometry[GEO_POOLS]:
+        pools = w.client_geometry[GEO_POOLS]
+    for i in range(pools):
+        sum += queue_at(w, i, shard).count[0] + queue_at(w, i, shard).count[1]
+    return sum
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _largest(w: cython.pointer(Worker), shard: u64, tenant: u64) -> u64:
+    """The pool of a client that has most pages in a shard, + 1; 0 if none has any."""
+    table: cython.pointer(ClientPage) = cython.cast(cython.pointer(ClientPage), w.base + w.client_off)
+    pools: u64 = load(cython.address(table.pools_high))
+    i: u64
+    n: u64
     most: u64 = 0
     found: u64 = 0
     if pools > w.client_geometry[GEO_POOLS]:
         pools = w.client_geometry[GEO_POOLS]
-    count[0] = 0
     for i in range(pools):
-        q = queue_at(w, i, shard)
-        count[0] += q.count[0] + q.count[1]
-        if q.count[0] + q.count[1] > most:
-            most = q.count[0] + q.count[1]
+        n = queue_at(w, i, shard).count[0] + queue_at(w, i, shard).count[1]
+        if n > most and (pool_at(w, i).tenant == tenant or (tenant == 0 and pool_at(w, i).tenant > CLIENTS_MAX)):
+            most = n
             found = i + 1
     return found
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _victim(w: cython.pointer(Worker), shard: u64) -> u64:
+    """The pool that has to let a page go, + 1; 0 if none has any: the largest of the client that has most pages for its weight."""
+    table: cython.pointer(ClientPage) = cython.cast(cython.pointer(ClientPage), w.base + w.client_off)
+    pages: u64[121]
+    weight: u64
+    heaviest: u64 = 1
+    best: u64 = 0
+    i: u64
+    _tally(w, shard, pages)
+    for i in range(1, CLIENTS_MAX + 1):
+        weight = table.clients[i - 1].weight if pages[i] != 0 else 1
+        weight = 1 if weight == 0 or weight > WEIGHT_MAX else weight
+        # pages / weight, compared crosswise
+        if pages[i] * heaviest > pages[best] * weight:
+            best = i
+            heaviest = weight
+    return _largest(w, shard, best) if pages[best] != 0 else 0
 
 
 @cython.cfunc
@@ -346,7 +420,7 @@ def _relieve(w: cython.pointer(Worker), first: u64, pages: u64, host: HostOps) -
     Called with the own lock alone; what went is on the retired list."""
     shards: u64 = w.client_geometry[GEO_SHARDS]
     shard: u64
-    pool: u64
+    pool: u64 = 0
     i: u64
     gone: u64 = 0
     count: u64
@@ -357,22 +431,28 @@ def _relieve(w: cython.pointer(Worker), first: u64, pages: u64, host: HostOps) -
     # The fullest of four: pages that go several at a time would else leave shards of ever more different sizes, like a random walk.
     for i in range(4):
         shard = (first + i * (shards // 4 + 1)) & (shards - 1)
-        _fullest(w, shard, cython.address(count))
+        count = _pages(w, shard)
         if count > most:
             most = count
             start = shard
     for i in range(shards):
         shard = (start + i) & (shards - 1)
+        if _pages(w, shard) == 0:
+            continue
         if lock_try(w, cython.address(shard_at(w, shard).lock)) != OK:
             busy = True
             continue
-        status = OK
-        while gone < pages and status == OK:
-            pool = _fullest(w, shard, cython.address(count))
+        status = EVICT_MISS
+        while gone < pages and (status == OK or status == EVICT_MISS):
+            # Chosen anew when its queue has nothing more that can go.
+            if status == EVICT_MISS:
+                pool = _victim(w, shard)
             if pool == 0:
                 break
             status = _evict_one(w, pool - 1, shard, host)
             gone += status == OK
+            if status == EVICT_MISS and _victim(w, shard) == pool:
+                break
         unlock(w, cython.address(shard_at(w, shard).lock))
         if status == CORRUPT:
             return CORRUPT
@@ -411,10 +491,9 @@ def _emptiest(w: cython.pointer(Worker)) -> u64:
 @cython.exceptval(check=False)
 def _oldest(w: cython.pointer(Worker), shard: u64) -> u64:
     """Number + 1 of the segment that has the oldest page of a shard, of the pool that has most pages there; 0: none."""
-    count: u64
     off: u64
     q: cython.pointer(Queue)
-    pool: u64 = _fullest(w, shard, cython.address(count))
+    pool: u64 = _victim(w, shard) if _pages(w, shard) != 0 else 0
     if pool == 0:
         return 0
     q = queue_at(w, pool - 1, shard)

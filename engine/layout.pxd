@@ -8,7 +8,7 @@
 
 from libc.string cimport memcmp, memcpy, strncmp
 
-from shm.atomics cimport clz, prefetch, unlikely
+from shm.atomics cimport clz, load, prefetch, unlikely
 from shm.layout cimport CLASS_COUNT, FAULT_OFFSET, FAULT_SENTINEL, Lock, Slot, Worker, offset_of, slot_at, u64
 from shm.memory cimport chunk_at
 
@@ -103,13 +103,29 @@ cdef enum:
     POOL_BYTES = 512
     BUCKET_BYTES = 64
     CLIENT_PAGE = 4096
+    CLIENTS_MAX = 120       # clients that the client page has room for; evict.py counts in arrays of one more
+    WEIGHT_MAX = 1048576
+
+# Client (tenant), 32 bytes. Guard: the pool table lock; read by all.
+#   0    id           + 1; 0 = unused
+#   8    weight       its share of memory for ephemeral pages is its weight by the sum of all
+#   16   cap          ephemeral pages it may have; 0 = as many as there is room for
+#   24   frozen       1: its pools take no new pages
+cdef struct Client:
+    u64 id
+    u64 weight
+    u64 cap
+    u64 frozen
 
 # Client page, first page of the client region.
 #   0    lock         pool table lock: creating, finding by name, beginning to destroy
 #   32   pools_high   pool slots ever used: every one below is backed (guard: lock)
+#   64   clients[]
 cdef struct ClientPage:
     Lock lock
     u64 pools_high
+    u64 spare[3]
+    Client clients[CLIENTS_MAX]
 
 # Pool, 512 bytes. Guard: the pool table lock; `cursor` belongs to who destroys it.
 #   0    sentinel
@@ -123,6 +139,7 @@ cdef struct ClientPage:
 #   64   name         utf-8, zero-filled
 #   128  pam          name of the back end, zero-filled
 #   160  cap          pages it may have; 0 = as many as there is room for
+#   168  tenant       index of its client in the client page + 1; 0 = of one that found no room there
 #   256  base[16]     sums of all ledgers when the pool was made: counters start there
 cdef struct PoolRecord:
     u64 sentinel
@@ -136,7 +153,8 @@ cdef struct PoolRecord:
     char name[POOL_NAME_BYTES]
     char pam[PAM_NAME_BYTES]
     u64 cap
-    u64 spare2[11]
+    u64 tenant
+    u64 spare2[10]
     u64 base[LEDGER_WORDS]
     u64 spare3[16]
 
@@ -392,6 +410,14 @@ cdef inline u64 pool_mark(u64 idx, u64 gen) noexcept nogil:
 
 cdef inline u64 pool_of(u64 mark) noexcept nogil:
     return <u64><unsigned int>mark - 1
+
+cdef inline Client *client_at(Worker *w, u64 tenant) noexcept nogil:
+    # The client of a pool by its word `tenant`, or NULL. Its words are read as they are: a wrong one makes another page go, and no more.
+    return &(<ClientPage *>(w.base + w.client_off)).clients[tenant - 1] if 0 < tenant <= CLIENTS_MAX else NULL
+
+cdef inline bint is_frozen(Worker *w, PoolRecord *p) noexcept nogil:
+    cdef Client *client = client_at(w, load(&p.tenant))
+    return client != NULL and client.frozen != 0
 
 cdef inline bint is_evictable(PoolRecord *p) noexcept nogil:
     # True if pages of the pool go into queues: it is ephemeral, and its pages lie in the arena.

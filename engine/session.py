@@ -26,6 +26,7 @@ from cython.cimports.engine.layout import (
     POOL_SHARED,
     QUEUE_BYTES,
     SHARDS_MAX,
+    WEIGHT_MAX,
     Bucket,
     ClientPage,
     Obj,
@@ -50,6 +51,7 @@ from cython.cimports.shm.workers import Attachment
 from engine import spawn as spawning
 from engine import stats as counting
 from engine import stop as stopping
+from engine.client import change, open_client, seat
 from engine.errors import ArenaCorrupted, PoolDestroyed, PoolExists, PoolNotFound, TmemError
 from engine.pool import open_pool
 from engine.sizes import parse_size
@@ -232,18 +234,23 @@ class Engine:
 
     def _publish(self, name, flags, client, pam, policy, cap):
         w: cython.pointer(Worker) = cython.address(self.att.w)
-        table: cython.pointer(ClientPage) = cython.cast(cython.pointer(ClientPage), w.base + w.client_off)
-        while True:
-            if lock_try(w, cython.address(w.slot.own)) == OK:
-                if lock_try(w, cython.address(table.lock)) == OK:
-                    break
-                unlock(w, cython.address(w.slot.own))
-            self.att.pause()
+        table: cython.pointer(ClientPage) = self.lock_table()
         try:
             return self.publish_locked(table, name, flags, client, pam, policy, cap)
         finally:
             unlock(w, cython.address(table.lock))
             unlock(w, cython.address(w.slot.own))
+
+    def lock_table(self):
+        """Take the own lock and the pool table's; the caller is inside enter and leave, and gives both back."""
+        w: cython.pointer(Worker) = cython.address(self.att.w)
+        table: cython.pointer(ClientPage) = cython.cast(cython.pointer(ClientPage), w.base + w.client_off)
+        while True:
+            if lock_try(w, cython.address(w.slot.own)) == OK:
+                if lock_try(w, cython.address(table.lock)) == OK:
+                    return table
+                unlock(w, cython.address(w.slot.own))
+            self.att.pause()
 
     def publish_locked(self, table, name, flags, client, pam, policy, cap):
         w: cython.pointer(Worker) = cython.address(self.att.w)
@@ -277,6 +284,7 @@ class Engine:
         p.cursor = 0
         p.policy = policy
         p.cap = cap
+        p.tenant = seat(self, client)
         memset(p.name, 0, POOL_NAME_BYTES)
         memcpy(p.name, cython.cast(cython.p_char, name), len(name))
         memset(p.pam, 0, PAM_NAME_BYTES)
@@ -332,6 +340,22 @@ class Engine:
                 found.append(open_pool(self, idx, gen))
             except PoolDestroyed:
                 continue        # it went since it was listed
+        return found
+
+    def client(self, id, weight=None, cap=None):
+        """A tenant, by the id that pools are made with; what is given is set, for all workers.
+
+        id: 0 to 2**32-1. weight: 1 to 2**20, at first 1; when memory is short, the client with most ephemeral pages for its weight
+        lets one go. cap: ephemeral pages its pools may hold together, 0: as many as there is room for; it holds for each shard
+        of the queues by its share. Raises TypeError, ValueError, TmemError (the table of clients is full).
+        """
+        _number("id", id, 0, 2**32 - 1)
+        if weight is not None:
+            _number("weight", weight, 1, WEIGHT_MAX)
+        if cap is not None:
+            _number("cap", cap, 0, 2**62)
+        found = open_client(self, id)
+        change(found, weight, cap)
         return found
 
     # --- the whole arena ---------------------------------------------------------------------------------
