@@ -331,7 +331,8 @@ def _link_page(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.
     if w.fault != 0:
         return CORRUPT
     if pam.foreign:
-        status = pam.create(p.idx, c.oid, d, c.data + i * p.page_size)
+        # The length is the caller's, not what the arena says: it is how much of the caller's buffer is read.
+        status = pam.create(p.idx, c.oid, d, c.data + i * p.page_size, c.length - i * p.page_size if i == c.count - 1 else p.page_size)
         if status != OK:
             return status
         c.created = i + 1

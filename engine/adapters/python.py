@@ -45,9 +45,9 @@ class PyPam(PamOps):
         d.shape = shape_of(length, 0, FOREIGN)
         return OK
 
-    def create(self, pool, oid, d, data):
+    def create(self, pool, oid, d, data, length):
         with cython.gil:
-            token = self.call("create", (pool, _triple(oid), d.index, data[:length_of(d)]))
+            token = self.call("create", (pool, _triple(oid), d.index, data[:length]))
             if token is None or self.failed:
                 return REFUSED
             if not isinstance(token, int) or not 0 <= token <= U64_MAX:

@@ -17,8 +17,8 @@ class PamOps:
         """Fill data and shape of an unlinked page. OK, BUSY, NOMEM or CORRUPT; chunks are taken by `pop`."""
         return FAILED
 
-    def create(self, pool, oid, d, data):
-        """The page is about to be linked. OK, or REFUSED."""
+    def create(self, pool, oid, d, data, length):
+        """The page, `length` bytes at `data`, is about to be linked. OK, or REFUSED."""
         return OK
 
     def get_data(self, pool, oid, d):

@@ -33,5 +33,5 @@ class RawPam(PamOps):
         pop(w, cls)
         return OK
 
-    def create(self, pool, oid, d, data):
+    def create(self, pool, oid, d, data, length):
         return OK
