@@ -29,6 +29,7 @@ from cython.cimports.engine.layout import (
     POLICY_FIFO,
     POLICY_S3FIFO,
     POLICY_SIEVE,
+    POOL_LIVE,
     QUEUE_MAIN,
     QUEUE_NONE,
     QUEUE_ORPHAN,
@@ -143,8 +144,9 @@ def _evict_page(w: cython.pointer(Worker), off: u64, ghost: cython.bint, host: H
         b = buckets_at(w, pool) + (oid_hash & (w.client_geometry[GEO_BUCKETS] - 1))
         if lock_try(w, cython.address(b.lock)) != OK:
             return BUSY
+        # The tree of a dying pool has lost leaves and is no red-black tree any more: its pages go with it, and not one by one.
         if (
-            d.sentinel == PAMPD_SENTINEL and d.obj == obj_off and o.sentinel == OBJ_SENTINEL and o.pool == pool
+            pool_at(w, pool).state == POOL_LIVE and d.sentinel == PAMPD_SENTINEL and d.obj == obj_off and o.sentinel == OBJ_SENTINEL and o.pool == pool
             and hash_oid(o.oid[0], o.oid[1], o.oid[2]) == oid_hash
         ):
             nodes = o.objnode_count

@@ -159,3 +159,42 @@ def test_many_workers_hammer_a_full_arena(make_arena, policy):
 def test_bad_arguments(eng, arguments, error):
     with pytest.raises((TypeError, ValueError), match=error):
         eng.new_pool("p", **arguments)
+
+
+def _evict(name, seed, stop):
+    rnd = random.Random(seed)
+    with engine.attach(name) as eng:
+        cache = eng.pool("cache")
+        while not stop.is_set():
+            for _ in range(200):
+                n = rnd.randrange(4000)
+                assert cache.put((n, 0, 0), 0, page(n))         # an object a page: trees lose and gain nodes all the time
+
+
+def _come_and_go(name, seed, turns, stop):
+    try:
+        with engine.attach(name) as eng:
+            for turn in range(turns):
+                pool = eng.new_pool(f"{seed}-{turn}", policy=("fifo", "s3fifo")[turn % 2])
+                for n in range(200):
+                    assert pool.put((n, turn, seed), 0, page(n))
+                pool.destroy()
+    finally:
+        stop.set()
+
+
+def test_pools_are_destroyed_while_others_evict_from_them(make_arena):
+    """The tree of a dying pool is taken apart leaf by leaf: it is no red-black tree any more, and nobody may balance it."""
+    eng = full(make_arena, capacity="1MiB", buckets=1)
+    eng.new_pool("cache")
+    fork = multiprocessing.get_context("fork")
+    stop = fork.Event()
+    crew = [fork.Process(target=_evict, args=(eng.name, seed, stop)) for seed in range(2)]
+    crew += [fork.Process(target=_come_and_go, args=(eng.name, seed, 400, stop)) for seed in range(2)]
+    for process in crew:
+        process.start()
+    for process in crew:
+        process.join()
+    assert [process.exitcode for process in crew] == [0] * 4
+    report = eng.check()
+    assert report.ok, report.problems[:3]
