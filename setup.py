@@ -7,7 +7,8 @@ from setuptools import Extension, setup
 COMPILED = """
     shm.semaphores shm.memory shm.liveness shm.arena shm.workers shm.journal shm.lock shm.waiting shm.slab shm.recovery
     engine.oid engine.arguments engine.rbtree engine.objnode engine.hostops engine.pam.base engine.pam.raw
-    engine.adapters.python engine.registry engine.reclaim engine.queues engine.evict engine.lookaside engine.core
+    engine.adapters.python engine.registry engine.reclaim engine.unlink engine.queues
+    engine.shares engine.evict engine.room engine.lookaside engine.core
     engine.fetch engine.pool engine.stats engine.repair engine.check engine.stop engine.client engine.session
 """.split()
 

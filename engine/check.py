@@ -4,6 +4,7 @@ May call: everything that reads; changes nothing. Called by stop.py, which has s
 """
 
 import cython
+from cython.cimports.engine.client import seat_of
 from cython.cimports.engine.layout import (
     CLIENT_PAGE,
     FOREIGN,
@@ -376,6 +377,8 @@ class Checker:
         if p.state == POOL_LIVE and p.sentinel != POOL_SENTINEL and not (idx in self.retired_pools
                                                                          and p.sentinel == ~cython.cast(u64, POOL_SENTINEL)):
             self.note("pool-sentinel", offset_of(self.w, p), f"pool {idx}: wrong sentinel")
+        if p.state == POOL_LIVE and p.seat != seat_of(self.engine, p.client, False):
+            self.note("pool-client", offset_of(self.w, p), f"pool {idx}: seat {p.seat}, not that of client {p.client}")
         for i in range(cython.cast(u64, self.engine.buckets)):
             b = buckets_at(self.w, idx) + i
             if b.lock.owner != 0 or b.lock.seq & 1:

@@ -11,14 +11,12 @@ retired hangs on the worker's slot, where recovery finds it.
 """
 import cython
 from cython.cimports.engine import objnode, rbtree
-from cython.cimports.engine.evict import make_room, settle_pending
+from cython.cimports.engine.evict import settle_pending
 from cython.cimports.engine.hostops import HostOps
 from cython.cimports.engine.layout import (
     AGAIN,
     DESTROYED,
     FOREIGN,
-    GAUGE_BYTES_ASKED,
-    GAUGE_BYTES_USED,
     GAUGE_OBJECTS,
     GAUGE_OBJNODES,
     GAUGE_PAGES,
@@ -53,6 +51,7 @@ from cython.cimports.engine.layout import (
     link_to_page,
     next_gen,
     obj_at,
+    page_at,
     page_hash,
     pampd_at,
     pool_mark,
@@ -65,9 +64,11 @@ from cython.cimports.engine.layout import (
 from cython.cimports.engine.lookaside import find_obj, remember
 from cython.cimports.engine.pam.base import PamOps
 from cython.cimports.engine.reclaim import detach, drop_staged, gauge, reap, retire
+from cython.cimports.engine.room import make_room
+from cython.cimports.engine.unlink import take_obj, take_page, weigh
 from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.shm.atomics import prefetch, set_release
-from cython.cimports.shm.journal import commit, kill_point, redo_copy, rollback, savepoint, store
+from cython.cimports.shm.journal import conclude, kill_point, redo_copy, rollback, savepoint, store
 from cython.cimports.shm.layout import BUSY, CORRUPT, FAULT_SENTINEL, NOMEM, OK, Worker, offset_of, u64
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import chunk_at
@@ -92,11 +93,8 @@ def lock_bucket(w, p, b):
 
 def end_section(w, b, status):
     """Commit (or roll back after a fault), release the bucket; own lock stays. The status, or CORRUPT."""
-    if w.fault != 0:
-        rollback(w, 0)
-        unlock(w, cython.address(b.lock))
-        return CORRUPT
-    commit(w)
+    if conclude(w) != OK:
+        status = CORRUPT
     unlock(w, cython.address(b.lock))
     return status
 
@@ -137,24 +135,13 @@ def finish(w, budget, host):
 
 def drop_page(w, p, c, obj_off, index, told, pam, host):
     """Unlink the page of an index and retire it: its offset, or 0. `told`: the back end freed it already."""
-    o: cython.pointer(Obj) = obj_at(w, obj_off)
-    nodes: u64 = o.objnode_count
-    off: u64 = objnode.remove(w, obj_off, index, host)
+    off: u64 = take_page(w, p.idx, obj_off, index, host)
     d: cython.pointer(Pampd)
-    if off == 0 or w.fault != 0:
-        return 0
-    d = pampd_at(w, off)
-    if w.fault != 0:
-        return 0
-    if pam.foreign:
+    if off != 0 and pam.foreign:
+        d = page_at(w, off)
         if not told:
             pam.free(p.idx, c.oid, d)
         store(w, cython.address(d.data), 0)
-    _weigh(w, p, obj_off, -length_of(d), -chunk_bytes(w, d))
-    retire(w, off)
-    gauge(w, p.idx, GAUGE_PAGES, -1)
-    if o.objnode_count != nodes:
-        gauge(w, p.idx, GAUGE_OBJNODES, o.objnode_count - nodes)
     return off
 
 
@@ -166,23 +153,7 @@ def drop_empty_obj(w, p, c, b, obj_off, pam, host):
     if o.foreign != 0:
         pam.free_obj(p.idx, c.oid)
         store(w, cython.address(o.foreign), 0)
-    rbtree.erase(w, b, obj_off)
-    host.obj_free(w, p.idx, obj_off)
-    gauge(w, p.idx, GAUGE_OBJECTS, -1)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _weigh(w: cython.pointer(Worker), p: cython.pointer(PoolRef), obj_off: u64, asked: u64, used: u64) -> cython.void:
-    """Add to the bytes of an obj, and to the gauges of its pool."""
-    o: cython.pointer(Obj) = obj_at(w, obj_off)
-    if asked != 0:
-        store(w, cython.address(o.asked), o.asked + asked)
-        gauge(w, p.idx, GAUGE_BYTES_ASKED, asked)
-    if used != 0:
-        store(w, cython.address(o.used), o.used + used)
-        gauge(w, p.idx, GAUGE_BYTES_USED, used)
+    take_obj(w, p.idx, b, obj_off, host)
 
 
 # --- put --------------------------------------------------------------------------------------------------
@@ -222,11 +193,7 @@ def _stage(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.poin
     d.index = index
     d.queue = 0
     store(w, cython.address(w.slot.client[ROOT_STAGED]), off)
-    if w.fault != 0:
-        rollback(w, 0)
-        return CORRUPT
-    commit(w)
-    return OK
+    return conclude(w)
 
 
 @cython.cfunc
@@ -304,7 +271,7 @@ def _over(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     data = d.data
     chunk_at(w, data)
     chunk_at(w, data + ((c.length - 1) & ~cython.cast(u64, 63)))
-    _weigh(w, p, obj_off, c.length - length_of(d), 0)
+    weigh(w, p.idx, obj_off, c.length - length_of(d), 0)
     store(w, cython.address(d.shape), shape_of(c.length, class_in(d), 0))
     store(w, cython.address(d.gen), next_gen(w) | (d.gen & HITS_MASK))
     if w.fault != 0:
@@ -365,7 +332,7 @@ def _link_page(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.
             store(w, cython.address(d.queue), queue_word(0, shard, QUEUE_PENDING, p.idx))
             store(w, cython.address(d.link), w.slot.client[ROOT_PENDING])
             store(w, cython.address(w.slot.client[ROOT_PENDING]), off)
-    _weigh(w, p, obj_off, asked, used)
+    weigh(w, p.idx, obj_off, asked, used)
     return OK
 
 
@@ -582,14 +549,11 @@ def begin_destroy(w, p):
     else:
         store(w, cython.address(p.record.cursor), 0)
         retire(w, offset_of(w, p.record))
-    if w.fault != 0:
-        rollback(w, 0)
+    if conclude(w) != OK:
         status = CORRUPT
-    else:
-        commit(w)
+    elif status == OK:
         kill_point(w)
-        if status == OK:
-            set_release(cython.address(p.record.state), POOL_DYING)
+        set_release(cython.address(p.record.state), POOL_DYING)
     unlock(w, cython.address(table.lock))
     unlock(w, cython.address(w.slot.own))
     return status

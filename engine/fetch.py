@@ -57,20 +57,33 @@ def _check_chunk(w: cython.pointer(Worker), shape: u64, data: u64) -> cython.voi
         chunk_at(w, data + ((cython.cast(cython.uint, shape) - 1) & ~cython.cast(u64, 63)))
 
 
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+def _look(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), b: cython.pointer(Bucket)) -> cython.int:
+    """Begin to read a bucket without its lock. OK with c.seq, BUSY (somebody writes) or DESTROYED."""
+    w.fault = 0
+    c.seq = seq_begin(cython.address(b.lock))
+    if c.seq & 1:
+        pause()
+        return BUSY
+    return OK if alive(p) else DESTROYED
+
+
 def peek(w, p, c):
     """Find a page without a lock. OK with c.found, c.length, c.seq set (copy, then ask peek_valid), MISS, DESTROYED,
     or BUSY: somebody was writing all the time, or the arena is corrupt; `fetch` knows."""
     b: cython.pointer(Bucket) = bucket_of(p, c)
     tries: cython.int
+    status: cython.int
     obj_off: u64
     d: cython.pointer(Pampd)
     for tries in range(PEEK_TRIES):
-        w.fault = 0
-        c.seq = seq_begin(cython.address(b.lock))
-        if c.seq & 1:
-            pause()
+        status = _look(w, p, c, b)
+        if status == BUSY:
             continue
-        if not alive(p):
+        if status == DESTROYED:
             return DESTROYED
         d = find_page(w, p, c, b, c.index, cython.address(obj_off))
         if d != cython.NULL:
@@ -246,12 +259,10 @@ def peek_range(w, p, c, out):
     tries: cython.int
     status: cython.int
     for tries in range(PEEK_TRIES):
-        w.fault = 0
-        c.seq = seq_begin(cython.address(b.lock))
-        if c.seq & 1:
-            pause()
+        status = _look(w, p, c, b)
+        if status == BUSY:
             continue
-        if not alive(p):
+        if status == DESTROYED:
             return DESTROYED
         status = _walk_range(w, p, c, b, out)
         if w.fault != 0:

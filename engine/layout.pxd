@@ -103,7 +103,7 @@ cdef enum:
     POOL_BYTES = 512
     BUCKET_BYTES = 64
     CLIENT_PAGE = 4096
-    CLIENTS_MAX = 120       # clients that the client page has room for; evict.py counts in arrays of one more
+    CLIENTS_MAX = 120       # clients that the client page has room for
     WEIGHT_MAX = 1048576
 
 # Client (tenant), 32 bytes. Guard: the pool table lock; read by all.
@@ -111,7 +111,7 @@ cdef enum:
 #   8    weight       its share of memory for ephemeral pages is its weight by the sum of all
 #   16   cap          ephemeral pages it may have; 0 = as many as there is room for
 #   24   frozen       1: its pools take no new pages
-cdef struct Client:
+cdef struct ClientRecord:
     u64 id
     u64 weight
     u64 cap
@@ -125,7 +125,7 @@ cdef struct ClientPage:
     Lock lock
     u64 pools_high
     u64 spare[3]
-    Client clients[CLIENTS_MAX]
+    ClientRecord clients[CLIENTS_MAX]
 
 # Pool, 512 bytes. Guard: the pool table lock; `cursor` belongs to who destroys it.
 #   0    sentinel
@@ -139,7 +139,7 @@ cdef struct ClientPage:
 #   64   name         utf-8, zero-filled
 #   128  pam          name of the back end, zero-filled
 #   160  cap          pages it may have; 0 = as many as there is room for
-#   168  tenant       index of its client in the client page + 1; 0 = of one that found no room there
+#   168  seat         where the record of its client is in the client page, + 1; 0 = its client found no room there
 #   256  base[16]     sums of all ledgers when the pool was made: counters start there
 cdef struct PoolRecord:
     u64 sentinel
@@ -153,7 +153,7 @@ cdef struct PoolRecord:
     char name[POOL_NAME_BYTES]
     char pam[PAM_NAME_BYTES]
     u64 cap
-    u64 tenant
+    u64 seat
     u64 spare2[10]
     u64 base[LEDGER_WORDS]
     u64 spare3[16]
@@ -308,6 +308,10 @@ cdef struct Aside:
     u64 members
     u64 top                 # offset of the top objnode / 64, height << 37, as last seen: only ever prefetched
 
+# Pages in a shard by client: place 0 for those of all clients that found no seat.
+cdef struct Tally:
+    u64 pages[CLIENTS_MAX + 1]
+
 # A pool as this process sees it. Valid for one epoch of the attachment.
 cdef struct PoolRef:
     PoolRecord *record
@@ -372,6 +376,10 @@ cdef inline void ask_for(Worker *w, u64 link) noexcept nogil:
     for line in range(ASKED_LINES):
         prefetch(at + line * 64)
 
+cdef inline Pampd *page_at(Worker *w, u64 off) noexcept nogil:
+    # A page that may be live or retired: lists and queues have both.
+    return <Pampd *>chunk_at(w, off)
+
 cdef inline u64 shape_of(u64 length, int cls, int flags) noexcept nogil:
     return length | <u64>cls << 32 | <u64>flags << 40
 
@@ -411,12 +419,12 @@ cdef inline u64 pool_mark(u64 idx, u64 gen) noexcept nogil:
 cdef inline u64 pool_of(u64 mark) noexcept nogil:
     return <u64><unsigned int>mark - 1
 
-cdef inline Client *client_at(Worker *w, u64 tenant) noexcept nogil:
-    # The client of a pool by its word `tenant`, or NULL. Its words are read as they are: a wrong one makes another page go, and no more.
-    return &(<ClientPage *>(w.base + w.client_off)).clients[tenant - 1] if 0 < tenant <= CLIENTS_MAX else NULL
+cdef inline ClientRecord *client_at(Worker *w, u64 seat) noexcept nogil:
+    # The record of a pool's client by its word `seat`, or NULL. Its words are read as they are: a wrong one makes another page go, and no more.
+    return &(<ClientPage *>(w.base + w.client_off)).clients[seat - 1] if 0 < seat <= CLIENTS_MAX else NULL
 
 cdef inline bint is_frozen(Worker *w, PoolRecord *p) noexcept nogil:
-    cdef Client *client = client_at(w, load(&p.tenant))
+    cdef ClientRecord *client = client_at(w, load(&p.seat))
     return client != NULL and client.frozen != 0
 
 cdef inline bint is_evictable(PoolRecord *p) noexcept nogil:

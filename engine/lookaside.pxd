@@ -4,7 +4,7 @@ from engine.rbtree cimport compare, find
 from shm.atomics cimport load, prefetch
 from shm.layout cimport Worker, u64
 
-cdef int make_room(PoolRef *p, u64 entries) noexcept nogil
+cdef int new_table(PoolRef *p, u64 entries) noexcept nogil
 cdef void keep(PoolRef *p, Call *c) noexcept nogil
 cdef void forget(PoolRef *p) noexcept nogil
 

@@ -15,7 +15,7 @@ from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.shm.layout import NOMEM, OK
 
 
-def make_room(p, entries):
+def new_table(p, entries):
     """An empty table of so many entries, a power of two, in place of the one there is. OK, or NOMEM with the old one still there."""
     table: cython.pointer(Aside) = cython.cast(cython.pointer(Aside), calloc(entries, cython.sizeof(Aside)))
     if table == cython.NULL:
@@ -31,7 +31,7 @@ def keep(p, c):
     """Remember what `find_obj` found; where entries fight for places, with more of them."""
     a: cython.pointer(Aside)
     if p.aside_clashes > p.aside_mask >> 2 and p.aside_mask + 1 < ASIDES_MAX:
-        make_room(p, (p.aside_mask + 1) * 2)
+        new_table(p, (p.aside_mask + 1) * 2)
         p.aside_clashes = 0
     a = p.asides + (c.hash & p.aside_mask)
     a.obj = c.obj >> 6 | c.hash >> 37 << 37

@@ -23,7 +23,7 @@ cdef class Pool:
     cdef int leave(self) except -1
     cdef int fail(self, int status) except -1
     cdef int drop_semaphores(self) except -1
-    cdef bint make_room(self) except -1
+    cdef bint salvage(self) except -1
     cdef bint put_call(self, Call *c) except -1
     cdef bint put_buffer(self, Call *c, object data) except -1
     cdef object get_call(self, Call *c, object free)

@@ -103,7 +103,7 @@ class Pool:
         self.ref.ledger = ledger_at(w, w.slot_idx, idx)
         self.ref.page_size = self.engine.page_size
         self.ref.evictable, self.ref.hits_max = is_evictable(self.ref.record), hits_worth(self.ref.record)
-        if self.ref.asides == cython.NULL and lookaside.make_room(cython.address(self.ref), self.engine.buckets) != OK:
+        if self.ref.asides == cython.NULL and lookaside.new_table(cython.address(self.ref), self.engine.buckets) != OK:
             raise MemoryError
         self.epoch = self.engine.att.epoch
         return 0
@@ -167,7 +167,7 @@ class Pool:
                     self.engine.att.pause()
                     if self.engine.att.turns != turn + 1:
                         c.staged = 0        # a signal handler used the engine in between
-                elif status == REFUSED and (c.refuse or c.exhausted) and not recovered and self.make_room():
+                elif status == REFUSED and (c.refuse or c.exhausted) and not recovered and self.salvage():
                     recovered = True
                     c.staged = 0
                 else:
@@ -187,7 +187,7 @@ class Pool:
             self.leave()
         return status == OK
 
-    def make_room(self):
+    def salvage(self):
         """Memory is short: give back what this worker has retired and what the dead had. True if there was any."""
         retired: cython.bint = self.engine.att.w.slot.client[ROOT_RETIRED] != 0
         dead: cython.bint = self.engine.att.recover_quick() > 0

@@ -1,10 +1,9 @@
 # C-level names of queues.py.
-from engine.hostops cimport HostOps
-from engine.layout cimport Pampd, Queue, Shard
+from engine.layout cimport Queue
 from shm.layout cimport Worker, u64
 
 cdef void push_newest(Worker *w, Queue *q, u64 state, u64 off) noexcept nogil
-cdef void unlink_page(Worker *w, u64 off) noexcept nogil
+cdef void dequeue(Worker *w, u64 off) noexcept nogil
+cdef int leave_queue(Worker *w, u64 off, bint *orphaned) noexcept nogil
 cdef void remember_ghost(Worker *w, u64 shard, u64 hash) noexcept nogil
 cdef bint recall_ghost(Worker *w, u64 shard, u64 hash, u64 age) noexcept nogil
-cdef int leave_queue(Worker *w, u64 off, bint *orphaned) noexcept nogil

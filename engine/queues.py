@@ -21,6 +21,7 @@ from cython.cimports.engine.layout import (
     Queue,
     Shard,
     ghosts_offset,
+    page_at,
     pool_in,
     prev_in,
     queue_at,
@@ -30,32 +31,23 @@ from cython.cimports.engine.layout import (
     state_in,
 )
 from cython.cimports.shm.atomics import load
-from cython.cimports.shm.journal import commit, rollback, store
+from cython.cimports.shm.journal import conclude, store
 from cython.cimports.shm.layout import BUSY, CORRUPT, FAULT_LOOP, OK, Worker, u64
 from cython.cimports.shm.lock import lock_try, unlock
-from cython.cimports.shm.memory import back, chunk_at
+from cython.cimports.shm.memory import back
 
 PROBES = cython.declare(cython.int, 24)     # places a ghost may be in: three cache lines
 
 
-@cython.cfunc
-@cython.nogil
-@cython.inline
-@cython.exceptval(check=False)
-def _page(w: cython.pointer(Worker), off: u64) -> cython.pointer(Pampd):
-    # Live or retired: both may be in a queue.
-    return cython.cast(cython.pointer(Pampd), chunk_at(w, off))
-
-
 def push_newest(w, q, state, off):
     """Link a page as the newest of a queue (QUEUE_SMALL or QUEUE_MAIN)."""
-    d: cython.pointer(Pampd) = _page(w, off)
+    d: cython.pointer(Pampd) = page_at(w, off)
     which: u64 = state - QUEUE_SMALL
     word: u64 = d.queue
     newest: u64 = q.head[which]
     if newest != 0:
-        store(w, cython.address(_page(w, newest).queue),
-              queue_word(off, shard_in(word), state, pool_in(_page(w, newest).queue)))
+        store(w, cython.address(page_at(w, newest).queue),
+              queue_word(off, shard_in(word), state, pool_in(page_at(w, newest).queue)))
     else:
         store(w, cython.address(q.tail[which]), off)
     store(w, cython.address(d.link), newest)
@@ -64,9 +56,9 @@ def push_newest(w, q, state, off):
     store(w, cython.address(q.count[which]), q.count[which] + 1)
 
 
-def unlink_page(w, off):
+def dequeue(w, off):
     """Take a page out of the queue it is in; its state is QUEUE_NONE afterwards."""
-    d: cython.pointer(Pampd) = _page(w, off)
+    d: cython.pointer(Pampd) = page_at(w, off)
     word: u64 = d.queue
     which: u64 = state_in(word) - QUEUE_SMALL
     newer: u64 = prev_in(word)
@@ -77,11 +69,11 @@ def unlink_page(w, off):
         return
     q = queue_at(w, pool_in(word), shard_in(word))
     if newer != 0:
-        store(w, cython.address(_page(w, newer).link), older)
+        store(w, cython.address(page_at(w, newer).link), older)
     else:
         store(w, cython.address(q.head[which]), older)
     if older != 0:
-        store(w, cython.address(_page(w, older).queue), queue_word(newer, shard_in(word), state_in(word), pool_in(word)))
+        store(w, cython.address(page_at(w, older).queue), queue_word(newer, shard_in(word), state_in(word), pool_in(word)))
     else:
         store(w, cython.address(q.tail[which]), newer)
     if q.hand == off:
@@ -94,9 +86,10 @@ def leave_queue(w, off, orphaned):
     """A retired page is about to be given back: take it out of its queue, in a transaction of its own. OK, BUSY or CORRUPT.
 
     `orphaned`: it is on another worker's pending list, who gives it back; it is no longer the caller's."""
-    d: cython.pointer(Pampd) = _page(w, off)
+    d: cython.pointer(Pampd) = page_at(w, off)
     word: u64 = load(cython.address(d.queue))
     s: cython.pointer(Shard)
+    status: cython.int
     orphaned[0] = False
     if state_in(word) == QUEUE_NONE:
         return OK
@@ -112,14 +105,10 @@ def leave_queue(w, off, orphaned):
         store(w, cython.address(w.slot.client[ROOT_RETIRED]), d.obj)        # it headed the list
         orphaned[0] = True
     elif state_in(word) == QUEUE_SMALL or state_in(word) == QUEUE_MAIN:
-        unlink_page(w, off)
-    if w.fault != 0:
-        rollback(w, 0)
-        unlock(w, cython.address(s.lock))
-        return CORRUPT
-    commit(w)
+        dequeue(w, off)
+    status = conclude(w)
     unlock(w, cython.address(s.lock))
-    return OK
+    return status
 
 
 # --- ghosts -----------------------------------------------------------------------------------------------

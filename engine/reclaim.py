@@ -56,7 +56,7 @@ from cython.cimports.engine.layout import (
 from cython.cimports.engine.queues import leave_queue
 from cython.cimports.engine.reclaim import ForeignFree, HostTold, head_at, retire
 from cython.cimports.shm.atomics import set_release
-from cython.cimports.shm.journal import commit, rollback, store
+from cython.cimports.shm.journal import commit, conclude, rollback, store
 from cython.cimports.shm.layout import BUSY, CORRUPT, FAULT_LOOP, FAULT_SENTINEL, OK, Worker, u64
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import back, chunk_at
@@ -217,6 +217,7 @@ def _reap_pool(w: cython.pointer(Worker), off: u64) -> cython.int:
     parent: cython.pointer(Obj) = cython.NULL
     at: u64
     depth: cython.int = 0
+    status: cython.int
     if p.state == POOL_LIVE:
         set_release(cython.address(p.state), POOL_DYING)        # its destroyer was killed before he said so
     while p.cursor < w.client_geometry[GEO_BUCKETS]:
@@ -227,12 +228,10 @@ def _reap_pool(w: cython.pointer(Worker), off: u64) -> cython.int:
         at = b.root
         if at == 0:
             store(w, cython.address(p.cursor), p.cursor + 1)
-            if w.fault != 0:
-                rollback(w, 0)
-                unlock(w, cython.address(b.lock))
-                return CORRUPT
-            commit(w)
+            status = conclude(w)
             unlock(w, cython.address(b.lock))
+            if status != OK:
+                return status
             continue
         while w.fault == 0:
             o = obj_at(w, at)
@@ -250,12 +249,9 @@ def _reap_pool(w: cython.pointer(Worker), off: u64) -> cython.int:
         else:
             store(w, cython.address(parent.right), 0)
         detach(w, at)
-        if w.fault != 0:
-            rollback(w, 0)
-        else:
-            commit(w)
+        status = conclude(w)
         unlock(w, cython.address(b.lock))
-        return OK if w.fault == 0 else CORRUPT
+        return status
     # Under the table lock until it is committed: nobody may make a pool of a slot that a rollback would take back.
     table: cython.pointer(ClientPage) = cython.cast(cython.pointer(ClientPage), w.base + w.client_off)
     if lock_try(w, cython.address(table.lock)) != OK:
@@ -263,12 +259,9 @@ def _reap_pool(w: cython.pointer(Worker), off: u64) -> cython.int:
     _unchain(w, cython.cast(cython.pointer(Head), p))
     store(w, cython.address(p.state), POOL_FREE)
     store(w, cython.address(p.sentinel), 0)     # a list that leads here again ends here
-    if w.fault != 0:
-        rollback(w, 0)
-    else:
-        commit(w)
+    status = conclude(w)
     unlock(w, cython.address(table.lock))
-    return OK
+    return status
 
 
 def detach(w, off):
@@ -328,10 +321,7 @@ def drop_staged(w):
         d = pampd_at(w, off)
         store(w, cython.address(w.slot.client[ROOT_STAGED]), d.link)
         retire(w, off)
-        if w.fault != 0:
-            rollback(w, 0)
-        else:
-            commit(w)
+        conclude(w)
 
 
 @cython.cfunc

@@ -11,6 +11,7 @@ import os
 
 import cython
 from cython.cimports.engine import rbtree
+from cython.cimports.engine.client import seat_of
 from cython.cimports.engine.layout import (
     FOREIGN,
     GAUGE_BYTES_ASKED,
@@ -402,6 +403,7 @@ class Mender:
         if p.state == POOL_LIVE:
             p.sentinel = POOL_SENTINEL
             p.link = 0
+            p.seat = seat_of(self.engine, p.client, False)
         else:
             p.state = POOL_FREE
         self.evictable = p.state == POOL_LIVE and is_evictable(p)

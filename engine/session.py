@@ -5,6 +5,7 @@ under its lock by plain stores ending in one that publishes (`state`), so a kill
 """
 import cython
 from cython.cimports.engine import core
+from cython.cimports.engine.client import seat_of
 from cython.cimports.engine.layout import (
     AGAIN,
     BUCKET_BYTES,
@@ -51,7 +52,7 @@ from cython.cimports.shm.workers import Attachment
 from engine import spawn as spawning
 from engine import stats as counting
 from engine import stop as stopping
-from engine.client import change, open_client, seat
+from engine.client import open_client
 from engine.errors import ArenaCorrupted, PoolDestroyed, PoolExists, PoolNotFound, TmemError
 from engine.pool import open_pool
 from engine.sizes import parse_size
@@ -284,7 +285,7 @@ class Engine:
         p.cursor = 0
         p.policy = policy
         p.cap = cap
-        p.tenant = seat(self, client)
+        p.seat = seat_of(self, client, True)
         memset(p.name, 0, POOL_NAME_BYTES)
         memcpy(p.name, cython.cast(cython.p_char, name), len(name))
         memset(p.pam, 0, PAM_NAME_BYTES)
@@ -343,7 +344,7 @@ class Engine:
         return found
 
     def client(self, id, weight=None, cap=None):
-        """A tenant, by the id that pools are made with; what is given is set, for all workers.
+        """A client, by the id that pools are made with; what is given is set, for all workers.
 
         id: 0 to 2**32-1. weight: 1 to 2**20, at first 1; when memory is short, the client with most ephemeral pages for its weight
         lets one go. cap: ephemeral pages its pools may hold together, 0: as many as there is room for; it holds for each shard
@@ -354,9 +355,7 @@ class Engine:
             _number("weight", weight, 1, WEIGHT_MAX)
         if cap is not None:
             _number("cap", cap, 0, 2**62)
-        found = open_client(self, id)
-        change(found, weight, cap)
-        return found
+        return open_client(self, id, weight, cap)
 
     # --- the whole arena ---------------------------------------------------------------------------------
 

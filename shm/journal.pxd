@@ -10,7 +10,7 @@
 # from then on recovery goes forward, by doing the copy again, instead of back.
 
 from shm.atomics cimport barrier, unlikely
-from shm.layout cimport FAULT_JOURNAL, Slot, Worker, u64
+from shm.layout cimport CORRUPT, FAULT_JOURNAL, OK, Slot, Worker, u64
 
 cdef inline void kill_point(Worker *w) noexcept nogil:
     if unlikely(w.kill_at != 0):
@@ -46,8 +46,17 @@ cdef inline void commit(Worker *w) noexcept nogil:
 cdef inline u64 savepoint(Worker *w) noexcept nogil:
     return w.slot.journal_len
 
-cdef void die_here(Worker *w) noexcept nogil
 cdef void rollback(Worker *w, u64 to) noexcept nogil
+
+cdef inline int conclude(Worker *w) noexcept nogil:
+    # The end of a transaction: commit, or roll back after a fault. OK or CORRUPT.
+    if unlikely(w.fault != 0):
+        rollback(w, 0)
+        return CORRUPT
+    commit(w)
+    return OK
+
+cdef void die_here(Worker *w) noexcept nogil
 cdef int reserve(Worker *w, u64 entries) noexcept nogil
 cdef void shrink(Worker *w) noexcept nogil
 cdef void redo_copy(Worker *w, u64 src, u64 dst, u64 length) noexcept nogil

@@ -11,7 +11,7 @@ write into a free page breaks the list); one list for all segments (empty ones c
 import cython
 from cython.cimports.libc.string import memset
 from cython.cimports.shm.atomics import ctz
-from cython.cimports.shm.journal import commit, rollback, store
+from cython.cimports.shm.journal import conclude, store
 from cython.cimports.shm.layout import (
     BULK_CLASS,
     BUSY,
@@ -208,6 +208,7 @@ def refill(w, cls, want):
     """
     mag: cython.pointer(Magazine) = cython.address(w.slot.mags[cls])
     s: cython.pointer(Segment)
+    status: cython.int
     have: u64 = mag.count
     goal: u64 = have + w.class_batch[cls]
     if goal < want:
@@ -235,13 +236,9 @@ def refill(w, cls, want):
             _list_remove(w, cython.address(w.depot.class_head[cls]), s)
     if w.fault == 0:
         store(w, cython.address(mag.count), have)
-    if w.fault != 0:
-        rollback(w, 0)
-        unlock(w, cython.address(w.depot.lock))
-        return CORRUPT
-    commit(w)
+    status = conclude(w)
     unlock(w, cython.address(w.depot.lock))
-    return OK if have >= want else NOMEM
+    return NOMEM if status == OK and have < want else status
 
 
 @cython.cfunc
@@ -298,11 +295,7 @@ def drain(w, mag, cls, keep):
             n -= 1
             _give_back(w, cls, mag.items[n])
         store(w, cython.address(mag.count), n)
-        if w.fault != 0:
-            rollback(w, 0)
-            status = CORRUPT
-        else:
-            commit(w)
+        status = conclude(w)
         unlock(w, cython.address(w.depot.lock))
     return status
 

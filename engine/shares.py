@@ -1,0 +1,94 @@
+"""Owns whose turn it is when memory is short: which client has most pages for its weight, and which of its pools is largest.
+
+May call: nothing. Called by evict and room. Reads queues' counts and clients' words as they are, with the shard's lock or without: the
+answer is a choice, and any choice is sound.
+"""
+import cython
+from cython.cimports.engine.layout import (
+    CLIENTS_MAX,
+    GEO_POOLS,
+    WEIGHT_MAX,
+    ClientPage,
+    Queue,
+    Tally,
+    client_at,
+    pool_at,
+    queue_at,
+)
+from cython.cimports.libc.string import memset
+from cython.cimports.shm.atomics import load
+from cython.cimports.shm.layout import Worker, u64
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _pools(w: cython.pointer(Worker)) -> u64:
+    """Pool slots that may have pages."""
+    high: u64 = load(cython.address(cython.cast(cython.pointer(ClientPage), w.base + w.client_off).pools_high))
+    return high if high < w.client_geometry[GEO_POOLS] else w.client_geometry[GEO_POOLS]
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _pages(w: cython.pointer(Worker), pool: u64, shard: u64) -> u64:
+    q: cython.pointer(Queue) = queue_at(w, pool, shard)
+    return q.count[0] + q.count[1]
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _seat(w: cython.pointer(Worker), pool: u64) -> u64:
+    """Place of a pool's client in a tally. The word is read once: it becomes an index."""
+    seat: u64 = load(cython.address(pool_at(w, pool).seat))
+    return seat if seat <= CLIENTS_MAX else 0
+
+
+def pages_in(w, shard):
+    """Pages of all pools in a shard."""
+    i: u64
+    sum: u64 = 0
+    for i in range(_pools(w)):
+        sum += _pages(w, i, shard)
+    return sum
+
+
+def count_by_client(w, shard, tally):
+    """Pages in a shard by client."""
+    i: u64
+    memset(tally, 0, cython.sizeof(Tally))
+    for i in range(_pools(w)):
+        tally.pages[_seat(w, i)] += _pages(w, i, shard)
+
+
+def largest_pool(w, shard, seat):
+    """The pool of a client that has most pages in a shard, + 1; 0 if none has any."""
+    i: u64
+    most: u64 = 0
+    found: u64 = 0
+    for i in range(_pools(w)):
+        if _pages(w, i, shard) > most and _seat(w, i) == seat:
+            most = _pages(w, i, shard)
+            found = i + 1
+    return found
+
+
+def victim(w, shard):
+    """The pool that has to let a page of a shard go, + 1; 0 if none has any."""
+    tally: Tally
+    weight: u64
+    heaviest: u64 = 1
+    best: u64 = 0
+    i: u64
+    count_by_client(w, shard, cython.address(tally))
+    for i in range(1, CLIENTS_MAX + 1):
+        if tally.pages[i] != 0:
+            weight = load(cython.address(client_at(w, i).weight))
+            weight = weight if 0 < weight <= WEIGHT_MAX else 1
+            # pages / weight, compared crosswise
+            if tally.pages[i] * heaviest > tally.pages[best] * weight:
+                best = i
+                heaviest = weight
+    return largest_pool(w, shard, best)
