@@ -484,6 +484,8 @@ class Checker:
         steps: u64 = 0
         if slot.journal_len != 0 or slot.redo_len != 0:
             self.note("journal", offset_of(self.w, slot), f"worker {idx}: a transaction is open in a stopped world")
+        if slot.state != SLOT_LIVE and (slot.client[ROOT_STAGED] or slot.client[ROOT_RETIRED] or slot.client[ROOT_PENDING]):
+            self.note("slot-lists", offset_of(self.w, slot), f"slot {idx} is nobody's, and has lists: its worker was buried without an heir")
         off = slot.client[ROOT_STAGED]
         while off != 0 and steps <= self.span // 64:
             steps += 1

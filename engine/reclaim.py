@@ -336,12 +336,25 @@ def _commit_or_cut(w: cython.pointer(Worker), root: cython.pointer(u64)) -> cyth
     commit(w)
 
 
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _endless(w: cython.pointer(Worker), root: cython.pointer(u64), steps: cython.pointer(u64)) -> cython.bint:
+    """Count a step along a dead worker's list. After more than a sound list has, the list is cut, and True."""
+    steps[0] += 1
+    if steps[0] <= w.seg_span // 64 + 65536:
+        return False
+    w.fault = FAULT_LOOP
+    _commit_or_cut(w, root)
+    return True
+
+
 def inherit(w, dead):
-    """Move a dead worker's lists onto this worker's retired list."""
+    """Move a dead worker's lists onto this worker's retired and pending lists. A list that cannot be read is cut."""
     off: u64
     steps: u64 = 0
     h: cython.pointer(Head) = cython.NULL
-    while dead.client[ROOT_STAGED] != 0:
+    while dead.client[ROOT_STAGED] != 0 and not _endless(w, cython.address(dead.client[ROOT_STAGED]), cython.address(steps)):
         off = dead.client[ROOT_STAGED]
         h = head_at(w, off)
         store(w, cython.address(dead.client[ROOT_STAGED]), h.link)
@@ -350,20 +363,19 @@ def inherit(w, dead):
         store(w, cython.address(w.slot.client[ROOT_RETIRED]), off)
         _commit_or_cut(w, cython.address(dead.client[ROOT_STAGED]))
     # The retired list goes over whole and in its order: an obj must stay below its pages.
+    steps = 0
     off = dead.client[ROOT_RETIRED]
-    while off != 0 and w.fault == 0:
+    while off != 0 and w.fault == 0 and not _endless(w, cython.address(dead.client[ROOT_RETIRED]), cython.address(steps)):
         h = head_at(w, off)
         off = retired_link(h)[0]
-        steps += 1
-        if steps > w.seg_span // 64 + 65536:
-            w.fault = FAULT_LOOP
     if dead.client[ROOT_RETIRED] != 0:
         if w.fault == 0:
             store(w, retired_link(h), w.slot.client[ROOT_RETIRED])
             store(w, cython.address(w.slot.client[ROOT_RETIRED]), dead.client[ROOT_RETIRED])
             store(w, cython.address(dead.client[ROOT_RETIRED]), 0)
         _commit_or_cut(w, cython.address(dead.client[ROOT_RETIRED]))
-    while dead.client[ROOT_PENDING] != 0:
+    steps = 0
+    while dead.client[ROOT_PENDING] != 0 and not _endless(w, cython.address(dead.client[ROOT_PENDING]), cython.address(steps)):
         off = dead.client[ROOT_PENDING]
         h = head_at(w, off)
         store(w, cython.address(dead.client[ROOT_PENDING]), h.link)

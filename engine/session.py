@@ -40,6 +40,7 @@ from cython.cimports.engine.layout import (
     queues_bytes,
     queues_offset,
 )
+from cython.cimports.engine.ranks import rank_of
 from cython.cimports.engine.reclaim import inherit
 from cython.cimports.engine.registry import registry
 from cython.cimports.libc.string import memcpy, memset
@@ -55,6 +56,7 @@ from engine import stop as stopping
 from engine.client import open_client
 from engine.errors import ArenaCorrupted, PoolDestroyed, PoolExists, PoolNotFound, TmemError
 from engine.pool import open_pool
+from engine.ranks import order_checked
 from engine.sizes import parse_size
 from shm import arena as arenas
 
@@ -168,6 +170,8 @@ class Engine:
             raise TmemError(f"arena {self.name!r}: no memory left for its pool table")
         self.att = Attachment.__new__(Attachment)
         self.att.inherit = inherit
+        if order_checked():
+            self.att.rank_of = rank_of
         self.att.__init__(arena, CLIENT_LAYOUT)
         self.att.recover()
 

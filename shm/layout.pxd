@@ -221,7 +221,11 @@ cdef struct Worker:
     u64 class_batch[CLASS_COUNT]    # chunks moved between magazine and depot at once
     int fd
     void *inherit           # `Inherit` of the layer above, or NULL
+    void *rank_of           # `RankOf` of the layer above, or NULL: the order of locks is not checked
     void *semaphores        # borrowed: the Semaphores of the attachment
+
+# The rank of the lock at an offset, or -1 if no lock lies there. Who takes a lock holds only such of lower rank.
+ctypedef int (*RankOf)(Worker *w, u64 offset) noexcept nogil
 
 # Moves what a dead worker's `client` words lead to into this worker's own: OK, BUSY or CORRUPT.
 ctypedef int (*Inherit)(Worker *w, Slot *dead) noexcept nogil

@@ -27,6 +27,7 @@ from shm.layout cimport BUSY, FAULT_LOCK, HELD_MAX, OK, Lock, Worker, offset_of,
 cdef inline u64 OWNER_WAITS() noexcept nogil:
     return <u64>1 << 63
 
+cdef void check_rank(Worker *w, u64 offset) noexcept nogil
 cdef int spin(Worker *w, Lock *lock, u64 offset) noexcept nogil
 cdef void post(Worker *w, Lock *lock) noexcept with gil
 
@@ -37,6 +38,8 @@ cdef inline u64 new_owner(Worker *w, u64 offset) noexcept nogil:
 cdef inline int lock_try(Worker *w, Lock *lock) noexcept nogil:
     # Recorded before it is taken, so that recovery finds it however early the worker dies.
     cdef u64 offset = offset_of(w, lock)
+    if unlikely(w.rank_of != NULL):
+        check_rank(w, offset)
     if unlikely(w.held >= HELD_MAX):
         w.fault = FAULT_LOCK
         return BUSY

@@ -4,11 +4,24 @@ State table, memory order and the fast path are in lock.pxd; sleeping and rescui
 May call: atomics, semaphores. Called by lock.pxd.
 """
 import cython
+from cython.cimports.libc.stdio import fprintf, stderr
+from cython.cimports.libc.stdlib import abort
 from cython.cimports.shm.atomics import cas, load, pause
-from cython.cimports.shm.layout import BUSY, OK, offset_of
+from cython.cimports.shm.layout import BUSY, OK, RankOf, offset_of, u64
 from cython.cimports.shm.lock import new_owner
 
 SPINS = cython.declare(cython.int, 120)   # about a microsecond: ten critical sections
+
+
+def check_rank(w, offset):
+    """End the process if it takes locks out of order: where the layer above has said what the order is."""
+    rank: cython.int = cython.cast(RankOf, w.rank_of)(w, offset)
+    i: u64
+    for i in range(w.held):
+        if rank <= cython.cast(RankOf, w.rank_of)(w, w.slot.held[i]):
+            fprintf(stderr, "lock at 0x%llx (rank %d) taken with 0x%llx (rank %d) held\n", cython.cast(cython.ulonglong, offset), rank,
+                    cython.cast(cython.ulonglong, w.slot.held[i]), cython.cast(RankOf, w.rank_of)(w, w.slot.held[i]))
+            abort()
 
 
 def spin(w, lock, offset):

@@ -1,7 +1,7 @@
 # C-level names of workers.py.
 from cpython.pythread cimport PyThread_get_thread_ident
 from shm.arena cimport Arena
-from shm.layout cimport Inherit, Worker, u64
+from shm.layout cimport Inherit, RankOf, Worker, u64
 
 cdef class Attachment:
     cdef Worker w
@@ -14,7 +14,8 @@ cdef class Attachment:
     cdef readonly int epoch         # counts the slots this object has had; pointers die with each
     cdef bint forked                # this process is a child of the one that attached
     cdef object client_layout
-    cdef Inherit inherit
+    cdef Inherit inherit            # set by the layer above before __init__, as is the next
+    cdef RankOf rank_of
     cdef object __weakref__
     cdef int enter_slow(self) except -1
     cdef int pause(self) except -1

@@ -73,6 +73,9 @@ class Attachment:
     """
 
     def __cinit__(self):
+        # Set by the layer above before __init__, which must not touch it.
+        self.inherit = cython.NULL
+        self.rank_of = cython.NULL
         self.w.fd = -1
         self.closed = True
 
@@ -80,7 +83,6 @@ class Attachment:
         self.arena = arena
         self.client_layout = client_layout
         self.semaphores = Semaphores(arena.name, arena.geometry["mode"], arena.geometry["max_workers"])
-        self.inherit = cython.NULL
         self.w.scratch = cython.cast(cython.p_char, calloc(1, SCRATCH_BYTES))
         if self.w.scratch == cython.NULL:
             raise MemoryError
@@ -105,6 +107,7 @@ class Attachment:
         self.w.fd = self.arena.fd
         self.w.semaphores = cython.cast(cython.p_void, self.semaphores)
         self.w.inherit = cython.cast(cython.p_void, self.inherit)
+        self.w.rank_of = cython.cast(cython.p_void, self.rank_of)
         self.w.slot_idx = self.w.max_workers
         deadline = time.monotonic() + ATTACH_WAIT_S
         while byte_try(self.w.fd, RESCUE_BYTE()) != OK:

@@ -19,6 +19,7 @@ from tests.support import ROOT, SHM, SMALL, imported, leftovers
 
 PREFIX = f"tmemtest-{os.getpid()}-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}-"
 _numbers = itertools.count()
+os.environ["TMEM_CHECK_LOCKS"] = "1"        # in every process that the tests start: a lock out of order ends it
 
 hypothesis.settings.register_profile(
     "tmem", derandomize=True, database=None, deadline=None, print_blob=True,

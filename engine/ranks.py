@@ -1,0 +1,38 @@
+"""Owns the order of locks: the rank of every lock of an arena. Who takes a lock holds only such of lower rank.
+
+May call: nothing. Called by shm's `check_rank` where TMEM_CHECK_LOCKS is in the environment, as in the tests: the first lock out of order ends
+the process. Else nobody calls it, and taking a lock costs one branch more. docs/locking.md says why the order is this one.
+"""
+import os
+
+import cython
+from cython.cimports.engine.layout import buckets_offset, queues_offset, shards_offset
+from cython.cimports.shm.layout import SYS_PAGE
+
+OWN = cython.declare(cython.int, 0)
+SHARD = cython.declare(cython.int, 1)
+_turned = cython.declare(cython.bint, False)
+LAST = cython.declare(cython.int, 2)        # bucket, pool table, depot: whoever has one of these takes no other
+
+
+def order_checked():
+    """True if the engines attached from now on shall check the order of locks."""
+    return bool(os.environ.get("TMEM_CHECK_LOCKS"))
+
+
+def turn_over_for_tests():
+    """Let every rank be its opposite from now on, in this process: then the right order is wrong."""
+    global _turned
+    _turned = True
+
+
+def rank_of(w, offset):
+    """0 a worker's own lock, 1 a shard, 2 a bucket, the pool table or the depot; -1: no lock is there."""
+    rank: cython.int = -1
+    if w.slots_off <= offset < w.bounces_off:
+        rank = OWN
+    elif offset == SYS_PAGE or offset == w.client_off or buckets_offset(w) <= offset < queues_offset(w):
+        rank = LAST
+    elif shards_offset(w) <= offset < w.journals_off:
+        rank = SHARD
+    return -rank if _turned else rank
