@@ -21,8 +21,9 @@ from engine.errors import (
     PoolNotFound,
     TmemError,
 )
+from engine.handle import Object
 from engine.oid import oid
-from engine.pool import Object, Pool
+from engine.pool import Pool
 from engine.registry import register_hostops, register_pam
 from engine.report import Problem, Report
 from engine.spawn import Crew

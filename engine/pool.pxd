@@ -37,9 +37,3 @@ cdef class Pool:
     cdef object put_range_call(self, Call *c, object buffer)
     cdef object copy_into(self, Call *c, void *out, Py_ssize_t room, object free)
     cdef object get_into_call(self, Call *c, object buffer, object free)
-
-cdef class Object:
-    cdef readonly Pool pool
-    cdef u64 words[3]
-    cdef u64 hash
-    cdef int handle(self, Call *c, object index) except -1

@@ -1,8 +1,8 @@
-"""Owns Pool and Object, what callers hold: arguments in, bools, bytes and exceptions out.
+"""Owns Pool, what callers hold: arguments in, bools, bytes and exceptions out.
 
-May call: arguments, core, fetch, lookaside, oid, registry, session. Called by users. Each call is bracketed by the attachment's enter and leave; a
-verb that answers BUSY is called again after a pause, with nothing held, in which signal handlers run. Below this
-file nothing raises.
+May call: arguments, core, fetch, lookaside, registry, session. Called by users and by handle.py. Each call is
+bracketed by the attachment's enter and leave; a verb that answers BUSY is called again after a pause,
+with nothing held, in which signal handlers run. Below this file nothing raises.
 """
 import cython
 from cython.cimports.cpython.buffer import (
@@ -45,9 +45,8 @@ from cython.cimports.engine.layout import (
     ledger_at,
     pool_at,
 )
-from cython.cimports.engine.oid import hash_oid, oid_words
 from cython.cimports.engine.registry import registry
-from cython.cimports.libc.string import memcpy, memset
+from cython.cimports.libc.string import memcpy
 from cython.cimports.shm.atomics import cas, load
 from cython.cimports.shm.journal import reserve, shrink
 from cython.cimports.shm.layout import BUSY, NOSPACE, OK, Lock, Worker, offset_of, u64
@@ -600,11 +599,8 @@ class Pool:
 
     def object(self, oid):
         """The same calls for one object, with the oid looked at once."""
-        found: Object = Object.__new__(Object)
-        found.pool = self
-        oid_words(oid, found.words)
-        found.hash = hash_oid(found.words[0], found.words[1], found.words[2])
-        return found
+        from engine.handle import open_object  # here, since that file is above this one
+        return open_object(self, oid)
 
     def __reduce__(self):
         return (open_pool, (self.engine, self.id, self.ref.gen))
@@ -612,89 +608,3 @@ class Pool:
     def __repr__(self):
         kind = ("persistent" if self.persistent else "ephemeral") + (" shared" if self.shared else " private")
         return f"<tmem pool {self.name!r} ({kind}) of arena {self.engine.name!r}>"
-
-
-@cython.cclass
-class Object:
-    """One object of a pool: the pool's calls without the oid. Made by Pool.object."""
-
-    def handle(self, c, index):
-        memset(c, 0, cython.sizeof(Call))
-        c.oid[0] = self.words[0]
-        c.oid[1] = self.words[1]
-        c.oid[2] = self.words[2]
-        c.hash = self.hash
-        c.index = word("index", index)
-        c.count = 1
-        return 0
-
-    @property
-    def oid(self):
-        """The object id, a tuple of three ints."""
-        return (self.words[0], self.words[1], self.words[2])
-
-    def put(self, index, data):
-        """See Pool.put."""
-        c: Call
-        self.handle(cython.address(c), index)
-        return self.pool.put_buffer(cython.address(c), data)
-
-    def get(self, index, free=None):
-        """See Pool.get."""
-        c: Call
-        self.handle(cython.address(c), index)
-        return self.pool.get_call(cython.address(c), free)
-
-    def get_into(self, index, buffer, free=None):
-        """See Pool.get_into."""
-        c: Call
-        self.handle(cython.address(c), index)
-        return self.pool.get_into_call(cython.address(c), buffer, free)
-
-    def put_range(self, index, buffer):
-        """See Pool.put_range."""
-        c: Call
-        self.handle(cython.address(c), index)
-        return self.pool.put_range_call(cython.address(c), buffer)
-
-    def get_range(self, index, count, free=None):
-        """See Pool.get_range."""
-        c: Call
-        self.handle(cython.address(c), index)
-        return self.pool.get_range_call(cython.address(c), count, free)
-
-    def flush_page(self, index):
-        """See Pool.flush_page."""
-        c: Call
-        self.handle(cython.address(c), index)
-        return self.pool.flush_page_call(cython.address(c))
-
-    def flush_object(self):
-        """See Pool.flush_object."""
-        c: Call
-        self.handle(cython.address(c), 0)
-        return self.pool.flush_object_call(cython.address(c))
-
-    def object_info(self):
-        """See Pool.object_info."""
-        c: Call
-        self.handle(cython.address(c), 0)
-        return self.pool.object_info_call(cython.address(c))
-
-    def descriptor(self, index):
-        """See Pool.descriptor."""
-        c: Call
-        self.handle(cython.address(c), index)
-        return self.pool.descriptor_call(cython.address(c))
-
-    def replace(self, index, pampd, generation):
-        """See Pool.replace."""
-        c: Call
-        self.handle(cython.address(c), index)
-        return self.pool.replace_call(cython.address(c), pampd, generation)
-
-    def __repr__(self):
-        return f"<object {self.oid} of {self.pool!r}>"
-
-    def __reduce__(self):
-        return (Pool.object, (self.pool, self.oid))
