@@ -71,6 +71,9 @@ from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.shm.atomics import popcount
 from cython.cimports.shm.layout import (
     CLASS_COUNT,
+    SEG_HOLE,
+    SEG_LEAVING,
+    SEG_STAYS,
     SLOT_LIVE,
     Magazine,
     Segment,
@@ -552,6 +555,8 @@ class Checker:
         listed: u64 = 0
         expected: u64 = 0
         steps: u64
+        state: u64
+        holes: u64 = 0
         if w.depot.lock.owner != 0 or w.depot.lock.seq & 1:
             self.note("depot-lock", offset_of(w, w.depot), "held in a stopped world")
         for number in range(high):
@@ -560,12 +565,15 @@ class Checker:
             if owner > CLASS_COUNT:
                 self.note("segment-class", offset_of(w, s), f"class {owner}")
                 continue
+            if s.state > SEG_HOLE or s.state == (SEG_LEAVING if owner == 0 else SEG_HOLE):
+                self.note("segment-state", offset_of(w, s), f"state {s.state} of a segment of class {cython.cast(cython.longlong, owner) - 1}")
             if owner == 0:
                 expected += 1
+                holes += s.state == SEG_HOLE
                 continue
             used += 1
             cls = owner - 1
-            if s.free_count != 0:
+            if s.free_count != 0 and s.state != SEG_LEAVING:
                 expected += 1
             words = self.bitmap(s, cls)
             out = 0
@@ -580,8 +588,9 @@ class Checker:
             chunks += out
             if out + s.free_count != w.class_chunks[cls]:
                 self.note("segment-count", offset_of(w, s), f"free_count {s.free_count}, {out} of {w.class_chunks[cls]} are out")
-        for cls in range(-1, CLASS_COUNT):
-            number = w.depot.free_head if cls < 0 else w.depot.class_head[cls]
+        for cls in range(-2, CLASS_COUNT):
+            number = w.depot.hole_head if cls == -2 else w.depot.free_head if cls < 0 else w.depot.class_head[cls]
+            state = SEG_HOLE if cls == -2 else SEG_STAYS
             out = 0
             steps = 0
             while number != 0 and steps <= w.seg_total:
@@ -590,9 +599,9 @@ class Checker:
                     self.note("segment-list", number, f"class {cls}: no such segment")
                     break
                 s = w.segtable + (number - 1)
-                if s.cls != cython.cast(u64, cls + 1) or (cls >= 0 and s.free_count == 0):
+                if s.cls != (cython.cast(u64, cls + 1) if cls >= 0 else 0) or (cls >= 0 and s.free_count == 0) or s.state != state:
                     self.note("segment-list", offset_of(w, s), f"listed for class {cls}, is of {cython.cast(cython.longlong, s.cls) - 1}")
-                if cls >= 0 and s.prev != out:
+                if s.prev != out:
                     self.note("segment-prev", offset_of(w, s), f"prev {s.prev}, not {out}")
                 listed += 1
                 out = number
@@ -601,6 +610,10 @@ class Checker:
                 self.note("segment-list", offset_of(w, w.depot), f"class {cls}: a list without an end")
         if listed != expected:
             self.note("segment-lists", offset_of(w, w.depot), f"{listed} segments in lists, {expected} have free chunks or are free")
+        if holes != w.depot.holes:
+            self.note("segment-holes", offset_of(w, w.depot), f"holes {w.depot.holes}, {holes} are")
+        if w.depot.limit > w.seg_total:
+            self.note("segment-limit", offset_of(w, w.depot), f"limit {w.depot.limit} of {w.seg_total} segments")
         if used != w.depot.seg_used:
             self.note("segment-used", offset_of(w, w.depot), f"seg_used {w.depot.seg_used}, {used} are")
         self.report.counts["segments"] = used

@@ -4,6 +4,8 @@ May call: the public interface of engine, and /dev/shm's directory for `ls`. Com
 the entry-point group "tmem.commands" and are imported only when named, so that a broken one breaks nothing else.
 Exit status: 0 good, 1 found a problem, 2 usage (or a part that is not installed).
 """
+import contextlib
+import itertools
 import json
 import os
 import pwd
@@ -11,11 +13,12 @@ import stat as st
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import metadata
 from typing import Any
 
 import engine
+from engine.balloon import follow, read_cgroup, read_pressure
+from engine.sizes import parse_size
 
 try:
     import click
@@ -75,7 +78,7 @@ class Commands(click.Group):
             raise click.ClickException(" ".join(str(error).split())) from error
 
 
-@contextmanager
+@contextlib.contextmanager
 def _usage() -> Iterator[None]:
     """The engine's complaint about an argument is a usage error here."""
     try:
@@ -87,6 +90,10 @@ def _usage() -> Iterator[None]:
 def _attach(name: str) -> engine.Engine:
     with _usage():
         return engine.attach(name)
+
+
+def _size(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
 
 
 def _octal(_ctx: click.Context, _param: click.Parameter, value: str) -> int:
@@ -143,19 +150,19 @@ def main() -> None:
 @click.option("--mode", default="600", show_default=True, callback=_octal, help="Permission bits, octal.")
 @click.option("--shards", type=click.IntRange(1, 64), default=None, help="Shards of the eviction queues; a power of two.  [default: by capacity]")
 @click.option("--huge-pages/--no-huge-pages", default=True, show_default=True, help="Ask the system for pages of 2 MiB.")
+@click.option("--max-capacity", default=None, help="What `tmem resize` may make of it.  [default: the capacity]")
 @json_option
 def create(
     name: str, capacity: str, page_size: int, buckets: int, max_workers: int, max_pools: int, mode: int,
-    shards: int | None, huge_pages: bool, as_json: bool
+    shards: int | None, huge_pages: bool, max_capacity: str | None, as_json: bool
 ) -> None:
     """Create the arena NAME."""
-    size = int(capacity) if capacity.isdecimal() else capacity
     with _usage():
-        eng = engine.create(name, size, page_size=page_size, buckets=buckets, max_workers=max_workers,
+        eng = engine.create(name, _size(capacity), max_capacity=None if max_capacity is None else _size(max_capacity), page_size=page_size, buckets=buckets, max_workers=max_workers,
                             max_pools=max_pools, mode=mode, huge_pages=huge_pages, shards=shards)
     with eng:
         made: dict[str, Any] = {
-            "name": eng.name, "capacity": eng.capacity, "page_size": eng.page_size, "buckets": eng.buckets,
+            "name": eng.name, "capacity": eng.capacity, "max_capacity": eng.max_capacity, "page_size": eng.page_size, "buckets": eng.buckets,
             "max_workers": eng.max_workers, "max_pools": max_pools, "mode": f"{mode:04o}",
         }
     if as_json:
@@ -185,6 +192,57 @@ def _arenas() -> Iterator[dict[str, Any]]:
             continue
         yield {"name": entry.name, "file_bytes": info.st_size, "bytes_backed": info.st_blocks * 512,
                "owner": _owner(info.st_uid), "mode": f"{st.S_IMODE(info.st_mode):04o}"}
+
+
+@main.command()
+@name_argument
+@click.argument("capacity")
+@json_option
+def resize(name: str, capacity: str, as_json: bool) -> None:
+    """Change the capacity of the arena NAME while everybody works."""
+    with _attach(name) as eng, _usage():
+        before, after = eng.capacity, eng.resize(_size(capacity))
+    if as_json:
+        _print_json({"name": name, "before": before, "capacity": after})
+    else:
+        click.echo(f"{name}: {_bytes(before)} -> {_bytes(after)}")
+
+
+@main.command()
+@name_argument
+@click.option("--min", "low", default="1MiB", show_default=True, help="Never smaller than this.")
+@click.option("--max", "high", default=None, help="Never larger.  [default: its max_capacity]")
+@click.option("--interval", default=2.0, show_default=True, type=click.FloatRange(0.01), help="Seconds between looks.")
+@click.option("--count", type=click.IntRange(1), default=None, help="Stop after so many looks.")
+@json_option
+def balloon(name: str, low: str, high: str | None, interval: float, count: int | None, as_json: bool) -> None:
+    """Let the arena NAME follow the memory of this machine (/proc/pressure/memory, the cgroup's limit), until interrupted.
+
+    When memory is short the arena gets smaller, when there is plenty it grows back. One line a step.
+    """
+    def report(before: int, after: int, error: Exception | None) -> None:
+        if as_json:
+            click.echo(json.dumps({"name": name, "before": before, "capacity": after, "error": error and str(error)}))
+        else:
+            click.echo(f"{name}: {_bytes(before)} -> {_bytes(after)}" if error is None else f"{name}: stays at {_bytes(after)}: {error}")
+
+    looks = iter(range(count)) if count is not None else itertools.count()
+
+    def tick() -> bool:
+        if next(looks, None) is None:
+            return False
+        time.sleep(interval)
+        return True
+
+    with _attach(name) as eng, _usage():
+        if read_pressure() is None and read_cgroup() is None:
+            raise click.ClickException("this system tells nothing of memory pressure, and there is no cgroup limit to follow")
+        smallest = parse_size("--min", _size(low))
+        largest = eng.max_capacity if high is None else parse_size("--max", _size(high))
+        if not 1 << 20 <= smallest <= largest <= eng.max_capacity:
+            raise click.UsageError(f"--min, --max: from 1 MiB to {eng.max_capacity} bytes (its max_capacity), --min not above --max")
+        with contextlib.suppress(KeyboardInterrupt):
+            follow(eng, smallest, largest, tick, report)
 
 
 @main.command("ls")

@@ -116,7 +116,11 @@ def _evict_page(w: cython.pointer(Worker), off: u64, ghost: cython.bint, host: H
             if status == OK and ghost:
                 remember_ghost(w, shard_in(word), hash)
             return status
+        # Its obj may just have been moved (compact.py): a page that is linked somewhere keeps its place.
+        moved: cython.bint = pool_at(w, pool).state == POOL_LIVE and d.sentinel == PAMPD_SENTINEL and d.obj != obj_off
         unlock(w, cython.address(b.lock))
+        if moved:
+            return BUSY
     dequeue(w, off)
     status = conclude(w)
     return MISS if status == OK else status

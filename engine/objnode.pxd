@@ -5,6 +5,7 @@ from shm.atomics cimport clz
 from shm.layout cimport Worker, u64
 
 cdef u64 lookup(Worker *w, Obj *o, u64 index) noexcept nogil
+cdef u64 *link_word(Worker *w, Obj *o, u64 index, u64 level) noexcept nogil
 cdef int insert(Worker *w, u64 obj_off, u64 index, u64 page, u64 *old, HostOps host) noexcept nogil
 cdef u64 remove(Worker *w, u64 obj_off, u64 index, HostOps host) noexcept nogil
 

@@ -45,6 +45,22 @@ def lookup(w, o, index):
     return link
 
 
+def link_word(w, o, index, level):
+    """Where the link word lies that leads to the page of `index` (level 0), or to the objnode of a level above it; NULL: nowhere.
+    Under the bucket's lock."""
+    height: u64 = o.height
+    at: cython.pointer(u64) = cython.address(o.root)
+    if height > HEIGHT_MAX or height_for(index) > height or level > height:
+        return cython.NULL
+    while height > level and at[0] != 0:
+        n: cython.pointer(Objnode) = objnode_at(w, target_of(at[0]))
+        if w.fault != 0:
+            return cython.NULL
+        height -= 1
+        at = cython.address(n.slots[(index >> (6 * height)) & (MAP_SIZE - 1)])
+    return at if at[0] != 0 else cython.NULL
+
+
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)

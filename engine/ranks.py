@@ -7,12 +7,13 @@ import os
 
 import cython
 from cython.cimports.engine.layout import buckets_offset, queues_offset, shards_offset
-from cython.cimports.shm.layout import SYS_PAGE
+from cython.cimports.shm.layout import SYS_PAGE, offset_of
 
 OWN = cython.declare(cython.int, 0)
-SHARD = cython.declare(cython.int, 1)
+OTHERS = cython.declare(cython.int, 1)      # another worker's own lock: only tried
+SHARD = cython.declare(cython.int, 2)
+LAST = cython.declare(cython.int, 3)        # bucket, pool table, depot: whoever has one of these takes no other
 _turned = cython.declare(cython.bint, False)
-LAST = cython.declare(cython.int, 2)        # bucket, pool table, depot: whoever has one of these takes no other
 
 
 def order_checked():
@@ -27,10 +28,10 @@ def turn_over_for_tests():
 
 
 def rank_of(w, offset):
-    """0 a worker's own lock, 1 a shard, 2 a bucket, the pool table or the depot; -1: no lock is there."""
+    """0 the worker's own lock, 1 another worker's, 2 a shard, 3 a bucket, the pool table or the depot; -1: no lock is there."""
     rank: cython.int = -1
     if w.slots_off <= offset < w.bounces_off:
-        rank = OWN
+        rank = OWN if offset == offset_of(w, cython.address(w.slot.own)) else OTHERS
     elif offset == SYS_PAGE or offset == w.client_off or buckets_offset(w) <= offset < queues_offset(w):
         rank = LAST
     elif shards_offset(w) <= offset < w.journals_off:

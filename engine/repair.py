@@ -77,6 +77,7 @@ from cython.cimports.shm.layout import (
     CLASS_COUNT,
     HELD_MAX,
     OK,
+    SEG_HOLE,
     SLOT_FREE,
     SLOT_LIVE,
     Lock,
@@ -462,6 +463,7 @@ class Mender:
         heads: u64[28]
         high: u64 = self.span >> w.seg_shift
         seg_used: u64 = 0
+        holes: u64 = 0
         number: u64
         index: u64
         rel: u64
@@ -487,8 +489,11 @@ class Mender:
                         words[index >> 6] |= cython.cast(u64, 1) << (index & 63)
                         used += 1
             if used == 0:
+                # It may have memory or not: who takes a hole gives it some.
                 s.bitmap = 0
-                cls = CLASS_COUNT       # the free ones
+                s.state = SEG_HOLE
+                holes += 1
+                cls = CLASS_COUNT
             else:
                 seg_used += 1
                 s.cls = cls + 1
@@ -500,8 +505,12 @@ class Mender:
             s.next = heads[cls]
             heads[cls] = number
         w.depot.seg_high = high
+        if w.depot.limit > w.seg_total:
+            w.depot.limit = 0
+        w.depot.holes = holes
+        w.depot.hole_head = heads[CLASS_COUNT]
         w.depot.seg_used = seg_used
-        w.depot.free_head = heads[CLASS_COUNT]
+        w.depot.free_head = 0
         for cls in range(CLASS_COUNT):
             w.depot.class_head[cls] = heads[cls]
         return 0

@@ -1,6 +1,7 @@
 """Owns getting chunks when there is no memory: how many pages go, from which shards, and clearing a segment for another class.
 
-May call: evict (one page), shares (whose), reclaim and the slab. Called by core, before its locked sections, with the worker's own lock alone.
+May call: evict (one page), shares (whose), reclaim and the slab. Called by core, before its locked sections,
+and by compact and resize, with the worker's own lock alone.
 """
 import cython
 from cython.cimports.engine.evict import evict_found, evict_one, settle_pending
@@ -31,10 +32,7 @@ EVICT_BATCH = cython.declare(u64, 8)          # pages that go at once when memor
 REAP_STEPS = cython.declare(cython.int, 64)
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _relieve(w: cython.pointer(Worker), first: u64, pages: u64, host: HostOps) -> cython.int:
+def relieve(w, first, pages, host):
     """Let up to `pages` pages go, from shard `first` on. OK if at least one did, NOMEM if none can, BUSY or CORRUPT.
 
     Called with the own lock alone; what went is on the retired list."""
@@ -190,7 +188,7 @@ def make_room(w, first, cls, want, host):
     status: cython.int = settle_pending(w, host)
     while status == OK:
         # Pages that go one by one leave chunks of their own class. If that is not what is missing, a segment has to change its class.
-        status = _relieve(w, first, want if want > EVICT_BATCH else EVICT_BATCH, host) if turn == 0 else _clear_segment(w, first, host)
+        status = relieve(w, first, want if want > EVICT_BATCH else EVICT_BATCH, host) if turn == 0 else _clear_segment(w, first, host)
         if status != OK:
             return status
         status = AGAIN

@@ -7,7 +7,8 @@ cdef class Engine:
     cdef readonly str name
     cdef Attachment att
     cdef readonly object page_size
-    cdef readonly object capacity
+    cdef readonly object max_capacity
+    cdef bint resizing
     cdef readonly object buckets
     cdef readonly object max_workers
     cdef readonly object max_pools

@@ -49,7 +49,9 @@ from cython.cimports.shm.journal import kill_point
 from cython.cimports.shm.layout import BUSY, CORRUPT, OK, Worker, slot_at, u64
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import back
+from cython.cimports.shm.slab import limit_of
 from cython.cimports.shm.workers import Attachment
+from engine import resize as resizing
 from engine import spawn as spawning
 from engine import stats as counting
 from engine import stop as stopping
@@ -90,12 +92,12 @@ def _round_up(size):
 
 
 def create(name, capacity="64MiB", *, page_size=4096, buckets=256, max_workers=256, max_pools=1024, mode=0o600,
-           huge_pages=True, shards=None):
+           huge_pages=True, shards=None, max_capacity=None):
     """Make an arena and attach to it.
 
     name: 1 to 200 letters, digits, '_', '.', '-'. capacity: bytes for pages and all that describes them (an int, or text
-    such as "1GiB"), 1 MiB to 4 TiB. page_size: bytes, a power of two from 512 to 65536. buckets: of each pool, a power
-    of two from 1 to 4096. max_workers: 1 to 4096. max_pools: 1 to 65535. mode: permission bits of the file.
+    such as "1GiB"), 1 MiB to 4 TiB. max_capacity: what Engine.resize may make of it, as capacity; None: no more than that.
+    page_size: bytes, a power of two from 512 to 65536. buckets: of each pool, a power of two from 1 to 4096. max_workers: 1 to 4096. max_pools: 1 to 65535. mode: permission bits of the file.
     huge_pages: ask the system for pages of 2 MiB where it has them to give (arenas of 64 MiB and more; memory is then taken in
     steps of 2 MiB). shards: of the queues of evictable pages, a power of two from 1 to 64; None: as many as the capacity is good for.
     Raises ArenaExists, AccessDenied, TmemError (no memory for the tables), TypeError, ValueError.
@@ -104,6 +106,9 @@ def create(name, capacity="64MiB", *, page_size=4096, buckets=256, max_workers=2
     size = parse_size("capacity", capacity)
     if not arenas.CAPACITY_MIN <= size <= arenas.CAPACITY_MAX:
         raise ValueError(f"capacity: {arenas.CAPACITY_MIN} to {arenas.CAPACITY_MAX} bytes, not {size}")
+    most = size if max_capacity is None else parse_size("max_capacity", max_capacity)
+    if not size <= most <= arenas.CAPACITY_MAX:
+        raise ValueError(f"max_capacity: the capacity, {size}, to {arenas.CAPACITY_MAX} bytes, not {most}")
     _number("page_size", page_size, 512, 65536, power=True)
     _number("buckets", buckets, 1, 4096, power=True)
     _number("max_workers", max_workers, 1, 4096)
@@ -111,14 +116,14 @@ def create(name, capacity="64MiB", *, page_size=4096, buckets=256, max_workers=2
     _number("mode", mode, 0, 0o777)
     if not isinstance(huge_pages, bool):
         raise TypeError(f"huge_pages: True or False, not {type(huge_pages).__name__}")
-    pages = size // page_size
+    pages = most // page_size
     if shards is None:
         shards = min(SHARDS_MAX, 1 << max(0, (pages // 32).bit_length() - 1))
     _number("shards", shards, 1, SHARDS_MAX, power=True)
     # Room for twice the ghosts there can be, so that none is forgotten before its time.
     ghosts = max(64, 1 << (2 * pages // shards - 1).bit_length())
     arena = arenas.create(
-        name, size, max_workers, page_size, max_pools * LEDGER_BYTES, _client_bytes(max_pools, buckets, shards, ghosts), mode, huge_pages,
+        name, most, size, max_workers, page_size, max_pools * LEDGER_BYTES, _client_bytes(max_pools, buckets, shards, ghosts), mode, huge_pages,
         CLIENT_LAYOUT, [page_size, buckets, max_pools, shards, ghosts],
     )
     try:
@@ -149,7 +154,7 @@ class Engine:
     def __init__(self, arena, fresh):
         geometry = arena.geometry
         self.name = arena.name
-        self.capacity = geometry["capacity"]
+        self.max_capacity = geometry["capacity"]
         self.max_workers = geometry["max_workers"]
         self.page_size, self.buckets, self.max_pools, shards, ghosts = geometry["client"][:5]
         if not (
@@ -195,6 +200,16 @@ class Engine:
         if status != OK:
             self.raise_status(status)
         return 0
+
+    @property
+    def capacity(self):
+        """Bytes for pages and all that describes them, as of now: see resize."""
+        w: cython.pointer(Worker) = cython.address(self.att.w)
+        self.att.enter()
+        try:
+            return limit_of(w) << w.seg_shift
+        finally:
+            self.att.leave()
 
     @property
     def worker_id(self):
@@ -308,24 +323,28 @@ class Engine:
 
     def _live(self):
         """(index, generation, name) of every pool that is alive."""
+        self.att.enter()
+        try:
+            return self._live_slots()
+        finally:
+            self.att.leave()
+
+    def _live_slots(self):
+        """The same, inside enter and leave."""
         w: cython.pointer(Worker) = cython.address(self.att.w)
         table: cython.pointer(ClientPage)
         p: cython.pointer(PoolRecord)
         idx: u64
         gen: u64
         found = []
-        self.att.enter()
-        try:
-            table = cython.cast(cython.pointer(ClientPage), w.base + w.client_off)
-            for idx in range(min(load(cython.address(table.pools_high)), cython.cast(u64, self.max_pools))):
-                p = pool_at(w, idx)
-                gen = load(cython.address(p.gen))
-                if load(cython.address(p.state)) == POOL_LIVE:
-                    name = p.name[:POOL_NAME_BYTES].rstrip(b"\0").decode("utf-8", "replace")
-                    if load(cython.address(p.gen)) == gen:
-                        found.append((idx, gen, name))
-        finally:
-            self.att.leave()
+        table = cython.cast(cython.pointer(ClientPage), w.base + w.client_off)
+        for idx in range(min(load(cython.address(table.pools_high)), cython.cast(u64, self.max_pools))):
+            p = pool_at(w, idx)
+            gen = load(cython.address(p.gen))
+            if load(cython.address(p.state)) == POOL_LIVE:
+                name = p.name[:POOL_NAME_BYTES].rstrip(b"\0").decode("utf-8", "replace")
+                if load(cython.address(p.gen)) == gen:
+                    found.append((idx, gen, name))
         return found
 
     def pool(self, name_or_id):
@@ -360,6 +379,20 @@ class Engine:
         if cap is not None:
             _number("cap", cap, 0, 2**62)
         return open_client(self, id, weight, cap)
+
+    def resize(self, capacity):
+        """Change the capacity while everybody works. The new one, in bytes: a multiple of the size of a segment (64 or 256 KiB).
+
+        capacity: an int, or text such as "1GiB", from 1 MiB to max_capacity. To make it smaller, pages of ephemeral pools go by their policy,
+        the others are moved together, and what that empties is given back to the system. Raises TmemError when pages that may not go
+        need more than that, or the system cannot give memory back; ArenaBusy when somebody else resizes, or a stopped process is in the
+        way, for 30 s (the first two leave the capacity as it was); TypeError, ValueError.
+        """
+        size = parse_size("capacity", capacity)
+        if not arenas.CAPACITY_MIN <= size <= self.max_capacity:
+            raise ValueError(f"capacity: {arenas.CAPACITY_MIN} to {self.max_capacity} bytes (max_capacity of create), not {size}")
+        resizing.run(self, size >> self.att.w.seg_shift)
+        return self.capacity
 
     # --- the whole arena ---------------------------------------------------------------------------------
 

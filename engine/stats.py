@@ -35,6 +35,7 @@ from cython.cimports.shm.layout import (
     slot_at,
     u64,
 )
+from cython.cimports.shm.slab import limit_of
 
 NAMES = {
     "puts_ok": PUTS_OK, "puts_refused": PUTS_REFUSED, "puts_duplicate": PUTS_DUPLICATE, "gets_hit": GETS_HIT,
@@ -87,7 +88,7 @@ def collect(engine: Engine):
             total["recoveries"] += slot.stat[STAT_RECOVERIES]
         segment = 1 << w.seg_shift
         arena = {
-            "name": engine.name, "capacity": engine.capacity, "page_size": engine.page_size,
+            "name": engine.name, "capacity": limit_of(w) << w.seg_shift, "capacity_max": engine.max_capacity, "page_size": engine.page_size,
             "buckets": engine.buckets, "workers": workers, "segments_used": w.depot.seg_used,
             "segments_total": w.seg_total, "segment_bytes": segment, "bytes_in_segments": w.depot.seg_used * segment,
             "bytes_backed": os.fstat(w.fd).st_blocks * 512,

@@ -47,6 +47,7 @@ from cython.cimports.shm.system import MAP_NORESERVE
 from shm import semaphores
 from shm.errors import AccessDenied, ArenaBusy, ArenaCorrupted, ArenaExists, ArenaNotFound, TmemError
 
+LIMIT_OFFSET = 64       # of Depot.limit
 MAGIC = b"tmem\x00arn"
 BIRTH_BYTE = 1 << 21
 BIRTH_WAIT_S = 5.0
@@ -117,8 +118,8 @@ def _open(name, **how):
         raise AccessDenied(f"arena {name!r}: permission denied") from None
 
 
-def create(name, capacity, max_workers, bounce_bytes, ledger_bytes, client_bytes, mode, huge, client_layout, client):
-    """Make the arena file, its header and its tables. The Arena, mapped.
+def create(name, capacity, limit, max_workers, bounce_bytes, ledger_bytes, client_bytes, mode, huge, client_layout, client):
+    """Make the arena file, its header and its tables. The Arena, mapped. `limit`: bytes of the capacity that may have memory for now.
 
     ArenaExists if the name is taken; TmemError if the file system cannot hold the tables.
     """
@@ -141,6 +142,8 @@ def create(name, capacity, max_workers, bounce_bytes, ledger_bytes, client_bytes
         words += [0] * (len(_FIELDS) + CLIENT_WORDS - len(words))
         body = _HEADER.pack(MAGIC, layout_id(client_layout), 0, *words)
         body = body[:16] + struct.pack("<Q", xxhash.xxh64_intdigest(body[24:])) + body[24:]
+        if limit < capacity:
+            os.pwrite(shared.fd, struct.pack("<Q", limit >> geometry["seg_shift"]), SYS_PAGE + LIMIT_OFFSET)
         os.pwrite(shared.fd, body[8:], 8)
         os.pwrite(shared.fd, body[:8], 0)
     except BaseException as error:

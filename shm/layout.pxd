@@ -68,6 +68,11 @@ cdef enum:
     STAT_LOCK_WAIT_NS_MAX = 2
     STAT_RECOVERIES = 3
 
+    # Segment.state
+    SEG_STAYS = 0       # it has memory; and chunks, if it has a class
+    SEG_LEAVING = 1     # it has a class, and nobody takes chunks of it any more: it is to be emptied
+    SEG_HOLE = 2        # it has no class, and is to have no memory
+
 # Lock, 32 bytes. State table of `owner` in shm/lock.pxd.
 #   offset field   journalled  guard
 #   0      owner   no          itself (compare-and-swap)
@@ -112,32 +117,40 @@ cdef struct Header:
 # Depot, the second page. Guard of all words: its lock; all but the lock journalled.
 #   0    lock
 #   32   free_head      first free segment, index + 1
-#   40   seg_high       segments ever taken: every one below is backed
+#   40   seg_high       segments ever taken: every one below has memory, or is a hole
 #   48   seg_used       segments that belong to a class now
 #   56   slots_high     worker slots ever used: every one below is backed (guard: the rescue byte)
-#   64   class_head[]   first segment of the class with a free chunk, index + 1
+#   64   limit          segments that may have memory: the capacity of today; 0 = all
+#   72   holes          segments below seg_high that are holes
+#   80   hole_head      first of them, index + 1
+#   88   class_head[]   first segment of the class with a free chunk, index + 1
 cdef struct Depot:
     Lock lock
     u64 free_head
     u64 seg_high
     u64 seg_used
     u64 slots_high
+    u64 limit
+    u64 holes
+    u64 hole_head
     u64 class_head[CLASS_COUNT]
 
 # Segment descriptor, 64 bytes. Guard: the depot lock; journalled.
 #   0   cls     class + 1; 0 = free
 #   8   free_count
 #   16  bitmap  chunks in use, when the segment has at most 64; else the map is at the segment's start
-#   24  next    24/32: list of its class (with free chunks) or of free segments, index + 1
+#   24  next    24/32: list of its class (with free chunks), of free segments, or of holes, index + 1
 #   32  prev
-#   40  spare[3]
+#   40  state   SEG_*; a leaving one is in no list
+#   48  spare[2]
 cdef struct Segment:
     u64 cls
     u64 free_count
     u64 bitmap
     u64 next
     u64 prev
-    u64 spare[3]
+    u64 state
+    u64 spare[2]
 
 # Magazine: a worker's private stack of free chunks of one class. Guard: the worker's own lock.
 # `count` is journalled; an item above `count` is nobody's.
@@ -158,7 +171,8 @@ cdef struct Magazine:
 #   96   held[4]        the worker; locks taken or about to be taken
 #   128  client[16]     journalled; roots of the layer above
 #   256  stat[16]       the worker; plain counters, read by all
-#   384  spare2[16]
+#   384  phase          the worker; odd while it is in a call: never the same twice (grace.py)
+#   392  spare2[15]
 #   512  mags
 cdef struct Slot:
     u64 state
@@ -173,7 +187,8 @@ cdef struct Slot:
     u64 held[HELD_MAX]
     u64 client[CLIENT_WORDS]
     u64 stat[STAT_WORDS]
-    u64 spare2[16]
+    u64 phase
+    u64 spare2[15]
     Magazine mags[CLASS_COUNT]
 
 # The process-local view of an attached worker: pointers, and a private copy of every size, so that

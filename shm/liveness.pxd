@@ -10,3 +10,6 @@ cdef bint byte_held(int fd, u64 which) noexcept nogil
 
 cdef inline u64 RESCUE_BYTE() noexcept nogil:
     return 1 << 20
+
+cdef inline u64 RESIZE_BYTE() noexcept nogil:
+    return (1 << 20) + 1

@@ -3,7 +3,7 @@ from shm.layout cimport Depot, Worker, u64
 from shm.layout cimport FAULT_OFFSET
 from shm.atomics cimport unlikely
 
-cdef int back_segment(Worker *w, u64 offset) noexcept nogil
+cdef int back_segment(Worker *w, u64 offset, bint run) noexcept nogil
 cdef int back(int fd, u64 offset, u64 length) noexcept nogil
 cdef int punch(int fd, u64 offset, u64 length) noexcept nogil
 cdef bint widen(Worker *w, u64 rel) noexcept nogil

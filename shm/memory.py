@@ -20,14 +20,15 @@ def back(fd, offset, length):
     return OK if rc == 0 else NOSPACE
 
 
-def back_segment(w, offset):
-    """Give a segment memory; a run of HUGE_BYTES that begins here becomes one huge page where the system has one. OK or NOSPACE.
+def back_segment(w, offset, run):
+    """Give a segment memory. OK or NOSPACE. If `run` says that the memory up to HUGE_BYTES from here may be had, and a huge page can
+    begin here, it becomes one where the system has one.
 
     Shared memory gets huge pages by request alone, whatever the system's policy for the unasked (madvise(2), MADV_COLLAPSE,
     Linux 6.1). The request wants a page to start from. It may cost the kernel a search, so after a failure
     this process skips a while, longer each time.
     """
-    if w.huge and offset & (HUGE_BYTES - 1) == 0 and offset + HUGE_BYTES <= w.seg_lo + (w.seg_total << w.seg_shift):
+    if w.huge and run and offset & (HUGE_BYTES - 1) == 0:
         if w.huge_skip > 0:
             w.huge_skip -= 1
         elif back(w.fd, offset, SYS_PAGE) != OK:

@@ -2,11 +2,16 @@
 from shm.atomics cimport likely, unlikely
 from shm.journal cimport store
 from shm.layout cimport (BULK_CAP, BULK_CLASS, CLASS_COUNT, FAULT_CHUNK, MAG_CAP, NOMEM, OK, SLOT_BYTES,
-                         Magazine, Slot, Worker, u64)
+                         Magazine, Segment, Slot, Worker, u64)
 from shm.memory cimport chunk_at
 
 cdef void set_classes(Worker *w, u64 capacity) noexcept nogil
 cdef int class_of(u64 length) noexcept nogil
+cdef Segment *segment_at(Worker *w, u64 number) noexcept nogil
+cdef u64 limit_of(Worker *w) noexcept nogil
+cdef void list_push(Worker *w, u64 *head, Segment *s) noexcept nogil
+cdef void list_remove(Worker *w, u64 *head, Segment *s) noexcept nogil
+cdef void free_segment(Worker *w, Segment *s) noexcept nogil
 cdef int refill(Worker *w, int cls, u64 want) noexcept nogil
 cdef int drain(Worker *w, Magazine *mag, int cls, u64 keep) noexcept nogil
 cdef int drain_all(Worker *w, Slot *slot) noexcept nogil

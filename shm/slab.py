@@ -1,7 +1,8 @@
 """Owns chunk memory: segments, size classes, the depot, and moving chunks to and from magazines.
 
 A segment is a run of 1 << seg_shift bytes, given to one size class until it is empty again. The depot
-knows which chunks of it are out by a bitmap; out means in a magazine, or linked by the layer above.
+knows which chunks of it are out by a bitmap; out means in a magazine, or linked by the layer above. No more segments have memory than
+`Depot.limit` says, but for the time it takes to empty those that are too many (shrink.py): such a one becomes a hole when it is empty.
 May call: atomics, journal, lock, memory. Called by the verbs, between their locked sections.
 Locks: the depot lock, with nothing else but the worker's own lock. Each move is one transaction, so a kill
 leaves a chunk on exactly one side. Chunks in a magazine are found there by recovery.
@@ -10,7 +11,7 @@ write into a free page breaks the list); one list for all segments (empty ones c
 """
 import cython
 from cython.cimports.libc.string import memset
-from cython.cimports.shm.atomics import ctz
+from cython.cimports.shm.atomics import ctz, load
 from cython.cimports.shm.journal import conclude, store
 from cython.cimports.shm.layout import (
     BULK_CLASS,
@@ -19,9 +20,13 @@ from cython.cimports.shm.layout import (
     CORRUPT,
     FAULT_CHUNK,
     FAULT_OFFSET,
+    HUGE_BYTES,
     MAG_BATCH,
     NOMEM,
     OK,
+    SEG_HOLE,
+    SEG_LEAVING,
+    SEG_STAYS,
     Magazine,
     Segment,
     Worker,
@@ -78,16 +83,19 @@ def class_of(length):
     return cls if cls < BULK_CLASS else -1
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _segment(w: cython.pointer(Worker), number: u64) -> cython.pointer(Segment):
+def segment_at(w, number):
     """Descriptor of segment `number` - 1; a number out of range sets the fault and answers segment 0."""
     if number == 0 or number > w.seg_total:
         if w.fault == 0:
             w.fault = FAULT_OFFSET
         return w.segtable
     return w.segtable + (number - 1)
+
+
+def limit_of(w):
+    """Segments that may have memory today."""
+    limit: u64 = load(cython.address(w.depot.limit))
+    return limit if 0 < limit < w.seg_total else w.seg_total
 
 
 @cython.cfunc
@@ -102,28 +110,39 @@ def _bitmap(w: cython.pointer(Worker), s: cython.pointer(Segment), cls: cython.i
     )
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _list_push(w: cython.pointer(Worker), head: cython.pointer(u64), s: cython.pointer(Segment)) -> cython.void:
+def list_push(w, head, s):
+    """Make a segment the first of a list, inside the caller's transaction."""
     number: u64 = cython.cast(u64, s - w.segtable) + 1
     if head[0] != 0:
-        store(w, cython.address(_segment(w, head[0]).prev), number)
+        store(w, cython.address(segment_at(w, head[0]).prev), number)
     store(w, cython.address(s.next), head[0])
     store(w, cython.address(s.prev), 0)
     store(w, head, number)
 
 
+def list_remove(w, head, s):
+    """Take a segment out of the list it is in, inside the caller's transaction."""
+    if s.next != 0:
+        store(w, cython.address(segment_at(w, s.next).prev), s.prev)
+    if s.prev != 0:
+        store(w, cython.address(segment_at(w, s.prev).next), s.next)
+    else:
+        store(w, head, s.next)
+
+
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _list_remove(w: cython.pointer(Worker), head: cython.pointer(u64), s: cython.pointer(Segment)) -> cython.void:
-    if s.next != 0:
-        store(w, cython.address(_segment(w, s.next).prev), s.prev)
-    if s.prev != 0:
-        store(w, cython.address(_segment(w, s.prev).next), s.next)
-    else:
-        store(w, head, s.next)
+def _run_is_free(w: cython.pointer(Worker), s: cython.pointer(Segment)) -> cython.bint:
+    """True if a whole huge page may be had from this segment on: nothing but holes, and the limit leaves room for all of them."""
+    run: u64 = HUGE_BYTES >> w.seg_shift
+    i: u64
+    if w.depot.seg_used + run > limit_of(w) or cython.cast(u64, s - w.segtable) + run > w.seg_total:
+        return False
+    for i in range(run):
+        if cython.cast(u64, s - w.segtable) + i < w.depot.seg_high and (s + i).state != SEG_HOLE:
+            return False
+    return True
 
 
 @cython.cfunc
@@ -132,23 +151,31 @@ def _list_remove(w: cython.pointer(Worker), head: cython.pointer(u64), s: cython
 def _take_segment(w: cython.pointer(Worker), cls: cython.int) -> cython.pointer(Segment):
     """Give a free segment to the class and list it; NULL when there is none, or no memory for it."""
     number: u64 = w.depot.free_head
+    hole: cython.bint = number == 0 and w.depot.hole_head != 0
     s: cython.pointer(Segment)
-    start: u64
-    if number != 0:
-        s = _segment(w, number)
-        if w.fault != 0 or s.cls != 0:
-            w.fault = FAULT_CHUNK
-            return cython.NULL
-        store(w, cython.address(w.depot.free_head), s.next)
-    else:
+    if w.depot.seg_used >= limit_of(w):
+        return cython.NULL
+    if hole:
+        number = w.depot.hole_head
+    elif number == 0:
         number = w.depot.seg_high + 1
         if number > w.seg_total:
             return cython.NULL
-        start = w.seg_lo + ((number - 1) << w.seg_shift)
-        if back_segment(w, start) != OK:
+    s = segment_at(w, number)
+    if w.fault != 0 or s.cls != 0 or (s.state == SEG_HOLE) != hole:
+        w.fault = FAULT_CHUNK
+        return cython.NULL
+    if w.depot.free_head != 0:
+        list_remove(w, cython.address(w.depot.free_head), s)
+    else:
+        if back_segment(w, w.seg_lo + ((number - 1) << w.seg_shift), _run_is_free(w, s)) != OK:
             return cython.NULL
-        s = _segment(w, number)
-        store(w, cython.address(w.depot.seg_high), number)
+        if hole:
+            list_remove(w, cython.address(w.depot.hole_head), s)
+            store(w, cython.address(s.state), SEG_STAYS)
+            store(w, cython.address(w.depot.holes), w.depot.holes - 1)
+        else:
+            store(w, cython.address(w.depot.seg_high), number)
     # Chunks of the first class are looked through without knowing which are in use: nothing of a former class may be left there.
     if cls == 0:
         memset(w.base + w.seg_lo + (cython.cast(u64, s - w.segtable) << w.seg_shift), 0, cython.cast(u64, 1) << w.seg_shift)
@@ -157,7 +184,7 @@ def _take_segment(w: cython.pointer(Worker), cls: cython.int) -> cython.pointer(
     store(w, cython.address(s.free_count), w.class_chunks[cls])
     store(w, cython.address(s.cls), cls + 1)
     store(w, cython.address(w.depot.seg_used), w.depot.seg_used + 1)
-    _list_push(w, cython.address(w.depot.class_head[cls]), s)
+    list_push(w, cython.address(w.depot.class_head[cls]), s)
     return s
 
 
@@ -222,7 +249,7 @@ def refill(w, cls, want):
         return BUSY
     while have < goal and w.fault == 0:
         if w.depot.class_head[cls] != 0:
-            s = _segment(w, w.depot.class_head[cls])
+            s = segment_at(w, w.depot.class_head[cls])
             if s.cls != cython.cast(u64, cls + 1):
                 w.fault = FAULT_CHUNK
         else:
@@ -233,12 +260,24 @@ def refill(w, cls, want):
             break
         have = _take_chunks(w, s, cls, mag, have, goal)
         if w.fault == 0 and s.free_count == 0:
-            _list_remove(w, cython.address(w.depot.class_head[cls]), s)
+            list_remove(w, cython.address(w.depot.class_head[cls]), s)
     if w.fault == 0:
         store(w, cython.address(mag.count), have)
     status = conclude(w)
     unlock(w, cython.address(w.depot.lock))
     return NOMEM if status == OK and have < want else status
+
+
+def free_segment(w, s):
+    """List a segment without a class: as free, or as a hole if more have memory than may. Inside the caller's transaction."""
+    if w.depot.seg_high - w.depot.holes > limit_of(w):
+        store(w, cython.address(s.state), SEG_HOLE)
+        store(w, cython.address(w.depot.holes), w.depot.holes + 1)
+        list_push(w, cython.address(w.depot.hole_head), s)
+    else:
+        if s.state != SEG_STAYS:
+            store(w, cython.address(s.state), SEG_STAYS)
+        list_push(w, cython.address(w.depot.free_head), s)
 
 
 @cython.cfunc
@@ -248,7 +287,7 @@ def _give_back(w: cython.pointer(Worker), cls: cython.int, off: u64) -> cython.v
     """Return one chunk to its segment, and the segment to the free ones when that was its last."""
     rel: u64 = off - w.seg_lo
     number: u64 = (rel >> w.seg_shift) + 1
-    s: cython.pointer(Segment) = _segment(w, number)
+    s: cython.pointer(Segment) = segment_at(w, number)
     inside: u64 = (rel & ((cython.cast(u64, 1) << w.seg_shift) - 1)) - w.class_start[cls]
     index: u64 = inside // w.class_bytes[cls]
     word: cython.pointer(u64)
@@ -268,13 +307,14 @@ def _give_back(w: cython.pointer(Worker), cls: cython.int, off: u64) -> cython.v
         return
     store(w, word, word[0] & ~bit)
     store(w, cython.address(s.free_count), s.free_count + 1)
-    if s.free_count == 1:
-        _list_push(w, cython.address(w.depot.class_head[cls]), s)
+    if s.free_count == 1 and s.state != SEG_LEAVING:
+        list_push(w, cython.address(w.depot.class_head[cls]), s)
     if s.free_count == w.class_chunks[cls]:
-        _list_remove(w, cython.address(w.depot.class_head[cls]), s)
+        if s.state != SEG_LEAVING:
+            list_remove(w, cython.address(w.depot.class_head[cls]), s)
         store(w, cython.address(s.cls), 0)
         store(w, cython.address(w.depot.seg_used), w.depot.seg_used - 1)
-        _list_push(w, cython.address(w.depot.free_head), s)
+        free_segment(w, s)
 
 
 def drain(w, mag, cls, keep):

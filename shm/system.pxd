@@ -13,6 +13,15 @@ cdef extern from "<sys/mman.h>" nogil:
     int MAP_NORESERVE
     int MADV_COLLAPSE
 
+cdef extern from "<unistd.h>" nogil:
+    long syscall(long number, ...)
+
+cdef extern from "<sys/syscall.h>":
+    long SYS_membarrier
+
+cdef extern from "<linux/membarrier.h>":
+    int MEMBARRIER_CMD_GLOBAL
+
 cdef extern from *:
     """
     #ifndef MADV_COLLAPSE

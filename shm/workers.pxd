@@ -1,6 +1,7 @@
 # C-level names of workers.py.
 from cpython.pythread cimport PyThread_get_thread_ident
 from shm.arena cimport Arena
+from shm.atomics cimport barrier, likely
 from shm.layout cimport Inherit, RankOf, Worker, u64
 
 cdef class Attachment:
@@ -31,7 +32,17 @@ cdef class Attachment:
         self.busy = True
         self.thread = PyThread_get_thread_ident()
         self.turns += 1
+        # Inside, and not as ever before: after a pause the phase was odd already. No fence: see grace.py.
+        self.w.slot.phase = (self.w.slot.phase + 1) | 1
+        barrier()
         return 0
 
+    cdef inline void outside(self) noexcept:
+        # Nothing of the arena is being read. Not in a forked child that has no slot of its own yet: the phase is its parent's.
+        barrier()
+        if likely(not self.forked):
+            self.w.slot.phase = (self.w.slot.phase | 1) + 1
+
     cdef inline void leave(self) noexcept:
+        self.outside()
         self.busy = False

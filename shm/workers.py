@@ -195,6 +195,7 @@ class Attachment:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         try:
             signal.pthread_sigmask(signal.SIG_BLOCK, _ALL_SIGNALS)
+            self.outside()
             wait(cython.address(self.w))
         finally:
             self.busy = False
@@ -207,6 +208,7 @@ class Attachment:
 
     def breathe(self):
         """Run signal handlers in the middle of long work, nothing being held; they may use the engine."""
+        self.outside()
         self.busy = False
         try:
             PyErr_CheckSignals()
@@ -276,13 +278,14 @@ class Attachment:
                     wait(cython.address(self.w))
         finally:
             self.closed = True
+            self.outside()      # before the slot may be another's
             if status == OK:
                 self.w.slot.state = SLOT_FREE
             byte_release(self.w.fd, self.w.slot_idx)
             os.close(self.w.fd)
             self.w.fd = -1
             self.semaphores.close()
-            self.leave()
+            self.busy = False
         if status == CORRUPT:
             raise ArenaCorrupted(f"arena {self.arena.name!r}: the chunks of worker {self.w.slot_idx} are not its own")
 

@@ -40,7 +40,7 @@ def filled(eng):
 def test_create_makes_the_arena_asked_for(arena_name):
     made = tmem_json("create", arena_name, "--capacity", "8MiB", "--page-size", 1024, "--buckets", 16,
                      "--max-workers", 4, "--max-pools", 7, "--mode", "640")
-    assert made == {"name": arena_name, "capacity": made["capacity"], "page_size": 1024, "buckets": 16,
+    assert made == {"name": arena_name, "capacity": made["capacity"], "max_capacity": made["capacity"], "page_size": 1024, "buckets": 16,
                     "max_workers": 4, "max_pools": 7, "mode": "0640"}
     assert stat.S_IMODE(os.stat(f"/dev/shm/{arena_name}").st_mode) == 0o640
     with engine.attach(arena_name) as eng:

@@ -24,6 +24,6 @@ def test_a_lock_out_of_order_ends_the_process(arena_name):
                           env={**os.environ, "TMEM_CHECK_LOCKS": "1"})
     try:
         assert done.stdout == "in order\n" and done.returncode == -6, done
-        assert "(rank -2) taken with" in done.stderr
+        assert "(rank -3) taken with" in done.stderr
     finally:
         (SHM / arena_name).unlink(missing_ok=True)

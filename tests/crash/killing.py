@@ -142,6 +142,7 @@ EVICTING = {
     "put-another-size": lambda e: e.pool("p").put((5, 0, 0), 10**12, b"n" * 100),
     "flush-object": lambda e: e.pool("e").flush_object((13, 9, 9)),
     "destroy": lambda e: e.pool("e").destroy(),
+    "resize": lambda e: (e.resize("1MiB"), e.resize("2MiB")),
 }
 
 VERBS = {

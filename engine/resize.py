@@ -1,0 +1,293 @@
+"""Owns changing the capacity of a live arena: how much has to go, which segments are emptied for it, in which order, and when to give up.
+
+May call: compact (moving), room (evicting), core (giving back), shm's shrink and grace. Called by session. One at a time: who resizes holds the
+resize byte, which the kernel drops with the process. No lock is held between the steps, and all of them may be killed: see shrink.py.
+"""
+import time
+
+import cython
+from cython.cimports.engine.compact import Sweep, sweep_segment, take_over
+from cython.cimports.engine.layout import (
+    GAUGE_BYTES_USED,
+    GAUGE_OBJECTS,
+    GAUGE_OBJNODES,
+    GAUGE_PAGES,
+    GEO_SHARDS,
+    OBJ_CLASS,
+    OBJNODE_CLASS,
+    PAMPD_CLASS,
+    is_evictable,
+    pool_at,
+)
+from cython.cimports.engine.registry import registry
+from cython.cimports.engine.room import relieve
+from cython.cimports.engine.session import Engine
+from cython.cimports.libc.stdlib import calloc, free
+from cython.cimports.libc.string import memset
+from cython.cimports.shm.atomics import load
+from cython.cimports.shm.grace import announce, note_phases, still_inside
+from cython.cimports.shm.journal import kill_point
+from cython.cimports.shm.layout import (
+    BUSY,
+    CLASS_COUNT,
+    CORRUPT,
+    NOMEM,
+    OK,
+    SEG_HOLE,
+    SEG_LEAVING,
+    Segment,
+    Worker,
+    slot_at,
+    u64,
+)
+from cython.cimports.shm.liveness import RESIZE_BYTE, byte_release, byte_try
+from cython.cimports.shm.lock import lock_try, unlock
+from cython.cimports.shm.shrink import dig, leave, punch_hole, set_limit, stay, too_many
+from cython.cimports.shm.slab import limit_of
+from engine.errors import ArenaBusy, TmemError
+from engine.stats import pool_counters
+
+PATIENCE_S = 30.0       # without any progress
+
+
+def run(engine: Engine, segments):
+    """Let so many segments have memory. See Engine.resize."""
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    deadline = time.monotonic() + PATIENCE_S
+    if engine.resizing:
+        raise ArenaBusy(f"arena {engine.name!r} is being resized by this very engine")
+    engine.resizing = True
+    try:
+        while byte_try(w.fd, RESIZE_BYTE()) != OK:
+            if time.monotonic() > deadline:
+                raise ArenaBusy(f"arena {engine.name!r}: somebody else has been resizing it for {PATIENCE_S:.0f} s")
+            time.sleep(0.001)
+        try:
+            engine.att.recover()
+            engine.att.enter()
+            try:
+                _resize(engine, segments)
+            finally:
+                engine.att.leave()
+        finally:
+            byte_release(w.fd, RESIZE_BYTE())
+    finally:
+        engine.resizing = False
+
+
+def _resize(engine: Engine, segments):
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    before: u64 = limit_of(w)
+    # Of a resize that was killed.
+    _let_stay(engine)
+    if segments < before or too_many(w) != 0:
+        _refuse_less_than_needed(engine, segments)
+    _until_free(engine, lambda: set_limit(w, segments))
+    kill_point(w)
+    try:
+        _empty(engine)
+    except BaseException:
+        _let_stay(engine)
+        _until_free(engine, lambda: set_limit(w, max(segments, before)))
+        raise
+    _give_up_holes(engine)
+
+
+def _until_free(engine: Engine, step):
+    """Run a step again while a lock is in its way. Its status, OK or NOMEM; raises for any other."""
+    status: cython.int
+    while True:
+        status = step()
+        if status == OK or status == NOMEM:
+            return status
+        if status != BUSY:
+            engine.raise_status(status)
+        engine.att.pause()
+
+
+def _segment_bytes(engine: Engine):
+    return 1 << engine.att.w.seg_shift
+
+
+def _refuse_less_than_needed(engine: Engine, segments):
+    """TmemError if pages that may not go take more than so many segments."""
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    need = 0
+    for idx, _, _ in engine._live_slots():
+        if not is_evictable(pool_at(w, idx)):
+            words = pool_counters(engine, idx)
+            need += (words[GAUGE_BYTES_USED] + words[GAUGE_PAGES] * w.class_bytes[PAMPD_CLASS]
+                     + words[GAUGE_OBJECTS] * w.class_bytes[OBJ_CLASS] + words[GAUGE_OBJNODES] * w.class_bytes[OBJNODE_CLASS])
+    if need > segments << w.seg_shift:
+        raise TmemError(f"capacity: persistent pages of arena {engine.name!r} need {need} bytes, "
+                        f"and {segments << w.seg_shift} would be left")
+
+
+# --- emptying segments ------------------------------------------------------------------------------------
+
+
+def _empty(engine: Engine):
+    """Bring the number of segments with memory down to the limit."""
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    fewest = too_many(w)
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        _collect(engine)
+        while w.depot.free_head != 0 and too_many(w) != 0:
+            _until_free(engine, lambda: dig(w))
+        now = too_many(w)
+        if now == 0:
+            return
+        if now < fewest:
+            fewest = now
+            deadline = time.monotonic() + PATIENCE_S
+        if time.monotonic() > deadline:
+            raise ArenaBusy(f"arena {engine.name!r}: {now} segments could not be emptied in {PATIENCE_S:.0f} s: "
+                            "somebody is stopped in the middle of a call, or an object is too large to be moved")
+        short = _choose(engine, now)
+        if short and _evict(engine, short) == NOMEM:
+            raise TmemError(f"capacity: pages of arena {engine.name!r} that may not go leave no room for so little")
+        if not short and _sweep(engine) == NOMEM:
+            raise TmemError(f"capacity: pages of arena {engine.name!r} that may not go leave no room for so little")
+        engine.att.breathe()
+
+
+def _collect(engine: Engine):
+    """Bring home what workers keep in magazines and lists, as far as they are not in the middle of something."""
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    idx: u64
+    status: cython.int
+    engine.att.recover_quick()
+    for idx in range(min(load(cython.address(w.depot.slots_high)), w.max_workers)):
+        if idx != w.slot_idx:
+            status = take_over(w, idx)
+            if status == CORRUPT:
+                engine.raise_status(status)
+    engine.settle()
+    _until_free(engine, lambda: take_over(w, w.slot_idx))
+
+
+def _census(engine: Engine):
+    """Of every class: chunks in use, and its segments as (chunks in use, -number, leaves)."""
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    s: cython.pointer(Segment)
+    number: u64
+    cls: u64
+    used: u64
+    out = {}
+    for number in range(min(w.depot.seg_high, w.seg_total)):
+        s = w.segtable + number
+        cls = load(cython.address(s.cls)) - 1
+        if cls < CLASS_COUNT:
+            used = w.class_chunks[cls] - load(cython.address(s.free_count))
+            out.setdefault(cls, []).append((used, -cython.cast(cython.longlong, number), load(cython.address(s.state)) == SEG_LEAVING))
+    return out
+
+
+def _choose(engine: Engine, count):
+    """Let segments leave until `count` do: those with least in them, of classes that can spare one. 0, or how many more pages' worth of
+    segments would have to be evicted first."""
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    candidates = []
+    for cls, segments in _census(engine).items():
+        used = sum(n for n, _, _ in segments)
+        count -= sum(leaves for _, _, leaves in segments)
+        spare = len(segments) - sum(leaves for _, _, leaves in segments) - -(-used // w.class_chunks[cls])
+        staying = sorted(entry for entry in segments if not entry[2])
+        candidates += [(n * w.class_bytes[cls], number) for n, number, _ in staying[:max(spare, 0)]]
+    if count > len(candidates):
+        return count - len(candidates)
+    for _, number in sorted(candidates)[:max(count, 0)]:
+        _until_free(engine, lambda number=-number + 1: leave(w, number))
+    return 0
+
+
+def _let_stay(engine: Engine):
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    number: u64
+    for number in range(min(w.depot.seg_high, w.seg_total)):
+        if (w.segtable + number).state == SEG_LEAVING:
+            _until_free(engine, lambda number=number + 1: stay(w, number))
+
+
+def _evict(engine: Engine, segments):
+    """Let about so many segments' worth of pages go, the same from every shard. OK, or NOMEM: none can."""
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    shards: u64 = w.client_geometry[GEO_SHARDS]
+    shard: u64
+    pages: u64 = max(1, segments * (_segment_bytes(engine) // engine.page_size) // shards)
+    gone = False
+    for shard in range(shards):
+        gone = _until_free(engine, lambda shard=shard: _evict_some(engine, shard, pages)) == OK or gone
+        engine.settle()
+    return OK if gone else NOMEM
+
+
+def _evict_some(engine: Engine, shard: u64, pages: u64):
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    status: cython.int
+    if lock_try(w, cython.address(w.slot.own)) != OK:
+        return BUSY
+    status = relieve(w, shard, pages, registry.host)
+    unlock(w, cython.address(w.slot.own))
+    return status
+
+
+def _sweep(engine: Engine):
+    """Move what can be moved out of segments that leave. OK or NOMEM."""
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    number: u64
+    result: Sweep
+    status: cython.int
+    memset(cython.address(result), 0, cython.sizeof(Sweep))
+    for number in range(min(w.depot.seg_high, w.seg_total)):
+        status = BUSY
+        while status == BUSY:
+            status = sweep_segment(w, number, cython.address(result), registry.host)
+            if status == BUSY:
+                engine.att.pause()
+        if status == CORRUPT:
+            engine.raise_status(status)
+        if status == NOMEM:
+            return NOMEM
+        engine.settle()
+        engine.att.breathe()
+    if result.moved == 0 and result.busy != 0:
+        time.sleep(0.001)       # all that is left is in use by others
+    return OK
+
+
+# --- giving memory back -----------------------------------------------------------------------------------
+
+
+def _give_up_holes(engine: Engine):
+    """Give the memory of all holes back to the system, once nobody can be reading there any more."""
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    number: u64
+    phases: cython.pointer(u64)
+    inside: u64
+    if w.depot.holes == 0:
+        return
+    if announce() != OK:
+        raise TmemError(f"arena {engine.name!r}: its capacity has changed, but memory cannot be given back: no membarrier here")
+    phases = cython.cast(cython.pointer(u64), calloc(w.max_workers, 8))
+    if phases == cython.NULL:
+        raise MemoryError
+    try:
+        deadline = time.monotonic() + PATIENCE_S
+        note_phases(w, phases)
+        while True:
+            inside = still_inside(w, phases)
+            if inside == 0:
+                break
+            if time.monotonic() > deadline:
+                raise ArenaBusy(f"arena {engine.name!r}: its capacity has changed, but memory cannot be given back: process "
+                                f"{slot_at(w, inside - 1).pid} has been in one call for {PATIENCE_S:.0f} s")
+            time.sleep(0.0005)
+            engine.att.breathe()
+    finally:
+        free(phases)
+    for number in range(min(w.depot.seg_high, w.seg_total)):
+        if (w.segtable + number).state == SEG_HOLE:
+            _until_free(engine, lambda number=number + 1: punch_hole(w, number))
+            kill_point(w)

@@ -1,0 +1,9 @@
+# C-level names of shrink.py.
+from shm.layout cimport Worker, u64
+
+cdef int set_limit(Worker *w, u64 segments) noexcept nogil
+cdef int leave(Worker *w, u64 number) noexcept nogil
+cdef int stay(Worker *w, u64 number) noexcept nogil
+cdef int dig(Worker *w) noexcept nogil
+cdef int punch_hole(Worker *w, u64 number) noexcept nogil
+cdef u64 too_many(Worker *w) noexcept nogil

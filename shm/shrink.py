@@ -1,0 +1,88 @@
+"""Owns how many segments have memory: the limit, segments that are to be emptied, and giving the memory of holes back to the system.
+
+May call: slab (lists), memory (punch), lock, journal. Called by the layer above, which empties the segments that leave: only it knows
+what is in them. Each step is one transaction under the depot lock, with the worker's own lock.
+Kill at any instruction: a limit that was lowered and not reached yet is a state like any other; segments that leave go on leaving, and
+holes that still have memory go on having it, until somebody resizes again.
+"""
+import cython
+from cython.cimports.shm.journal import conclude, store
+from cython.cimports.shm.layout import BUSY, CLASS_COUNT, OK, SEG_HOLE, SEG_LEAVING, SEG_STAYS, Segment, Worker, u64
+from cython.cimports.shm.lock import lock_try, unlock
+from cython.cimports.shm.memory import punch
+from cython.cimports.shm.slab import free_segment, limit_of, list_push, list_remove, segment_at
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _end(w: cython.pointer(Worker)) -> cython.int:
+    status: cython.int = conclude(w)
+    unlock(w, cython.address(w.depot.lock))
+    return status
+
+
+def too_many(w):
+    """Segments that have memory, or are said to, beyond the limit."""
+    backed: u64 = w.depot.seg_high - w.depot.holes
+    return backed - limit_of(w) if backed > limit_of(w) else 0
+
+
+def set_limit(w, segments):
+    """Let so many segments have memory. OK, BUSY or CORRUPT."""
+    if lock_try(w, cython.address(w.depot.lock)) != OK:
+        return BUSY
+    store(w, cython.address(w.depot.limit), segments)
+    return _end(w)
+
+
+def leave(w, number):
+    """Let nobody take chunks of a segment any more. OK (also if it has no class, or leaves already), BUSY or CORRUPT."""
+    s: cython.pointer(Segment)
+    if lock_try(w, cython.address(w.depot.lock)) != OK:
+        return BUSY
+    s = segment_at(w, number)
+    if 0 < s.cls <= CLASS_COUNT and s.state == SEG_STAYS:
+        if s.free_count != 0:
+            list_remove(w, cython.address(w.depot.class_head[s.cls - 1]), s)
+        store(w, cython.address(s.state), SEG_LEAVING)
+    return _end(w)
+
+
+def stay(w, number):
+    """Take back `leave`. OK (also if it does not leave), BUSY or CORRUPT."""
+    s: cython.pointer(Segment)
+    if lock_try(w, cython.address(w.depot.lock)) != OK:
+        return BUSY
+    s = segment_at(w, number)
+    if 0 < s.cls <= CLASS_COUNT and s.state == SEG_LEAVING:
+        store(w, cython.address(s.state), SEG_STAYS)
+        if s.free_count != 0:
+            list_push(w, cython.address(w.depot.class_head[s.cls - 1]), s)
+    return _end(w)
+
+
+def dig(w):
+    """Make one free segment a hole, if too many have memory. OK (also if there is nothing to do), BUSY or CORRUPT."""
+    s: cython.pointer(Segment)
+    if lock_try(w, cython.address(w.depot.lock)) != OK:
+        return BUSY
+    if w.depot.free_head != 0 and too_many(w) != 0:
+        s = segment_at(w, w.depot.free_head)
+        list_remove(w, cython.address(w.depot.free_head), s)
+        free_segment(w, s)
+    return _end(w)
+
+
+def punch_hole(w, number):
+    """Give the memory of a segment back to the system, if it is a hole. OK or BUSY.
+
+    A grace period has passed since it became one. The depot's lock keeps others from taking it meanwhile."""
+    s: cython.pointer(Segment)
+    if lock_try(w, cython.address(w.depot.lock)) != OK:
+        return BUSY
+    s = segment_at(w, number)
+    if s.state == SEG_HOLE and s.cls == 0:
+        punch(w.fd, w.seg_lo + ((number - 1) << w.seg_shift), cython.cast(u64, 1) << w.seg_shift)
+    unlock(w, cython.address(w.depot.lock))
+    return OK
