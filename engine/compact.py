@@ -209,7 +209,7 @@ def _move_page(w: cython.pointer(Worker), have: cython.pointer(Supply), off: u64
     bytes_leave: cython.bint = in_chunk and _leaves(w, load(cython.address(d.data)))
     leaves: cython.bint = _leaves(w, off)
     status: cython.int = OK
-    if queued and shard_in(word) >= w.client_geometry[GEO_SHARDS]:
+    if queued and (shard_in(word) >= w.client_geometry[GEO_SHARDS] or pool_in(word) >= w.client_geometry[GEO_POOLS]):
         return AGAIN
     if in_chunk and cls >= OBJNODE_CLASS:
         return AGAIN
@@ -273,6 +273,8 @@ def _move_locked(w: cython.pointer(Worker), have: cython.pointer(Supply), off: u
         new = _supplied(w, have, cls)
         chunk_at(w, new)
         chunk_at(w, old)
+        chunk_at(w, new + w.class_bytes[cls] - 64)
+        chunk_at(w, old + w.class_bytes[cls] - 64)
         if w.fault == 0:
             memcpy(w.base + new, w.base + old, w.class_bytes[cls])
         store(w, cython.address(d.data), new)

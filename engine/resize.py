@@ -133,7 +133,9 @@ def _empty(engine: Engine):
     deadline = time.monotonic() + PATIENCE_S
     while True:
         _collect(engine)
-        while w.depot.free_head != 0 and too_many(w) != 0:
+        for _ in range(w.seg_total):
+            if w.depot.free_head == 0 or too_many(w) == 0:
+                break
             _until_free(engine, lambda: dig(w))
         now = too_many(w)
         if now == 0:
@@ -144,7 +146,7 @@ def _empty(engine: Engine):
         if time.monotonic() > deadline:
             raise ArenaBusy(f"arena {engine.name!r}: {now} segments could not be emptied in {PATIENCE_S:.0f} s: "
                             "somebody is stopped in the middle of a call, or an object is too large to be moved")
-        short = _choose(engine, now)
+        short = min(_choose(engine, now), w.seg_total)
         if short and _evict(engine, short) == NOMEM:
             raise TmemError(f"capacity: pages of arena {engine.name!r} that may not go leave no room for so little")
         if not short and _sweep(engine) == NOMEM:

@@ -13,6 +13,7 @@ KINDS = {
     "torn": "a range made of pages of two puts",
     "taken twice": "two exclusive gets of one put",
     "history": "answers that no order of the operations explains",
+    "unbounded": "memory that the arena should have given back",
     "leaked": "pages, objects, pools or files that outlive their owner",
     "exception": "an exception nobody expects",
     "died": "a process that ended on its own",

@@ -22,6 +22,7 @@ import tempfile
 import time
 
 import engine
+from engine import resize
 from tests.hostile.damage import damage, race
 from tests.hostile.scene import PAGE, Scene
 from tests.support import SHM, leftovers
@@ -133,6 +134,7 @@ def writes(scene, rnd):
         ("other", lambda: (scene.other.pool("p").put(o0, i0, b"o" * 99), scene.other.pool("q").get(o1, i1))),
         ("crowd", lambda: crowd(scene, rnd)),
         ("everywhere", lambda: everywhere(scene, rnd)),
+        ("resize", lambda: [e.resize(size) for size in (1 << 20, e.max_capacity)]),
     ]
     return rnd.sample(calls, rnd.choice((4, 8, 12)))
 
@@ -232,6 +234,7 @@ class Child:
 
 
 def child(prefix, seeds, progress, out_path, err_path):
+    resize.PATIENCE_S = 0.1         # for what a damaged arena keeps from being emptied
     err = open(err_path, "w")
     faulthandler.enable(err, all_threads=False)
     faulthandler.register(signal.SIGUSR1, err, all_threads=False)
