@@ -6,7 +6,7 @@ from setuptools import Extension, setup
 
 COMPILED = """
     shm.semaphores shm.memory shm.liveness shm.arena shm.workers shm.journal shm.lock shm.waiting shm.slab shm.grace shm.shrink shm.recovery
-    engine.oid engine.arguments engine.rbtree engine.objnode engine.hostops engine.pam.base engine.pam.raw
+    engine.oid engine.arguments engine.rbtree engine.objnode engine.hostops engine.pam.base engine.pam.raw engine.pam.packed
     engine.adapters.python engine.registry engine.reclaim engine.unlink engine.queues
     engine.shares engine.evict engine.room engine.compact engine.lookaside engine.core
     engine.fetch engine.pool engine.handle engine.stats engine.repair engine.check engine.stop engine.resize engine.client engine.ranks engine.session

@@ -59,6 +59,7 @@ class _Counters(TypedDict):
     pages: int
     bytes_asked: int
     bytes_used: int
+    bytes_stored: int
 
 class _TotalCounters(_Counters):
     lock_waits: int

@@ -13,8 +13,9 @@ cdef class Checker:
     cdef set retired_pools              # pool slots that a retired list leads to
     cdef u64 pool_idx               # pool under the walk
     cdef u64 pages, nodes, objects
-    cdef u64 asked, used                # bytes of the obj that is being walked
-    cdef u64 pool_asked, pool_used
+    cdef u64 codecs                     # flags of the codecs that pages of the pool under the walk may have
+    cdef u64 asked, used, stored        # bytes of the obj that is being walked
+    cdef u64 pool_asked, pool_used, pool_stored
     cdef int note(self, str id, u64 where, str what) except -1
     cdef bint fault(self, str id, u64 where, str what) except -1
     cdef bint own(self, u64 off, int cls, str what) except -1

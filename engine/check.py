@@ -9,12 +9,14 @@ from cython.cimports.engine.layout import (
     CLIENT_PAGE,
     FOREIGN,
     GAUGE_BYTES_ASKED,
+    GAUGE_BYTES_STORED,
     GAUGE_BYTES_USED,
     GAUGE_OBJECTS,
     GAUGE_OBJNODES,
     GAUGE_PAGES,
     GEO_SHARDS,
     HEIGHT_MAX,
+    LZ4,
     MAP_SIZE,
     OBJ_CLASS,
     OBJ_SENTINEL,
@@ -35,6 +37,7 @@ from cython.cimports.engine.layout import (
     ROOT_RETIRED,
     ROOT_STAGED,
     SAME,
+    ZSTD,
     Bucket,
     ClientPage,
     Head,
@@ -46,6 +49,9 @@ from cython.cimports.engine.layout import (
     buckets_at,
     chunk_bytes,
     class_in,
+    codec_of,
+    copied_of,
+    fits_codecs,
     flags_of,
     hint_of,
     hint_shift,
@@ -53,13 +59,16 @@ from cython.cimports.engine.layout import (
     length_of,
     obj_at,
     objnode_at,
+    packed_in,
     pampd_at,
     pool_at,
     pool_mark,
+    pool_of_obj,
     queue_at,
     queue_word,
     shard_at,
     state_in,
+    stored_bytes,
     target_of,
 )
 from cython.cimports.engine.objnode import height_for
@@ -187,10 +196,14 @@ class Checker:
             self.walk_queued(d, off, mark, linked)
         if length == 0 or length > cython.cast(u64, self.engine.page_size):
             self.note("page-length", off, f"length {length}")
-        if not flags_of(d) & (FOREIGN | SAME) and d.data != 0 and self.own(d.data, cls, "page") and length > self.w.class_bytes[cls]:
-            self.note("page-length", off, f"length {length} in a chunk of {self.w.class_bytes[cls]}")
+        if not flags_of(d) & (FOREIGN | SAME) and d.data != 0 and self.own(d.data, cls, "page") and copied_of(d.shape) > self.w.class_bytes[cls]:
+            self.note("page-length", off, f"{copied_of(d.shape)} bytes in a chunk of {self.w.class_bytes[cls]}")
+        # Whether it decompresses is not looked at: the codec's package may not be installed where the check runs.
+        if not fits_codecs(d.shape, self.codecs):
+            self.note("page-packed", off, f"flags {flags_of(d)}, {packed_in(d.shape)} bytes compressed of {length}")
         self.asked += length
         self.used += chunk_bytes(self.w, d)
+        self.stored += stored_bytes(d)
         return 0
 
     def walk_queued(self, d, off, word, linked):
@@ -293,6 +306,7 @@ class Checker:
         last: u64 = 0
         self.asked = 0
         self.used = 0
+        self.stored = 0
         if o.height > HEIGHT_MAX:
             self.note("obj-height", off, f"height {o.height}")
             return 0
@@ -304,12 +318,13 @@ class Checker:
             self.note("obj-objnodes", off, f"objnode_count {o.objnode_count}, {nodes} are there")
         if pages and o.height != height_for(last):
             self.note("obj-height", off, f"height {o.height} for a largest index of {last}")
-        if self.asked != o.asked or self.used != o.used:
-            self.note("obj-bytes", off, f"{o.asked} bytes asked, {o.used} used, {self.asked} and {self.used} are")
+        if self.asked != o.asked or self.used != o.used or self.stored != o.stored:
+            self.note("obj-bytes", off, f"{o.asked} bytes asked, {o.used} used, {o.stored} stored; {self.asked}, {self.used}, {self.stored} are")
         self.pages += pages
         self.nodes += nodes
         self.pool_asked += self.asked
         self.pool_used += self.used
+        self.pool_stored += self.stored
         return 0
 
     def walk_rb(self, off, parent, low, high, depth, bucket):
@@ -329,8 +344,8 @@ class Checker:
         red = o.parent & 1 != 0
         if o.parent & ~cython.cast(u64, 1) != parent:
             self.note("rb-parent", off, f"parent {o.parent:#x}, not {parent:#x}")
-        if o.pool != self.pool_idx or hash_oid(o.oid[0], o.oid[1], o.oid[2]) & (cython.cast(u64, self.engine.buckets) - 1) != bucket:
-            self.note("obj-place", off, f"of pool {o.pool}, in bucket {bucket} of pool {self.pool_idx}")
+        if pool_of_obj(o) != self.pool_idx or hash_oid(o.oid[0], o.oid[1], o.oid[2]) & (cython.cast(u64, self.engine.buckets) - 1) != bucket:
+            self.note("obj-place", off, f"of pool {pool_of_obj(o)}, in bucket {bucket} of pool {self.pool_idx}")
         if depth > 128:
             self.note("rb-depth", off, "deeper than 128")
             return 1
@@ -371,11 +386,13 @@ class Checker:
         i: u64
         self.pool_idx = idx
         self.evictable = p.state == POOL_LIVE and is_evictable(p)
+        self.codecs = codec_of(p)
         self.objects = 0
         self.pages = 0
         self.nodes = 0
         self.pool_asked = 0
         self.pool_used = 0
+        self.pool_stored = 0
         # A destroyer that is killed when the record is retired, and not yet called dying, has destroyed it.
         if p.state == POOL_LIVE and p.sentinel != POOL_SENTINEL and not (idx in self.retired_pools
                                                                          and p.sentinel == ~cython.cast(u64, POOL_SENTINEL)):
@@ -417,7 +434,7 @@ class Checker:
         for which, truth, what in (
             (GAUGE_OBJECTS, self.objects, "objects"), (GAUGE_OBJNODES, self.nodes, "objnodes"),
             (GAUGE_PAGES, self.pages, "pages"), (GAUGE_BYTES_ASKED, self.pool_asked, "bytes asked"),
-            (GAUGE_BYTES_USED, self.pool_used, "bytes used"),
+            (GAUGE_BYTES_USED, self.pool_used, "bytes used"), (GAUGE_BYTES_STORED, self.pool_stored, "bytes stored"),
         ):
             if words[which] != truth:
                 self.note("gauge", offset_of(self.w, pool_at(self.w, idx)), f"{name}: {what} counted {words[which]}, {truth} are there")
@@ -444,7 +461,7 @@ class Checker:
             if self.own(off, OBJNODE_CLASS, "retired objnode") and n.slots_in_use != 0:
                 o = cython.cast(cython.pointer(Obj), chunk_at(self.w, n.obj))
                 if not self.fault("objnode-back", off, "its obj is outside the arena"):
-                    self.pool_idx = o.pool
+                    self.pool_idx = pool_of_obj(o)
                     for i in range(MAP_SIZE):
                         if n.slots[i] != 0:
                             # The part of the index above this node is not known any more: pages are not compared with it.
@@ -452,7 +469,7 @@ class Checker:
         elif kind == OBJ_SENTINEL:
             o = cython.cast(cython.pointer(Obj), h)
             if self.own(off, OBJ_CLASS, "retired obj") and o.root != 0 and o.height <= HEIGHT_MAX:
-                self.pool_idx = o.pool
+                self.pool_idx = pool_of_obj(o)
                 self.walk_link(o.root, off, o.height, 0, cython.address(pages), cython.address(nodes), cython.address(last))
         elif kind == POOL_SENTINEL:
             self.retired_pools.add((off - self.w.client_off - CLIENT_PAGE) // POOL_BYTES)
@@ -638,6 +655,7 @@ class Checker:
         shards: u64 = w.client_geometry[GEO_SHARDS]
         shard: u64
         self.evictable = False
+        self.codecs = LZ4 | ZSTD        # of pages that no pool links, one or the other
         for shard in range(shards):
             if shard_at(w, shard).lock.owner != 0 or shard_at(w, shard).lock.seq & 1:
                 self.note("shard-lock", offset_of(w, shard_at(w, shard)), "held in a stopped world")

@@ -47,6 +47,7 @@ from cython.cimports.engine.layout import (
     class_in,
     flags_of,
     is_frozen,
+    is_packed,
     length_of,
     link_to_page,
     next_gen,
@@ -55,10 +56,15 @@ from cython.cimports.engine.layout import (
     page_hash,
     pampd_at,
     pool_mark,
+    pool_of_obj,
+    put_bytes,
+    put_length,
+    put_shape,
     queue_word,
     same_filled,
     shape_of,
     shard_of,
+    stored_bytes,
     target_of,
 )
 from cython.cimports.engine.lookaside import find_obj, remember
@@ -116,7 +122,7 @@ def find_page(w, p, c, b, index, obj_off):
     ask_for(w, link)
     d = pampd_at(w, target_of(link))
     length = length_of(d)
-    if w.fault == 0 and (d.index != index or d.obj != obj_off[0] or o.pool != p.idx
+    if w.fault == 0 and (d.index != index or d.obj != obj_off[0] or pool_of_obj(o) != p.idx
                          or length == 0 or length > p.page_size):
         w.fault = FAULT_SENTINEL
     return d if w.fault == 0 else cython.NULL
@@ -150,9 +156,9 @@ def drop_empty_obj(w, p, c, b, obj_off, pam, host):
     o: cython.pointer(Obj) = obj_at(w, obj_off)
     if w.fault != 0 or o.pampd_count != 0:
         return
-    if o.foreign != 0:
+    if o.pool >> 32 != 0:
         pam.free_obj(p.idx, c.oid)
-        store(w, cython.address(o.foreign), 0)
+        store(w, cython.address(o.pool), pool_of_obj(o))
     take_obj(w, p.idx, b, obj_off, host)
 
 
@@ -162,22 +168,25 @@ def drop_empty_obj(w, p, c, b, obj_off, pam, host):
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _stage(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), index: u64, data: cython.p_const_char,
-           length: u64, pam: PamOps) -> cython.int:
-    """Put steps 1 and 2: reserve a pampd and a chunk, copy the page. OK with it on the staged list, BUSY or NOMEM."""
+def _stage(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), i: u64, pam: PamOps) -> cython.int:
+    """Put steps 1 and 2 for page i: reserve a pampd and a chunk, copy the page. OK with it on the staged list, BUSY or NOMEM."""
     page: Pampd
     d: cython.pointer(Pampd)
     off: u64
+    stored: u64
+    data: cython.p_const_char = put_bytes(c, i, p.page_size, cython.address(stored))
     status: cython.int = ensure(w, PAMPD_CLASS, 1)
     if status != OK:
         return status
     memset(cython.address(page), 0, cython.sizeof(Pampd))
-    if p.evictable and same_filled(data, length):
+    if p.evictable and not is_packed(c, i) and same_filled(data, stored):
         # Only where pages are evicted: over a persistent page another can always be put, since it has a chunk.
         memcpy(cython.address(page.data), data, 8)
-        page.shape = shape_of(length, 0, SAME)
+        page.shape = shape_of(stored, 0, SAME)
     else:
-        status = pam.prepare(w, cython.address(page), data, length)
+        status = pam.prepare(w, cython.address(page), data, stored)
+        if is_packed(c, i):
+            page.shape = put_shape(p, c, i, class_in(cython.address(page)))
     if status != OK:
         return status
     off = pop(w, PAMPD_CLASS)
@@ -190,7 +199,7 @@ def _stage(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.poin
     d.sentinel = PAMPD_SENTINEL
     d.link = w.slot.client[ROOT_STAGED]
     d.obj = 0
-    d.index = index
+    d.index = c.index + i
     d.queue = 0
     store(w, cython.address(w.slot.client[ROOT_STAGED]), off)
     return conclude(w)
@@ -203,7 +212,9 @@ def _reserve(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.po
              host: HostOps) -> cython.int:
     """Put steps 1 and 2 for all pages of the call, last page first. c.refuse is set when memory is short."""
     status: cython.int
-    start: u64
+    i: u64
+    data: cython.p_const_char
+    stored: u64
     c.refuse = False
     c.bounce = False
     c.exhausted = False
@@ -213,18 +224,18 @@ def _reserve(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.po
     if c.staged == 0:
         drop_staged(w)      # of a put that an exception ended
     while c.staged < c.count:
-        start = (c.count - 1 - c.staged) * p.page_size
-        status = _stage(w, p, c, c.index + (c.count - 1 - c.staged), c.data + start,
-                        c.length - start if c.staged == 0 else p.page_size, pam)
+        i = c.count - 1 - c.staged
+        data = put_bytes(c, i, p.page_size, cython.address(stored))
+        status = _stage(w, p, c, i, pam)
         if status == NOMEM:
-            status = _lacking(w, p, c, c.length - start if c.staged == 0 else p.page_size, pam, host)
+            status = _lacking(w, p, c, stored, pam, host)
             if status == OK:
                 continue
         if status == NOMEM:
             c.refuse = True
-            if c.count == 1 and not pam.foreign and class_of(c.length) >= 0:
+            if c.count == 1 and not pam.foreign and class_of(stored) >= 0:
                 # A page over a page needs no new chunk: let the new one wait in the bounce page.
-                memcpy(w.base + w.bounces_off + w.slot_idx * w.bounce_bytes, c.data, c.length)
+                memcpy(w.base + w.bounces_off + w.slot_idx * w.bounce_bytes, data, stored)
                 c.bounce = True
             return OK
         if status != OK:
@@ -265,18 +276,20 @@ def _over(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     """The put of last resort: copy the bounce page over the old page's chunk, if that is large enough."""
     obj_off: u64
     data: u64
+    stored: u64
     d: cython.pointer(Pampd) = find_page(w, p, c, b, c.index, cython.address(obj_off))
-    if d == cython.NULL or flags_of(d) & (FOREIGN | SAME) or class_in(d) >= OBJNODE_CLASS or w.class_bytes[class_in(d)] < c.length:
+    put_bytes(c, 0, p.page_size, cython.address(stored))
+    if d == cython.NULL or flags_of(d) & (FOREIGN | SAME) or class_in(d) >= OBJNODE_CLASS or w.class_bytes[class_in(d)] < stored:
         return False
     data = d.data
     chunk_at(w, data)
-    chunk_at(w, data + ((c.length - 1) & ~cython.cast(u64, 63)))
-    weigh(w, p.idx, obj_off, c.length - length_of(d), 0)
-    store(w, cython.address(d.shape), shape_of(c.length, class_in(d), 0))
+    chunk_at(w, data + ((stored - 1) & ~cython.cast(u64, 63)))
+    weigh(w, p.idx, obj_off, c.length - length_of(d), 0, stored - stored_bytes(d))
+    store(w, cython.address(d.shape), put_shape(p, c, 0, class_in(d)))
     store(w, cython.address(d.gen), next_gen(w) | (d.gen & HITS_MASK))
     if w.fault != 0:
         return False
-    redo_copy(w, w.bounces_off + w.slot_idx * w.bounce_bytes, data, c.length)
+    redo_copy(w, w.bounces_off + w.slot_idx * w.bounce_bytes, data, stored)
     return True
 
 
@@ -299,7 +312,7 @@ def _link_page(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.
         return CORRUPT
     if pam.foreign:
         # The length is the caller's, not what the arena says: it is how much of the caller's buffer is read.
-        status = pam.create(p.idx, c.oid, d, c.data + i * p.page_size, c.length - i * p.page_size if i == c.count - 1 else p.page_size)
+        status = pam.create(p.idx, c.oid, d, c.data + i * p.page_size, put_length(c, i, p.page_size))
         if status != OK:
             return status
         c.created = i + 1
@@ -308,12 +321,14 @@ def _link_page(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.
         return status
     asked: u64 = length_of(d)
     used: u64 = chunk_bytes(w, d)
+    stored: u64 = stored_bytes(d)
     store(w, cython.address(w.slot.client[ROOT_STAGED]), d.link)
     if old != 0:
         # The descriptor that is there gets the new bytes, and keeps its place in its queue; the staged one leaves with the old.
         o = pampd_at(w, old)
         asked -= length_of(o)
         used -= chunk_bytes(w, o)
+        stored -= stored_bytes(o)
         data = o.data
         shape = o.shape
         store(w, cython.address(o.data), d.data)
@@ -332,7 +347,7 @@ def _link_page(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.
             store(w, cython.address(d.queue), queue_word(0, shard, QUEUE_PENDING, p.idx))
             store(w, cython.address(d.link), w.slot.client[ROOT_PENDING])
             store(w, cython.address(w.slot.client[ROOT_PENDING]), off)
-    weigh(w, p.idx, obj_off, asked, used)
+    weigh(w, p.idx, obj_off, asked, used, stored)
     return OK
 
 
@@ -352,8 +367,7 @@ def _new_obj(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.po
     o.oid[0] = c.oid[0]
     o.oid[1] = c.oid[1]
     o.oid[2] = c.oid[2]
-    o.pool = p.idx
-    o.foreign = pam.foreign
+    o.pool = p.idx | cython.cast(u64, pam.foreign) << 32
     rbtree.insert(w, b, off)
     gauge(w, p.idx, GAUGE_OBJECTS, 1)
     if pam.foreign:

@@ -42,6 +42,7 @@ from cython.cimports.engine.layout import (
     page_hash,
     pool_at,
     pool_in,
+    pool_of_obj,
     prev_in,
     queue_at,
     queue_word,
@@ -102,7 +103,7 @@ def _evict_page(w: cython.pointer(Worker), off: u64, ghost: cython.bint, host: H
         # The tree of a dying pool has lost leaves and is no red-black tree any more: its pages go with it, and not one by one.
         if (
             pool_at(w, pool).state == POOL_LIVE and d.sentinel == PAMPD_SENTINEL and d.obj == obj_off
-            and o.sentinel == OBJ_SENTINEL and o.pool == pool and hash_oid(o.oid[0], o.oid[1], o.oid[2]) == oid_hash
+            and o.sentinel == OBJ_SENTINEL and pool_of_obj(o) == pool and hash_oid(o.oid[0], o.oid[1], o.oid[2]) == oid_hash
         ):
             hash = page_hash(oid_hash, d.index, pool)
             dequeue(w, off)

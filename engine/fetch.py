@@ -30,11 +30,13 @@ from cython.cimports.engine.layout import (
     Pampd,
     PoolRef,
     ask_for,
+    copied_of,
     copy_page,
     is_same,
-    length_of,
     obj_at,
+    packed_in,
     pampd_at,
+    pool_of_obj,
     target_of,
 )
 from cython.cimports.engine.lookaside import find_obj, remember
@@ -54,7 +56,7 @@ def _check_chunk(w: cython.pointer(Worker), shape: u64, data: u64) -> cython.voi
     """The fault is set if the page says that its bytes lie outside the arena."""
     if not is_same(shape):
         chunk_at(w, data)
-        chunk_at(w, data + ((cython.cast(cython.uint, shape) - 1) & ~cython.cast(u64, 63)))
+        chunk_at(w, data + ((copied_of(shape) - 1) & ~cython.cast(u64, 63)))
 
 
 @cython.cfunc
@@ -72,7 +74,7 @@ def _look(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
 
 
 def peek(w, p, c):
-    """Find a page without a lock. OK with c.found, c.length, c.seq set (copy, then ask peek_valid), MISS, DESTROYED,
+    """Find a page without a lock. OK with c.found, c.length, c.stored, c.seq set (copy, then ask peek_valid), MISS, DESTROYED,
     or BUSY: somebody was writing all the time, or the arena is corrupt; `fetch` knows."""
     b: cython.pointer(Bucket) = bucket_of(p, c)
     tries: cython.int
@@ -91,9 +93,10 @@ def peek(w, p, c):
             c.found = load(cython.address(d.data))
             c.shape = load(cython.address(d.shape))
             c.length = cython.cast(cython.uint, c.shape)
+            c.stored = copied_of(c.shape)
             c.gen = load(cython.address(d.gen))
             c.page = offset_of(w, d)
-            if c.length > p.page_size or c.length == 0:
+            if c.length > p.page_size or c.length == 0 or packed_in(c.shape) > p.packed_max:
                 continue
             _check_chunk(w, c.shape, c.found)
         if w.fault != 0:
@@ -130,11 +133,12 @@ def touch(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
 
 
 def fetch(w, p, c, out, remove, pam, host):
-    """Get a page under the lock into `out`, which has room for c.length bytes. OK, MISS, SIZE (c.length says how much
-    room), FAILED, BUSY, DESTROYED or CORRUPT. A foreign page goes to pam.result instead; out is not used then."""
+    """Get a page under the lock into `out`, which has room for c.stored bytes. OK, MISS, SIZE (c.stored says how much
+    room; or the page is longer than c.room, which is not 0), FAILED, BUSY, DESTROYED or CORRUPT. A compressed page comes as
+    it is stored, which c.shape tells. A foreign page goes to pam.result instead; out is not used then."""
     b: cython.pointer(Bucket) = bucket_of(p, c)
     obj_off: u64
-    room: u64 = c.length
+    room: u64 = c.stored
     d: cython.pointer(Pampd)
     status: cython.int = lock_bucket(w, p, b)
     if status != OK:
@@ -146,17 +150,20 @@ def fetch(w, p, c, out, remove, pam, host):
         unlock(w, cython.address(w.slot.own))
         return status
     c.found = d.data
-    c.shape = d.shape
-    c.length = length_of(d)
+    c.shape = load(cython.address(d.shape))
+    c.length = cython.cast(cython.uint, c.shape)
+    c.stored = copied_of(c.shape)
     c.gen = d.gen
-    if pam.foreign:
-        if c.room != 0 and c.length > c.room:
-            status = SIZE
-        elif pam.is_remote(d):
+    if packed_in(c.shape) > p.packed_max or c.length > p.page_size or c.length == 0:
+        w.fault = FAULT_SENTINEL
+    elif c.room != 0 and c.length > c.room:
+        status = SIZE
+    elif pam.foreign:
+        if pam.is_remote(d):
             status = AGAIN
         else:
             status = pam.get_data_and_free(p.idx, c.oid, d) if remove else pam.get_data(p.idx, c.oid, d)
-    elif c.length != room:
+    elif c.stored != room:
         status = SIZE
     else:
         _check_chunk(w, c.shape, c.found)
@@ -212,7 +219,8 @@ def fetch_remote(w, p, c, remove, pam, host):
 @cython.exceptval(check=False)
 def _walk_range(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call),
                 b: cython.pointer(Bucket), out: cython.p_char) -> cython.int:
-    """Sum the lengths of the range's pages into c.total; with `out`, copy them there if they are c.length bytes."""
+    """Sum the bytes of the range's pages, as they are stored, into c.total; with `out`, copy them there if they are c.length
+    bytes, and leave their shapes in c.shapes, if that is not NULL."""
     obj_off: u64 = find_obj(w, p, c, b)
     o: cython.pointer(Obj)
     d: cython.pointer(Pampd)
@@ -221,6 +229,7 @@ def _walk_range(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython
     data: u64
     shape: u64
     n: u64
+    length: u64
     i: u64
     c.total = 0
     if obj_off == 0 or w.fault != 0:
@@ -235,8 +244,10 @@ def _walk_range(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython
         off = target_of(link)
         d = pampd_at(w, off)
         shape = load(cython.address(d.shape))
-        n = cython.cast(cython.uint, shape)
-        if w.fault != 0 or n == 0 or n > p.page_size or d.index != c.index + i or d.obj != obj_off or o.pool != p.idx:
+        length = cython.cast(cython.uint, shape)
+        n = copied_of(shape)
+        if (w.fault != 0 or length == 0 or length > p.page_size or packed_in(shape) > p.packed_max
+                or d.index != c.index + i or d.obj != obj_off or pool_of_obj(o) != p.idx):
             w.fault = w.fault if w.fault else FAULT_SENTINEL
             return MISS
         if out != cython.NULL:
@@ -246,6 +257,8 @@ def _walk_range(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython
             if w.fault != 0 or c.total + n > c.length:
                 return SIZE
             copy_page(w, out + c.total, shape, data)
+            if c.shapes != cython.NULL:
+                c.shapes[i] = shape
         c.total += n
     if out != cython.NULL and c.total != c.length:
         return SIZE
@@ -253,7 +266,7 @@ def _walk_range(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython
 
 
 def peek_range(w, p, c, out):
-    """A range without a lock. With out NULL: OK and c.length, the bytes of all pages. Else they are copied if they still are
+    """A range without a lock. With out NULL: OK and c.length, the bytes of all pages as stored. Else they are copied if they still are
     c.length bytes: OK or SIZE. MISS, DESTROYED; BUSY: try `fetch_range`."""
     b: cython.pointer(Bucket) = bucket_of(p, c)
     tries: cython.int

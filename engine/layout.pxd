@@ -13,7 +13,7 @@ from shm.layout cimport CLASS_COUNT, FAULT_OFFSET, FAULT_SENTINEL, Lock, Slot, W
 from shm.memory cimport chunk_at
 
 cdef enum:
-    ENGINE_LAYOUT_VERSION = 1
+    ENGINE_LAYOUT_VERSION = 2
 
     # Status codes above those of shm.
     MISS = 32           # no such page or object
@@ -48,6 +48,8 @@ cdef enum:
 
     FOREIGN = 1             # Pampd.flags: `data` is a back end's token, not a chunk
     SAME = 2                # Pampd.flags: `data` is the word that the page consists of; there is no chunk
+    LZ4 = 4                 # Pampd.flags: the chunk holds the page compressed, by this codec
+    ZSTD = 8
 
     RANGE_MAX = 16384       # pages of one range call
     ASIDES_MAX = 262144     # entries of a lookaside table
@@ -95,6 +97,7 @@ cdef enum:
     GAUGE_BYTES_ASKED = 9
     GAUGE_BYTES_USED = 10
     EVICTED = 11
+    GAUGE_BYTES_STORED = 12
     LEDGER_WORDS = 16
     LEDGER_BYTES = 128
 
@@ -180,8 +183,8 @@ cdef struct Bucket:
 #   72   height
 #   80   pampd_count
 #   88   objnode_count
-#   96   pool         index of the pool
-#   104  foreign      1: a back end in Python was told of it and wants to hear of its end
+#   96   pool         bits 0..31 index of the pool; bit 32: a back end in Python was told of the obj and wants to hear of its end
+#   104  stored       bytes of its pages as they lie in the arena, summed
 #   112  asked        lengths of its pages, summed
 #   120  used         bytes of their chunks
 cdef struct Obj:
@@ -196,7 +199,7 @@ cdef struct Obj:
     u64 pampd_count
     u64 objnode_count
     u64 pool
-    u64 foreign
+    u64 stored
     u64 asked
     u64 used
 
@@ -227,7 +230,7 @@ cdef struct Objnode:
 #   16   obj          back pointer; retired list, of a page in the arena (it may still be in a queue then)
 #   24   index
 #   32   data         offset of the page chunk, or a back end's token, or the word a page is filled with
-#   40   shape        length | class << 32 | flags << 40
+#   40   shape        length | class << 32 | flags << 40 | compressed bytes << 48, 0 of a page that is not compressed
 #   48   gen          never the same for two pages ever put; its lowest two bits are hits, which readers add (compare-and-swap)
 #   56   queue        queue word (guard: the shard); of a foreign page, once linked: generation << 32 | index + 1 of its pool
 #
@@ -275,6 +278,11 @@ cdef struct Head:
     u64 sentinel
     u64 link
 
+# How one page of a put is stored, process-local.
+cdef struct Packed:
+    const char *data
+    u64 length              # compressed bytes; 0: as it is
+
 # One verb under way, process-local.
 cdef struct Call:
     u64 oid[3]
@@ -283,6 +291,9 @@ cdef struct Call:
     u64 count               # pages, for a range
     const char *data
     u64 length              # bytes of data; after a get, of the page
+    Packed *packs           # for each page of a put how it is stored, or NULL: all as they are
+    u64 stored              # of the page a get found: bytes that are copied
+    u64 *shapes             # for each page of a range its shape, or NULL: the caller does not need them
     u64 nodes_wanted        # objnodes to have at hand before the lock is taken
     u64 found               # offset of the page a get found
     u64 seq                 # what the bucket's sequence word was
@@ -323,6 +334,8 @@ cdef struct PoolRef:
     u64 page_size
     u64 hits_max            # hits worth counting: 0 where nothing is evicted, or hits do not matter
     bint evictable          # its pages go into queues
+    u64 codec               # LZ4, ZSTD, or 0: its pages are stored as they are
+    u64 packed_max          # bytes that a compressed page has at most; 0 without a codec
     Aside *asides           # lookaside table (lookaside.py)
     u64 aside_mask
     u64 aside_clashes
@@ -396,6 +409,21 @@ cdef inline u64 chunk_bytes(Worker *w, Pampd *d) noexcept nogil:
     # Bytes of arena that the page takes, its descriptor aside.
     return 0 if flags_of(d) & (FOREIGN | SAME) or class_in(d) >= CLASS_COUNT else w.class_bytes[class_in(d)]
 
+cdef inline u64 packed_in(u64 shape) noexcept nogil:
+    # Bytes of the page compressed; 0: it is not.
+    return shape >> 48
+
+cdef inline u64 copied_of(u64 shape) noexcept nogil:
+    # What `copy_page` copies, whatever the shape says: the page, or its compressed bytes.
+    return packed_in(shape) if packed_in(shape) != 0 else <unsigned int>shape
+
+cdef inline bint fits_codecs(u64 shape, u64 codecs) noexcept nogil:
+    # True if what a shape says of compression can be in a pool with one of these codecs.
+    cdef u64 flags = <unsigned char>(shape >> 40)
+    if packed_in(shape) == 0:
+        return flags <= (FOREIGN | SAME)
+    return flags & codecs == flags and flags & (flags - 1) == 0 and packed_in(shape) < <unsigned int>shape
+
 cdef inline bint is_same(u64 shape) noexcept nogil:
     return <unsigned char>(shape >> 40) & SAME != 0
 
@@ -405,13 +433,38 @@ cdef inline bint same_filled(const char *data, u64 length) noexcept nogil:
 
 cdef inline void copy_page(Worker *w, char *out, u64 shape, u64 data) noexcept nogil:
     # The bytes of a page whose shape and data word have been checked, each read once.
-    cdef u64 length = <unsigned int>shape
+    cdef u64 length = copied_of(shape)
     cdef u64 at
     if not is_same(shape):
         memcpy(out, w.base + data, length)
         return
     for at in range(0, length, 8):
         memcpy(out + at, &data, 8 if length - at >= 8 else length - at)
+
+cdef inline u64 stored_bytes(Pampd *d) noexcept nogil:
+    # Bytes that are really stored of a page: of one that lies elsewhere none, of a same-filled one its word.
+    return 0 if flags_of(d) & FOREIGN else 8 if flags_of(d) & SAME else copied_of(d.shape)
+
+cdef inline bint is_packed(Call *c, u64 i) noexcept nogil:
+    # True if page i of a put is stored compressed.
+    return c.packs != NULL and c.packs[i].length != 0
+
+cdef inline u64 put_length(Call *c, u64 i, u64 page_size) noexcept nogil:
+    return c.length - i * page_size if i == c.count - 1 else page_size
+
+cdef inline const char *put_bytes(Call *c, u64 i, u64 page_size, u64 *length) noexcept nogil:
+    # Page i of a put as it is stored, and how many bytes that is.
+    if is_packed(c, i):
+        length[0] = c.packs[i].length
+        return c.packs[i].data
+    length[0] = put_length(c, i, page_size)
+    return c.data + i * page_size
+
+cdef inline u64 put_shape(PoolRef *p, Call *c, u64 i, int cls) noexcept nogil:
+    # The shape word of page i of a put in a chunk of a class.
+    if is_packed(c, i):
+        return shape_of(put_length(c, i, p.page_size), cls, <int>p.codec) | c.packs[i].length << 48
+    return shape_of(put_length(c, i, p.page_size), cls, 0)
 
 cdef inline u64 pool_mark(u64 idx, u64 gen) noexcept nogil:
     return gen << 32 | (idx + 1)
@@ -427,9 +480,16 @@ cdef inline bint is_frozen(Worker *w, PoolRecord *p) noexcept nogil:
     cdef ClientRecord *client = client_at(w, load(&p.seat))
     return client != NULL and client.frozen != 0
 
+cdef inline u64 pool_of_obj(Obj *o) noexcept nogil:
+    return <unsigned int>o.pool
+
+cdef inline u64 codec_of(PoolRecord *p) noexcept nogil:
+    # The flag of a pool's codec; 0: it has none.
+    return LZ4 if strncmp(p.pam, b"lz4", PAM_NAME_BYTES) == 0 else ZSTD if strncmp(p.pam, b"zstd", PAM_NAME_BYTES) == 0 else 0
+
 cdef inline bint is_evictable(PoolRecord *p) noexcept nogil:
     # True if pages of the pool go into queues: it is ephemeral, and its pages lie in the arena.
-    return p.flags & POOL_PERSISTENT == 0 and strncmp(p.pam, b"raw", PAM_NAME_BYTES) == 0
+    return p.flags & POOL_PERSISTENT == 0 and (codec_of(p) != 0 or strncmp(p.pam, b"raw", PAM_NAME_BYTES) == 0)
 
 cdef inline u64 hits_worth(PoolRecord *p) noexcept nogil:
     # How many hits of a page are worth counting for the pool's policy.

@@ -16,6 +16,7 @@ from cython.cimports.engine.layout import (
     link_to,
     obj_at,
     objnode_at,
+    pool_of_obj,
     target_of,
 )
 from cython.cimports.engine.objnode import height_for
@@ -67,7 +68,7 @@ def link_word(w, o, index, level):
 def _new_node(w: cython.pointer(Worker), obj_off: u64, level: u64, host: HostOps) -> u64:
     """A node with empty slots, counted in its obj; 0 when refused. Nothing links to it, so it is written plainly."""
     o: cython.pointer(Obj) = obj_at(w, obj_off)
-    off: u64 = host.objnode_alloc(w, o.pool)
+    off: u64 = host.objnode_alloc(w, pool_of_obj(o))
     n: cython.pointer(Objnode)
     if off == 0 or w.fault != 0:
         return 0
@@ -174,7 +175,7 @@ def remove(w, obj_off, index, host):
         store(w, cython.address(n.slots_in_use), n.slots_in_use - 1)
         if n.slots_in_use != 0:
             break
-        host.objnode_free(w, o.pool, path[level])
+        host.objnode_free(w, pool_of_obj(o), path[level])
         store(w, cython.address(o.objnode_count), o.objnode_count - 1)
         level += 1
     if level > top:
@@ -192,7 +193,7 @@ def remove(w, obj_off, index, host):
             # The chain it headed is someone else's now: a retired node must not give it back.
             store(w, cython.address(n.slots[0]), 0)
             store(w, cython.address(n.slots_in_use), 0)
-            host.objnode_free(w, o.pool, off)
+            host.objnode_free(w, pool_of_obj(o), off)
             if o.height > 0:
                 n = objnode_at(w, target_of(o.root))
     return page if w.fault == 0 else 0

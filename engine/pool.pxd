@@ -1,6 +1,7 @@
 from cpython.buffer cimport Py_buffer
 from engine.layout cimport Call, PoolRef
 from engine.pam.base cimport PamOps
+from engine.pam.packed cimport PackedPam
 from engine.session cimport Engine
 from shm.layout cimport u64
 
@@ -25,6 +26,10 @@ cdef class Pool:
     cdef int drop_semaphores(self) except -1
     cdef bint salvage(self) except -1
     cdef bint put_call(self, Call *c) except -1
+    cdef bint put_pages(self, Call *c) except -1
+    cdef PackedPam packer(self)
+    cdef object unpacked(self, Call *c, bytes data)
+    cdef object unpacked_all(self, Call *c, bytes data)
     cdef bint put_buffer(self, Call *c, object data) except -1
     cdef object get_call(self, Call *c, object free)
     cdef object get_range_call(self, Call *c, object count, object free)

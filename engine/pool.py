@@ -43,18 +43,21 @@ from cython.cimports.engine.layout import (
     hits_worth,
     is_evictable,
     ledger_at,
+    packed_in,
     pool_at,
 )
+from cython.cimports.engine.pam.packed import PackedPam, flag_of
 from cython.cimports.engine.registry import registry
 from cython.cimports.libc.string import memcpy
 from cython.cimports.shm.atomics import cas, load
 from cython.cimports.shm.journal import reserve, shrink
 from cython.cimports.shm.layout import BUSY, NOSPACE, OK, Lock, Worker, offset_of, u64
 from cython.cimports.shm.memory import back
-from engine.errors import PoolDestroyed, TmemError
+from engine.errors import ArenaCorrupted, PoolDestroyed, TmemError
 from engine.stats import pool_counters
 
 PEEKS = cython.declare(cython.int, 8)
+STORES_A_PAGE = cython.declare(u64, 30)     # journalled stores of a range a page, at most: an old page out and a new one in
 
 
 def open_pool(engine, idx, gen):
@@ -72,6 +75,8 @@ def open_pool(engine, idx, gen):
     pool.client = pool.ref.record.client
     pool.exclusive = not pool.persistent and not pool.shared
     pool.page_size = engine.page_size
+    pool.ref.codec = flag_of(pool.pam)
+    pool.ref.packed_max = min(pool.ref.page_size - 1, 0xFFFF) if pool.ref.codec else 0
     if pool.ref.record.gen != gen:
         raise PoolDestroyed(f"pool {pool.name!r} was destroyed")
     return pool
@@ -144,7 +149,35 @@ class Pool:
         self.engine.raise_status(status)
         return 0
 
+    # --- codecs, with no lock held and out of this thread's turn ------------------------------------------
+
+    def packer(self):
+        """The back end of a pool that compresses. TmemError if its package is not installed here."""
+        return cython.cast(PackedPam, registry.pam(self.pam), typecheck=True)
+
+    def unpacked(self, c, data):
+        """A page from its bytes as they were stored. ArenaCorrupted if they are none."""
+        page: bytes = self.packer().unpack(c.shape, data)
+        if page is None:
+            raise ArenaCorrupted(f"arena {self.engine.name!r}: a page of pool {self.name!r} does not decompress")
+        return page
+
+    def unpacked_all(self, c, data):
+        """The pages of a range, joined, from their bytes as they were stored and c.shapes. ArenaCorrupted if they are none."""
+        pages: list = self.packer().unpack_all(c, data)
+        if pages is None:
+            raise ArenaCorrupted(f"arena {self.engine.name!r}: a page of pool {self.name!r} does not decompress")
+        return b"".join(pages)
+
     # --- put ---------------------------------------------------------------------------------------------
+
+    def put_pages(self, c):
+        if self.ref.codec == 0:
+            return self.put_call(c)
+        kept: list = self.packer().pack(cython.address(self.ref), c)
+        done: cython.bint = self.put_call(c)
+        kept.clear()        # not before: c.packs leads into it
+        return done
 
     def put_call(self, c):
         status: cython.int
@@ -158,7 +191,7 @@ class Pool:
             recovered = False
             while True:
                 # Every time: another thread, or a signal handler, may have had a turn and shrunk the journal.
-                if c.count > 1 and reserve(w, 1024 + c.count * 24) == NOSPACE:
+                if c.count > 1 and reserve(w, 1024 + c.count * STORES_A_PAGE) == NOSPACE:
                     raise TmemError("no memory left for the journal of so many pages")
                 status = core.put(w, cython.address(self.ref), c, self.ops, registry.host)
                 if status == BUSY:
@@ -201,14 +234,14 @@ class Pool:
             c.length = PyBytes_GET_SIZE(data)
             if not 1 <= c.length <= self.ref.page_size:
                 raise ValueError(f"data: 1 to {self.page_size} bytes, not {c.length}")
-            return self.put_call(c)
+            return self.put_pages(c)
         buffer_of("data", data, cython.address(view), PyBUF_SIMPLE)
         try:
             c.data = cython.cast(cython.p_char, view.buf)
             c.length = view.len
             if not 1 <= c.length <= self.ref.page_size:
                 raise ValueError(f"data: 1 to {self.page_size} bytes, not {c.length}")
-            return self.put_call(c)
+            return self.put_pages(c)
         finally:
             PyBuffer_Release(cython.address(view))
 
@@ -229,7 +262,7 @@ class Pool:
                 raise ValueError(f"buffer: 1 to {RANGE_MAX} pages of {self.page_size} bytes, not {c.length} bytes")
             if c.index > 0xFFFFFFFFFFFFFFFF - (c.count - 1):
                 raise ValueError(f"index: {c.index} plus {c.count} pages passes 2**64")
-            return self.put_call(c)
+            return self.put_pages(c)
         finally:
             PyBuffer_Release(cython.address(view))
 
@@ -260,8 +293,13 @@ class Pool:
                     peeks += 1
                     status = fetch.peek(w, cython.address(self.ref), c)
                     if status == OK:
-                        if result is None or PyBytes_GET_SIZE(result) != cython.cast(cython.Py_ssize_t, c.length):
-                            result = PyBytes_FromStringAndSize(cython.NULL, c.length)
+                        if c.room != 0 and c.length > c.room:
+                            if fetch.peek_valid(w, cython.address(self.ref), c):
+                                status = SIZE
+                                break
+                            continue
+                        if result is None or PyBytes_GET_SIZE(result) != cython.cast(cython.Py_ssize_t, c.stored):
+                            result = PyBytes_FromStringAndSize(cython.NULL, c.stored)
                         if not remove:
                             copy_page(w, PyBytes_AS_STRING(result), c.shape, c.found)
                             if fetch.peek_valid(w, cython.address(self.ref), c):
@@ -269,7 +307,7 @@ class Pool:
                             continue
                     elif status != BUSY:
                         break
-                c.length = 0 if result is None else PyBytes_GET_SIZE(result)
+                c.stored = 0 if result is None else PyBytes_GET_SIZE(result)
                 status = fetch.fetch(w, cython.address(self.ref), c,
                                     cython.NULL if result is None else PyBytes_AS_STRING(result), remove,
                                     self.ops, registry.host)
@@ -278,20 +316,27 @@ class Pool:
                     if status == AGAIN:
                         continue
                 if status == SIZE:
-                    result = PyBytes_FromStringAndSize(cython.NULL, c.length)
+                    if c.room != 0 and c.length > c.room:
+                        break
+                    result = PyBytes_FromStringAndSize(cython.NULL, c.stored)
                 elif status == BUSY:
                     self.engine.att.pause()
                 else:
                     break
             if status == OK:
                 self.ref.ledger[GETS_HIT] += 1
-                return self.ops.result if foreign else result
-            if status == MISS or status == FAILED:
+                if foreign:
+                    return self.ops.result
+            elif status == MISS or status == FAILED:
                 self.ref.ledger[GETS_MISS] += 1
                 return None
-            self.fail(status)
+            elif status == SIZE:
+                raise ValueError(f"buffer: at least as long as the page, {c.length} bytes, not {c.room}")
+            else:
+                self.fail(status)
         finally:
             self.leave()
+        return self.unpacked(c, result) if packed_in(c.shape) != 0 else result
 
     def get(self, oid, index, free=None):
         """A copy of the page, or None. free: True: the page leaves; False: it stays; None: it leaves in a private
@@ -315,10 +360,18 @@ class Pool:
         w: cython.pointer(Worker) = cython.address(self.engine.att.w)
         data: bytes
         length: cython.Py_ssize_t
+        c.room = max(room, 1)
+        if self.ref.codec != 0:
+            data = self.get_call(c, free if room else False)
+            if data is None:
+                return -1
+            if not room:
+                raise ValueError(f"buffer: at least as long as the page, {c.length} bytes, not 0")
+            memcpy(out, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+            return PyBytes_GET_SIZE(data)
         self.enter()
         try:
-            c.length = 0
-            c.room = max(room, 1)
+            c.stored = 0
             while True:
                 if not self.ops.foreign and peeks < PEEKS:
                     peeks += 1
@@ -329,6 +382,7 @@ class Pool:
                         status = SIZE
                         if fetch.peek_valid(w, cython.address(self.ref), c):
                             break
+                        c.stored = 0
                         continue
                     if status == OK and not remove:
                         copy_page(w, cython.cast(cython.p_char, out), c.shape, c.found)
@@ -336,7 +390,7 @@ class Pool:
                             break
                         continue
                     if status == BUSY:
-                        c.length = 0
+                        c.stored = 0
                 status = fetch.fetch(w, cython.address(self.ref), c, cython.cast(cython.p_char, out), remove,
                                     self.ops, registry.host)
                 if status == AGAIN:
@@ -385,17 +439,21 @@ class Pool:
         remove: cython.bint = self.exclusive if free is None else free_flag(free)
         w: cython.pointer(Worker) = cython.address(self.engine.att.w)
         result: bytes = None
+        shapes: bytes = None
         c.count = word("count", count)
         if not 1 <= c.count <= RANGE_MAX:
             raise ValueError(f"count: 1 to {RANGE_MAX} pages, not {count}")
         if c.index > 0xFFFFFFFFFFFFFFFF - (c.count - 1):
             raise ValueError(f"index: {c.index} plus {c.count} pages passes 2**64")
+        if self.ref.codec != 0:
+            shapes = PyBytes_FromStringAndSize(cython.NULL, c.count * 8)
+            c.shapes = cython.cast(cython.pointer(u64), PyBytes_AS_STRING(shapes))
         self.enter()
         try:
             if self.ops.foreign:
                 raise TmemError(f"pool {self.name!r}: ranges are for pages that lie in the arena, not for pam {self.pam!r}")
             while True:
-                if remove and reserve(w, 1024 + c.count * 24) == NOSPACE:
+                if remove and reserve(w, 1024 + c.count * STORES_A_PAGE) == NOSPACE:
                     raise TmemError("no memory left for the journal of so many pages")
                 if peeks < PEEKS and not remove:
                     peeks += 1
@@ -425,13 +483,14 @@ class Pool:
             shrink(w)
             if status == OK:
                 self.ref.ledger[GETS_HIT] += 1
-                return result
-            if status == MISS:
+            elif status == MISS:
                 self.ref.ledger[GETS_MISS] += 1
                 return None
-            self.fail(status)
+            else:
+                self.fail(status)
         finally:
             self.leave()
+        return result if shapes is None else self.unpacked_all(c, result)
 
     def get_range(self, oid, index, count, free=None):
         """The pages from `index` on, joined, as they were at one moment; None if one is missing (and then none leaves)."""

@@ -13,6 +13,7 @@ from cython.cimports.engine.layout import (
     DEPTH_MAX,
     FOREIGN,
     GAUGE_BYTES_ASKED,
+    GAUGE_BYTES_STORED,
     GAUGE_BYTES_USED,
     GAUGE_OBJECTS,
     GAUGE_OBJNODES,
@@ -51,6 +52,7 @@ from cython.cimports.engine.layout import (
     obj_at,
     pampd_at,
     pool_of,
+    pool_of_obj,
     target_of,
 )
 from cython.cimports.engine.queues import leave_queue
@@ -172,7 +174,7 @@ def _reap_objnode(w: cython.pointer(Worker), off: u64) -> cython.int:
                 store(w, cython.address(n.slots[i]), 0)
         store(w, cython.address(n.slots_in_use), 0)
         if _host_told != cython.NULL:
-            _host_told(cython.cast(cython.pointer(Obj), chunk_at(w, n.obj)).pool, False)
+            _host_told(pool_of_obj(cython.cast(cython.pointer(Obj), chunk_at(w, n.obj))), False)
         return OK
     status = _room(w, OBJNODE_CLASS)
     if status != OK:
@@ -193,13 +195,13 @@ def _reap_obj(w: cython.pointer(Worker), off: u64) -> cython.int:
         retire(w, target_of(o.root))
         store(w, cython.address(o.root), 0)
         if _host_told != cython.NULL:
-            _host_told(o.pool, True)
+            _host_told(pool_of_obj(o), True)
         return OK
     status = _room(w, OBJ_CLASS)
     if status != OK:
         return status
-    if o.foreign != 0 and _foreign_free != cython.NULL:
-        _foreign_free(w, o.pool, off)
+    if o.pool >> 32 != 0 and _foreign_free != cython.NULL:
+        _foreign_free(w, pool_of_obj(o), off)
     _unchain(w, cython.cast(cython.pointer(Head), o))
     push(w, OBJ_CLASS, off)
     return OK
@@ -267,11 +269,13 @@ def _reap_pool(w: cython.pointer(Worker), off: u64) -> cython.int:
 def detach(w, off):
     """Retire an obj that its bucket no longer links, with all its pages, and take them out of the gauges."""
     o: cython.pointer(Obj) = obj_at(w, off)
-    gauge(w, o.pool, GAUGE_OBJECTS, -1)
-    gauge(w, o.pool, GAUGE_OBJNODES, -o.objnode_count)
-    gauge(w, o.pool, GAUGE_PAGES, -o.pampd_count)
-    gauge(w, o.pool, GAUGE_BYTES_ASKED, -o.asked)
-    gauge(w, o.pool, GAUGE_BYTES_USED, -o.used)
+    pool: u64 = pool_of_obj(o)
+    gauge(w, pool, GAUGE_OBJECTS, -1)
+    gauge(w, pool, GAUGE_OBJNODES, -o.objnode_count)
+    gauge(w, pool, GAUGE_PAGES, -o.pampd_count)
+    gauge(w, pool, GAUGE_BYTES_ASKED, -o.asked)
+    gauge(w, pool, GAUGE_BYTES_USED, -o.used)
+    gauge(w, pool, GAUGE_BYTES_STORED, -o.stored)
     retire(w, off)
 
 

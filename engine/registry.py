@@ -8,6 +8,7 @@ from cython.cimports.engine.adapters.python import PyPam
 from cython.cimports.engine.hostops import HostOps, PyHostOps
 from cython.cimports.engine.layout import GEO_POOLS, OBJ_SENTINEL, PAM_NAME_BYTES, Obj, Pampd, pool_at
 from cython.cimports.engine.pam.base import PamOps
+from cython.cimports.engine.pam.packed import PackedPam
 from cython.cimports.engine.pam.raw import RawPam
 from cython.cimports.engine.reclaim import set_foreign_free, set_host_told
 from cython.cimports.shm.layout import Worker, u64
@@ -21,11 +22,11 @@ class Registry:
 
     def __init__(self):
         self.host = HostOps()
-        self.factories = {"raw": RawPam}
+        self.factories = {"raw": RawPam, "lz4": lambda: PackedPam("lz4"), "zstd": lambda: PackedPam("zstd")}
         self.instances = {}
 
     def pam(self, name):
-        """The PAM of this name, made at its first use; TmemError if nobody registered it here."""
+        """The PAM of this name, made at its first use; TmemError if nobody registered it here, or what it needs is not installed."""
         found = self.instances.get(name)
         if found is None:
             factory = self.factories.get(name)
@@ -38,6 +39,7 @@ class Registry:
 
 
 registry = Registry()
+BUILT_IN = tuple(registry.factories)
 
 
 def register_hostops(ops):
@@ -70,8 +72,8 @@ def register_pam(name, factory):
     """
     if not isinstance(name, str):
         raise TypeError(f"name: a str, not {type(name).__name__}")
-    if not 1 <= len(name.encode()) < PAM_NAME_BYTES or name == "raw":
-        raise ValueError(f"name: 1 to {PAM_NAME_BYTES - 1} bytes of utf-8, not 'raw': {name!r}")
+    if not 1 <= len(name.encode()) < PAM_NAME_BYTES or name in BUILT_IN:
+        raise ValueError(f"name: 1 to {PAM_NAME_BYTES - 1} bytes of utf-8, none of {', '.join(BUILT_IN)}: {name!r}")
     if not callable(factory):
         raise TypeError(f"factory: a callable without arguments, not {type(factory).__name__}")
     registry.factories[name] = factory

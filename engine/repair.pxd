@@ -12,7 +12,7 @@ cdef class Mender:
     cdef object classes             # segment index -> class, by the first chunk kept in it
     cdef object lost
     cdef object named               # what name_pages has seen of the object under the walk
-    cdef u64 objects, nodes, pages, asked, used, obj_asked, obj_used
+    cdef u64 objects, nodes, pages, asked, used, stored, obj_asked, obj_used, obj_stored
     cdef bint claim(self, u64 off, int cls) except -1
     cdef int unclaim(self) except -1
     cdef int release(self, u64 off) except -1

@@ -15,6 +15,7 @@ from cython.cimports.engine.client import seat_of
 from cython.cimports.engine.layout import (
     FOREIGN,
     GAUGE_BYTES_ASKED,
+    GAUGE_BYTES_STORED,
     GAUGE_BYTES_USED,
     GAUGE_OBJECTS,
     GAUGE_OBJNODES,
@@ -47,6 +48,9 @@ from cython.cimports.engine.layout import (
     buckets_at,
     chunk_bytes,
     class_in,
+    codec_of,
+    copied_of,
+    fits_codecs,
     flags_of,
     is_evictable,
     is_same,
@@ -65,6 +69,7 @@ from cython.cimports.engine.layout import (
     queues_bytes,
     shard_at,
     shard_of,
+    stored_bytes,
     target_of,
 )
 from cython.cimports.engine.oid import hash_oid
@@ -193,7 +198,10 @@ class Mender:
             length: u64 = length_of(d)
             if not 1 <= length <= cython.cast(u64, self.engine.page_size):
                 return False
-            if not foreign and not is_same(d.shape) and (cls >= OBJNODE_CLASS or length > self.w.class_bytes[cls] or not self.claim(d.data, cls)):
+            if not foreign and not is_same(d.shape) and (
+                    cls >= OBJNODE_CLASS or copied_of(d.shape) > self.w.class_bytes[cls] or not self.claim(d.data, cls)):
+                return False
+            if not fits_codecs(d.shape, codec_of(pool_at(self.w, self.pool_idx))):
                 return False
             d.obj = obj_off
             d.queue = (pool_mark(self.pool_idx, pool_at(self.w, self.pool_idx).gen) if foreign
@@ -202,6 +210,7 @@ class Mender:
             pages[0] += 1
             self.obj_asked += length
             self.obj_used += chunk_bytes(self.w, d)
+            self.obj_stored += stored_bytes(d)
             return True
         n = objnode_at(self.w, off)
         if self.w.fault != 0 or n.level != level or not self.claim(off, OBJNODE_CLASS):
@@ -265,8 +274,9 @@ class Mender:
         o.pampd_count = pages
         o.asked = self.obj_asked
         o.used = self.obj_used
+        o.stored = self.obj_stored
         o.objnode_count = nodes
-        o.pool = self.pool_idx
+        o.pool = o.pool >> 32 << 32 | self.pool_idx
         o.link = 0
         return True
 
@@ -344,6 +354,7 @@ class Mender:
             self.claims = []
             self.obj_asked = 0
             self.obj_used = 0
+            self.obj_stored = 0
             if oid not in oids and self.sound_obj(off, number):
                 oids.add(oid)
                 good.append(off)
@@ -352,6 +363,7 @@ class Mender:
                 self.pages += o.pampd_count
                 self.asked += self.obj_asked
                 self.used += self.obj_used
+                self.stored += self.obj_stored
                 continue
             w.fault = 0
             self.unclaim()
@@ -401,6 +413,7 @@ class Mender:
         self.pages = 0
         self.asked = 0
         self.used = 0
+        self.stored = 0
         if p.state == POOL_LIVE:
             p.sentinel = POOL_SENTINEL
             p.link = 0
@@ -423,7 +436,7 @@ class Mender:
         slot: u64
         need: u64 = (idx + 1) * LEDGER_BYTES
         truth = ((GAUGE_OBJECTS, self.objects), (GAUGE_OBJNODES, self.nodes), (GAUGE_PAGES, self.pages),
-                 (GAUGE_BYTES_ASKED, self.asked), (GAUGE_BYTES_USED, self.used))
+                 (GAUGE_BYTES_ASKED, self.asked), (GAUGE_BYTES_USED, self.used), (GAUGE_BYTES_STORED, self.stored))
         for which, value in truth:
             for slot in range(min(w.depot.slots_high, w.max_workers)):
                 if slot_at(w, slot).ledger_backed >= need:

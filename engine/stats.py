@@ -9,6 +9,7 @@ from cython.cimports.engine.layout import (
     EVICTED,
     FLUSHES,
     GAUGE_BYTES_ASKED,
+    GAUGE_BYTES_STORED,
     GAUGE_BYTES_USED,
     GAUGE_OBJECTS,
     GAUGE_OBJNODES,
@@ -41,6 +42,7 @@ NAMES = {
     "puts_ok": PUTS_OK, "puts_refused": PUTS_REFUSED, "puts_duplicate": PUTS_DUPLICATE, "gets_hit": GETS_HIT,
     "gets_miss": GETS_MISS, "flushes": FLUSHES, "objects": GAUGE_OBJECTS, "objnodes": GAUGE_OBJNODES,
     "pages": GAUGE_PAGES, "bytes_asked": GAUGE_BYTES_ASKED, "bytes_used": GAUGE_BYTES_USED,
+    "bytes_stored": GAUGE_BYTES_STORED,
     "evicted": EVICTED,
 }
 

@@ -7,6 +7,7 @@ import cython
 from cython.cimports.engine import objnode, rbtree
 from cython.cimports.engine.layout import (
     GAUGE_BYTES_ASKED,
+    GAUGE_BYTES_STORED,
     GAUGE_BYTES_USED,
     GAUGE_OBJECTS,
     GAUGE_OBJNODES,
@@ -17,14 +18,15 @@ from cython.cimports.engine.layout import (
     length_of,
     obj_at,
     pampd_at,
+    stored_bytes,
 )
 from cython.cimports.engine.reclaim import gauge, retire
 from cython.cimports.shm.journal import store
 from cython.cimports.shm.layout import u64
 
 
-def weigh(w, pool, obj_off, asked, used):
-    """Add to the bytes of an obj, and to the gauges of its pool."""
+def weigh(w, pool, obj_off, asked, used, stored):
+    """Add to the bytes of an obj, and to the gauges of its pool: lengths of pages, bytes of chunks, bytes really stored."""
     o: cython.pointer(Obj) = obj_at(w, obj_off)
     if asked != 0:
         store(w, cython.address(o.asked), o.asked + asked)
@@ -32,6 +34,9 @@ def weigh(w, pool, obj_off, asked, used):
     if used != 0:
         store(w, cython.address(o.used), o.used + used)
         gauge(w, pool, GAUGE_BYTES_USED, used)
+    if stored != 0:
+        store(w, cython.address(o.stored), o.stored + stored)
+        gauge(w, pool, GAUGE_BYTES_STORED, stored)
 
 
 def take_page(w, pool, obj_off, index, host):
@@ -45,7 +50,7 @@ def take_page(w, pool, obj_off, index, host):
     d = pampd_at(w, off)
     if w.fault != 0:
         return 0
-    weigh(w, pool, obj_off, -length_of(d), -chunk_bytes(w, d))
+    weigh(w, pool, obj_off, -length_of(d), -chunk_bytes(w, d), -stored_bytes(d))
     retire(w, off)
     gauge(w, pool, GAUGE_PAGES, -1)
     if o.objnode_count != nodes:

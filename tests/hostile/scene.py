@@ -265,7 +265,7 @@ class Scene:
         names = {pool.id: key for key, pool in self.pools.items()}
         for at in things["Pampd"]:
             obj = self.word(at + offset("Pampd", "obj"))
-            pool = self.word(obj + offset("Obj", "pool")) if low <= obj < self.seg_end else None
+            pool = self.word(obj + offset("Obj", "pool")) & 0xFFFFFFFF if low <= obj < self.seg_end else None
             if pool in names:
                 oid = tuple(self.word(obj + offset("Obj", "oid", i)) for i in range(3))
                 by_handle[names[pool], oid, self.word(at + offset("Pampd", "index"))] = at
