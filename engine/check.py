@@ -6,6 +6,7 @@ May call: everything that reads; changes nothing. Called by stop.py, which has s
 import cython
 from cython.cimports.engine.client import seat_of
 from cython.cimports.engine.layout import (
+    ALLOW_MAX,
     CLIENT_PAGE,
     FOREIGN,
     GAUGE_BYTES_ASKED,
@@ -399,6 +400,8 @@ class Checker:
             self.note("pool-sentinel", offset_of(self.w, p), f"pool {idx}: wrong sentinel")
         if p.state == POOL_LIVE and p.seat != seat_of(self.engine, p.client, False):
             self.note("pool-client", offset_of(self.w, p), f"pool {idx}: seat {p.seat}, not that of client {p.client}")
+        if p.state == POOL_LIVE and p.allow_count > ALLOW_MAX:
+            self.note("pool-allow", offset_of(self.w, p), f"pool {idx}: {p.allow_count} clients, more than it can name")
         for i in range(cython.cast(u64, self.engine.buckets)):
             b = buckets_at(self.w, idx) + i
             if b.lock.owner != 0 or b.lock.seq & 1:

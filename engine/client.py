@@ -9,6 +9,7 @@ from cython.cimports.engine.session import Engine
 from cython.cimports.shm.atomics import load, set, set_release
 from cython.cimports.shm.layout import Worker, u64
 from cython.cimports.shm.lock import unlock
+from engine.access import host_only
 from engine.errors import TmemError
 
 
@@ -35,10 +36,12 @@ def seat_of(engine, id, enter):
 
 
 def open_client(engine: Engine, id, weight=None, cap=None):
-    """The client of this id, with what is given set. TmemError if all seats are taken."""
+    """The client of this id, with what is given set. TmemError if all seats are taken, AccessDenied if it is not the host who sets."""
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     table: cython.pointer(ClientPage)
     client: Client = Client.__new__(Client)
+    if weight is not None or cap is not None:
+        host_only(engine, "change what a client may have")
     client.engine = engine
     client.id = id
     engine.att.enter()
@@ -70,6 +73,7 @@ class Client:
     def freeze_or_thaw(self, frozen):
         w: cython.pointer(Worker) = cython.address(self.engine.att.w)
         table: cython.pointer(ClientPage)
+        host_only(self.engine, "freeze a client or thaw it")
         self.engine.att.enter()
         try:
             table = self.engine.lock_table()
@@ -108,11 +112,12 @@ class Client:
             self.engine.att.leave()
 
     def freeze(self):
-        """Take no new pages from now on: puts of such are refused. Puts over pages, gets and flushes go on."""
+        """Take no new pages from now on: puts of such are refused. Puts over pages, gets and flushes go on.
+        Raises AccessDenied (only the host does this)."""
         self.freeze_or_thaw(1)
 
     def thaw(self):
-        """Take new pages again."""
+        """Take new pages again. Raises AccessDenied (only the host does this)."""
         self.freeze_or_thaw(0)
 
     def __reduce__(self):

@@ -103,6 +103,7 @@ cdef enum:
 
     POOL_NAME_BYTES = 64
     PAM_NAME_BYTES = 32
+    ALLOW_MAX = 32          # clients that a pool can name
     POOL_BYTES = 512
     BUCKET_BYTES = 64
     CLIENT_PAGE = 4096
@@ -143,7 +144,9 @@ cdef struct ClientPage:
 #   128  pam          name of the back end, zero-filled
 #   160  cap          pages it may have; 0 = as many as there is room for
 #   168  seat         where the record of its client is in the client page, + 1; 0 = its client found no room there
+#   176  allow_count  clients named in `allow`; 0 = a shared pool lets all in
 #   256  base[16]     sums of all ledgers when the pool was made: counters start there
+#   384  allow[16]    ids of the clients that a shared pool lets in beside its own, two a word, the lower half first
 cdef struct PoolRecord:
     u64 sentinel
     u64 link
@@ -157,9 +160,10 @@ cdef struct PoolRecord:
     char pam[PAM_NAME_BYTES]
     u64 cap
     u64 seat
-    u64 spare2[10]
+    u64 allow_count
+    u64 spare2[9]
     u64 base[LEDGER_WORDS]
-    u64 spare3[16]
+    u64 allow[16]
 
 # Bucket, one cache line. Guard: its lock; `root` journalled.
 #   0    lock
@@ -486,6 +490,14 @@ cdef inline u64 pool_of_obj(Obj *o) noexcept nogil:
 cdef inline u64 codec_of(PoolRecord *p) noexcept nogil:
     # The flag of a pool's codec; 0: it has none.
     return LZ4 if strncmp(p.pam, b"lz4", PAM_NAME_BYTES) == 0 else ZSTD if strncmp(p.pam, b"zstd", PAM_NAME_BYTES) == 0 else 0
+
+cdef inline u64 allow_count(PoolRecord *p) noexcept nogil:
+    # Read once, and no more than there is room for.
+    cdef u64 count = load(&p.allow_count)
+    return count if count <= ALLOW_MAX else ALLOW_MAX
+
+cdef inline u64 allow_id(PoolRecord *p, u64 i) noexcept nogil:
+    return <unsigned int>(p.allow[i >> 1] >> (i & 1) * 32)
 
 cdef inline bint is_evictable(PoolRecord *p) noexcept nogil:
     # True if pages of the pool go into queues: it is ephemeral, and its pages lie in the arena.

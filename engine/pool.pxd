@@ -16,6 +16,9 @@ cdef class Pool:
     cdef readonly bint persistent
     cdef readonly bint shared
     cdef readonly object client
+    cdef readonly str policy
+    cdef readonly object cap
+    cdef readonly object allow
     cdef readonly object page_size
     cdef bint exclusive
     cdef object __weakref__

@@ -13,6 +13,7 @@ from cython.cimports.cpython.buffer import (
 )
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cython.cimports.engine import core, fetch, lookaside
+from cython.cimports.engine.access import allow_list, assert_open_to
 from cython.cimports.engine.arguments import buffer_of, free_flag, handle, word
 from cython.cimports.engine.layout import (
     AGAIN,
@@ -26,6 +27,10 @@ from cython.cimports.engine.layout import (
     MISS,
     NODES_MAX,
     PAM_NAME_BYTES,
+    POLICY_CLOCK,
+    POLICY_FIFO,
+    POLICY_S3FIFO,
+    POLICY_SIEVE,
     POOL_LIVE,
     POOL_NAME_BYTES,
     POOL_PERSISTENT,
@@ -53,15 +58,18 @@ from cython.cimports.shm.atomics import cas, load
 from cython.cimports.shm.journal import reserve, shrink
 from cython.cimports.shm.layout import BUSY, NOSPACE, OK, Lock, Worker, offset_of, u64
 from cython.cimports.shm.memory import back
+from engine.access import owner_only
 from engine.errors import ArenaCorrupted, PoolDestroyed, TmemError
 from engine.stats import pool_counters
 
+POLICIES = {"s3fifo": POLICY_S3FIFO, "sieve": POLICY_SIEVE, "clock": POLICY_CLOCK, "fifo": POLICY_FIFO}
 PEEKS = cython.declare(cython.int, 8)
 STORES_A_PAGE = cython.declare(u64, 30)     # journalled stores of a range a page, at most: an old page out and a new one in
 
 
 def open_pool(engine, idx, gen):
-    """The Pool of slot `idx`, which was alive with generation `gen` a moment ago. PoolDestroyed if it no longer is."""
+    """The Pool of slot `idx`, which was alive with generation `gen` a moment ago. PoolDestroyed if it no longer is,
+    AccessDenied if the engine acts for a client that may not use it."""
     pool: Pool = Pool.__new__(Pool)
     pool.engine = engine
     pool.id = idx
@@ -73,6 +81,10 @@ def open_pool(engine, idx, gen):
     pool.persistent = flags & POOL_PERSISTENT != 0
     pool.shared = flags & POOL_SHARED != 0
     pool.client = pool.ref.record.client
+    # A number that is none of these is treated like CLOCK (evict.py).
+    pool.policy = {number: name for name, number in POLICIES.items()}.get(pool.ref.record.policy, "clock")
+    pool.cap = pool.ref.record.cap
+    pool.allow = allow_list(pool.ref.record)
     pool.exclusive = not pool.persistent and not pool.shared
     pool.page_size = engine.page_size
     pool.ref.codec = flag_of(pool.pam)
@@ -88,7 +100,7 @@ class Pool:
 
     oid: a triple of ints from 0 to 2**64-1, or what engine.oid returns. index: an int from 0 to 2**64-1.
     Every call may raise TypeError and ValueError (naming the argument), PoolDestroyed, ArenaCorrupted, and TmemError
-    when the engine is closed.
+    when the engine is closed. Attributes tell what it was made with: client, pam, policy, cap, and allow (a tuple of client ids, or None).
     """
 
     def bind(self):
@@ -96,6 +108,7 @@ class Pool:
         w: cython.pointer(Worker) = cython.address(self.engine.att.w)
         idx: u64 = self.id
         need: u64 = ((idx + 1) * LEDGER_BYTES + 4095) & ~cython.cast(u64, 4095)
+        assert_open_to(self.engine, pool_at(w, idx), self.ref.gen)
         if w.slot.ledger_backed < need:
             if back(w.fd, w.ledgers_off + w.slot_idx * w.ledger_bytes, need) != OK:
                 raise TmemError("no memory left for this worker's counters")
@@ -549,9 +562,12 @@ class Pool:
         return self.flush_object_call(cython.address(c))
 
     def destroy(self):
-        """Drop the pool and all its pages. Calls on it, here and elsewhere, raise PoolDestroyed from now on."""
+        """Drop the pool and all its pages. Calls on it, here and elsewhere, raise PoolDestroyed from now on.
+
+        Raises AccessDenied if the engine acts for a client to whom the pool does not belong."""
         status: cython.int
         w: cython.pointer(Worker) = cython.address(self.engine.att.w)
+        owner_only(self.engine, self.client, f"destroy pool {self.name!r}")
         self.enter()
         try:
             while True:

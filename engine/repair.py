@@ -45,6 +45,7 @@ from cython.cimports.engine.layout import (
     Objnode,
     Pampd,
     PoolRecord,
+    allow_count,
     buckets_at,
     chunk_bytes,
     class_in,
@@ -418,6 +419,7 @@ class Mender:
             p.sentinel = POOL_SENTINEL
             p.link = 0
             p.seat = seat_of(self.engine, p.client, False)
+            p.allow_count = allow_count(p)
         else:
             p.state = POOL_FREE
         self.evictable = p.state == POOL_LIVE and is_evictable(p)

@@ -12,8 +12,9 @@ cdef class Engine:
     cdef readonly object buckets
     cdef readonly object max_workers
     cdef readonly object max_pools
+    cdef readonly object client_id
     cdef object __weakref__
     cdef int raise_status(self, int status) except -1
     cdef int settle(self) except -1
     cdef ClientPage *lock_table(self) except NULL
-    cdef tuple publish_locked(self, ClientPage *table, bytes name, u64 flags, u64 client, bytes pam, u64 policy, u64 cap)
+    cdef tuple publish_locked(self, ClientPage *table, bytes name, u64 flags, u64 client, bytes pam, u64 policy, u64 cap, object allow)

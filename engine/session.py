@@ -5,6 +5,7 @@ under its lock by plain stores ending in one that publishes (`state`), so a kill
 """
 import cython
 from cython.cimports.engine import core
+from cython.cimports.engine.access import set_allow
 from cython.cimports.engine.client import seat_of
 from cython.cimports.engine.layout import (
     AGAIN,
@@ -14,10 +15,6 @@ from cython.cimports.engine.layout import (
     LEDGER_BYTES,
     LEDGER_WORDS,
     PAM_NAME_BYTES,
-    POLICY_CLOCK,
-    POLICY_FIFO,
-    POLICY_S3FIFO,
-    POLICY_SIEVE,
     POOL_BYTES,
     POOL_FREE,
     POOL_LIVE,
@@ -55,9 +52,10 @@ from engine import resize as resizing
 from engine import spawn as spawning
 from engine import stats as counting
 from engine import stop as stopping
+from engine.access import allow_argument, client_or_none, narrowed
 from engine.client import open_client
-from engine.errors import ArenaCorrupted, PoolDestroyed, PoolExists, PoolNotFound, TmemError
-from engine.pool import open_pool
+from engine.errors import AccessDenied, ArenaCorrupted, PoolDestroyed, PoolExists, PoolNotFound, TmemError
+from engine.pool import POLICIES, open_pool
 from engine.ranks import order_checked
 from engine.sizes import parse_size
 from shm import arena as arenas
@@ -66,7 +64,6 @@ CLIENT_LAYOUT = (
     f"engine {ENGINE_LAYOUT_VERSION} {cython.sizeof(Obj)} {cython.sizeof(Objnode)} {cython.sizeof(Pampd)} "
     f"{cython.sizeof(PoolRecord)} {cython.sizeof(Bucket)}"
 )
-POLICIES = {"s3fifo": POLICY_S3FIFO, "sieve": POLICY_SIEVE, "clock": POLICY_CLOCK, "fifo": POLICY_FIFO}
 FAULTS = {1: "an offset that leads nowhere", 2: "a struct without its sentinel", 3: "a journal longer than itself",
           4: "a chunk that is free twice, or of another class", 5: "a walk longer than any legal one",
           6: "a lock word that its holder did not write"}
@@ -92,14 +89,16 @@ def _round_up(size):
 
 
 def create(name, capacity="64MiB", *, page_size=4096, buckets=256, max_workers=256, max_pools=1024, mode=0o600,
-           huge_pages=True, shards=None, max_capacity=None):
+           huge_pages=True, shards=None, max_capacity=None, client=None):
     """Make an arena and attach to it.
 
     name: 1 to 200 letters, digits, '_', '.', '-'. capacity: bytes for pages and all that describes them (an int, or text
     such as "1GiB"), 1 MiB to 4 TiB. max_capacity: what Engine.resize may make of it, as capacity; None: no more than that.
-    page_size: bytes, a power of two from 512 to 65536. buckets: of each pool, a power of two from 1 to 4096. max_workers: 1 to 4096. max_pools: 1 to 65535. mode: permission bits of the file.
+    page_size: bytes, a power of two from 512 to 65536. buckets: of each pool, a power of two from 1 to 4096. max_workers: 1 to 4096.
+    max_pools: 1 to 65535. mode: permission bits of the file.
     huge_pages: ask the system for pages of 2 MiB where it has them to give (arenas of 64 MiB and more; memory is then taken in
     steps of 2 MiB). shards: of the queues of evictable pages, a power of two from 1 to 64; None: as many as the capacity is good for.
+    client: whom this engine acts for, see attach.
     Raises ArenaExists, AccessDenied, TmemError (no memory for the tables), TypeError, ValueError.
     """
     arenas.check_name(name)
@@ -120,6 +119,7 @@ def create(name, capacity="64MiB", *, page_size=4096, buckets=256, max_workers=2
     if shards is None:
         shards = min(SHARDS_MAX, 1 << max(0, (pages // 32).bit_length() - 1))
     _number("shards", shards, 1, SHARDS_MAX, power=True)
+    client_or_none(client)
     # Room for twice the ghosts there can be, so that none is forgotten before its time.
     ghosts = max(64, 1 << (2 * pages // shards - 1).bit_length())
     arena = arenas.create(
@@ -127,16 +127,22 @@ def create(name, capacity="64MiB", *, page_size=4096, buckets=256, max_workers=2
         CLIENT_LAYOUT, [page_size, buckets, max_pools, shards, ghosts],
     )
     try:
-        return Engine(arena, True)
+        return Engine(arena, client)
     except BaseException:
         arenas.unlink(name)
         raise
 
 
-def attach(name):
-    """Attach to an arena that is there. Raises ArenaNotFound, ArenaCorrupted (not an arena, another layout, truncated),
+def attach(name, client=None):
+    """Attach to an arena that is there.
+
+    client: None: the engine is the host's and may do everything. An int from 0 to 2**32-1: it acts for that client, and makes
+    pools of it alone; it opens the client's pools, and shared ones that let it in; other people's pools it does not destroy, and weights,
+    caps and freezing are the host's. So that no worker does by mistake what is not its own: who may write to the arena can get round it.
+    Raises ArenaNotFound, ArenaCorrupted (not an arena, another layout, truncated),
     ArenaBusy (all worker slots taken), AccessDenied, TypeError, ValueError."""
-    return Engine(arenas.attach(name, CLIENT_LAYOUT), False)
+    client_or_none(client)
+    return Engine(arenas.attach(name, CLIENT_LAYOUT), client)
 
 
 def unlink(name):
@@ -151,10 +157,11 @@ class Engine:
     Threads may share one, and take turns in it. A forked child may go on using it: it becomes a worker of its own.
     """
 
-    def __init__(self, arena, fresh):
+    def __init__(self, arena, client):
         geometry = arena.geometry
         self.name = arena.name
         self.max_capacity = geometry["capacity"]
+        self.client_id = client
         self.max_workers = geometry["max_workers"]
         self.page_size, self.buckets, self.max_pools, shards, ghosts = geometry["client"][:5]
         if not (
@@ -216,22 +223,29 @@ class Engine:
         """Index of this worker's slot in the arena's worker table."""
         return self.att.worker_id
 
+    def _act_for(self, client):
+        """Act for this client from now on; what it may not use of the pools opened before raises AccessDenied at the next call."""
+        self.client_id = client
+        self.att.epoch += 1             # every pool binds anew, and asks again
+
     # --- pools -------------------------------------------------------------------------------------------
 
-    def new_pool(self, name, persistent=False, shared=True, client=0, pam="raw", policy="s3fifo", cap=0):
+    def new_pool(self, name, persistent=False, shared=True, client=None, pam="raw", policy="s3fifo", cap=0, allow=None):
         """Make a pool.
 
         name: 1 to 63 bytes of utf-8, unique in the arena. persistent: pages stay until they are flushed. shared: gets leave
-        the page where it is. client: the tenant, 0 to 2**32-1. pam: the back end, "raw" or one of register_pam.
-        policy: which page of an ephemeral pool goes when memory is short: "s3fifo", "sieve", "clock" or "fifo". cap: pages that an
-        ephemeral pool may hold, 0: as many as there is room for; the cap holds for each shard of the queues by its share.
-        Raises PoolExists, TmemError (table full, no memory, unknown pam), TypeError, ValueError.
+        the page where it is. client: the tenant, 0 to 2**32-1; None: whom the engine acts for, 0 if it is the host's.
+        pam: the back end, "raw" or one of register_pam. policy: which page of an ephemeral pool goes when memory is short: "s3fifo",
+        "sieve", "clock" or "fifo". cap: pages that an ephemeral pool may hold, 0: as many as there is room for; the cap holds for each
+        shard of the queues by its share. allow: 1 to 32 client ids: of the engines that act for a client, only those of these and of
+        the pool's own may open it; for a shared pool; None: all may. Raises PoolExists, AccessDenied (the engine acts for another
+        client), TmemError (table full, no memory, unknown pam), TypeError, ValueError.
         """
         raw_name = _pool_name(name)
         for argument, value in (("persistent", persistent), ("shared", shared)):
             if not isinstance(value, bool):
                 raise TypeError(f"{argument}: True or False, not {type(value).__name__}")
-        _number("client", client, 0, 2**32 - 1)
+        client = narrowed(self, client) or 0
         if not isinstance(pam, str):
             raise TypeError(f"pam: a str, not {type(pam).__name__}")
         if not isinstance(policy, str):
@@ -241,22 +255,23 @@ class Engine:
         _number("cap", cap, 0, 2**62)
         if cap and persistent:
             raise ValueError("cap: only an ephemeral pool can have one, since nothing of a persistent one is ever evicted")
+        allow = allow_argument(allow, shared)
         registry.pam(pam)
         flags = (POOL_PERSISTENT if persistent else 0) | (POOL_SHARED if shared else 0)
         self.att.enter()
         try:
             # What the dead left half done in the ledgers must not become part of where the new pool's counters start.
             self.att.recover_quick()
-            idx, gen = self._publish(raw_name, flags, client, pam.encode(), POLICIES[policy], cap)
+            idx, gen = self._publish(raw_name, flags, client, pam.encode(), POLICIES[policy], cap, allow)
         finally:
             self.att.leave()
         return open_pool(self, idx, gen)
 
-    def _publish(self, name, flags, client, pam, policy, cap):
+    def _publish(self, name, flags, client, pam, policy, cap, allow):
         w: cython.pointer(Worker) = cython.address(self.att.w)
         table: cython.pointer(ClientPage) = self.lock_table()
         try:
-            return self.publish_locked(table, name, flags, client, pam, policy, cap)
+            return self.publish_locked(table, name, flags, client, pam, policy, cap, allow)
         finally:
             unlock(w, cython.address(table.lock))
             unlock(w, cython.address(w.slot.own))
@@ -272,7 +287,7 @@ class Engine:
                 unlock(w, cython.address(w.slot.own))
             self.att.pause()
 
-    def publish_locked(self, table, name, flags, client, pam, policy, cap):
+    def publish_locked(self, table, name, flags, client, pam, policy, cap, allow):
         w: cython.pointer(Worker) = cython.address(self.att.w)
         p: cython.pointer(PoolRecord)
         idx: u64
@@ -305,6 +320,7 @@ class Engine:
         p.policy = policy
         p.cap = cap
         p.seat = seat_of(self, client, True)
+        set_allow(p, allow)
         memset(p.name, 0, POOL_NAME_BYTES)
         memcpy(p.name, cython.cast(cython.p_char, name), len(name))
         memset(p.pam, 0, PAM_NAME_BYTES)
@@ -348,7 +364,7 @@ class Engine:
         return found
 
     def pool(self, name_or_id):
-        """The pool of this name (str) or id (int). Raises PoolNotFound, TypeError."""
+        """The pool of this name (str) or id (int). Raises PoolNotFound, AccessDenied, TypeError."""
         if isinstance(name_or_id, bool) or not isinstance(name_or_id, (str, int)):
             raise TypeError(f"name_or_id: a pool's name (str) or id (int), not {type(name_or_id).__name__}")
         for idx, gen, name in self._live():
@@ -357,13 +373,13 @@ class Engine:
         raise PoolNotFound(f"arena {self.name!r} has no pool {name_or_id!r}")
 
     def pools(self):
-        """All pools, by id."""
+        """All pools, by id; of an engine that acts for a client, those it may open."""
         found = []
         for idx, gen, _ in self._live():
             try:
                 found.append(open_pool(self, idx, gen))
-            except PoolDestroyed:
-                continue        # it went since it was listed
+            except (PoolDestroyed, AccessDenied):
+                continue        # it went since it was listed, or is not for this engine's client
         return found
 
     def client(self, id, weight=None, cap=None):
@@ -371,7 +387,8 @@ class Engine:
 
         id: 0 to 2**32-1. weight: 1 to 2**20, at first 1; when memory is short, the client with most ephemeral pages for its weight
         lets one go. cap: ephemeral pages its pools may hold together, 0: as many as there is room for; it holds for each shard
-        of the queues by its share. Raises TypeError, ValueError, TmemError (the table of clients is full).
+        of the queues by its share. Raises AccessDenied (only the host sets either), TypeError, ValueError, TmemError (the table of
+        clients is full).
         """
         _number("id", id, 0, 2**32 - 1)
         if weight is not None:
@@ -416,12 +433,13 @@ class Engine:
         """Recover workers that died. How many. Happens by itself when somebody waits for one, attaches, or lacks memory."""
         return self.att.recover()
 
-    def spawn(self, n, target, *args, restart=False, method=None):
+    def spawn(self, n, target, *args, restart=False, method=None, client=None):
         """Run target(*args) in n processes of multiprocessing, released together once all are attached. A Crew.
 
         Engines and pools among the args arrive attached. restart: replace a process that ends with an exit code other
-        than 0. method: "spawn" (None), "fork" or "forkserver". Raises TypeError, ValueError."""
-        return spawning.spawn(self, n, target, args, restart, method)
+        than 0. method: "spawn" (None), "fork" or "forkserver". client: in these processes this engine, with its pools, acts for that
+        client; None: as it does here. Raises AccessDenied (it acts for another client), TypeError, ValueError."""
+        return spawning.spawn(self, n, target, args, restart, method, narrowed(self, client))
 
     @property
     def closed(self):
@@ -451,10 +469,11 @@ class Engine:
         self.close()
 
     def __reduce__(self):
-        return (attach, (self.name,))
+        return (attach, (self.name, self.client_id))
 
     def __repr__(self):
-        return f"<tmem engine on arena {self.name!r}{', closed' if self.att.closed else ''}>"
+        who = "" if self.client_id is None else f" for client {self.client_id}"
+        return f"<tmem engine on arena {self.name!r}{who}{', closed' if self.att.closed else ''}>"
 
     def set_kill_point(self, n):
         """Die by SIGKILL at the n-th kill point from here; 0: never. For tests of crash safety."""

@@ -15,8 +15,9 @@ METHODS = ("spawn", "fork", "forkserver")
 READY_S = 120.0
 
 
-def _run(engine, ready, go, target, args):
+def _run(engine, client, ready, go, target, args):
     # `engine` and `args` were unpickled, or inherited by fork: touching the engine makes this process a worker.
+    engine._act_for(client)
     engine.stats()
     ready.release()
     go.poll(None)       # one message for all: nobody reads it, so nobody can take it away, or die holding a lock
@@ -26,7 +27,7 @@ def _run(engine, ready, go, target, args):
         engine.close()
 
 
-def spawn(engine, n, target, args, restart, method):
+def spawn(engine, n, target, args, restart, method, client):
     """See Engine.spawn."""
     if isinstance(n, bool) or not isinstance(n, int):
         raise TypeError(f"n: a number of processes, not {type(n).__name__}")
@@ -40,7 +41,7 @@ def spawn(engine, n, target, args, restart, method):
         raise ValueError(f"method: None or one of {', '.join(METHODS)}, not {method!r}")
     if engine.closed:
         raise TmemError(f"arena {engine.name!r}: this engine is closed")
-    return Crew(engine, n, target, args, restart, multiprocessing.get_context(method or "spawn"))
+    return Crew(engine, client, n, target, args, restart, multiprocessing.get_context(method or "spawn"))
 
 
 class Crew(Sequence):
@@ -48,8 +49,9 @@ class Crew(Sequence):
 
     restarts: how many were replaced so far (restart=True)."""
 
-    def __init__(self, engine, n, target, args, restart, context):
+    def __init__(self, engine, client, n, target, args, restart, context):
         self._engine = engine
+        self._client = client
         self._target = target
         self._args = args
         self._context = context
@@ -72,7 +74,7 @@ class Crew(Sequence):
 
     def _start(self):
         process = self._context.Process(
-            target=_run, args=(self._engine, self._ready, self._go, self._target, self._args)
+            target=_run, args=(self._engine, self._client, self._ready, self._go, self._target, self._args)
         )
         process.start()
         return process

@@ -26,4 +26,4 @@ class ArenaBusy(TmemError):
 
 
 class AccessDenied(TmemError):
-    """The operating system or the arena's owner does not let this process in."""
+    """The operating system or the arena's owner does not let this process do that."""

@@ -69,6 +69,8 @@ def pages(eng: engine.Engine) -> None:
     size: int = pool.page_size
     facts: tuple[str, bool, bool, int, str] = (pool.name, pool.persistent, pool.shared, pool.client, pool.pam)
     assert facts == ("typed", False, True, 0, "raw")
+    more: tuple[str, int, tuple[int, ...] | None] = (pool.policy, pool.cap, pool.allow)
+    assert more == ("s3fifo", 0, None)
 
     oid: tuple[int, int, int] = engine.oid("a key")
     stored: bool = pool.put(oid, 0, b"one page")
@@ -143,6 +145,14 @@ def use(name: str) -> None:
         other: engine.Engine = engine.attach(name)
         assert (other.name, other.capacity, other.buckets) == (eng.name, eng.capacity, eng.buckets)
         other.close()
+        guest: engine.Engine = engine.attach(name, client=7)
+        who: int | None = guest.client_id
+        mine: engine.Pool = guest.new_pool("of-7", allow=[8, 9])
+        assert (who, mine.client, mine.allow) == (7, 7, (8, 9))
+        with guest.spawn(1, fill, mine, 7, client=7) as crew:
+            pass
+        assert crew.exitcodes == [0]
+        guest.close()
     engine.unlink(name)
     try:
         engine.attach(name)

@@ -108,7 +108,7 @@ def test_arguments_that_are_missing_or_too_many(pool):
 
 @pytest.mark.parametrize(("argument", "values"), [
     ("name", [None, 1, b"bytes", ["x"]]), ("persistent", [None, 1, "yes"]), ("shared", [None, 0, "no"]),
-    ("client", [None, "1", 1.0, True]), ("pam", [None, 1, b"raw"]),
+    ("client", ["1", 1.0, True]), ("pam", [None, 1, b"raw"]),
 ])
 def test_new_pool_types(eng, argument, values):
     for value in values:

@@ -48,7 +48,7 @@ class Scene:
         seen = {"pools": sorted(pool.name for pool in self.engine.pools())}
         for name in seen["pools"]:
             pool = self.engine.pool(name)
-            seen[name] = pool.obj_count
+            seen[name] = (pool.obj_count, pool.client, pool.policy, pool.cap, pool.allow)
             for obj in range(6):
                 handle = pool.object((obj, 0, 0))
                 info = handle.object_info()
@@ -158,7 +158,7 @@ VERBS = {
     "flush-object": (nothing, lambda e: e.pool("p").flush_object((1, 0, 0))),
     "put-range": (nothing, lambda e: e.pool("p").put_range((0, 0, 0), 100, b"r" * (20 * 4096 + 5))),
     "put-range-over": (lambda e: None, lambda e: e.pool("p").put_range((0, 0, 0), 60, b"r" * (8 * 4096))),
-    "new-pool": (nothing, lambda e: e.new_pool("new")),
+    "new-pool": (nothing, lambda e: e.new_pool("new", client=3, policy="sieve", cap=9, allow=[4, 5, 6])),
     "destroy": (nothing, lambda e: e.pool("q").destroy()),
     "close": (_with_magazines, lambda e: e.close()),
     "check": (nothing, lambda e: e.check()),
