@@ -23,6 +23,7 @@ from cython.cimports.engine.layout import (
     POOL_SENTINEL,
     POOL_SHARED,
     QUEUE_BYTES,
+    ROOT_PENDING,
     SHARDS_MAX,
     WEIGHT_MAX,
     Bucket,
@@ -447,7 +448,7 @@ class Engine:
         return self.att.closed
 
     def close(self):
-        """Leave the arena; it stays. Pools of this engine raise TmemError afterwards. Twice is once."""
+        """Leave the arena; it stays. Pools of this engine raise TmemError afterwards. Twice is once. Waits for who holds a queue."""
         if self.att.closed:
             return
         if not self.att.forked:
@@ -455,6 +456,10 @@ class Engine:
                 self.att.enter()
                 try:
                     self.settle()
+                    while self.att.w.slot.client[ROOT_PENDING] != 0:
+                        # A shard was locked: what is not queued when its worker has gone would never be evicted.
+                        self.att.pause()
+                        self.settle()
                 finally:
                     self.att.leave()
             except ArenaCorrupted:

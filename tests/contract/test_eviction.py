@@ -1,10 +1,14 @@
 """Owns the contract of ephemeral and persistent pages when memory is short: who goes, who never does, and what a put answers."""
 import multiprocessing
+import os
 import random
+import threading
 
 import pytest
 
 import engine
+from tests.hostile.structs import Map, offset
+from tests.support import SHM
 
 PAGE = 4096
 
@@ -198,3 +202,28 @@ def test_pools_are_destroyed_while_others_evict_from_them(make_arena):
     assert [process.exitcode for process in crew] == [0] * 4
     report = eng.check()
     assert report.ok, report.problems[:3]
+
+
+def test_who_leaves_queues_its_pages_first(make_arena):
+    """A page that its worker could not queue, because the shard was locked, is nobody's to evict: close waits for the lock."""
+    eng = make_arena(shards=1)
+    pool = eng.new_pool("p")
+    leaving, holder = engine.attach(eng.name), engine.attach(eng.name)
+    with open(SHM / eng.name, "r+b", buffering=0) as file:
+        layout = Map(os.pread(file.fileno(), 4096, 0))
+        gen = os.pread(file.fileno(), 8, layout.slot(holder.worker_id) + offset("Slot", "gen"))
+        # Held by a worker that lives, in its middle of something.
+        os.pwrite(file.fileno(), (int.from_bytes(gen, "little") << 16 | holder.worker_id + 1).to_bytes(8, "little"), layout.shard(0))
+        before = eng.stats()["total"]["lock_waits"]
+        assert leaving.pool("p").put((1, 0, 0), 0, b"page")
+        closer = threading.Thread(target=leaving.close)
+        closer.start()
+        while closer.is_alive() and eng.stats()["total"]["lock_waits"] == before:
+            os.sched_yield()
+        waited = closer.is_alive()
+        os.pwrite(file.fileno(), bytes(8), layout.shard(0))
+        closer.join()
+    assert waited and pool.get((1, 0, 0), 0) == b"page"
+    report = eng.check()
+    assert report.ok, [str(problem) for problem in report.problems]
+    holder.close()
