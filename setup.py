@@ -9,7 +9,8 @@ COMPILED = """
     engine.oid engine.arguments engine.rbtree engine.objnode engine.hostops engine.pam.base engine.pam.raw engine.pam.packed
     engine.adapters.python engine.registry engine.reclaim engine.unlink engine.queues
     engine.shares engine.evict engine.room engine.compact engine.lookaside engine.core
-    engine.fetch engine.pool engine.handle engine.stats engine.repair engine.check engine.stop engine.resize engine.access engine.client engine.ranks engine.session
+    engine.fetch engine.pool engine.handle engine.stats engine.repair engine.check engine.stop engine.resize engine.access engine.client
+    engine.ranks engine.session
 """.split()
 
 CORES = os.cpu_count() or 1

@@ -158,7 +158,8 @@ def create(
 ) -> None:
     """Create the arena NAME."""
     with _usage():
-        eng = engine.create(name, _size(capacity), max_capacity=None if max_capacity is None else _size(max_capacity), page_size=page_size, buckets=buckets, max_workers=max_workers,
+        eng = engine.create(name, _size(capacity), max_capacity=None if max_capacity is None else _size(max_capacity),
+                            page_size=page_size, buckets=buckets, max_workers=max_workers,
                             max_pools=max_pools, mode=mode, huge_pages=huge_pages, shards=shards)
     with eng:
         made: dict[str, Any] = {

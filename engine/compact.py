@@ -45,6 +45,7 @@ from cython.cimports.engine.layout import (
     pampd_at,
     pool_at,
     pool_in,
+    pool_of_obj,
     prev_in,
     queue_at,
     queue_word,
@@ -150,7 +151,7 @@ def _supplied(w: cython.pointer(Worker), have: cython.pointer(Supply), cls: cyth
 def _lock_obj(w: cython.pointer(Worker), obj_off: u64, bucket: cython.pointer(cython.pointer(Bucket))) -> cython.int:
     """Lock the bucket of an obj by what it says of itself, if it is still there then. OK, BUSY, or NOMEM: it is not."""
     o: cython.pointer(Obj) = cython.cast(cython.pointer(Obj), chunk_at(w, obj_off))
-    pool: u64 = load(cython.address(o.pool))
+    pool: u64 = pool_of_obj(o)
     b: cython.pointer(Bucket)
     if w.fault != 0 or o.sentinel != OBJ_SENTINEL or pool >= w.client_geometry[GEO_POOLS]:
         w.fault = 0
@@ -160,7 +161,7 @@ def _lock_obj(w: cython.pointer(Worker), obj_off: u64, bucket: cython.pointer(cy
         return BUSY
     # The tree of a dying pool has lost leaves, and its objs go anyway.
     if (
-        pool_at(w, pool).state != POOL_LIVE or o.sentinel != OBJ_SENTINEL or o.pool != pool
+        pool_at(w, pool).state != POOL_LIVE or o.sentinel != OBJ_SENTINEL or pool_of_obj(o) != pool
         or buckets_at(w, pool) + (hash_oid(o.oid[0], o.oid[1], o.oid[2]) & (w.client_geometry[GEO_BUCKETS] - 1)) != b
         or rbtree.find(w, b, o.oid) != obj_off
     ):

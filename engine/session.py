@@ -53,7 +53,7 @@ from engine import resize as resizing
 from engine import spawn as spawning
 from engine import stats as counting
 from engine import stop as stopping
-from engine.access import allow_argument, client_or_none, narrowed
+from engine.access import allow_argument, client_or_none, host_only, narrowed
 from engine.client import open_client
 from engine.errors import AccessDenied, ArenaCorrupted, PoolDestroyed, PoolExists, PoolNotFound, TmemError
 from engine.pool import POLICIES, open_pool
@@ -404,8 +404,9 @@ class Engine:
         capacity: an int, or text such as "1GiB", from 1 MiB to max_capacity. To make it smaller, pages of ephemeral pools go by their policy,
         the others are moved together, and what that empties is given back to the system. Raises TmemError when pages that may not go
         need more than that, or the system cannot give memory back; ArenaBusy when somebody else resizes, or a stopped process is in the
-        way, for 30 s (the first two leave the capacity as it was); TypeError, ValueError.
+        way, for 30 s (the first two leave the capacity as it was); AccessDenied for an engine that acts for a client; TypeError, ValueError.
         """
+        host_only(self, "change the capacity")
         size = parse_size("capacity", capacity)
         if not arenas.CAPACITY_MIN <= size <= self.max_capacity:
             raise ValueError(f"capacity: {arenas.CAPACITY_MIN} to {self.max_capacity} bytes (max_capacity of create), not {size}")

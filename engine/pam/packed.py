@@ -6,15 +6,13 @@ A page that would not get into a smaller class is stored as it is. So is one tha
 take no chunk; core notices it.
 """
 import cython
-from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cython.cimports.cpython.buffer import PyBUF_READ
+from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cython.cimports.cpython.memoryview import PyMemoryView_FromMemory
 from cython.cimports.engine.layout import (
     LZ4,
     ZSTD,
-    Call,
     Packed,
-    PoolRef,
     copied_of,
     packed_in,
     put_length,
