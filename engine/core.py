@@ -168,8 +168,10 @@ def drop_empty_obj(w, p, c, b, obj_off, pam, host):
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _stage(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), i: u64, pam: PamOps) -> cython.int:
-    """Put steps 1 and 2 for page i: reserve a pampd and a chunk, copy the page. OK with it on the staged list, BUSY or NOMEM."""
+def _stage(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), i: u64, larger: cython.bint,
+           pam: PamOps) -> cython.int:
+    """Put steps 1 and 2 for page i: reserve a pampd and a chunk (a `larger` one than it needs), copy the page. OK with it on the
+    staged list, BUSY or NOMEM."""
     page: Pampd
     d: cython.pointer(Pampd)
     off: u64
@@ -184,7 +186,8 @@ def _stage(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.poin
         memcpy(cython.address(page.data), data, 8)
         page.shape = shape_of(stored, 0, SAME)
     else:
-        status = pam.prepare(w, cython.address(page), data, stored)
+        status = (pam.prepare_larger(w, cython.address(page), data, stored, p.page_size) if larger
+                  else pam.prepare(w, cython.address(page), data, stored))
         if is_packed(c, i):
             page.shape = put_shape(p, c, i, class_in(cython.address(page)))
     if status != OK:
@@ -226,11 +229,14 @@ def _reserve(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.po
     while c.staged < c.count:
         i = c.count - 1 - c.staged
         data = put_bytes(c, i, p.page_size, cython.address(stored))
-        status = _stage(w, p, c, i, pam)
+        status = _stage(w, p, c, i, False, pam)
         if status == NOMEM:
             status = _lacking(w, p, c, stored, pam, host)
             if status == OK:
                 continue
+        if status == NOMEM and p.codec != 0:
+            # Pages of all lengths leave chunks free in every class: better part of one is lost than a page.
+            status = _stage(w, p, c, i, True, pam)
         if status == NOMEM:
             c.refuse = True
             if c.count == 1 and not pam.foreign and class_of(stored) >= 0:

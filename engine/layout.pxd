@@ -426,7 +426,7 @@ cdef inline bint fits_codecs(u64 shape, u64 codecs) noexcept nogil:
     cdef u64 flags = <unsigned char>(shape >> 40)
     if packed_in(shape) == 0:
         return flags <= (FOREIGN | SAME)
-    return flags & codecs == flags and flags & (flags - 1) == 0 and packed_in(shape) < <unsigned int>shape
+    return flags != 0 and flags & codecs == flags and flags & (flags - 1) == 0 and packed_in(shape) < <unsigned int>shape
 
 cdef inline bint is_same(u64 shape) noexcept nogil:
     return <unsigned char>(shape >> 40) & SAME != 0

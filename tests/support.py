@@ -4,6 +4,7 @@ ends in Python, and leftovers in /dev/shm.
 Never imports pytest: it is loaded by spawned children, which should start fast.
 """
 import os
+import random
 import re
 import struct
 from pathlib import Path
@@ -49,6 +50,29 @@ def semaphores_of(name):
 def page(tag, length=64):
     """A page of `length` bytes that names `tag`, an unsigned 64-bit number: other tags give other bytes everywhere."""
     return (struct.pack("<Q", tag) * (length // 8 + 1))[:length]
+
+
+PHRASES = [phrase.encode() for phrase in (
+    "the page of a pool", "is put under its handle", "and stays until it goes", "if self.status is None:", "return length", "for index in",
+    "range(count):", "def put(self, oid, index)", "with the arena's lock", "a worker that dies", "chunk", "class", "bytes", "of the shape",
+    "in no queue", "before or after")]
+
+
+def text(tag, length=64):
+    """Text of `length` bytes that follows from `tag`: words in lines, which compress about as code and prose do."""
+    rnd = random.Random(tag)
+    lines = (b"%d: " % rnd.getrandbits(16) + b" ".join(rnd.choices(PHRASES, k=4)) for _ in range(length // 24 + 1))
+    return b"\n".join(lines)[:length]
+
+
+def mixed(tag, length=64):
+    """A page of `length` bytes that follows from `tag`: one word over and over, text, noise, or noise with text."""
+    kind = tag % 4
+    if kind == 0:
+        return page(tag, length)
+    if kind == 1:
+        return text(tag, length)
+    return random.Random(tag).randbytes(length if kind == 2 else length // 2) + (b"" if kind == 2 else text(tag, length - length // 2))
 
 
 def height_of(largest):

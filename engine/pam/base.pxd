@@ -8,6 +8,7 @@ cdef class PamOps:
     cdef bint failed                # there is one
     cdef object result              # bytes that get_data fetched
     cdef int prepare(self, Worker *w, Pampd *d, const char *data, u64 length) noexcept nogil
+    cdef int prepare_larger(self, Worker *w, Pampd *d, const char *data, u64 length, u64 most) noexcept nogil
     cdef int create(self, u64 pool, u64 *oid, Pampd *d, const char *data, u64 length) noexcept nogil
     cdef int get_data(self, u64 pool, u64 *oid, Pampd *d) noexcept nogil
     cdef int get_data_and_free(self, u64 pool, u64 *oid, Pampd *d) noexcept nogil

@@ -6,7 +6,7 @@ A back end in Python is reached through adapters/python.py, a compiled one by su
 """
 import cython
 from cython.cimports.engine.layout import FAILED
-from cython.cimports.shm.layout import OK
+from cython.cimports.shm.layout import NOMEM, OK
 
 
 @cython.cclass
@@ -16,6 +16,10 @@ class PamOps:
     def prepare(self, w, d, data, length):
         """Fill data and shape of an unlinked page. OK, BUSY, NOMEM or CORRUPT; chunks are taken by `pop`."""
         return FAILED
+
+    def prepare_larger(self, w, d, data, length, most):
+        """As prepare, when nothing can be had for it and no page may go: into any chunk of up to `most` bytes."""
+        return NOMEM
 
     def create(self, pool, oid, d, data, length):
         """The page, `length` bytes at `data`, is about to be linked. OK, or REFUSED."""

@@ -19,7 +19,7 @@ from cython.cimports.engine.layout import (
     same_filled,
 )
 from cython.cimports.engine.pam.raw import RawPam
-from cython.cimports.shm.layout import u64
+from cython.cimports.shm.layout import BULK_CLASS, NOMEM, u64
 from cython.cimports.shm.slab import class_of
 from engine.pam.codec import CODECS
 
@@ -36,6 +36,14 @@ class PackedPam(RawPam):
     def __init__(self, name):
         self.codec = CODECS[name]()
         self.flag = flag_of(name)
+
+    def prepare_larger(self, w, d, data, length, most):
+        cls: cython.int = class_of(length) + 1
+        status: cython.int = NOMEM
+        while status == NOMEM and 0 < cls < BULK_CLASS and w.class_bytes[cls] < most + 64:
+            status = self.place(w, d, data, length, cls)
+            cls += 1
+        return status
 
     def pack(self, p, c):
         """Compress the pages of a put: c.packs says how each is stored. What must be kept until the put is done."""

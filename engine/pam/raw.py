@@ -17,11 +17,12 @@ class RawPam(PamOps):
 
     def prepare(self, w, d, data, length):
         cls: cython.int = class_of(length)
-        status: cython.int
+        return self.place(w, d, data, length, cls) if cls >= 0 else NOMEM
+
+    def place(self, w, d, data, length, cls):
+        """Put the bytes into a chunk of a class that holds them. OK, BUSY, NOMEM or CORRUPT."""
         chunk: u64
-        if cls < 0:
-            return NOMEM
-        status = ensure(w, cls, 1)
+        status: cython.int = ensure(w, cls, 1)
         if status != OK:
             return status
         chunk = top(w, cls)

@@ -203,7 +203,7 @@ def test_register_pam_name_type(name):
         engine.register_pam(name, object)
 
 
-@pytest.mark.parametrize("name", ["", "raw", "x" * 300])
+@pytest.mark.parametrize("name", ["", "raw", "lz4", "zstd", "x" * 300])
 def test_register_pam_name_value(name):
     with pytest.raises(ValueError, match="name"):
         engine.register_pam(name, object)

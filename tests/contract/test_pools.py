@@ -101,7 +101,8 @@ def test_destroy_gives_everything_back(eng, kind):
             assert pool.put((n % 20, 0, n % 7), n * 61, page(n, 500))
         pool.destroy()
         total = eng.stats()["total"]
-        assert (total["objects"], total["objnodes"], total["pages"], total["bytes_asked"], total["bytes_used"]) == (0,) * 5
+        assert (total["objects"], total["objnodes"], total["pages"], total["bytes_asked"], total["bytes_used"],
+                total["bytes_stored"]) == (0,) * 6
     # What a worker keeps in hand for its next puts is bounded.
     assert eng.stats()["arena"]["segments_used"] - empty < 40
     report = eng.check()

@@ -2,11 +2,11 @@
 import pytest
 
 import engine
-from tests.support import KINDS, page
+from tests.support import KINDS, DictPam, page
 
 OID = (1, 2, 3)
 COUNTERS = ("puts_ok", "puts_refused", "puts_duplicate", "gets_hit", "gets_miss", "flushes", "objects", "objnodes", "pages",
-            "bytes_asked", "bytes_used")
+            "bytes_asked", "bytes_used", "bytes_stored")
 TOTAL = (*COUNTERS, "lock_waits", "recoveries")
 ARENA = ("name", "capacity", "page_size", "buckets", "workers", "segments_used", "segments_total", "bytes_backed")
 
@@ -77,7 +77,23 @@ def test_bytes(eng):
     assert eng.stats()["pools"]["p"]["bytes_asked"] == sum(lengths) - 500 + 5
     pool.flush_object(OID)
     counters = eng.stats()["pools"]["p"]
-    assert (counters["bytes_asked"], counters["bytes_used"]) == (0, 0)
+    assert (counters["bytes_asked"], counters["bytes_used"], counters["bytes_stored"]) == (0, 0, 0)
+
+
+def test_bytes_stored(eng):
+    """As they lie in the arena: pages as they are by their length, same-filled ones by their word, foreign ones not at all."""
+    engine.register_pam("dict", DictPam)
+    for name, kwargs, stored in (
+        ("kept", dict(persistent=True), 512 + 100 + 8), ("eph", {}, 512 + 8 + 8), ("dict", dict(pam="dict"), 0),
+    ):
+        pool = eng.new_pool(name, **kwargs)
+        for n, data in enumerate((bytes(range(256)) * 2, b"ab" * 50, b"abcdefgh")):
+            assert pool.put(OID, n, data)
+        counters = eng.stats()["pools"][name]
+        assert (counters["bytes_stored"], counters["bytes_asked"]) == (stored, 512 + 100 + 8)
+        assert pool.put(OID, 0, b"short") and pool.flush_page(OID, 1)
+        assert eng.stats()["pools"][name]["bytes_stored"] == (5 + 8 if name != "dict" else 0) and eng.check().ok
+        assert pool.flush_object(OID) and eng.stats()["pools"][name]["bytes_stored"] == 0
 
 
 def test_a_total_is_the_sum_over_pools_and_workers(eng):

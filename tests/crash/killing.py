@@ -9,6 +9,7 @@ import signal
 
 import engine
 from shm import workers
+from tests.support import mixed, text
 
 PAGES = 30
 HUGE = 1 << 60
@@ -27,14 +28,16 @@ def index(i):
 class Scene:
     """A populated arena: persistent pool p and private ephemeral pool q, the same 30 pages in three objects each."""
 
-    def __init__(self, prefix, max_workers=8):
+    page = staticmethod(page)
+
+    def __init__(self, prefix, max_workers=8, pam="raw"):
         self.name = f"{prefix}{next(_numbers)}"
         self.engine = engine.create(self.name, "2MiB", max_workers=max_workers, max_pools=4, buckets=4)
-        self.p = self.engine.new_pool("p", persistent=True)
-        self.q = self.engine.new_pool("q", shared=False)
+        self.p = self.engine.new_pool("p", persistent=True, pam=pam)
+        self.q = self.engine.new_pool("q", shared=False, pam=pam)
         for pool in (self.p, self.q):
             for i in range(PAGES):
-                assert pool.put((i % 3, 0, 0), index(i), page(i))
+                assert pool.put((i % 3, 0, 0), index(i), self.page(i))
 
     def __enter__(self):
         return self
@@ -102,6 +105,22 @@ class Scene:
             raise AssertionError(f"neither before nor after: {different}")
 
 
+class PackedScene(Scene):
+    """The same with pages that compress, more or less or not at all."""
+
+    page = staticmethod(lambda i: mixed(i, 100 + i * 37 % 4000))
+
+
+class PackedFullScene(PackedScene):
+    """And no memory left, nor pages that may go: a put over a page goes over its chunk."""
+
+    def __init__(self, prefix, max_workers=8, pam="lz4"):
+        super().__init__(prefix, max_workers, pam)
+        n = 0
+        while self.p.put((n // 64, 9, 9), n % 64, text(n, 4096)):
+            n += 1
+
+
 class FullScene(Scene):
     """The same, with all other memory taken by pages of an ephemeral pool, which may go."""
 
@@ -143,6 +162,20 @@ EVICTING = {
     "flush-object": lambda e: e.pool("e").flush_object((13, 9, 9)),
     "destroy": lambda e: e.pool("e").destroy(),
     "resize": lambda e: (e.resize("1MiB"), e.resize("2MiB")),
+}
+
+PACKED = {
+    "put-new-page": lambda e: e.pool("p").put((0, 0, 0), 10**12, text(1, 4096)),
+    "put-over": lambda e: e.pool("p").put((1, 0, 0), index(1), text(2, 4000)),
+    "put-over-with-noise": lambda e: e.pool("p").put((1, 0, 0), index(1), mixed(2, 4000)),
+    "get-exclusive": lambda e: e.pool("q").get((1, 0, 0), index(1)),
+    "get-range-exclusive": lambda e: e.pool("q").get_range((0, 0, 0), 0, 1),
+    "flush-object": lambda e: e.pool("q").flush_object((1, 0, 0)),
+    "put-range": lambda e: e.pool("p").put_range((0, 0, 0), 100, b"".join(mixed(n, 4096) for n in range(5))),
+}
+PACKED_OVER = {
+    "it-fits": lambda e: e.pool("p").put((0, 9, 9), 3, text(3, 3000)),
+    "it-does-not": lambda e: e.pool("p").put((0, 9, 9), 3, mixed(2, 4096)),
 }
 
 VERBS = {

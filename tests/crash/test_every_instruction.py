@@ -24,7 +24,7 @@ INDEXES = (0, 1, 2, 3, 70)
 OLD = {(oid, index): page(oid[0] << 8 | index, 100 + 40 * at) for oid in (TOUCHED, NEIGHBOUR) for at, index in enumerate(INDEXES)}
 OVER, FRESH, RANGE = page(1001, 300), page(1002, 200), page(1003, 3 * PAGE)
 WHOLE, WHOLE_OVER = page(1004, PAGE), page(1005, PAGE)
-GAUGES = ("objects", "objnodes", "pages", "bytes_asked", "bytes_used")
+GAUGES = ("objects", "objnodes", "pages", "bytes_asked", "bytes_used", "bytes_stored")
 _numbers = itertools.count()
 
 

@@ -6,7 +6,19 @@ import os
 
 import pytest
 
-from tests.crash.killing import EVICTING, HUGE, VERBS, FullScene, Scene, nothing
+from tests.crash.killing import (
+    EVICTING,
+    HUGE,
+    PACKED,
+    PACKED_OVER,
+    VERBS,
+    FullScene,
+    PackedFullScene,
+    PackedScene,
+    Scene,
+    nothing,
+)
+from tests.support import text
 
 
 def outcomes(prefix, prepare, act):
@@ -29,6 +41,38 @@ def test_killed_at_every_point_of_a_verb(arena_name, verb, record_property):
     assert points or verb == "get"                      # a get that leaves the page takes no lock and stores nothing
     record_property("kill_points", points)
     print(f"{verb}: {points} kill points, all before or after")
+
+
+@pytest.mark.parametrize("verb", list(PACKED))
+@pytest.mark.parametrize("pam", ["lz4", "zstd"])
+def test_killed_at_every_point_of_a_verb_on_compressed_pages(arena_name, pam, verb):
+    with PackedScene(arena_name, pam=pam) as scene:
+        before = scene.state()
+        points = scene.die_in(nothing, PACKED[verb], HUGE)
+        scene.engine.recover()
+        after = scene.state()
+    for point in range(1, points + 1, 1 if os.environ.get("EVERY_POINT") else 2 - (pam == "lz4")):
+        with PackedScene(arena_name, pam=pam) as scene:
+            assert scene.die_in(nothing, PACKED[verb], point) is None, f"point {point} of {points} was not reached"
+            scene.assert_sound(before, after)
+    assert points > 10
+
+
+@pytest.mark.parametrize("verb", list(PACKED_OVER))
+@pytest.mark.parametrize("pam", ["lz4", "zstd"])
+def test_killed_at_every_point_of_a_put_over_a_compressed_page_in_a_full_arena(arena_name, pam, verb):
+    """Compressed bytes go through the bounce page, or the old page goes and the put is refused."""
+    with PackedFullScene(arena_name, pam=pam) as scene:
+        before, old = scene.state(), scene.p.get((0, 9, 9), 3)
+        points = scene.die_in(nothing, PACKED_OVER[verb], HUGE)
+        scene.engine.recover()
+        after, new = scene.state(), scene.p.get((0, 9, 9), 3)
+    assert points > 10 and new == (text(3, 3000) if verb == "it-fits" else None) != old
+    for point in range(1, points + 1):
+        with PackedFullScene(arena_name, pam=pam) as scene:
+            assert scene.die_in(nothing, PACKED_OVER[verb], point) is None, f"point {point} of {points} was not reached"
+            scene.assert_sound(before, after)
+            assert scene.p.get((0, 9, 9), 3) in (old, new)
 
 
 @pytest.mark.parametrize("verb", list(EVICTING))

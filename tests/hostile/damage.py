@@ -259,7 +259,7 @@ def queues(scene, rnd):
 
 def _shape(rnd):
     return rnd.choice((0, 1, 64, 65, 1024, 1025, 4096, 1 << 31, (1 << 32) - 1)) | rnd.choice((0, 1, 2, 18, 25, 26, 27, 200, 255)) << 32 \
-        | rnd.choice((0, 0, 1, 2, 255)) << 40
+        | rnd.choice((0, 0, 1, 2, 4, 4, 8, 6, 12, 255)) << 40 | rnd.choice((0, 0, 0, 1, 30, 64, 1023, 1024, 65535)) << 48
 
 
 def descriptor(scene, rnd):

@@ -99,7 +99,7 @@ class Scene:
         rnd = random.Random(7)
         engine.register_pam(PAM, TolerantPam)
         self.engine = engine.create(name, "1MiB" if kind == "full" else "2MiB", page_size=PAGE, buckets=4,
-                                    max_workers=8, max_pools=6)
+                                    max_workers=8, max_pools=7)
         self.other = engine.attach(name)
         with engine.attach(name):
             pass                            # leaves a slot that was used and is free
@@ -108,6 +108,7 @@ class Scene:
             "p": self.engine.new_pool("p", persistent=True),
             "q": self.engine.new_pool("q", shared=False),
             "f": self.engine.new_pool("f", persistent=True, pam=PAM),
+            "z": self.engine.new_pool("z", persistent=True, pam="lz4"),
         }
         for key in self.pools:
             for obj in range(12 if key == "p" else 5):

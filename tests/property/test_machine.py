@@ -4,13 +4,14 @@ Hypothesis chooses the sequences, the same ones every run, and shrinks one that 
 """
 import itertools
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 import engine
 from tests.property.twin import EDGES, PAGE, Twins
-from tests.support import KINDS, SMALL, page
+from tests.support import KINDS, SMALL
 
 kinds = st.sampled_from(sorted(KINDS))
 vias = st.sampled_from(("pool", "object"))
@@ -24,15 +25,16 @@ lengths = st.one_of(st.sampled_from((1, 63, 64, 65, PAGE - 1, PAGE)), st.integer
 
 class Machine(RuleBasedStateMachine):
     names = None                        # gives the arena of each run its name
+    pam = "raw"
 
     def __init__(self):
         super().__init__()
         self.eng = engine.create(next(self.names), **SMALL)
-        self.twins = Twins(self.eng)
+        self.twins = Twins(self.eng, self.pam)
 
     @rule(kind=kinds, via=vias, oid=oids, index=indexes, tag=tags, length=lengths)
     def put(self, kind, via, oid, index, tag, length):
-        self.twins.pools[kind].both("put", via, oid, index, page(tag, length))
+        self.twins.pools[kind].both("put", via, oid, index, self.twins.content(tag, length))
 
     @rule(kind=kinds, via=vias, oid=oids, index=indexes, free=frees)
     def get(self, kind, via, oid, index, free):
@@ -59,7 +61,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(kind=kinds, via=vias, oid=oids, index=indexes, tag=tags, length=st.integers(1, 70 * PAGE))
     def put_range(self, kind, via, oid, index, tag, length):
-        self.twins.pools[kind].both("put_range", via, oid, index, page(tag, length))
+        self.twins.pools[kind].both("put_range", via, oid, index, self.twins.content(tag, length))
 
     @rule(kind=kinds, via=vias, oid=oids, index=indexes, count=st.integers(1, 70), free=frees)
     def get_range(self, kind, via, oid, index, count, free):
@@ -86,6 +88,8 @@ class Machine(RuleBasedStateMachine):
             engine.unlink(self.eng.name)
 
 
-def test_any_sequence_answers_as_a_dictionary(arena_name):
+@pytest.mark.parametrize(("pam", "examples"), [("raw", 60), ("lz4", 30), ("zstd", 30)])
+def test_any_sequence_answers_as_a_dictionary(arena_name, pam, examples):
     Machine.names = (f"{arena_name}-{n}" for n in itertools.count())
-    run_state_machine_as_test(Machine, settings=settings(max_examples=60, stateful_step_count=60))
+    Machine.pam = pam
+    run_state_machine_as_test(Machine, settings=settings(max_examples=examples, stateful_step_count=60))

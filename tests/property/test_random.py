@@ -11,3 +11,10 @@ def test_random_operations_answer_as_a_dictionary(make_arena, seed):
     twins = Twins(make_arena(capacity="64MiB", buckets=(1, 4, 64)[seed % 3]))
     random_steps(twins, random.Random(seed), 15_000)
     twins.compare_all()
+
+
+@pytest.mark.parametrize("pam", ["lz4", "zstd"])
+def test_random_operations_on_compressed_pages(make_arena, pam):
+    twins = Twins(make_arena(capacity="64MiB", buckets=4), pam)
+    random_steps(twins, random.Random(pam), 15_000)
+    twins.compare_all()

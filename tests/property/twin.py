@@ -3,7 +3,7 @@
 Used by the state machine, the seeded runs and the million-operation script. The arena must be large enough that
 nothing is refused or dropped.
 """
-from tests.support import KINDS, ModelPool, page
+from tests.support import KINDS, ModelPool, mixed, page
 
 PAGE = 512
 
@@ -52,10 +52,12 @@ class TwinPool:
 
 
 class Twins:
-    """An arena with pools of all four kinds, and their models."""
+    """An arena with pools of all four kinds, and their models; `content` makes their pages."""
 
-    def __init__(self, eng):
+    def __init__(self, eng, pam="raw"):
         self.eng = eng
+        self.pam = pam
+        self.content = page if pam == "raw" else mixed
         self.made = 0
         self.pools = {}
         for kind in KINDS:
@@ -66,7 +68,7 @@ class Twins:
         if kind in self.pools:
             self.pools[kind].pool.destroy()
         self.made += 1
-        self.pools[kind] = TwinPool(self.eng.new_pool(f"{kind}-{self.made}", **KINDS[kind]))
+        self.pools[kind] = TwinPool(self.eng.new_pool(f"{kind}-{self.made}", pam=self.pam, **KINDS[kind]))
 
     def compare_all(self):
         """Everything, and the arena's own check."""
@@ -83,7 +85,7 @@ class Twins:
         total = self.eng.stats()["total"]
         assert (total["objects"], total["pages"]) == (wanted["objects"], wanted["pages"])
         asked = sum(len(data) for twin in self.pools.values() for _, _, data in twin.model.pages())
-        assert total["bytes_asked"] == asked
+        assert total["bytes_asked"] == asked and total["bytes_stored"] <= asked + 8 * wanted["pages"]
 
 
 OIDS = [(n, 0, 0) for n in range(12)] + [(2**64 - 1,) * 3, (0, 0, 1), (0, 1, 0), (2**63, 0, 0)]
@@ -107,7 +109,7 @@ def random_steps(twins, rng, count):
         index = rng.choice(EDGES) + rng.randrange(3) if rng.random() < 0.3 else rng.randrange(200)
         free = rng.choice((None, None, True, False, False))
         if verb == "put":
-            twin.both(verb, via, oid, index, page(rng.getrandbits(64), rng.randint(1, PAGE)))
+            twin.both(verb, via, oid, index, twins.content(rng.getrandbits(64), rng.randint(1, PAGE)))
         elif verb == "get":
             twin.both(verb, via, oid, index, free)
         elif verb == "get_into":
@@ -115,7 +117,7 @@ def random_steps(twins, rng, count):
         elif verb == "flush_page":
             twin.both(verb, via, oid, index)
         elif verb == "put_range":
-            twin.both(verb, via, oid, index, page(rng.getrandbits(64), rng.randint(1, 8 * PAGE)))
+            twin.both(verb, via, oid, index, twins.content(rng.getrandbits(64), rng.randint(1, 8 * PAGE)))
         elif verb == "get_range":
             twin.both(verb, via, oid, index, rng.randint(1, 4), free)
         else:
