@@ -6,6 +6,7 @@ plan names a bug. Calls the public API of the pool it wraps.
 from __future__ import annotations
 
 CHANCE = 0.02
+CROWDED = 0.1           # well above what may be missing
 
 
 class _Wrapper:
@@ -98,7 +99,18 @@ class _Torn(_Wrapper):
         return data if data is None or first is None else first + data[len(first):]
 
 
-BUGS = {"stale": _Stale, "zombie": _Zombie, "flipped": _Flipped, "lost": _Lost, "torn": _Torn}
+class _Crowded(_Wrapper):
+    """A page is evicted now and then, as if its client had more than its share."""
+
+    def get(self, oid, index, free=None):
+        if self._rng.random() < CROWDED:
+            self._pool.flush_page(oid, index)
+        return self._pool.get(oid, index, free)
+
+
+BUGS = {"stale": _Stale, "zombie": _Zombie, "flipped": _Flipped, "lost": _Lost, "torn": _Torn, "crowded": _Crowded}
+# The kinds of violation that tell of a planted bug; any other means that something else is wrong.
+KINDS = {"stale", "zombie", "lost", "torn", "history", "damaged", "unfair"}
 
 
 def sabotaged(pool, bug: str, rng):

@@ -22,6 +22,7 @@ from typing import Any
 
 import engine
 from stress import board as words
+from stress import sabotage
 from stress.board import Board
 from stress.scenarios import Scenario
 from stress.violation import Violation
@@ -253,7 +254,7 @@ def run_canary(scenario: Scenario, options: Options, scenarios: dict[str, Scenar
                                     ops=-(-options.ops // len(bugs))), progress)
         kinds = sorted({violation["kind"] for violation in part.violations})
         outcome.facts[bug] = ", ".join(kinds) or "not noticed"
-        if not set(kinds) & {"stale", "zombie", "lost", "torn", "history", "damaged"}:
+        if not set(kinds) & sabotage.KINDS:
             outcome.violations.append(Violation(
                 "canary", f"bug {bug!r} in scenario {target!r}",
                 f"not noticed in {part.ops_total} operations (reported: {kinds})").as_dict())

@@ -9,6 +9,8 @@ KINDS = {
     "foreign": "a page of another handle",
     "stale": "content older than a put that had returned",
     "lost": "a page of a persistent pool that is gone",
+    "refused": "a put that was refused, and there was room to be made",
+    "unfair": "a client that has more than is its own, or was pushed below",
     "zombie": "a page that had left and came back",
     "torn": "a range made of pages of two puts",
     "taken twice": "two exclusive gets of one put",

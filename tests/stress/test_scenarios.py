@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from stress import sabotage
 from stress.scenarios import load_all
 from stress.supervisor import SHM, Options, run_canary, run_scenario
 
@@ -12,7 +13,7 @@ PLAIN = sorted(set(SCENARIOS) - {"canary"})
 
 
 def test_names_and_questions():
-    assert {"cleancache", "frontswap", "shared", "ranges", "churn", "fork", "crash", "scaling", "pressure", "canary"} <= set(SCENARIOS)
+    assert {"cleancache", "frontswap", "shared", "ranges", "churn", "fork", "crash", "scaling", "pressure", "fairness", "canary"} <= set(SCENARIOS)
     assert all(scenario.question.endswith("?") and scenario.share > 0 for scenario in SCENARIOS.values())
 
 
@@ -42,11 +43,16 @@ def _crash(outcome):
     assert outcome.facts["kills"] > 0 and outcome.facts["recoveries"] > 0
 
 
+def _fairness(outcome):
+    facts = outcome.facts
+    assert facts["sweeps"] > 0 and facts["light_pages"] > 1000 and facts["frozen_refused"] > 0 and facts["capped_most"] > 0
+
+
 def _fork(outcome):
     assert outcome.facts["children"] > 0
 
 
-FACTS = {"cleancache": _cleancache, "shared": _shared, "crash": _crash, "fork": _fork}
+FACTS = {"cleancache": _cleancache, "shared": _shared, "crash": _crash, "fork": _fork, "fairness": _fairness}
 
 
 def test_operations_end_a_run():
@@ -59,7 +65,16 @@ def test_a_planted_bug_is_noticed(bug):
     scenario = SCENARIOS[SCENARIOS["canary"].settings[bug]]
     outcome = run_scenario(scenario, Options(seconds=1.0, workers=2, seed=7, bug=bug))
     kinds = {violation["kind"] for violation in outcome.violations}
-    assert kinds & {"stale", "zombie", "lost", "torn", "history", "damaged"}, outcome.violations
+    assert kinds & sabotage.KINDS, outcome.violations
+
+
+def test_a_working_set_above_its_share_rings_the_alarm():
+    """The alarm of *fairness* with nothing planted: a light guest that is not light loses pages, as it must."""
+    scenario = SCENARIOS["fairness"]
+    scenario = dataclasses.replace(scenario, settings=scenario.settings | {"light_part": 2.0})
+    outcome = run_scenario(scenario, Options(seconds=1.5, seed=7))
+    assert [violation["kind"] for violation in outcome.violations] == ["unfair"]
+    assert "pool light" in outcome.violations[0]["where"] and outcome.facts["frozen_missing"] == 0
 
 
 def test_a_canary_that_stays_silent_is_a_violation():
