@@ -1,12 +1,12 @@
 """Workers killed and stopped at random instants, with writers, readers and a watcher.
 
 Guest 0 is the killer: it forks the victims (writers and readers), kills one or several of them at a random instant, also right
-after the fork, stops some for a while, reaps them and forks the next. Guest 1 is the watcher: never killed, it reads
+after the fork, stops some, most for a moment and some for seconds, reaps them and forks the next. Guest 1 is the watcher: never killed, it reads
 everything, measures waits and calls `eng.check()`. The other guests are writers that the crew restarts when the supervisor
 kills them. What a page may be is known from a ledger that outlives its writer (`stress/ledger.py`).
 
-Settings: writers, readers, pages, ranges, range_pages, kill_every_ms, stop_ms_max, spawn_kill_every_ms, wait_ms_max. Facts:
-kills, stops, recoveries, wait_ms_max, wait_ms_max_stopped.
+Settings: writers, readers, pages, ranges, range_pages, kill_every_ms, stop_every_ms, stop_ms_max, spawn_kill_every_ms, wait_ms_max. Facts:
+kills, stops, stopped_ms_max, recoveries, wait_ms_max, wait_ms_max_stopped.
 """
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from stress.worker import STOP_TIME, Guest, guard
 
 POOL = "crash"
 PR_SET_PDEATHSIG = 1            # from <linux/prctl.h>
+KILLED_STOPPED = 0.3            # of those that were stopped are killed and do not go on
 END_WAIT_S = 20.0               # a victim that does not end by itself after so long hangs
 
 
@@ -104,6 +105,10 @@ def verdict(run) -> None:
         return
     run.expect(run.facts["wait_ms_max"] <= plan.settings["wait_ms_max"], "hang", "arena",
                f"a call waited {run.facts['wait_ms_max']} ms with nobody stopped")
+    # Who waits for one that is stopped goes on when that one does; two are stopped at a time, one may follow on the other.
+    limit = 2 * plan.settings["stop_ms_max"] + plan.settings["wait_ms_max"]
+    run.expect(run.facts["wait_ms_max_stopped"] <= limit, "hang", "arena",
+               f"a call waited {run.facts['wait_ms_max_stopped']} ms, and nobody was stopped for more than {plan.settings['stop_ms_max']} ms")
     handles, ledger = Handles(plan.settings, _writers(plan)), Ledger(plan.folder)
     g = Guest(run.eng, plan, 1, board, stream=1)
     pool = run.eng.pool(POOL)
@@ -248,8 +253,10 @@ class Killer:
         writers, readers = g.settings["writers"], g.settings["readers"]
         self.roles = range(g.plan.workers, g.plan.workers + writers + readers)
         self.pids: dict[int, int] = {}              # role -> pid
-        self.stopped: dict[int, int] = {}           # pid -> monotonic ns at which it goes on
+        self.stopped: dict[int, tuple[int, int]] = {}       # pid -> monotonic ns at which it was stopped, and at which it goes on
+        self.next_stop = 0
         self.born = 0
+        self.ending = False
         self.pid = os.getpid()
         self.prctl = ctypes.CDLL(None).prctl
 
@@ -261,6 +268,7 @@ class Killer:
             while g.running() and not (g.plan.ops and g.board.total(words.OPS) >= g.plan.ops * g.plan.workers):
                 sleep(g.rng.expovariate(1000 / g.settings["kill_every_ms"]))
                 self.act()
+                self.stop(monotonic_ns())
                 self.resume(monotonic_ns())
                 self.reap(again=True)
         finally:
@@ -289,37 +297,53 @@ class Killer:
 
     def act(self) -> None:
         """One thing that happens to the victims."""
-        g, rng = self.g, self.g.rng
-        if not self.pids:
+        rng = self.g.rng
+        roles = [role for role, pid in self.pids.items() if pid not in self.stopped]
+        if not roles:
             return
-        what, role = rng.random(), rng.choice(list(self.pids))
-        if what < 0.65:
+        what, role = rng.random(), rng.choice(roles)
+        if what < 0.68:
             self.kill(role)
-        elif what < 0.77:
-            for each in rng.sample(list(self.pids), min(3, len(self.pids))):
+        elif what < 0.81:
+            for each in rng.sample(roles, min(3, len(roles))):
                 self.kill(each)
-        elif what < 0.95:
+        else:
             self.kill(role)                         # and the next one right after its fork
             self.reap(again=True, wait_for=role)
             until = monotonic_ns() + rng.randrange(1_500_000)
             while monotonic_ns() < until:
                 pass
             self.kill(role)
-        elif len(self.stopped) < 2 and self.pids[role] not in self.stopped:
-            g.board.control[words.STOPS_BEGUN] += 1
-            os.kill(self.pids[role], signal.SIGSTOP)
-            self.stopped[self.pids[role]] = monotonic_ns() + int(rng.random() * g.settings["stop_ms_max"] * 1e6)
+
+    def stop(self, now: int) -> None:
+        """Stop a victim now and then: most for a moment, few for as long as any, but the first of a run for long in any case."""
+        g, rng = self.g, self.g.rng
+        pids = [pid for pid in self.pids.values() if pid not in self.stopped]
+        if now < self.next_stop or len(self.stopped) >= 2 or not pids:
+            return
+        part = rng.random() ** 4 if self.next_stop else 1.0
+        length = min(part * g.settings["stop_ms_max"] * 1e6, g.plan.seconds * 5e8)
+        pid = rng.choice(pids)
+        g.board.control[words.STOPS_BEGUN] += 1
+        os.kill(pid, signal.SIGSTOP)
+        self.stopped[pid] = now, now + int(length)
+        self.next_stop = now + int(rng.expovariate(1 / g.settings["stop_every_ms"]) * 1e6)
 
     def kill(self, role: int) -> None:
         os.kill(self.pids[role], signal.SIGKILL)    # not reaped yet, so the pid is still its own
         self.g.board.control[words.KILLS] += 1
 
     def resume(self, now: int) -> None:
-        for pid, until in list(self.stopped.items()):
+        """Let those whose time has come go on; some do not live to see it."""
+        for pid, (since, until) in list(self.stopped.items()):
             if now >= until:
                 del self.stopped[pid]
                 if pid in self.pids.values():
-                    os.kill(pid, signal.SIGCONT)
+                    facts = self.g.facts
+                    facts["stopped_ms_max"] = max(facts.get("stopped_ms_max", 0), round((monotonic_ns() - since) / 1e6))
+                    dies = self.g.rng.random() < KILLED_STOPPED and not self.ending
+                    os.kill(pid, signal.SIGKILL if dies else signal.SIGCONT)
+                    self.g.board.control[words.KILLS] += dies
                 self.g.board.control[words.STOPS_ENDED] += 1
 
     def reap(self, again: bool, wait_for: int = -1) -> None:
@@ -342,6 +366,7 @@ class Killer:
         g = self.g
         if not g.board.control[words.STOP]:
             g.board.control[words.STOP] = STOP_TIME
+        self.ending = True
         self.resume(1 << 63)
         until = monotonic_ns() + int(END_WAIT_S * 1e9)
         while self.pids and monotonic_ns() < until:
