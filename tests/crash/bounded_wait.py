@@ -96,7 +96,7 @@ def one(eng, watcher, case):
     caller = threading.Thread(target=lambda: (pool.put((1, 0, 0), 0, b"y"), ended.append(time.perf_counter_ns())))
     caller.start()
     while not blocked(watcher, before):
-        time.sleep(0.0002)
+        os.sched_yield()
     began = time.perf_counter_ns()
     kill(pid)
     caller.join()

@@ -66,10 +66,10 @@ def test_every_damaged_arena_is_sound_after_a_repair(arena_name, seed):
         engine.unlink(arena_name)
 
 
-def _damaged(scene):
+def damage_page(pool, oid, index):
     """Take a page's sentinel away: its object, and no other, has to go."""
-    chunk, generation = scene.p.descriptor((1, 0, 0), 7)
-    fd = os.open(SHM / scene.name, os.O_RDWR)
+    chunk, generation = pool.descriptor(oid, index)
+    fd = os.open(SHM / pool.engine.name, os.O_RDWR)
     try:
         start = next(at for first, last in extents(fd) for at in range(first, last, 64)
                      if os.pread(fd, 64, at)[32:40] == chunk.to_bytes(8, "little")
@@ -81,14 +81,14 @@ def _damaged(scene):
 
 def test_a_repair_that_is_killed_is_done_by_the_next(arena_name):
     with Scene(arena_name) as scene:
-        _damaged(scene)
+        damage_page(scene.p, (1, 0, 0), 7)
         points = scene.die_in(nothing, lambda e: e.check(repair=True), HUGE)
         assert scene.engine.check().ok
         want = scene.state()
     assert points > 50 and ("p", 0) in want and ("p", 1) not in want
     for point in range(1, points + 1):
         with Scene(arena_name) as scene:
-            _damaged(scene)
+            damage_page(scene.p, (1, 0, 0), 7)
             assert scene.die_in(nothing, lambda e: e.check(repair=True), point) is None
             assert scene.engine.check(repair=True).ok
             assert scene.state() == want, f"point {point} of {points}"
@@ -100,16 +100,7 @@ def test_a_lost_page_is_named(arena_name):
     with engine.create(arena_name, "1MiB", max_workers=2, max_pools=2) as eng:
         pool = eng.new_pool("p", persistent=True)
         assert pool.put((1, 2, 3), 0, b"a" * 100) and pool.put((1, 2, 3), 9, b"b" * 100) and pool.put((4, 5, 6), 0, b"c")
-        chunk, generation = pool.descriptor((1, 2, 3), 9)
-        path = SHM / arena_name
-        fd = os.open(path, os.O_RDWR)
-        try:
-            start = next(at for first, last in extents(fd) for at in range(first, last, 64)
-                         if os.pread(fd, 64, at)[32:40] == chunk.to_bytes(8, "little")
-                         and os.pread(fd, 64, at)[48:56] == generation.to_bytes(8, "little"))
-            os.pwrite(fd, bytes(8), start)
-        finally:
-            os.close(fd)
+        damage_page(pool, (1, 2, 3), 9)
         assert not eng.check().ok
         with pytest.raises(engine.ArenaCorrupted):
             pool.get((1, 2, 3), 9)
