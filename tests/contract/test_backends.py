@@ -7,7 +7,8 @@ import sys
 import pytest
 
 import engine
-from tests.support import CountingHost, DictPam, page
+from tests.hostile.structs import CONSTANTS, Map, offset
+from tests.support import SHM, CountingHost, DictPam, page
 
 OID = (1, 2, 3)
 
@@ -99,6 +100,46 @@ def test_a_get_that_fails_leaves_the_page(pool, pam):
     assert pool.object_info(OID)[0] == 1
     del pam.get_data, pam.get_data_and_free
     assert pam.stored == {token: kept} and pool.get(OID, 0) == b"page"
+
+
+class Liar(DictPam):
+    """Between its two calls of a put, the descriptor in the arena says that the page has another length."""
+
+    def __init__(self, eng, length):
+        super().__init__()
+        self.record = True
+        self.engine, self.length = eng, length
+        self.told = None
+
+    def set_length(self, length):
+        """Write a length into the descriptor of the page that is being put, the first on its worker's list of such. The one it had."""
+        with open(SHM / self.engine.name, "r+b", buffering=0) as file:
+            fd = file.fileno()
+            slot = Map(os.pread(fd, 4096, 0)).slot(self.engine.worker_id)
+            staged = os.pread(fd, 8, slot + offset("Slot", "client", CONSTANTS["ROOT_STAGED"]))
+            at = int.from_bytes(staged, "little") + offset("Pampd", "shape")
+            old = int.from_bytes(os.pread(fd, 8, at), "little")
+            os.pwrite(fd, (old >> 32 << 32 | length).to_bytes(8, "little"), at)
+            return old & 0xFFFF_FFFF
+
+    def new_obj(self, pool_id, oid):
+        super().new_obj(pool_id, oid)
+        assert self.set_length(self.length) == len(self.told)
+
+    def create(self, pool_id, oid, index, data):
+        assert self.set_length(len(self.told)) == self.length
+        return super().create(pool_id, oid, index, data)
+
+
+@pytest.mark.parametrize("length", [0, 1, 49, 51, 512, 513, 2**31, 2**32 - 1])
+def test_a_back_end_gets_as_many_bytes_as_the_caller_gave_whatever_the_arena_says(eng, length):
+    liar = Liar(eng, length)
+    engine.register_pam("liar", lambda: liar)
+    pool = eng.new_pool("p", persistent=True, pam="liar")
+    liar.told = page(1, 50)
+    assert pool.put(OID, 7, liar.told)
+    assert liar.calls == [("new_obj", pool.id, OID), ("create", pool.id, OID, 7, liar.told)]
+    assert pool.get(OID, 7) == liar.told and eng.check().ok
 
 
 @pytest.mark.parametrize("token", [0, 1, 2**63, 2**64 - 1])
