@@ -1,7 +1,7 @@
-"""Owns the promise that a full /dev/shm is a refused put or a clear error, never a SIGBUS.
+"""Owns the promise that a full /dev/shm is an eviction, a refused put or a clear error, never a SIGBUS.
 
-A child with a mount namespace of its own gets a /dev/shm of 16 MiB and fills it to the last block. Skipped where such a
-namespace cannot be had (it takes root).
+A child with a mount namespace of its own gets a small /dev/shm: one of 16 MiB, which it fills to the last block, or one of 64 MiB as
+containers have it, with an arena that would be four times as large. Skipped where such a namespace cannot be had (it takes root).
 """
 import os
 import shutil
@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-SCRIPT = """
+PERSISTENT = """
 import multiprocessing, os
 import engine
 
@@ -72,17 +72,79 @@ assert report.ok, report.problems[:3]
 print("held", held)
 """
 
+EPHEMERAL = """
+import multiprocessing, os, random, sys
+import engine
 
-def test_a_full_file_system_refuses(tmp_path):
+eng = engine.create("full", "256MiB", max_workers=8, huge_pages=sys.argv[1] == "huge")
+kept = eng.new_pool("kept", persistent=True)
+cache = eng.new_pool("cache")
+page = lambda n, length: (b"%d/" % n + bytes([n & 255]) * 4096)[:length]
+KEPT, HANDLES, PUTS = 600, 30000, 25000
+
+def keep(first, count):
+    for n in range(first, first + count):
+        assert kept.put((n % 9, 0, 0), n, page(n, 4096)), n
+
+def load(worker):
+    rnd, refused, lengths = random.Random(worker), 0, {}
+    for i in range(PUTS):
+        n = rnd.randrange(HANDLES)
+        if rnd.random() < 0.3:
+            got = cache.get((worker, n // 100, 0), n % 100)
+            assert got is None or got == page(n, lengths[n]), (worker, n)
+        else:
+            lengths[n] = rnd.choice((4096, 4096, 4096, 700, 2000))
+            refused += not cache.put((worker, n // 100, 0), n % 100, page(n, lengths[n]))
+        if i % 100 == 0:
+            assert kept.get((i % 9, 0, 0), i % 9) == page(i % 9, 4096)
+    found = 0
+    for n, length in lengths.items():
+        got = cache.get((worker, n // 100, 0), n % 100)
+        assert got is None or got == page(n, length), (worker, n)
+        found += got is not None
+    assert found and refused < PUTS // 100, (found, refused)
+
+keep(0, KEPT)
+fork = multiprocessing.get_context("fork")
+children = [fork.Process(target=load, args=(worker,)) for worker in range(3)]
+for child in children:
+    child.start()
+for child in children:
+    child.join()
+assert [child.exitcode for child in children] == [0, 0, 0]
+free = os.statvfs("/dev/shm")
+assert free.f_bavail * free.f_bsize < 4 << 20, free         # it is full, and not by what somebody else has in it
+stats = eng.stats()
+assert stats["pools"]["cache"]["evicted"] > 10000 and stats["arena"]["bytes_backed"] > 56 << 20
+keep(KEPT, KEPT)                                            # new ones make old ones of the other pool go
+assert all(kept.get((n % 9, 0, 0), n) == page(n, 4096) for n in range(2 * KEPT))
+report = eng.check()
+assert report.ok, report.problems[:3]
+print("held", stats["pools"]["cache"]["pages"])
+"""
+
+
+def run(tmp_path, size, text, *arguments):
+    """Run a script where /dev/shm is a file system of `size`."""
     unshare = shutil.which("unshare")
-    mount = "mount -t tmpfs -o size=16M tmpfs /dev/shm"
+    mount = f"mount -t tmpfs -o size={size} tmpfs /dev/shm"
     if unshare is None or subprocess.run([unshare, "-m", "sh", "-c", mount], capture_output=True).returncode != 0:
         pytest.skip("needs root and a mount namespace of its own")
     script = tmp_path / "full.py"
-    script.write_text(SCRIPT)
+    script.write_text(text)
     done = subprocess.run(
-        [unshare, "-m", "sh", "-c", f'{mount} && exec "$0" "$1"', sys.executable, str(script)],
+        [unshare, "-m", "sh", "-c", f'{mount} && exec "$0" "$@"', sys.executable, str(script), *arguments],
         capture_output=True, text=True, timeout=100, env={**os.environ, "PYTHONPATH": os.getcwd()},
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.startswith("held ")
+
+
+def test_a_full_file_system_refuses(tmp_path):
+    run(tmp_path, "16M", PERSISTENT)
+
+
+@pytest.mark.parametrize("pages", ["small", "huge"])
+def test_an_arena_larger_than_its_file_system_evicts(tmp_path, pages):
+    run(tmp_path, "64M", EPHEMERAL, pages)
