@@ -144,6 +144,24 @@ class FullScene(Scene):
         return {key: value for key, value in super().state().items() if key != "e"}
 
 
+class CrammedScene(Scene):
+    """The same, with all other memory taken by pages of a persistent pool, which may not go."""
+
+    def __init__(self, prefix, max_workers=8):
+        super().__init__(prefix, max_workers)
+        self.q.destroy()
+        self.f = self.engine.new_pool("f", persistent=True)
+        self.filled = 0
+        while self.f.put((self.filled // 64, 9, 9), self.filled % 64, FullScene.extra(self.filled)):
+            self.filled += 1
+
+    def state(self):
+        seen = super().state()
+        for n in range(self.filled):
+            seen["f", n] = self.f.get((n // 64, 9, 9), n % 64)
+        return seen
+
+
 def nothing(_):
     """A verb without preparation."""
 
@@ -176,6 +194,16 @@ PACKED = {
 PACKED_OVER = {
     "it-fits": lambda e: e.pool("p").put((0, 9, 9), 3, text(3, 3000)),
     "it-does-not": lambda e: e.pool("p").put((0, 9, 9), 3, mixed(2, 4096)),
+}
+
+# Verbs in an arena that is full of persistent pages, with what they answer.
+CRAMMED = {
+    "refused-new-object": (lambda e: e.pool("p").put((5, 0, 0), 10**12, b"n" * 4096), False),
+    "refused-new-page": (lambda e: e.pool("p").put((0, 0, 0), 10**12, b"n" * 4096), False),
+    "refused-over-a-shorter": (lambda e: e.pool("p").put((0, 0, 0), 0, b"n" * 4096), False),
+    "refused-range-over": (lambda e: e.pool("f").put_range((1, 9, 9), 60, b"r" * (8 * 4096)), False),
+    "put-over": (lambda e: e.pool("f").put((1, 9, 9), 7, b"o" * 4096), True),
+    "put-over-shorter": (lambda e: e.pool("f").put((1, 9, 9), 7, b"o" * 100), True),
 }
 
 VERBS = {

@@ -7,11 +7,13 @@ import os
 import pytest
 
 from tests.crash.killing import (
+    CRAMMED,
     EVICTING,
     HUGE,
     PACKED,
     PACKED_OVER,
     VERBS,
+    CrammedScene,
     FullScene,
     PackedFullScene,
     PackedScene,
@@ -99,6 +101,27 @@ def test_killed_at_every_point_of_an_eviction(arena_name, verb):
                 assert scene.engine.resize("1MiB") == 1 << 20 and scene.engine.resize("2MiB") == 2 << 20
                 scene.assert_sound(before, after)
     print(f"{verb}: {len(range(1, points + 1, stride))} of {points} kill points")
+
+
+@pytest.mark.parametrize("verb", list(CRAMMED))
+def test_killed_at_every_point_in_an_arena_that_has_no_room(arena_name, verb):
+    """Of persistent pages: a put that is refused leaves its handle as it was or empty, one over a page the old page or the new."""
+    verb_of, answer = CRAMMED[verb]
+
+    def act(mine):
+        assert verb_of(mine) is answer
+
+    with CrammedScene(arena_name) as scene:
+        before = scene.state()
+        points = scene.die_in(nothing, act, HUGE)
+        scene.assert_sound(scene.state())
+        after = scene.state()
+    assert points > 20 and (after != before) == (answer or "over" in verb)
+    for point in range(1, points + 1):
+        with CrammedScene(arena_name) as scene:
+            assert scene.die_in(nothing, act, point) is None, f"point {point} of {points} was not reached"
+            scene.assert_sound(before, after)
+    print(f"{verb}: {points} kill points, all before or after")
 
 
 @pytest.mark.parametrize("verb", ["put-new-object", "flush-object", "destroy", "put-range"])
