@@ -16,11 +16,16 @@ def page(n, length):
     return (b"%d/" % n + bytes([n & 255]) * 4096)[:length]
 
 
-def hammer(name, seed):
+def attached(eng):
+    """An engine of this process's own, and its pools."""
+    mine = engine.attach(eng.name)
+    return mine, mine.pool("cache"), mine.pool("private")
+
+
+def hammer(mine, cache, private, seed):
     """Fetch and put, flush and make pools, in an arena that is full, until a kill point ends it."""
     rnd = random.Random(seed)
-    mine = engine.attach(name)
-    cache, private = mine.pool("cache"), mine.pool("private")
+    mine.recover()          # whoever was forked with these becomes a worker of its own
     mine.set_kill_point(rnd.choice((rnd.randrange(1, 400), rnd.randrange(1, 20000))))
     while True:
         n = rnd.randrange(1500)
@@ -39,19 +44,24 @@ def hammer(name, seed):
             pool.put(oid, index, page(n, rnd.choice((4096, 4096, 4096, 700, 2000))))
 
 
-@pytest.mark.parametrize("policy", ["s3fifo", "sieve"])
-def test_deaths_among_evictors(arena_name, policy):
+@pytest.mark.parametrize(("policy", "inherited"), [("s3fifo", False), ("sieve", False), ("s3fifo", True)],
+                         ids=["s3fifo", "sieve", "with an inherited engine"])
+def test_deaths_among_evictors(arena_name, policy, inherited):
     with engine.create(arena_name, "2MiB", max_workers=12, max_pools=4, buckets=4) as eng:
         cache = eng.new_pool("cache", policy=policy)
-        eng.new_pool("private", shared=False, policy=policy)
+        private = eng.new_pool("private", shared=False, policy=policy)
         kept = eng.new_pool("kept", persistent=True)
         for n in range(40):
             assert kept.put((n % 3, 0, 0), n, page(n, 4096))
         victims, seed, checks = [], 0, random.Random(9)
+
+        def victim(number):
+            hammer(*((eng, cache, private) if inherited else attached(eng)), number)
+
         try:
             while seed < DEATHS or victims:
                 while seed < DEATHS and len(victims) < VICTIMS:
-                    victims.append(fork(hammer, eng.name, seed))
+                    victims.append(fork(victim, seed))
                     seed += 1
                 _, status = os.waitpid(victims.pop(0), 0)
                 assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, f"a worker ended with {status}"
