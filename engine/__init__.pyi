@@ -76,6 +76,8 @@ class _ArenaStats(TypedDict):
     workers: int
     segments_used: int
     segments_total: int
+    twins: int
+    twin_bytes: int
     bytes_backed: int
 
 class _Stats(TypedDict):
@@ -157,6 +159,8 @@ class Pool:
     @property
     def allow(self) -> tuple[int, ...] | None: ...
     @property
+    def dedup(self) -> bool: ...
+    @property
     def page_size(self) -> int: ...
     @property
     def obj_count(self) -> int: ...
@@ -234,6 +238,7 @@ class Engine:
     def new_pool(
         self, name: str, persistent: bool = False, shared: bool = True, client: int | None = None, pam: str = "raw",
         policy: str = "s3fifo", cap: int = 0, allow: Iterable[int] | None = None,
+        dedup: bool = False,
     ) -> Pool: ...
     def pool(self, name_or_id: str | int) -> Pool: ...
     def pools(self) -> list[Pool]: ...

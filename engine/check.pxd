@@ -1,13 +1,8 @@
+from engine.claims cimport Claims
 from engine.layout cimport Obj, Pampd
-from engine.session cimport Engine
-from shm.layout cimport Segment, Worker, u64
+from shm.layout cimport u64
 
-cdef class Checker:
-    cdef Engine engine
-    cdef Worker *w
-    cdef u64 span                   # bytes of segments that `seen` covers
-    cdef u64 *seen                  # one bit for every 64 bytes of backed segments: a chunk found owned
-    cdef object report
+cdef class Checker(Claims):
     cdef u64 *listed                    # as seen, of the pages in queues
     cdef bint evictable                 # pages of the pool that is being walked may be evicted
     cdef set retired_pools              # pool slots that a retired list leads to
@@ -16,16 +11,11 @@ cdef class Checker:
     cdef u64 codecs                     # flags of the codecs that pages of the pool under the walk may have
     cdef u64 asked, used, stored        # bytes of the obj that is being walked
     cdef u64 pool_asked, pool_used, pool_stored
-    cdef int note(self, str id, u64 where, str what) except -1
-    cdef bint fault(self, str id, u64 where, str what) except -1
-    cdef bint own(self, u64 off, int cls, str what) except -1
-    cdef u64 *bitmap(self, Segment *s, int cls) noexcept
     cdef bint red(self, u64 off) noexcept
     cdef int walk_dying(self, u64 off, int depth) except -1
     cdef int compare_gauges(self, u64 idx) except -1
     cdef int walk_below(self, u64 off, u64 level) except -1
     cdef int walk_staged(self, u64 off) except -1
-    cdef int claimed(self, u64 rel, int cls) except -1
     cdef int walk_queued(self, Pampd *d, u64 off, u64 word, bint linked) except -1
     cdef int walk_pending(self, u64 off) except -1
     cdef int walk_queues(self, u64 pool, u64 shard) except -1
@@ -37,4 +27,6 @@ cdef class Checker:
     cdef int walk_retired(self, u64 off) except -1
     cdef int walk_slot(self, u64 idx) except -1
     cdef int walk_pool(self, u64 idx) except -1
-    cdef int walk_depot(self) except -1
+    cdef dict twins                     # offset of a twin -> pages that refer to it, as found
+    cdef int walk_twins(self) except -1
+    cdef int walk_twin(self, u64 off) except -1

@@ -1,9 +1,11 @@
 """Owns the check of a whole arena: every invariant of every structure, each with an id.
 
-May call: everything that reads; changes nothing. Called by stop.py, which has stopped the world.
+May call: everything that reads; changes nothing. Called by stop.py, which has stopped the world. Who owns which chunk is in claims.py.
 """
+from xxhash import xxh3_128_intdigest
 
 import cython
+from cython.cimports.engine.claims import Claims
 from cython.cimports.engine.client import seat_of
 from cython.cimports.engine.layout import (
     ALLOW_MAX,
@@ -16,6 +18,7 @@ from cython.cimports.engine.layout import (
     GAUGE_OBJNODES,
     GAUGE_PAGES,
     GEO_SHARDS,
+    GEO_TWINS,
     HEIGHT_MAX,
     LZ4,
     MAP_SIZE,
@@ -38,6 +41,8 @@ from cython.cimports.engine.layout import (
     ROOT_RETIRED,
     ROOT_STAGED,
     SAME,
+    TWIN,
+    TWIN_CHAIN_MAX,
     ZSTD,
     Bucket,
     ClientPage,
@@ -47,6 +52,8 @@ from cython.cimports.engine.layout import (
     Pampd,
     PoolRecord,
     Queue,
+    Twin,
+    TwinBucket,
     buckets_at,
     chunk_bytes,
     class_in,
@@ -54,9 +61,11 @@ from cython.cimports.engine.layout import (
     copied_of,
     fits_codecs,
     flags_of,
+    has_twins,
     hint_of,
     hint_shift,
     is_evictable,
+    is_twin,
     length_of,
     obj_at,
     objnode_at,
@@ -71,6 +80,8 @@ from cython.cimports.engine.layout import (
     state_in,
     stored_bytes,
     target_of,
+    twin_at,
+    twin_bucket,
 )
 from cython.cimports.engine.objnode import height_for
 from cython.cimports.engine.oid import hash_oid
@@ -78,101 +89,35 @@ from cython.cimports.engine.rbtree import compare
 from cython.cimports.engine.reclaim import head_at, retired_link
 from cython.cimports.engine.session import Engine
 from cython.cimports.libc.stdlib import calloc, free
-from cython.cimports.shm.atomics import popcount
 from cython.cimports.shm.layout import (
     CLASS_COUNT,
-    SEG_HOLE,
-    SEG_LEAVING,
-    SEG_STAYS,
     SLOT_LIVE,
     Magazine,
-    Segment,
     Slot,
     Worker,
     offset_of,
     slot_at,
     u64,
 )
-from cython.cimports.shm.memory import chunk_at, widen
+from cython.cimports.shm.memory import chunk_at
 from cython.cimports.shm.slab import mag_cap
-from engine.report import Problem, Report
+from engine.claims import PROBLEMS_MAX
 from engine.stats import pool_counters
-
-PROBLEMS_MAX = 1000
 
 
 @cython.cclass
-class Checker:
+class Checker(Claims):
     """One walk over a stopped arena."""
 
     def __cinit__(self, engine: Engine):
-        self.engine = engine
-        self.w = cython.address(engine.att.w)
-        self.report = Report()
         self.retired_pools = set()
-        self.w.fault = 0
-        widen(self.w, 0)
-        # Worker.seg_span may grow on the way if somebody still writes into the depot; the map does not.
-        self.span = self.w.seg_span
-        self.seen = cython.cast(cython.pointer(u64), calloc(self.span // 4096 + 1, 8))
+        self.twins = {}
         self.listed = cython.cast(cython.pointer(u64), calloc(self.span // 4096 + 1, 8))
-        if self.seen == cython.NULL or self.listed == cython.NULL:
+        if self.listed == cython.NULL:
             raise MemoryError
 
     def __dealloc__(self):
-        free(self.seen)
         free(self.listed)
-
-    def note(self, id, where, what):
-        """Record a problem at an arena offset."""
-        if len(self.report.problems) < PROBLEMS_MAX:
-            self.report.problems.append(Problem(id, f"{where:#x}", what))
-        return 0
-
-    def fault(self, id, where, what):
-        """True, with a problem recorded, if the last access was a bad offset or a missing sentinel."""
-        if self.w.fault == 0:
-            return False
-        self.w.fault = 0
-        self.note(id, where, what)
-        return True
-
-    def own(self, off, cls, what):
-        """Claim a chunk for an owner. True if it is a chunk of that class, out of the depot, claimed by nobody else."""
-        w: cython.pointer(Worker) = self.w
-        rel: u64 = off - w.seg_lo
-        s: cython.pointer(Segment)
-        inside: u64
-        index: u64
-        words: cython.pointer(u64)
-        bit: u64
-        if off < w.seg_lo or rel >= self.span or cls < 0 or cls >= CLASS_COUNT:
-            self.note("chunk-outside", off, f"{what}: no such chunk")
-            return False
-        s = w.segtable + (rel >> w.seg_shift)
-        inside = (rel & ((cython.cast(u64, 1) << w.seg_shift) - 1)) - w.class_start[cls]
-        index = inside // w.class_bytes[cls]
-        if s.cls != cython.cast(u64, cls + 1) or index >= w.class_chunks[cls] or index * w.class_bytes[cls] != inside:
-            self.note("chunk-class", off, f"{what}: not a chunk of class {cls} ({w.class_bytes[cls]} bytes)")
-            return False
-        words = self.bitmap(s, cls)
-        if words[index >> 6] >> (index & 63) & 1 == 0:
-            self.note("chunk-free", off, f"{what}: the depot holds this chunk free")
-            return False
-        bit = cython.cast(u64, 1) << ((rel >> 6) & 63)
-        if self.seen[rel >> 12] & bit:
-            self.note("chunk-twice", off, f"{what}: this chunk has another owner too")
-            return False
-        self.seen[rel >> 12] |= bit
-        return True
-
-    def bitmap(self, s, cls):
-        if self.w.class_start[cls] == 0:
-            return cython.address(s.bitmap)
-        return cython.cast(
-            cython.pointer(u64),
-            self.w.base + self.w.seg_lo + (cython.cast(u64, s - self.w.segtable) << self.w.seg_shift),
-        )
 
     # --- trees -------------------------------------------------------------------------------------------
 
@@ -197,7 +142,12 @@ class Checker:
             self.walk_queued(d, off, mark, linked)
         if length == 0 or length > cython.cast(u64, self.engine.page_size):
             self.note("page-length", off, f"length {length}")
-        if not flags_of(d) & (FOREIGN | SAME) and d.data != 0 and self.own(d.data, cls, "page") and copied_of(d.shape) > self.w.class_bytes[cls]:
+        if is_twin(d.shape) and d.data != 0:
+            self.twins[d.data] = self.twins.get(d.data, 0) + 1
+            if twin_at(self.w, d.data).shape | cython.cast(u64, TWIN) << 40 != d.shape:
+                self.note("page-twin", off, f"shape {d.shape:#x}, its twin's is {twin_at(self.w, d.data).shape:#x}")
+            self.w.fault = 0        # a twin that is none is in no bucket: see walk_twins
+        if not flags_of(d) & (FOREIGN | SAME | TWIN) and d.data != 0 and self.own(d.data, cls, "page") and copied_of(d.shape) > self.w.class_bytes[cls]:
             self.note("page-length", off, f"{copied_of(d.shape)} bytes in a chunk of {self.w.class_bytes[cls]}")
         # Whether it decompresses is not looked at: the codec's package may not be installed where the check runs.
         if not fits_codecs(d.shape, self.codecs):
@@ -273,7 +223,7 @@ class Checker:
         d: cython.pointer(Pampd)
         self.walk_tree(off, obj_off, level, prefix, pages, nodes, last)
         d = cython.cast(cython.pointer(Pampd), chunk_at(self.w, off))
-        if self.w.fault == 0 and hint != (0 if level != 0 or flags_of(d) & (FOREIGN | SAME) else d.data >> hint_shift(self.w) << hint_shift(self.w)):
+        if self.w.fault == 0 and hint != (0 if level != 0 or flags_of(d) & (FOREIGN | SAME | TWIN) else d.data >> hint_shift(self.w) << hint_shift(self.w)):
             self.note("link-hint", off, f"a hint of {hint:#x}")
         self.w.fault = 0
         return 0
@@ -556,94 +506,53 @@ class Checker:
         self.pool_idx = cython.cast(u64, -1)
         return self.walk_page(off, 0, d.index, True)
 
-    # --- depot -------------------------------------------------------------------------------------------
-
-    def walk_depot(self):
+    def walk_twins(self):
+        """All twin buckets, after everything that may refer to a twin."""
         w: cython.pointer(Worker) = self.w
-        s: cython.pointer(Segment)
-        words: cython.pointer(u64)
-        number: u64
-        owner: u64
-        high: u64 = min(w.depot.seg_high, self.span >> w.seg_shift)
+        b: cython.pointer(TwinBucket)
         i: u64
-        j: u64
-        cls: cython.int
-        out: u64
-        used: u64 = 0
-        chunks: u64 = 0
-        start: u64
-        listed: u64 = 0
-        expected: u64 = 0
-        steps: u64
-        state: u64
-        holes: u64 = 0
-        if w.depot.lock.owner != 0 or w.depot.lock.seq & 1:
-            self.note("depot-lock", offset_of(w, w.depot), "held in a stopped world")
-        for number in range(high):
-            s = w.segtable + number
-            owner = s.cls
-            if owner > CLASS_COUNT:
-                self.note("segment-class", offset_of(w, s), f"class {owner}")
-                continue
-            if s.state > SEG_HOLE or s.state == (SEG_LEAVING if owner == 0 else SEG_HOLE):
-                self.note("segment-state", offset_of(w, s), f"state {s.state} of a segment of class {cython.cast(cython.longlong, owner) - 1}")
-            if owner == 0:
-                expected += 1
-                holes += s.state == SEG_HOLE
-                continue
-            used += 1
-            cls = owner - 1
-            if s.free_count != 0 and s.state != SEG_LEAVING:
-                expected += 1
-            words = self.bitmap(s, cls)
-            out = 0
-            start = (number << w.seg_shift) + w.class_start[cls]
-            for i in range((w.class_chunks[cls] + 63) // 64):
-                out += popcount(words[i])
-                for j in range(64):
-                    if words[i] >> j & 1 and i * 64 + j >= w.class_chunks[cls]:
-                        self.note("segment-bitmap", offset_of(w, s), f"bit {i * 64 + j} of {w.class_chunks[cls]} chunks")
-                    elif words[i] >> j & 1:
-                        self.claimed(start + (i * 64 + j) * w.class_bytes[cls], cls)
-            chunks += out
-            if out + s.free_count != w.class_chunks[cls]:
-                self.note("segment-count", offset_of(w, s), f"free_count {s.free_count}, {out} of {w.class_chunks[cls]} are out")
-        for cls in range(-2, CLASS_COUNT):
-            number = w.depot.hole_head if cls == -2 else w.depot.free_head if cls < 0 else w.depot.class_head[cls]
-            state = SEG_HOLE if cls == -2 else SEG_STAYS
-            out = 0
-            steps = 0
-            while number != 0 and steps <= w.seg_total:
-                steps += 1
-                if number > w.seg_total:
-                    self.note("segment-list", number, f"class {cls}: no such segment")
-                    break
-                s = w.segtable + (number - 1)
-                if s.cls != (cython.cast(u64, cls + 1) if cls >= 0 else 0) or (cls >= 0 and s.free_count == 0) or s.state != state:
-                    self.note("segment-list", offset_of(w, s), f"listed for class {cls}, is of {cython.cast(cython.longlong, s.cls) - 1}")
-                if s.prev != out:
-                    self.note("segment-prev", offset_of(w, s), f"prev {s.prev}, not {out}")
-                listed += 1
-                out = number
-                number = s.next
-            if steps > w.seg_total:
-                self.note("segment-list", offset_of(w, w.depot), f"class {cls}: a list without an end")
-        if listed != expected:
-            self.note("segment-lists", offset_of(w, w.depot), f"{listed} segments in lists, {expected} have free chunks or are free")
-        if holes != w.depot.holes:
-            self.note("segment-holes", offset_of(w, w.depot), f"holes {w.depot.holes}, {holes} are")
-        if w.depot.limit > w.seg_total:
-            self.note("segment-limit", offset_of(w, w.depot), f"limit {w.depot.limit} of {w.seg_total} segments")
-        if used != w.depot.seg_used:
-            self.note("segment-used", offset_of(w, w.depot), f"seg_used {w.depot.seg_used}, {used} are")
-        self.report.counts["segments"] = used
-        self.report.counts["chunks"] = chunks
+        off: u64
+        count: u64
+        size: u64
+        for i in range(w.client_geometry[GEO_TWINS] if has_twins(w) else 0):
+            b = twin_bucket(w, i)
+            if b.lock.owner != 0 or b.lock.seq & 1:
+                self.note("twin-lock", offset_of(w, b), "held in a stopped world")
+            off = b.head
+            count = 0
+            size = 0
+            while off != 0 and count <= TWIN_CHAIN_MAX and self.walk_twin(off):
+                count += 1
+                size += w.class_bytes[cython.cast(cython.uchar, twin_at(w, off).shape >> 32)]
+                if twin_bucket(w, twin_at(w, off).digest[0]) != b:
+                    self.note("twin-place", off, "in a bucket that is not its digest's")
+                off = twin_at(w, off).link
+            if count != b.count or size != b.bytes:
+                self.note("twin-count", offset_of(w, b), f"{b.count} twins of {b.bytes} bytes, {count} of {size} are there")
+        for off in self.twins:
+            self.note("twin-lost", off, f"{self.twins[off]} pages refer to it, and it is in no bucket")
         return 0
 
-    def claimed(self, rel, cls):
-        if self.seen[rel >> 12] >> ((rel >> 6) & 63) & 1 == 0:
-            self.note("chunk-leaked", self.w.seg_lo + rel, f"a chunk of {self.w.class_bytes[cls]} bytes is out, and nobody has it")
-        return 0
+    def walk_twin(self, off):
+        """One twin: its chunks, its references, its digest. 0 if the chain cannot be followed beyond it."""
+        w: cython.pointer(Worker) = self.w
+        t: cython.pointer(Twin) = twin_at(w, off)
+        shape: u64 = t.shape        # once: what is used must be what was looked at
+        cls: cython.int = cython.cast(cython.uchar, shape >> 32)
+        data: u64 = t.data
+        if self.fault("twin-sentinel", off, "no twin here") or not self.own(off, PAMPD_CLASS, "twin"):
+            return 0
+        if not self.own(data, cls, "twin's page") or copied_of(shape) > w.class_bytes[cls] or copied_of(shape) == 0:
+            self.note("twin-shape", off, f"shape {shape:#x}")
+            return 0
+        found = self.twins.pop(off, 0)
+        if found != t.refs:
+            self.note("twin-refs", off, f"{t.refs} references, {found} are there")
+        digest = (t.digest[0], t.digest[1])
+        number = xxh3_128_intdigest((w.base + data)[:copied_of(shape)])
+        if digest != (number & 0xFFFFFFFFFFFFFFFF, number >> 64):
+            self.note("twin-digest", off, "its digest is not that of its bytes")
+        return 1
 
     def walk(self):
         """Everything."""
@@ -675,5 +584,6 @@ class Checker:
                 counts["objects"] += self.objects
                 counts["objnodes"] += self.nodes
                 counts["pages"] += self.pages
+        self.walk_twins()
         self.walk_depot()
         self.report.counts.update(counts, workers=workers)

@@ -1,6 +1,6 @@
 """Owns moving what lies in segments that leave to segments that stay: page bytes, page descriptors, objnodes, objs.
 
-May call: objnode and rbtree (finding), room (evicting, when there is nowhere to move to), reclaim, and shm's journal, locks, slab. Called by
+May call: objnode and rbtree (finding), evict and room (when there is nowhere to move to), reclaim, and shm's journal, locks, slab. Called by
 resize, with no lock held. Lock order: own, shard, bucket; shard and bucket are only tried, what is in use is left for the next sweep.
 A move is one transaction: the new chunk is filled while nobody knows of it, then the one link to it changes, and the chunk takes the place
 of the new one in the magazine, so that no list has to be touched while the bucket is held.
@@ -9,6 +9,7 @@ Lock-free readers see the bucket's sequence word change, and look again.
 import cython
 from cython.cimports.engine import objnode, rbtree
 from cython.cimports.engine.compact import Supply
+from cython.cimports.engine.evict import evict_found
 from cython.cimports.engine.hostops import HostOps
 from cython.cimports.engine.layout import (
     AGAIN,
@@ -18,6 +19,7 @@ from cython.cimports.engine.layout import (
     GEO_SHARDS,
     HEIGHT_MAX,
     MAP_SIZE,
+    MISS,
     OBJ_CLASS,
     OBJ_SENTINEL,
     OBJNODE_CLASS,
@@ -29,14 +31,17 @@ from cython.cimports.engine.layout import (
     QUEUE_PENDING,
     QUEUE_SMALL,
     SAME,
+    TWIN,
     Bucket,
     Obj,
     Objnode,
     Pampd,
     Queue,
+    Twin,
     buckets_at,
     class_in,
     flags_of,
+    is_twin,
     link_to,
     link_to_page,
     obj_at,
@@ -90,6 +95,22 @@ def _leaves(w: cython.pointer(Worker), off: u64) -> cython.bint:
     """True if a chunk lies in a segment that is to be emptied. Without the depot's lock: whoever resizes is the only one to decide that."""
     rel: u64 = off - w.seg_lo
     return rel < w.seg_span and load(cython.address((w.segtable + (rel >> w.seg_shift)).state)) == SEG_LEAVING
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _twin_leaves(w: cython.pointer(Worker), d: cython.pointer(Pampd)) -> cython.bint:
+    """True if a page refers to a twin of which anything leaves. Without a lock: a hint."""
+    t: cython.pointer(Twin)
+    off: u64 = load(cython.address(d.data))
+    leaves: cython.bint
+    if not is_twin(load(cython.address(d.shape))):
+        return False
+    t = cython.cast(cython.pointer(Twin), chunk_at(w, off))
+    leaves = w.fault == 0 and (_leaves(w, off) or _leaves(w, load(cython.address(t.data))))
+    w.fault = 0
+    return leaves
 
 
 @cython.cfunc
@@ -205,7 +226,7 @@ def _move_page(w: cython.pointer(Worker), have: cython.pointer(Supply), off: u64
     word: u64 = load(cython.address(d.queue))
     shape: u64 = load(cython.address(d.shape))
     cls: cython.int = cython.cast(cython.uchar, shape >> 32)
-    in_chunk: cython.bint = not cython.cast(cython.uchar, shape >> 40) & (FOREIGN | SAME)
+    in_chunk: cython.bint = not cython.cast(cython.uchar, shape >> 40) & (FOREIGN | SAME | TWIN)
     queued: cython.bint = in_chunk_queue(word, shape)
     bytes_leave: cython.bint = in_chunk and _leaves(w, load(cython.address(d.data)))
     leaves: cython.bint = _leaves(w, off)
@@ -264,7 +285,7 @@ def _move_locked(w: cython.pointer(Worker), have: cython.pointer(Supply), off: u
         w.fault = 0
         unlock(w, cython.address(b.lock))
         return AGAIN
-    if not flags_of(d) & (FOREIGN | SAME) and _leaves(w, d.data):
+    if not flags_of(d) & (FOREIGN | SAME | TWIN) and _leaves(w, d.data):
         cls = class_in(d)
         old = d.data
         # Another page may have come under the handle since there was a chunk for it.
@@ -433,10 +454,15 @@ def sweep_segment(w, number, result, host):
         sentinel = load(cython.cast(cython.pointer(u64), chunk_at(w, at)))
         if cls == PAMPD_CLASS and sentinel == PAMPD_SENTINEL:
             d = page_at(w, at)
-            if not leaves and (cython.cast(cython.uchar, load(cython.address(d.shape)) >> 40) & (FOREIGN | SAME)
-                               or not _leaves(w, load(cython.address(d.data)))):
+            if _twin_leaves(w, d):
+                # Readers copy from a twin as long as any page refers to it: it is not moved, all its pages go.
+                status = evict_found(w, at, host)
+                status = AGAIN if status == MISS else status
+            elif not leaves and (cython.cast(cython.uchar, load(cython.address(d.shape)) >> 40) & (FOREIGN | SAME | TWIN)
+                                 or not _leaves(w, load(cython.address(d.data)))):
                 continue
-            status = _move_page(w, cython.address(have), at, host)
+            else:
+                status = _move_page(w, cython.address(have), at, host)
         elif cls == OBJ_CLASS and sentinel == OBJ_SENTINEL:
             status = _move_obj(w, cython.address(have), at, cython.address(result.stuck), host)
         elif cls == OBJNODE_CLASS and sentinel == OBJNODE_SENTINEL:

@@ -36,12 +36,15 @@ from cython.cimports.engine.layout import (
     ROOT_RETIRED,
     ROOT_STAGED,
     SAME,
+    TWIN,
+    TWIN_BYTES_MIN,
     Bucket,
     Call,
     ClientPage,
     Obj,
     Pampd,
     PoolRef,
+    TwinBucket,
     ask_for,
     chunk_bytes,
     class_in,
@@ -71,6 +74,7 @@ from cython.cimports.engine.lookaside import find_obj, remember
 from cython.cimports.engine.pam.base import PamOps
 from cython.cimports.engine.reclaim import detach, drop_staged, gauge, reap, retire
 from cython.cimports.engine.room import make_room
+from cython.cimports.engine.twins import share
 from cython.cimports.engine.unlink import take_obj, take_page, weigh
 from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.shm.atomics import prefetch, set_release
@@ -176,6 +180,7 @@ def _stage(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.poin
     d: cython.pointer(Pampd)
     off: u64
     stored: u64
+    twins: cython.pointer(TwinBucket) = cython.NULL
     data: cython.p_const_char = put_bytes(c, i, p.page_size, cython.address(stored))
     status: cython.int = ensure(w, PAMPD_CLASS, 1)
     if status != OK:
@@ -185,6 +190,8 @@ def _stage(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.poin
         # Only where pages are evicted: over a persistent page another can always be put, since it has a chunk.
         memcpy(cython.address(page.data), data, 8)
         page.shape = shape_of(stored, 0, SAME)
+    elif p.dedup and c.packs != cython.NULL and stored >= TWIN_BYTES_MIN:
+        status = share(w, p, c, i, cython.address(page), pam, cython.address(twins))
     else:
         status = (pam.prepare_larger(w, cython.address(page), data, stored, p.page_size) if larger
                   else pam.prepare(w, cython.address(page), data, stored))
@@ -195,17 +202,21 @@ def _stage(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.poin
     off = pop(w, PAMPD_CLASS)
     if off == 0:
         rollback(w, 0)
-        return CORRUPT
-    d = cython.cast(cython.pointer(Pampd), chunk_at(w, off))
-    d[0] = page
-    d.gen = next_gen(w)
-    d.sentinel = PAMPD_SENTINEL
-    d.link = w.slot.client[ROOT_STAGED]
-    d.obj = 0
-    d.index = c.index + i
-    d.queue = 0
-    store(w, cython.address(w.slot.client[ROOT_STAGED]), off)
-    return conclude(w)
+        status = CORRUPT
+    else:
+        d = cython.cast(cython.pointer(Pampd), chunk_at(w, off))
+        d[0] = page
+        d.gen = next_gen(w)
+        d.sentinel = PAMPD_SENTINEL
+        d.link = w.slot.client[ROOT_STAGED]
+        d.obj = 0
+        d.index = c.index + i
+        d.queue = 0
+        store(w, cython.address(w.slot.client[ROOT_STAGED]), off)
+        status = conclude(w)
+    if twins != cython.NULL:
+        unlock(w, cython.address(twins.lock))
+    return status
 
 
 @cython.cfunc
@@ -266,9 +277,10 @@ def _reserve(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.po
 def _lacking(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), length: u64, pam: PamOps,
              host: HostOps) -> cython.int:
     """Make room for whichever of a page's two chunks there is no memory for."""
-    status: cython.int = ensure(w, PAMPD_CLASS, 1)
+    descriptors: u64 = 2 if p.dedup else 1      # a page that is the first with its content needs one for its twin
+    status: cython.int = ensure(w, PAMPD_CLASS, descriptors)
     if status == NOMEM:
-        return make_room(w, c.shard, PAMPD_CLASS, 1, host)
+        return make_room(w, c.shard, PAMPD_CLASS, descriptors, host)
     if status != OK or pam.foreign or class_of(length) < 0:
         return NOMEM if status == OK else status
     return make_room(w, c.shard, class_of(length), 1, host)
@@ -285,7 +297,7 @@ def _over(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     stored: u64
     d: cython.pointer(Pampd) = find_page(w, p, c, b, c.index, cython.address(obj_off))
     put_bytes(c, 0, p.page_size, cython.address(stored))
-    if d == cython.NULL or flags_of(d) & (FOREIGN | SAME) or class_in(d) >= OBJNODE_CLASS or w.class_bytes[class_in(d)] < stored:
+    if d == cython.NULL or flags_of(d) & (FOREIGN | SAME | TWIN) or class_in(d) >= OBJNODE_CLASS or w.class_bytes[class_in(d)] < stored:
         return False
     data = d.data
     chunk_at(w, data)

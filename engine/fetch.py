@@ -30,6 +30,7 @@ from cython.cimports.engine.layout import (
     Pampd,
     PoolRef,
     ask_for,
+    chunk_of,
     copied_of,
     copy_page,
     is_same,
@@ -90,8 +91,8 @@ def peek(w, p, c):
         d = find_page(w, p, c, b, c.index, cython.address(obj_off))
         if d != cython.NULL:
             # Each word once: without the lock a second read may give another value than the one that was checked.
-            c.found = load(cython.address(d.data))
             c.shape = load(cython.address(d.shape))
+            c.found = chunk_of(w, c.shape, load(cython.address(d.data)))
             c.length = cython.cast(cython.uint, c.shape)
             c.stored = copied_of(c.shape)
             c.gen = load(cython.address(d.gen))
@@ -149,8 +150,8 @@ def fetch(w, p, c, out, remove, pam, host):
         status = end_section(w, b, MISS)
         unlock(w, cython.address(w.slot.own))
         return status
-    c.found = d.data
     c.shape = load(cython.address(d.shape))
+    c.found = chunk_of(w, c.shape, d.data)
     c.length = cython.cast(cython.uint, c.shape)
     c.stored = copied_of(c.shape)
     c.gen = d.gen
@@ -252,7 +253,7 @@ def _walk_range(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython
             return MISS
         if out != cython.NULL:
             # Read once: without the lock a second read may give another offset than the one that was checked.
-            data = load(cython.address(d.data))
+            data = chunk_of(w, shape, load(cython.address(d.data)))
             _check_chunk(w, shape, data)
             if w.fault != 0 or c.total + n > c.length:
                 return SIZE

@@ -27,6 +27,7 @@ cdef enum:
     OBJNODE_SENTINEL = 0x6E6F6431
     PAMPD_SENTINEL = 0x70616431
     POOL_SENTINEL = 0x706F6F31
+    TWIN_SENTINEL = 0x7477696E
 
     # Size classes (shm/slab.py) of the three structs; asserted against the structs in session.py.
     PAMPD_CLASS = 0
@@ -45,8 +46,10 @@ cdef enum:
 
     POOL_PERSISTENT = 1
     POOL_SHARED = 2
+    POOL_DEDUP = 4
 
     FOREIGN = 1             # Pampd.flags: `data` is a back end's token, not a chunk
+    TWIN = 16               # Pampd.flags: `data` is the offset of a twin, which has the chunk; the shape else is the twin's
     SAME = 2                # Pampd.flags: `data` is the word that the page consists of; there is no chunk
     LZ4 = 4                 # Pampd.flags: the chunk holds the page compressed, by this codec
     ZSTD = 8
@@ -61,6 +64,7 @@ cdef enum:
     GEO_POOLS = 2
     GEO_SHARDS = 3
     GEO_GHOSTS = 4          # ghosts a shard has room for, a power of two
+    GEO_TWINS = 5           # twin buckets, a power of two
 
     # Eviction. A page's queue, in Pampd.queue.
     QUEUE_NONE = 0
@@ -98,6 +102,9 @@ cdef enum:
     GAUGE_BYTES_USED = 10
     EVICTED = 11
     GAUGE_BYTES_STORED = 12
+    TWIN_BYTES_MIN = 256    # stored; a shorter page would save less than a twin costs
+    TWIN_CHAIN_MAX = 65536  # more twins than any chain ever has
+    TWIN_BUCKET_BYTES = 64
     LEDGER_WORDS = 16
     LEDGER_BYTES = 128
 
@@ -124,11 +131,13 @@ cdef struct ClientRecord:
 # Client page, first page of the client region.
 #   0    lock         pool table lock: creating, finding by name, beginning to destroy
 #   32   pools_high   pool slots ever used: every one below is backed (guard: lock)
+#   40   twins        1: the twin buckets have memory (guard: lock)
 #   64   clients[]
 cdef struct ClientPage:
     Lock lock
     u64 pools_high
-    u64 spare[3]
+    u64 twins
+    u64 spare[2]
     ClientRecord clients[CLIENTS_MAX]
 
 # Pool, 512 bytes. Guard: the pool table lock; `cursor` belongs to who destroys it.
@@ -277,6 +286,36 @@ cdef struct Queue:
     u64 hand
     u64 spare
 
+# Twin: content that several pages of a pool have, 64 bytes, in a chunk of the class of page descriptors. Guard: its bucket's lock; journalled.
+# What a reader needs of it (data, shape) never changes while a page refers to it.
+#   0    sentinel
+#   8    link         next of its bucket
+#   16   digest[2]    XXH3, 128 bits, of the bytes as they are stored
+#   32   data         offset of the chunk
+#   40   shape        as of a page, without TWIN
+#   48   refs         pages that refer to it: linked, staged or retired
+#   56   pool         generation << 32 | index + 1 of its pool
+cdef struct Twin:
+    u64 sentinel
+    u64 link
+    u64 digest[2]
+    u64 data
+    u64 shape
+    u64 refs
+    u64 pool
+
+# Twin bucket, one cache line. Guard: its lock; journalled.
+#   0    lock
+#   32   head         first twin
+#   40   count        twins in it
+#   48   bytes        of their chunks
+cdef struct TwinBucket:
+    Lock lock
+    u64 head
+    u64 count
+    u64 bytes
+    u64 spare
+
 # What the three structs have in common.
 cdef struct Head:
     u64 sentinel
@@ -286,6 +325,7 @@ cdef struct Head:
 cdef struct Packed:
     const char *data
     u64 length              # compressed bytes; 0: as it is
+    u64 digest[2]           # of the bytes as they are stored, in a pool that shares equal pages
 
 # One verb under way, process-local.
 cdef struct Call:
@@ -295,7 +335,7 @@ cdef struct Call:
     u64 count               # pages, for a range
     const char *data
     u64 length              # bytes of data; after a get, of the page
-    Packed *packs           # for each page of a put how it is stored, or NULL: all as they are
+    Packed *packs           # for each page of a put how it is stored, or NULL: all as they are, and none is looked for elsewhere
     u64 stored              # of the page a get found: bytes that are copied
     u64 *shapes             # for each page of a range its shape, or NULL: the caller does not need them
     u64 nodes_wanted        # objnodes to have at hand before the lock is taken
@@ -338,6 +378,7 @@ cdef struct PoolRef:
     u64 page_size
     u64 hits_max            # hits worth counting: 0 where nothing is evicted, or hits do not matter
     bint evictable          # its pages go into queues
+    bint dedup              # equal pages share a chunk
     u64 codec               # LZ4, ZSTD, or 0: its pages are stored as they are
     u64 packed_max          # bytes that a compressed page has at most; 0 without a codec
     Aside *asides           # lookaside table (lookaside.py)
@@ -377,8 +418,8 @@ cdef inline u64 link_to(u64 off) noexcept nogil:
     return off >> 6
 
 cdef inline u64 link_to_page(Worker *w, u64 off, u64 data, int flags) noexcept nogil:
-    # A back end's token is no place in the arena: no hint.
-    return off >> 6 if flags & (FOREIGN | SAME) else off >> 6 | data >> hint_shift(w) << 37
+    # A back end's token is no place in the arena: no hint. Nor for a twin, whose chunk another page has moved or will move.
+    return off >> 6 if flags & (FOREIGN | SAME | TWIN) else off >> 6 | data >> hint_shift(w) << 37
 
 cdef inline u64 target_of(u64 link) noexcept nogil:
     return (link & (((<u64>1) << 37) - 1)) << 6
@@ -411,7 +452,7 @@ cdef inline int flags_of(Pampd *d) noexcept nogil:
 
 cdef inline u64 chunk_bytes(Worker *w, Pampd *d) noexcept nogil:
     # Bytes of arena that the page takes, its descriptor aside.
-    return 0 if flags_of(d) & (FOREIGN | SAME) or class_in(d) >= CLASS_COUNT else w.class_bytes[class_in(d)]
+    return 0 if flags_of(d) & (FOREIGN | SAME | TWIN) or class_in(d) >= CLASS_COUNT else w.class_bytes[class_in(d)]
 
 cdef inline u64 packed_in(u64 shape) noexcept nogil:
     # Bytes of the page compressed; 0: it is not.
@@ -423,10 +464,25 @@ cdef inline u64 copied_of(u64 shape) noexcept nogil:
 
 cdef inline bint fits_codecs(u64 shape, u64 codecs) noexcept nogil:
     # True if what a shape says of compression can be in a pool with one of these codecs.
-    cdef u64 flags = <unsigned char>(shape >> 40)
+    cdef u64 flags = <unsigned char>(shape >> 40) & ~<u64>TWIN
     if packed_in(shape) == 0:
         return flags <= (FOREIGN | SAME)
     return flags != 0 and flags & codecs == flags and flags & (flags - 1) == 0 and packed_in(shape) < <unsigned int>shape
+
+cdef inline bint is_twin(u64 shape) noexcept nogil:
+    return <unsigned char>(shape >> 40) & TWIN != 0
+
+cdef inline Twin *twin_at(Worker *w, u64 off) noexcept nogil:
+    cdef Twin *t = <Twin *>chunk_at(w, off)
+    if unlikely(t.sentinel != TWIN_SENTINEL):
+        if w.fault == 0:
+            w.fault = FAULT_SENTINEL
+        return <Twin *>w.scratch
+    return t
+
+cdef inline u64 chunk_of(Worker *w, u64 shape, u64 data) noexcept nogil:
+    # Where the bytes of a page lie, by its shape and data words, each read once.
+    return load(&twin_at(w, data).data) if unlikely(is_twin(shape)) else data
 
 cdef inline bint is_same(u64 shape) noexcept nogil:
     return <unsigned char>(shape >> 40) & SAME != 0
@@ -446,8 +502,8 @@ cdef inline void copy_page(Worker *w, char *out, u64 shape, u64 data) noexcept n
         memcpy(out + at, &data, 8 if length - at >= 8 else length - at)
 
 cdef inline u64 stored_bytes(Pampd *d) noexcept nogil:
-    # Bytes that are really stored of a page: of one that lies elsewhere none, of a same-filled one its word.
-    return 0 if flags_of(d) & FOREIGN else 8 if flags_of(d) & SAME else copied_of(d.shape)
+    # Bytes that are really stored of a page: of one that lies elsewhere none, of a same-filled one its word, of a twin where that is.
+    return 0 if flags_of(d) & FOREIGN else 8 if flags_of(d) & (SAME | TWIN) else copied_of(d.shape)
 
 cdef inline bint is_packed(Call *c, u64 i) noexcept nogil:
     # True if page i of a put is stored compressed.
@@ -555,6 +611,16 @@ cdef inline u64 shards_offset(Worker *w) noexcept nogil:
 
 cdef inline u64 ghosts_offset(Worker *w, u64 shard) noexcept nogil:
     return shards_offset(w) + CLIENT_PAGE + shard * w.client_geometry[GEO_GHOSTS] * 8
+
+cdef inline u64 twins_offset(Worker *w) noexcept nogil:
+    # Behind the ghosts.
+    return (ghosts_offset(w, w.client_geometry[GEO_SHARDS]) + CLIENT_PAGE - 1) & ~<u64>(CLIENT_PAGE - 1)
+
+cdef inline TwinBucket *twin_bucket(Worker *w, u64 digest) noexcept nogil:
+    return <TwinBucket *>(w.base + twins_offset(w)) + (digest & (w.client_geometry[GEO_TWINS] - 1))
+
+cdef inline bint has_twins(Worker *w) noexcept nogil:
+    return load(&(<ClientPage *>(w.base + w.client_off)).twins) != 0
 
 cdef inline Queue *queue_at(Worker *w, u64 pool, u64 shard) noexcept nogil:
     return <Queue *>(w.base + queues_offset(w) + pool * queues_bytes(w)) + shard

@@ -19,6 +19,7 @@ cdef class Pool:
     cdef readonly str policy
     cdef readonly object cap
     cdef readonly object allow
+    cdef readonly bint dedup
     cdef readonly object page_size
     cdef bint exclusive
     cdef object __weakref__

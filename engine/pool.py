@@ -31,6 +31,7 @@ from cython.cimports.engine.layout import (
     POLICY_FIFO,
     POLICY_S3FIFO,
     POLICY_SIEVE,
+    POOL_DEDUP,
     POOL_LIVE,
     POOL_NAME_BYTES,
     POOL_PERSISTENT,
@@ -51,7 +52,7 @@ from cython.cimports.engine.layout import (
     packed_in,
     pool_at,
 )
-from cython.cimports.engine.pam.packed import PackedPam, flag_of
+from cython.cimports.engine.pam.packed import PackedPam, digest, flag_of
 from cython.cimports.engine.registry import registry
 from cython.cimports.libc.string import memcpy
 from cython.cimports.shm.atomics import cas, load
@@ -87,6 +88,7 @@ def open_pool(engine, idx, gen):
     pool.allow = allow_list(pool.ref.record)
     pool.exclusive = not pool.persistent and not pool.shared
     pool.page_size = engine.page_size
+    pool.dedup = pool.ref.dedup = flags & POOL_DEDUP != 0
     pool.ref.codec = flag_of(pool.pam)
     pool.ref.packed_max = min(pool.ref.page_size - 1, 0xFFFF) if pool.ref.codec else 0
     if pool.ref.record.gen != gen:
@@ -100,7 +102,8 @@ class Pool:
 
     oid: a triple of ints from 0 to 2**64-1, or what engine.oid returns. index: an int from 0 to 2**64-1.
     Every call may raise TypeError and ValueError (naming the argument), PoolDestroyed, ArenaCorrupted, and TmemError
-    when the engine is closed. Attributes tell what it was made with: client, pam, policy, cap, and allow (a tuple of client ids, or None).
+    when the engine is closed. Attributes tell what it was made with: client, pam, policy, cap, allow (a tuple of client ids, or None),
+    and dedup.
     """
 
     def bind(self):
@@ -185,9 +188,11 @@ class Pool:
     # --- put ---------------------------------------------------------------------------------------------
 
     def put_pages(self, c):
-        if self.ref.codec == 0:
+        if self.ref.codec == 0 and not self.ref.dedup:
             return self.put_call(c)
-        kept: list = self.packer().pack(cython.address(self.ref), c)
+        kept: list = self.packer().pack(cython.address(self.ref), c) if self.ref.codec != 0 else []
+        if self.ref.dedup:
+            kept.append(digest(cython.address(self.ref), c))
         done: cython.bint = self.put_call(c)
         kept.clear()        # not before: c.packs leads into it
         return done

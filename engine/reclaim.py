@@ -43,11 +43,13 @@ from cython.cimports.engine.layout import (
     Objnode,
     Pampd,
     PoolRecord,
+    TwinBucket,
     buckets_at,
     class_in,
     flags_of,
     is_of_now,
     is_same,
+    is_twin,
     ledger_at,
     obj_at,
     pampd_at,
@@ -57,6 +59,7 @@ from cython.cimports.engine.layout import (
 )
 from cython.cimports.engine.queues import leave_queue
 from cython.cimports.engine.reclaim import ForeignFree, HostTold, head_at, retire
+from cython.cimports.engine.twins import let_go
 from cython.cimports.shm.atomics import set_release
 from cython.cimports.shm.journal import commit, conclude, rollback, store
 from cython.cimports.shm.layout import BUSY, CORRUPT, FAULT_LOOP, FAULT_SENTINEL, OK, Worker, u64
@@ -113,11 +116,11 @@ def gauge(w, pool, which, delta):
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _room(w: cython.pointer(Worker), cls: cython.int) -> cython.int:
-    """Make room for a chunk in the magazine. OK, BUSY or CORRUPT."""
-    if available(w, cls) < 2 * w.class_batch[cls]:
+def _room(w: cython.pointer(Worker), cls: cython.int, count: u64) -> cython.int:
+    """Make room for one or two chunks in the magazine. OK, BUSY or CORRUPT."""
+    if available(w, cls) + count <= 2 * w.class_batch[cls]:
         return OK
-    return drain(w, cython.address(w.slot.mags[cls]), cls, w.class_batch[cls])
+    return drain(w, cython.address(w.slot.mags[cls]), cls, w.class_batch[cls] + 1 - count)
 
 
 @cython.cfunc
@@ -136,7 +139,9 @@ def _reap_pampd(w: cython.pointer(Worker), off: u64) -> cython.int:
     mark: u64 = d.queue
     foreign: cython.bint = flags_of(d) & FOREIGN != 0
     orphaned: cython.bint
-    status: cython.int = _room(w, PAMPD_CLASS)
+    twin: cython.bint = not foreign and is_twin(d.shape) and d.data != 0
+    held: cython.pointer(TwinBucket) = cython.NULL
+    status: cython.int = _room(w, PAMPD_CLASS, 1 + twin)
     if not foreign and cls >= OBJNODE_CLASS:
         w.fault = FAULT_SENTINEL
         return CORRUPT
@@ -145,7 +150,9 @@ def _reap_pampd(w: cython.pointer(Worker), off: u64) -> cython.int:
         if status == OK and orphaned:
             return OK
     if status == OK and not foreign and d.data != 0 and not is_same(d.shape):
-        status = _room(w, cls)
+        status = _room(w, cls, 1)
+    if status == OK and twin:
+        status = let_go(w, d.data, cls, cython.address(held))
     if status != OK:
         return status
     if foreign and d.data != 0:
@@ -153,10 +160,13 @@ def _reap_pampd(w: cython.pointer(Worker), off: u64) -> cython.int:
             _foreign_free(w, pool_of(mark), off)
         d.data = 0
     _unchain(w, cython.cast(cython.pointer(Head), d))
-    if not foreign and d.data != 0 and not is_same(d.shape):
+    if not foreign and d.data != 0 and not is_same(d.shape) and not twin:
         push(w, cls, d.data)
     push(w, PAMPD_CLASS, off)
-    return OK
+    if held != cython.NULL:
+        status = conclude(w)
+        unlock(w, cython.address(held.lock))
+    return status
 
 
 @cython.cfunc
@@ -176,7 +186,7 @@ def _reap_objnode(w: cython.pointer(Worker), off: u64) -> cython.int:
         if _host_told != cython.NULL:
             _host_told(pool_of_obj(cython.cast(cython.pointer(Obj), chunk_at(w, n.obj))), False)
         return OK
-    status = _room(w, OBJNODE_CLASS)
+    status = _room(w, OBJNODE_CLASS, 1)
     if status != OK:
         return status
     _unchain(w, cython.cast(cython.pointer(Head), n))
@@ -197,7 +207,7 @@ def _reap_obj(w: cython.pointer(Worker), off: u64) -> cython.int:
         if _host_told != cython.NULL:
             _host_told(pool_of_obj(o), True)
         return OK
-    status = _room(w, OBJ_CLASS)
+    status = _room(w, OBJ_CLASS, 1)
     if status != OK:
         return status
     if o.pool >> 32 != 0 and _foreign_free != cython.NULL:

@@ -9,6 +9,8 @@ has to be repaired again, with the same result.
 """
 import os
 
+from xxhash import xxh3_128_intdigest
+
 import cython
 from cython.cimports.engine import rbtree
 from cython.cimports.engine.client import seat_of
@@ -21,6 +23,7 @@ from cython.cimports.engine.layout import (
     GAUGE_OBJNODES,
     GAUGE_PAGES,
     GEO_SHARDS,
+    GEO_TWINS,
     HEIGHT_MAX,
     LEDGER_BYTES,
     MAP_SIZE,
@@ -38,6 +41,8 @@ from cython.cimports.engine.layout import (
     ROOT_PENDING,
     ROOT_RETIRED,
     ROOT_STAGED,
+    TWIN,
+    TWIN_BUCKET_BYTES,
     Bucket,
     ClientPage,
     Head,
@@ -45,6 +50,8 @@ from cython.cimports.engine.layout import (
     Objnode,
     Pampd,
     PoolRecord,
+    Twin,
+    TwinBucket,
     allow_count,
     buckets_at,
     chunk_bytes,
@@ -55,6 +62,7 @@ from cython.cimports.engine.layout import (
     flags_of,
     is_evictable,
     is_same,
+    is_twin,
     ledger_at,
     length_of,
     link_to,
@@ -72,6 +80,9 @@ from cython.cimports.engine.layout import (
     shard_of,
     stored_bytes,
     target_of,
+    twin_at,
+    twin_bucket,
+    twins_offset,
 )
 from cython.cimports.engine.oid import hash_oid
 from cython.cimports.engine.queues import push_newest
@@ -93,7 +104,8 @@ from cython.cimports.shm.layout import (
     slot_at,
     u64,
 )
-from cython.cimports.shm.memory import chunk_at
+from cython.cimports.shm.memory import back, chunk_at
+from engine.errors import TmemError
 from engine.stats import pool_counters
 
 INSERT_STORES = cython.declare(cython.int, 40)    # more than linking an obj stores, on average
@@ -124,6 +136,7 @@ class Mender:
         self.w = w
         self.lost = []
         self.claims = []
+        self.twins = {}
         self.classes = {}
         w.fault = 0
         # Every segment that has memory counts, whatever the depot says: its own word may be the damaged one.
@@ -170,9 +183,73 @@ class Mender:
 
     def unclaim(self):
         """Give back what the object under the walk has claimed."""
-        for off, _ in self.claims:
-            self.release(off)
+        for off, cls in self.claims:
+            if cls >= 0:
+                self.release(off)
+            else:
+                self.twins[off][0] -= 1
+                if self.twins[off][0] == 0:
+                    del self.twins[off]
         self.claims = []
+        return 0
+
+    def claim_twin(self, off, shape):
+        """Keep a twin, and its chunks if nobody has yet, for a page of this shape of the object under the walk. True if it is sound."""
+        t: cython.pointer(Twin)
+        cls: cython.int = cython.cast(cython.uchar, shape >> 32)
+        mark: u64 = pool_mark(self.pool_idx, pool_at(self.w, self.pool_idx).gen)
+        data: u64
+        t = twin_at(self.w, off)
+        if self.w.fault != 0 or t.shape | cython.cast(u64, TWIN) << 40 != shape:
+            return False
+        if off not in self.twins:
+            data = t.data
+            if cls >= OBJNODE_CLASS or copied_of(shape) > self.w.class_bytes[cls] or not self.claim(off, PAMPD_CLASS) or not self.claim(data, cls):
+                return False
+            self.twins[off] = [0, mark, data, shape & ~(cython.cast(u64, TWIN) << 40)]
+        if self.twins[off][1] != mark:
+            return False
+        self.twins[off][0] += 1
+        self.claims.append((off, -1))
+        return True
+
+    def mend_twins(self):
+        """All twin buckets from the twins that are kept. TmemError if the table has no memory and can have none."""
+        w: cython.pointer(Worker) = self.w
+        table: cython.pointer(ClientPage) = cython.cast(cython.pointer(ClientPage), w.base + w.client_off)
+        b: cython.pointer(TwinBucket)
+        t: cython.pointer(Twin)
+        i: u64
+        at: u64
+        data: u64
+        if table.twins == 0 and not self.twins:
+            return 0
+        if back(w.fd, twins_offset(w), w.client_geometry[GEO_TWINS] * TWIN_BUCKET_BYTES) != OK:
+            raise TmemError(f"arena {self.engine.name!r}: no memory left for the table of equal pages")
+        table.twins = 1
+        for i in range(w.client_geometry[GEO_TWINS]):
+            b = twin_bucket(w, i)
+            _free_lock(cython.address(b.lock))
+            b.head = 0
+            b.count = 0
+            b.bytes = 0
+        for off, (refs, mark, where, shape) in self.twins.items():
+            at = off
+            data = where
+            i = shape
+            number = xxh3_128_intdigest((w.base + data)[:copied_of(i)])
+            t = cython.cast(cython.pointer(Twin), w.base + at)
+            t.digest[0] = number & 0xFFFFFFFFFFFFFFFF
+            t.digest[1] = number >> 64
+            t.data = data
+            t.shape = i
+            t.refs = refs
+            t.pool = mark
+            b = twin_bucket(w, t.digest[0])
+            t.link = b.head
+            b.head = at
+            b.count += 1
+            b.bytes += w.class_bytes[cython.cast(cython.uchar, i >> 32)]
         return 0
 
     def release(self, off):
@@ -199,7 +276,10 @@ class Mender:
             length: u64 = length_of(d)
             if not 1 <= length <= cython.cast(u64, self.engine.page_size):
                 return False
-            if not foreign and not is_same(d.shape) and (
+            if is_twin(d.shape):
+                if foreign or is_same(d.shape) or not self.claim_twin(d.data, d.shape):
+                    return False
+            elif not foreign and not is_same(d.shape) and (
                     cls >= OBJNODE_CLASS or copied_of(d.shape) > self.w.class_bytes[cls] or not self.claim(d.data, cls)):
                 return False
             if not fits_codecs(d.shape, codec_of(pool_at(self.w, self.pool_idx))):
@@ -543,5 +623,6 @@ class Mender:
         table.pools_high = pools
         for idx in range(pools):
             self.mend_pool(idx)
+        self.mend_twins()
         self.mend_depot()
         w.fault = 0

@@ -15,7 +15,10 @@ from cython.cimports.engine.layout import (
     PAMPD_SENTINEL,
     Pampd,
     Queue,
+    Twin,
+    has_twins,
     is_same,
+    is_twin,
     page_at,
     queue_at,
     shard_at,
@@ -29,6 +32,7 @@ from cython.cimports.shm.memory import chunk_at, widen
 from cython.cimports.shm.slab import drain, ensure
 
 EVICT_BATCH = cython.declare(u64, 8)          # pages that go at once when memory is short
+PLAIN_TURNS = cython.declare(cython.int, 8)
 REAP_STEPS = cython.declare(cython.int, 64)
 
 
@@ -106,6 +110,18 @@ def _emptiest(w: cython.pointer(Worker)) -> u64:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def _bytes_at(w: cython.pointer(Worker), d: cython.pointer(Pampd)) -> u64:
+    """Where the bytes of a page lie, without a lock: a hint. Its twin may be gone meanwhile, and be any other struct."""
+    off: u64 = load(cython.address(d.data))
+    if is_twin(load(cython.address(d.shape))):
+        off = load(cython.address(cython.cast(cython.pointer(Twin), chunk_at(w, off)).data))
+        w.fault = 0
+    return off
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def _oldest(w: cython.pointer(Worker), shard: u64) -> u64:
     """Number + 1 of the segment that has the oldest page of a shard, of the pool that has most pages there; 0: none."""
     off: u64
@@ -117,7 +133,7 @@ def _oldest(w: cython.pointer(Worker), shard: u64) -> u64:
     off = load(cython.address(q.tail[0]))
     if off == 0:
         off = load(cython.address(q.tail[1]))
-    off = load(cython.address(page_at(w, off).data))
+    off = _bytes_at(w, page_at(w, off))
     chunk_at(w, off)
     if w.fault != 0:
         w.fault = 0
@@ -144,7 +160,7 @@ def _clear(w: cython.pointer(Worker), target: u64, host: HostOps) -> cython.int:
         at = w.base + w.seg_lo + (number << w.seg_shift) + w.class_start[PAMPD_CLASS]
         for i in range(w.class_chunks[PAMPD_CLASS]):
             d = cython.cast(cython.pointer(Pampd), at + i * w.class_bytes[PAMPD_CLASS])
-            if d.sentinel != PAMPD_SENTINEL or is_same(d.shape) or (d.data - w.seg_lo) >> w.seg_shift != target:
+            if d.sentinel != PAMPD_SENTINEL or is_same(d.shape) or (_bytes_at(w, d) - w.seg_lo) >> w.seg_shift != target:
                 continue
             status = evict_found(w, offset_of(w, d), host)
             if status == CORRUPT:
@@ -184,17 +200,19 @@ def make_room(w, first, cls, want, host):
 
     first: the shard to begin with. OK, NOMEM (there is nothing left that may go), BUSY or CORRUPT. Called with the own lock alone."""
     turn: cython.int = 0
+    # Pages that go one by one leave no chunk while others have the same content.
+    plain: cython.int = PLAIN_TURNS if has_twins(w) else 1
     other: cython.int
     status: cython.int = settle_pending(w, host)
     while status == OK:
         # Pages that go one by one leave chunks of their own class. If that is not what is missing, a segment has to change its class.
-        status = relieve(w, first, want if want > EVICT_BATCH else EVICT_BATCH, host) if turn == 0 else _clear_segment(w, first, host)
+        status = relieve(w, first, want if want > EVICT_BATCH else EVICT_BATCH, host) if turn < plain else _clear_segment(w, first, host)
         if status != OK:
             return status
         status = AGAIN
         while status == AGAIN:
             status = reap(w, REAP_STEPS)
-        if turn != 0:
+        if turn >= plain:
             for other in range(CLASS_COUNT):
                 if other != cls and other != PAMPD_CLASS and status == OK:
                     status = drain(w, cython.address(w.slot.mags[other]), other, 0)

@@ -12,10 +12,12 @@ from cython.cimports.engine.layout import (
     BUCKET_BYTES,
     CLIENT_PAGE,
     ENGINE_LAYOUT_VERSION,
+    GEO_TWINS,
     LEDGER_BYTES,
     LEDGER_WORDS,
     PAM_NAME_BYTES,
     POOL_BYTES,
+    POOL_DEDUP,
     POOL_FREE,
     POOL_LIVE,
     POOL_NAME_BYTES,
@@ -25,6 +27,7 @@ from cython.cimports.engine.layout import (
     QUEUE_BYTES,
     ROOT_PENDING,
     SHARDS_MAX,
+    TWIN_BUCKET_BYTES,
     WEIGHT_MAX,
     Bucket,
     ClientPage,
@@ -32,11 +35,13 @@ from cython.cimports.engine.layout import (
     Objnode,
     Pampd,
     PoolRecord,
+    Twin,
     buckets_offset,
     ledger_at,
     pool_at,
     queues_bytes,
     queues_offset,
+    twins_offset,
 )
 from cython.cimports.engine.ranks import rank_of
 from cython.cimports.engine.reclaim import inherit
@@ -56,15 +61,17 @@ from engine import stop as stopping
 from engine.access import allow_argument, client_or_none, host_only, narrowed
 from engine.client import open_client
 from engine.errors import AccessDenied, ArenaCorrupted, PoolDestroyed, PoolExists, PoolNotFound, TmemError
+from engine.pam.codec import CODECS
 from engine.pool import POLICIES, open_pool
 from engine.ranks import order_checked
 from engine.sizes import parse_size
 from shm import arena as arenas
 
 CLIENT_LAYOUT = (
-    f"engine {ENGINE_LAYOUT_VERSION} {cython.sizeof(Obj)} {cython.sizeof(Objnode)} {cython.sizeof(Pampd)} "
+    f"engine {ENGINE_LAYOUT_VERSION} {cython.sizeof(Twin)} {cython.sizeof(Obj)} {cython.sizeof(Objnode)} {cython.sizeof(Pampd)} "
     f"{cython.sizeof(PoolRecord)} {cython.sizeof(Bucket)}"
 )
+PAGES_A_TWIN_BUCKET = 8
 FAULTS = {1: "an offset that leads nowhere", 2: "a struct without its sentinel", 3: "a journal longer than itself",
           4: "a chunk that is free twice, or of another class", 5: "a walk longer than any legal one",
           6: "a lock word that its holder did not write"}
@@ -78,11 +85,11 @@ def _number(name, value, low, high, power=False):
     return value
 
 
-def _client_bytes(max_pools, buckets, shards, ghosts):
+def _client_bytes(max_pools, buckets, shards, ghosts, twins):
     """Size of the client region; what lies where in it is in layout.pxd."""
     records = _round_up(CLIENT_PAGE + max_pools * POOL_BYTES)
     queues = _round_up(records + max_pools * buckets * BUCKET_BYTES + max_pools * shards * QUEUE_BYTES)
-    return queues + CLIENT_PAGE + shards * ghosts * 8
+    return _round_up(queues + CLIENT_PAGE + shards * ghosts * 8) + twins * TWIN_BUCKET_BYTES
 
 
 def _round_up(size):
@@ -123,9 +130,11 @@ def create(name, capacity="64MiB", *, page_size=4096, buckets=256, max_workers=2
     client_or_none(client)
     # Room for twice the ghosts there can be, so that none is forgotten before its time.
     ghosts = max(64, 1 << (2 * pages // shards - 1).bit_length())
+    twins = max(16, 1 << (pages // PAGES_A_TWIN_BUCKET - 1).bit_length())
     arena = arenas.create(
-        name, most, size, max_workers, page_size, max_pools * LEDGER_BYTES, _client_bytes(max_pools, buckets, shards, ghosts), mode, huge_pages,
-        CLIENT_LAYOUT, [page_size, buckets, max_pools, shards, ghosts],
+        name, most, size, max_workers, page_size, max_pools * LEDGER_BYTES, _client_bytes(max_pools, buckets, shards, ghosts, twins), mode,
+        huge_pages,
+        CLIENT_LAYOUT, [page_size, buckets, max_pools, shards, ghosts, twins],
     )
     try:
         return Engine(arena, client)
@@ -164,21 +173,22 @@ class Engine:
         self.max_capacity = geometry["capacity"]
         self.client_id = client
         self.max_workers = geometry["max_workers"]
-        self.page_size, self.buckets, self.max_pools, shards, ghosts = geometry["client"][:5]
+        self.page_size, self.buckets, self.max_pools, shards, ghosts, twins = geometry["client"][:6]
         if not (
             self.page_size in (512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
             and 1 <= self.buckets <= 4096 and self.buckets & (self.buckets - 1) == 0
             and 1 <= self.max_pools <= 65535
             and 1 <= shards <= SHARDS_MAX and shards & (shards - 1) == 0
             and 64 <= ghosts <= 1 << 40 and ghosts & (ghosts - 1) == 0
-            and _client_bytes(self.max_pools, self.buckets, shards, ghosts) <= geometry["client_bytes"]
+            and 16 <= twins <= 1 << 40 and twins & (twins - 1) == 0
+            and _client_bytes(self.max_pools, self.buckets, shards, ghosts, twins) <= geometry["client_bytes"]
             and geometry["bounce_bytes"] >= self.page_size
             and geometry["ledger_bytes"] >= self.max_pools * LEDGER_BYTES
         ):
             raise ArenaCorrupted(f"arena {self.name!r}: impossible geometry")
         # ClientPage and the first page of pool records; the rest is backed pool by pool.
         start = arenas.regions(geometry)["client"]
-        queues = start + _client_bytes(self.max_pools, self.buckets, shards, 0) - CLIENT_PAGE
+        queues = start + _client_bytes(self.max_pools, self.buckets, shards, 0, 0) - CLIENT_PAGE
         if back(arena.fd, start, 2 * CLIENT_PAGE) != OK or back(arena.fd, queues, CLIENT_PAGE) != OK:
             raise TmemError(f"arena {self.name!r}: no memory left for its pool table")
         self.att = Attachment.__new__(Attachment)
@@ -231,7 +241,7 @@ class Engine:
 
     # --- pools -------------------------------------------------------------------------------------------
 
-    def new_pool(self, name, persistent=False, shared=True, client=None, pam="raw", policy="s3fifo", cap=0, allow=None):
+    def new_pool(self, name, persistent=False, shared=True, client=None, pam="raw", policy="s3fifo", cap=0, allow=None, dedup=False):
         """Make a pool.
 
         name: 1 to 63 bytes of utf-8, unique in the arena. persistent: pages stay until they are flushed. shared: gets leave
@@ -239,11 +249,12 @@ class Engine:
         pam: the back end, "raw" or one of register_pam. policy: which page of an ephemeral pool goes when memory is short: "s3fifo",
         "sieve", "clock" or "fifo". cap: pages that an ephemeral pool may hold, 0: as many as there is room for; the cap holds for each
         shard of the queues by its share. allow: 1 to 32 client ids: of the engines that act for a client, only those of these and of
-        the pool's own may open it; for a shared pool; None: all may. Raises PoolExists, AccessDenied (the engine acts for another
+        the pool's own may open it; for a shared pool; None: all may. dedup: pages of the same bytes, of 256 and more, share one
+        chunk; for an ephemeral pool whose pages lie in the arena. Raises PoolExists, AccessDenied (the engine acts for another
         client), TmemError (table full, no memory, unknown pam), TypeError, ValueError.
         """
         raw_name = _pool_name(name)
-        for argument, value in (("persistent", persistent), ("shared", shared)):
+        for argument, value in (("persistent", persistent), ("shared", shared), ("dedup", dedup)):
             if not isinstance(value, bool):
                 raise TypeError(f"{argument}: True or False, not {type(value).__name__}")
         client = narrowed(self, client) or 0
@@ -258,7 +269,9 @@ class Engine:
             raise ValueError("cap: only an ephemeral pool can have one, since nothing of a persistent one is ever evicted")
         allow = allow_argument(allow, shared)
         registry.pam(pam)
-        flags = (POOL_PERSISTENT if persistent else 0) | (POOL_SHARED if shared else 0)
+        flags = (POOL_PERSISTENT if persistent else 0) | (POOL_SHARED if shared else 0) | (POOL_DEDUP if dedup else 0)
+        if dedup and (persistent or pam not in ("raw", *CODECS)):
+            raise ValueError("dedup: only for an ephemeral pool whose pages lie in the arena")
         self.att.enter()
         try:
             # What the dead left half done in the ledgers must not become part of where the new pool's counters start.
@@ -313,6 +326,10 @@ class Engine:
                 if back(w.fd, start, size) != OK:
                     raise TmemError(f"arena {self.name!r}: no memory left for another pool")
             table.pools_high = high + 1
+        if flags & POOL_DEDUP and table.twins == 0:
+            if back(w.fd, twins_offset(w), w.client_geometry[GEO_TWINS] * TWIN_BUCKET_BYTES) != OK:
+                raise TmemError(f"arena {self.name!r}: no memory left for the table of equal pages")
+            set_release(cython.address(table.twins), 1)
         p = pool_at(w, chosen)
         p.link = 0
         p.flags = flags

@@ -14,6 +14,7 @@ from cython.cimports.engine.layout import (
     GAUGE_OBJECTS,
     GAUGE_OBJNODES,
     GAUGE_PAGES,
+    GEO_TWINS,
     GETS_HIT,
     GETS_MISS,
     LEDGER_BYTES,
@@ -21,8 +22,10 @@ from cython.cimports.engine.layout import (
     PUTS_DUPLICATE,
     PUTS_OK,
     PUTS_REFUSED,
+    has_twins,
     ledger_at,
     pool_at,
+    twin_bucket,
 )
 from cython.cimports.engine.session import Engine
 from cython.cimports.shm.layout import (
@@ -88,12 +91,18 @@ def collect(engine: Engine):
             total["lock_wait_ns"] += slot.stat[STAT_LOCK_WAIT_NS]
             total["lock_wait_ns_max"] = max(total["lock_wait_ns_max"], slot.stat[STAT_LOCK_WAIT_NS_MAX])
             total["recoveries"] += slot.stat[STAT_RECOVERIES]
+        twins: u64 = 0
+        twin_bytes: u64 = 0
+        for i in range(w.client_geometry[GEO_TWINS] if has_twins(w) else 0):
+            twins += twin_bucket(w, i).count
+            twin_bytes += twin_bucket(w, i).bytes
         segment = 1 << w.seg_shift
         arena = {
             "name": engine.name, "capacity": limit_of(w) << w.seg_shift, "capacity_max": engine.max_capacity, "page_size": engine.page_size,
             "buckets": engine.buckets, "workers": workers, "segments_used": w.depot.seg_used,
             "segments_total": w.seg_total, "segment_bytes": segment, "bytes_in_segments": w.depot.seg_used * segment,
             "bytes_backed": os.fstat(w.fd).st_blocks * 512,
+            "twins": twins, "twin_bytes": twin_bytes,
         }
     finally:
         engine.att.leave()

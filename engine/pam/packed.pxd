@@ -10,4 +10,5 @@ cdef class PackedPam(RawPam):
     cdef bytes unpack(self, u64 shape, bytes data)
     cdef list unpack_all(self, Call *c, bytes data)
 
+cdef bytes digest(PoolRef *p, Call *c)
 cdef u64 flag_of(str name) except? 0

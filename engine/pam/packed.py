@@ -1,20 +1,25 @@
-"""Owns the compressed PAMs: a page is a chunk of the arena, like in raw.py, of the smallest class that holds it compressed.
+"""Owns how each page of a put is stored, where that is not as it is: the digest of a page that may have a twin, and the compressed PAMs: a page is a chunk of the arena, like in raw.py, of the smallest class that holds it compressed.
 
-May call: codec.py, slab (classes). Called by pool.py with no lock held: before a put (`pack`), and after a get, when what was copied is
+May call: codec.py, slab (classes), xxhash. Called by pool.py with no lock held: before a put (`pack`), and after a get, when what was copied is
 known to be the page (`unpack`). All that happens in between knows compressed bytes by the page's shape word alone.
 A page that would not get into a smaller class is stored as it is. So is one that is the same word over and over where such pages
 take no chunk; core notices it.
 """
+from xxhash import xxh3_128_intdigest
+
 import cython
 from cython.cimports.cpython.buffer import PyBUF_READ
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cython.cimports.cpython.memoryview import PyMemoryView_FromMemory
 from cython.cimports.engine.layout import (
     LZ4,
+    TWIN,
+    TWIN_BYTES_MIN,
     ZSTD,
     Packed,
     copied_of,
     packed_in,
+    put_bytes,
     put_length,
     same_filled,
 )
@@ -27,6 +32,24 @@ from engine.pam.codec import CODECS
 def flag_of(name):
     """The flag that compressed pages of a PAM have; 0: it does not compress."""
     return LZ4 if name == "lz4" else ZSTD if name == "zstd" else 0
+
+
+def digest(p, c):
+    """The digests of the pages of a put, in c.packs, which is made if nobody has packed. What must be kept until the put is done."""
+    table: bytes = None
+    data: cython.p_const_char
+    stored: u64
+    i: u64
+    if c.packs == cython.NULL:
+        table = bytes(c.count * cython.sizeof(Packed))
+        c.packs = cython.cast(cython.pointer(Packed), PyBytes_AS_STRING(table))
+    for i in range(c.count):
+        data = put_bytes(c, i, p.page_size, cython.address(stored))
+        if stored >= TWIN_BYTES_MIN:
+            number = xxh3_128_intdigest(PyMemoryView_FromMemory(cython.cast(cython.p_char, data), stored, PyBUF_READ))
+            c.packs[i].digest[0] = number & 0xFFFFFFFFFFFFFFFF
+            c.packs[i].digest[1] = number >> 64
+    return table
 
 
 @cython.cclass
@@ -77,7 +100,7 @@ class PackedPam(RawPam):
         if packed_in(shape) == 0:
             return data
         length: u64 = cython.cast(cython.uint, shape)
-        if cython.cast(cython.uchar, shape >> 40) != self.flag:
+        if cython.cast(cython.uchar, shape >> 40) & ~TWIN != self.flag:
             return None
         try:
             page = self.codec.unpack(data, length)

@@ -121,6 +121,17 @@ class PackedFullScene(PackedScene):
             n += 1
 
 
+class TwinScene(Scene):
+    """The same; pool q keeps equal pages once, and has some."""
+
+    def __init__(self, prefix, max_workers=8):
+        super().__init__(prefix, max_workers)
+        self.q.destroy()
+        self.q = self.engine.new_pool("q", shared=False, dedup=True)
+        for i in range(PAGES):
+            assert self.q.put((i % 3, 0, 0), index(i), text(i % 5, 3000))
+
+
 class FullScene(Scene):
     """The same, with all other memory taken by pages of an ephemeral pool, which may go."""
 
@@ -194,6 +205,19 @@ PACKED = {
 PACKED_OVER = {
     "it-fits": lambda e: e.pool("p").put((0, 9, 9), 3, text(3, 3000)),
     "it-does-not": lambda e: e.pool("p").put((0, 9, 9), 3, mixed(2, 4096)),
+}
+
+# Verbs on pool q of a TwinScene.
+TWINS = {
+    "put-another": lambda e: e.pool("q").put((5, 0, 0), 10**12, text(50, 3000)),
+    "put-one-more": lambda e: e.pool("q").put((5, 0, 0), 10**12, text(1, 3000)),
+    "put-over": lambda e: e.pool("q").put((0, 0, 0), index(0), text(53, 3000)),
+    "put-range": lambda e: e.pool("q").put_range((0, 0, 0), 100, (b"r" * 9 + b"s" * 4087) * 4 + text(3, 3000)),
+    "get-exclusive": lambda e: e.pool("q").get((0, 0, 0), index(9)),
+    "flush-page": lambda e: e.pool("q").flush_page((2, 0, 0), index(2)),
+    "flush-object": lambda e: e.pool("q").flush_object((1, 0, 0)),
+    "destroy": lambda e: e.pool("q").destroy(),
+    "resize": lambda e: e.resize("1MiB"),
 }
 
 # Verbs in an arena that is full of persistent pages, with what they answer.

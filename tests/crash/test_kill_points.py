@@ -12,12 +12,14 @@ from tests.crash.killing import (
     HUGE,
     PACKED,
     PACKED_OVER,
+    TWINS,
     VERBS,
     CrammedScene,
     FullScene,
     PackedFullScene,
     PackedScene,
     Scene,
+    TwinScene,
     nothing,
 )
 from tests.support import text
@@ -58,6 +60,22 @@ def test_killed_at_every_point_of_a_verb_on_compressed_pages(arena_name, pam, ve
             assert scene.die_in(nothing, PACKED[verb], point) is None, f"point {point} of {points} was not reached"
             scene.assert_sound(before, after)
     assert points > 10
+
+
+@pytest.mark.parametrize("verb", list(TWINS))
+def test_killed_at_every_point_of_a_verb_on_pages_of_equal_content(arena_name, verb):
+    with TwinScene(arena_name) as scene:
+        before = scene.state()
+        points = scene.die_in(nothing, TWINS[verb], HUGE)
+        scene.engine.recover()
+        after = scene.state()
+    stride = 1 if os.environ.get("EVERY_POINT") else -(-points // 300)
+    for point in range(1, points + 1, stride):
+        with TwinScene(arena_name) as scene:
+            assert scene.die_in(nothing, TWINS[verb], point) is None, f"point {point} of {points} was not reached"
+            scene.assert_sound(before, after)
+    assert points > 10
+    print(f"{verb}: {len(range(1, points + 1, stride))} of {points} kill points")
 
 
 @pytest.mark.parametrize("verb", list(PACKED_OVER))

@@ -11,7 +11,7 @@ from tests.hostile.structs import CONSTANTS, SIZES, STRUCTS, offset
 MASK = 2**64 - 1
 WEIGHTS = {
     "Obj": 16, "Objnode": 16, "Pampd": 16, "Bucket": 10, "Slot": 16, "Depot": 8, "Segment": 8, "PoolRecord": 8, "ClientPage": 4,
-    "Queue": 6, "Shard": 4, "RetiredObj": 4, "RetiredObjnode": 4, "RetiredPampd": 4,
+    "Queue": 6, "Shard": 4, "Twin": 6, "TwinBucket": 3, "RetiredObj": 4, "RetiredObjnode": 4, "RetiredPampd": 4,
 }
 COUNTS = (0, 1, 2, 3, 63, 64, 65, 640, 641, 4095, 4096, 4097, 65535, 65536, 524287, 524288, 524289, 1 << 31, 1 << 32, 1 << 57,
           (1 << 57) - 1, 1 << 60, 1 << 62, 1 << 63, MASK, MASK - 1, MASK - 7, MASK - 63)
@@ -275,7 +275,7 @@ def descriptor(scene, rnd):
 
 def lock(scene, rnd):
     """A lock word, its sequence, its semaphore; and who claims to hold it."""
-    kind, at = any_struct(scene, rnd, ["Bucket", "Bucket", "Shard", "Depot", "ClientPage", "Slot"])
+    kind, at = any_struct(scene, rnd, ["Bucket", "Bucket", "Shard", "TwinBucket", "Depot", "ClientPage", "Slot"])
     at += offset(kind, "own" if kind == "Slot" else "lock")
     found = [(at, _word(owner_word(scene, rnd)))]
     if rnd.getrandbits(1):

@@ -101,7 +101,7 @@ def crowd(scene, rnd):
 
 def everywhere(scene, rnd):
     """Empty one pool, page by page or object by object."""
-    key = rnd.choice("pqfz")
+    key = rnd.choice("pqfzd")
     pool = scene.pools[key]
     for one, oid, index in sorted(scene.content):
         if one == key:

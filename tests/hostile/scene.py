@@ -19,7 +19,7 @@ from tests.support import SHM
 PAGE = 1024
 HUGE = 1 << 60
 INDEXES = (0, 1, 2, 63, 64, 5000, 1 << 40, 2**64 - 1)
-SENTINELS = {"OBJ_SENTINEL": "Obj", "OBJNODE_SENTINEL": "Objnode", "PAMPD_SENTINEL": "Pampd"}
+SENTINELS = {"OBJ_SENTINEL": "Obj", "OBJNODE_SENTINEL": "Objnode", "PAMPD_SENTINEL": "Pampd", "TWIN_SENTINEL": "Twin"}
 PAM = "hostile"
 
 
@@ -59,7 +59,7 @@ class TolerantPam:
 
 def content(pool, oid, index, rnd):
     """Bytes of a page that names its handle; lengths of many size classes."""
-    text = f"{pool}/{oid[0]}/{index}/".encode()
+    text = f"{pool}/{oid[0]}/{index}/".encode() if pool != "d" else b"equal %d/" % (index & 1)
     return (text * 100)[:rnd.choice((40, 100, 200, 500, 900, PAGE))]
 
 
@@ -99,7 +99,7 @@ class Scene:
         rnd = random.Random(7)
         engine.register_pam(PAM, TolerantPam)
         self.engine = engine.create(name, "1MiB" if kind == "full" else "2MiB", page_size=PAGE, buckets=4,
-                                    max_workers=8, max_pools=7)
+                                    max_workers=8, max_pools=8)
         self.other = engine.attach(name)
         with engine.attach(name):
             pass                            # leaves a slot that was used and is free
@@ -109,6 +109,7 @@ class Scene:
             "q": self.engine.new_pool("q", shared=False),
             "f": self.engine.new_pool("f", persistent=True, pam=PAM),
             "z": self.engine.new_pool("z", persistent=True, pam="lz4"),
+            "d": self.engine.new_pool("d", dedup=True),
         }
         for key in self.pools:
             for obj in range(12 if key == "p" else 5):
@@ -248,6 +249,7 @@ class Scene:
         things["PoolRecord"] = [m.record(i) for i in range(self.word(m.table + offset("ClientPage", "pools_high")))]
         things["Bucket"] = [m.bucket(p, i) for p in range(len(things["PoolRecord"])) for i in range(m.buckets)]
         things["Queue"] = [m.queue(p, i) for p in range(len(things["PoolRecord"])) for i in range(m.shards)]
+        things["TwinBucket"] = [m.twin_bucket(i) for i in range(m.twin_buckets)]
         things["Shard"] = [m.shard(i) for i in range(m.shards)]
         low = m.where["segments"]
         self.seg_end = low + self.seg_high * m.seg_bytes
@@ -273,7 +275,10 @@ class Scene:
         for handle in self.content:
             at = by_handle.get(handle)
             if at is not None:
-                self.pages[handle] = (at, self.word(at + offset("Pampd", "data")), len(self.content[handle]))
+                data = self.word(at + offset("Pampd", "data"))
+                twin = data if data in things["Twin"] else 0
+                data = self.word(twin + offset("Twin", "data")) if twin else data
+                self.pages[handle] = (at, data, len(self.content[handle]), twin)
         state = offset("Slot", "state")
         mine = (self.engine.worker_id, self.other.worker_id)
         self.dead = [i for i in range(high)
@@ -302,8 +307,8 @@ class Scene:
             for obj in self.things["Obj"]:
                 if at < obj + oid + 24 and obj + oid < at + length:
                     return None
-        return {handle for handle, (pampd, data, n) in self.pages.items() for at, length in touched
-                if (at < pampd + 64 and pampd < at + length) or (at < data + n and data < at + length)}
+        return {handle for handle, (pampd, data, n, twin) in self.pages.items() for at, length in touched
+                if any(at < start + size and start < at + length for start, size in ((pampd, 64), (data, n), (twin, 64)))}
 
     def close(self):
         if self.scribbler:

@@ -86,6 +86,9 @@ class Map:
         self.queues = self.bucket_arrays + self.pools * self.buckets * c["BUCKET_BYTES"]
         end = self.queues + self.pools * self.shards * c["QUEUE_BYTES"]
         self.shard_array = -(-end // c["CLIENT_PAGE"]) * c["CLIENT_PAGE"]
+        end = self.shard_array + c["CLIENT_PAGE"] + self.shards * g["client"][4] * 8
+        self.twin_array = -(-end // c["CLIENT_PAGE"]) * c["CLIENT_PAGE"]
+        self.twin_buckets = g["client"][5]
 
     def slot(self, i):
         return self.where["slots"] + i * CONSTANTS["SLOT_BYTES"]
@@ -110,6 +113,9 @@ class Map:
 
     def shard(self, i):
         return self.shard_array + i * CONSTANTS["SHARD_BYTES"]
+
+    def twin_bucket(self, i):
+        return self.twin_array + i * CONSTANTS["TWIN_BUCKET_BYTES"]
 
     def bucket(self, pool, i):
         return self.bucket_arrays + (pool * self.buckets + i) * CONSTANTS["BUCKET_BYTES"]

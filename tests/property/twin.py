@@ -54,10 +54,13 @@ class TwinPool:
 class Twins:
     """An arena with pools of all four kinds, and their models; `content` makes their pages."""
 
-    def __init__(self, eng, pam="raw"):
+    def __init__(self, eng, pam="raw", dedup=False):
         self.eng = eng
         self.pam = pam
-        self.content = page if pam == "raw" else mixed
+        self.dedup = dedup
+        self.content = page if pam == "raw" and not dedup else mixed
+        if dedup:
+            self.content = lambda tag, length=PAGE: mixed(tag % 16, PAGE if tag % 3 else length)     # the same ones again and again
         self.made = 0
         self.pools = {}
         for kind in KINDS:
@@ -68,7 +71,8 @@ class Twins:
         if kind in self.pools:
             self.pools[kind].pool.destroy()
         self.made += 1
-        self.pools[kind] = TwinPool(self.eng.new_pool(f"{kind}-{self.made}", pam=self.pam, **KINDS[kind]))
+        self.pools[kind] = TwinPool(self.eng.new_pool(f"{kind}-{self.made}", pam=self.pam, **KINDS[kind],
+                                                         dedup=self.dedup and not KINDS[kind]["persistent"]))
 
     def compare_all(self):
         """Everything, and the arena's own check."""
