@@ -13,6 +13,7 @@ from tests.support import mixed, text
 
 PAGES = 30
 HUGE = 1 << 60
+FULL_OF = [text(n, 4096) for n in range(16)]
 _numbers = itertools.count()
 
 
@@ -116,8 +117,9 @@ class PackedFullScene(PackedScene):
 
     def __init__(self, prefix, max_workers=8, pam="lz4"):
         super().__init__(prefix, max_workers, pam)
+        self.q.destroy()                # its pages may go
         n = 0
-        while self.p.put((n // 64, 9, 9), n % 64, text(n, 4096)):
+        while self.p.put((n // 64, 9, 9), n % 64, FULL_OF[n % len(FULL_OF)]):
             n += 1
 
 
