@@ -40,7 +40,6 @@ from cython.cimports.engine.layout import (
     ROOT_PENDING,
     ROOT_RETIRED,
     ROOT_STAGED,
-    SAME,
     TWIN,
     TWIN_CHAIN_MAX,
     ZSTD,
@@ -61,6 +60,7 @@ from cython.cimports.engine.layout import (
     copied_of,
     fits_codecs,
     flags_of,
+    has_chunk,
     has_twins,
     hint_of,
     hint_shift,
@@ -147,7 +147,7 @@ class Checker(Claims):
             if twin_at(self.w, d.data).shape | cython.cast(u64, TWIN) << 40 != d.shape:
                 self.note("page-twin", off, f"shape {d.shape:#x}, its twin's is {twin_at(self.w, d.data).shape:#x}")
             self.w.fault = 0        # a twin that is none is in no bucket: see walk_twins
-        if not flags_of(d) & (FOREIGN | SAME | TWIN) and d.data != 0 and self.own(d.data, cls, "page") and copied_of(d.shape) > self.w.class_bytes[cls]:
+        if has_chunk(d) and d.data != 0 and self.own(d.data, cls, "page") and copied_of(d.shape) > self.w.class_bytes[cls]:
             self.note("page-length", off, f"{copied_of(d.shape)} bytes in a chunk of {self.w.class_bytes[cls]}")
         # Whether it decompresses is not looked at: the codec's package may not be installed where the check runs.
         if not fits_codecs(d.shape, self.codecs):
@@ -223,7 +223,7 @@ class Checker(Claims):
         d: cython.pointer(Pampd)
         self.walk_tree(off, obj_off, level, prefix, pages, nodes, last)
         d = cython.cast(cython.pointer(Pampd), chunk_at(self.w, off))
-        if self.w.fault == 0 and hint != (0 if level != 0 or flags_of(d) & (FOREIGN | SAME | TWIN) else d.data >> hint_shift(self.w) << hint_shift(self.w)):
+        if self.w.fault == 0 and hint != (0 if level != 0 or not has_chunk(d) else d.data >> hint_shift(self.w) << hint_shift(self.w)):
             self.note("link-hint", off, f"a hint of {hint:#x}")
         self.w.fault = 0
         return 0

@@ -41,6 +41,7 @@ from cython.cimports.engine.layout import (
     buckets_at,
     class_in,
     flags_of,
+    has_chunk,
     is_twin,
     link_to,
     link_to_page,
@@ -285,7 +286,7 @@ def _move_locked(w: cython.pointer(Worker), have: cython.pointer(Supply), off: u
         w.fault = 0
         unlock(w, cython.address(b.lock))
         return AGAIN
-    if not flags_of(d) & (FOREIGN | SAME | TWIN) and _leaves(w, d.data):
+    if has_chunk(d) and _leaves(w, d.data):
         cls = class_in(d)
         old = d.data
         # Another page may have come under the handle since there was a chunk for it.

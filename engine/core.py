@@ -16,7 +16,6 @@ from cython.cimports.engine.hostops import HostOps
 from cython.cimports.engine.layout import (
     AGAIN,
     DESTROYED,
-    FOREIGN,
     GAUGE_OBJECTS,
     GAUGE_OBJNODES,
     GAUGE_PAGES,
@@ -36,7 +35,6 @@ from cython.cimports.engine.layout import (
     ROOT_RETIRED,
     ROOT_STAGED,
     SAME,
-    TWIN,
     TWIN_BYTES_MIN,
     Bucket,
     Call,
@@ -49,6 +47,7 @@ from cython.cimports.engine.layout import (
     chunk_bytes,
     class_in,
     flags_of,
+    has_chunk,
     is_frozen,
     is_packed,
     length_of,
@@ -297,7 +296,7 @@ def _over(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     stored: u64
     d: cython.pointer(Pampd) = find_page(w, p, c, b, c.index, cython.address(obj_off))
     put_bytes(c, 0, p.page_size, cython.address(stored))
-    if d == cython.NULL or flags_of(d) & (FOREIGN | SAME | TWIN) or class_in(d) >= OBJNODE_CLASS or w.class_bytes[class_in(d)] < stored:
+    if d == cython.NULL or not has_chunk(d) or class_in(d) >= OBJNODE_CLASS or w.class_bytes[class_in(d)] < stored:
         return False
     data = d.data
     chunk_at(w, data)

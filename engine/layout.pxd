@@ -450,9 +450,13 @@ cdef inline int class_in(Pampd *d) noexcept nogil:
 cdef inline int flags_of(Pampd *d) noexcept nogil:
     return <unsigned char>(d.shape >> 40)
 
+cdef inline bint has_chunk(Pampd *d) noexcept nogil:
+    # True if `data` is the offset of a chunk that is this page's alone.
+    return flags_of(d) & (FOREIGN | SAME | TWIN) == 0
+
 cdef inline u64 chunk_bytes(Worker *w, Pampd *d) noexcept nogil:
-    # Bytes of arena that the page takes, its descriptor aside.
-    return 0 if flags_of(d) & (FOREIGN | SAME | TWIN) or class_in(d) >= CLASS_COUNT else w.class_bytes[class_in(d)]
+    # Bytes of arena that the page takes for itself, its descriptor aside.
+    return 0 if not has_chunk(d) or class_in(d) >= CLASS_COUNT else w.class_bytes[class_in(d)]
 
 cdef inline u64 packed_in(u64 shape) noexcept nogil:
     # Bytes of the page compressed; 0: it is not.

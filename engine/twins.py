@@ -2,7 +2,8 @@
 
 A twin is found by a digest that the caller has computed (xxHash: XXH3, 128 bits), and then its bytes are compared: equal digests prove nothing.
 It is never changed while a page refers to it, so readers need nothing but the reference they came by. May call: pam (filling a chunk), slab,
-journal, lock. Called by core when a page is staged and by reclaim when one is given back, each inside its own transaction, with the worker's own lock.
+journal, lock. Called by core when a page is staged and by reclaim when one is given back, each inside its own transaction, with the
+worker's own lock.
 Lock order: own, twin bucket; the lock comes back held, so that the caller's part of the transaction is committed under it.
 Within a pool alone: who can see by the time a put takes that another has a page must not be another tenant.
 """

@@ -1,4 +1,5 @@
-"""Owns how each page of a put is stored, where that is not as it is: the digest of a page that may have a twin, and the compressed PAMs: a page is a chunk of the arena, like in raw.py, of the smallest class that holds it compressed.
+"""Owns how each page of a put is stored where that is not as it is: the digest of a page that may have a twin, and the compressed PAMs,
+whose page is a chunk of the arena, like in raw.py, of the smallest class that holds it compressed.
 
 May call: codec.py, slab (classes), xxhash. Called by pool.py with no lock held: before a put (`pack`), and after a get, when what was copied is
 known to be the page (`unpack`). All that happens in between knows compressed bytes by the page's shape word alone.

@@ -106,7 +106,7 @@ def test_killed_at_every_point_of_an_eviction(arena_name, verb):
             scene.e = scene.engine.new_pool("e")
         after = scene.state()
     assert points > 20
-    stride = 1 if os.environ.get("EVERY_POINT") else -(-points // 1000)
+    stride = 1 if os.environ.get("EVERY_POINT") else -(-points // 450)
     for point in range(1, points + 1, stride):
         with FullScene(arena_name) as scene:
             assert scene.die_in(nothing, act, point) is None, f"point {point} of {points} was not reached"
