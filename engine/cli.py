@@ -281,12 +281,12 @@ def show_stats(name: str, as_json: bool) -> None:
     if as_json:
         return _print_json(stats)
     table = _table(None, "POOL", "PUTS", "REFUSED", "DUPLICATE", "HITS", "MISSES", "HIT RATE", "FLUSHES", "OBJECTS",
-                   "OBJNODES", "PAGES", "EVICTED", "ASKED", "USED")
+                   "OBJNODES", "PAGES", "EVICTED", "ASKED", "STORED", "USED")
     for pool, c in _rows(stats):
         table.add_row(pool, str(c["puts_ok"]), str(c["puts_refused"]), str(c["puts_duplicate"]), str(c["gets_hit"]),
                       str(c["gets_miss"]), _percent(c["gets_hit"], c["gets_hit"] + c["gets_miss"]), str(c["flushes"]),
                       str(c["objects"]), str(c["objnodes"]), str(c["pages"]), str(c["evicted"]), _bytes(c["bytes_asked"]),
-                      _bytes(c["bytes_used"]))
+                      _bytes(c["bytes_stored"]), _bytes(c["bytes_used"]))
     total = stats["total"]
     console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(_arena_line(stats["arena"]), highlight=False, soft_wrap=True)

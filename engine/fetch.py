@@ -53,11 +53,11 @@ PEEK_TRIES = cython.declare(cython.int, 8)
 @cython.nogil
 @cython.inline
 @cython.exceptval(check=False)
-def _check_chunk(w: cython.pointer(Worker), shape: u64, data: u64) -> cython.void:
+def _check_chunk(w: cython.pointer(Worker), shape: u64, data: u64, length: u64) -> cython.void:
     """The fault is set if the page says that its bytes lie outside the arena."""
     if not is_same(shape):
         chunk_at(w, data)
-        chunk_at(w, data + ((copied_of(shape) - 1) & ~cython.cast(u64, 63)))
+        chunk_at(w, data + ((length - 1) & ~cython.cast(u64, 63)))
 
 
 @cython.cfunc
@@ -97,9 +97,9 @@ def peek(w, p, c):
             c.stored = copied_of(c.shape)
             c.gen = load(cython.address(d.gen))
             c.page = offset_of(w, d)
-            if c.length > p.page_size or c.length == 0 or packed_in(c.shape) > p.packed_max:
+            if c.length - 1 >= p.page_size or packed_in(c.shape) > p.packed_max:       # no length is smaller than 1
                 continue
-            _check_chunk(w, c.shape, c.found)
+            _check_chunk(w, c.shape, c.found, c.stored)
         if w.fault != 0:
             continue
         if d != cython.NULL:
@@ -155,7 +155,7 @@ def fetch(w, p, c, out, remove, pam, host):
     c.length = cython.cast(cython.uint, c.shape)
     c.stored = copied_of(c.shape)
     c.gen = d.gen
-    if packed_in(c.shape) > p.packed_max or c.length > p.page_size or c.length == 0:
+    if c.length - 1 >= p.page_size or packed_in(c.shape) > p.packed_max:
         w.fault = FAULT_SENTINEL
     elif c.room != 0 and c.length > c.room:
         status = SIZE
@@ -167,16 +167,16 @@ def fetch(w, p, c, out, remove, pam, host):
     elif c.stored != room:
         status = SIZE
     else:
-        _check_chunk(w, c.shape, c.found)
+        _check_chunk(w, c.shape, c.found, c.stored)
         if w.fault == 0 and not remove:
-            copy_page(w, out, c.shape, c.found)
+            copy_page(w, out, c.shape, c.found, c.stored)
     if status == OK and remove and w.fault == 0:
         drop_page(w, p, c, obj_off, c.index, True, pam, host)
         drop_empty_obj(w, p, c, b, obj_off, pam, host)
     status = end_section(w, b, status)
     if status == OK and remove and not pam.foreign:
         # The page is this worker's alone now: copied with the bucket free, before it is given back.
-        copy_page(w, out, c.shape, c.found)
+        copy_page(w, out, c.shape, c.found, c.stored)
     finish(w, REAP_BUDGET, host)
     return status
 
@@ -247,17 +247,17 @@ def _walk_range(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython
         shape = load(cython.address(d.shape))
         length = cython.cast(cython.uint, shape)
         n = copied_of(shape)
-        if (w.fault != 0 or length == 0 or length > p.page_size or packed_in(shape) > p.packed_max
+        if (w.fault != 0 or length - 1 >= p.page_size or packed_in(shape) > p.packed_max
                 or d.index != c.index + i or d.obj != obj_off or pool_of_obj(o) != p.idx):
             w.fault = w.fault if w.fault else FAULT_SENTINEL
             return MISS
         if out != cython.NULL:
             # Read once: without the lock a second read may give another offset than the one that was checked.
             data = chunk_of(w, shape, load(cython.address(d.data)))
-            _check_chunk(w, shape, data)
+            _check_chunk(w, shape, data, n)
             if w.fault != 0 or c.total + n > c.length:
                 return SIZE
-            copy_page(w, out + c.total, shape, data)
+            copy_page(w, out + c.total, shape, data, n)
             if c.shapes != cython.NULL:
                 c.shapes[i] = shape
         c.total += n

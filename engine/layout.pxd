@@ -463,7 +463,7 @@ cdef inline u64 packed_in(u64 shape) noexcept nogil:
     return shape >> 48
 
 cdef inline u64 copied_of(u64 shape) noexcept nogil:
-    # What `copy_page` copies, whatever the shape says: the page, or its compressed bytes.
+    # What is copied of a page, whatever the shape says: all of it, or its compressed bytes.
     return packed_in(shape) if packed_in(shape) != 0 else <unsigned int>shape
 
 cdef inline bint fits_codecs(u64 shape, u64 codecs) noexcept nogil:
@@ -495,9 +495,8 @@ cdef inline bint same_filled(const char *data, u64 length) noexcept nogil:
     # True if the page is one word over and over: then it is the same as itself a word further on.
     return length >= 16 and memcmp(data, data + 8, 8) == 0 and memcmp(data, data + 8, length - 8) == 0
 
-cdef inline void copy_page(Worker *w, char *out, u64 shape, u64 data) noexcept nogil:
-    # The bytes of a page whose shape and data word have been checked, each read once.
-    cdef u64 length = copied_of(shape)
+cdef inline void copy_page(Worker *w, char *out, u64 shape, u64 data, u64 length) noexcept nogil:
+    # The bytes of a page whose shape and data word have been checked, each read once; the length is copied_of(shape).
     cdef u64 at
     if not is_same(shape):
         memcpy(out, w.base + data, length)

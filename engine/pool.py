@@ -102,8 +102,9 @@ class Pool:
 
     oid: a triple of ints from 0 to 2**64-1, or what engine.oid returns. index: an int from 0 to 2**64-1.
     Every call may raise TypeError and ValueError (naming the argument), PoolDestroyed, ArenaCorrupted, and TmemError
-    when the engine is closed. Attributes tell what it was made with: client, pam, policy, cap, allow (a tuple of client ids, or None),
-    and dedup.
+    when the engine is closed, or the package of the pool's codec is not installed. Page lengths are of pages as they were put, whatever
+    the pool stores. A get that takes away a page which turns out not to decompress (ArenaCorrupted) has taken it away.
+    Attributes tell what it was made with: client, pam, policy, cap, allow (a tuple of client ids, or None), and dedup.
     """
 
     def bind(self):
@@ -319,7 +320,7 @@ class Pool:
                         if result is None or PyBytes_GET_SIZE(result) != cython.cast(cython.Py_ssize_t, c.stored):
                             result = PyBytes_FromStringAndSize(cython.NULL, c.stored)
                         if not remove:
-                            copy_page(w, PyBytes_AS_STRING(result), c.shape, c.found)
+                            copy_page(w, PyBytes_AS_STRING(result), c.shape, c.found, c.stored)
                             if fetch.peek_valid(w, cython.address(self.ref), c):
                                 break
                             continue
@@ -403,7 +404,7 @@ class Pool:
                         c.stored = 0
                         continue
                     if status == OK and not remove:
-                        copy_page(w, cython.cast(cython.p_char, out), c.shape, c.found)
+                        copy_page(w, cython.cast(cython.p_char, out), c.shape, c.found, c.stored)
                         if fetch.peek_valid(w, cython.address(self.ref), c):
                             break
                         continue

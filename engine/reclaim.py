@@ -94,23 +94,26 @@ def pool_head(w, off):
     return cython.cast(cython.pointer(Head), w.base + off)
 
 
-def gauge(w, pool, which, delta):
-    """Add to a gauge of any pool in this worker's ledger, inside the caller's transaction.
-
-    A ledger that cannot be backed (the file system is full) loses the count; check() reports the drift.
-    """
+def ledger_for(w, pool):
+    """This worker's ledger of any pool, or NULL: one that cannot be backed (the file system is full) loses the count; check()
+    reports the drift."""
     need: u64 = (pool + 1) * LEDGER_BYTES
-    word: cython.pointer(u64)
     if need > w.ledger_bytes:
         w.fault = FAULT_SENTINEL
-        return
+        return cython.NULL
     if need > w.slot.ledger_backed:
         need = (need + 4095) & ~cython.cast(u64, 4095)
         if back(w.fd, w.ledgers_off + w.slot_idx * w.ledger_bytes, need) != OK:
-            return
+            return cython.NULL
         w.slot.ledger_backed = need
-    word = ledger_at(w, w.slot_idx, pool) + which
-    store(w, word, word[0] + delta)
+    return ledger_at(w, w.slot_idx, pool)
+
+
+def gauge(w, pool, which, delta):
+    """Add to a gauge of any pool in this worker's ledger, inside the caller's transaction."""
+    ledger: cython.pointer(u64) = ledger_for(w, pool)
+    if ledger != cython.NULL:
+        store(w, ledger + which, ledger[which] + delta)
 
 
 @cython.cfunc

@@ -246,12 +246,13 @@ class Engine:
 
         name: 1 to 63 bytes of utf-8, unique in the arena. persistent: pages stay until they are flushed. shared: gets leave
         the page where it is. client: the tenant, 0 to 2**32-1; None: whom the engine acts for, 0 if it is the host's.
-        pam: the back end, "raw" or one of register_pam. policy: which page of an ephemeral pool goes when memory is short: "s3fifo",
-        "sieve", "clock" or "fifo". cap: pages that an ephemeral pool may hold, 0: as many as there is room for; the cap holds for each
-        shard of the queues by its share. allow: 1 to 32 client ids: of the engines that act for a client, only those of these and of
-        the pool's own may open it; for a shared pool; None: all may. dedup: pages of the same bytes, of 256 and more, share one
-        chunk; for an ephemeral pool whose pages lie in the arena. Raises PoolExists, AccessDenied (the engine acts for another
-        client), TmemError (table full, no memory, unknown pam), TypeError, ValueError.
+        pam: the back end: "raw"; "lz4" or "zstd", which compress and need the extra of that name installed; or one of register_pam.
+        policy: which page of an ephemeral pool goes when memory is short: "s3fifo", "sieve", "clock" or "fifo". cap: pages that an
+        ephemeral pool may hold, 0: as many as there is room for; the cap holds for each shard of the queues by its share. allow: 1 to
+        32 client ids: of the engines that act for a client, only those of these and of the pool's own may open it; for a shared pool;
+        None: all may. dedup: pages of the same bytes, of 256 and more, share one chunk; for an ephemeral pool whose pages lie in the
+        arena. Raises PoolExists, AccessDenied (the engine acts for another client), TmemError (table full, no memory, unknown pam,
+        package of a codec not installed), TypeError, ValueError.
         """
         raw_name = _pool_name(name)
         for argument, value in (("persistent", persistent), ("shared", shared), ("dedup", dedup)):

@@ -20,7 +20,7 @@ from cython.cimports.engine.layout import (
     pampd_at,
     stored_bytes,
 )
-from cython.cimports.engine.reclaim import gauge, retire
+from cython.cimports.engine.reclaim import gauge, ledger_for, retire
 from cython.cimports.shm.journal import store
 from cython.cimports.shm.layout import u64
 
@@ -28,15 +28,22 @@ from cython.cimports.shm.layout import u64
 def weigh(w, pool, obj_off, asked, used, stored):
     """Add to the bytes of an obj, and to the gauges of its pool: lengths of pages, bytes of chunks, bytes really stored."""
     o: cython.pointer(Obj) = obj_at(w, obj_off)
+    ledger: cython.pointer(u64)
+    if asked == 0 and used == 0 and stored == 0:
+        return
+    ledger = ledger_for(w, pool)
     if asked != 0:
         store(w, cython.address(o.asked), o.asked + asked)
-        gauge(w, pool, GAUGE_BYTES_ASKED, asked)
+        if ledger != cython.NULL:
+            store(w, ledger + GAUGE_BYTES_ASKED, ledger[GAUGE_BYTES_ASKED] + asked)
     if used != 0:
         store(w, cython.address(o.used), o.used + used)
-        gauge(w, pool, GAUGE_BYTES_USED, used)
+        if ledger != cython.NULL:
+            store(w, ledger + GAUGE_BYTES_USED, ledger[GAUGE_BYTES_USED] + used)
     if stored != 0:
         store(w, cython.address(o.stored), o.stored + stored)
-        gauge(w, pool, GAUGE_BYTES_STORED, stored)
+        if ledger != cython.NULL:
+            store(w, ledger + GAUGE_BYTES_STORED, ledger[GAUGE_BYTES_STORED] + stored)
 
 
 def take_page(w, pool, obj_off, index, host):
