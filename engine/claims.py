@@ -10,6 +10,7 @@ from cython.cimports.shm.layout import (
     CLASS_COUNT,
     SEG_HOLE,
     SEG_LEAVING,
+    SEG_PUNCHING,
     SEG_STAYS,
     Segment,
     Worker,
@@ -121,11 +122,11 @@ class Claims:
             if owner > CLASS_COUNT:
                 self.note("segment-class", offset_of(w, s), f"class {owner}")
                 continue
-            if s.state > SEG_HOLE or s.state == (SEG_LEAVING if owner == 0 else SEG_HOLE):
+            if s.state > SEG_PUNCHING or s.state == SEG_LEAVING and owner == 0 or s.state >= SEG_HOLE and owner != 0:
                 self.note("segment-state", offset_of(w, s), f"state {s.state} of a segment of class {cython.cast(cython.longlong, owner) - 1}")
             if owner == 0:
-                expected += 1
-                holes += s.state == SEG_HOLE
+                expected += s.state != SEG_PUNCHING
+                holes += s.state >= SEG_HOLE
                 continue
             used += 1
             cls = owner - 1

@@ -3,6 +3,7 @@
 May call: compact (moving), room (evicting), core (giving back), shm's shrink and grace. Called by session. One at a time: who resizes holds the
 resize byte, which the kernel drops with the process. No lock is held between the steps, and all of them may be killed: see shrink.py.
 """
+import os
 import time
 
 import cython
@@ -35,6 +36,7 @@ from cython.cimports.shm.layout import (
     OK,
     SEG_HOLE,
     SEG_LEAVING,
+    SEG_PUNCHING,
     Segment,
     Worker,
     slot_at,
@@ -42,12 +44,13 @@ from cython.cimports.shm.layout import (
 )
 from cython.cimports.shm.liveness import RESIZE_BYTE, byte_release, byte_try
 from cython.cimports.shm.lock import lock_try, unlock
-from cython.cimports.shm.shrink import dig, leave, punch_hole, set_limit, stay, too_many
+from cython.cimports.shm.shrink import begin_punch, dig, end_punch, leave, set_limit, stay, too_many
 from cython.cimports.shm.slab import limit_of
 from engine.errors import ArenaBusy, TmemError
 from engine.stats import pool_counters
 
 PATIENCE_S = 30.0       # without any progress
+PUNCHES = 4             # the system may keep a part of a huge page that somebody is using just then, and only zero it: once more
 
 
 def run(engine: Engine, segments):
@@ -205,11 +208,14 @@ def _choose(engine: Engine, count):
 
 
 def _let_stay(engine: Engine):
+    """Undo what was begun with segments and not ended."""
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     number: u64
     for number in range(min(w.depot.seg_high, w.seg_total)):
         if (w.segtable + number).state == SEG_LEAVING:
             _until_free(engine, lambda number=number + 1: stay(w, number))
+        elif (w.segtable + number).state == SEG_PUNCHING:
+            _until_free(engine, lambda number=number + 1: end_punch(w, number))
 
 
 def _evict(engine: Engine, segments):
@@ -289,7 +295,22 @@ def _give_up_holes(engine: Engine):
             engine.att.breathe()
     finally:
         free(phases)
-    for number in range(min(w.depot.seg_high, w.seg_total)):
-        if (w.segtable + number).state == SEG_HOLE:
-            _until_free(engine, lambda number=number + 1: punch_hole(w, number))
+    for _ in range(PUNCHES):
+        left = [n for n in range(min(w.depot.seg_high, w.seg_total)) if _is_hole_with_memory(engine, n)]
+        for n in left:
+            _until_free(engine, lambda number=n + 1: begin_punch(w, number))
             kill_point(w)
+            _until_free(engine, lambda number=n + 1: end_punch(w, number))
+        if not left:
+            break
+
+
+def _is_hole_with_memory(engine: Engine, number: u64):
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    start: u64 = w.seg_lo + (number << w.seg_shift)
+    if (w.segtable + number).state != SEG_HOLE:
+        return False
+    try:
+        return os.lseek(w.fd, start, os.SEEK_DATA) < start + _segment_bytes(engine)
+    except OSError:
+        return False        # nothing from there on

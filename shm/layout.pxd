@@ -72,6 +72,7 @@ cdef enum:
     SEG_STAYS = 0       # it has memory; and chunks, if it has a class
     SEG_LEAVING = 1     # it has a class, and nobody takes chunks of it any more: it is to be emptied
     SEG_HOLE = 2        # it has no class, and is to have no memory
+    SEG_PUNCHING = 3    # a hole whose memory is being given back: in no list, and nobody may take it
 
 # Lock, 32 bytes. State table of `owner` in shm/lock.pxd.
 #   offset field   journalled  guard
@@ -121,7 +122,7 @@ cdef struct Header:
 #   48   seg_used       segments that belong to a class now
 #   56   slots_high     worker slots ever used: every one below is backed (guard: the rescue byte)
 #   64   limit          segments that may have memory: the capacity of today; 0 = all
-#   72   holes          segments below seg_high that are holes
+#   72   holes          segments below seg_high that are holes, or are being punched
 #   80   hole_head      first of them, index + 1
 #   88   class_head[]   first segment of the class with a free chunk, index + 1
 cdef struct Depot:
@@ -141,7 +142,7 @@ cdef struct Depot:
 #   16  bitmap  chunks in use, when the segment has at most 64; else the map is at the segment's start
 #   24  next    24/32: list of its class (with free chunks), of free segments, or of holes, index + 1
 #   32  prev
-#   40  state   SEG_*; a leaving one is in no list
+#   40  state   SEG_*; one that leaves or is punched is in no list
 #   48  spare[2]
 cdef struct Segment:
     u64 cls

@@ -5,5 +5,6 @@ cdef int set_limit(Worker *w, u64 segments) noexcept nogil
 cdef int leave(Worker *w, u64 number) noexcept nogil
 cdef int stay(Worker *w, u64 number) noexcept nogil
 cdef int dig(Worker *w) noexcept nogil
-cdef int punch_hole(Worker *w, u64 number) noexcept nogil
+cdef int begin_punch(Worker *w, u64 number) noexcept nogil
+cdef int end_punch(Worker *w, u64 number) noexcept nogil
 cdef u64 too_many(Worker *w) noexcept nogil

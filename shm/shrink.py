@@ -7,7 +7,18 @@ holes that still have memory go on having it, until somebody resizes again.
 """
 import cython
 from cython.cimports.shm.journal import conclude, store
-from cython.cimports.shm.layout import BUSY, CLASS_COUNT, OK, SEG_HOLE, SEG_LEAVING, SEG_STAYS, Segment, Worker, u64
+from cython.cimports.shm.layout import (
+    BUSY,
+    CLASS_COUNT,
+    OK,
+    SEG_HOLE,
+    SEG_LEAVING,
+    SEG_PUNCHING,
+    SEG_STAYS,
+    Segment,
+    Worker,
+    u64,
+)
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import punch
 from cython.cimports.shm.slab import free_segment, limit_of, list_push, list_remove, segment_at
@@ -74,15 +85,33 @@ def dig(w):
     return _end(w)
 
 
-def punch_hole(w, number):
-    """Give the memory of a segment back to the system, if it is a hole. OK or BUSY.
+def begin_punch(w, number):
+    """Take a hole out of the list, if the segment is one, and give its memory back: `end_punch` must follow. OK, BUSY or CORRUPT.
 
-    A grace period has passed since it became one. The depot's lock keeps others from taking it meanwhile."""
+    A grace period has passed since it became one. The system takes long for it, so the depot is not held meanwhile."""
+    s: cython.pointer(Segment)
+    hole: cython.bint
+    status: cython.int
+    if lock_try(w, cython.address(w.depot.lock)) != OK:
+        return BUSY
+    s = segment_at(w, number)
+    hole = s.state == SEG_HOLE and s.cls == 0
+    if hole:
+        list_remove(w, cython.address(w.depot.hole_head), s)
+        store(w, cython.address(s.state), SEG_PUNCHING)
+    status = _end(w)
+    if hole and status == OK:
+        punch(w.fd, w.seg_lo + ((number - 1) << w.seg_shift), cython.cast(u64, 1) << w.seg_shift)
+    return status
+
+
+def end_punch(w, number):
+    """List a segment that was being punched as a hole again, also if whoever punched it was killed. OK, BUSY or CORRUPT."""
     s: cython.pointer(Segment)
     if lock_try(w, cython.address(w.depot.lock)) != OK:
         return BUSY
     s = segment_at(w, number)
-    if s.state == SEG_HOLE and s.cls == 0:
-        punch(w.fd, w.seg_lo + ((number - 1) << w.seg_shift), cython.cast(u64, 1) << w.seg_shift)
-    unlock(w, cython.address(w.depot.lock))
-    return OK
+    if s.state == SEG_PUNCHING and s.cls == 0:
+        store(w, cython.address(s.state), SEG_HOLE)
+        list_push(w, cython.address(w.depot.hole_head), s)
+    return _end(w)

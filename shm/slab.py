@@ -2,7 +2,7 @@
 
 A segment is a run of 1 << seg_shift bytes, given to one size class until it is empty again. The depot
 knows which chunks of it are out by a bitmap; out means in a magazine, or linked by the layer above. No more segments have memory than
-`Depot.limit` says, but for the time it takes to empty those that are too many (shrink.py): such a one becomes a hole when it is empty.
+`Depot.limit` says, but for the time it takes to empty those that are too many (shrink.py): one that leaves becomes a hole when it is empty.
 May call: atomics, journal, lock, memory. Called by the verbs, between their locked sections.
 Locks: the depot lock, with nothing else but the worker's own lock. Each move is one transaction, so a kill
 leaves a chunk on exactly one side. Chunks in a magazine are found there by recovery.
@@ -137,7 +137,7 @@ def _run_is_free(w: cython.pointer(Worker), s: cython.pointer(Segment)) -> cytho
     """True if a whole huge page may be had from this segment on: nothing but holes, and the limit leaves room for all of them."""
     run: u64 = HUGE_BYTES >> w.seg_shift
     i: u64
-    if w.depot.seg_used + run > limit_of(w) or cython.cast(u64, s - w.segtable) + run > w.seg_total:
+    if w.depot.seg_high - w.depot.holes + run > limit_of(w) or cython.cast(u64, s - w.segtable) + run > w.seg_total:
         return False
     for i in range(run):
         if cython.cast(u64, s - w.segtable) + i < w.depot.seg_high and (s + i).state != SEG_HOLE:
@@ -153,7 +153,8 @@ def _take_segment(w: cython.pointer(Worker), cls: cython.int) -> cython.pointer(
     number: u64 = w.depot.free_head
     hole: cython.bint = number == 0 and w.depot.hole_head != 0
     s: cython.pointer(Segment)
-    if w.depot.seg_used >= limit_of(w):
+    # A free segment may always be taken: it has memory already, also while there is too much.
+    if number == 0 and w.depot.seg_high - w.depot.holes >= limit_of(w):
         return cython.NULL
     if hole:
         number = w.depot.hole_head
@@ -269,7 +270,7 @@ def refill(w, cls, want):
 
 
 def free_segment(w, s):
-    """List a segment without a class: as free, or as a hole if more have memory than may. Inside the caller's transaction."""
+    """List a segment without a class that is in no list: as free, or as a hole if more have memory than may. Inside the caller's transaction."""
     if w.depot.seg_high - w.depot.holes > limit_of(w):
         store(w, cython.address(s.state), SEG_HOLE)
         store(w, cython.address(w.depot.holes), w.depot.holes + 1)
@@ -310,11 +311,14 @@ def _give_back(w: cython.pointer(Worker), cls: cython.int, off: u64) -> cython.v
     if s.free_count == 1 and s.state != SEG_LEAVING:
         list_push(w, cython.address(w.depot.class_head[cls]), s)
     if s.free_count == w.class_chunks[cls]:
-        if s.state != SEG_LEAVING:
-            list_remove(w, cython.address(w.depot.class_head[cls]), s)
         store(w, cython.address(s.cls), 0)
         store(w, cython.address(w.depot.seg_used), w.depot.seg_used - 1)
-        free_segment(w, s)
+        if s.state == SEG_LEAVING:
+            free_segment(w, s)
+        else:
+            # Also while too many have memory: whoever emptied it may need it for another class. Who resizes digs it up, or empties another.
+            list_remove(w, cython.address(w.depot.class_head[cls]), s)
+            list_push(w, cython.address(w.depot.free_head), s)
 
 
 def drain(w, mag, cls, keep):

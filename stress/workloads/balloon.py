@@ -23,7 +23,8 @@ def prepare(eng, plan) -> None:
     pressure.prepare(eng, plan)
     filler = eng.new_pool(FILLER, persistent=False, shared=True)
     batch = Content(plan.seed, eng.page_size).pages((0, 0, 0), 0, RANGE, 1)
-    for n in range(-(-eng.capacity // len(batch))):
+    # A tenth more than fits, so that something has been evicted from every shard: its ghosts have memory then, which is no segment's.
+    for n in range(int(1.1 * eng.capacity / len(batch))):
         filler.put_range((n, 0, 0), 0, batch)
 
 
