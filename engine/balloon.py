@@ -6,9 +6,11 @@ comes after a quiet time, so that two arenas on one machine do not swing against
 Source of the idea: Waldspurger, "Memory Resource Management in VMware ESX Server", OSDI 2002 (ballooning); pressure: Linux PSI.
 """
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import engine
 from engine.errors import TmemError
 
 PRESSURE_FILE = Path("/proc/pressure/memory")
@@ -31,7 +33,7 @@ class Sample:
     free: float | None          # part of the cgroup's limit that is free, 0 to 1
 
 
-def read_pressure(path=PRESSURE_FILE):
+def read_pressure(path: Path = PRESSURE_FILE) -> float | None:
     """The `some avg10` of a pressure file, in percent; None if the system has none."""
     try:
         found = re.search(r"^some .*?avg10=([\d.]+)", Path(path).read_text(), re.MULTILINE)
@@ -40,7 +42,7 @@ def read_pressure(path=PRESSURE_FILE):
     return float(found[1]) if found else None
 
 
-def read_cgroup(own=CGROUP_SELF, root=CGROUP_ROOT):
+def read_cgroup(own: Path = CGROUP_SELF, root: Path = CGROUP_ROOT) -> float | None:
     """The part of the tightest memory limit (cgroup v2) above this process that is free, 0 to 1; None without a limit."""
     tightest = None
     try:
@@ -64,7 +66,7 @@ def read_cgroup(own=CGROUP_SELF, root=CGROUP_ROOT):
     return tightest
 
 
-def decide(sample, capacity, low, high, quiet):
+def decide(sample: Sample, capacity: int, low: int, high: int, quiet: int) -> tuple[int, int]:
     """(the capacity to have now, quiet ticks so far): one tick of the balloon.
 
     sample: a Sample. capacity: bytes now. low, high: what it may become. quiet: what the last tick answered, 0 at first.
@@ -83,13 +85,22 @@ def decide(sample, capacity, low, high, quiet):
     return capacity, quiet
 
 
-def follow(eng, low, high, tick, on_step=None, sample=lambda: Sample(read_pressure(), read_cgroup())):
+def look() -> Sample:
+    """What the system says now."""
+    return Sample(read_pressure(), read_cgroup())
+
+
+def follow(
+    eng: "engine.Engine", low: int, high: int, tick: Callable[[], bool],
+    on_step: Callable[[int, int, TmemError | None], object] | None = None, sample: Callable[[], Sample] = look,
+) -> None:
     """Resize an arena after what the system says, until `tick` answers False.
 
     eng: an Engine. low, high: bounds in bytes. tick() -> bool: waits for the next look. on_step(before, after, error): told of every
     step; error is None, or the TmemError that kept it from being made (persistent pages may need more).
     """
     quiet = 0
+    error: TmemError | None
     while tick():
         before = eng.capacity
         wanted, quiet = decide(sample(), before, low, high, quiet)

@@ -6,7 +6,7 @@ _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
           "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
 
 
-def parse_size(argument, value):
+def parse_size(argument: str, value: object) -> int:
     """Bytes of a size: an int, or text such as "64MiB" or "1.5 GiB". TypeError or ValueError names the argument."""
     if isinstance(value, bool) or not isinstance(value, (int, str)):
         raise TypeError(f"{argument}: bytes as an int, or text such as '64MiB', not {type(value).__name__}")

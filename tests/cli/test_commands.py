@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 import engine
-from engine import cli
+from engine import balloon, cli
 
 WIDE = {"COLUMNS": "300"}
 
@@ -45,6 +45,33 @@ def test_create_makes_the_arena_asked_for(arena_name):
     assert stat.S_IMODE(os.stat(f"/dev/shm/{arena_name}").st_mode) == 0o640
     with engine.attach(arena_name) as eng:
         assert (eng.page_size, eng.buckets, eng.max_workers, eng.capacity) == (1024, 16, 4, made["capacity"])
+
+
+def test_resize(filled):
+    before = filled.capacity
+    assert tmem_json("resize", filled.name, "2MiB") == {"name": filled.name, "before": before, "capacity": 2 << 20}
+    assert filled.capacity == 2 << 20
+    assert "2.0 MiB -> 16.0 MiB" in tmem("resize", filled.name, before)
+    tmem("resize", filled.name, "much", status=2)
+    tmem("resize", filled.name, "1TiB", status=2)
+    tmem("resize", filled.name + "x", "2MiB", status=1)
+
+
+def test_balloon_follows_until_its_count(filled, monkeypatch):
+    monkeypatch.setattr(balloon, "read_pressure", lambda: 20.0)
+    monkeypatch.setattr(balloon, "read_cgroup", lambda: None)
+    monkeypatch.setattr(cli, "read_pressure", lambda: 20.0)
+    steps = [json.loads(line) for line in tmem("balloon", filled.name, "--count", 3, "--interval", 0.01, "--min", "8MiB", "--json").splitlines()]
+    assert [step["capacity"] for step in steps] == [12 << 20, 9 << 20, 8 << 20] and filled.capacity == 8 << 20
+    assert tmem("balloon", filled.name, "--count", 1, "--interval", 0.01, "--min", "6MiB").startswith(f"{filled.name}: 8.0 MiB -> 6.0 MiB")
+    for wrong in (("--min", "17MiB"), ("--max", "17MiB"), ("--min", "100"), ("--min", "9MiB", "--max", "8MiB"), ("--max", "much")):
+        tmem("balloon", filled.name, "--count", 1, "--interval", 0.01, *wrong, status=2)
+
+
+def test_balloon_has_nothing_to_follow(filled, monkeypatch):
+    monkeypatch.setattr(cli, "read_pressure", lambda: None)
+    monkeypatch.setattr(cli, "read_cgroup", lambda: None)
+    assert "nothing of memory pressure" in tmem("balloon", filled.name, "--count", 1, status=1)
 
 
 def test_create_for_people(arena_name):

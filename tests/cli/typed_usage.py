@@ -133,6 +133,8 @@ def looks(eng: engine.Engine) -> None:
     lost: list[str] = [pool for pool, oid, index in report.lost]
     assert report.ok and not lines and not lost and not report.repaired
     recovered: int = eng.recover()
+    capacity: int = eng.resize(eng.max_capacity)
+    assert capacity == eng.capacity
     assert recovered == 0
 
 

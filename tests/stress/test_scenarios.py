@@ -13,7 +13,8 @@ PLAIN = sorted(set(SCENARIOS) - {"canary"})
 
 
 def test_names_and_questions():
-    assert {"cleancache", "frontswap", "shared", "ranges", "churn", "fork", "crash", "scaling", "pressure", "fairness", "canary"} <= set(SCENARIOS)
+    assert {"cleancache", "frontswap", "shared", "ranges", "churn", "fork", "crash", "scaling", "pressure", "fairness",
+            "balloon", "canary"} <= set(SCENARIOS)
     assert all(scenario.question.endswith("?") and scenario.share > 0 for scenario in SCENARIOS.values())
 
 
