@@ -125,6 +125,75 @@ print("held", stats["pools"]["cache"]["pages"])
 """
 
 
+# What the arena gives back is taken by somebody else at once, so that whoever still reads there has no page to get: readers without a lock,
+# evictors that guess, a sweep through descriptors.
+RESIZING = """
+import multiprocessing, os, random, sys
+import engine
+
+eng = engine.create("moving", "40MiB", max_workers=8, huge_pages=False)
+kept = eng.new_pool("kept", persistent=True)
+cache = eng.new_pool("cache")
+twins = eng.new_pool("twins", dedup=True)
+page = lambda n: b"%d/" % n + bytes([n & 255]) * 4090
+KEPT, HANDLES, ROUNDS = 500, 9000, 12
+for n in range(KEPT):
+    assert kept.put((n % 9, 0, 0), n, page(n))
+
+def load(worker, stop):
+    rnd = random.Random(worker)
+    with engine.attach("moving") as mine:
+        pools = [mine.pool("cache"), mine.pool("twins")]
+        kept = mine.pool("kept")
+        while not stop.is_set():
+            n = rnd.randrange(HANDLES)
+            pool = pools[n % 4 == 0]
+            name = n if n % 4 else n % 64
+            got = pool.get((n // 60, 0, 0), n % 60)
+            assert got is None or got == page(name), n
+            if got is None and rnd.random() < 0.5:
+                pool.put((n // 60, 0, 0), n % 60, page(name))
+            n = rnd.randrange(KEPT)
+            assert kept.get((n % 9, 0, 0), n) == page(n)
+
+def fill(stop):
+    # Takes every page of the file system that becomes free.
+    with open("/dev/shm/filler", "wb", buffering=0) as filler:
+        while not stop.is_set():
+            try:
+                filler.write(bytes(4096))
+            except OSError:
+                pass
+
+for n in range(HANDLES):
+    cache.put((n // 60, 0, 0), n % 60, page(n if n % 4 else n % 64))
+fork = multiprocessing.get_context("fork")
+stop = fork.Event()
+children = [fork.Process(target=load, args=(worker, stop)) for worker in range(2)]
+for child in children:
+    child.start()
+for turn in range(ROUNDS):
+    full = fork.Event()
+    filler = fork.Process(target=fill, args=(full,))
+    filler.start()
+    for capacity in ("30MiB", "20MiB", "10MiB", "5MiB"):
+        eng.resize(capacity)
+    eng.resize("40MiB")                     # on paper: there is no memory to be had
+    full.set()
+    filler.join()
+    assert filler.exitcode == 0
+    os.unlink("/dev/shm/filler")
+stop.set()
+for child in children:
+    child.join()
+assert [child.exitcode for child in children] == [0, 0], [child.exitcode for child in children]
+assert all(kept.get((n % 9, 0, 0), n) == page(n) for n in range(KEPT))
+report = eng.check()
+assert report.ok, report.problems[:3]
+print("held", eng.stats()["pools"]["cache"]["pages"])
+"""
+
+
 def run(tmp_path, size, text, *arguments):
     """Run a script where /dev/shm is a file system of `size`."""
     unshare = shutil.which("unshare")
@@ -148,3 +217,7 @@ def test_a_full_file_system_refuses(tmp_path):
 @pytest.mark.parametrize("pages", ["small", "huge"])
 def test_an_arena_larger_than_its_file_system_evicts(tmp_path, pages):
     run(tmp_path, "64M", EPHEMERAL, pages)
+
+
+def test_what_a_resize_gives_up_is_gone_for_everybody(tmp_path):
+    run(tmp_path, "48M", RESIZING)
