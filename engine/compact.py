@@ -69,10 +69,12 @@ from cython.cimports.shm.journal import conclude, reserve, shrink, store
 from cython.cimports.shm.layout import (
     BUSY,
     CORRUPT,
+    FAULT_CHUNK,
     NOMEM,
     OK,
     SEG_LEAVING,
     SLOT_LIVE,
+    Magazine,
     Segment,
     Worker,
     slot_at,
@@ -80,11 +82,12 @@ from cython.cimports.shm.layout import (
 )
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import chunk_at
-from cython.cimports.shm.slab import drain, drain_all, refill
+from cython.cimports.shm.slab import drain, drain_all, mag_cap, refill
 
 REAP_STEPS = cython.declare(cython.int, 64)
 EVICT_PAGES = cython.declare(u64, 32)       # that go when there is nowhere to move to
 TURNS_MAX = cython.declare(cython.int, 4)   # as pages of other classes may go for ever without a chunk of the right one
+STARVED = cython.declare(cython.int, 64)    # a status: see _supply
 STANDING = cython.declare(u64, 64)          # stores of a move besides those to what names it
 
 
@@ -117,28 +120,52 @@ def _twin_leaves(w: cython.pointer(Worker), d: cython.pointer(Pampd)) -> cython.
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def _sort(w: cython.pointer(Worker), have: cython.pointer(Supply), cls: cython.int) -> cython.int:
+    """Keep of a magazine the chunks that stay, and give the others back. OK, BUSY or CORRUPT."""
+    mag: cython.pointer(Magazine) = cython.address(w.slot.mags[cls])
+    off: u64
+    i: u64
+    good: u64 = 0
+    if mag.count > mag_cap(cls):
+        w.fault = FAULT_CHUNK
+        return conclude(w)
+    for i in range(mag.count):
+        if not _leaves(w, mag.items[i]):
+            if i != good:
+                off = mag.items[good]
+                store(w, cython.address(mag.items[good]), mag.items[i])
+                store(w, cython.address(mag.items[i]), off)
+            good += 1
+    have.good[cls] = 0
+    if conclude(w) != OK:
+        return CORRUPT
+    have.good[cls] = good
+    return drain(w, mag, cls, good)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def _supply(w: cython.pointer(Worker), have: cython.pointer(Supply), cls: cython.int, host: HostOps) -> cython.int:
-    """Have a chunk of the class that stays, the last below `good`. OK, NOMEM (nothing is left that could make room), BUSY or CORRUPT."""
+    """Have a chunk of the class that stays, the last below `good`. OK, NOMEM (nothing is left that could make room), STARVED (whatever
+    is made room for goes to others), BUSY or CORRUPT."""
     status: cython.int
     turns: cython.int = 0
-    while True:
-        while have.good[cls] != 0:
-            if not _leaves(w, w.slot.mags[cls].items[have.good[cls] - 1]):
-                return OK
-            have.good[cls] -= 1
-        # What has been moved goes back, then none of what comes leaves: the depot gives no chunk of a segment that does.
-        status = drain(w, cython.address(w.slot.mags[cls]), cls, 0)
+    while have.good[cls] == 0:
+        # What has been moved goes back; what stays is kept, and not shown to others who are short of it too.
+        status = _sort(w, have, cls)
         if status != OK:
             return status
+        if have.good[cls] != 0:
+            break
         status = refill(w, cls, 1)
-        have.good[cls] = w.slot.mags[cls].count
+        if status == OK:
+            have.good[cls] = w.slot.mags[cls].count     # the depot gives no chunk of a segment that leaves
         if status != NOMEM:
-            if status != OK:
-                return status
-            continue
+            return status
         turns += 1
         if turns > TURNS_MAX:
-            return BUSY
+            return STARVED
         status = relieve(w, turns, EVICT_PAGES, host)
         if status != OK:
             return status
@@ -148,6 +175,7 @@ def _supply(w: cython.pointer(Worker), have: cython.pointer(Supply), cls: cython
             status = reap(w, REAP_STEPS)
         if status != OK:
             return status
+    return OK
 
 
 @cython.cfunc
@@ -464,6 +492,10 @@ def sweep_segment(w, number, result, host):
                 continue
             else:
                 status = _move_page(w, cython.address(have), at, host)
+                if status == STARVED:
+                    # Better this one goes than others for nothing.
+                    status = evict_found(w, at, host)
+                    status = BUSY if status == MISS else status
         elif cls == OBJ_CLASS and sentinel == OBJ_SENTINEL:
             status = _move_obj(w, cython.address(have), at, cython.address(result.stuck), host)
         elif cls == OBJNODE_CLASS and sentinel == OBJNODE_SENTINEL:
@@ -471,7 +503,7 @@ def sweep_segment(w, number, result, host):
         else:
             continue
         result.moved += status == OK
-        result.busy += status == BUSY
+        result.busy += status == BUSY or status == STARVED
         if status == NOMEM or status == CORRUPT:
             break
         status = OK

@@ -50,6 +50,7 @@ from engine.errors import ArenaBusy, TmemError
 from engine.stats import pool_counters
 
 PATIENCE_S = 30.0       # without any progress
+REFUSALS_MAX = 10       # times in a row that nothing could go
 PUNCHES = 4             # the system may keep a part of a huge page that somebody is using just then, and only zero it: once more
 
 
@@ -133,6 +134,8 @@ def _empty(engine: Engine):
     """Bring the number of segments with memory down to the limit."""
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     fewest = too_many(w)
+    shortest = 1 << 62
+    refusals = 0
     deadline = time.monotonic() + PATIENCE_S
     while True:
         _collect(engine)
@@ -149,10 +152,16 @@ def _empty(engine: Engine):
         if time.monotonic() > deadline:
             raise ArenaBusy(f"arena {engine.name!r}: {now} segments could not be emptied in {PATIENCE_S:.0f} s: "
                             "somebody is stopped in the middle of a call, or an object is too large to be moved")
-        short = min(_choose(engine, now), w.seg_total)
-        if short and _evict(engine, short) == NOMEM:
-            raise TmemError(f"capacity: pages of arena {engine.name!r} that may not go leave no room for so little")
-        if not short and _sweep(engine) == NOMEM:
+        short = _choose(engine, now, False)
+        if short >= shortest:
+            # Others put as fast as pages go: what is to be emptied must be closed to them first.
+            short = _choose(engine, now, True)
+        shortest = short or shortest
+        if (_evict(engine, min(short, w.seg_total)) if short else _sweep(engine)) == OK:
+            refusals = 0
+        else:
+            refusals += 1       # pages of others may just have been on their way into a queue, or out
+        if refusals > REFUSALS_MAX:
             raise TmemError(f"capacity: pages of arena {engine.name!r} that may not go leave no room for so little")
         engine.att.breathe()
 
@@ -189,20 +198,25 @@ def _census(engine: Engine):
     return out
 
 
-def _choose(engine: Engine, count):
-    """Let segments leave until `count` do: those with least in them, of classes that can spare one. 0, or how many more pages' worth of
-    segments would have to be evicted first."""
+def _choose(engine: Engine, count, force):
+    """Let segments leave until `count` do: those with least in them, of classes that can spare one. 0, or how many segments' worth of
+    pages would have to be evicted first. With `force` that many leave too, of those with pages in them."""
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     candidates = []
+    others = []
     for cls, segments in _census(engine).items():
         used = sum(n for n, _, _ in segments)
         count -= sum(leaves for _, _, leaves in segments)
         spare = len(segments) - sum(leaves for _, _, leaves in segments) - -(-used // w.class_chunks[cls])
         staying = sorted(entry for entry in segments if not entry[2])
         candidates += [(n * w.class_bytes[cls], number) for n, number, _ in staying[:max(spare, 0)]]
+        if cls not in (PAMPD_CLASS, OBJ_CLASS, OBJNODE_CLASS):
+            others += [(n * w.class_bytes[cls], number) for n, number, _ in staying[max(spare, 0):]]
+    if force:
+        candidates = sorted(candidates) + sorted(others)
     if count > len(candidates):
         return count - len(candidates)
-    for _, number in sorted(candidates)[:max(count, 0)]:
+    for _, number in (candidates if force else sorted(candidates))[:max(count, 0)]:
         _until_free(engine, lambda number=-number + 1: leave(w, number))
     return 0
 
