@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+from pathlib import Path
 
 import click
 
@@ -89,22 +91,64 @@ def _check_capacity(capacity: str) -> None:
 
 @click.command("bench")
 @click.option("--pages", "sizes", type=click.IntRange(64, 1 << 26), multiple=True,
-              help="Working set in pages; may be given several times (default: 256 and 200,000).")
-@click.option("--rounds", type=click.IntRange(3, 1000), default=30, show_default=True, help="Interleaved rounds.")
+              help="Working set of this engine against the raw copy; may be given several times "
+                   "(default: 256, 4,096, 50,000 and 200,000; 4,000,000 take 17 GiB).")
+@click.option("--contest", "contests", type=click.IntRange(64, 1 << 20), multiple=True,
+              help="Working set of every store; may be given several times (default: 256 and 200,000).")
+@click.option("--peer", "peers", multiple=True, help="Only these stores, beside ours and the raw copy; 'none' for no other.")
+@click.option("--rounds", type=click.IntRange(3, 1000), default=30, show_default=True,
+              help="Interleaved rounds; a third of it where all stores take part, at least five.")
 @click.option("--seed", type=click.IntRange(0, 2 ** 32 - 1), default=1, show_default=True)
 @click.option("--object-pages", type=click.IntRange(16, 16384), default=64, show_default=True,
               help="Pages of one object. Fewer, larger objects are found sooner.")
 @click.option("--buckets", type=click.Choice([str(1 << n) for n in range(13)]),
               help="Hash buckets (default: 256, more if there were more than 16 objects to a bucket).")
-@click.option("--workers", type=click.IntRange(2, 256), default=2, show_default=True,
-              help="Workers of the scaling measurement.")
+@click.option("--workers", type=click.IntRange(2, 64), default=4, show_default=True,
+              help="The most workers; 1, 2 and every power of two up to it are measured.")
+@click.option("--out", type=click.Path(file_okay=False), help="Write result.json, result.md and plots into this folder.")
+@click.option("--remark", default="", help="A sentence for the result, such as what else ran on the machine.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON instead of Markdown.")
 @click.option("--smoke", is_flag=True, help="A few seconds in all: small sets, few rounds. The figures mean little.")
-def bench_command(sizes, rounds, seed, object_pages, buckets, workers, as_json, smoke) -> None:
-    """Measure every operation against a raw memoryview copy of a random page, in one run."""
+def bench_command(sizes, contests, peers, rounds, seed, object_pages, buckets, workers, out, remark, as_json, smoke) -> None:
+    """Measure every operation against a raw memoryview copy and against other stores, in one run."""
     from stress.bench import measure, tables
+    from stress.bench.peers import OURS, RAW, all_peers
+    known = list(all_peers())
+    unknown = [name for name in peers if name not in known and name != "none"]
+    if unknown:
+        raise click.UsageError(f"no store {unknown[0]!r}; there are: {', '.join(known)}")
     if smoke:
-        sizes, rounds = sizes or (256, 4096), min(rounds, 5)
-    result = measure.run(list(sizes) or [256, 200_000], rounds, seed, workers, object_pages, int(buckets or 0), smoke,
-                           log=lambda line: click.echo(line, err=True))
+        sizes, contests, rounds, workers = sizes or (256, 4096), contests or (256,), min(rounds, 3), 2
+    plan = measure.Plan(list(sizes) or [256, 4096, 50_000, 200_000], list(contests) or [256, 200_000],
+                        [name for name in known if not peers or name in (OURS, RAW, *peers)],
+                        [count for count in (1, 2, 4, 8, 16, 32, 64) if count < workers] + [workers],
+                        rounds, seed, object_pages, int(buckets or 0), smoke)
+    signal.signal(signal.SIGTERM, _interrupted)             # so that servers and stores are removed
+    try:
+        result = measure.run(plan, log=lambda line: click.echo(line, err=True))
+    except MemoryError as error:
+        raise click.UsageError(str(error)) from None
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    result["remark"] = remark
+    if out:
+        _write(Path(out), result)
     click.echo(json.dumps(result, indent=2) if as_json else tables.markdown(result))
+
+
+def _interrupted(number, frame) -> None:
+    raise KeyboardInterrupt
+
+
+def _write(folder: Path, result: dict) -> None:
+    from stress.bench import tables
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "result.json").write_text(json.dumps(result) + "\n")
+    pictures: list[str] = []
+    try:
+        from stress.bench import plots
+        pictures = plots.draw(result, folder)
+    except ImportError:
+        click.echo("no plots: pip install matplotlib", err=True)
+    text = ["# A run of `tmem bench`", tables.markdown(result), *[f"![]({name})" for name in pictures]]
+    (folder / "result.md").write_text("\n\n".join(text) + "\n")

@@ -15,6 +15,7 @@ from time import perf_counter_ns
 import posix_ipc  # type: ignore[import-not-found]
 
 import engine
+from stress.bench.peers.ours import buckets_for
 
 PAGE_BYTES = 4096
 RANGE_PAGES = 16                # 64 KiB at a page size of 4 KiB
@@ -42,11 +43,6 @@ class Raw:
         self.view.release()
         self._map.close()
         posix_ipc.unlink_shared_memory(self.name)
-
-
-def buckets_for(objects: int) -> int:
-    """As an owner of so many objects would choose: at most 16 to a bucket, within what `engine.create` takes."""
-    return max(256, min(4096, 1 << max(0, -(-objects // 16) - 1).bit_length()))
 
 
 class Bench:

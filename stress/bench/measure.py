@@ -1,8 +1,9 @@
-"""Owns the rounds of the benchmark and what is made of them.
+"""Owns the order of the whole benchmark, and the rounds of this engine against the raw copy.
 
 Every round times every case once, a few thousand steps each, in a shuffled order; a figure is the median over the rounds of
 nanoseconds a step, with the lowest and highest round beside it. A ratio is the median over the rounds of the ratio
-within the round, so that a slow moment hits both sides. Calls `cases`, the supervisor (scaling), `engine`.
+within the round, so that a slow moment hits both sides. Calls `cases`, `contest`, `workers`, `room`, `limits`, `engine`.
+Called by the command.
 """
 from __future__ import annotations
 
@@ -10,11 +11,15 @@ import gc
 import os
 import platform
 import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from statistics import median
 from time import perf_counter_ns
+from typing import Any
 
 import engine
-from stress.bench import cases
+from stress.bench import cases, contest, limits, room, workers
+from stress.bench import rounds as shared
 from stress.bench.cases import Bench
 
 RAW_PAGES_MAX = 200_000       # beyond, a raw mapping beside the arena might not fit into memory
@@ -37,16 +42,43 @@ CASES = {
 }
 
 
-def run(sizes: list[int], rounds: int, seed: int, workers: int, object_pages: int, buckets: int, smoke: bool,
-        log=lambda line: None) -> dict:
+@dataclass
+class Plan:
+    """What the command line chooses."""
+
+    sizes: list[int]                    # working sets of this engine against the raw copy
+    contests: list[int]                 # working sets of every store
+    peers: list[str]
+    workers: list[int] = field(default_factory=lambda: [1, 2, 4])
+    rounds: int = 30
+    seed: int = 1
+    object_pages: int = 64
+    buckets: int = 0
+    smoke: bool = False
+
+
+def run(plan: Plan, log: Callable[[str], None] = lambda line: None) -> dict:
     """The whole benchmark; everything in the answer can be written as JSON."""
-    sets = []
-    for pages in sizes:
-        log(f"{pages:,} pages ...")
-        sets.append(one_set(pages, rounds, seed, object_pages, buckets, smoke))
-    log("scaling ...")
-    return {"machine": machine(), "seed": seed, "rounds": rounds, "smoke": smoke, "sets": sets,
-            "scaling": scaling(workers, seed, 1.0 if smoke else 8.0)}
+    smoke, rounds = plan.smoke, plan.rounds
+    result: dict[str, Any] = {"machine": machine(), "seed": plan.seed, "rounds": rounds, "smoke": smoke, "sets": [], "contests": []}
+    for pages in plan.sizes:
+        log(f"{pages:,} pages: this engine against the raw copy ...")
+        needed = (pages + min(pages, RAW_PAGES_MAX)) * cases.PAGE_BYTES * 1.06
+        if needed > shared.available():
+            raise MemoryError(f"{pages:,} pages need {needed / 2 ** 30:.1f} GiB, and this machine has not that much to spare")
+        with shared.one_core():
+            result["sets"].append(one_set(pages, rounds, plan.seed, plan.object_pages, plan.buckets, smoke))
+    for pages in plan.contests:
+        log(f"{pages:,} pages: {', '.join(plan.peers)} ...")
+        result["contests"].append(contest.run(pages, 2 if smoke else max(5, rounds // 3), plan.seed, plan.peers, smoke))
+    log("workers ...")
+    result["workers"] = workers.run(plan.workers, 1 if smoke else max(5, rounds // 3), plan.seed, plan.peers, smoke)
+    log("many small objects ...")
+    result["objects"] = room.small_objects(rounds, plan.seed, smoke)
+    log("memory ...")
+    result["memory"] = room.memory(plan.peers, smoke)
+    result["limits"] = limits.judge(result)
+    return result
 
 
 def one_set(pages: int, rounds: int, seed: int, object_pages: int, buckets: int, smoke: bool) -> dict:
@@ -55,7 +87,7 @@ def one_set(pages: int, rounds: int, seed: int, object_pages: int, buckets: int,
     subject = Bench(name, pages, min(pages, RAW_PAGES_MAX), seed, object_pages, buckets)
     try:
         fill_ns = subject.fill()
-        steps = min(200 if smoke else 4000, max(64, subject.pages // 2))
+        steps = min(100 if smoke else 4000, max(64, subject.pages // 2))
         order = random.Random(seed)
         times: dict[str, list[float]] = {case: [] for case in CASES}
         enabled = gc.isenabled()
@@ -146,19 +178,6 @@ def attach_ms(name: str, times: int) -> float:
         found.append(perf_counter_ns() - began)
         other.close()
     return round(median(found) / 1e6, 3)
-
-
-def scaling(workers: int, seed: int, seconds: float) -> dict:
-    """One worker against several, by the stress scenario of that name (its guests verify every byte)."""
-    from dataclasses import replace
-
-    from stress.scenarios import load_all
-    from stress.supervisor import Options, run_scenario
-    scenario = replace(load_all()["scaling"], workers=workers)
-    outcome = run_scenario(scenario, Options(seconds=seconds, workers=workers, seed=seed))
-    if not outcome.ok:
-        raise RuntimeError(f"the scaling scenario failed: {outcome.violations[0]}")
-    return {"workers": workers, "seconds": seconds, **outcome.facts}
 
 
 def machine() -> dict:

@@ -8,19 +8,94 @@ raw copy named beside it."""
 
 
 def markdown(result: dict) -> str:
+    """Everything, ready to be pasted."""
     machine = result["machine"]
     parts = [f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['system']}, "
-             f"Python {machine['python']}, load {machine['load']}; {result['rounds']} rounds, seed {result['seed']}"
-             + (" (smoke run: the figures mean little)" if result["smoke"] else ""), HEAD]
+             f"Python {machine['python']}, load {machine['load']}; seed {result['seed']}"
+             + (" (smoke run: the figures mean little)" if result["smoke"] else ""),
+             result.get("remark", ""), "## What was wanted, and what was measured", _limits(result["limits"])]
+    for one in result["contests"]:
+        parts += [f"## Every store, {one['pages']:,} pages, one process", _contest(one)]
+    parts += ["## Several processes", _workers(result["workers"]), "## Memory", _memory(result["memory"]),
+              "## Many small objects", _objects(result["objects"]), "## This engine against the raw copy",
+              f"{result['rounds']} rounds. " + HEAD]
     parts += [_set(one) for one in result["sets"]]
     parts.append(_growth(result["sets"]))
-    scaling = result["scaling"]
-    if "ratio" in scaling:
-        parts.append(f"**Scaling**: {scaling['workers']} workers on handles of their own do **{scaling['ratio']} times** the "
-                     f"operations of one ({scaling['ops_per_second_alone']:,} alone, "
-                     f"{scaling['ops_per_second_together']:,} together, a second, every byte verified in Python); "
-                     f"{scaling['ratio_by_cpu_time']} by CPU time, which other programs on the machine do not disturb.")
     return "\n\n".join(part for part in parts if part)
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """The first column to the left, all others to the right."""
+    lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _limits(limits: list[dict]) -> str:
+    verdict = {True: "met", False: "**missed**", None: "not measured"}
+    return table(["", "wanted", "measured", ""],
+                 [[one["what"], one["wanted"], "" if one["measured"] is None else f"{one['measured']:.2f}", verdict[one["met"]]]
+                  for one in limits])
+
+
+def _contest(one: dict) -> str:
+    names = list(one["peers"])
+    rows = []
+    for case, found in one["cases"].items():
+        rows.append([case, *[_cell(found[name]) if name in found else "" for name in names]])
+    latency = [[f"{name}: {case}", *[f"{entry[part]:,}" for part in ("50", "90", "99", "99.9")]]
+               for name, both in one["latency_ns"].items() for case, entry in both.items()]
+    return "\n\n".join([
+        f"Microseconds a call: the median of {one['rounds']} interleaved rounds; in brackets how many times ours, the median of the "
+        "ratios within the rounds. Client and server on one core.",
+        table(["", *names], rows), "Single calls, with two looks at the clock (about 50 ns) in each:",
+        table(["", "p50 ns", "p90", "p99", "p99.9"], latency),
+        "\n".join(f"- {name}: {entry['version'] or 'of this build'}; {entry['about']}" for name, entry in one["peers"].items()),
+        _absent(one["absent"])])
+
+
+def _cell(entry: dict) -> str:
+    ratio = entry.get("times_ours")
+    bracket = "" if ratio is None else f" ({ratio:,.0f})" if ratio >= 100 else f" ({ratio:.3g})"
+    return f"{entry['median'] / 1000:,.2f}{bracket}"
+
+
+def _absent(absent: dict[str, str]) -> str:
+    return "\n".join(f"- {name}: not measured here: {why}" for name, why in absent.items())
+
+
+def _workers(workers: dict) -> str:
+    counts = workers["counts"]
+    parts = [f"Thousands of calls a second of all workers together: {workers['pages']:,} pages, medians of {workers['rounds']} rounds of "
+             f"windows of {workers['window_s'] * 1000:.0f} ms. In brackets: against one worker within the rounds; by CPU time, "
+             "which other programs on the machine disturb less (and which does not count waiting)."]
+    for case, stores in workers["cases"].items():
+        rows = []
+        for name, found in stores.items():
+            cells = [_rate(found[str(count)]) for count in counts]
+            rows.append([name, *cells, *[f"{found[str(count)].get('to_raw', 0):.2f}" for count in counts]])
+        parts.append(f"**{case}**\n\n" + table(["", *[f"{count} workers" for count in counts],
+                                              *[f"/ raw, {count}" for count in counts]], rows))
+    parts.append(_absent(workers["absent"]))
+    return "\n\n".join(part for part in parts if part)
+
+
+def _rate(entry: dict) -> str:
+    if "to_one_worker" not in entry:
+        return f"{entry['median'] / 1000:,.0f}"
+    return f"{entry['median'] / 1000:,.0f} ({entry['to_one_worker']:.2f}; {entry['to_one_worker_by_cpu_time']:.2f})"
+
+
+def _memory(memory: dict) -> str:
+    return f"{memory['pages']:,} pages of random content, against their bytes.\n\n" + table(
+        ["", "MiB", "times the pages"], [[name, f"{entry['bytes'] / 2 ** 20:,.1f}", f"{entry['times_content']:.2f}"]
+                                         for name, entry in memory["stores"].items()]) + "\n" + _absent(memory["absent"])
+
+
+def _objects(objects: dict) -> str:
+    return table([f"{objects['small_objects']:,} pages", f"in {objects['small_objects']:,} objects, ns",
+                  f"in {objects['large_objects']:,} objects, ns", "ratio"],
+                 [[case, f"{found['small']['median']:,.0f}", f"{found['large']['median']:,.0f}", f"{found['ratio']:.2f}"]
+                  for case, found in objects["cases"].items()])
 
 
 def _set(one: dict) -> str:
@@ -45,6 +120,8 @@ def _set(one: dict) -> str:
 
 def _growth(sets: list[dict]) -> str:
     """The largest set against the one of about 200,000 pages."""
+    if not sets:
+        return ""
     base = min(sets, key=lambda one: abs(one["pages"] - 200_000))
     large = max(sets, key=lambda one: one["pages"])
     if large is base or large["pages"] < base["pages"] * 4:

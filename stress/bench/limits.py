@@ -1,0 +1,77 @@
+"""Owns what was wanted of this engine, beside what a run measured: met, missed, or not measured. Called by `measure`.
+
+Each limit finds its figure in the result of a run; a part that was not run, or a store that is not installed, gives none.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from stress.bench.peers import OURS
+
+IN_CACHE, SPREAD = 256, 200_000         # pages
+LARGE = 4_000_000
+
+Find = Callable[[dict], float]
+
+
+def _ratio(pages: int, case: str) -> Find:
+    """Against the raw copy."""
+    return lambda result: _one(result["sets"], pages)["cases"][case]["ratio"]
+
+
+def _one(sets: list[dict], pages: int) -> dict:
+    """The working set of about so many pages; KeyError if there is none."""
+    return {round(one["pages"] / pages, 1): one for one in sets}[1.0]
+
+
+def _peer(name: str, case: str) -> Find:
+    return lambda result: _one(result["contests"], SPREAD)["cases"][case][name]["times_ours"]
+
+
+def _workers(name: str, case: str, count: int, figure: str) -> Find:
+    return lambda result: result["workers"]["cases"][case][name][str(count)][figure]
+
+
+def _growth(case: str) -> Find:
+    def found(result: dict) -> float:
+        large, base = (_one(result["sets"], pages)["cases"][case]["median_ns"] for pages in (LARGE, SPREAD))
+        return round(large / base, 3)
+    return found
+
+
+# what, at most or at least, so much, where the figure is
+LIMITS: list[tuple[str, str, float, Find]] = [
+    ("put over, 200,000 pages, against a raw copy", "<=", 1.2, _ratio(SPREAD, "put over")),
+    ("get, 200,000 pages, against a raw copy", "<=", 1.0, _ratio(SPREAD, "get hit")),
+    ("put over, in cache, against a raw copy", "<=", 1.6, _ratio(IN_CACHE, "put over")),
+    ("get, in cache, against a raw copy", "<=", 1.2, _ratio(IN_CACHE, "get hit")),
+    ("LMDB's put takes so many times ours", ">=", 2.5, _peer("LMDB", "put over")),
+    ("LMDB's get takes so many times ours", ">=", 1.5, _peer("LMDB", "get hit")),
+    ("puts of two processes are so many times LMDB's", ">=", 5.0, _workers("LMDB", "put spread", 2, "ours_is_times")),
+    ("Redis' put takes so many times ours", ">=", 25.0, _peer("Redis", "put over")),
+    ("Redis' get takes so many times ours", ">=", 25.0, _peer("Redis", "get hit")),
+    ("memcached's put takes so many times ours", ">=", 7.0, _peer("memcached", "put over")),
+    ("memcached's get takes so many times ours", ">=", 7.0, _peer("memcached", "get hit")),
+    ("puts over of one process, against unlocked raw copies", ">=", 0.85, _workers(OURS, "put spread", 1, "to_raw")),
+    ("puts over of two processes, against unlocked raw copies", ">=", 0.85, _workers(OURS, "put spread", 2, "to_raw")),
+    ("memory for random pages, against their bytes", "<=", 1.04, lambda result: result["memory"]["stores"][OURS]["times_content"]),
+    ("two workers against one, puts of spread handles", ">=", 1.9, _workers(OURS, "put spread", 2, "to_one_worker")),
+    ("two workers against one, gets of spread handles", ">=", 1.9, _workers(OURS, "get spread", 2, "to_one_worker")),
+    ("two workers against one, gets of one hot object", ">=", 1.8, _workers(OURS, "get hot", 2, "to_one_worker")),
+    ("put over of many small objects, against few large", "<=", 1.5, lambda result: result["objects"]["cases"]["put over"]["ratio"]),
+    ("get of many small objects, against few large", "<=", 1.5, lambda result: result["objects"]["cases"]["get hit"]["ratio"]),
+    ("put over, 4,000,000 pages against 200,000", "<=", 1.3, _growth("put over")),
+    ("get, 4,000,000 pages against 200,000", "<=", 1.3, _growth("get hit")),
+]
+
+
+def judge(result: dict) -> list[dict]:
+    found = []
+    for what, way, wanted, find in LIMITS:
+        try:
+            value = find(result)
+        except KeyError:
+            value = None
+        met = None if value is None else value <= wanted if way == "<=" else value >= wanted
+        found.append({"what": what, "wanted": f"{way} {wanted:g}", "measured": value, "met": met})
+    return found

@@ -1,0 +1,29 @@
+"""Owns diskcache as a peer: its folder in shared memory, nothing synced, nothing evicted."""
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from stress.bench.peers.base import Peer
+
+
+class Subject(Peer):
+    name = "diskcache"
+    about = "in /dev/shm, synchronous off, no eviction"
+    packages = modules = ("diskcache",)
+
+    def connect(self, handle: Any = None) -> None:
+        from diskcache import Cache
+        self._cache = Cache(str(self.place.folder / "diskcache"), timeout=60, sqlite_synchronous=0, eviction_policy="none",
+                            size_limit=self.capacity * 4)
+        self.put, self.get, self.drop = self._cache.set, self._cache.get, self._cache.delete
+
+    def close(self) -> None:
+        self._cache.close()
+
+    def key(self, number: int) -> tuple:
+        return (number,)
+
+    def fill(self, pages: Iterable[tuple[int, bytes]]) -> None:
+        with self._cache.transact():
+            super().fill(pages)

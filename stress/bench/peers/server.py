@@ -1,0 +1,42 @@
+"""Owns a peer's server process: started on a unix socket in the place's folder, dead when the benchmark is.
+
+The server inherits the core the benchmark is pinned to. Called by the peers that have a server.
+"""
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+START_S = 10.0
+
+
+class Server:
+    """One process. `memory` is what it took beyond what it had when it was ready."""
+
+    def __init__(self, command: list[str], socket: Path, folder: Path):
+        # The kernel ends the server should this process be killed.
+        guard = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
+        self._process = subprocess.Popen([*guard, *command], cwd=folder, stdin=subprocess.DEVNULL,
+                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until = time.monotonic() + START_S
+        while not socket.exists():
+            if self._process.poll() is not None or time.monotonic() > until:
+                self.stop()
+                raise RuntimeError(f"{command[0]} did not start")
+            time.sleep(0.005)
+        self._empty = resident(self._process.pid)
+
+    def memory(self) -> int:
+        return resident(self._process.pid) - self._empty
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory a process has to itself."""
+    with open(f"/proc/{pid}/smaps_rollup") as file:
+        return sum(int(line.split()[1]) << 10 for line in file if line.startswith(("Private_Clean", "Private_Dirty")))

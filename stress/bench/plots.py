@@ -1,0 +1,85 @@
+"""Owns the pictures of a result: throughput, latency, workers, number of pages. Calls matplotlib. Called by the command."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from stress.bench.peers import OURS, RAW
+
+DPI = 90
+COLOURS: Any = matplotlib.colormaps["tab20"]
+
+
+def draw(result: dict, folder: Path) -> list[str]:
+    """Writes every picture that the result has the figures for, and gives their names."""
+    found: list[str] = []
+    contest = result["contests"][-1] if result["contests"] else None
+    pictures: list[tuple[str, Callable[[Any], Figure], Any]] = [
+        ("throughput.png", _throughput, contest), ("latency.png", _latency, contest),
+        ("workers.png", _workers, result["workers"]), ("pages.png", _pages, result["sets"])]
+    for name, make, data in pictures:
+        if data:
+            figure = make(data)
+            figure.savefig(folder / name, dpi=DPI)
+            found.append(name)
+    return found
+
+
+def _figure(wide: int = 1, width: float = 9) -> tuple[Figure, list[Any]]:
+    figure = Figure(figsize=(width, 4), layout="constrained")
+    axes = figure.subplots(1, wide, squeeze=False)[0]
+    return figure, list(axes)
+
+
+def _colour(number: int, name: str) -> Any:
+    return "black" if name == RAW else "tab:red" if name == OURS else COLOURS(2 * number % 20 + number // 10)
+
+
+def _throughput(contest: dict) -> Figure:
+    figure, axes = _figure(2)
+    for axis, case in zip(axes, ("put over", "get hit"), strict=True):
+        found = {name: 1e9 / entry["median"] for name, entry in contest["cases"][case].items()}
+        names = sorted(found, key=found.__getitem__)
+        axis.barh(names, [found[name] for name in names], color=[_colour(n, name) for n, name in enumerate(names)])
+        axis.set(xscale="log", xlabel="calls a second", title=f"{case}, {contest['pages']:,} pages, one process")
+        axis.grid(axis="x", alpha=0.3)
+    return figure
+
+
+def _latency(contest: dict) -> Figure:
+    figure, axes = _figure(2, 11)
+    for axis, case in zip(axes, ("put over", "get hit"), strict=True):
+        for number, (name, both) in enumerate(contest["latency_ns"].items()):
+            axis.plot([ns / 1000 for ns in both[case].values()], [float(part) for part in both[case]], label=name,
+                      color=_colour(number, name))
+        axis.set(xscale="log", xlabel="microseconds", ylabel="percent of calls within", title=f"{case}, single calls")
+        axis.grid(alpha=0.3)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize="small")
+    return figure
+
+
+def _workers(workers: dict) -> Figure:
+    figure, axes = _figure(len(workers["cases"]), 13)
+    for axis, (case, stores) in zip(axes, workers["cases"].items(), strict=True):
+        for number, (name, found) in enumerate(stores.items()):
+            axis.plot(list(found), [entry["median"] for entry in found.values()], marker="o", label=name, color=_colour(number, name))
+        axis.set(yscale="log", xlabel="workers", ylabel="calls a second, together", title=case)
+        axis.grid(alpha=0.3)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize="small")
+    return figure
+
+
+def _pages(sets: list[dict]) -> Figure:
+    figure, (axis,) = _figure(1)
+    ordered = sorted(sets, key=lambda one: one["pages"])
+    for case in ("raw write", "put over", "raw read", "get hit"):
+        axis.plot([one["pages"] for one in ordered], [one["cases"][case]["median_ns"] for one in ordered], marker="o",
+                  linestyle=":" if case.startswith("raw") else "-", label=case)
+    axis.set(xscale="log", ylim=(0, None), xlabel="pages", ylabel="ns a call", title="Random pages: this engine and the raw copy")
+    axis.grid(alpha=0.3)
+    axis.legend()
+    return figure
