@@ -62,10 +62,11 @@ def run(plan: Plan, log: Callable[[str], None] = lambda line: None) -> dict:
     smoke, rounds = plan.smoke, plan.rounds
     result: dict[str, Any] = {"machine": machine(), "seed": plan.seed, "rounds": rounds, "smoke": smoke, "sets": [], "contests": []}
     for pages in plan.sizes:
-        log(f"{pages:,} pages: this engine against the raw copy ...")
         needed = (pages + min(pages, RAW_PAGES_MAX)) * cases.PAGE_BYTES * 1.06
         if needed > shared.available():
             raise MemoryError(f"{pages:,} pages need {needed / 2 ** 30:.1f} GiB, and this machine has not that much to spare")
+    for pages in plan.sizes:
+        log(f"{pages:,} pages: this engine against the raw copy ...")
         with shared.one_core():
             result["sets"].append(one_set(pages, rounds, plan.seed, plan.object_pages, plan.buckets, smoke))
     for pages in plan.contests:

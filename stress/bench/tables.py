@@ -67,13 +67,16 @@ def _workers(workers: dict) -> str:
     counts = workers["counts"]
     parts = [f"Thousands of calls a second of all workers together: {workers['pages']:,} pages, medians of {workers['rounds']} rounds of "
              f"windows of {workers['window_s'] * 1000:.0f} ms. In brackets: against one worker within the rounds; by CPU time, "
-             "which other programs on the machine disturb less (and which does not count waiting)."]
+             "which other programs on the machine disturb less (and which does not count waiting). *cores*: what two workers got of the "
+             "machine; less than two is what other programs took, or waiting."]
     for case, stores in workers["cases"].items():
         rows = []
         for name, found in stores.items():
             cells = [_rate(found[str(count)]) for count in counts]
-            rows.append([name, *cells, *[f"{found[str(count)].get('to_raw', 0):.2f}" for count in counts]])
-        parts.append(f"**{case}**\n\n" + table(["", *[f"{count} workers" for count in counts],
+            got = [f"{found[str(count)]['cores']:.2f}" for count in counts if count == 2]
+            rows.append([name, *cells, *got, *[f"{found[str(count)].get('to_raw', 0):.2f}" for count in counts]])
+        parts.append(f"**{case}**\n\n" + table(["", *[f"{count} workers" if count > 1 else "1 worker" for count in counts],
+                                              *["cores" for count in counts if count == 2],
                                               *[f"/ raw, {count}" for count in counts]], rows))
     parts.append(_absent(workers["absent"]))
     return "\n\n".join(part for part in parts if part)

@@ -19,16 +19,17 @@ from stress.bench import rounds as shared
 from stress.bench.peers import OURS, RAW, all_peers
 from stress.bench.peers.base import OBJECT_PAGES, Peer, Place
 
-PAGES = 50_000
+PAGES = 200_000
 WINDOW_S = 0.08
 LEAD_S = 0.004                  # from the command to the common start
 CHUNK = 32                      # calls between two looks at the clock
+STEPS = CHUNK * 512             # before a worker begins again; their pages are more than a cache holds
 CASES = {
     "put spread": "each worker over pages of its own objects",
     "get spread": "each worker of its own objects",
     "get hot": "all workers of one object",
 }
-Window = tuple[int, float]      # calls, calls per second of CPU time
+Window = tuple[int, float, float]       # calls, calls per second of CPU time, CPU time as a part of the window
 
 
 def run(counts: list[int], rounds: int, seed: int, names: list[str], smoke: bool) -> dict:
@@ -50,15 +51,18 @@ def run(counts: list[int], rounds: int, seed: int, names: list[str], smoke: bool
         turns = [(name, case, count) for name in peers for case in CASES for count in counts]
         rates: dict[tuple, list[float]] = {turn: [] for turn in turns}
         by_cpu: dict[tuple, list[float]] = {turn: [] for turn in turns}
+        shares: dict[tuple, list[float]] = {turn: [] for turn in turns}
         for turn in range(rounds + 1):              # the first warms up
             rng.shuffle(turns)
             for name, case, count in turns:
                 found = _window(crew[:count], name, case, window)
                 if turn:
-                    rates[name, case, count].append(sum(calls for calls, _ in found) / window)
-                    by_cpu[name, case, count].append(sum(rate for _, rate in found))
+                    rates[name, case, count].append(sum(calls for calls, _, _ in found) / window)
+                    by_cpu[name, case, count].append(sum(rate for _, rate, _ in found))
+                    shares[name, case, count].append(sum(share for _, _, share in found))
     return {"pages": pages, "window_s": window, "counts": counts, "rounds": rounds, "absent": absent,
-            "cases": {case: {name: {str(count): shared.figures(rates[name, case, count]) | _ratios(rates, by_cpu, name, case, count)
+            "cases": {case: {name: {str(count): shared.figures(rates[name, case, count]) | {
+                "cores": round(median(shares[name, case, count]), 3)} | _ratios(rates, by_cpu, name, case, count)
                                     for count in counts} for name in peers} for case in CASES}}
 
 
@@ -133,7 +137,7 @@ def attach(name: str, place: Place, pages: int, capacity: int, handle: Any) -> P
 def prepare(peer: Peer, case: str, number: int, of: int, pages: int, page: bytes, rng: random.Random) -> tuple[Any, list[tuple]]:
     """The call, and arguments for it, in chunks."""
     objects = range(1) if case == "get hot" else range(number, max(of, pages // OBJECT_PAGES), of)
-    numbers = [rng.choice(objects) * OBJECT_PAGES + rng.randrange(OBJECT_PAGES) for _ in range(CHUNK * 256)]
+    numbers = [rng.choice(objects) * OBJECT_PAGES + rng.randrange(OBJECT_PAGES) for _ in range(STEPS)]
     keys = [peer.key(number % pages) for number in numbers]
     if case == "put spread":
         return peer.put, [(*key, page) for key in keys]
@@ -155,4 +159,5 @@ def work(call: Any, steps: list[tuple], start: float, end: float) -> Window:
             if clock() >= end:
                 # Over the end by part of a chunk: only what fits into the window counts.
                 took = clock() - start
-                return int(done * (end - start) / took), done / max(time.process_time() - cpu, 1e-9)
+                used = time.process_time() - cpu
+                return int(done * (end - start) / took), done / max(used, 1e-9), used / took
