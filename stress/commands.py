@@ -97,7 +97,7 @@ def _check_capacity(capacity: str) -> None:
               help="Working set of every store; may be given several times (default: 256 and 200,000).")
 @click.option("--peer", "peers", multiple=True, help="Only these stores, beside ours and the raw copy; 'none' for no other.")
 @click.option("--rounds", type=click.IntRange(3, 1000), default=30, show_default=True,
-              help="Interleaved rounds; a third of it where all stores take part, at least five.")
+              help="Interleaved rounds; two thirds of it for every store, a third for workers, at least five.")
 @click.option("--seed", type=click.IntRange(0, 2 ** 32 - 1), default=1, show_default=True)
 @click.option("--object-pages", type=click.IntRange(16, 16384), default=64, show_default=True,
               help="Pages of one object. Fewer, larger objects are found sooner.")

@@ -71,7 +71,7 @@ def run(plan: Plan, log: Callable[[str], None] = lambda line: None) -> dict:
             result["sets"].append(one_set(pages, rounds, plan.seed, plan.object_pages, plan.buckets, smoke))
     for pages in plan.contests:
         log(f"{pages:,} pages: {', '.join(plan.peers)} ...")
-        result["contests"].append(contest.run(pages, 2 if smoke else max(5, rounds // 3), plan.seed, plan.peers, smoke))
+        result["contests"].append(contest.run(pages, 2 if smoke else max(5, rounds * 2 // 3), plan.seed, plan.peers, smoke))
     log("workers ...")
     result["workers"] = workers.run(plan.workers, 1 if smoke else max(5, rounds // 3), plan.seed, plan.peers, smoke)
     log("many small objects ...")

@@ -5,13 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 from matplotlib.figure import Figure
 
 from stress.bench.peers import OURS, RAW
 
 DPI = 90
-COLOURS: Any = matplotlib.colormaps["tab20"]
+# Without red, which is ours.
+COLOURS = ["tab:blue", "tab:orange", "tab:green", "tab:purple", "tab:brown", "tab:pink", "tab:gray", "tab:olive", "tab:cyan",
+           "navy", "gold"]
 
 
 def draw(result: dict, folder: Path) -> list[str]:
@@ -36,7 +37,7 @@ def _figure(wide: int = 1, width: float = 9) -> tuple[Figure, list[Any]]:
 
 
 def _colour(number: int, name: str) -> Any:
-    return "black" if name == RAW else "tab:red" if name == OURS else COLOURS(2 * number % 20 + number // 10)
+    return "black" if name == RAW else "tab:red" if name == OURS else COLOURS[number % len(COLOURS)]
 
 
 def _throughput(contest: dict) -> Figure:

@@ -32,7 +32,7 @@ class Subject(Peer):
                 fd = os.open(path, os.O_RDONLY)
             except FileNotFoundError:
                 return None
-            page = os.read(fd, 1 << 21)
+            page = os.read(fd, os.fstat(fd).st_size)        # a larger buffer would cost more than the read
             os.close(fd)
             return page
         self.put, self.get, self.drop = put, get, os.unlink
