@@ -9,7 +9,8 @@ COMPILED = """
     engine.oid engine.arguments engine.rbtree engine.objnode engine.hostops engine.pam.base engine.pam.raw engine.pam.packed
     engine.adapters.python engine.registry engine.queues engine.twins engine.reclaim engine.unlink
     engine.shares engine.evict engine.room engine.compact engine.lookaside engine.core
-    engine.fetch engine.pool engine.handle engine.stats engine.repair engine.claims engine.check engine.stop engine.resize engine.access engine.client
+    engine.fetch engine.ranges engine.batch engine.pool engine.handle
+    engine.stats engine.repair engine.claims engine.check engine.stop engine.resize engine.access engine.client
     engine.ranks engine.session
 """.split()
 

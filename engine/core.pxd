@@ -21,6 +21,7 @@ cdef Pampd *find_page(Worker *w, PoolRef *p, Call *c, Bucket *b, u64 index, u64 
 cdef u64 drop_page(Worker *w, PoolRef *p, Call *c, u64 obj_off, u64 index, bint told, PamOps pam, HostOps host) noexcept nogil
 cdef void drop_empty_obj(Worker *w, PoolRef *p, Call *c, Bucket *b, u64 obj_off, PamOps pam, HostOps host) noexcept nogil
 
+cdef int stage(Worker *w, PoolRef *p, Call *c, PamOps pam) noexcept nogil
 cdef int put(Worker *w, PoolRef *p, Call *c, PamOps pam, HostOps host) noexcept nogil
 cdef int flush_page(Worker *w, PoolRef *p, Call *c, PamOps pam, HostOps host) noexcept nogil
 cdef int flush_object(Worker *w, PoolRef *p, Call *c, HostOps host) noexcept nogil

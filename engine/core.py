@@ -517,6 +517,19 @@ def _all_there(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.
     return True
 
 
+def stage(w, p, c, pam):
+    """Put steps 1 and 2 as far as there is memory without an eviction; `put` does the rest. OK, BUSY or CORRUPT. Made to run with the
+    GIL released: no lock but the own one is held when another is given back, and a sleeper woken, which takes the GIL."""
+    status: cython.int = lock_try(w, cython.address(w.slot.own))
+    if status == OK:
+        drop_staged(w)      # of a put that an exception ended
+        while status == OK and c.staged < c.count:
+            status = _stage(w, p, c, c.count - 1 - c.staged, False, pam)
+            c.staged += status == OK
+        unlock(w, cython.address(w.slot.own))
+    return status
+
+
 def put(w, p, c, pam, host):
     """Put the pages of a call: all of them or none. OK, REFUSED, BUSY (call again), DESTROYED or CORRUPT."""
     b: cython.pointer(Bucket) = bucket_of(p, c)

@@ -220,8 +220,8 @@ def fetch_remote(w, p, c, remove, pam, host):
 @cython.exceptval(check=False)
 def _walk_range(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call),
                 b: cython.pointer(Bucket), out: cython.p_char) -> cython.int:
-    """Sum the bytes of the range's pages, as they are stored, into c.total; with `out`, copy them there if they are c.length
-    bytes, and leave their shapes in c.shapes, if that is not NULL."""
+    """Sum the bytes of the range's pages, as they are stored, into c.total, and as they were put into c.asked; with `out`,
+    copy them there if they are c.length bytes, and leave their shapes in c.shapes, if that is not NULL."""
     obj_off: u64 = find_obj(w, p, c, b)
     o: cython.pointer(Obj)
     d: cython.pointer(Pampd)
@@ -233,6 +233,7 @@ def _walk_range(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython
     length: u64
     i: u64
     c.total = 0
+    c.asked = 0
     if obj_off == 0 or w.fault != 0:
         return MISS
     o = obj_at(w, obj_off)
@@ -261,14 +262,15 @@ def _walk_range(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython
             if c.shapes != cython.NULL:
                 c.shapes[i] = shape
         c.total += n
+        c.asked += length
     if out != cython.NULL and c.total != c.length:
         return SIZE
     return OK
 
 
 def peek_range(w, p, c, out):
-    """A range without a lock. With out NULL: OK and c.length, the bytes of all pages as stored. Else they are copied if they still are
-    c.length bytes: OK or SIZE. MISS, DESTROYED; BUSY: try `fetch_range`."""
+    """A range without a lock. With out NULL: OK and c.length, the bytes of all pages as stored, or SIZE: there is no room for c.asked.
+    Else they are copied if they still are c.length bytes: OK or SIZE. MISS, DESTROYED; BUSY: try `fetch_range`."""
     b: cython.pointer(Bucket) = bucket_of(p, c)
     tries: cython.int
     status: cython.int
@@ -285,13 +287,16 @@ def peek_range(w, p, c, out):
             remember(p, c)
             if out == cython.NULL and status == OK:
                 c.length = c.total
+                if c.room != 0 and c.asked > c.room:
+                    status = SIZE
             return status
     w.fault = 0
     return BUSY
 
 
 def fetch_range(w, p, c, out, remove, pam, host):
-    """A range under the lock, into `out` with room for c.length bytes; SIZE says that c.length is what it takes."""
+    """A range under the lock, into `out` with room for c.length bytes; SIZE says that c.length is what it takes, or that there is
+    no room for c.asked bytes."""
     b: cython.pointer(Bucket) = bucket_of(p, c)
     i: u64
     obj_off: u64
@@ -299,7 +304,7 @@ def fetch_range(w, p, c, out, remove, pam, host):
     if status != OK:
         return status
     status = _walk_range(w, p, c, b, cython.NULL)
-    if status == OK and (out == cython.NULL or c.total != c.length):
+    if status == OK and (out == cython.NULL or c.total != c.length or (c.room != 0 and c.asked > c.room)):
         c.length = c.total
         status = SIZE
     if status == OK:

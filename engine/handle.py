@@ -1,8 +1,9 @@
 """Owns Object, the calls of a pool for one oid that is looked at once.
 
-May call: pool, arguments, oid. Called by users through Pool.object. Each call fills a Call and hands it to the pool.
+May call: pool, batch, ranges, arguments, oid. Called by users through Pool.object. Each call fills a Call and hands it to the pool.
 """
 import cython
+from cython.cimports.engine import batch, ranges
 from cython.cimports.engine.arguments import word
 from cython.cimports.engine.layout import Call
 from cython.cimports.engine.oid import hash_oid, oid_words
@@ -66,7 +67,21 @@ class Object:
         """See Pool.get_range."""
         c: Call
         self.handle(cython.address(c), index)
-        return self.pool.get_range_call(cython.address(c), count, free)
+        return ranges.get_range(self.pool, cython.address(c), count, free)
+
+    def get_range_into(self, index, count, buffer, free=None):
+        """See Pool.get_range_into."""
+        c: Call
+        self.handle(cython.address(c), index)
+        return ranges.get_range_into(self.pool, cython.address(c), count, buffer, free)
+
+    def put_many(self, indexes, pages):
+        """See Pool.put_many; a sequence of indexes instead of handles."""
+        return batch.put_many(self.pool, batch.places_in(self.words, self.hash, indexes), "indexes", pages)
+
+    def get_many(self, indexes, free=None):
+        """See Pool.get_many; a sequence of indexes instead of handles."""
+        return batch.get_many(self.pool, batch.places_in(self.words, self.hash, indexes), free)
 
     def flush_page(self, index):
         """See Pool.flush_page."""

@@ -343,7 +343,8 @@ cdef struct Call:
     u64 seq                 # what the bucket's sequence word was
     u64 gen                 # generation of the page found
     u64 shape               # of the page found
-    u64 total               # bytes a range walk has seen
+    u64 total               # bytes a range walk has seen, as stored
+    u64 asked               # the same, as put
     u64 staged              # pages of a put that are on the staged list
     u64 created             # pages of a put that a foreign PAM has taken
     u64 obj                 # where the tree has the obj, if the lookaside table did not know
@@ -497,12 +498,14 @@ cdef inline bint same_filled(const char *data, u64 length) noexcept nogil:
 
 cdef inline void copy_page(Worker *w, char *out, u64 shape, u64 data, u64 length) noexcept nogil:
     # The bytes of a page whose shape and data word have been checked, each read once; the length is copied_of(shape).
-    cdef u64 at
+    cdef u64 done = 8 if length >= 8 else length
     if not is_same(shape):
         memcpy(out, w.base + data, length)
         return
-    for at in range(0, length, 8):
-        memcpy(out + at, &data, 8 if length - at >= 8 else length - at)
+    memcpy(out, &data, done)
+    while done < length:            # twice as much each time
+        memcpy(out + done, out, done if length - done >= done else length - done)
+        done *= 2
 
 cdef inline u64 stored_bytes(Pampd *d) noexcept nogil:
     # Bytes that are really stored of a page: of one that lies elsewhere none, of a same-filled one its word, of a twin where that is.

@@ -5,6 +5,11 @@ from engine.pam.packed cimport PackedPam
 from engine.session cimport Engine
 from shm.layout cimport u64
 
+cdef enum:
+    PEEKS = 8                   # tries without a lock, each of several looks
+    STORES_A_PAGE = 30          # journalled stores of a range a page, at most: an old page out and a new one in
+    LONG_BYTES = 131072         # a range from here on is copied with the GIL released
+
 cdef class Pool:
     cdef readonly Engine engine
     cdef PoolRef ref
@@ -30,13 +35,14 @@ cdef class Pool:
     cdef int drop_semaphores(self) except -1
     cdef bint salvage(self) except -1
     cdef bint put_call(self, Call *c) except -1
+    cdef bint put_inside(self, Call *c) except -1
     cdef bint put_pages(self, Call *c) except -1
     cdef PackedPam packer(self)
+    cdef list packed(self, Call *c)
     cdef object unpacked(self, Call *c, bytes data)
-    cdef object unpacked_all(self, Call *c, bytes data)
     cdef bint put_buffer(self, Call *c, object data) except -1
     cdef object get_call(self, Call *c, object free)
-    cdef object get_range_call(self, Call *c, object count, object free)
+    cdef bytes get_inside(self, Call *c, bint remove)
     cdef object flush_page_call(self, Call *c)
     cdef object flush_object_call(self, Call *c)
     cdef int describe_call(self, Call *c, u64 *out) except -1

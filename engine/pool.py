@@ -1,6 +1,6 @@
 """Owns Pool, what callers hold: arguments in, bools, bytes and exceptions out.
 
-May call: arguments, core, fetch, lookaside, registry, session. Called by users and by handle.py. Each call is
+May call: arguments, batch, ranges, core, fetch, lookaside, registry, session. Called by users and by handle.py. Each call is
 bracketed by the attachment's enter and leave; a verb that answers BUSY is called again after a pause,
 with nothing held, in which signal handlers run. Below this file nothing raises.
 """
@@ -12,7 +12,7 @@ from cython.cimports.cpython.buffer import (
     PyBuffer_Release,
 )
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cython.cimports.engine import core, fetch, lookaside
+from cython.cimports.engine import batch, core, fetch, lookaside, ranges
 from cython.cimports.engine.access import allow_list, assert_open_to
 from cython.cimports.engine.arguments import buffer_of, free_flag, handle, word
 from cython.cimports.engine.layout import (
@@ -64,8 +64,6 @@ from engine.errors import ArenaCorrupted, PoolDestroyed, TmemError
 from engine.stats import pool_counters
 
 POLICIES = {"s3fifo": POLICY_S3FIFO, "sieve": POLICY_SIEVE, "clock": POLICY_CLOCK, "fifo": POLICY_FIFO}
-PEEKS = cython.declare(cython.int, 8)
-STORES_A_PAGE = cython.declare(u64, 30)     # journalled stores of a range a page, at most: an old page out and a new one in
 
 
 def open_pool(engine, idx, gen):
@@ -172,6 +170,13 @@ class Pool:
         """The back end of a pool that compresses. TmemError if its package is not installed here."""
         return cython.cast(PackedPam, registry.pam(self.pam), typecheck=True)
 
+    def packed(self, c):
+        """Compress the pages of a put, as c.packs says then, and find their digests. What must be kept until the put is done."""
+        kept: list = self.packer().pack(cython.address(self.ref), c) if self.ref.codec != 0 else []
+        if self.ref.dedup:
+            kept.append(digest(cython.address(self.ref), c))
+        return kept
+
     def unpacked(self, c, data):
         """A page from its bytes as they were stored. ArenaCorrupted if they are none."""
         page: bytes = self.packer().unpack(c.shape, data)
@@ -179,63 +184,64 @@ class Pool:
             raise ArenaCorrupted(f"arena {self.engine.name!r}: a page of pool {self.name!r} does not decompress")
         return page
 
-    def unpacked_all(self, c, data):
-        """The pages of a range, joined, from their bytes as they were stored and c.shapes. ArenaCorrupted if they are none."""
-        pages: list = self.packer().unpack_all(c, data)
-        if pages is None:
-            raise ArenaCorrupted(f"arena {self.engine.name!r}: a page of pool {self.name!r} does not decompress")
-        return b"".join(pages)
-
     # --- put ---------------------------------------------------------------------------------------------
 
     def put_pages(self, c):
         if self.ref.codec == 0 and not self.ref.dedup:
             return self.put_call(c)
-        kept: list = self.packer().pack(cython.address(self.ref), c) if self.ref.codec != 0 else []
-        if self.ref.dedup:
-            kept.append(digest(cython.address(self.ref), c))
+        kept: list = self.packed(c)
         done: cython.bint = self.put_call(c)
         kept.clear()        # not before: c.packs leads into it
         return done
 
     def put_call(self, c):
+        self.enter()
+        try:
+            return self.put_inside(c)
+        finally:
+            self.leave()
+
+    def put_inside(self, c):
+        """Put the pages of a call, between enter and leave. True, or False: refused."""
         status: cython.int
         turn: u64
         w: cython.pointer(Worker) = cython.address(self.engine.att.w)
-        self.enter()
-        try:
-            c.nodes_wanted = 2 + c.count // 64
-            if registry.host.careful or self.ops.foreign:
-                c.nodes_wanted = NODES_MAX + c.count // 64 + 1
-            recovered = False
-            while True:
-                # Every time: another thread, or a signal handler, may have had a turn and shrunk the journal.
-                if c.count > 1 and reserve(w, 1024 + c.count * STORES_A_PAGE) == NOSPACE:
-                    raise TmemError("no memory left for the journal of so many pages")
-                status = core.put(w, cython.address(self.ref), c, self.ops, registry.host)
-                if status == BUSY:
-                    turn = self.engine.att.turns
-                    self.engine.att.pause()
-                    if self.engine.att.turns != turn + 1:
-                        c.staged = 0        # a signal handler used the engine in between
-                elif status == REFUSED and (c.refuse or c.exhausted) and not recovered and self.salvage():
-                    recovered = True
-                    c.staged = 0
-                else:
-                    break
-            if c.count > 1:
-                shrink(w)
-                self.engine.settle()
-            if status == OK:
-                self.ref.ledger[PUTS_OK] += 1
-                if c.duplicate:
-                    self.ref.ledger[PUTS_DUPLICATE] += 1
-            elif status == REFUSED:
-                self.ref.ledger[PUTS_REFUSED] += 1
+        p: cython.pointer(PoolRef) = cython.address(self.ref)
+        pam: PamOps = self.ops
+        recovered = False
+        c.nodes_wanted = 2 + c.count // 64
+        if registry.host.careful or pam.foreign:
+            c.nodes_wanted = NODES_MAX + c.count // 64 + 1
+        elif c.length >= LONG_BYTES and not p.dedup:
+            # A digest must stay the digest of what is copied: there no other thread may write to the buffer meanwhile.
+            with cython.nogil:
+                core.stage(w, p, c, pam)
+        while True:
+            # Every time: another thread, or a signal handler, may have had a turn and shrunk the journal.
+            if c.count > 1 and reserve(w, 1024 + c.count * STORES_A_PAGE) == NOSPACE:
+                raise TmemError("no memory left for the journal of so many pages")
+            status = core.put(w, p, c, pam, registry.host)
+            if status == BUSY:
+                turn = self.engine.att.turns
+                self.engine.att.pause()
+                if self.engine.att.turns != turn + 1:
+                    c.staged = 0        # a signal handler used the engine in between
+            elif status == REFUSED and (c.refuse or c.exhausted) and not recovered and self.salvage():
+                recovered = True
+                c.staged = 0
             else:
-                self.fail(status)
-        finally:
-            self.leave()
+                break
+        if c.count > 1:
+            shrink(w)
+            self.engine.settle()
+        if status == OK:
+            p.ledger[PUTS_OK] += 1
+            if c.duplicate:
+                p.ledger[PUTS_DUPLICATE] += 1
+        elif status == REFUSED:
+            p.ledger[PUTS_REFUSED] += 1
+        else:
+            self.fail(status)
         return status == OK
 
     def salvage(self):
@@ -298,64 +304,67 @@ class Pool:
     # --- get ---------------------------------------------------------------------------------------------
 
     def get_call(self, c, free):
-        status: cython.int
-        peeks: cython.int = 0
-        foreign: cython.bint
         remove: cython.bint = self.exclusive if free is None else free_flag(free)
-        w: cython.pointer(Worker) = cython.address(self.engine.att.w)
         result: bytes = None
         self.enter()
         try:
-            foreign = self.ops.foreign
-            while True:
-                if not foreign and peeks < PEEKS:
-                    peeks += 1
-                    status = fetch.peek(w, cython.address(self.ref), c)
-                    if status == OK:
-                        if c.room != 0 and c.length > c.room:
-                            if fetch.peek_valid(w, cython.address(self.ref), c):
-                                status = SIZE
-                                break
-                            continue
-                        if result is None or PyBytes_GET_SIZE(result) != cython.cast(cython.Py_ssize_t, c.stored):
-                            result = PyBytes_FromStringAndSize(cython.NULL, c.stored)
-                        if not remove:
-                            copy_page(w, PyBytes_AS_STRING(result), c.shape, c.found, c.stored)
-                            if fetch.peek_valid(w, cython.address(self.ref), c):
-                                break
-                            continue
-                    elif status != BUSY:
-                        break
-                c.stored = 0 if result is None else PyBytes_GET_SIZE(result)
-                status = fetch.fetch(w, cython.address(self.ref), c,
-                                    cython.NULL if result is None else PyBytes_AS_STRING(result), remove,
-                                    self.ops, registry.host)
-                if status == AGAIN:
-                    status = fetch.fetch_remote(w, cython.address(self.ref), c, remove, self.ops, registry.host)
-                    if status == AGAIN:
-                        continue
-                if status == SIZE:
-                    if c.room != 0 and c.length > c.room:
-                        break
-                    result = PyBytes_FromStringAndSize(cython.NULL, c.stored)
-                elif status == BUSY:
-                    self.engine.att.pause()
-                else:
-                    break
-            if status == OK:
-                self.ref.ledger[GETS_HIT] += 1
-                if foreign:
-                    return self.ops.result
-            elif status == MISS or status == FAILED:
-                self.ref.ledger[GETS_MISS] += 1
-                return None
-            elif status == SIZE:
-                raise ValueError(f"buffer: at least as long as the page, {c.length} bytes, not {c.room}")
-            else:
-                self.fail(status)
+            result = self.get_inside(c, remove)
         finally:
             self.leave()
-        return self.unpacked(c, result) if packed_in(c.shape) != 0 else result
+        return self.unpacked(c, result) if result is not None and packed_in(c.shape) != 0 else result
+
+    def get_inside(self, c, remove):
+        """Get a page, between enter and leave: its bytes as they are stored, of which c.shape tells; None on a miss."""
+        status: cython.int
+        peeks: cython.int = 0
+        w: cython.pointer(Worker) = cython.address(self.engine.att.w)
+        p: cython.pointer(PoolRef) = cython.address(self.ref)
+        foreign: cython.bint = self.ops.foreign
+        result: bytes = None
+        while True:
+            if not foreign and peeks < PEEKS:
+                peeks += 1
+                status = fetch.peek(w, p, c)
+                if status == OK:
+                    if c.room != 0 and c.length > c.room:
+                        if fetch.peek_valid(w, p, c):
+                            status = SIZE
+                            break
+                        continue
+                    if result is None or PyBytes_GET_SIZE(result) != cython.cast(cython.Py_ssize_t, c.stored):
+                        result = PyBytes_FromStringAndSize(cython.NULL, c.stored)
+                    if not remove:
+                        copy_page(w, PyBytes_AS_STRING(result), c.shape, c.found, c.stored)
+                        if fetch.peek_valid(w, p, c):
+                            break
+                        continue
+                elif status != BUSY:
+                    break
+            c.stored = 0 if result is None else PyBytes_GET_SIZE(result)
+            status = fetch.fetch(w, p, c,
+                                cython.NULL if result is None else PyBytes_AS_STRING(result), remove,
+                                self.ops, registry.host)
+            if status == AGAIN:
+                status = fetch.fetch_remote(w, p, c, remove, self.ops, registry.host)
+                if status == AGAIN:
+                    continue
+            if status == SIZE:
+                if c.room != 0 and c.length > c.room:
+                    break
+                result = PyBytes_FromStringAndSize(cython.NULL, c.stored)
+            elif status == BUSY:
+                self.engine.att.pause()
+            else:
+                break
+        if status == OK:
+            p.ledger[GETS_HIT] += 1
+            return self.ops.result if foreign else result
+        if status == MISS or status == FAILED:
+            p.ledger[GETS_MISS] += 1
+            return None
+        if status == SIZE:
+            raise ValueError(f"buffer: at least as long as the page, {c.length} bytes, not {c.room}")
+        self.fail(status)
 
     def get(self, oid, index, free=None):
         """A copy of the page, or None. free: True: the page leaves; False: it stays; None: it leaves in a private
@@ -452,70 +461,37 @@ class Pool:
         handle(cython.address(c), oid, index)
         return self.get_into_call(cython.address(c), buffer, free)
 
-    def get_range_call(self, c, count, free):
-        status: cython.int
-        peeks: cython.int = 0
-        remove: cython.bint = self.exclusive if free is None else free_flag(free)
-        w: cython.pointer(Worker) = cython.address(self.engine.att.w)
-        result: bytes = None
-        shapes: bytes = None
-        c.count = word("count", count)
-        if not 1 <= c.count <= RANGE_MAX:
-            raise ValueError(f"count: 1 to {RANGE_MAX} pages, not {count}")
-        if c.index > 0xFFFFFFFFFFFFFFFF - (c.count - 1):
-            raise ValueError(f"index: {c.index} plus {c.count} pages passes 2**64")
-        if self.ref.codec != 0:
-            shapes = PyBytes_FromStringAndSize(cython.NULL, c.count * 8)
-            c.shapes = cython.cast(cython.pointer(u64), PyBytes_AS_STRING(shapes))
-        self.enter()
-        try:
-            if self.ops.foreign:
-                raise TmemError(f"pool {self.name!r}: ranges are for pages that lie in the arena, not for pam {self.pam!r}")
-            while True:
-                if remove and reserve(w, 1024 + c.count * STORES_A_PAGE) == NOSPACE:
-                    raise TmemError("no memory left for the journal of so many pages")
-                if peeks < PEEKS and not remove:
-                    peeks += 1
-                    if result is None:
-                        status = fetch.peek_range(w, cython.address(self.ref), c, cython.NULL)
-                        if status == OK:
-                            result = PyBytes_FromStringAndSize(cython.NULL, c.length)
-                            continue
-                    else:
-                        c.length = PyBytes_GET_SIZE(result)
-                        status = fetch.peek_range(w, cython.address(self.ref), c, PyBytes_AS_STRING(result))
-                        if status == SIZE:
-                            result = None
-                            continue
-                    if status != BUSY:
-                        break
-                c.length = 0 if result is None else PyBytes_GET_SIZE(result)
-                status = fetch.fetch_range(w, cython.address(self.ref), c,
-                                          cython.NULL if result is None else PyBytes_AS_STRING(result), remove,
-                                          self.ops, registry.host)
-                if status == SIZE:
-                    result = PyBytes_FromStringAndSize(cython.NULL, c.length)
-                elif status == BUSY:
-                    self.engine.att.pause()
-                else:
-                    break
-            shrink(w)
-            if status == OK:
-                self.ref.ledger[GETS_HIT] += 1
-            elif status == MISS:
-                self.ref.ledger[GETS_MISS] += 1
-                return None
-            else:
-                self.fail(status)
-        finally:
-            self.leave()
-        return result if shapes is None else self.unpacked_all(c, result)
-
     def get_range(self, oid, index, count, free=None):
         """The pages from `index` on, joined, as they were at one moment; None if one is missing (and then none leaves)."""
         c: Call
         handle(cython.address(c), oid, index)
-        return self.get_range_call(cython.address(c), count, free)
+        return ranges.get_range(self, cython.address(c), count, free)
+
+    def get_range_into(self, oid, index, count, buffer, free=None):
+        """Copy the pages of a range, joined, into a writable buffer: how many bytes, or -1 if one is missing. free as in get_range.
+
+        ValueError if the buffer is shorter than that; then none leaves. What lies behind the bytes in the buffer, and all of it
+        after a miss or an error, is undefined. An array of NumPy is a buffer if it is C-contiguous."""
+        c: Call
+        handle(cython.address(c), oid, index)
+        return ranges.get_range_into(self, cython.address(c), count, buffer, free)
+
+    # --- batches -----------------------------------------------------------------------------------------
+
+    def put_many(self, handles, pages):
+        """Put a page under each handle, a pair (oid, index): for each True or False as `put` answers, in a list.
+
+        Each page is put by itself, in this order: others see some of them before the rest, and a refusal does not hold up the
+        others. All arguments are looked at first: a TypeError or ValueError, which names the place, has changed nothing. An exception
+        that comes later (of a signal handler, of a back end, PoolDestroyed) leaves the pages up to there put."""
+        return batch.put_many(self, batch.places_of(handles), "handles", pages)
+
+    def get_many(self, handles, free=None):
+        """The page under each handle, a pair (oid, index), or None, in a list. free as in get.
+
+        Each page is got by itself, in this order. All arguments are looked at first. Where pages leave, an exception that comes
+        later (of a signal handler, of a back end) takes the pages along that have left by then; free=False keeps them."""
+        return batch.get_many(self, batch.places_of(handles), free)
 
     # --- flush -------------------------------------------------------------------------------------------
 

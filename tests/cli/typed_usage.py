@@ -86,9 +86,14 @@ def pages(eng: engine.Engine) -> None:
     whole: bool = pool.put_range(oid, 5, memoryview(bytes(2 * size)))
     joined: bytes | None = pool.get_range(oid, 5, 2, free=False)
     assert flushed and whole and joined == bytes(2 * size)
+    long: int = pool.get_range_into(oid, 5, 2, bytearray(2 * size), free=False)
+    many: list[bool] = pool.put_many([(oid, 20), (oid, 21)], [b"one", bytearray(b"two")])
+    found: list[bytes | None] = pool.get_many([(oid, 21), (oid, 22)], free=False)
+    assert long == 2 * size and many == [True, True] and found == [b"two", None]
 
     thing: engine.Object = pool.object(oid)
     assert thing.oid == oid and thing.pool.id == pool.id and pool.engine.closed is False
+    assert thing.put_many(range(30, 32), [b"a", b"b"]) == [True, True] and thing.get_many((31,)) == [b"b"]
     assert thing.put(9, bytearray(b"x")) and thing.get(9) == b"x" and thing.flush_page(9)
     gone: bool = pool.flush_object(oid)
     count: int = pool.obj_count
