@@ -25,6 +25,11 @@ from tests.crash.killing import (
 from tests.support import text
 
 
+def visited(points, most):
+    """Of so many kill points those to visit: all with EVERY_POINT in the environment, else about `most` of them, evenly spread."""
+    return range(1, points + 1, 1 if os.environ.get("EVERY_POINT") else max(1, -(-points // most)))
+
+
 def outcomes(prefix, prepare, act):
     """(points, state before, state after) of a verb that nobody kills."""
     with Scene(prefix) as scene:
@@ -38,13 +43,13 @@ def outcomes(prefix, prepare, act):
 def test_killed_at_every_point_of_a_verb(arena_name, verb, record_property):
     prepare, act = VERBS[verb]
     points, before, after = outcomes(arena_name, prepare, act)
-    for point in range(1, points + 1):
+    for point in visited(points, 900):
         with Scene(arena_name) as scene:
             assert scene.die_in(prepare, act, point) is None, f"point {point} of {points} was not reached"
             scene.assert_sound(before, after)
     assert points or verb == "get"                      # a get that leaves the page takes no lock and stores nothing
     record_property("kill_points", points)
-    print(f"{verb}: {points} kill points, all before or after")
+    print(f"{verb}: {len(visited(points, 900))} of {points} kill points, all before or after")
 
 
 @pytest.mark.parametrize("verb", list(PACKED))
@@ -55,7 +60,7 @@ def test_killed_at_every_point_of_a_verb_on_compressed_pages(arena_name, pam, ve
         points = scene.die_in(nothing, PACKED[verb], HUGE)
         scene.engine.recover()
         after = scene.state()
-    for point in range(1, points + 1, 1 if os.environ.get("EVERY_POINT") else 2 - (pam == "lz4")):
+    for point in visited(points, 120):
         with PackedScene(arena_name, pam=pam) as scene:
             assert scene.die_in(nothing, PACKED[verb], point) is None, f"point {point} of {points} was not reached"
             scene.assert_sound(before, after)
@@ -69,13 +74,12 @@ def test_killed_at_every_point_of_a_verb_on_pages_of_equal_content(arena_name, v
         points = scene.die_in(nothing, TWINS[verb], HUGE)
         scene.engine.recover()
         after = scene.state()
-    stride = 1 if os.environ.get("EVERY_POINT") else -(-points // 300)
-    for point in range(1, points + 1, stride):
+    for point in visited(points, 150):
         with TwinScene(arena_name) as scene:
             assert scene.die_in(nothing, TWINS[verb], point) is None, f"point {point} of {points} was not reached"
             scene.assert_sound(before, after)
     assert points > 10
-    print(f"{verb}: {len(range(1, points + 1, stride))} of {points} kill points")
+    print(f"{verb}: {len(visited(points, 150))} of {points} kill points")
 
 
 @pytest.mark.parametrize("verb", list(PACKED_OVER))
@@ -88,7 +92,7 @@ def test_killed_at_every_point_of_a_put_over_a_compressed_page_in_a_full_arena(a
         scene.engine.recover()
         after, new = scene.state(), scene.p.get((0, 9, 9), 3)
     assert points > 10 and new == (text(3, 3000) if verb == "it-fits" else None) != old
-    for point in range(1, points + 1):
+    for point in visited(points, 120):
         with PackedFullScene(arena_name, pam=pam) as scene:
             assert scene.die_in(nothing, PACKED_OVER[verb], point) is None, f"point {point} of {points} was not reached"
             scene.assert_sound(before, after)
@@ -106,8 +110,7 @@ def test_killed_at_every_point_of_an_eviction(arena_name, verb):
             scene.e = scene.engine.new_pool("e")
         after = scene.state()
     assert points > 20
-    stride = 1 if os.environ.get("EVERY_POINT") else -(-points // 450)
-    for point in range(1, points + 1, stride):
+    for point in visited(points, 300):
         with FullScene(arena_name) as scene:
             assert scene.die_in(nothing, act, point) is None, f"point {point} of {points} was not reached"
             scene.engine.recover()
@@ -118,7 +121,7 @@ def test_killed_at_every_point_of_an_eviction(arena_name, verb):
                 # What was left half done is no hindrance: it gets as small as it was meant to, and as large.
                 assert scene.engine.resize("1MiB") == 1 << 20 and scene.engine.resize("2MiB") == 2 << 20
                 scene.assert_sound(before, after)
-    print(f"{verb}: {len(range(1, points + 1, stride))} of {points} kill points")
+    print(f"{verb}: {len(visited(points, 300))} of {points} kill points")
 
 
 @pytest.mark.parametrize("verb", list(CRAMMED))

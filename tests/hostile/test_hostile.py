@@ -14,7 +14,7 @@ from tests.hostile.structs import STRUCTS, offset
 from tests.support import SHM, SMALL
 
 ITEMS = 10
-SEEDS = 2200            # of each item
+SEEDS = 1600            # of each item
 CONCURRENT = 16         # every so many-th seed is one with words that change meanwhile
 
 
