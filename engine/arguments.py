@@ -4,30 +4,21 @@ May call: oid. Called by pool.py, before Attachment.enter.
 """
 import cython
 from cython.cimports.cpython.buffer import PyBUF_WRITABLE, PyObject_GetBuffer
-from cython.cimports.cpython.long import PyLong_AsUnsignedLongLong
-from cython.cimports.engine.layout import Call
-from cython.cimports.engine.oid import hash_oid, oid_words
-from cython.cimports.libc.string import memset
+from cython.cimports.cpython.exc import PyErr_Clear, PyErr_Occurred
+from cython.cimports.engine.oid import int_word
+from cython.cimports.shm.layout import u64
 
 
 def word(name, value):
     """An unsigned 64-bit argument."""
+    number: u64
     if not isinstance(value, int):
         raise TypeError(f"{name}: an int from 0 to 2**64-1, not {type(value).__name__}")
-    try:
-        return PyLong_AsUnsignedLongLong(value)
-    except OverflowError:
-        raise ValueError(f"{name}: an int from 0 to 2**64-1, not {value}") from None
-
-
-def handle(c, oid, index):
-    """Fill a Call with the handle of one page, and clear the rest of it."""
-    memset(c, 0, cython.sizeof(Call))
-    oid_words(oid, c.oid)
-    c.hash = hash_oid(c.oid[0], c.oid[1], c.oid[2])
-    c.index = word("index", index)
-    c.count = 1
-    return 0
+    number = int_word(value)
+    if ~number == 0 and PyErr_Occurred() != cython.NULL:
+        PyErr_Clear()
+        raise ValueError(f"{name}: an int from 0 to 2**64-1, not {value}")
+    return number
 
 
 def buffer_of(name, data, view, flags):

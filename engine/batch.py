@@ -13,15 +13,21 @@ from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringA
 from cython.cimports.cpython.exc import PyErr_CheckSignals
 from cython.cimports.cpython.mem import PyMem_Calloc, PyMem_Free
 from cython.cimports.cpython.sequence import PySequence_Check
-from cython.cimports.engine.arguments import buffer_of, free_flag, word
+from cython.cimports.engine import objnode
+from cython.cimports.engine.arguments import buffer_of, clear, free_flag, word
 from cython.cimports.engine.batch import Load, Place
-from cython.cimports.engine.layout import Call, packed_in
+from cython.cimports.engine.layout import Aside, Call, PoolRef, ask_for, obj_at, packed_in, target_of
+from cython.cimports.engine.lookaside import ask_for_node
 from cython.cimports.engine.oid import hash_oid, oid_words
 from cython.cimports.engine.registry import registry
-from cython.cimports.libc.string import memset
-from cython.cimports.shm.layout import u64
+from cython.cimports.shm.atomics import prefetch
+from cython.cimports.shm.layout import Worker, u64
+from cython.cimports.shm.memory import chunk_at
 
 RUN = cython.declare(cython.Py_ssize_t, 256)        # pages between two looks at signals; some ten microseconds
+FAR = cython.declare(cython.Py_ssize_t, 6)          # how many pages ahead memory is asked for what they need
+MIDDLE = cython.declare(cython.Py_ssize_t, 4)
+NEAR = cython.declare(cython.Py_ssize_t, 2)
 
 
 @cython.cfunc
@@ -81,13 +87,39 @@ def places_in(oid, hash, indexes):
 @cython.exceptval(check=False)
 def _aim(c: cython.pointer(Call), place: cython.pointer(Place)) -> cython.void:
     """Let a Call be about the page at a place."""
-    memset(c, 0, cython.sizeof(Call))
+    clear(c)
     c.oid[0] = place.oid[0]
     c.oid[1] = place.oid[1]
     c.oid[2] = place.oid[2]
     c.hash = place.hash
     c.index = place.index
     c.count = 1
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _foresee(w: cython.pointer(Worker), p: cython.pointer(PoolRef), place: cython.pointer(Place), left: cython.Py_ssize_t) -> cython.void:
+    """Ask for what the pages behind `place` will need from memory, of which `left` are left: bucket and lookaside entry of one, obj and
+    node of a nearer one, descriptor and page of the nearest. Hints: no lock, and what is read here is believed by nobody."""
+    a: cython.pointer(Aside)
+    link: u64
+    if left > FAR and place[FAR].hash != place[FAR - 1].hash:
+        prefetch(p.buckets + (place[FAR].hash & p.mask))
+        prefetch(p.asides + (place[FAR].hash & p.aside_mask))
+    if left > MIDDLE and place[MIDDLE].hash != place[MIDDLE - 1].hash:
+        a = p.asides + (place[MIDDLE].hash & p.aside_mask)
+        if (a.obj ^ place[MIDDLE].hash) >> 37 == 0:
+            prefetch(chunk_at(w, target_of(a.obj)))
+            ask_for_node(w, a.top, place[MIDDLE].index)
+    if left > NEAR:
+        a = p.asides + (place[NEAR].hash & p.aside_mask)
+        if (a.obj ^ place[NEAR].hash) >> 37 == 0:
+            link = objnode.lookup(w, obj_at(w, target_of(a.obj)), place[NEAR].index)
+            if link != 0:
+                ask_for(w, link)
+                prefetch(chunk_at(w, target_of(link)))
+    w.fault = 0
 
 
 @cython.cfunc
@@ -181,6 +213,7 @@ def put_many(pool, places, name, pages):
             if pool.ops.foreign or registry.host.careful:
                 stop = i + 1
             while i < stop and pool.epoch == pool.engine.att.epoch:
+                _foresee(cython.address(pool.engine.att.w), cython.address(pool.ref), place + i, stop - i)
                 _aim(cython.address(c), place + i)
                 c.data = loads.load[i].data
                 c.length = loads.load[i].length
@@ -216,6 +249,7 @@ def get_many(pool, places, free):
             if pool.ops.foreign or registry.host.careful:
                 stop = i + 1
             while i < stop and pool.epoch == pool.engine.att.epoch:
+                _foresee(cython.address(pool.engine.att.w), cython.address(pool.ref), place + i, stop - i)
                 _aim(cython.address(c), place + i)
                 found.append(pool.get_inside(cython.address(c), remove))
                 shapes[i - first] = c.shape

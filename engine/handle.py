@@ -4,11 +4,10 @@ May call: pool, batch, ranges, arguments, oid. Called by users through Pool.obje
 """
 import cython
 from cython.cimports.engine import batch, ranges
-from cython.cimports.engine.arguments import word
+from cython.cimports.engine.arguments import clear, word
 from cython.cimports.engine.layout import Call
 from cython.cimports.engine.oid import hash_oid, oid_words
 from cython.cimports.engine.pool import Pool
-from cython.cimports.libc.string import memset
 
 
 def open_object(pool: Pool, oid):
@@ -25,7 +24,7 @@ class Object:
     """One object of a pool: the pool's calls without the oid. Made by Pool.object."""
 
     def handle(self, c, index):
-        memset(c, 0, cython.sizeof(Call))
+        clear(c)
         c.oid[0] = self.words[0]
         c.oid[1] = self.words[1]
         c.oid[2] = self.words[2]

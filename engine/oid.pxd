@@ -1,6 +1,10 @@
 # C-level names of oid.py.
 from shm.layout cimport u64
 
+cdef extern from "Python.h":
+    # The same function as in cpython.long, without the look at PyErr_Occurred behind each call.
+    u64 int_word "PyLong_AsUnsignedLongLong"(object number) noexcept
+
 cdef inline u64 rotl(u64 x, int r) noexcept nogil:
     return x << r | x >> (64 - r)
 

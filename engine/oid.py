@@ -5,8 +5,8 @@ May call: xxhash. Called by pool (arguments in) and by the verbs (bucket of an o
 import xxhash
 
 import cython
-from cython.cimports.cpython.long import PyLong_AsUnsignedLongLong
-from cython.cimports.engine.oid import hash_oid
+from cython.cimports.cpython.exc import PyErr_Clear, PyErr_Occurred
+from cython.cimports.engine.oid import hash_oid, int_word
 from cython.cimports.shm.layout import u64
 
 U64_MAX = 0xFFFF_FFFF_FFFF_FFFF
@@ -63,16 +63,20 @@ def _bad_oid(oid: object) -> cython.int:
 
 def oid_words(oid, out):
     """The three words of an oid argument; raises TypeError or ValueError that names it."""
-    i: cython.int
-    if (type(oid) is not tuple and type(oid) is not list) or len(oid) != 3:
-        if not isinstance(oid, (tuple, list)) or len(oid) != 3:
-            return _bad_oid(oid)
-    for i in range(3):
-        word = oid[i]
-        if not isinstance(word, int):
-            return _bad_oid(oid)
-        try:
-            out[i] = PyLong_AsUnsignedLongLong(word)
-        except OverflowError:
-            return _bad_oid(oid)
+    triple: tuple
+    if type(oid) is tuple:
+        triple = oid
+    elif isinstance(oid, (tuple, list)):
+        triple = tuple(oid)
+    else:
+        return _bad_oid(oid)
+    if len(triple) != 3 or not (isinstance(triple[0], int) and isinstance(triple[1], int) and isinstance(triple[2], int)):
+        return _bad_oid(oid)
+    out[0] = int_word(triple[0])
+    out[1] = int_word(triple[1])
+    out[2] = int_word(triple[2])
+    # All ones is also what a number that is none of these becomes.
+    if (~out[0] == 0 or ~out[1] == 0 or ~out[2] == 0) and PyErr_Occurred() != cython.NULL:
+        PyErr_Clear()
+        return _bad_oid(oid)
     return 0

@@ -31,6 +31,7 @@ cdef class Pool:
     cdef int bind(self) except -1
     cdef int enter(self) except -1
     cdef int leave(self) except -1
+    cdef int leave_python(self) except -1
     cdef int fail(self, int status) except -1
     cdef int drop_semaphores(self) except -1
     cdef bint salvage(self) except -1

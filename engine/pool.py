@@ -145,6 +145,12 @@ class Pool:
     def leave(self):
         """End an operation: what a back end raised in it is raised here."""
         self.engine.att.leave()
+        if self.ops.foreign or registry.host.careful:
+            self.leave_python()
+        return 0
+
+    def leave_python(self):
+        """The rest of `leave` where something in Python took part."""
         error, self.ops.error = self.ops.error, None
         if error is not None:
             self.ops.failed = False
@@ -285,7 +291,7 @@ class Pool:
             c.count = (c.length + self.ref.page_size - 1) // self.ref.page_size
             if not 1 <= c.count <= RANGE_MAX:
                 raise ValueError(f"buffer: 1 to {RANGE_MAX} pages of {self.page_size} bytes, not {c.length} bytes")
-            if c.index > 0xFFFFFFFFFFFFFFFF - (c.count - 1):
+            if c.index + (c.count - 1) < c.index:
                 raise ValueError(f"index: {c.index} plus {c.count} pages passes 2**64")
             return self.put_pages(c)
         finally:

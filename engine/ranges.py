@@ -27,7 +27,7 @@ def _count(c: cython.pointer(Call), count: object) -> cython.int:
     c.count = word("count", count)
     if not 1 <= c.count <= RANGE_MAX:
         raise ValueError(f"count: 1 to {RANGE_MAX} pages, not {count}")
-    if c.index > 0xFFFFFFFFFFFFFFFF - (c.count - 1):
+    if c.index + (c.count - 1) < c.index:
         raise ValueError(f"index: {c.index} plus {c.count} pages passes 2**64")
     return 0
 
