@@ -1,3 +1,4 @@
+# cython: binding=False, embedsignature=True, embedsignature.format=clinic
 """Owns Object, the calls of a pool for one oid that is looked at once.
 
 May call: pool, batch, ranges, arguments, oid. Called by users through Pool.object. Each call fills a Call and hands it to the pool.
