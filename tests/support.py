@@ -145,6 +145,19 @@ class ModelPool:
                 self.flush_page(oid, index + at)
         return b"".join(found)
 
+    def get_range_into(self, oid, index, count, buffer, free=None):
+        found = self.get_range(oid, index, count, free)
+        if found is None:
+            return -1
+        buffer[:len(found)] = found
+        return len(found)
+
+    def put_many(self, handles, pages):
+        return [self.put(oid, index, data) for (oid, index), data in zip(handles, pages, strict=True)]
+
+    def get_many(self, handles, free=None):
+        return [self.get(oid, index, free) for oid, index in handles]
+
     def object_info(self, oid):
         pages = self.objects.get(oid)
         return (len(pages), *tree_shape(pages)) if pages else None

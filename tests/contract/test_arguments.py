@@ -53,6 +53,7 @@ CALLS = {
     "flush_object": dict(oid=OID),
     "put_range": dict(oid=OID, index=0, buffer=b"x"),
     "get_range": dict(oid=OID, index=0, count=1, free=False),
+    "get_range_into": dict(oid=OID, index=0, count=1, buffer=bytearray(512), free=False),
     "object": dict(oid=OID),
     "object_info": dict(oid=OID),
     "descriptor": dict(oid=OID, index=0),
@@ -70,7 +71,7 @@ def bad_arguments():
                 continue
             like = {"pampd": "index", "generation": "index"}.get(argument, argument)
             types = NOT_BUFFER if argument == "buffer" else TYPES[like]
-            like = {"put_range": "put buffer", "get_into": "get buffer"}[verb] if argument == "buffer" else like
+            like = {"put_range": "put buffer", "get_into": "get buffer", "get_range_into": "get buffer"}[verb] if argument == "buffer" else like
             values = VALUES.get(like)
             yield pytest.param(via, verb, argument, types, TypeError, id=f"{via}-{verb}-{argument}-type")
             if values:
@@ -229,6 +230,8 @@ def test_buffers_are_released(pool):
     for call in (
         lambda: pool.put(OID, 0, buffer), lambda: pool.put_range(OID, 0, buffer), lambda: pool.get_into(OID, 0, buffer),
         lambda: pool.get_into(OID, 7, buffer), lambda: pool.put(OID, -1, buffer), lambda: pool.get_into(OID, 0, buffer, 7),
+        lambda: pool.get_range_into(OID, 0, 1, buffer), lambda: pool.get_range_into(OID, 0, 0, buffer),
+        lambda: pool.put_many([(OID, 0), (OID, 1)], [buffer, buffer]), lambda: pool.put_many([(OID, 0), (OID, 1)], [buffer, 5]),
     ):
         try:
             call()

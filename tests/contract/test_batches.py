@@ -1,34 +1,40 @@
-"""Owns the contract of batches and of ranges into a buffer: the same as the single calls, page by page, and nothing done when an argument is bad."""
-import array
-import ctypes
-import mmap
+"""Owns the contract of batches: many pages in one call, each as the single verbs answer for it; bad arguments change nothing."""
+import collections
 import random
+import signal
+import threading
 
 import pytest
 
 import engine
-from tests.support import KINDS, SHM, DictPam, ModelPool, mixed, page
+from tests.support import KINDS, CountingHost, DictPam, ModelPool, mixed, page
 
+OID = (1, 2, 3)
 PAGE = 512
-FIRST, SECOND = ((1, 2, 3), 0), ((1, 2, 3), 1)
-POOLS = [(kind, pam) for kind in KINDS for pam in ("raw", "lz4", "zstd")]
 
 
-@pytest.fixture(params=[*POOLS, ("ephemeral-shared", "twins"), ("ephemeral-private", "twins"), ("persistent-shared", "python")], ids="-".join)
-def both(request, make_arena):
-    """A pool and its model."""
+class RemotePam(DictPam):
+    def is_remote(self, pampd):
+        return True
+
+
+PAMS = {"raw": {}, "lz4": dict(pam="lz4"), "zstd": dict(pam="zstd"), "dedup": dict(dedup=True), "lz4-dedup": dict(pam="lz4", dedup=True),
+        "dict": dict(pam="dict"), "remote": dict(pam="remote")}
+
+
+@pytest.fixture(params=[(kind, pam) for kind in KINDS for pam in PAMS if kind.startswith("ephemeral") or "dedup" not in pam],
+                ids="-".join)
+def pool(request, eng):
     kind, pam = request.param
-    arguments = dict(KINDS[kind])
-    if pam == "python":
-        engine.register_pam("python", DictPam)
-    arguments.update(dedup=True) if pam == "twins" else arguments.update(pam=pam)
-    eng = make_arena(capacity="32MiB", page_size=PAGE, buckets=4)
-    return eng.new_pool("p", **arguments), ModelPool(arguments["persistent"], arguments["shared"], PAGE)
+    engine.register_pam("dict", DictPam)
+    engine.register_pam("remote", RemotePam)
+    return eng.new_pool("p", **KINDS[kind], **PAMS[pam])
 
 
 @pytest.mark.parametrize("via", ["pool", "object"])
-def test_as_the_single_calls(both, via):
-    pool, model = both
+def test_as_the_single_calls(pool, via):
+    """In pages of all kinds and buffers of some, against the dictionary."""
+    model = ModelPool(pool.persistent, pool.shared, PAGE)
     rnd = random.Random(5)
     for _turn in range(12):
         n = rnd.choice((0, 1, 7, 255, 256, 257, 700))
@@ -51,83 +57,53 @@ def test_as_the_single_calls(both, via):
     assert pool.engine.check().ok
 
 
-def test_what_is_given_can_be_anything_like_bytes(eng):
-    pool = eng.new_pool("p")
-    numpy = pytest.importorskip("numpy")
-    mapped = mmap.mmap(-1, PAGE)
-    mapped[:3] = b"map"
-    given = [b"a", bytearray(b"b"), memoryview(b"c"), array.array("H", [1, 2]), (ctypes.c_char * 3)(*b"xyz"), mapped,
-             numpy.arange(16, dtype="u4"), numpy.ones((4, 8), dtype="u1"), numpy.array(7, dtype="u8")]
-    assert pool.put_many([((1, 0, 0), n) for n in range(len(given))], given) == [True] * len(given)
-    assert pool.get_many([((1, 0, 0), n) for n in range(len(given))]) == [bytes(memoryview(one)) for one in given]
-    into = numpy.zeros(4, dtype="u4")
-    assert pool.put_range((2, 0, 0), 0, numpy.arange(4, dtype="u4")) and pool.get_range_into((2, 0, 0), 0, 1, into) == 16
-    assert into.tolist() == [0, 1, 2, 3]
+@pytest.mark.parametrize("count", [0, 1, 2, 255, 256, 257, 700])
+def test_pages_come_back_in_order(eng, pool, count):
+    handles = [((n % 5, n % 2, 0), n * 7) for n in range(count)]
+    pages = [mixed(n % 40, 1 + n * 13 % PAGE) for n in range(count)]
+    assert pool.put_many(handles, pages) == [True] * count
+    found = pool.get_many(handles, free=False)
+    assert found == pages and all(type(data) is bytes for data in found)
+    mixed_up = random.Random(count).sample(handles, count)
+    assert pool.get_many([*mixed_up, ((9, 9, 9), 0)]) == [pages[index // 7] for _, index in mixed_up] + [None]
+    leaves = not pool.persistent and not pool.shared
+    assert pool.get_many(handles) == ([None] * count if leaves else pages)
+    assert pool.get_many(handles, free=True) == ([None] * count if leaves else pages)
+    assert pool.obj_count == 0 and eng.check().ok
 
 
-@pytest.mark.parametrize(("handles", "pages", "error", "says"), [
-    (5, [], TypeError, "handles"), ("ab", [], TypeError, "handles"), ({1}, [], TypeError, "handles"),
-    ([FIRST, 7], [b"x", b"x"], TypeError, r"handles\[1\]"), ([FIRST, ((1, 2), 0)], [b"x", b"x"], (TypeError, ValueError), r"handles\[1\].*oid"),
-    ([FIRST, ((1, 2, 3), -1)], [b"x", b"x"], ValueError, r"handles\[1\].*index"), ([((1, 2, 3), "0")], [b"x"], TypeError, r"handles\[0\].*index"),
-    ([((1, 2, 3),)], [b"x"], ValueError, r"handles\[0\]"), ([FIRST], [b"x", b"y"], ValueError, "pages: as many as"),
-    ([FIRST, SECOND], [b"x", b""], ValueError, r"pages\[1\]"), ([FIRST, SECOND], [b"x", bytes(PAGE + 1)], ValueError, r"pages\[1\]"),
-    ([FIRST, SECOND], [b"x", 5], TypeError, r"pages\[1\]"),
-    ([FIRST], [memoryview(b"abcd")[::2]], (TypeError, ValueError, BufferError), r"pages\[0\]"),
-    ([FIRST], b"x", TypeError, r"pages\[0\]"),
-])
-def test_a_bad_argument_changes_nothing(eng, handles, pages, error, says):
+def test_one_object(pool):
+    thing = pool.object(OID)
+    assert thing.put_many(range(10), [page(n) for n in range(10)]) == [True] * 10
+    assert thing.get_many([3, 2, 99, 2**64 - 1], free=False) == [page(3), page(2), None, None]
+    assert thing.get_many((5,), True) == [page(5)] and thing.get_many([5]) == [None]
+    assert pool.get(OID, 4, free=False) == page(4) and pool.object_info(OID)[0] == 9
+
+
+def test_one_handle_many_times(pool):
+    """Page after page: the last one put stays, and the first one got is the one that leaves."""
+    assert pool.put_many([(OID, 5)] * 300, [page(n) for n in range(300)]) == [True] * 300
+    assert pool.get_many([(OID, 5)] * 3, free=True) == [page(299), None, None]
+
+
+def test_counts_are_of_pages(eng):
     pool = eng.new_pool("p", persistent=True)
-    with pytest.raises(error, match=says):
-        pool.put_many(handles, pages)
-    assert eng.stats()["total"]["pages"] == 0 and eng.stats()["total"]["puts_ok"] == 0
-    if "handles" in says:
-        with pytest.raises(error, match=says):
-            pool.get_many(handles)
+    pool.put_many([(OID, 1), (OID, 2), (OID, 1)], [b"a", b"b", b"c"])
+    pool.get_many([(OID, 1), (OID, 2), (OID, 3)])
+    counts = eng.stats()["pools"]["p"]
+    assert [counts[key] for key in ("puts_ok", "puts_duplicate", "gets_hit", "gets_miss", "pages")] == [3, 1, 2, 1, 2]
 
 
-def test_indexes_of_an_object(eng):
-    one = eng.new_pool("p").object((1, 2, 3))
-    with pytest.raises(ValueError, match=r"indexes\[2\]"):
-        one.put_many([0, 1, -1], [b"x"] * 3)
-    with pytest.raises(TypeError, match="indexes"):
-        one.get_many(5)
-    with pytest.raises(ValueError, match="pages: as many as indexes"):
-        one.put_many([0], [])
-    assert one.object_info() is None
-
-
-def test_what_does_not_fit_is_refused_page_by_page(make_arena):
-    eng = make_arena(capacity="1MiB", page_size=4096)
-    pool = eng.new_pool("p", persistent=True)
-    answers = pool.put_many([((n, 0, 0), 0) for n in range(600)], [page(n, 4096) for n in range(600)])
-    held = sum(answers)
-    assert 100 < held < 256
-    assert [one is not None for one in pool.get_many([((n, 0, 0), 0) for n in range(600)])] == answers
-    # What is there can be put over, also now.
-    there = [n for n in range(600) if answers[n]]
-    assert all(pool.put_many([((n, 0, 0), 0) for n in there], [page(n + 1, 4096) for n in there]))
-    assert pool.get_many([((n, 0, 0), 0) for n in there]) == [page(n + 1, 4096) for n in there]
-    assert eng.check().ok
-
-
-def test_a_frozen_client_puts_only_over(eng):
-    pool = eng.new_pool("p", client=5)
-    assert pool.put((1, 0, 0), 1, b"old")
-    eng.client(5).freeze()
-    assert pool.put_many([((1, 0, 0), n) for n in range(3)], [b"new"] * 3) == [False, True, False]
-    assert pool.get_many([((1, 0, 0), n) for n in range(3)]) == [None, b"new", None]
-
-
-def test_a_pool_that_is_gone(eng):
+@pytest.mark.parametrize("of", [list, tuple, collections.deque])
+def test_any_sequence_will_do(eng, of):
     pool = eng.new_pool("p")
-    eng.pool("p").destroy()
-    for call in (lambda: pool.put_many([((1, 0, 0), 0)], [b"x"]), lambda: pool.get_many([((1, 0, 0), 0)]),
-                 lambda: pool.get_range_into((1, 0, 0), 0, 1, bytearray(9))):
-        with pytest.raises(engine.PoolDestroyed):
-            call()
+    assert pool.put_many(of([[list(OID), 1], (OID, 2)]), of([b"a", bytearray(b"b")])) == [True, True]
+    assert pool.get_many(of([(OID, 1), [OID, 2]])) == [b"a", b"b"]
+    assert pool.object(OID).get_many(range(1, 3)) == [b"a", b"b"]
 
 
-@pytest.mark.parametrize(("kind", "pam"), POOLS)
+@pytest.mark.parametrize("pam", ["raw", "lz4", "zstd"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_range_into_a_buffer(make_arena, kind, pam):
     pool = make_arena(capacity="32MiB", page_size=PAGE).new_pool("p", pam=pam, **KINDS[kind])
     for count in (1, 2, 30, 1000):
@@ -144,21 +120,240 @@ def test_a_range_into_a_buffer(make_arena, kind, pam):
     assert pool.engine.check().ok
 
 
-@pytest.mark.parametrize("buffer", [b"read only", 5, None, memoryview(bytearray(4096))[::2]])
-def test_a_buffer_that_is_none(eng, buffer):
+# --- refusals ---------------------------------------------------------------------------------------------
+
+
+def test_a_refusal_does_not_hold_up_the_others(make_arena):
+    eng = make_arena(capacity="1MiB", max_workers=2)
+    pool = eng.new_pool("p", persistent=True)
+    handles = [(OID, n) for n in range(3000)]
+    pages = [page(n, PAGE) for n in range(3000)]
+    answers = pool.put_many(handles, pages)
+    full = answers.index(False)
+    assert 500 < full < 3000 and pool.get_many(handles) == [data if ok else None for data, ok in zip(pages, answers, strict=True)]
+    # Over pages that are there it goes on, and what is refused is gone.
+    assert pool.put_many([(OID, 2999), (OID, 0), (OID, 2998)], [page(1, PAGE), page(77, PAGE), page(2, PAGE)]) == [False, True, False]
+    assert pool.get(OID, 0) == page(77, PAGE) and eng.check().ok
+
+
+def test_pages_make_room_for_each_other(make_arena):
+    eng = make_arena(capacity="1MiB", max_workers=2)
     pool = eng.new_pool("p")
-    pool.put((1, 0, 0), 0, b"x")
-    with pytest.raises((TypeError, ValueError, BufferError), match="buffer"):
-        pool.get_range_into((1, 0, 0), 0, 1, buffer)
-    assert pool.get((1, 0, 0), 0) == b"x"
+    handles = [(OID, n) for n in range(5000)]
+    pages = [b"%d/" % n + page(n, 500) for n in range(5000)]
+    assert pool.put_many(handles, pages) == [True] * 5000
+    found = pool.get_many(handles)
+    there = [n for n, data in enumerate(found) if data is not None]
+    assert 500 < len(there) < 3000 and all(found[n] == pages[n] for n in there) and eng.check().ok
 
 
-def test_nothing_is_left_of_the_buffers(eng):
-    """Buffers are let go of, whatever happened."""
-    pool, data = eng.new_pool("p"), bytearray(b"abc")
-    with pytest.raises(ValueError, match=r"pages\[1\]"):
-        pool.put_many([((1, 0, 0), 0), ((1, 0, 0), 1)], [data, b""])
-    data.append(1)                      # BufferError if somebody had it still
-    assert pool.put_many([((1, 0, 0), 0)], [data]) == [True]
-    data.append(2)
-    assert (SHM / eng.name).exists()
+def test_a_frozen_client_may_only_replace(eng):
+    pool = eng.new_pool("p", client=4)
+    pool.put(OID, 1, b"old")
+    eng.client(4).freeze()
+    assert pool.put_many([(OID, 0), (OID, 1), (OID, 2)], [b"a", b"b", b"c"]) == [False, True, False]
+    assert pool.get_many([(OID, 0), (OID, 1), (OID, 2)]) == [None, b"b", None]
+
+
+def test_a_back_end_that_refuses_and_one_that_raises(eng):
+    pam = DictPam(capacity=2)
+    engine.register_pam("dict", lambda: pam)
+    pool = eng.new_pool("p", persistent=True, pam="dict")
+    handles = [(OID, n) for n in range(4)]
+    assert pool.put_many(handles, [b"a", b"b", b"c", b"d"]) == [True, True, False, False]
+
+    class Full(Exception):
+        pass
+
+    def create(pool_id, oid, index, data):
+        if index == 2:
+            raise Full
+        return DictPam.create(pam, pool_id, oid, index, data)
+
+    pam.create, pam.capacity = create, None
+    with pytest.raises(Full):
+        pool.put_many(handles, [b"e", b"f", b"g", b"h"])
+    del pam.create
+    assert pool.get_many(handles) == [b"e", b"f", None, None] and eng.check().ok
+
+
+def test_a_back_end_that_raises_in_a_get(eng):
+    pam = DictPam()
+    engine.register_pam("dict", lambda: pam)
+    pool = eng.new_pool("p", persistent=True, pam="dict")
+    handles = [(OID, n) for n in range(3)]
+    pool.put_many(handles, [b"a", b"b", b"c"])
+    pam.get_data = lambda pool_id, oid, index, pampd: 1 / 0 if index == 1 else b"x"
+    with pytest.raises(ZeroDivisionError):
+        pool.get_many(handles)
+    del pam.get_data
+    assert pool.get_many(handles) == [b"a", b"b", b"c"]
+
+
+def test_a_host_that_counts(eng):
+    host = CountingHost()
+    engine.register_hostops(host)
+    pool = eng.new_pool("p", persistent=True)
+    handles = [((n % 3, 0, 0), n * 64) for n in range(100)]
+    host.refuse_objnode = 20
+    assert pool.put_many(handles, [page(n) for n in range(100)]).count(False) == host.refused == 1
+    assert host.objects == 3 and host.objnodes == sum(pool.object_info((n, 0, 0))[1] for n in range(3))
+    pool.get_many(handles, free=True)
+    assert (host.objects, host.objnodes) == (0, 0)
+
+
+def test_a_destroyed_pool_and_a_closed_engine(make_arena):
+    eng = make_arena()
+    pool = eng.new_pool("p")
+    pool.destroy()
+    with pytest.raises(engine.PoolDestroyed):
+        pool.put_many([(OID, 0)], [b"x"])
+    with pytest.raises(engine.PoolDestroyed):
+        pool.get_many([(OID, 0)])
+    eng.close()
+    with pytest.raises(engine.TmemError, match="closed"):
+        pool.get_many([(OID, 0)])
+
+
+# --- arguments --------------------------------------------------------------------------------------------
+
+GOOD = (OID, 7)
+BAD_HANDLES = [
+    (TypeError, 5), (TypeError, None), (TypeError, "ab"), (TypeError, {GOOD: 1}), (TypeError, {GOOD}), (TypeError, iter([GOOD])),
+    (TypeError, [5]), (TypeError, ["ab"]), (TypeError, [None]), (ValueError, [(OID,)]), (ValueError, [(OID, 1, 2)]), (ValueError, [()]),
+    (TypeError, [(5, 5)]), (TypeError, [((1, 2, "3"), 5)]), (ValueError, [((1, 2), 5)]), (ValueError, [((1, 2, -3), 5)]),
+    (TypeError, [(OID, None)]), (TypeError, [(OID, 1.0)]), (ValueError, [(OID, -1)]), (ValueError, [(OID, 2**64)]),
+]
+BAD_PAGES = [(TypeError, 5), (TypeError, None), (TypeError, "x"), (TypeError, {b"x"}), (TypeError, iter([b"x"])), (TypeError, [5]),
+             (TypeError, ["x"]), (TypeError, [None]), (ValueError, [b""]), (ValueError, [bytes(PAGE + 1)]),
+             (ValueError, [memoryview(bytes(8))[::2]]), (TypeError, b"x")]
+
+
+def at_a_place(bad):
+    """The bad thing alone, and behind 300 good ones, with the place that the error names."""
+    yield bad, 0
+    if isinstance(bad, list):
+        yield bad, 300
+
+
+@pytest.fixture
+def untouched(eng):
+    pool = eng.new_pool("p", persistent=True)
+    assert pool.put(OID, 7, b"untouched")
+    yield pool
+    assert pool.get(OID, 7) == b"untouched" and pool.obj_count == 1 and pool.object_info(OID)[0] == 1
+    counts = eng.stats()["pools"]["p"]
+    assert (counts["puts_ok"], counts["puts_refused"]) == (1, 0)
+
+
+@pytest.mark.parametrize(("error", "bad"), BAD_HANDLES)
+def test_bad_handles(untouched, error, bad):
+    for given, n in at_a_place(bad):
+        handles = [GOOD] * n + given if n else given
+        name = rf"^handles\[{n}\]: " if isinstance(bad, list) else "^handles: "
+        for call in (lambda: untouched.put_many(handles, [b"x"] * (n + 1)), lambda: untouched.get_many(handles, free=True)):
+            with pytest.raises(error, match=name):
+                call()
+
+
+@pytest.mark.parametrize(("error", "bad"), [(TypeError, 5), (TypeError, [None]), (TypeError, [(OID, 1)]), (ValueError, [-1]),
+                                            (ValueError, [2**64]), (TypeError, iter([1]))])
+def test_bad_indexes(untouched, error, bad):
+    thing = untouched.object(OID)
+    for given, n in at_a_place(bad):
+        indexes = [7] * n + given if n else given
+        name = rf"^indexes\[{n}\]: " if isinstance(bad, list) else "^indexes: "
+        for call in (lambda: thing.put_many(indexes, [b"x"] * (n + 1)), lambda: thing.get_many(indexes, free=True)):
+            with pytest.raises(error, match=name):
+                call()
+
+
+@pytest.mark.parametrize(("error", "bad"), BAD_PAGES)
+def test_bad_pages(untouched, error, bad):
+    for given, n in at_a_place(bad):
+        pages = [b"x"] * n + given if n else given
+        name = rf"^pages\[{n}\]: " if isinstance(bad, (list, bytes)) else "^pages: "
+        for call in (lambda: untouched.put_many([GOOD] * (n + 1), pages), lambda: untouched.object(OID).put_many([7] * (n + 1), pages)):
+            with pytest.raises(error, match=name):
+                call()
+
+
+def test_other_bad_arguments(untouched):
+    with pytest.raises(ValueError, match="^pages: as many as handles, 2, not 1"):
+        untouched.put_many([GOOD, GOOD], [b"x"])
+    with pytest.raises(ValueError, match="^pages: as many as indexes, 1, not 2"):
+        untouched.object(OID).put_many([7], [b"x", b"y"])
+    for free in (0, 1, "yes"):
+        with pytest.raises(TypeError, match="^free: "):
+            untouched.get_many([GOOD], free)
+
+
+# --- signals and threads ----------------------------------------------------------------------------------
+
+
+def test_a_signal_handler_runs_in_the_middle_and_may_end_it(eng):
+    """The timer counts the time this process computes, which it does all of in the one call."""
+    pool = eng.new_pool("p", persistent=True)
+    handles = [(OID, n % 1000) for n in range(500_000)]
+    pages = [b"page"] * len(handles)
+    seen = []
+
+    class Enough(Exception):
+        pass
+
+    def handler(*_):
+        seen.append(eng.stats()["pools"]["p"]["puts_ok"])
+        if len(seen) == 2:
+            raise Enough
+
+    before = signal.signal(signal.SIGPROF, handler)
+    try:
+        with pytest.raises(Enough):
+            signal.setitimer(signal.ITIMER_PROF, 0.01, 0.01)
+            pool.put_many(handles, pages)
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+    assert 0 <= seen[0] < seen[1] < len(handles)
+    assert eng.stats()["pools"]["p"]["puts_ok"] == seen[1] and seen[1] % 256 == 0
+    assert pool.get_many(handles[:2]) == [b"page"] * 2 and eng.check().ok
+
+
+def test_another_thread_has_a_turn_in_the_middle(make_arena):
+    eng = make_arena(capacity="64MiB")
+    pool = eng.new_pool("p", persistent=True)
+    handles = [(OID, n % 1000) for n in range(1_000_000)] + [(OID, 1000)]
+    pages = [b"page"] * len(handles)
+    started = threading.Event()
+
+    def work():
+        started.set()
+        pool.put_many(handles, pages)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    started.wait()
+    early = pool.get(OID, 1000)
+    thread.join()
+    assert early is None and pool.get(OID, 1000) == b"page"
+
+
+def test_what_happens_to_the_arguments_meanwhile_does_not_matter(eng):
+    """A back end changes the lists, and a buffer is not to be resized."""
+    pam = DictPam()
+    engine.register_pam("dict", lambda: pam)
+    pool = eng.new_pool("p", persistent=True, pam="dict")
+    handles, pages = [(OID, n) for n in range(5)], [bytearray(b"%d" % n) for n in range(5)]
+    last = pages[4]
+
+    def create(pool_id, oid, index, data):
+        handles.clear()
+        pages.clear()
+        with pytest.raises(BufferError):
+            last.append(0)
+        return DictPam.create(pam, pool_id, oid, index, data)
+
+    pam.create = create
+    assert pool.put_many(handles, pages) == [True] * 5
+    last.append(0)
+    assert pool.get_many([(OID, n) for n in range(5)]) == [b"%d" % n for n in range(5)]

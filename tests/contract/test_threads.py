@@ -1,5 +1,6 @@
 """Owns threads that share one engine: they take turns, and each is answered as if it were alone."""
 import random
+import sys
 import threading
 
 import pytest
@@ -135,3 +136,39 @@ def test_engines_of_one_process_are_workers_of_their_own(eng):
 
     together(THREADS, work)
     assert pool.obj_count == 3 and eng.stats()["pools"]["p"]["pages"] == 500 and eng.check().ok
+
+
+@pytest.mark.parametrize("verb", ["get_range", "get_range_into", "get_range and take", "put_range"])
+def test_others_run_while_a_long_range_is_copied(make_arena, verb):
+    """The interpreter is told not to make anybody switch: the other thread can only run because the copying one lets it."""
+    count = 2048
+    eng = make_arena(capacity="64MiB", page_size=4096)
+    pool = eng.new_pool("p", persistent=True)
+    buffer = bytearray(random.Random(1).randbytes(4096) * count)
+    assert pool.put_range((1, 2, 3), 0, buffer)
+    call = {
+        "get_range": lambda: pool.get_range((1, 2, 3), 0, count),
+        "get_range_into": lambda: pool.get_range_into((1, 2, 3), 0, count, buffer),
+        "get_range and take": lambda: pool.get_range((1, 2, 3), 0, count, True) or pool.put_range((1, 2, 3), 0, buffer),
+        "put_range": lambda: pool.put_range((1, 2, 3), 0, buffer),
+    }[verb]
+    started, calls, seen = threading.Event(), 0, False
+
+    def work():
+        nonlocal calls
+        started.set()
+        while not seen and calls < 2000:
+            call()
+            calls += 1
+
+    thread = threading.Thread(target=work)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1000)
+    try:
+        thread.start()
+        started.wait()
+        seen = True
+        thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert calls < 2000 and eng.check().ok

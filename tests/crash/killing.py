@@ -232,6 +232,16 @@ CRAMMED = {
     "put-over-shorter": (lambda e: e.pool("f").put((1, 9, 9), 7, b"o" * 100), True),
 }
 
+# Verbs that are many, each by itself: what they do up to the n-th. Killed anywhere, the first of them have happened and no other.
+_MANY = [((5, 0, 0), 10**12), ((0, 0, 0), index(0)), ((1, 0, 0), 10**12), ((0, 0, 0), 150), ((0, 0, 0), 151)]
+_PAGES = [b"n" * 4096, bytearray(b"o" * 300), b"m" * 5, memoryview(b"p" * 2000), b"q"]
+_TAKEN = [((1, 0, 0), index(1)), ((1, 0, 0), 9), ((0, 0, 0), index(0)), ((0, 0, 0), index(3)), ((2, 0, 0), index(2))]
+BATCHES = {
+    "put-many": lambda e, n: e.pool("p").put_many(_MANY[:n], _PAGES[:n]),
+    "put-many-of-an-object": lambda e, n: e.pool("p").object((0, 0, 0)).put_many([100, 0, 101, index(3), 102][:n], _PAGES[:n]),
+    "get-many-exclusive": lambda e, n: e.pool("q").get_many(_TAKEN[:n]),
+}
+
 VERBS = {
     "put-new-object": (nothing, lambda e: e.pool("p").put((5, 0, 0), 10**12, b"n" * 4096)),
     "put-new-page": (nothing, lambda e: e.pool("p").put((0, 0, 0), 10**12, b"n" * 4096)),
@@ -241,6 +251,9 @@ VERBS = {
     "get": (nothing, lambda e: e.pool("p").get((0, 0, 0), 0)),
     "get-exclusive": (nothing, lambda e: e.pool("q").get((0, 0, 0), index(9))),
     "get-range-exclusive": (nothing, lambda e: e.pool("q").get_range((0, 0, 0), 0, 1)),
+    "get-range-into": (nothing, lambda e: e.pool("p").get_range_into((0, 0, 0), 0, 1, bytearray(4096))),
+    "get-range-into-exclusive": (nothing, lambda e: e.pool("q").get_range_into((0, 0, 0), 0, 1, bytearray(4096))),
+    "put-range-of-long-bytes": (nothing, lambda e: e.pool("p").put_range((0, 0, 0), 100, b"r" * (32 * 4096))),
     "flush-page": (nothing, lambda e: e.pool("p").flush_page((2, 0, 0), index(2))),
     "flush-object": (nothing, lambda e: e.pool("p").flush_object((1, 0, 0))),
     "put-range": (nothing, lambda e: e.pool("p").put_range((0, 0, 0), 100, b"r" * (20 * 4096 + 5))),

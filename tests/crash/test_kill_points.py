@@ -7,6 +7,7 @@ import os
 import pytest
 
 from tests.crash.killing import (
+    BATCHES,
     CRAMMED,
     EVICTING,
     HUGE,
@@ -47,9 +48,31 @@ def test_killed_at_every_point_of_a_verb(arena_name, verb, record_property):
         with Scene(arena_name) as scene:
             assert scene.die_in(prepare, act, point) is None, f"point {point} of {points} was not reached"
             scene.assert_sound(before, after)
-    assert points or verb == "get"                      # a get that leaves the page takes no lock and stores nothing
+    assert points or verb in ("get", "get-range-into")                      # a get that leaves the page takes no lock and stores nothing
     record_property("kill_points", points)
     print(f"{verb}: {len(visited(points, 900))} of {points} kill points, all before or after")
+
+
+@pytest.mark.parametrize("pam", ["raw", "lz4"])
+@pytest.mark.parametrize("verb", list(BATCHES))
+def test_killed_at_every_point_of_a_batch(arena_name, verb, pam):
+    """Some of its pages, from the first on, have been put or have left; the rest is as it was."""
+    act = BATCHES[verb]
+    states = []
+    for n in range(6):
+        with PackedScene(arena_name, pam=pam) as scene:
+            points = scene.die_in(nothing, lambda e: act(e, n), HUGE)
+            scene.engine.recover()
+            states.append(scene.state())
+    assert points > 50 and sum(states[n] != states[n + 1] for n in range(5)) >= 4
+    seen = set()
+    for point in range(1, points + 1):
+        with PackedScene(arena_name, pam=pam) as scene:
+            assert scene.die_in(nothing, lambda e: act(e, 5), point) is None, f"point {point} of {points} was not reached"
+            scene.assert_sound(*states)
+            seen.add(states.index(scene.state()))
+    assert len(seen) >= 5
+    print(f"{verb}: {points} kill points, all after some page")
 
 
 @pytest.mark.parametrize("verb", list(PACKED))

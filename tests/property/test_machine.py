@@ -67,6 +67,19 @@ class Machine(RuleBasedStateMachine):
     def get_range(self, kind, via, oid, index, count, free):
         self.twins.pools[kind].both("get_range", via, oid, index, count, free)
 
+    @rule(kind=kinds, via=vias, oid=oids, index=indexes, count=st.integers(1, 70), free=frees)
+    def get_range_into(self, kind, via, oid, index, count, free):
+        self.twins.pools[kind].get_range_into(via, oid, index, count, free)
+
+    @rule(kind=kinds, via=vias, oid=oids, places=st.lists(st.tuples(oids, indexes), max_size=8), tag=tags, length=lengths)
+    def put_many(self, kind, via, oid, places, tag, length):
+        pages = [self.twins.content((tag + n) % 2**64, 1 + (length + 37 * n) % PAGE) for n in range(len(places))]
+        self.twins.pools[kind].many("put_many", via, oid, places, pages)
+
+    @rule(kind=kinds, via=vias, oid=oids, places=st.lists(st.tuples(oids, indexes), max_size=8), free=frees)
+    def get_many(self, kind, via, oid, places, free):
+        self.twins.pools[kind].many("get_many", via, oid, places, free)
+
     @rule(kind=kinds, via=vias, oid=oids)
     def object_info(self, kind, via, oid):
         self.twins.pools[kind].both("object_info", via, oid)

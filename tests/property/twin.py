@@ -31,6 +31,24 @@ class TwinPool:
         assert told == wanted and type(told) is type(wanted), f"{verb} {oid} {args}: {told!r}, not {wanted!r}"
         return told
 
+    def many(self, verb, via, oid, places, *args):
+        """put_many or get_many on both: of handles in all objects, or of the indexes in one with via "object"."""
+        handles = [(oid, index) for _, index in places] if via == "object" else places
+        if via == "object":
+            told = self._answer(verb, via, oid, [index for _, index in places], *args)
+        else:
+            told = getattr(self.pool, verb)(handles, *args)
+        wanted = getattr(self.model, verb)(handles, *args)
+        assert told == wanted and type(told) is list, f"{verb} {handles} {args}: {told!r}, not {wanted!r}"
+        return told
+
+    def get_range_into(self, via, oid, index, count, free):
+        """get_range_into on both, with buffers that are a little longer than the pages can be."""
+        told, wanted = bytearray(b"\xaa" * (PAGE * count + 8)), bytearray(b"\xaa" * (PAGE * count + 8))
+        length = self._answer("get_range_into", via, oid, index, count, told, free)
+        assert length == self.model.get_range_into(oid, index, count, wanted, free), f"get_range_into {oid} {index} {count} {free}: {length}"
+        assert length < 0 or told == wanted, f"get_range_into {oid} {index} {count} {free}"
+
     def get_into(self, via, oid, index, free):
         """get_into on both, with buffers that are a little longer than a page; what lies behind the page stays."""
         told, wanted = bytearray(b"\xaa" * (PAGE + 8)), bytearray(b"\xaa" * (PAGE + 8))
@@ -96,7 +114,7 @@ OIDS = [(n, 0, 0) for n in range(12)] + [(2**64 - 1,) * 3, (0, 0, 1), (0, 1, 0),
 EDGES = [0, 1, 62, 63, 64, 65, 4095, 4096, 262143, 262144, 2**32 - 1, 2**32, 2**60, 2**63, 2**64 - 600]
 VERBS, WEIGHTS = zip(
     ("put", 40), ("get", 25), ("get_into", 8), ("flush_page", 10), ("flush_object", 0.3), ("put_range", 4), ("get_range", 5),
-    ("object_info", 5), ("renew", 0.02), strict=True)
+    ("object_info", 5), ("renew", 0.02), ("get_range_into", 3), ("put_many", 2), ("get_many", 2), strict=True)
 
 
 def random_steps(twins, rng, count):
@@ -124,5 +142,11 @@ def random_steps(twins, rng, count):
             twin.both(verb, via, oid, index, twins.content(rng.getrandbits(64), rng.randint(1, 8 * PAGE)))
         elif verb == "get_range":
             twin.both(verb, via, oid, index, rng.randint(1, 4), free)
+        elif verb == "get_range_into":
+            twin.get_range_into(via, oid, index, rng.randint(1, 4), free)
+        elif verb in ("put_many", "get_many"):
+            places = [(rng.choice(OIDS), rng.choice((index, rng.randrange(200)))) for _ in range(rng.choice((0, 1, 5, 20, 300)))]
+            more = [twins.content(rng.getrandbits(64), rng.randint(1, PAGE)) for _ in places] if verb == "put_many" else free
+            twin.many(verb, via, oid, places, more)
         else:
             twin.both(verb, via, oid)
