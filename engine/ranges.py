@@ -2,16 +2,15 @@
 
 May call: arguments, fetch, registry. Called by pool.py and handle.py, with a Call that has the handle of the first page.
 Long ranges are copied with the GIL released: the turn stays this thread's (Attachment.busy), so other threads of the process wait
-for it as they do while a verb sleeps. Not where allocations are counted by a host in Python, who would want the GIL under a lock.
+for it as they do while a verb sleeps. Not those that leave: at their end a bucket may be given back with a shard held, and waking who
+sleeps there takes the GIL.
 """
 import cython
 from cython.cimports.cpython.buffer import Py_buffer, PyBUF_WRITABLE, PyBuffer_Release
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cython.cimports.engine import fetch
 from cython.cimports.engine.arguments import buffer_of, free_flag, word
-from cython.cimports.engine.hostops import HostOps
 from cython.cimports.engine.layout import GETS_HIT, GETS_MISS, MISS, RANGE_MAX, SIZE, Call, PoolRef
-from cython.cimports.engine.pam.base import PamOps
 from cython.cimports.engine.pool import LONG_BYTES, PEEKS, STORES_A_PAGE, Pool
 from cython.cimports.engine.registry import registry
 from cython.cimports.libc.string import memcpy
@@ -41,19 +40,6 @@ def _look(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
         return fetch.peek_range(w, p, c, out)
     with cython.nogil:
         status = fetch.peek_range(w, p, c, out)
-    return status
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
-def _take(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), out: cython.p_char, remove: cython.bint,
-          pam: PamOps, host: HostOps) -> cython.int:
-    """fetch_range, in the same way."""
-    status: cython.int
-    if c.length < LONG_BYTES or host.careful:
-        return fetch.fetch_range(w, p, c, out, remove, pam, host)
-    with cython.nogil:
-        status = fetch.fetch_range(w, p, c, out, remove, pam, host)
     return status
 
 
@@ -97,7 +83,7 @@ def _get(pool: Pool, c: cython.pointer(Call), remove: cython.bint, into: cython.
                     continue
                 if status != BUSY:
                     break
-            status = _take(w, p, c, out, remove, pool.ops, registry.host)
+            status = fetch.fetch_range(w, p, c, out, remove, pool.ops, registry.host)
             if status == BUSY:
                 pool.engine.att.pause()
             elif status == SIZE and (c.room == 0 or c.asked <= c.room):
