@@ -20,7 +20,7 @@ from cython.cimports.engine.layout import Aside, Call, PoolRef, ask_for, obj_at,
 from cython.cimports.engine.lookaside import ask_for_node
 from cython.cimports.engine.oid import hash_oid, oid_words
 from cython.cimports.engine.registry import registry
-from cython.cimports.shm.atomics import prefetch
+from cython.cimports.shm.atomics import load, prefetch
 from cython.cimports.shm.layout import Worker, u64
 from cython.cimports.shm.memory import chunk_at
 
@@ -114,7 +114,8 @@ def _foresee(w: cython.pointer(Worker), p: cython.pointer(PoolRef), place: cytho
             ask_for_node(w, a.top, place[MIDDLE].index)
     if left > NEAR:
         a = p.asides + (place[NEAR].hash & p.aside_mask)
-        if (a.obj ^ place[NEAR].hash) >> 37 == 0:
+        # Here the obj is read. What a stale entry leads to may have gone back to the system, and must not be touched: see grace.py.
+        if (a.obj ^ place[NEAR].hash) >> 37 == 0 and a.members == load(cython.address(p.buckets[place[NEAR].hash & p.mask].members)):
             link = objnode.lookup(w, obj_at(w, target_of(a.obj)), place[NEAR].index)
             if link != 0:
                 ask_for(w, link)
