@@ -10,7 +10,6 @@ cdef struct Supply:
 cdef struct Sweep:
     u64 moved
     u64 busy        # in use just then: another sweep will find it
-    u64 stuck       # objs too large for the journal
 
 cdef int sweep_segment(Worker *w, u64 number, Sweep *result, HostOps host) noexcept nogil
 cdef int take_over(Worker *w, u64 idx) noexcept nogil

@@ -414,8 +414,7 @@ def _adopt(w: cython.pointer(Worker), link: u64, level: u64, obj_off: u64) -> cy
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _move_obj(w: cython.pointer(Worker), have: cython.pointer(Supply), off: u64, stuck: cython.pointer(u64),
-              host: HostOps) -> cython.int:
+def _move_obj(w: cython.pointer(Worker), have: cython.pointer(Supply), off: u64, host: HostOps) -> cython.int:
     """Move an obj: all its pages name it, so the transaction is as long as it has pages. OK, BUSY, NOMEM, CORRUPT, or AGAIN: it has gone."""
     o: cython.pointer(Obj) = cython.cast(cython.pointer(Obj), chunk_at(w, off))
     p: cython.pointer(Obj)
@@ -426,8 +425,7 @@ def _move_obj(w: cython.pointer(Worker), have: cython.pointer(Supply), off: u64,
     if status != OK:
         return status
     if reserve(w, need) != OK:
-        stuck[0] += 1
-        return AGAIN
+        return BUSY     # too large for any journal, or the file system is full just now
     status = _lock_obj(w, off, cython.address(b))
     if status != OK:
         shrink(w)
@@ -497,7 +495,7 @@ def sweep_segment(w, number, result, host):
                     status = evict_found(w, at, host)
                     status = BUSY if status == MISS else status
         elif cls == OBJ_CLASS and sentinel == OBJ_SENTINEL:
-            status = _move_obj(w, cython.address(have), at, cython.address(result.stuck), host)
+            status = _move_obj(w, cython.address(have), at, host)
         elif cls == OBJNODE_CLASS and sentinel == OBJNODE_SENTINEL:
             status = _move_node(w, cython.address(have), at, host)
         else:

@@ -50,7 +50,7 @@ from engine.errors import ArenaBusy, TmemError
 from engine.stats import pool_counters
 
 PATIENCE_S = 30.0       # without any progress
-REFUSALS_MAX = 10       # times in a row that nothing could go
+REFUSALS_MAX = 50       # times in a row that nothing could go
 PUNCHES = 4             # the system may keep a part of a huge page that somebody is using just then, and only zero it: once more
 
 
@@ -160,9 +160,12 @@ def _empty(engine: Engine):
         if (_evict(engine, min(short, w.seg_total)) if short else _sweep(engine)) == OK:
             refusals = 0
         else:
-            refusals += 1       # pages of others may just have been on their way into a queue, or out
-        if refusals > REFUSALS_MAX:
-            raise TmemError(f"capacity: pages of arena {engine.name!r} that may not go leave no room for so little")
+            # Others may have taken the chunks that were counted on, or have pages on their way into a queue: choose anew.
+            refusals += 1
+            if refusals > REFUSALS_MAX:
+                raise TmemError(f"capacity: pages of arena {engine.name!r} that may not go leave no room for so little")
+            _let_stay(engine)
+            time.sleep(0.001)
         engine.att.breathe()
 
 
