@@ -20,6 +20,7 @@ from cython.cimports.engine.layout import Aside, Call, PoolRef, ask_for, obj_at,
 from cython.cimports.engine.lookaside import ask_for_node
 from cython.cimports.engine.oid import hash_oid, oid_words
 from cython.cimports.engine.registry import registry
+from cython.cimports.libc.string import memcpy
 from cython.cimports.shm.atomics import load, prefetch
 from cython.cimports.shm.layout import Worker, u64
 from cython.cimports.shm.memory import chunk_at
@@ -38,49 +39,44 @@ def _sequence(name: str, of: str, given: object) -> tuple:
     return tuple(given)
 
 
-def places_of(handles):
-    """A table of Place from a sequence of pairs (oid, index)."""
-    given: tuple = _sequence("handles", "pairs (oid, index)", handles)
-    n: cython.Py_ssize_t = len(given)
+@cython.cfunc
+def _places(name: str, of: str, given: object, oid: cython.pointer(u64), hash: u64) -> bytes:
+    """A table of Place from a sequence of indexes of one oid, or of pairs (oid, index) if `oid` is NULL."""
+    items: tuple = _sequence(name, of, given)
+    n: cython.Py_ssize_t = len(items)
     i: cython.Py_ssize_t = 0
     table: bytes = PyBytes_FromStringAndSize(cython.NULL, n * cython.sizeof(Place))
     place: cython.pointer(Place) = cython.cast(cython.pointer(Place), PyBytes_AS_STRING(table))
     try:
         for i in range(n):
-            pair = given[i]
-            if type(pair) is not tuple and not isinstance(pair, (tuple, list)):
-                raise TypeError(f"a pair (oid, index), not {type(pair).__name__}")
-            if len(pair) != 2:
-                raise ValueError(f"a pair (oid, index), not {len(pair)} of them")
-            oid_words(pair[0], place[i].oid)
-            place[i].hash = hash_oid(place[i].oid[0], place[i].oid[1], place[i].oid[2])
-            place[i].index = word("index", pair[1])
+            item = items[i]
+            if oid == cython.NULL:
+                if type(item) is not tuple and not isinstance(item, (tuple, list)):
+                    raise TypeError(f"a pair (oid, index), not {type(item).__name__}")
+                if len(item) != 2:
+                    raise ValueError(f"a pair (oid, index), not {len(item)} of them")
+                oid_words(item[0], place[i].oid)
+                place[i].hash = hash_oid(place[i].oid[0], place[i].oid[1], place[i].oid[2])
+                item = item[1]
+            else:
+                memcpy(place[i].oid, oid, 24)
+                place[i].hash = hash
+            place[i].index = word("index", item)
     except TypeError as error:
-        raise TypeError(f"handles[{i}]: {error}") from None
+        raise TypeError(f"{name}[{i}]: {error}") from None
     except ValueError as error:
-        raise ValueError(f"handles[{i}]: {error}") from None
+        raise ValueError(f"{name}[{i}]: {error}") from None
     return table
+
+
+def places_of(handles):
+    """A table of Place from a sequence of pairs (oid, index)."""
+    return _places("handles", "pairs (oid, index)", handles, cython.NULL, 0)
 
 
 def places_in(oid, hash, indexes):
     """A table of Place from the oid of an object and a sequence of indexes."""
-    given: tuple = _sequence("indexes", "ints from 0 to 2**64-1", indexes)
-    n: cython.Py_ssize_t = len(given)
-    i: cython.Py_ssize_t = 0
-    table: bytes = PyBytes_FromStringAndSize(cython.NULL, n * cython.sizeof(Place))
-    place: cython.pointer(Place) = cython.cast(cython.pointer(Place), PyBytes_AS_STRING(table))
-    try:
-        for i in range(n):
-            place[i].oid[0] = oid[0]
-            place[i].oid[1] = oid[1]
-            place[i].oid[2] = oid[2]
-            place[i].hash = hash
-            place[i].index = word("index", given[i])
-    except TypeError as error:
-        raise TypeError(f"indexes[{i}]: {error}") from None
-    except ValueError as error:
-        raise ValueError(f"indexes[{i}]: {error}") from None
-    return table
+    return _places("indexes", "ints from 0 to 2**64-1", indexes, oid, hash)
 
 
 @cython.cfunc

@@ -10,6 +10,8 @@ from tests.support import SHM, text
 
 PAGE = 4096
 KINDS = ("raw", "lz4", "zstd")
+SENTINEL = (0x7477696E).to_bytes(8, "little")
+LINK, DIGEST, REFS, POOL = 8, 16, 48, 56        # offsets in a twin
 
 
 def page(n, length=PAGE):
@@ -172,18 +174,27 @@ def test_workers_share_twins(make_arena):
     sound(eng)
 
 
+def twin_offsets(eng):
+    raw = (SHM / eng.name).read_bytes()
+    return [at for at in range(0, len(raw), 64) if raw[at:at + 8] == SENTINEL]
+
+
+def write_words(eng, words):
+    """Change words of the arena's file, by offset."""
+    with open(SHM / eng.name, "r+b") as file:
+        for at, value in words.items():
+            os.pwrite(file.fileno(), value.to_bytes(8, "little"), at)
+
+
 def test_a_repair_counts_the_references_anew(make_arena):
     """Whatever the words of a twin and of its bucket say: pages that are there stay, and their twins are right again."""
     eng = make_arena(capacity="2MiB", page_size=PAGE)
     pool = eng.new_pool("p", dedup=True)
     for n in range(200):
         assert pool.put((n // 20, 0, 0), n % 20, page(n % 9))
-    with open(SHM / eng.name, "r+b") as file:
-        raw = file.read()
-        found = [at for at in range(0, len(raw), 64) if raw[at:at + 8] == (0x7477696E).to_bytes(8, "little")]
-        assert len(found) == 9
-        for at, word, value in ((found[0], 48, 1), (found[1], 8, found[5]), (found[2], 16, 77), (found[3], 56, 0), (found[4], 48, 2**63)):
-            os.pwrite(file.fileno(), value.to_bytes(8, "little"), at + word)
+    a, b, c, d, e, f, *rest = twin_offsets(eng)
+    assert len(rest) == 3
+    write_words(eng, {a + REFS: 1, b + LINK: f, c + DIGEST: 77, d + POOL: 0, e + REFS: 2**63})
     assert not eng.check().ok
     report = eng.check(repair=True)
     assert report.ok and not report.lost, [str(problem) for problem in report.problems[:5]]
@@ -200,10 +211,7 @@ def test_a_twin_that_is_none_takes_its_pages_along(make_arena):
     pool = eng.new_pool("p", dedup=True)
     for n in range(20):
         assert pool.put((n, 0, 0), 0, page(n % 2))
-    with open(SHM / eng.name, "r+b") as file:
-        raw = file.read()
-        at = next(at for at in range(0, len(raw), 64) if raw[at:at + 8] == (0x7477696E).to_bytes(8, "little"))
-        os.pwrite(file.fileno(), bytes(8), at)
+    write_words(eng, {twin_offsets(eng)[0]: 0})
     for n in range(20):
         try:
             assert pool.get((n, 0, 0), 0) in (page(0), page(1))

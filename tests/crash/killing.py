@@ -5,6 +5,7 @@ taking or releasing a lock, a commit. Workers die by SIGKILL there, in a forked 
 """
 import itertools
 import os
+import random
 import signal
 
 import engine
@@ -24,6 +25,37 @@ def page(i):
 
 def index(i):
     return i * i * 7
+
+
+def fork(call, *args):
+    """Run a call in a forked child that ends with it: its pid."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            call(*args)
+        finally:
+            os._exit(0)
+    return pid
+
+
+def let_die(eng, victim, deaths, at_once=4):
+    """Fork `victim(number)` so many times, a few at once; each must end by SIGKILL, and the arena is checked now and then, and at the end."""
+    victims, number, checks = [], 0, random.Random(9)
+    try:
+        while number < deaths or victims:
+            while number < deaths and len(victims) < at_once:
+                victims.append(fork(victim, number))
+                number += 1
+            _, status = os.waitpid(victims.pop(0), 0)
+            assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, f"a worker ended with {status}"
+            if checks.randrange(6) == 0 or not victims:
+                eng.recover()
+                report = eng.check()
+                assert report.ok, [str(problem) for problem in report.problems[:4]]
+    finally:
+        for pid in victims:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
 
 
 class Scene:

@@ -4,7 +4,7 @@ import random
 import signal
 
 import engine
-from tests.crash.killing import Scene
+from tests.crash.killing import Scene, fork
 
 CHECKERS = 5
 CHECKS = 6000
@@ -34,16 +34,6 @@ def put_until_killed(name, seed):
     mine.set_kill_point(rnd.randrange(1, 1500))
     while True:
         pool.put((rnd.randrange(3), 0, 0), rnd.randrange(20), bytes(rnd.randrange(1, 4000)))
-
-
-def fork(call, *args):
-    pid = os.fork()
-    if pid == 0:
-        try:
-            call(*args)
-        finally:
-            os._exit(0)
-    return pid
 
 
 def test_checkers_and_the_dying(arena_name):

@@ -2,13 +2,11 @@
 equal pages once, compresses, or resizes."""
 import os
 import random
-import signal
 
 import engine
-from tests.crash.test_checkers import fork
+from tests.crash.killing import let_die
 from tests.support import mixed
 
-VICTIMS = 4
 DEATHS = 160
 KEPT = 30
 KINDS = {
@@ -51,22 +49,7 @@ def test_deaths_of_all_kinds(arena_name):
         kept = eng.new_pool("kept", persistent=True, pam="lz4")
         for n in range(KEPT):
             assert kept.put((n % 3, 0, 0), n, page(n))
-        victims, seed, checks = [], 0, random.Random(9)
-        try:
-            while seed < DEATHS or victims:
-                while seed < DEATHS and len(victims) < VICTIMS:
-                    victims.append(fork(hammer, eng.name, seed))
-                    seed += 1
-                _, status = os.waitpid(victims.pop(0), 0)
-                assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, f"a worker ended with {status}"
-                if checks.randrange(6) == 0:
-                    report = eng.check()
-                    assert report.ok, [str(problem) for problem in report.problems[:4]]
-        finally:
-            for pid in victims:
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
-        eng.recover()
+        let_die(eng, lambda number: hammer(eng.name, number), DEATHS)
         assert eng.resize("1MiB") == 1 << 20 and eng.resize("4MiB") == 4 << 20
         report = eng.check()
         assert report.ok, [str(problem) for problem in report.problems[:4]]

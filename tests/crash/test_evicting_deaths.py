@@ -1,14 +1,12 @@
 """Owns the promise that workers which die while several of them evict leave a sound arena: queues, lists and chunks."""
 import os
 import random
-import signal
 
 import pytest
 
 import engine
-from tests.crash.test_checkers import fork
+from tests.crash.killing import let_die
 
-VICTIMS = 4
 DEATHS = 150
 
 
@@ -53,28 +51,10 @@ def test_deaths_among_evictors(arena_name, policy, inherited):
         kept = eng.new_pool("kept", persistent=True)
         for n in range(40):
             assert kept.put((n % 3, 0, 0), n, page(n, 4096))
-        victims, seed, checks = [], 0, random.Random(9)
-
         def victim(number):
             hammer(*((eng, cache, private) if inherited else attached(eng)), number)
 
-        try:
-            while seed < DEATHS or victims:
-                while seed < DEATHS and len(victims) < VICTIMS:
-                    victims.append(fork(victim, seed))
-                    seed += 1
-                _, status = os.waitpid(victims.pop(0), 0)
-                assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, f"a worker ended with {status}"
-                if checks.randrange(6) == 0:
-                    report = eng.check()
-                    assert report.ok, [str(problem) for problem in report.problems[:4]]
-        finally:
-            for pid in victims:
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
-        eng.recover()
-        report = eng.check()
-        assert report.ok, [str(problem) for problem in report.problems[:4]]
+        let_die(eng, victim, DEATHS)
         assert all(kept.get((n % 3, 0, 0), n) == page(n, 4096) for n in range(40))
         assert eng.stats()["total"]["evicted"] > 1000
         for n in range(1500):                       # and it goes on as if nothing had been

@@ -5,16 +5,14 @@ import itertools
 from collections.abc import Iterable
 from typing import Any
 
-from stress.bench.peers.base import Peer
-from stress.bench.peers.server import Server
+from stress.bench.peers.server import Server, ServerPeer
 
 
-class Subject(Peer):
+class Subject(ServerPeer):
     name = "memcached"
     about = "unix socket, values up to 2 MiB, puts wait for their answer"
     packages = modules = ("pymemcache",)
     programs = ("memcached",)
-    server: Server | None = None
 
     def create(self) -> None:
         socket = self.place.folder / "memcached"
@@ -27,18 +25,7 @@ class Subject(Peer):
         self._client = Client(f"unix:{self.place.folder / 'memcached'}", default_noreply=False)
         self.put, self.get, self.drop = self._client.set, self._client.get, self._client.delete
 
-    def close(self) -> None:
-        self._client.close()
-
-    def remove(self) -> None:
-        if self.server is not None:
-            self.server.stop()
-
     def fill(self, pages: Iterable[tuple[int, bytes]]) -> None:
         pages = iter(pages)
         while batch := list(itertools.islice(pages, 500)):
             self._client.set_many({self.key(number)[0]: page for number, page in batch}, noreply=False)
-
-    def memory(self) -> int:
-        assert self.server is not None
-        return self.server.memory()

@@ -5,16 +5,14 @@ import itertools
 from collections.abc import Iterable
 from typing import Any
 
-from stress.bench.peers.base import Peer
-from stress.bench.peers.server import Server
+from stress.bench.peers.server import Server, ServerPeer
 
 
-class Subject(Peer):
+class Subject(ServerPeer):
     name = "Redis"
     about = "unix socket, no persistence, parser hiredis"
     packages, modules = ("redis", "hiredis"), ("redis", "hiredis")
     programs = ("redis-server",)
-    server: Server | None = None
 
     def create(self) -> None:
         socket = self.place.folder / "redis"
@@ -26,13 +24,6 @@ class Subject(Peer):
         self._client = redis.Redis(unix_socket_path=str(self.place.folder / "redis"))
         self.put, self.get, self.drop = self._client.set, self._client.get, self._client.delete
 
-    def close(self) -> None:
-        self._client.close()
-
-    def remove(self) -> None:
-        if self.server is not None:
-            self.server.stop()
-
     def fill(self, pages: Iterable[tuple[int, bytes]]) -> None:
         pages = iter(pages)
         while batch := list(itertools.islice(pages, 500)):
@@ -40,7 +31,3 @@ class Subject(Peer):
             for number, page in batch:
                 pipe.set(*self.key(number), page)
             pipe.execute()
-
-    def memory(self) -> int:
-        assert self.server is not None
-        return self.server.memory()

@@ -1,4 +1,4 @@
-"""Owns a peer's server process: started on a unix socket in the place's folder, dead when the benchmark is.
+"""Owns what peers with a server have in common: its process, started on a unix socket in the place's folder, dead when the benchmark is.
 
 The server inherits the core the benchmark is pinned to. Called by the peers that have a server.
 """
@@ -8,6 +8,9 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
+
+from stress.bench.peers.base import Peer
 
 START_S = 10.0
 
@@ -34,6 +37,24 @@ class Server:
     def stop(self) -> None:
         self._process.kill()
         self._process.wait()
+
+
+class ServerPeer(Peer):
+    """A peer with a server; `create` starts it and `connect` makes the client."""
+
+    server: Server | None = None
+    _client: Any
+
+    def close(self) -> None:
+        self._client.close()
+
+    def remove(self) -> None:
+        if self.server is not None:
+            self.server.stop()
+
+    def memory(self) -> int:
+        assert self.server is not None
+        return self.server.memory()
 
 
 def resident(pid: int) -> int:
