@@ -27,21 +27,20 @@ from cython.cimports.engine.layout import (
     PAMPD_CLASS,
     PAMPD_SENTINEL,
     POOL_LIVE,
-    QUEUE_MAIN,
     QUEUE_PENDING,
-    QUEUE_SMALL,
     SAME,
     TWIN,
     Bucket,
     Obj,
     Objnode,
     Pampd,
-    Queue,
     Twin,
     buckets_at,
     class_in,
+    flags_in,
     flags_of,
     has_chunk,
+    is_queued,
     is_twin,
     link_to,
     link_to_page,
@@ -52,15 +51,13 @@ from cython.cimports.engine.layout import (
     pool_at,
     pool_in,
     pool_of_obj,
-    prev_in,
-    queue_at,
-    queue_word,
     shard_at,
     shard_in,
     state_in,
     target_of,
 )
 from cython.cimports.engine.oid import hash_oid
+from cython.cimports.engine.queues import rename
 from cython.cimports.engine.reclaim import inherit, reap
 from cython.cimports.engine.room import relieve
 from cython.cimports.libc.string import memcpy, memset
@@ -225,38 +222,14 @@ def _lock_obj(w: cython.pointer(Worker), obj_off: u64, bucket: cython.pointer(cy
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _requeue(w: cython.pointer(Worker), off: u64, new: u64) -> cython.void:
-    """Let the queue of a page name its descriptor by another offset; `new` is a copy of it. The shard is held."""
-    d: cython.pointer(Pampd) = page_at(w, off)
-    word: u64 = d.queue
-    q: cython.pointer(Queue) = queue_at(w, pool_in(word), shard_in(word))
-    which: u64 = state_in(word) - QUEUE_SMALL
-    newer: u64 = prev_in(word)
-    older: cython.pointer(Pampd)
-    if newer != 0:
-        store(w, cython.address(page_at(w, newer).link), new)
-    else:
-        store(w, cython.address(q.head[which]), new)
-    if d.link != 0:
-        older = page_at(w, d.link)
-        store(w, cython.address(older.queue), queue_word(new, shard_in(older.queue), state_in(older.queue), pool_in(older.queue)))
-    else:
-        store(w, cython.address(q.tail[which]), new)
-    if q.hand == off:
-        store(w, cython.address(q.hand), new)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
 def _move_page(w: cython.pointer(Worker), have: cython.pointer(Supply), off: u64, host: HostOps) -> cython.int:
     """Move the bytes of a page, its descriptor, or both, as far as they leave. OK, BUSY, NOMEM, CORRUPT, or AGAIN: it has gone."""
     d: cython.pointer(Pampd) = page_at(w, off)
     word: u64 = load(cython.address(d.queue))
     shape: u64 = load(cython.address(d.shape))
     cls: cython.int = cython.cast(cython.uchar, shape >> 32)
-    in_chunk: cython.bint = not cython.cast(cython.uchar, shape >> 40) & (FOREIGN | SAME | TWIN)
-    queued: cython.bint = in_chunk_queue(word, shape)
+    in_chunk: cython.bint = flags_in(shape) & (FOREIGN | SAME | TWIN) == 0
+    queued: cython.bint = flags_in(shape) & FOREIGN == 0 and is_queued(word)
     bytes_leave: cython.bint = in_chunk and _leaves(w, load(cython.address(d.data)))
     leaves: cython.bint = _leaves(w, off)
     status: cython.int = OK
@@ -264,7 +237,7 @@ def _move_page(w: cython.pointer(Worker), have: cython.pointer(Supply), off: u64
         return AGAIN
     if in_chunk and cls >= OBJNODE_CLASS:
         return AGAIN
-    if leaves and not cython.cast(cython.uchar, shape >> 40) & FOREIGN and state_in(word) == QUEUE_PENDING:
+    if leaves and flags_in(shape) & FOREIGN == 0 and state_in(word) == QUEUE_PENDING:
         leaves = False          # on a worker's list, which only that worker may change
         status = BUSY
     if bytes_leave:
@@ -283,14 +256,6 @@ def _move_page(w: cython.pointer(Worker), have: cython.pointer(Supply), off: u64
     if leaves and queued:
         unlock(w, cython.address(shard_at(w, shard_in(word)).lock))
     return status
-
-
-@cython.cfunc
-@cython.nogil
-@cython.inline
-@cython.exceptval(check=False)
-def in_chunk_queue(word: u64, shape: u64) -> cython.bint:
-    return not cython.cast(cython.uchar, shape >> 40) & FOREIGN and (state_in(word) == QUEUE_SMALL or state_in(word) == QUEUE_MAIN)
 
 
 @cython.cfunc
@@ -334,8 +299,8 @@ def _move_locked(w: cython.pointer(Worker), have: cython.pointer(Supply), off: u
     if leaves and w.fault == 0:
         new = _supplied(w, have, PAMPD_CLASS)
         memcpy(chunk_at(w, new), d, cython.sizeof(Pampd))
-        if in_chunk_queue(word, d.shape):
-            _requeue(w, off, new)
+        if flags_of(d) & FOREIGN == 0 and is_queued(word):
+            rename(w, off, new)
         store(w, at, link_to_page(w, new, d.data, flags_of(d)))
         # Whoever looks through descriptors must not take the old one for a page, nor count a hit in it.
         store(w, cython.address(d.sentinel), ~d.sentinel)
@@ -485,7 +450,7 @@ def sweep_segment(w, number, result, host):
                 # Readers copy from a twin as long as any page refers to it: it is not moved, all its pages go.
                 status = evict_found(w, at, host)
                 status = AGAIN if status == MISS else status
-            elif not leaves and (cython.cast(cython.uchar, load(cython.address(d.shape)) >> 40) & (FOREIGN | SAME | TWIN)
+            elif not leaves and (flags_in(load(cython.address(d.shape))) & (FOREIGN | SAME | TWIN)
                                  or not _leaves(w, load(cython.address(d.data)))):
                 continue
             else:

@@ -38,6 +38,7 @@ from cython.cimports.engine.layout import (
     Tally,
     buckets_at,
     client_at,
+    is_queued,
     page_at,
     page_hash,
     pool_at,
@@ -257,14 +258,6 @@ def _take_in(w: cython.pointer(Worker), off: u64, host: HostOps) -> cython.int:
     return conclude(w)
 
 
-@cython.cfunc
-@cython.nogil
-@cython.inline
-@cython.exceptval(check=False)
-def _queued(word: u64) -> cython.bint:
-    return state_in(word) == QUEUE_SMALL or state_in(word) == QUEUE_MAIN
-
-
 def settle_pending(w, host):
     """Put the pages that this worker has linked into their queues. OK, BUSY (some are left for the next time) or CORRUPT."""
     off: u64
@@ -294,12 +287,12 @@ def evict_found(w, off, host):
     word: u64 = load(cython.address(d.queue))
     shard: u64 = shard_in(word)
     status: cython.int = MISS
-    if not _queued(word) or shard >= w.client_geometry[GEO_SHARDS]:
+    if not is_queued(word) or shard >= w.client_geometry[GEO_SHARDS]:
         return MISS
     if lock_try(w, cython.address(shard_at(w, shard).lock)) != OK:
         return BUSY
     word = load(cython.address(d.queue))
-    if d.sentinel == PAMPD_SENTINEL and _queued(word) and shard_in(word) == shard:
+    if d.sentinel == PAMPD_SENTINEL and is_queued(word) and shard_in(word) == shard:
         status = _evict_page(w, off, state_in(word) == QUEUE_SMALL, host)
     unlock(w, cython.address(shard_at(w, shard).lock))
     return status

@@ -448,8 +448,11 @@ cdef inline u64 length_of(Pampd *d) noexcept nogil:
 cdef inline int class_in(Pampd *d) noexcept nogil:
     return <unsigned char>(d.shape >> 32)
 
+cdef inline u64 flags_in(u64 shape) noexcept nogil:
+    return <unsigned char>(shape >> 40)
+
 cdef inline int flags_of(Pampd *d) noexcept nogil:
-    return <unsigned char>(d.shape >> 40)
+    return <int>flags_in(d.shape)
 
 cdef inline bint has_chunk(Pampd *d) noexcept nogil:
     # True if `data` is the offset of a chunk that is this page's alone.
@@ -469,13 +472,13 @@ cdef inline u64 copied_of(u64 shape) noexcept nogil:
 
 cdef inline bint fits_codecs(u64 shape, u64 codecs) noexcept nogil:
     # True if what a shape says of compression can be in a pool with one of these codecs.
-    cdef u64 flags = <unsigned char>(shape >> 40) & ~<u64>TWIN
+    cdef u64 flags = flags_in(shape) & ~<u64>TWIN
     if packed_in(shape) == 0:
         return flags <= (FOREIGN | SAME)
     return flags != 0 and flags & codecs == flags and flags & (flags - 1) == 0 and packed_in(shape) < <unsigned int>shape
 
 cdef inline bint is_twin(u64 shape) noexcept nogil:
-    return <unsigned char>(shape >> 40) & TWIN != 0
+    return flags_in(shape) & TWIN != 0
 
 cdef inline Twin *twin_at(Worker *w, u64 off) noexcept nogil:
     cdef Twin *t = <Twin *>chunk_at(w, off)
@@ -490,7 +493,7 @@ cdef inline u64 chunk_of(Worker *w, u64 shape, u64 data) noexcept nogil:
     return load(&twin_at(w, data).data) if unlikely(is_twin(shape)) else data
 
 cdef inline bint is_same(u64 shape) noexcept nogil:
-    return <unsigned char>(shape >> 40) & SAME != 0
+    return flags_in(shape) & SAME != 0
 
 cdef inline bint same_filled(const char *data, u64 length) noexcept nogil:
     # True if the page is one word over and over: then it is the same as itself a word further on.
@@ -586,6 +589,10 @@ cdef inline u64 shard_in(u64 queue) noexcept nogil:
 
 cdef inline u64 state_in(u64 queue) noexcept nogil:
     return queue >> 43 & 7
+
+cdef inline bint is_queued(u64 queue) noexcept nogil:
+    # True if a page with this queue word is in a queue. Not asked of a foreign page, whose word is another.
+    return state_in(queue) == QUEUE_SMALL or state_in(queue) == QUEUE_MAIN
 
 cdef inline u64 pool_in(u64 queue) noexcept nogil:
     return queue >> 46 & 0xFFFF

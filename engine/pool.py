@@ -220,8 +220,7 @@ class Pool:
         c.nodes_wanted = 2 + c.count // 64
         if registry.host.careful or pam.foreign:
             c.nodes_wanted = NODES_MAX + c.count // 64 + 1
-        elif c.length >= LONG_BYTES and not p.dedup:
-            # A digest must stay the digest of what is copied: there no other thread may write to the buffer meanwhile.
+        elif c.length >= LONG_BYTES:
             with cython.nogil:
                 core.stage(w, p, c, pam)
         while True:

@@ -1,7 +1,8 @@
 """Owns the queues of evictable pages: linking and unlinking a page, and the ghosts of pages evicted of late.
 
 A queue is a doubly linked list of page descriptors, newest first, one pair (small, main) a pool and shard; of the policies only S3-FIFO
-uses the small one. May call: journal, memory, lock. Called by evict (under the shard's lock) and by reclaim. All links are journalled
+uses the small one. May call: journal, memory, lock. Called by evict and compact (under the
+shard's lock) and by reclaim. All links are journalled
 under the shard's lock; ghosts are hints, written plainly.
 Ghosts: an open-addressed table a shard of fingerprint << 32 | clock. An entry counts while fewer than so many ghosts have been
 remembered after it, so it needs no queue of its own, and an old entry is as good as a free place.
@@ -80,6 +81,27 @@ def dequeue(w, off):
         store(w, cython.address(q.hand), newer)
     store(w, cython.address(d.queue), queue_word(0, shard_in(word), QUEUE_NONE, pool_in(word)))
     store(w, cython.address(q.count[which]), q.count[which] - 1)
+
+
+def rename(w, off, new):
+    """A queued page's descriptor moves to another offset, where a copy of it is already: let its queue name that one."""
+    d: cython.pointer(Pampd) = page_at(w, off)
+    word: u64 = d.queue
+    q: cython.pointer(Queue) = queue_at(w, pool_in(word), shard_in(word))
+    which: u64 = state_in(word) - QUEUE_SMALL
+    newer: u64 = prev_in(word)
+    older: cython.pointer(Pampd)
+    if newer != 0:
+        store(w, cython.address(page_at(w, newer).link), new)
+    else:
+        store(w, cython.address(q.head[which]), new)
+    if d.link != 0:
+        older = page_at(w, d.link)
+        store(w, cython.address(older.queue), queue_word(new, shard_in(older.queue), state_in(older.queue), pool_in(older.queue)))
+    else:
+        store(w, cython.address(q.tail[which]), new)
+    if q.hand == off:
+        store(w, cython.address(q.hand), new)
 
 
 def leave_queue(w, off, orphaned):

@@ -19,6 +19,7 @@ from cython.cimports.engine.layout import (
     ZSTD,
     Packed,
     copied_of,
+    flags_in,
     packed_in,
     put_bytes,
     put_length,
@@ -101,7 +102,7 @@ class PackedPam(RawPam):
         if packed_in(shape) == 0:
             return data
         length: u64 = cython.cast(cython.uint, shape)
-        if cython.cast(cython.uchar, shape >> 40) & ~TWIN != self.flag:
+        if flags_in(shape) & ~cython.cast(u64, TWIN) != self.flag:
             return None
         try:
             page = self.codec.unpack(data, length)

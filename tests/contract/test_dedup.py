@@ -74,6 +74,18 @@ def test_a_put_over_leaves_the_others_as_they_are(make_arena):
     sound(eng)
 
 
+@pytest.mark.parametrize("pam", KINDS)
+def test_a_long_range_has_twins_too(make_arena, pam):
+    """Ranges from 128 KiB on are copied with the GIL released."""
+    eng = make_arena(capacity="4MiB", page_size=PAGE)
+    pool = eng.new_pool("p", pam=pam, dedup=True)
+    data = b"".join(text(n % 5, PAGE) for n in range(100))
+    for n in range(20):
+        assert pool.put_range((n, 0, 0), 7, data) and pool.get_range((n, 0, 0), 7, 100) == data
+    assert twins(eng)[0] == 5 and eng.stats()["total"]["pages"] == 2000
+    sound(eng)
+
+
 def test_pools_do_not_share_with_each_other(make_arena):
     eng = make_arena(capacity="2MiB", page_size=PAGE)
     pools = [eng.new_pool(name, dedup=True) for name in "abc"]
