@@ -20,6 +20,7 @@ from engine.errors import (
     PoolExists,
     PoolNotFound,
     TmemError,
+    TooMuchPinned,
 )
 from engine.handle import Object
 from engine.oid import oid
@@ -27,10 +28,12 @@ from engine.pool import Pool
 from engine.registry import register_hostops, register_pam
 from engine.report import Problem, Report
 from engine.spawn import Crew
+from engine.views import View
 from shm.arena import MAGIC as ARENA_MAGIC
 
 __all__ = [
     "ARENA_MAGIC", "AccessDenied", "ArenaBusy", "ArenaCorrupted", "ArenaExists", "ArenaNotFound", "Client", "Crew",
-    "Engine", "Object", "Pool", "PoolDestroyed", "PoolExists", "PoolNotFound", "Problem", "Report", "TmemError", "attach",
+    "Engine", "Object", "Pool", "PoolDestroyed", "PoolExists", "PoolNotFound", "Problem", "Report", "TmemError", "TooMuchPinned",
+    "View", "attach",
     "create", "oid", "register_hostops", "register_pam", "unlink",
 ]

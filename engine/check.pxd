@@ -29,4 +29,6 @@ cdef class Checker(Claims):
     cdef int walk_pool(self, u64 idx) except -1
     cdef dict twins                     # offset of a twin -> pages that refer to it, as found
     cdef int walk_twins(self) except -1
+    cdef int walk_limbo(self) except -1
+    cdef int walk_pins(self) except -1
     cdef int walk_twin(self, u64 off) except -1

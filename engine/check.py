@@ -27,6 +27,9 @@ from cython.cimports.engine.layout import (
     OBJNODE_SENTINEL,
     PAMPD_CLASS,
     PAMPD_SENTINEL,
+    PINS_BACKED,
+    PINS_HIGH,
+    PINS_MAX,
     POOL_BYTES,
     POOL_FREE,
     POOL_LIVE,
@@ -41,6 +44,7 @@ from cython.cimports.engine.layout import (
     ROOT_STAGED,
     TWIN,
     TWIN_CHAIN_MAX,
+    VIEWED,
     ZSTD,
     Bucket,
     ClientPage,
@@ -69,7 +73,9 @@ from cython.cimports.engine.layout import (
     obj_at,
     objnode_at,
     packed_in,
+    page_at,
     pampd_at,
+    pins_at,
     pool_at,
     pool_mark,
     pool_of_obj,
@@ -84,10 +90,12 @@ from cython.cimports.engine.layout import (
 )
 from cython.cimports.engine.objnode import height_for
 from cython.cimports.engine.oid import hash_oid
+from cython.cimports.engine.pins import limbo_of, pins_high
 from cython.cimports.engine.rbtree import compare
 from cython.cimports.engine.reclaim import head_at, retired_link
 from cython.cimports.engine.session import Engine
 from cython.cimports.libc.stdlib import calloc, free
+from cython.cimports.shm.atomics import load
 from cython.cimports.shm.layout import (
     CLASS_COUNT,
     SLOT_LIVE,
@@ -143,7 +151,7 @@ class Checker(Claims):
             self.note("page-length", off, f"length {length}")
         if is_twin(d.shape) and d.data != 0:
             self.twins[d.data] = self.twins.get(d.data, 0) + 1
-            if twin_at(self.w, d.data).shape | cython.cast(u64, TWIN) << 40 != d.shape:
+            if twin_at(self.w, d.data).shape | cython.cast(u64, TWIN) << 40 != d.shape & ~(cython.cast(u64, VIEWED) << 40):
                 self.note("page-twin", off, f"shape {d.shape:#x}, its twin's is {twin_at(self.w, d.data).shape:#x}")
             self.w.fault = 0        # a twin that is none is in no bucket: see walk_twins
         if has_chunk(d) and d.data != 0 and self.own(d.data, cls, "page") and copied_of(d.shape) > self.w.class_bytes[cls]:
@@ -505,6 +513,59 @@ class Checker(Claims):
         self.pool_idx = cython.cast(u64, -1)
         return self.walk_page(off, 0, d.index, True)
 
+    def walk_limbo(self):
+        """Retired pages that somebody has a view on, or had a moment ago."""
+        w: cython.pointer(Worker) = self.w
+        limbo: cython.pointer(ClientPage) = limbo_of(w)
+        off: u64 = limbo.limbo
+        steps: u64 = 0
+        d: cython.pointer(Pampd)
+        if limbo.limbo_lock.owner != 0 or limbo.limbo_lock.seq & 1:
+            self.note("limbo-lock", offset_of(w, cython.address(limbo.limbo_lock)), "held in a stopped world")
+        while off != 0:
+            d = page_at(w, off)
+            steps += 1
+            if self.fault("limbo-offset", off, "a page of limbo outside the arena"):
+                break
+            if steps > self.span // 64 or len(self.report.problems) >= PROBLEMS_MAX:
+                self.note("limbo-loop", off, "a list without an end")
+                break
+            if not has_chunk(d) or flags_of(d) & VIEWED == 0 or state_in(d.queue) != QUEUE_NONE:
+                self.note("limbo-page", off, f"flags {flags_of(d)}, queue state {state_in(d.queue)}")
+            self.walk_page(off, 0, 0, False)
+            off = d.obj
+        self.report.counts["limbo"] = steps
+        return 0
+
+    def walk_pins(self):
+        """All pins, after everything that may own their chunks. Pins may go while this looks; none can come."""
+        w: cython.pointer(Worker) = self.w
+        i: u64
+        j: u64
+        word: u64
+        rel: u64
+        pins: u64 = 0
+        slot: cython.pointer(Slot)
+        for i in range(min(w.depot.slots_high, w.max_workers)):
+            slot = slot_at(w, i)
+            if slot.client[PINS_HIGH] > PINS_MAX or slot.client[PINS_HIGH] > slot.client[PINS_BACKED]:
+                self.note("pins-high", offset_of(w, slot), f"worker {i}: {slot.client[PINS_HIGH]} pins, {slot.client[PINS_BACKED]} have memory")
+                continue
+            for j in range(pins_high(slot)):
+                word = load(cython.address(pins_at(w, i)[j]))
+                if word == 0:
+                    continue
+                pins += 1
+                rel = (word >> 6 << 6) - w.seg_lo
+                if slot.state != SLOT_LIVE:
+                    self.note("pin-nobody", offset_of(w, slot), f"slot {i} is nobody's, and has pins")
+                    break
+                if word & 63 >= OBJNODE_CLASS or rel >= self.span or self.seen[rel >> 12] >> ((rel >> 6) & 63) & 1 == 0 or (
+                        (w.segtable + (rel >> w.seg_shift)).cls != (word & 63) + 1):
+                    self.note("pin-lost", word, f"worker {i} has a view on a chunk that is no page's")
+        self.report.counts["pins"] = pins
+        return 0
+
     def walk_twins(self):
         """All twin buckets, after everything that may refer to a twin."""
         w: cython.pointer(Worker) = self.w
@@ -581,6 +642,8 @@ class Checker(Claims):
                 counts["objects"] += self.objects
                 counts["objnodes"] += self.nodes
                 counts["pages"] += self.pages
+        self.walk_limbo()
         self.walk_twins()
+        self.walk_pins()
         self.walk_depot()
         self.report.counts.update(counts, workers=workers)

@@ -150,15 +150,18 @@ def main() -> None:
 @click.option("--mode", default="600", show_default=True, callback=_octal, help="Permission bits, octal.")
 @click.option("--shards", type=click.IntRange(1, 64), default=None, help="Shards of the eviction queues; a power of two.  [default: by capacity]")
 @click.option("--huge-pages/--no-huge-pages", default=True, show_default=True, help="Ask the system for pages of 2 MiB.")
+@click.option("--max-pinned", default=None, help="Bytes that views may pin.  [default: an eighth of the capacity]")
 @click.option("--max-capacity", default=None, help="What `tmem resize` may make of it.  [default: the capacity]")
 @json_option
 def create(
     name: str, capacity: str, page_size: int, buckets: int, max_workers: int, max_pools: int, mode: int,
-    shards: int | None, huge_pages: bool, max_capacity: str | None, as_json: bool
+    shards: int | None, huge_pages: bool, max_capacity: str | None, max_pinned: str | None,
+    as_json: bool
 ) -> None:
     """Create the arena NAME."""
     with _usage():
         eng = engine.create(name, _size(capacity), max_capacity=None if max_capacity is None else _size(max_capacity),
+                            max_pinned=None if max_pinned is None else _size(max_pinned),
                             page_size=page_size, buckets=buckets, max_workers=max_workers,
                             max_pools=max_pools, mode=mode, huge_pages=huge_pages, shards=shards)
     with eng:

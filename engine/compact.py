@@ -1,6 +1,6 @@
 """Owns moving what lies in segments that leave to segments that stay: page bytes, page descriptors, objnodes, objs.
 
-May call: objnode and rbtree (finding), evict and room (when there is nowhere to move to), reclaim, and shm's journal, locks, slab. Called by
+May call: objnode and rbtree (finding), pins, evict and room (when there is nowhere to move to), reclaim, and shm's journal, locks, slab. Called by
 resize, with no lock held. Lock order: own, shard, bucket; shard and bucket are only tried, what is in use is left for the next sweep.
 A move is one transaction: the new chunk is filled while nobody knows of it, then the one link to it changes, and the chunk takes the place
 of the new one in the magazine, so that no list has to be touched while the bucket is held.
@@ -57,6 +57,7 @@ from cython.cimports.engine.layout import (
     target_of,
 )
 from cython.cimports.engine.oid import hash_oid
+from cython.cimports.engine.pins import is_viewed
 from cython.cimports.engine.queues import rename
 from cython.cimports.engine.reclaim import inherit, reap
 from cython.cimports.engine.room import relieve
@@ -282,8 +283,8 @@ def _move_locked(w: cython.pointer(Worker), have: cython.pointer(Supply), off: u
     if has_chunk(d) and _leaves(w, d.data):
         cls = class_in(d)
         old = d.data
-        # Another page may have come under the handle since there was a chunk for it.
-        if cls >= OBJNODE_CLASS or have.good[cls] == 0 or (cls == PAMPD_CLASS and leaves):
+        # Another page may have come under the handle since there was a chunk for it; or somebody looks at this one where it is.
+        if cls >= OBJNODE_CLASS or have.good[cls] == 0 or (cls == PAMPD_CLASS and leaves) or is_viewed(w, d):
             unlock(w, cython.address(b.lock))
             return BUSY
         new = _supplied(w, have, cls)

@@ -1,6 +1,6 @@
 """Owns the verbs that change things: put, flush, replace, destroy. Read this first; docs/walk-of-a-put.md names the steps.
 
-May call: rbtree, objnode, hostops, pam, reclaim, and shm's journal, lock, slab. Called by pool.py, between
+May call: rbtree, objnode, hostops, pam, pins, reclaim, and shm's journal, lock, slab. Called by pool.py, between
 Attachment.enter and leave, and by fetch.py, which has the verbs that get. Nothing here blocks,
 raises or touches a Python object (adapters of Python back ends aside).
 A verb that meets a taken lock gives back what it holds and answers BUSY; the caller waits and calls it again,
@@ -71,6 +71,7 @@ from cython.cimports.engine.layout import (
 )
 from cython.cimports.engine.lookaside import find_obj, remember
 from cython.cimports.engine.pam.base import PamOps
+from cython.cimports.engine.pins import is_viewed
 from cython.cimports.engine.reclaim import detach, drop_staged, gauge, reap, retire
 from cython.cimports.engine.room import make_room
 from cython.cimports.engine.twins import share
@@ -290,13 +291,14 @@ def _lacking(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.po
 @cython.exceptval(check=False)
 def _over(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call),
           b: cython.pointer(Bucket)) -> cython.bint:
-    """The put of last resort: copy the bounce page over the old page's chunk, if that is large enough."""
+    """The put of last resort: copy the bounce page over the old page's chunk, if that is large enough and nobody has a view on it."""
     obj_off: u64
     data: u64
     stored: u64
     d: cython.pointer(Pampd) = find_page(w, p, c, b, c.index, cython.address(obj_off))
     put_bytes(c, 0, p.page_size, cython.address(stored))
-    if d == cython.NULL or not has_chunk(d) or class_in(d) >= OBJNODE_CLASS or w.class_bytes[class_in(d)] < stored:
+    if (d == cython.NULL or not has_chunk(d) or class_in(d) >= OBJNODE_CLASS or w.class_bytes[class_in(d)] < stored
+            or is_viewed(w, d)):
         return False
     data = d.data
     chunk_at(w, data)

@@ -13,7 +13,7 @@ from shm.errors import (
 
 __all__ = [
     "AccessDenied", "ArenaBusy", "ArenaCorrupted", "ArenaExists", "ArenaNotFound", "PoolDestroyed", "PoolExists",
-    "PoolNotFound", "TmemError",
+    "PoolNotFound", "TmemError", "TooMuchPinned",
 ]
 
 
@@ -23,6 +23,10 @@ class PoolNotFound(TmemError):
 
 class PoolExists(TmemError):
     """A pool of this name is there already."""
+
+
+class TooMuchPinned(TmemError):
+    """Views have pinned as many bytes, or this worker as many pages, as may be."""
 
 
 class PoolDestroyed(TmemError):

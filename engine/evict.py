@@ -2,7 +2,7 @@
 
 Policies: S3-FIFO (Yang, Zhang, Qiu, Yue, Vinayak: "FIFO queues are all you need for cache eviction", SOSP 2023), SIEVE (Zhang et al.,
 NSDI 2024), CLOCK (Corbato 1968), FIFO. A hit is two bits in the descriptor, added by readers without a lock; queues are walked only here.
-May call: queues, shares, unlink, and shm's journal and locks. Called by core and room between locked sections, with the worker's
+May call: pins, queues, shares, unlink, and shm's journal and locks. Called by core and room between locked sections, with the worker's
 own lock and no bucket. Lock order: own, shard, bucket; the bucket is only ever tried, and a page whose bucket is taken is passed over.
 Kill at any instruction: each step (a page into its queue, a page moved on, a page evicted) is one transaction.
 """
@@ -17,6 +17,7 @@ from cython.cimports.engine.layout import (
     MISS,
     OBJ_SENTINEL,
     PAMPD_SENTINEL,
+    PINNED,
     POLICY_FIFO,
     POLICY_S3FIFO,
     POLICY_SIEVE,
@@ -52,6 +53,7 @@ from cython.cimports.engine.layout import (
     state_in,
 )
 from cython.cimports.engine.oid import hash_oid
+from cython.cimports.engine.pins import is_viewed
 from cython.cimports.engine.queues import dequeue, push_newest, recall_ghost, remember_ghost
 from cython.cimports.engine.reclaim import gauge
 from cython.cimports.engine.shares import count_by_client, largest_pool
@@ -78,8 +80,8 @@ def _set_hits(d: cython.pointer(Pampd), hits: u64) -> cython.void:
 @cython.nogil
 @cython.exceptval(check=False)
 def _evict_page(w: cython.pointer(Worker), off: u64, ghost: cython.bint, host: HostOps) -> cython.int:
-    """Evict the page at `off`, which is in a queue of a shard this worker holds. OK, BUSY (its bucket is taken), CORRUPT, or
-    MISS: it is on its way out already, and has left its queue."""
+    """Evict the page at `off`, which is in a queue of a shard this worker holds. OK, BUSY (its bucket is taken), PINNED (somebody
+    has a view on it), CORRUPT, or MISS: it is on its way out already, and has left its queue."""
     d: cython.pointer(Pampd) = page_at(w, off)
     o: cython.pointer(Obj)
     b: cython.pointer(Bucket)
@@ -106,6 +108,10 @@ def _evict_page(w: cython.pointer(Worker), off: u64, ghost: cython.bint, host: H
             pool_at(w, pool).state == POOL_LIVE and d.sentinel == PAMPD_SENTINEL and d.obj == obj_off
             and o.sentinel == OBJ_SENTINEL and pool_of_obj(o) == pool and hash_oid(o.oid[0], o.oid[1], o.oid[2]) == oid_hash
         ):
+            if is_viewed(w, d):
+                w.fault = 0
+                unlock(w, cython.address(b.lock))
+                return PINNED
             hash = page_hash(oid_hash, d.index, pool)
             dequeue(w, off)
             if take_page(w, pool, obj_off, d.index, host) != off and w.fault == 0:
@@ -186,8 +192,8 @@ def evict_one(w, pool, shard, host):
                 return status
             continue
         status = _evict_page(w, off, small, host)
-        if status == BUSY:
-            busy += 1
+        if status == BUSY or status == PINNED:
+            busy += status == BUSY
             if policy == POLICY_SIEVE:
                 store(w, cython.address(q.hand), prev_in(d.queue))
                 status = conclude(w)
@@ -295,4 +301,4 @@ def evict_found(w, off, host):
     if d.sentinel == PAMPD_SENTINEL and is_queued(word) and shard_in(word) == shard:
         status = _evict_page(w, off, state_in(word) == QUEUE_SMALL, host)
     unlock(w, cython.address(shard_at(w, shard).lock))
-    return status
+    return MISS if status == PINNED else status

@@ -49,11 +49,7 @@ from cython.cimports.shm.memory import chunk_at
 PEEK_TRIES = cython.declare(cython.int, 8)
 
 
-@cython.cfunc
-@cython.nogil
-@cython.inline
-@cython.exceptval(check=False)
-def _check_chunk(w: cython.pointer(Worker), shape: u64, data: u64, length: u64) -> cython.void:
+def check_chunk(w, shape, data, length):
     """The fault is set if the page says that its bytes lie outside the arena."""
     if not is_same(shape):
         chunk_at(w, data)
@@ -99,7 +95,7 @@ def peek(w, p, c):
             c.page = offset_of(w, d)
             if c.length - 1 >= p.page_size or packed_in(c.shape) > p.packed_max:       # no length is smaller than 1
                 continue
-            _check_chunk(w, c.shape, c.found, c.stored)
+            check_chunk(w, c.shape, c.found, c.stored)
         if w.fault != 0:
             continue
         if d != cython.NULL:
@@ -121,10 +117,7 @@ def peek_valid(w, p, c):
     return True
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def touch(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call)) -> cython.void:
+def touch(w, p, c):
     """Count a hit in the descriptor a get has found. The page may be gone by now, and its chunk another's: the compare fails then, since
     no generation is given twice. Full counters are only read, so a hot page's line stays shared."""
     d: cython.pointer(Pampd) = cython.cast(cython.pointer(Pampd), w.base + c.page)
@@ -167,7 +160,7 @@ def fetch(w, p, c, out, remove, pam, host):
     elif c.stored != room:
         status = SIZE
     else:
-        _check_chunk(w, c.shape, c.found, c.stored)
+        check_chunk(w, c.shape, c.found, c.stored)
         if w.fault == 0 and not remove:
             copy_page(w, out, c.shape, c.found, c.stored)
     if status == OK and remove and w.fault == 0:
@@ -255,7 +248,7 @@ def _walk_range(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython
         if out != cython.NULL:
             # Read once: without the lock a second read may give another offset than the one that was checked.
             data = chunk_of(w, shape, load(cython.address(d.data)))
-            _check_chunk(w, shape, data, n)
+            check_chunk(w, shape, data, n)
             if w.fault != 0 or c.total + n > c.length:
                 return SIZE
             copy_page(w, out + c.total, shape, data, n)

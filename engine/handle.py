@@ -1,10 +1,10 @@
 # cython: binding=False, embedsignature=True, embedsignature.format=clinic
 """Owns Object, the calls of a pool for one oid that is looked at once.
 
-May call: pool, batch, ranges, arguments, oid. Called by users through Pool.object. Each call fills a Call and hands it to the pool.
+May call: pool, batch, ranges, views, arguments, oid. Called by users through Pool.object. Each call fills a Call and hands it to the pool.
 """
 import cython
-from cython.cimports.engine import batch, ranges
+from cython.cimports.engine import batch, ranges, views
 from cython.cimports.engine.arguments import clear, word
 from cython.cimports.engine.layout import Call
 from cython.cimports.engine.oid import hash_oid, oid_words
@@ -74,6 +74,12 @@ class Object:
         c: Call
         self.handle(cython.address(c), index)
         return ranges.get_range_into(self.pool, cython.address(c), count, buffer, free)
+
+    def view(self, index, count=None):
+        """See Pool.view."""
+        c: Call
+        self.handle(cython.address(c), index)
+        return views.view(self.pool, cython.address(c), count)
 
     def put_many(self, indexes, pages):
         """See Pool.put_many; a sequence of indexes instead of handles."""

@@ -13,7 +13,7 @@ from shm.layout cimport CLASS_COUNT, FAULT_OFFSET, FAULT_SENTINEL, Lock, Slot, W
 from shm.memory cimport chunk_at
 
 cdef enum:
-    ENGINE_LAYOUT_VERSION = 2
+    ENGINE_LAYOUT_VERSION = 3
 
     # Status codes above those of shm.
     MISS = 32           # no such page or object
@@ -22,6 +22,8 @@ cdef enum:
     SIZE = 35           # the page's length is not what the caller made room for (Call.length says)
     AGAIN = 36          # more to do: call again
     FAILED = 37         # a back end failed; its exception, if any, is in the adapter
+    PINNED = 38         # somebody has a view on the page
+    FULL = 39           # as much is pinned as may be
 
     OBJ_SENTINEL = 0x6F626A31
     OBJNODE_SENTINEL = 0x6E6F6431
@@ -53,6 +55,7 @@ cdef enum:
     SAME = 2                # Pampd.flags: `data` is the word that the page consists of; there is no chunk
     LZ4 = 4                 # Pampd.flags: the chunk holds the page compressed, by this codec
     ZSTD = 8
+    VIEWED = 32             # Pampd.flags: the chunk is or was pinned: ask pins.py before it is used for something else
 
     RANGE_MAX = 16384       # pages of one range call
     ASIDES_MAX = 262144     # entries of a lookaside table
@@ -65,6 +68,7 @@ cdef enum:
     GEO_SHARDS = 3
     GEO_GHOSTS = 4          # ghosts a shard has room for, a power of two
     GEO_TWINS = 5           # twin buckets, a power of two
+    GEO_PINNED = 6          # bytes of chunks that may be pinned
 
     # Eviction. A page's queue, in Pampd.queue.
     QUEUE_NONE = 0
@@ -87,6 +91,13 @@ cdef enum:
     ROOT_RETIRED = 1        # what was unlinked, not given back yet
     ROOT_GENERATION = 2     # counts pages this slot ever made (not journalled)
     ROOT_PENDING = 3        # pages linked, not in a queue yet
+    # On a line of their own, which only views write. Not journalled: pins.py says why.
+    PINS_HIGH = 8           # pins from here on are 0
+    PINS_BACKED = 9         # pins that have memory
+    PINS_USED = 10          # pins that are not 0
+    PINS_BYTES = 11         # bytes of their chunks
+    PINS_NEXT = 12          # pins below are not 0
+    PINS_MAX = 4096         # of a worker
 
     # Words of a ledger: a worker's counters for one pool. Gauges are journalled with what they count.
     PUTS_OK = 0
@@ -133,12 +144,19 @@ cdef struct ClientRecord:
 #   32   pools_high   pool slots ever used: every one below is backed (guard: lock)
 #   40   twins        1: the twin buckets have memory (guard: lock)
 #   64   clients[]
+#   3904 limbo_lock
+#   3936 limbo        retired pages whose chunk somebody has a view on (guard: limbo_lock; journalled)
+#   3944 unpinned     1: a page in limbo may have been let go by whoever had the view (no guard: a hint)
 cdef struct ClientPage:
     Lock lock
     u64 pools_high
     u64 twins
     u64 spare[2]
     ClientRecord clients[CLIENTS_MAX]
+    Lock limbo_lock
+    u64 limbo
+    u64 unpinned
+    u64 spare2[2]
 
 # Pool, 512 bytes. Guard: the pool table lock; `cursor` belongs to who destroys it.
 #   0    sentinel
@@ -240,7 +258,7 @@ cdef struct Objnode:
 # Pampd, one cache line. Guard: the bucket; journalled once linked.
 #   0    sentinel
 #   8    link         staged, pending, or retired list; while it is in a queue, the next older page (guard: the shard)
-#   16   obj          back pointer; retired list, of a page in the arena (it may still be in a queue then)
+#   16   obj          back pointer; retired list or limbo, of a page in the arena (it may still be in a queue then)
 #   24   index
 #   32   data         offset of the page chunk, or a back end's token, or the word a page is filled with
 #   40   shape        length | class << 32 | flags << 40 | compressed bytes << 48, 0 of a page that is not compressed
@@ -472,7 +490,7 @@ cdef inline u64 copied_of(u64 shape) noexcept nogil:
 
 cdef inline bint fits_codecs(u64 shape, u64 codecs) noexcept nogil:
     # True if what a shape says of compression can be in a pool with one of these codecs.
-    cdef u64 flags = flags_in(shape) & ~<u64>TWIN
+    cdef u64 flags = flags_in(shape) & ~<u64>(TWIN | VIEWED)
     if packed_in(shape) == 0:
         return flags <= (FOREIGN | SAME)
     return flags != 0 and flags & codecs == flags and flags & (flags - 1) == 0 and packed_in(shape) < <unsigned int>shape
@@ -650,6 +668,13 @@ cdef inline u64 page_hash(u64 oid_hash, u64 index, u64 pool) noexcept nogil:
 
 cdef inline u64 shard_of(Worker *w, u64 hash) noexcept nogil:
     return hash >> 58 & (w.client_geometry[GEO_SHARDS] - 1)
+
+cdef inline u64 pins_start(Worker *w) noexcept nogil:
+    # Behind the ledgers in a worker's part of them.
+    return (w.client_geometry[GEO_POOLS] * LEDGER_BYTES + CLIENT_PAGE - 1) & ~<u64>(CLIENT_PAGE - 1)
+
+cdef inline u64 *pins_at(Worker *w, u64 slot_idx) noexcept nogil:
+    return <u64 *>(w.base + w.ledgers_off + slot_idx * w.ledger_bytes + pins_start(w))
 
 cdef inline u64 *ledger_at(Worker *w, u64 slot_idx, u64 idx) noexcept nogil:
     return <u64 *>(w.base + w.ledgers_off + slot_idx * w.ledger_bytes + idx * LEDGER_BYTES)

@@ -1,7 +1,7 @@
 # cython: binding=False, embedsignature=True, embedsignature.format=clinic
 """Owns Pool, what callers hold: arguments in, bools, bytes and exceptions out.
 
-May call: arguments, batch, ranges, core, fetch, lookaside, registry, session. Called by users and by handle.py. Each call is
+May call: arguments, batch, ranges, views, core, fetch, lookaside, registry, session. Called by users and by handle.py. Each call is
 bracketed by the attachment's enter and leave; a verb that answers BUSY is called again after a pause,
 with nothing held, in which signal handlers run. Below this file nothing raises.
 binding=False: a method that can be bound like a Python function costs 9 ns a call.
@@ -14,7 +14,7 @@ from cython.cimports.cpython.buffer import (
     PyBuffer_Release,
 )
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cython.cimports.engine import batch, core, fetch, lookaside, ranges
+from cython.cimports.engine import batch, core, fetch, lookaside, ranges, views
 from cython.cimports.engine.access import allow_list, assert_open_to
 from cython.cimports.engine.arguments import buffer_of, free_flag, handle, word
 from cython.cimports.engine.layout import (
@@ -482,6 +482,18 @@ class Pool:
         c: Call
         handle(cython.address(c), oid, index)
         return ranges.get_range_into(self, cython.address(c), count, buffer, free)
+
+    def view(self, oid, index, count=None):
+        """The page where it lies, without a copy: a View, to be entered, which gives a read-only memoryview; None on a miss.
+
+        With a count, 1 to 4096: a tuple of memoryviews, one a page, as the pages were at one moment; None if one is missing. Until the View
+        is left, and what was made of the memoryviews is gone too, the page is not evicted, and its bytes stay as they are, also if
+        somebody puts another page, flushes this one or destroys the pool. No page leaves its pool by being viewed. What does not
+        lie in the arena as it was put (compressed, one word over and over, of a back end in Python; there, page by page) comes as a copy.
+        Raises TooMuchPinned: see max_pinned of engine.create."""
+        c: Call
+        handle(cython.address(c), oid, index)
+        return views.view(self, cython.address(c), count)
 
     # --- batches -----------------------------------------------------------------------------------------
 

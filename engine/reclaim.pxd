@@ -16,6 +16,7 @@ cdef void set_host_told(HostTold f) noexcept
 cdef void set_foreign_free(ForeignFree f) noexcept
 cdef void detach(Worker *w, u64 off) noexcept nogil
 cdef int reap(Worker *w, int budget) noexcept nogil
+cdef int bury(Worker *w, Slot *dead) noexcept nogil
 cdef int inherit(Worker *w, Slot *dead) noexcept nogil
 cdef void drop_staged(Worker *w) noexcept nogil
 cdef u64 *ledger_for(Worker *w, u64 pool) noexcept nogil

@@ -2,7 +2,8 @@
 
 What a verb unlinks under a bucket's lock it only chains here (`retire`, constant time); the chunks go back to
 the magazines afterwards, with no bucket locked. An object, an objnode or a whole pool may be retired with
-everything below it: taking it apart pushes its parts on the same list. May call: slab, journal, lock.
+everything below it: taking it apart pushes its parts on the same list. A page that somebody has a view on goes into limbo instead.
+May call: pins, twins, queues, slab, journal, lock.
 Called by core at the end of each verb and by recovery (`inherit`), with the worker's own lock held.
 Kill at any instruction: each step is one transaction on the list and the magazines; the list outlives the worker.
 """
@@ -36,6 +37,8 @@ from cython.cimports.engine.layout import (
     ROOT_PENDING,
     ROOT_RETIRED,
     ROOT_STAGED,
+    TWIN,
+    VIEWED,
     Bucket,
     ClientPage,
     Head,
@@ -53,10 +56,12 @@ from cython.cimports.engine.layout import (
     ledger_at,
     obj_at,
     pampd_at,
+    pins_start,
     pool_of,
     pool_of_obj,
     target_of,
 )
+from cython.cimports.engine.pins import forget, is_viewed, keep
 from cython.cimports.engine.queues import leave_queue
 from cython.cimports.engine.reclaim import ForeignFree, HostTold, head_at, retire
 from cython.cimports.engine.twins import let_go
@@ -98,7 +103,7 @@ def ledger_for(w, pool):
     """This worker's ledger of any pool, or NULL: one that cannot be backed (the file system is full) loses the count; check()
     reports the drift."""
     need: u64 = (pool + 1) * LEDGER_BYTES
-    if need > w.ledger_bytes:
+    if need > pins_start(w):
         w.fault = FAULT_SENTINEL
         return cython.NULL
     if need > w.slot.ledger_backed:
@@ -143,6 +148,7 @@ def _reap_pampd(w: cython.pointer(Worker), off: u64) -> cython.int:
     foreign: cython.bint = flags_of(d) & FOREIGN != 0
     orphaned: cython.bint
     twin: cython.bint = not foreign and is_twin(d.shape) and d.data != 0
+    viewed: u64 = 0
     held: cython.pointer(TwinBucket) = cython.NULL
     status: cython.int = _room(w, PAMPD_CLASS, 1 + twin)
     if not foreign and cls >= OBJNODE_CLASS:
@@ -154,9 +160,18 @@ def _reap_pampd(w: cython.pointer(Worker), off: u64) -> cython.int:
             return OK
     if status == OK and not foreign and d.data != 0 and not is_same(d.shape):
         status = _room(w, cls, 1)
+    if status == OK and not foreign and not twin and d.data != 0 and not is_same(d.shape) and is_viewed(w, d):
+        return keep(w, off)
     if status == OK and twin:
-        status = let_go(w, d.data, cls, cython.address(held))
+        status = let_go(w, d.data, cls, cython.address(held), cython.address(viewed))
     if status != OK:
+        return status
+    if viewed != 0:
+        # The twin is gone, and its chunk this page's, which goes into limbo with it at the next step.
+        store(w, cython.address(d.shape), (d.shape & ~(cython.cast(u64, TWIN) << 40)) | cython.cast(u64, VIEWED) << 40)
+        store(w, cython.address(d.data), viewed)
+        status = conclude(w)
+        unlock(w, cython.address(held.lock))
         return status
     if foreign and d.data != 0:
         if _foreign_free != cython.NULL and is_of_now(w, mark):
@@ -400,3 +415,10 @@ def inherit(w, dead):
         store(w, cython.address(w.slot.client[ROOT_PENDING]), off)
         _commit_or_cut(w, cython.address(dead.client[ROOT_PENDING]))
     return OK
+
+
+def bury(w, dead):
+    """What a dead worker leaves: its pins go, its lists become this worker's. If it is the slot that this worker has just taken, they
+    are already. OK, BUSY or CORRUPT."""
+    forget(w, dead)
+    return OK if dead == w.slot else inherit(w, dead)

@@ -28,5 +28,7 @@ cdef class Mender:
     cdef int mend_bucket(self, u64 idx, u64 number) except -1
     cdef int mend_slots(self) except -1
     cdef int mend_depot(self) except -1
+    cdef int mend_limbo(self) except -1
+    cdef u64 free_descriptor(self) except? 1
     cdef int set_gauges(self, u64 idx) except -1
     cdef int name_pages(self, u64 off, u64 level, u64 prefix, object into, int depth) except -1

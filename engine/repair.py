@@ -4,7 +4,7 @@ May call: rbtree (insert), the layout. Called by check.run, in a stopped world, 
 whole tree is sound: sentinels, indexes, lengths, and chunks that no other sound object has. Its counts, its place in
 its bucket's red-black tree and all back pointers are set from that. An object that is not sound is dropped
 whole, never guessed; every page of it that can still be named is reported. Segments, bitmaps, lists, gauges, journals and
-lock words are rebuilt; magazines, staged and retired lists are emptied. Plain stores: a kill leaves an arena that
+lock words are rebuilt; magazines, staged and retired lists are emptied, and limbo holds what pins keep. Plain stores: a kill leaves an arena that
 has to be repaired again, with the same result.
 """
 import os
@@ -32,6 +32,9 @@ from cython.cimports.engine.layout import (
     OBJNODE_SENTINEL,
     PAMPD_CLASS,
     PAMPD_SENTINEL,
+    PINS_BACKED,
+    PINS_HIGH,
+    PINS_MAX,
     POOL_FREE,
     POOL_LIVE,
     POOL_NAME_BYTES,
@@ -43,6 +46,7 @@ from cython.cimports.engine.layout import (
     ROOT_STAGED,
     TWIN,
     TWIN_BUCKET_BYTES,
+    VIEWED,
     Bucket,
     ClientPage,
     Head,
@@ -71,11 +75,14 @@ from cython.cimports.engine.layout import (
     objnode_at,
     page_hash,
     pampd_at,
+    pins_at,
+    pins_start,
     pool_at,
     pool_mark,
     queue_at,
     queue_word,
     queues_bytes,
+    shape_of,
     shard_at,
     shard_of,
     stored_bytes,
@@ -85,6 +92,7 @@ from cython.cimports.engine.layout import (
     twins_offset,
 )
 from cython.cimports.engine.oid import hash_oid
+from cython.cimports.engine.pins import forget, limbo_of, pins_high
 from cython.cimports.engine.queues import push_newest
 from cython.cimports.engine.session import Engine
 from cython.cimports.libc.stdlib import calloc, free
@@ -200,6 +208,7 @@ class Mender:
         mark: u64 = pool_mark(self.pool_idx, pool_at(self.w, self.pool_idx).gen)
         data: u64
         t = twin_at(self.w, off)
+        shape &= ~(cython.cast(u64, VIEWED) << 40)
         if self.w.fault != 0 or t.shape | cython.cast(u64, TWIN) << 40 != shape:
             return False
         if off not in self.twins:
@@ -546,8 +555,58 @@ class Mender:
                 slot.mags[i].count = 0
             if slot.state not in (SLOT_FREE, SLOT_LIVE):
                 slot.state = SLOT_FREE
-            if slot.ledger_backed > w.ledger_bytes:
+            if slot.ledger_backed > pins_start(w):
                 slot.ledger_backed = 0
+            if slot.state == SLOT_FREE or slot.client[PINS_HIGH] > PINS_MAX or slot.client[PINS_HIGH] > slot.client[PINS_BACKED]:
+                slot.client[PINS_BACKED] = min(slot.client[PINS_BACKED], cython.cast(u64, PINS_MAX))
+                forget(w, slot)
+        return 0
+
+    def mend_limbo(self):
+        """Limbo from the pins alone: a descriptor for each chunk that somebody looks at and no sound object has. A pin that cannot be true,
+        or for which there is no descriptor left, keeps nothing."""
+        w: cython.pointer(Worker) = self.w
+        limbo: cython.pointer(ClientPage) = limbo_of(w)
+        d: cython.pointer(Pampd)
+        idx: u64
+        j: u64
+        at: u64
+        cls: u64
+        pinned = set()
+        _free_lock(cython.address(limbo.limbo_lock))
+        limbo.limbo = 0
+        for idx in range(min(w.depot.slots_high, w.max_workers)):
+            for j in range(pins_high(slot_at(w, idx))):
+                pinned.add(pins_at(w, idx)[j])
+        self.claims = []
+        for word in sorted(pinned):
+            cls = word & 63
+            at = word >> 6 << 6
+            if cls >= OBJNODE_CLASS or not self.claim(at, cls):
+                continue        # some page's, as nearly all are; or none's
+            at = self.free_descriptor()
+            if at == 0:
+                continue
+            d = cython.cast(cython.pointer(Pampd), w.base + at)
+            memset(d, 0, cython.sizeof(Pampd))
+            d.sentinel = ~cython.cast(u64, PAMPD_SENTINEL)
+            d.obj = limbo.limbo
+            d.data = word >> 6 << 6
+            d.shape = shape_of(1, cls, VIEWED)
+            limbo.limbo = at
+        limbo.unpinned = 1
+        return 0
+
+    def free_descriptor(self):
+        """Claim a chunk of the class of descriptors; 0: there is none, nor a segment that could have one."""
+        w: cython.pointer(Worker) = self.w
+        i: u64
+        for number in range(self.span >> w.seg_shift):
+            if self.classes.get(number, PAMPD_CLASS) == PAMPD_CLASS:
+                for i in range(w.class_chunks[PAMPD_CLASS]):
+                    at = w.seg_lo + (number << w.seg_shift) + w.class_start[PAMPD_CLASS] + i * w.class_bytes[PAMPD_CLASS]
+                    if self.claim(at, PAMPD_CLASS):
+                        return at
         return 0
 
     def mend_depot(self):
@@ -624,5 +683,6 @@ class Mender:
         for idx in range(pools):
             self.mend_pool(idx)
         self.mend_twins()
+        self.mend_limbo()
         self.mend_depot()
         w.fault = 0

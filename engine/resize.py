@@ -1,6 +1,6 @@
 """Owns changing the capacity of a live arena: how much has to go, which segments are emptied for it, in which order, and when to give up.
 
-May call: compact (moving), room (evicting), core (giving back), shm's shrink and grace. Called by session. One at a time: who resizes holds the
+May call: compact (moving), room (evicting), pins (limbo), core (giving back), shm's shrink and grace. Called by session. One at a time: who resizes holds the
 resize byte, which the kernel drops with the process. No lock is held between the steps, and all of them may be killed: see shrink.py.
 """
 import os
@@ -18,8 +18,10 @@ from cython.cimports.engine.layout import (
     OBJNODE_CLASS,
     PAMPD_CLASS,
     is_evictable,
+    pins_at,
     pool_at,
 )
+from cython.cimports.engine.pins import collect, pins_high
 from cython.cimports.engine.registry import registry
 from cython.cimports.engine.room import relieve
 from cython.cimports.engine.session import Engine
@@ -151,7 +153,7 @@ def _empty(engine: Engine):
             deadline = time.monotonic() + PATIENCE_S
         if time.monotonic() > deadline:
             raise ArenaBusy(f"arena {engine.name!r}: {now} segments could not be emptied in {PATIENCE_S:.0f} s: "
-                            "somebody is stopped in the middle of a call, or an object is too large to be moved")
+                            "somebody has views of what is in them, or is stopped in a call, or an object is too large to be moved")
         short = _choose(engine, now, False)
         if short >= shortest:
             # Others put as fast as pages go: what is to be emptied must be closed to them first.
@@ -163,7 +165,7 @@ def _empty(engine: Engine):
             # Others may have taken the chunks that were counted on, or have pages on their way into a queue: choose anew.
             refusals += 1
             if refusals > REFUSALS_MAX:
-                raise TmemError(f"capacity: pages of arena {engine.name!r} that may not go leave no room for so little")
+                raise TmemError(f"capacity: pages of arena {engine.name!r} that may not go, or are viewed, leave no room for so little")
             _let_stay(engine)
             time.sleep(0.001)
         engine.att.breathe()
@@ -180,8 +182,19 @@ def _collect(engine: Engine):
             status = take_over(w, idx)
             if status == CORRUPT:
                 engine.raise_status(status)
+    _until_free(engine, lambda: _collect_limbo(engine))
     engine.settle()
     _until_free(engine, lambda: take_over(w, w.slot_idx))
+
+
+def _collect_limbo(engine: Engine):
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    status: cython.int
+    if lock_try(w, cython.address(w.slot.own)) != OK:
+        return BUSY
+    status = collect(w, 0)
+    unlock(w, cython.address(w.slot.own))
+    return status
 
 
 def _census(engine: Engine):
@@ -205,13 +218,14 @@ def _choose(engine: Engine, count, force):
     """Let segments leave until `count` do: those with least in them, of classes that can spare one. 0, or how many segments' worth of
     pages would have to be evicted first. With `force` that many leave too, of those with pages in them."""
     w: cython.pointer(Worker) = cython.address(engine.att.w)
+    viewed = _viewed_segments(engine)
     candidates = []
     others = []
     for cls, segments in _census(engine).items():
         used = sum(n for n, _, _ in segments)
         count -= sum(leaves for _, _, leaves in segments)
         spare = len(segments) - sum(leaves for _, _, leaves in segments) - -(-used // w.class_chunks[cls])
-        staying = sorted(entry for entry in segments if not entry[2])
+        staying = sorted(entry for entry in segments if not entry[2] and -entry[1] not in viewed)
         candidates += [(n * w.class_bytes[cls], number) for n, number, _ in staying[:max(spare, 0)]]
         if cls not in (PAMPD_CLASS, OBJ_CLASS, OBJNODE_CLASS):
             others += [(n * w.class_bytes[cls], number) for n, number, _ in staying[max(spare, 0):]]
@@ -222,6 +236,23 @@ def _choose(engine: Engine, count, force):
     for _, number in (candidates if force else sorted(candidates))[:max(count, 0)]:
         _until_free(engine, lambda number=-number + 1: leave(w, number))
     return 0
+
+
+def _viewed_segments(engine: Engine):
+    """Numbers of the segments that have pinned chunks: they cannot be emptied. Any that is to be stays for now."""
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    i: u64
+    j: u64
+    rel: u64
+    found = set()
+    for i in range(min(w.depot.slots_high, w.max_workers)):
+        for j in range(pins_high(slot_at(w, i))):
+            rel = load(cython.address(pins_at(w, i)[j])) - w.seg_lo
+            if rel < w.seg_total << w.seg_shift:
+                found.add(rel >> w.seg_shift)
+    for number in found:
+        _until_free(engine, lambda number=number: stay(w, number + 1))
+    return found
 
 
 def _let_stay(engine: Engine):

@@ -1,6 +1,6 @@
 """Owns getting chunks when there is no memory: how many pages go, from which shards, and clearing a segment for another class.
 
-May call: evict (one page), shares (whose), reclaim and the slab. Called by core, before its locked sections,
+May call: evict (one page), shares (whose), pins (limbo), reclaim and the slab. Called by core, before its locked sections,
 and by compact and resize, with the worker's own lock alone.
 """
 import cython
@@ -23,6 +23,7 @@ from cython.cimports.engine.layout import (
     queue_at,
     shard_at,
 )
+from cython.cimports.engine.pins import collect, limbo_of
 from cython.cimports.engine.reclaim import reap
 from cython.cimports.engine.shares import pages_in, victim
 from cython.cimports.shm.atomics import load
@@ -204,6 +205,18 @@ def make_room(w, first, cls, want, host):
     plain: cython.int = PLAIN_TURNS if has_twins(w) else 1
     other: cython.int
     status: cython.int = settle_pending(w, host)
+    if status == OK and load(cython.address(limbo_of(w).unpinned)) != 0:
+        # Before any page goes: what others have had a view on.
+        status = collect(w, 0)
+        if status == OK:
+            status = AGAIN
+        while status == AGAIN:
+            status = reap(w, REAP_STEPS)
+        if status == OK:
+            status = ensure(w, cls, want)
+            if status != NOMEM:
+                return status
+            status = OK
     while status == OK:
         # Pages that go one by one leave chunks of their own class. If that is not what is missing, a segment has to change its class.
         status = relieve(w, first, want if want > EVICT_BATCH else EVICT_BATCH, host) if turn < plain else _clear_segment(w, first, host)

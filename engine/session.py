@@ -16,6 +16,8 @@ from cython.cimports.engine.layout import (
     LEDGER_BYTES,
     LEDGER_WORDS,
     PAM_NAME_BYTES,
+    PINS_MAX,
+    PINS_USED,
     POOL_BYTES,
     POOL_DEDUP,
     POOL_FREE,
@@ -44,7 +46,7 @@ from cython.cimports.engine.layout import (
     twins_offset,
 )
 from cython.cimports.engine.ranks import rank_of
-from cython.cimports.engine.reclaim import inherit
+from cython.cimports.engine.reclaim import bury
 from cython.cimports.engine.registry import registry
 from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.shm.atomics import barrier, load, set_release
@@ -92,12 +94,17 @@ def _client_bytes(max_pools, buckets, shards, ghosts, twins):
     return _round_up(queues + CLIENT_PAGE + shards * ghosts * 8) + twins * TWIN_BUCKET_BYTES
 
 
+def _ledger_bytes(max_pools):
+    """Size of one worker's ledgers and pins."""
+    return _round_up(max_pools * LEDGER_BYTES) + PINS_MAX * 8
+
+
 def _round_up(size):
     return (size + CLIENT_PAGE - 1) // CLIENT_PAGE * CLIENT_PAGE
 
 
 def create(name, capacity="64MiB", *, page_size=4096, buckets=256, max_workers=256, max_pools=1024, mode=0o600,
-           huge_pages=True, shards=None, max_capacity=None, client=None):
+           huge_pages=True, shards=None, max_capacity=None, max_pinned=None, client=None):
     """Make an arena and attach to it.
 
     name: 1 to 200 letters, digits, '_', '.', '-'. capacity: bytes for pages and all that describes them (an int, or text
@@ -106,6 +113,7 @@ def create(name, capacity="64MiB", *, page_size=4096, buckets=256, max_workers=2
     max_pools: 1 to 65535. mode: permission bits of the file.
     huge_pages: ask the system for pages of 2 MiB where it has them to give (arenas of 64 MiB and more; memory is then taken in
     steps of 2 MiB). shards: of the queues of evictable pages, a power of two from 1 to 64; None: as many as the capacity is good for.
+    max_pinned: bytes that views may keep from being used for anything else (Pool.view), as capacity, 0 to capacity; None: an eighth of it.
     client: whom this engine acts for, see attach.
     Raises ArenaExists, AccessDenied, TmemError (no memory for the tables), TypeError, ValueError.
     """
@@ -116,6 +124,9 @@ def create(name, capacity="64MiB", *, page_size=4096, buckets=256, max_workers=2
     most = size if max_capacity is None else parse_size("max_capacity", max_capacity)
     if not size <= most <= arenas.CAPACITY_MAX:
         raise ValueError(f"max_capacity: the capacity, {size}, to {arenas.CAPACITY_MAX} bytes, not {most}")
+    pinned = size // 8 if max_pinned is None else parse_size("max_pinned", max_pinned)
+    if not 0 <= pinned <= size:
+        raise ValueError(f"max_pinned: 0 to the capacity, {size} bytes, not {pinned}")
     _number("page_size", page_size, 512, 65536, power=True)
     _number("buckets", buckets, 1, 4096, power=True)
     _number("max_workers", max_workers, 1, 4096)
@@ -132,9 +143,9 @@ def create(name, capacity="64MiB", *, page_size=4096, buckets=256, max_workers=2
     ghosts = max(64, 1 << (2 * pages // shards - 1).bit_length())
     twins = max(16, 1 << (pages // PAGES_A_TWIN_BUCKET - 1).bit_length())
     arena = arenas.create(
-        name, most, size, max_workers, page_size, max_pools * LEDGER_BYTES, _client_bytes(max_pools, buckets, shards, ghosts, twins), mode,
+        name, most, size, max_workers, page_size, _ledger_bytes(max_pools), _client_bytes(max_pools, buckets, shards, ghosts, twins), mode,
         huge_pages,
-        CLIENT_LAYOUT, [page_size, buckets, max_pools, shards, ghosts, twins],
+        CLIENT_LAYOUT, [page_size, buckets, max_pools, shards, ghosts, twins, pinned],
     )
     try:
         return Engine(arena, client)
@@ -183,7 +194,7 @@ class Engine:
             and 16 <= twins <= 1 << 40 and twins & (twins - 1) == 0
             and _client_bytes(self.max_pools, self.buckets, shards, ghosts, twins) <= geometry["client_bytes"]
             and geometry["bounce_bytes"] >= self.page_size
-            and geometry["ledger_bytes"] >= self.max_pools * LEDGER_BYTES
+            and geometry["ledger_bytes"] >= _ledger_bytes(self.max_pools)
         ):
             raise ArenaCorrupted(f"arena {self.name!r}: impossible geometry")
         # ClientPage and the first page of pool records; the rest is backed pool by pool.
@@ -192,7 +203,7 @@ class Engine:
         if back(arena.fd, start, 2 * CLIENT_PAGE) != OK or back(arena.fd, queues, CLIENT_PAGE) != OK:
             raise TmemError(f"arena {self.name!r}: no memory left for its pool table")
         self.att = Attachment.__new__(Attachment)
-        self.att.inherit = inherit
+        self.att.inherit = bury
         if order_checked():
             self.att.rank_of = rank_of
         self.att.__init__(arena, CLIENT_LAYOUT)
@@ -467,13 +478,16 @@ class Engine:
         return self.att.closed
 
     def close(self):
-        """Leave the arena; it stays. Pools of this engine raise TmemError afterwards. Twice is once. Waits for who holds a queue."""
+        """Leave the arena; it stays. Pools of this engine raise TmemError afterwards. Twice is once. Waits for who holds a queue.
+
+        Raises BufferError while a view of its pages is held; then it is not closed."""
         if self.att.closed:
             return
         if not self.att.forked:
             try:
                 self.att.enter()
                 try:
+                    self.refuse_while_viewed()
                     self.settle()
                     while self.att.w.slot.client[ROOT_PENDING] != 0:
                         # A shard was locked: what is not queued when its worker has gone would never be evicted.
@@ -485,6 +499,13 @@ class Engine:
                 self.att.close()        # what cannot be given back stays for a repair; the slot does not
                 raise
         self.att.close()
+
+    def refuse_while_viewed(self):
+        """BufferError if this worker has pinned pages: nobody would keep them for it."""
+        views: u64 = self.att.w.slot.client[PINS_USED]
+        if views != 0:
+            raise BufferError(f"arena {self.name!r}: {views} pages are viewed; release the views, and what was made of them, before closing")
+        return 0
 
     def __enter__(self):
         return self

@@ -14,11 +14,13 @@ from cython.cimports.engine.layout import (
     GAUGE_OBJECTS,
     GAUGE_OBJNODES,
     GAUGE_PAGES,
+    GEO_PINNED,
     GEO_TWINS,
     GETS_HIT,
     GETS_MISS,
     LEDGER_BYTES,
     LEDGER_WORDS,
+    PINS_BYTES,
     PUTS_DUPLICATE,
     PUTS_OK,
     PUTS_REFUSED,
@@ -96,13 +98,16 @@ def collect(engine: Engine):
         for i in range(w.client_geometry[GEO_TWINS] if has_twins(w) else 0):
             twins += twin_bucket(w, i).count
             twin_bytes += twin_bucket(w, i).bytes
+        pinned: u64 = 0
+        for i in range(min(w.depot.slots_high, w.max_workers)):
+            pinned += slot_at(w, i).client[PINS_BYTES]
         segment = 1 << w.seg_shift
         arena = {
             "name": engine.name, "capacity": limit_of(w) << w.seg_shift, "capacity_max": engine.max_capacity, "page_size": engine.page_size,
             "buckets": engine.buckets, "workers": workers, "segments_used": w.depot.seg_used,
             "segments_total": w.seg_total, "segment_bytes": segment, "bytes_in_segments": w.depot.seg_used * segment,
             "bytes_backed": os.fstat(w.fd).st_blocks * 512,
-            "twins": twins, "twin_bytes": twin_bytes,
+            "twins": twins, "twin_bytes": twin_bytes, "pinned_bytes": pinned, "pinned_max": w.client_geometry[GEO_PINNED],
         }
     finally:
         engine.att.leave()

@@ -4,4 +4,4 @@ from engine.pam.base cimport PamOps
 from shm.layout cimport Worker, u64
 
 cdef int share(Worker *w, PoolRef *p, Call *c, u64 i, Pampd *page, PamOps pam, TwinBucket **held) noexcept nogil
-cdef int let_go(Worker *w, u64 off, int cls, TwinBucket **held) noexcept nogil
+cdef int let_go(Worker *w, u64 off, int cls, TwinBucket **held, u64 *viewed) noexcept nogil

@@ -1,7 +1,7 @@
 """Owns twins: one chunk for all pages of a pool that have the same content, and how many pages refer to it.
 
 A twin is found by a digest that the caller has computed (xxHash: XXH3, 128 bits), and then its bytes are compared: equal digests prove nothing.
-It is never changed while a page refers to it, so readers need nothing but the reference they came by. May call: pam (filling a chunk), slab,
+It is never changed while a page refers to it, so readers need nothing but the reference they came by. May call: pam (filling a chunk), pins, slab,
 journal, lock. Called by core when a page is staged and by reclaim when one is given back, each inside its own transaction, with the
 worker's own lock.
 Lock order: own, twin bucket; the lock comes back held, so that the caller's part of the transaction is committed under it.
@@ -26,6 +26,7 @@ from cython.cimports.engine.layout import (
     twin_at,
     twin_bucket,
 )
+from cython.cimports.engine.pins import is_pinned
 from cython.cimports.libc.string import memcmp
 from cython.cimports.shm.journal import conclude, store
 from cython.cimports.shm.layout import BUSY, CORRUPT, FAULT_LOOP, FAULT_SENTINEL, OK, Worker, u64
@@ -116,9 +117,9 @@ def share(w, p, c, i, page, pam, held):
     return OK
 
 
-def let_go(w, off, cls, held):
-    """Give a reference to a twin back; the last one takes twin and chunk (of class `cls`) into the magazines, which have room. OK with the
-    twin's bucket held, BUSY or CORRUPT with nothing held."""
+def let_go(w, off, cls, held, viewed):
+    """Give a reference to a twin back; the last one takes twin and chunk (of class `cls`) into the magazines, which have room; a chunk
+    that somebody has a view on goes to the caller, in `viewed`. OK with the twin's bucket held, BUSY or CORRUPT with nothing held."""
     t: cython.pointer(Twin) = twin_at(w, off)
     b: cython.pointer(TwinBucket)
     at: cython.pointer(u64)
@@ -145,7 +146,10 @@ def let_go(w, off, cls, held):
             store(w, cython.address(b.count), b.count - 1)
             store(w, cython.address(b.bytes), b.bytes - w.class_bytes[cls])
             store(w, cython.address(t.sentinel), ~t.sentinel)
-            push(w, cls, t.data)
+            if is_pinned(w, t.data):
+                viewed[0] = t.data
+            else:
+                push(w, cls, t.data)
             push(w, PAMPD_CLASS, off)
     if w.fault != 0:
         conclude(w)

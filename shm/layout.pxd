@@ -243,7 +243,8 @@ cdef struct Worker:
 # The rank of the lock at an offset, or -1 if no lock lies there. Who takes a lock holds only such of lower rank.
 ctypedef int (*RankOf)(Worker *w, u64 offset) noexcept nogil
 
-# Moves what a dead worker's `client` words lead to into this worker's own: OK, BUSY or CORRUPT.
+# Moves what a dead worker's `client` words lead to into this worker's own: OK, BUSY or CORRUPT. `dead` may be the slot that this worker
+# has just taken: then the words are its own already, and no lock is held.
 ctypedef int (*Inherit)(Worker *w, Slot *dead) noexcept nogil
 
 cdef inline Slot *slot_at(Worker *w, u64 idx) noexcept nogil:

@@ -30,6 +30,7 @@ from cython.cimports.shm.layout import (
     SLOT_FREE,
     SLOT_LIVE,
     STAT_RECOVERIES,
+    Inherit,
     Slot,
     slot_at,
     u64,
@@ -156,6 +157,8 @@ class Attachment:
         self.w.slot_idx = idx
         if slot.state == SLOT_LIVE:
             settle_slot(cython.address(self.w), idx)
+            if self.w.inherit != cython.NULL:
+                cython.cast(Inherit, self.w.inherit)(cython.address(self.w), slot)
             slot.stat[STAT_RECOVERIES] += 1
         kill_point(cython.address(self.w))
         slot.gen = (slot.gen + 1) & ((1 << 46) - 1)

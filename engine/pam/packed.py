@@ -16,6 +16,7 @@ from cython.cimports.engine.layout import (
     LZ4,
     TWIN,
     TWIN_BYTES_MIN,
+    VIEWED,
     ZSTD,
     Packed,
     copied_of,
@@ -102,7 +103,7 @@ class PackedPam(RawPam):
         if packed_in(shape) == 0:
             return data
         length: u64 = cython.cast(cython.uint, shape)
-        if flags_in(shape) & ~cython.cast(u64, TWIN) != self.flag:
+        if flags_in(shape) & ~cython.cast(u64, TWIN | VIEWED) != self.flag:
             return None
         try:
             page = self.codec.unpack(data, length)

@@ -274,6 +274,13 @@ BATCHES = {
     "get-many-exclusive": lambda e, n: e.pool("q").get_many(_TAKEN[:n]),
 }
 
+def _in_view(mine, change):
+    with mine.pool("p").view((0, 0, 0), 0) as found:
+        before = bytes(found)
+        change(mine.pool("p"))
+        assert found == before
+
+
 VERBS = {
     "put-new-object": (nothing, lambda e: e.pool("p").put((5, 0, 0), 10**12, b"n" * 4096)),
     "put-new-page": (nothing, lambda e: e.pool("p").put((0, 0, 0), 10**12, b"n" * 4096)),
@@ -286,7 +293,10 @@ VERBS = {
     "get-range-into": (nothing, lambda e: e.pool("p").get_range_into((0, 0, 0), 0, 1, bytearray(4096))),
     "get-range-into-exclusive": (nothing, lambda e: e.pool("q").get_range_into((0, 0, 0), 0, 1, bytearray(4096))),
     "put-range-of-long-bytes": (nothing, lambda e: e.pool("p").put_range((0, 0, 0), 100, b"r" * (32 * 4096))),
+    "view": (nothing, lambda e: e.pool("p").view((0, 0, 0), 0).release()),
     "flush-page": (nothing, lambda e: e.pool("p").flush_page((2, 0, 0), index(2))),
+    "flush-in-view": (nothing, lambda e: _in_view(e, lambda p: p.flush_page((0, 0, 0), 0))),
+    "put-over-in-view": (nothing, lambda e: _in_view(e, lambda p: p.put((0, 0, 0), 0, b"o" * 300))),
     "flush-object": (nothing, lambda e: e.pool("p").flush_object((1, 0, 0))),
     "put-range": (nothing, lambda e: e.pool("p").put_range((0, 0, 0), 100, b"r" * (20 * 4096 + 5))),
     "put-range-over": (lambda e: None, lambda e: e.pool("p").put_range((0, 0, 0), 60, b"r" * (8 * 4096))),

@@ -43,7 +43,7 @@ def reads(scene, e, rnd):
     buffer = bytearray(PAGE)
     for key, oid, index in handles:
         pool = scene.pools[key]
-        which = rnd.randrange(4)
+        which = rnd.randrange(5)
         if which == 0 and key != "f":
             yield "get_range", lambda p=pool, o=oid, i=index: p.get_range(o, i, 1, free=False), (key, oid, index)
         elif which == 1:
@@ -51,6 +51,11 @@ def reads(scene, e, rnd):
                 n = p.get_into(o, i, buffer, free=False)
                 return None if n < 0 else bytes(buffer[:n])
             yield "get_into", into, (key, oid, index)
+        elif which == 2:
+            def look(p=pool, o=oid, i=index):
+                with p.view(o, i) as found:
+                    return None if found is None else bytes(found)
+            yield "view", look, (key, oid, index)
         else:
             yield "get", lambda p=pool, o=oid, i=index: p.get(o, i, free=False), (key, oid, index)
     key, oid, index = handles[0]
@@ -108,6 +113,13 @@ def everywhere(scene, rnd):
             pool.get(oid, index, free=True) if rnd.getrandbits(1) else pool.flush_object(oid)
 
 
+def flushed_in_view(pool, oid, index):
+    """A page goes into limbo and out of it."""
+    with pool.view(oid, index):
+        pool.flush_page(oid, index)
+        pool.put(oid, index, b"v" * 300)
+
+
 def writes(scene, rnd):
     """[(name, call)] of calls that change something, in any order."""
     e = scene.engine
@@ -122,6 +134,7 @@ def writes(scene, rnd):
         ("get free", lambda: pools[k1].get(o1, i1, free=True)),
         ("get_range free", lambda: pools["p"].get_range((0, 0, 0), 0, 4, free=True)),
         ("get exclusive", lambda: pools["q"].get(o2, i2)),
+        ("flush in view", lambda: flushed_in_view(pools[k2], o2, i2)),
         ("flush_page", lambda: pools[k3].flush_page(o3, i3)),
         ("flush_object", lambda: pools[k0].flush_object(o0)),
         ("replace", lambda: pools["f"].replace((0, 0, 0), 1, 5, (pools["f"].descriptor((0, 0, 0), 1) or (0, 0))[1])),

@@ -1,8 +1,8 @@
-"""Owns the arena under attack: small, populated, with a living neighbour and three dead workers; kept as a pristine copy
+"""Owns the arena under attack: small, populated, with a living neighbour and four dead workers; kept as a pristine copy
 of its bytes, so that it is put back in a fraction of a millisecond.
 
 Three scenes: `sparse` has room, `full` has none (puts are refused or go over the old page), `taken` has every kind of thing
-that hangs on a dead worker: an open transaction with a bucket's lock, staged pages, a pool half taken apart.
+that hangs on a dead worker: an open transaction with a bucket's lock, staged pages, a pool half taken apart, a view.
 """
 import errno
 import mmap
@@ -89,6 +89,12 @@ def _destroy(e, turn):
     e.pool(f"gone{turn}").destroy()
 
 
+def _look(e, turn):
+    with e.pool("p").view((91 + turn, 0, 0), 0):
+        e.pool("p").put((91 + turn, 0, 0), 0, b"W" * 700)
+        e.pool("p").flush_page((91 + turn, 0, 0), 0)
+
+
 class Scene:
     """One populated arena and its pristine bytes."""
 
@@ -126,7 +132,9 @@ class Scene:
             while self.pools["p"].put((200 + n % 7, 0, 0), n, content("p", (200 + n % 7, 0, 0), n, rnd)):
                 n += 1
         if kind == "taken":
-            self._deaths([(_overwrite, 0.55), (_stage, 0.4), (_destroy, 0.5)])
+            for turn in (0, 1):
+                self.pools["p"].put((91 + turn, 0, 0), 0, b"V" * 700)
+            self._deaths([(_overwrite, 0.55), (_stage, 0.4), (_destroy, 0.5), (_look, 0.8)])
             self.content.pop(("p", (1, 0, 0), 64), None)        # its overwriter was killed: old or new
         self.fd = os.open(SHM / name, os.O_RDWR)
         self.size = os.fstat(self.fd).st_size

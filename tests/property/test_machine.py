@@ -31,6 +31,7 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.eng = engine.create(next(self.names), **SMALL)
         self.twins = Twins(self.eng, self.pam)
+        self.views = []                 # with the pages they showed
 
     @rule(kind=kinds, via=vias, oid=oids, index=indexes, tag=tags, length=lengths)
     def put(self, kind, via, oid, index, tag, length):
@@ -71,6 +72,27 @@ class Machine(RuleBasedStateMachine):
     def get_range_into(self, kind, via, oid, index, count, free):
         self.twins.pools[kind].get_range_into(via, oid, index, count, free)
 
+    @rule(kind=kinds, via=vias, oid=oids, index=indexes, count=st.one_of(st.none(), st.integers(1, 70)), choice=st.integers(0, 2**32))
+    def view(self, kind, via, oid, index, count, choice):
+        twin = self.twins.pools[kind]
+        if choice % 2 and twin.model.objects:
+            oid = sorted(twin.model.objects)[choice % len(twin.model.objects)]
+            index = sorted(twin.model.objects[oid])[choice // 8 % len(twin.model.objects[oid])]
+            count = count and count % 3 + 1
+        held = twin.view(via, oid, index, count)
+        if held is not None:
+            self.views.append(held)
+
+    @rule(choice=st.integers(0, 2**32))
+    def look_again_and_let_go(self, choice):
+        if self.views:
+            self.look_at(self.views.pop(choice % len(self.views)))
+
+    def look_at(self, held):
+        view, pages = held
+        with view as found:
+            assert [bytes(one) for one in (found if isinstance(found, tuple) else (found,))] == pages
+
     @rule(kind=kinds, via=vias, oid=oids, places=st.lists(st.tuples(oids, indexes), max_size=8), tag=tags, length=lengths)
     def put_many(self, kind, via, oid, places, tag, length):
         pages = [self.twins.content((tag + n) % 2**64, 1 + (length + 37 * n) % PAGE) for n in range(len(places))]
@@ -95,6 +117,8 @@ class Machine(RuleBasedStateMachine):
 
     def teardown(self):
         try:
+            for held in self.views:
+                self.look_at(held)
             self.twins.compare_all()
         finally:
             self.eng.close()

@@ -49,6 +49,19 @@ class TwinPool:
         assert length == self.model.get_range_into(oid, index, count, wanted, free), f"get_range_into {oid} {index} {count} {free}: {length}"
         assert length < 0 or told == wanted, f"get_range_into {oid} {index} {count} {free}"
 
+    def view(self, via, oid, index, count):
+        """Look at pages: (view, their bytes), or None on a miss, as the model says."""
+        pages = [self.model.get(oid, (index + i) % 2**64, False) for i in range(count or 1)]
+        if index + len(pages) > 2**64:
+            return None
+        view = self.pool.view(oid, index, count) if via == "pool" else self.pool.object(oid).view(index, count)
+        found = view.__enter__()
+        if None in pages:
+            assert found is None
+            return None
+        assert [bytes(one) for one in (found if count else (found,))] == pages
+        return view, pages
+
     def get_into(self, via, oid, index, free):
         """get_into on both, with buffers that are a little longer than a page; what lies behind the page stays."""
         told, wanted = bytearray(b"\xaa" * (PAGE + 8)), bytearray(b"\xaa" * (PAGE + 8))
