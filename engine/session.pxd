@@ -9,6 +9,9 @@ cdef class Engine:
     cdef readonly object page_size
     cdef readonly object max_capacity
     cdef bint resizing
+    # Pins that Python objects of this process own, of the worker whose id that is: a forked child has none of them.
+    cdef u64 viewing
+    cdef u64 viewer
     cdef readonly object buckets
     cdef readonly object max_workers
     cdef readonly object max_pools

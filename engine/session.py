@@ -17,7 +17,6 @@ from cython.cimports.engine.layout import (
     LEDGER_WORDS,
     PAM_NAME_BYTES,
     PINS_MAX,
-    PINS_USED,
     POOL_BYTES,
     POOL_DEDUP,
     POOL_FREE,
@@ -502,9 +501,8 @@ class Engine:
 
     def refuse_while_viewed(self):
         """BufferError if this worker has pinned pages: nobody would keep them for it."""
-        views: u64 = self.att.w.slot.client[PINS_USED]
-        if views != 0:
-            raise BufferError(f"arena {self.name!r}: {views} pages are viewed; release the views, and what was made of them, before closing")
+        if self.viewing != 0 and self.viewer == self.att.w.id:
+            raise BufferError(f"arena {self.name!r}: {self.viewing} pages are viewed; release the views, and what was made of them, before closing")
         return 0
 
     def __enter__(self):

@@ -131,10 +131,12 @@ def _hold(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
 
 @cython.cfunc
 @cython.exceptval(check=False)
-def _let_go(engine: Engine, worker: u64, place: u64, cls: cython.int, data: u64) -> cython.void:
+def _let_go(engine: Engine, worker: u64, place: u64, cls: cython.int, data: u64, counted: cython.bint) -> cython.void:
     """Let go of a pin, whatever is going on. In a forked child it is the parent's, and stays."""
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     status: cython.int = BUSY
+    if counted and engine.viewer == worker:
+        engine.viewing -= 1
     if engine.att.closed or engine.att.forked or w.id != worker:
         return
     if not unpin(w, place, cls):
@@ -163,7 +165,7 @@ class Pin:
 
     def __dealloc__(self):
         if self.place != 0:
-            _let_go(self.engine, self.worker, self.place, self.cls, self.data)
+            _let_go(self.engine, self.worker, self.place, self.cls, self.data, True)
 
 
 @cython.cclass
@@ -247,11 +249,15 @@ def _pinned(pool: Pool, c: cython.pointer(Call), sights: cython.pointer(Sight)) 
                 page.cls = cython.cast(cython.uchar, sights[i].shape >> 32)
                 page.place = sights[i].place
                 made = i + 1
+                if pool.engine.viewer != w.id:
+                    pool.engine.viewer = w.id
+                    pool.engine.viewing = 0
+                pool.engine.viewing += 1
                 out.append(memoryview(page))
     except BaseException:
         for i in range(made, c.count):
             if sights[i].place != 0:
-                _let_go(pool.engine, w.id, sights[i].place, cython.cast(cython.uchar, sights[i].shape >> 32), sights[i].data)
+                _let_go(pool.engine, w.id, sights[i].place, cython.cast(cython.uchar, sights[i].shape >> 32), sights[i].data, False)
         raise
     return out
 

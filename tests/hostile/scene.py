@@ -69,6 +69,7 @@ def _dying(name, ready, go, act, fraction):
     os.write(ready, b"x")
     os.read(go, 1)
     _overwrite(mine, 0)                     # fills the magazines: the next one has as many kill points as the last
+    _look(mine, 2)                          # backs the table of pins
     mine.set_kill_point(HUGE)
     act(mine, 0)
     points = mine.kill_points()
@@ -90,6 +91,7 @@ def _destroy(e, turn):
 
 
 def _look(e, turn):
+    e.pool("p").put((91 + turn, 0, 0), 0, b"V" * 700)
     with e.pool("p").view((91 + turn, 0, 0), 0):
         e.pool("p").put((91 + turn, 0, 0), 0, b"W" * 700)
         e.pool("p").flush_page((91 + turn, 0, 0), 0)
@@ -132,8 +134,6 @@ class Scene:
             while self.pools["p"].put((200 + n % 7, 0, 0), n, content("p", (200 + n % 7, 0, 0), n, rnd)):
                 n += 1
         if kind == "taken":
-            for turn in (0, 1):
-                self.pools["p"].put((91 + turn, 0, 0), 0, b"V" * 700)
             self._deaths([(_overwrite, 0.55), (_stage, 0.4), (_destroy, 0.5), (_look, 0.8)])
             self.content.pop(("p", (1, 0, 0), 64), None)        # its overwriter was killed: old or new
         self.fd = os.open(SHM / name, os.O_RDWR)
