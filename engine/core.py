@@ -77,7 +77,7 @@ from cython.cimports.engine.room import make_room
 from cython.cimports.engine.twins import share
 from cython.cimports.engine.unlink import take_obj, take_page, weigh
 from cython.cimports.libc.string import memcpy, memset
-from cython.cimports.shm.atomics import prefetch, set_release
+from cython.cimports.shm.atomics import set_release
 from cython.cimports.shm.journal import conclude, kill_point, redo_copy, rollback, savepoint, store
 from cython.cimports.shm.layout import BUSY, CORRUPT, FAULT_SENTINEL, NOMEM, OK, Worker, offset_of, u64
 from cython.cimports.shm.lock import lock_try, unlock
@@ -496,19 +496,6 @@ def _uncreate(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.p
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _warm(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), b: cython.pointer(Bucket)) -> cython.void:
-    """Ask for the descriptor that a put will replace while the page is being copied. A hint: no lock, any answer will do."""
-    off: u64 = find_obj(w, p, c, b)
-    if off != 0:
-        off = target_of(objnode.lookup(w, obj_at(w, off), c.index))
-        if off != 0:
-            prefetch(chunk_at(w, off))
-    w.fault = 0
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
 def _all_there(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), b: cython.pointer(Bucket)) -> cython.bint:
     """True if a put only replaces pages, which is all that a frozen client may."""
     obj_off: u64
@@ -536,8 +523,6 @@ def put(w, p, c, pam, host):
     """Put the pages of a call: all of them or none. OK, REFUSED, BUSY (call again), DESTROYED or CORRUPT."""
     b: cython.pointer(Bucket) = bucket_of(p, c)
     status: cython.int
-    if c.staged == 0:
-        _warm(w, p, c, b)
     while True:
         if lock_try(w, cython.address(w.slot.own)) != OK:
             return BUSY

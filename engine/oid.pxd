@@ -1,9 +1,17 @@
 # C-level names of oid.py.
 from shm.layout cimport u64
 
-cdef extern from "Python.h":
-    # The same function as in cpython.long, without the look at PyErr_Occurred behind each call.
-    u64 int_word "PyLong_AsUnsignedLongLong"(object number) noexcept
+cdef extern from *:
+    """
+    #if SIZEOF_LONG == 8
+    #define int_word_of PyLong_AsUnsignedLong
+    #else
+    #define int_word_of PyLong_AsUnsignedLongLong
+    #endif
+    """
+    # As in cpython.long, without the look at PyErr_Occurred behind each call. A long is read digit by digit, a long long byte by byte:
+    # 300 instructions for a number of more than one digit.
+    u64 int_word "int_word_of"(object number) noexcept
 
 cdef inline u64 rotl(u64 x, int r) noexcept nogil:
     return x << r | x >> (64 - r)

@@ -54,6 +54,7 @@ from cython.cimports.engine.layout import (
     packed_in,
     pool_at,
 )
+from cython.cimports.engine.overwrite import overwrite
 from cython.cimports.engine.pam.packed import PackedPam, digest, flag_of
 from cython.cimports.engine.registry import registry
 from cython.cimports.libc.string import memcpy
@@ -217,6 +218,7 @@ class Pool:
         p: cython.pointer(PoolRef) = cython.address(self.ref)
         pam: PamOps = self.ops
         recovered = False
+        short: cython.bint = not (registry.host.careful or pam.foreign or c.length >= LONG_BYTES)
         c.nodes_wanted = 2 + c.count // 64
         if registry.host.careful or pam.foreign:
             c.nodes_wanted = NODES_MAX + c.count // 64 + 1
@@ -227,7 +229,10 @@ class Pool:
             # Every time: another thread, or a signal handler, may have had a turn and shrunk the journal.
             if c.count > 1 and reserve(w, 1024 + c.count * STORES_A_PAGE) == NOSPACE:
                 raise TmemError("no memory left for the journal of so many pages")
-            status = core.put(w, p, c, pam, registry.host)
+            status = overwrite(w, p, c, registry.host) if short else AGAIN
+            if status == AGAIN:
+                short = False
+                status = core.put(w, p, c, pam, registry.host)
             if status == BUSY:
                 turn = self.engine.att.turns
                 self.engine.att.pause()
