@@ -111,7 +111,7 @@ def _foresee(w: cython.pointer(Worker), p: cython.pointer(PoolRef), place: cytho
     if left > NEAR:
         a = p.asides + (place[NEAR].hash & p.aside_mask)
         # Here the obj is read. What a stale entry leads to may have gone back to the system, and must not be touched: see grace.py.
-        if (a.obj ^ place[NEAR].hash) >> 37 == 0 and a.members == load(cython.address(p.buckets[place[NEAR].hash & p.mask].members)):
+        if (a.obj ^ place[NEAR].hash) >> 37 == 0 and a.unlinked == load(cython.address(p.buckets[place[NEAR].hash & p.mask].unlinked)):
             link = objnode.lookup(w, obj_at(w, target_of(a.obj)), place[NEAR].index)
             if link != 0:
                 ask_for(w, link)

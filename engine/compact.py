@@ -402,7 +402,7 @@ def _move_obj(w: cython.pointer(Worker), have: cython.pointer(Supply), off: u64,
         return BUSY
     new = _supplied(w, have, OBJ_CLASS)
     memcpy(chunk_at(w, new), o, cython.sizeof(Obj))
-    set(cython.address(b.members), b.members + 1)       # nobody's lookaside table knows it any more
+    set(cython.address(b.unlinked), b.unlinked + 1)      # nobody's lookaside table knows it any more
     if o.parent & ~cython.cast(u64, 1) == 0:
         store(w, cython.address(b.root), new)
     else:

@@ -69,7 +69,7 @@ from cython.cimports.engine.layout import (
     stored_bytes,
     target_of,
 )
-from cython.cimports.engine.lookaside import find_obj, remember
+from cython.cimports.engine.lookaside import find_obj, remember, top_of
 from cython.cimports.engine.pam.base import PamOps
 from cython.cimports.engine.pins import is_viewed
 from cython.cimports.engine.reclaim import detach, drop_staged, gauge, reap, retire
@@ -413,7 +413,6 @@ def _link(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     swap: cython.bint = not (pam.foreign or host.careful or c.refuse or c.exhausted)
     replaced: u64 = 0
     obj_off: u64 = find_obj(w, p, c, b)
-    remember(p, c)
     c.duplicate = False
     c.created = 0
     if obj_off != 0 and not swap:
@@ -428,6 +427,7 @@ def _link(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     elif obj_off == 0:
         obj_off = _new_obj(w, p, c, b, pam, host)
         created_obj = obj_off != 0
+        c.obj = obj_off
         told = not pam.failed
         if not created_obj or not told:
             status = REFUSED
@@ -445,6 +445,7 @@ def _link(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
             gauge(w, p.idx, GAUGE_PAGES, c.count - replaced)
         if obj_at(w, obj_off).objnode_count != nodes:
             gauge(w, p.idx, GAUGE_OBJNODES, obj_at(w, obj_off).objnode_count - nodes)
+        c.top = top_of(obj_at(w, obj_off))
         return OK
     if not host.careful and not pam.foreign and not c.exhausted and not c.refuse:
         rollback(w, 0)
@@ -549,6 +550,8 @@ def put(w, p, c, pam, host):
                 c.refuse = True
             status = _link(w, p, c, b, pam, host)
         status = end_section(w, b, status)
+        if status == OK:
+            remember(p, c)      # not before the commit: what is remembered was linked for good
         if status == AGAIN:
             c.nodes_wanted = NODES_MAX + c.count // 64 + 1
             unlock(w, cython.address(w.slot.own))

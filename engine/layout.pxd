@@ -195,12 +195,12 @@ cdef struct PoolRecord:
 # Bucket, one cache line. Guard: its lock; `root` journalled.
 #   0    lock
 #   32   root         red-black tree of objs
-#   40   members      counts objs linked and unlinked; never goes back, so not journalled
+#   40   unlinked     counts objs unlinked or moved; never goes back, so not journalled
 #   48   spare[2]
 cdef struct Bucket:
     Lock lock
     u64 root
-    u64 members
+    u64 unlinked
     u64 spare[2]
 
 # Obj, 128 bytes; the first line is all that a search reads. Guard: the bucket; journalled.
@@ -366,7 +366,8 @@ cdef struct Call:
     u64 staged              # pages of a put that are on the staged list
     u64 created             # pages of a put that a foreign PAM has taken
     u64 obj                 # where the tree has the obj, if the lookaside table did not know
-    u64 members             # Bucket.members then
+    u64 unlinked            # Bucket.unlinked then
+    u64 top                 # what the obj led to then, as in Aside
     u64 room                # bytes the caller has room for; 0: as many as it takes
     u64 shard               # of the first page of a put
     u64 page                # offset of the descriptor a get found
@@ -375,12 +376,12 @@ cdef struct Call:
     bint exhausted          # no memory for tree nodes: refuse instead of trying again
     bint bounce             # the new page waits in the bounce page
 
-# An entry of a lookaside table: offset of an obj / 64 with the upper 27 bits of its oid's hash, and Bucket.members when it was
+# An entry of a lookaside table: offset of an obj / 64 with the upper 27 bits of its oid's hash, and Bucket.unlinked when it was
 # seen to be linked.
 cdef struct Aside:
     u64 obj
-    u64 members
-    u64 top                 # offset of the top objnode / 64, height << 37, as last seen: only ever prefetched
+    u64 unlinked
+    u64 top                 # offset of the top objnode, or of the page at height 0, / 64, height << 37, as last seen: only ever prefetched
 
 # Pages in a shard by client: place 0 for those of all clients that found no seat.
 cdef struct Tally:

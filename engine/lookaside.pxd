@@ -12,23 +12,22 @@ cdef inline u64 top_of(Obj *o) noexcept nogil:
     return target_of(load(&o.root)) >> 6 | load(&o.height) << 37
 
 cdef inline void ask_for_node(Worker *w, u64 top, u64 index) noexcept nogil:
-    # The object's top node sets out together with the obj that leads to it; a hint, like the one in a link word.
+    # What hangs on the obj, its top node or its only page, sets out together with the obj itself; a hint, like the one in a link word.
     cdef u64 height = top >> 37
-    cdef char *at
+    cdef char *at = w.base + target_of(top)
+    prefetch(at)
     if height - 1 < HEIGHT_MAX:
-        at = w.base + target_of(top)
-        prefetch(at)
         prefetch(at + 64 + ((index >> 6 * (height - 1)) & (MAP_SIZE - 1)) * 8)
 
 cdef inline u64 find_obj(Worker *w, PoolRef *p, Call *c, Bucket *b) noexcept nogil:
     # Offset of the obj of c.oid, or 0. Under the bucket's lock, or between two looks at its sequence word.
     cdef Aside *a = p.asides + (c.hash & p.aside_mask)
-    cdef u64 members = load(&b.members)
+    cdef u64 unlinked = load(&b.unlinked)
     cdef u64 off
     cdef Obj *o
     c.obj = 0
-    c.members = members
-    if a.members == members and a.obj != 0:
+    c.unlinked = unlinked
+    if a.unlinked == unlinked and a.obj != 0:
         off = target_of(a.obj)
         if (a.obj ^ c.hash) >> 37 == 0:
             o = obj_at(w, off)
@@ -38,6 +37,8 @@ cdef inline u64 find_obj(Worker *w, PoolRef *p, Call *c, Bucket *b) noexcept nog
                 return off if w.fault == 0 else 0
         p.aside_clashes += 1
     c.obj = find(w, b, c.oid)
+    if c.obj != 0:
+        c.top = top_of(obj_at(w, c.obj))
     return c.obj
 
 cdef inline void remember(PoolRef *p, Call *c) noexcept nogil:

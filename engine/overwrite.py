@@ -48,6 +48,20 @@ from cython.cimports.shm.slab import class_of, ensure, mag_cap
 
 @cython.cfunc
 @cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+def _ask_for_chunk(w: cython.pointer(Worker), cls: cython.int, length: u64) -> cython.void:
+    """Let the first lines of the chunk that a page will be copied into set out while the page's place is looked for. A hint."""
+    mag: cython.pointer(Magazine) = cython.address(w.slot.mags[cls])
+    have: u64 = mag.count
+    line: u64
+    if 0 < have <= mag_cap(cls):
+        for line in range(min(length, cython.cast(u64, 6 * 64)) // 64):
+            prefetch(w.base + mag.items[have - 1] + line * 64)
+
+
+@cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
 def _find(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), b: cython.pointer(Bucket),
           places: cython.pointer(cython.pointer(u64))) -> u64:
@@ -170,6 +184,9 @@ def overwrite(w, p, c, host):
         for i in range(c.count):
             if same_filled(c.data + i * p.page_size, put_length(c, i, p.page_size)):
                 return AGAIN
+    prefetch(b)
+    prefetch(p.asides + (c.hash & p.aside_mask))
+    _ask_for_chunk(w, cls, c.length)
     seen = seq_begin(cython.address(b.lock))
     obj_off = _find(w, p, c, b, places)
     if obj_off == 0:

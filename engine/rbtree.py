@@ -15,15 +15,6 @@ from cython.cimports.shm.layout import FAULT_LOOP, Worker, u64
 RED = cython.declare(u64, 1)
 
 
-@cython.cfunc
-@cython.nogil
-@cython.inline
-@cython.exceptval(check=False)
-def _changing(b: cython.pointer(Bucket)) -> cython.void:
-    """Tell lookaside tables that the objs of the bucket are others from now on; a plain store, which no rollback takes back."""
-    set(cython.address(b.members), b.members + 1)
-
-
 def find(w, b, oid):
     """Offset of the obj of `oid`, or 0."""
     off: u64 = load(cython.address(b.root))
@@ -126,7 +117,6 @@ def insert(w, b, off):
     grand: u64
     uncle: u64
     on_left: cython.bint
-    _changing(b)
     while at != 0:
         op = obj_at(w, at)
         depth += 1
@@ -184,7 +174,8 @@ def erase(w, b, off):
     parent: u64
     depth: cython.int = 0
     removed_red: cython.bint = o.parent & RED != 0
-    _changing(b)
+    # Before the obj goes. A plain store, which no rollback takes back: lookaside tables forget the bucket's objs.
+    set(cython.address(b.unlinked), b.unlinked + 1)
     if o.left == 0 or o.right == 0:
         x = o.left if o.left != 0 else o.right
         parent = _parent(o)

@@ -419,7 +419,7 @@ class Mender:
         off: u64
         root: u64 = b.root
         _free_lock(cython.address(b.lock))
-        b.members += 1
+        b.unlinked += 1
         if p.state != POOL_LIVE or root == 0:
             b.root = 0
             return 0

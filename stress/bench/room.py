@@ -58,16 +58,17 @@ def small_objects(rounds: int, seed: int, smoke: bool) -> dict:
         stack.callback(engine.unlink, place.name)
         stack.callback(eng.close)
         pools = {kind: eng.new_pool(kind, persistent=True, shared=True) for kind in ("small", "large")}
-        handles = {"small": [(engine.oid(number), 0) for number in range(small)],
-                   "large": [(engine.oid(number // each), number % each) for number in range(small)]}
+        # Made anew for each walk: the arguments of both lie in memory in the order in which they are used.
+        handle = {"small": lambda number: (engine.oid(number), 0), "large": lambda number: (engine.oid(number // each), number % each)}
         times: dict[str, dict[str, list[float]]] = {case: {"small": [], "large": []} for case in ("put new", "put over", "get hit")}
         for kind, pool in pools.items():
-            times["put new"][kind].append(walk([(pool.put, (*handle, page)) for handle in handles[kind]]))
+            times["put new"][kind].append(walk([(pool.put, (*handle[kind](number), page)) for number in range(small)]))
         steps = min(STEPS, small)
         for turn in range(rounds + 1):
             for kind in rng.sample(sorted(pools), 2):
-                pool, chosen = pools[kind], rng.choices(handles[kind], k=steps)
-                put, get = walk([(pool.put, (*handle, page)) for handle in chosen]), walk([(pool.get, handle) for handle in chosen])
+                pool, chosen = pools[kind], rng.choices(range(small), k=steps)
+                put = walk([(pool.put, (*handle[kind](number), page)) for number in chosen])
+                get = walk([(pool.get, handle[kind](number)) for number in chosen])
                 if turn:
                     times["put over"][kind].append(put)
                     times["get hit"][kind].append(get)

@@ -367,7 +367,7 @@ def header(scene, rnd):
     return [(0, bytes(raw))]
 
 
-RACED = ("sentinel", "oid", "left", "right", "root", "members", "height", "slots", "data", "shape", "index", "obj", "queue", "gen",
+RACED = ("sentinel", "oid", "left", "right", "root", "unlinked", "height", "slots", "data", "shape", "index", "obj", "queue", "gen",
          "head", "tail", "count", "hand", "mags", "client",
          "free_count", "bitmap", "cls", "next", "cursor", "state", "class_head", "free_head", "seg_high", "journal_len")
 
