@@ -69,7 +69,7 @@ from cython.cimports.engine.layout import (
     stored_bytes,
     target_of,
 )
-from cython.cimports.engine.lookaside import find_obj, remember, top_of
+from cython.cimports.engine.lookaside import ask_for_leaf, find_obj, note_leaf, remember, top_of
 from cython.cimports.engine.pam.base import PamOps
 from cython.cimports.engine.pins import is_viewed
 from cython.cimports.engine.reclaim import detach, drop_staged, gauge, reap, retire
@@ -77,7 +77,7 @@ from cython.cimports.engine.room import make_room
 from cython.cimports.engine.twins import share
 from cython.cimports.engine.unlink import take_obj, take_page, weigh
 from cython.cimports.libc.string import memcpy, memset
-from cython.cimports.shm.atomics import set_release
+from cython.cimports.shm.atomics import load, set_release
 from cython.cimports.shm.journal import conclude, kill_point, redo_copy, rollback, savepoint, store
 from cython.cimports.shm.layout import BUSY, CORRUPT, FAULT_SENTINEL, NOMEM, OK, Worker, offset_of, u64
 from cython.cimports.shm.lock import lock_try, unlock
@@ -109,24 +109,36 @@ def end_section(w, b, status):
     return status
 
 
+def find_place(w, p, c, b, index, obj_off):
+    """Where the link word lies that leads to the page of an index, or NULL, and the offset of the obj, 0 without one. Under the lock, or
+    between two looks at the sequence word."""
+    o: cython.pointer(Obj)
+    at: cython.pointer(u64)
+    ask_for_leaf(w, p, c, index)
+    obj_off[0] = find_obj(w, p, c, b)
+    if obj_off[0] == 0 or w.fault != 0:
+        return cython.NULL
+    o = obj_at(w, obj_off[0])
+    at = objnode.link_word(w, o, index, 0)
+    if at != cython.NULL and o.height > 1:
+        note_leaf(p, c, index, objnode.leaf_of(w, at, index))
+    return at if w.fault == 0 else cython.NULL
+
+
 def find_page(w, p, c, b, index, obj_off):
     """The page of an index and the offset of its obj; NULL, and 0 without an obj. Under the lock, or between two looks at the
     sequence word. A page that says it is another's, or of an impossible length, sets the fault and is not answered."""
     link: u64
     length: u64
-    o: cython.pointer(Obj)
     d: cython.pointer(Pampd)
-    obj_off[0] = find_obj(w, p, c, b)
-    if obj_off[0] == 0 or w.fault != 0:
-        return cython.NULL
-    o = obj_at(w, obj_off[0])
-    link = objnode.lookup(w, o, index)
-    if link == 0 or w.fault != 0:
+    at: cython.pointer(u64) = find_place(w, p, c, b, index, obj_off)
+    link = load(at) if at != cython.NULL else 0
+    if link == 0:
         return cython.NULL
     ask_for(w, link)
     d = pampd_at(w, target_of(link))
     length = length_of(d)
-    if w.fault == 0 and (d.index != index or d.obj != obj_off[0] or pool_of_obj(o) != p.idx
+    if w.fault == 0 and (d.index != index or d.obj != obj_off[0] or pool_of_obj(obj_at(w, obj_off[0])) != p.idx
                          or length == 0 or length > p.page_size):
         w.fault = FAULT_SENTINEL
     return d if w.fault == 0 else cython.NULL

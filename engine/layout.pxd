@@ -59,6 +59,7 @@ cdef enum:
 
     RANGE_MAX = 16384       # pages of one range call
     ASIDES_MAX = 262144     # entries of a lookaside table
+    LEAVES_MIN = 1024       # hints of a table of bottom nodes, at first; as many as ASIDES_MAX at most
     ASKED_LINES = 12        # cache lines of a page that `ask_for` asks for
 
     # Header.client, Worker.client_geometry words
@@ -404,6 +405,9 @@ cdef struct PoolRef:
     Aside *asides           # lookaside table (lookaside.py)
     u64 aside_mask
     u64 aside_clashes
+    u64 *leaves             # hints: where bottom nodes are, / 64, with the upper 27 bits of a hash; NULL until one is met
+    u64 leaf_mask
+    u64 leaf_clashes
 
 cdef inline Obj *obj_at(Worker *w, u64 off) noexcept nogil:
     cdef Obj *o = <Obj *>chunk_at(w, off)

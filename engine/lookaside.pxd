@@ -6,6 +6,7 @@ from shm.layout cimport Worker, u64
 
 cdef int new_table(PoolRef *p, u64 entries) noexcept nogil
 cdef void keep(PoolRef *p, Call *c) noexcept nogil
+cdef void keep_leaf(PoolRef *p, u64 key, u64 leaf) noexcept nogil
 cdef void forget(PoolRef *p) noexcept nogil
 
 cdef inline u64 top_of(Obj *o) noexcept nogil:
@@ -40,6 +41,30 @@ cdef inline u64 find_obj(Worker *w, PoolRef *p, Call *c, Bucket *b) noexcept nog
     if c.obj != 0:
         c.top = top_of(obj_at(w, c.obj))
     return c.obj
+
+cdef inline u64 leaf_key(Call *c, u64 index) noexcept nogil:
+    cdef u64 key = c.hash + (index >> 6) * 0x9E3779B97F4A7C15u
+    return key ^ key >> 29
+
+cdef inline void ask_for_leaf(Worker *w, PoolRef *p, Call *c, u64 index) noexcept nogil:
+    # The bottom node of a tree of several levels sets out together with the obj and the top node.
+    cdef u64 key = leaf_key(c, index)
+    cdef u64 leaf
+    cdef char *at
+    if p.leaves == NULL:
+        return
+    leaf = p.leaves[key & p.leaf_mask]
+    if (leaf ^ key) >> 37 == 0:
+        at = w.base + target_of(leaf)
+        prefetch(at)
+        prefetch(at + 64 + (index & (MAP_SIZE - 1)) * 8)
+
+cdef inline void note_leaf(PoolRef *p, Call *c, u64 index, u64 off) noexcept nogil:
+    # Only ever prefetched: whatever is found may be noted, true or not.
+    cdef u64 key = leaf_key(c, index)
+    cdef u64 leaf = off >> 6 | key >> 37 << 37
+    if p.leaves == NULL or p.leaves[key & p.leaf_mask] != leaf:
+        keep_leaf(p, key, leaf)
 
 cdef inline void remember(PoolRef *p, Call *c) noexcept nogil:
     # What `find_obj` found in the tree, once it is known to have been true: under the lock, or after the sequence word was the same.

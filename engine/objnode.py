@@ -1,7 +1,7 @@
 """Owns the radix tree of an object: 64-slot objnodes, 6 bits of the index a level, as high as the largest index needs.
 
 A tree of height 0 is the page of index 0 itself. May call: journal, hostops. Called by core under the bucket's lock;
-`lookup` also without it. Faults as in rbtree.py. Counts of the obj are kept here, so that a rollback of
+`link_word` and `lookup` also without it. Faults as in rbtree.py. Counts of the obj are kept here, so that a rollback of
 the transaction undoes tree and counts together.
 """
 import cython
@@ -27,39 +27,32 @@ from cython.cimports.shm.layout import CORRUPT, FAULT_LOOP, OK, Worker, u64
 from cython.cimports.shm.memory import chunk_at
 
 
-def lookup(w, o, index):
-    """Link word of the page of `index`, or 0."""
-    height: u64 = load(cython.address(o.height))
-    link: u64 = load(cython.address(o.root))
-    n: cython.pointer(Objnode)
-    if height_for(index) > height:
-        return 0
-    if height > HEIGHT_MAX:
-        w.fault = FAULT_LOOP
-        return 0
-    while height > 0 and link != 0:
-        n = objnode_at(w, target_of(link))
-        if w.fault != 0:
-            return 0
-        height -= 1
-        link = load(cython.address(n.slots[(index >> (6 * height)) & (MAP_SIZE - 1)]))
-    return link
-
-
 def link_word(w, o, index, level):
     """Where the link word lies that leads to the page of `index` (level 0), or to the objnode of a level above it; NULL: nowhere.
-    Under the bucket's lock."""
-    height: u64 = o.height
+    Under the bucket's lock, or between two looks at its sequence word."""
+    height: u64 = load(cython.address(o.height))
     at: cython.pointer(u64) = cython.address(o.root)
-    if height > HEIGHT_MAX or height_for(index) > height or level > height:
+    link: u64 = load(at)
+    n: cython.pointer(Objnode)
+    if height_for(index) > height or level > height:
         return cython.NULL
-    while height > level and at[0] != 0:
-        n: cython.pointer(Objnode) = objnode_at(w, target_of(at[0]))
+    if height > HEIGHT_MAX:
+        w.fault = FAULT_LOOP
+        return cython.NULL
+    while height > level and link != 0:
+        n = objnode_at(w, target_of(link))
         if w.fault != 0:
             return cython.NULL
         height -= 1
         at = cython.address(n.slots[(index >> (6 * height)) & (MAP_SIZE - 1)])
-    return at if at[0] != 0 else cython.NULL
+        link = load(at)
+    return at if link != 0 else cython.NULL
+
+
+def lookup(w, o, index):
+    """Link word of the page of `index`, or 0."""
+    at: cython.pointer(u64) = link_word(w, o, index, 0)
+    return load(at) if at != cython.NULL else 0
 
 
 @cython.cfunc

@@ -8,7 +8,7 @@ are still there. Else they are found again.
 Kill at any instruction: the journal undoes the exchange; before it, nothing but free chunks was written.
 """
 import cython
-from cython.cimports.engine.core import REAP_BUDGET, alive, bucket_of, end_section, finish
+from cython.cimports.engine.core import REAP_BUDGET, alive, bucket_of, end_section, find_place, finish
 from cython.cimports.engine.layout import (
     AGAIN,
     DESTROYED,
@@ -33,7 +33,7 @@ from cython.cimports.engine.layout import (
     shape_of,
     target_of,
 )
-from cython.cimports.engine.lookaside import find_obj, remember
+from cython.cimports.engine.lookaside import remember
 from cython.cimports.engine.objnode import link_word
 from cython.cimports.engine.overwrite import OVER_MAX
 from cython.cimports.engine.unlink import weigh
@@ -67,17 +67,16 @@ def _find(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
           places: cython.pointer(cython.pointer(u64))) -> u64:
     """Where the link words lie that lead to the pages of a call; the offset of their obj, or 0: one is missing. Under the bucket's lock, or
     between two looks at its sequence word."""
-    obj_off: u64 = find_obj(w, p, c, b)
+    obj_off: u64
     o: cython.pointer(Obj)
-    at: cython.pointer(u64) = cython.NULL
+    at: cython.pointer(u64) = find_place(w, p, c, b, c.index, cython.address(obj_off))
     link: u64
     i: u64
-    if obj_off == 0:
-        return 0
-    o = obj_at(w, obj_off)
     for i in range(c.count):
-        # The next slot of the same objnode, or down the tree anew.
-        at = at + 1 if i != 0 and (c.index + i) & (MAP_SIZE - 1) != 0 and o.height != 0 else link_word(w, o, c.index + i, 0)
+        if i != 0:
+            # The next slot of the same objnode, or down the tree anew.
+            o = obj_at(w, obj_off)
+            at = at + 1 if (c.index + i) & (MAP_SIZE - 1) != 0 and o.height != 0 else link_word(w, o, c.index + i, 0)
         link = load(at) if at != cython.NULL else 0
         if link == 0 or w.fault != 0:
             return 0
