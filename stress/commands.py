@@ -99,8 +99,8 @@ def _check_capacity(capacity: str) -> None:
 @click.option("--rounds", type=click.IntRange(3, 1000), default=30, show_default=True,
               help="Interleaved rounds; two thirds of it for every store, a third for workers, at least five.")
 @click.option("--seed", type=click.IntRange(0, 2 ** 32 - 1), default=1, show_default=True)
-@click.option("--object-pages", type=click.IntRange(16, 16384), default=64, show_default=True,
-              help="Pages of one object. Fewer, larger objects are found sooner.")
+@click.option("--object-pages", "shapes", type=click.IntRange(16, 16384), multiple=True, default=(1000, 64), show_default=True,
+              help="Pages of one object; may be given several times: all but the first for 200,000 pages alone.")
 @click.option("--buckets", type=click.Choice([str(1 << n) for n in range(13)]),
               help="Hash buckets (default: 256, more if there were more than 16 objects to a bucket).")
 @click.option("--workers", type=click.IntRange(2, 64), default=4, show_default=True,
@@ -109,7 +109,7 @@ def _check_capacity(capacity: str) -> None:
 @click.option("--remark", default="", help="A sentence for the result, such as what else ran on the machine.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON instead of Markdown.")
 @click.option("--smoke", is_flag=True, help="A few seconds in all: small sets, few rounds. The figures mean little.")
-def bench_command(sizes, contests, peers, rounds, seed, object_pages, buckets, workers, out, remark, as_json, smoke) -> None:
+def bench_command(sizes, contests, peers, rounds, seed, shapes, buckets, workers, out, remark, as_json, smoke) -> None:
     """Measure every operation against a raw memoryview copy and against other stores, in one run."""
     from stress.bench import measure, tables
     from stress.bench.peers import OURS, RAW, all_peers
@@ -122,7 +122,7 @@ def bench_command(sizes, contests, peers, rounds, seed, object_pages, buckets, w
     plan = measure.Plan(list(sizes) or [256, 4096, 50_000, 200_000], list(contests) or [256, 200_000],
                         [name for name in known if not peers or name in (OURS, RAW, *peers)],
                         [count for count in (1, 2, 4, 8, 16, 32, 64) if count < workers] + [workers],
-                        rounds, seed, object_pages, int(buckets or 0), smoke)
+                        rounds, seed, list(shapes), int(buckets or 0), smoke)
     signal.signal(signal.SIGTERM, _interrupted)             # so that servers and stores are removed
     try:
         result = measure.run(plan, log=lambda line: click.echo(line, err=True))

@@ -66,13 +66,13 @@ class Bench:
         self.block = self.rng.randbytes(self.size * RANGE_PAGES)
         self.buffer = bytearray(self.size)
         self.pool = self.eng.new_pool("bench", persistent=True, shared=True)
-        self.oids = [engine.oid(f"bench {number}") for number in range(self.objects)]
 
     def fill(self) -> float:
         """Put every page once; nanoseconds a page."""
         put, page = self.pool.put, self.page
         began = perf_counter_ns()
-        for oid in self.oids:
+        for number in range(self.objects):
+            oid = self.oid(number)
             for index in range(self.object_pages):
                 if not put(oid, index, page):
                     raise MemoryError(f"a put was refused in an arena of {self.capacity} bytes: the page count is too large")
@@ -84,27 +84,31 @@ class Bench:
         engine.unlink(self.name)
 
     # -- what to walk -----------------------------------------------------------------------------
+    # Every oid is made anew: the arguments of a walk lie in memory in the order of their use, as the numbers of a slice do.
+
+    def oid(self, number: int) -> tuple[int, int, int]:
+        return engine.oid(f"bench {number}")
 
     def handles(self, count: int) -> list[tuple]:
         """Random handles that hold a page."""
-        below, oids, each = self.rng.randrange, self.oids, self.object_pages
-        return [(oids[below(self.objects)], below(each)) for _ in range(count)]
+        below, oid, each = self.rng.randrange, self.oid, self.object_pages
+        return [(oid(below(self.objects)), below(each)) for _ in range(count)]
 
     def distinct(self, count: int) -> list[tuple]:
         """Random handles, none twice."""
-        return [(self.oids[at // self.object_pages], at % self.object_pages)
+        return [(self.oid(at // self.object_pages), at % self.object_pages)
                 for at in self.rng.sample(range(self.pages), min(count, self.pages // 2))]
 
     def absent(self, count: int) -> list[tuple]:
         """Handles without a page: half in objects that exist, half in objects that don't."""
-        below, oids = self.rng.randrange, self.oids
-        return [(oids[below(self.objects)], self.object_pages + below(1000)) if n & 1 else ((below(1 << 60), 5, 5), below(64))
+        below, oid = self.rng.randrange, self.oid
+        return [(oid(below(self.objects)), self.object_pages + below(1000)) if n & 1 else ((below(1 << 60), 5, 5), below(64))
                 for n in range(count)]
 
     def bases(self, count: int) -> list[tuple]:
         """Random ranges of RANGE_PAGES pages that lie in one object."""
-        below, oids = self.rng.randrange, self.oids
-        return [(oids[below(self.objects)], below(self.object_pages - RANGE_PAGES + 1)) for _ in range(count)]
+        below, oid = self.rng.randrange, self.oid
+        return [(oid(below(self.objects)), below(self.object_pages - RANGE_PAGES + 1)) for _ in range(count)]
 
     def slices(self, count: int, pages: int = 1) -> list[tuple]:
         below, size = self.rng.randrange, self.size
@@ -115,27 +119,38 @@ class Bench:
 # -- the loops: each walks `steps` once and gives back the nanoseconds it took ------------------------
 
 
-def raw_write(bench: Bench, steps) -> int:
-    view, page = bench.raw.view, bench.page
+def write_slices(view: memoryview, page: bytes, steps) -> int:
     began = perf_counter_ns()
     for start, end in steps:
         view[start:end] = page
     return perf_counter_ns() - began
 
 
-def raw_read(bench: Bench, steps) -> int:
-    view = bench.raw.view
+def raw_write(bench: Bench, steps) -> int:
+    return write_slices(bench.raw.view, bench.page, steps)
+
+
+def read_slices(view: memoryview, steps) -> int:
     began = perf_counter_ns()
     for start, end in steps:
         bytes(view[start:end])
     return perf_counter_ns() - began
 
 
+def raw_read(bench: Bench, steps) -> int:
+    return read_slices(bench.raw.view, steps)
+
+
 def raw_write_range(bench: Bench, steps) -> int:
-    view, block = bench.raw.view, bench.block
+    return write_slices(bench.raw.view, bench.block, steps)
+
+
+def raw_view(bench: Bench, steps) -> int:
+    view = bench.raw.view
     began = perf_counter_ns()
     for start, end in steps:
-        view[start:end] = block
+        with view[start:end]:
+            pass
     return perf_counter_ns() - began
 
 
@@ -168,6 +183,15 @@ def get_into(bench: Bench, steps) -> int:
     began = perf_counter_ns()
     for oid, index in steps:
         call(oid, index, buffer)
+    return perf_counter_ns() - began
+
+
+def view(bench: Bench, steps) -> int:
+    call = bench.pool.view
+    began = perf_counter_ns()
+    for oid, index in steps:
+        with call(oid, index):
+            pass
     return perf_counter_ns() - began
 
 

@@ -30,6 +30,7 @@ CASES = {
     "get hit": "",
     "get miss": "",
     "get into": "into a buffer of the caller's; stores that have such a call",
+    "get view": "the page where it lies, entered and left; stores that have such a call",
     "flush page": "the page is there",
     "flush object": f"{OBJECT_PAGES} pages; stores that have such a call",
     "mixed 50/50": "gets / puts over, uniform",
@@ -100,6 +101,8 @@ class Walker:
             return [(peer.get, peer.key(self.pages * 2 + number)) for number in numbers]
         if case == "get into":
             return [(peer.get_into, (*peer.key(number), self.buffer)) for number in numbers]
+        if case == "get view":
+            return [(peer.look, peer.key(number)) for number in numbers]
         if case.startswith(("mixed", "Zipf")):
             gets = int(case.split()[1].partition("/")[0])
             numbers = self.zipf.draw(count) if case.startswith("Zipf") else numbers
@@ -153,6 +156,8 @@ def trial(walker: Walker, peer: Peer) -> dict[str, float]:
     wanted = set(CASES)
     if peer.get_into is None:
         wanted.discard("get into")
+    if peer.look is None:
+        wanted.discard("get view")
     if peer.drop_object is None:
         wanted.discard("flush object")
     if peer.drop is None:

@@ -2,7 +2,7 @@
 
 Every round times every case once, a few thousand steps each, in a shuffled order; a figure is the median over the rounds of
 nanoseconds a step, with the lowest and highest round beside it. A ratio is the median over the rounds of the ratio
-within the round, so that a slow moment hits both sides. Calls `cases`, `contest`, `workers`, `room`, `limits`, `engine`.
+within the round, so that a slow moment hits both sides. Calls `cases`, `contest`, `growth`, `workers`, `room`, `limits`, `engine`.
 Called by the command.
 """
 from __future__ import annotations
@@ -18,7 +18,7 @@ from time import perf_counter_ns
 from typing import Any
 
 import engine
-from stress.bench import cases, contest, limits, room, workers
+from stress.bench import cases, contest, growth, limits, room, workers
 from stress.bench import rounds as shared
 from stress.bench.cases import Bench
 
@@ -31,11 +31,13 @@ CASES = {
     "raw read into": (cases.raw_read_into, "slices", "", "target[:] = view[a:b]"),
     "raw write 64 KiB": (cases.raw_write_range, "long slices", "", "view[a:b] = block"),
     "raw read 64 KiB": (cases.raw_read, "long slices", "", "bytes(view[a:b])"),
+    "raw view": (cases.raw_view, "slices", "", "view[a:b], entered and left"),
     "put over": (cases.put, "handles", "raw write", "the handle holds a page"),
     "put new": (cases.put, "flushed", "raw write", "the handle holds none; its object exists or not"),
     "get hit": (cases.get, "handles", "raw read", ""),
     "get miss": (cases.get, "absent", "raw read", "half of them in objects that exist"),
     "get_into hit": (cases.get_into, "handles", "raw read into", ""),
+    "get view": (cases.view, "handles", "raw view", "entered and left, the page is not read"),
     "put_range 64 KiB": (cases.put_range, "bases", "raw write 64 KiB", "over pages that are there"),
     "get_range 64 KiB": (cases.get_range, "bases", "raw read 64 KiB", ""),
     "flush page": (cases.flush, "distinct", "raw write", "the page is there"),
@@ -52,7 +54,7 @@ class Plan:
     workers: list[int] = field(default_factory=lambda: [1, 2, 4])
     rounds: int = 30
     seed: int = 1
-    object_pages: int = 64
+    shapes: list[int] = field(default_factory=lambda: [1000, 64])      # pages of an object; all but the first for 200,000 pages alone
     buckets: int = 0
     smoke: bool = False
 
@@ -68,7 +70,12 @@ def run(plan: Plan, log: Callable[[str], None] = lambda line: None) -> dict:
     for pages in plan.sizes:
         log(f"{pages:,} pages: this engine against the raw copy ...")
         with shared.one_core():
-            result["sets"].append(one_set(pages, rounds, plan.seed, plan.object_pages, plan.buckets, smoke))
+            for object_pages in plan.shapes if pages == limits.SPREAD else plan.shapes[:1]:
+                result["sets"].append(one_set(pages, rounds, plan.seed, object_pages, plan.buckets, smoke))
+    if limits.SPREAD in plan.sizes and limits.LARGE in plan.sizes:
+        log(f"{limits.LARGE:,} pages against {limits.SPREAD:,} ...")
+        with shared.one_core():
+            result["growth"] = growth.measure(limits.SPREAD, limits.LARGE, rounds, plan.seed, plan.shapes[0], plan.buckets)
     for pages in plan.contests:
         log(f"{pages:,} pages: {', '.join(plan.peers)} ...")
         result["contests"].append(contest.run(pages, 2 if smoke else max(5, rounds * 2 // 3), plan.seed, plan.peers, smoke))

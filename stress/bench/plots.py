@@ -76,7 +76,8 @@ def _workers(workers: dict) -> Figure:
 
 def _pages(sets: list[dict]) -> Figure:
     figure, (axis,) = _figure(1)
-    ordered = sorted(sets, key=lambda one: one["pages"])
+    first = {round(one["pages"], -3): one for one in reversed(sets)}       # of the shapes of one size the first
+    ordered = sorted(first.values(), key=lambda one: one["pages"])
     for case in ("raw write", "put over", "raw read", "get hit"):
         axis.plot([one["pages"] for one in ordered], [one["cases"][case]["median_ns"] for one in ordered], marker="o",
                   linestyle=":" if case.startswith("raw") else "-", label=case)

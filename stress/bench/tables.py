@@ -20,7 +20,7 @@ def markdown(result: dict) -> str:
               "## Many small objects", _objects(result["objects"]), "## This engine against the raw copy",
               f"{result['rounds']} rounds. " + HEAD]
     parts += [_set(one) for one in result["sets"]]
-    parts.append(_growth(result["sets"]))
+    parts.append(growth(result["growth"]) if "growth" in result else "")
     return "\n\n".join(part for part in parts if part)
 
 
@@ -121,19 +121,10 @@ def _set(one: dict) -> str:
     return "\n".join(lines)
 
 
-def _growth(sets: list[dict]) -> str:
-    """The largest set against the one of about 200,000 pages."""
-    if not sets:
-        return ""
-    base = min(sets, key=lambda one: abs(one["pages"] - 200_000))
-    large = max(sets, key=lambda one: one["pages"])
-    if large is base or large["pages"] < base["pages"] * 4:
-        return ""
-    words = [f"{case} {_quotient(large, base, case, 'median_ns'):.2f} times "
-             f"(lowest rounds: {_quotient(large, base, case, 'min_ns'):.2f})"
-             for case in ("put over", "put new", "get hit", "get_into hit")]
-    return f"**{large['pages']:,} pages against {base['pages']:,}**: " + ", ".join(words) + "."
-
-
-def _quotient(large: dict, base: dict, case: str, figure: str) -> float:
-    return large["cases"][case][figure] / base["cases"][case][figure]
+def growth(found: dict) -> str:
+    """What many more pages cost."""
+    return (f"## {found['large']:,} pages against {found['small']:,}\n\n{found['object_pages']:,} to an object; in turns within "
+            f"{found['rounds']} rounds.\n\n") + table(
+        ["", f"{found['small']:,} pages, ns", f"{found['large']:,} pages, ns", "ratio"],
+        [[case, f"{one['small']['median']:,.0f}", f"{one['large']['median']:,.0f}", f"{one['ratio']:.2f}"]
+         for case, one in found["cases"].items()])

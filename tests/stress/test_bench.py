@@ -11,7 +11,7 @@ from contextlib import ExitStack
 import pytest
 from click.testing import CliRunner
 
-from stress.bench import limits, rounds
+from stress.bench import growth, limits, rounds, tables
 from stress.bench.peers import OURS, RAW, all_peers
 from stress.bench.peers.base import Peer
 from stress.commands import bench_command
@@ -115,3 +115,14 @@ def test_a_limit_is_met_missed_or_not_measured():
     assert verdicts["memory for random pages, against their bytes"]["met"] is True
     assert verdicts["put over of many small objects, against few large"]["met"] is False
     assert verdicts["get, 200,000 pages, against a raw copy"]["met"] is None
+
+
+def test_growth_compares_two_sizes_in_turns():
+    found = growth.measure(64, 4096, 3, 1, 32, 0)
+    assert set(found["cases"]) == {"put over", "get hit", "raw write", "raw read"}
+    assert all(one["ratio"] > 0 and len(one["small"]["rounds"]) == 3 for one in found["cases"].values())
+    verdicts = {one["what"]: one["measured"] for one in limits.judge(
+        {"sets": [], "contests": [], "workers": {"cases": {}}, "memory": {"stores": {}}, "objects": {"cases": {}}, "growth": found})}
+    assert verdicts["get, 4,000,000 pages against 200,000"] == found["cases"]["get hit"]["ratio"]
+    assert "4,096 pages against 64" in tables.growth(found)
+    assert not left_behind(os.getpid())

@@ -54,6 +54,7 @@ class Peer:
     get: Any                            # get(*key): the bytes, or None
     drop: Any = None                    # drop(*key), of a page that is there
     get_into: Any = None                # get_into(*key, buffer), if there is such a call
+    look: Any = None                    # look(*key): the page where it lies, entered and left, if there is such a call
     drop_object: Any = None             # drop_object(*object_key), if there is such a call
 
     def __init__(self, place: Place, pages: int, capacity: int):

@@ -26,10 +26,14 @@ class Subject(Peer):
             with env.begin() as txn:
                 return txn.get(key)
 
+        def look(key: bytes) -> None:
+            with env.begin(buffers=True) as txn:
+                txn.get(key)
+
         def drop(key: bytes) -> bool:
             with env.begin(write=True) as txn:
                 return txn.delete(key)
-        self.put, self.get, self.drop = put, get, drop
+        self.put, self.get, self.look, self.drop = put, get, look, drop
 
     def close(self) -> None:
         self._env.close()

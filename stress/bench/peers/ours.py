@@ -29,6 +29,12 @@ class Subject(Peer):
         self.put, self.get, self.drop = self.pool.put, self.pool.get, self.pool.flush_page
         self.get_into, self.drop_object = self.pool.get_into, self.pool.flush_object
         self._span_pages: dict[tuple, int] = {}
+        view = self.pool.view
+
+        def look(oid: Any, index: int) -> None:
+            with view(oid, index):
+                pass
+        self.look = look
 
     def close(self) -> None:
         if self.eng is not None:

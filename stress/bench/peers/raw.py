@@ -35,10 +35,14 @@ class Subject(Peer):
 
         def get_into(part: slice, buffer: Any) -> None:
             buffer[:] = view[part]
-        self.get, self.get_into = get, get_into
+
+        def look(part: slice) -> None:
+            with view[part]:
+                pass
+        self.get, self.get_into, self.look = get, get_into, look
 
     def close(self) -> None:
-        del self.put, self.get, self.get_into
+        del self.put, self.get, self.get_into, self.look
         self._view.release()
         self._map.close()
 
