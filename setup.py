@@ -1,5 +1,6 @@
 """Owns the build of the compiled modules; all else about the distribution stands in pyproject.toml."""
 import os
+from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
@@ -15,6 +16,15 @@ COMPILED = """
 """.split()
 
 CORES = os.cpu_count() or 1
+GENERATED = Path("build/c")
+
+
+def declarations_changed():
+    """True if a .pxd is newer than a module made from it. Cython follows them itself, but not in a circle, and these cimport each other."""
+    newest = max(path.stat().st_mtime for folder in ("engine", "shm") for path in Path(folder).rglob("*.pxd"))
+    made = (GENERATED / f"{name.replace('.', '/')}.c" for name in COMPILED)
+    return any(path.exists() and path.stat().st_mtime < newest for path in made)
+
 
 setup(
     ext_modules=cythonize(
@@ -22,7 +32,8 @@ setup(
                    extra_compile_args=["-O2", "-g", "-fno-strict-aliasing", "-Wall", "-Wno-unused-function",
                                        "-Wno-sign-compare"])
          for name in COMPILED],
-        build_dir="build/c",
+        build_dir=str(GENERATED),
+        force=declarations_changed(),
         annotate=False,
         nthreads=CORES,
         compiler_directives={"language_level": 3, "boundscheck": False, "wraparound": False, "cdivision": True},

@@ -8,6 +8,7 @@ from shm.layout cimport u64
 cdef struct Sight:
     u64 shape
     u64 data        # offset of the chunk, or the word that a page is filled with
+    u64 page        # offset of the descriptor
     u64 place       # of the pin + 1; 0: nothing is pinned
 
 cdef class Pin:

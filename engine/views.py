@@ -1,3 +1,4 @@
+# cython: binding=False, embedsignature=True, embedsignature.format=clinic
 """Owns views: reading pages where they lie, and the Python objects that keep them pinned.
 
 May call: arguments, core (finding), fetch, pins, registry. Called by pool.py and handle.py, with a Call that has the handle of the first page.
@@ -30,6 +31,7 @@ from cython.cimports.engine.layout import (
     copy_page,
     is_same,
     packed_in,
+    page_at,
 )
 from cython.cimports.engine.lookaside import remember
 from cython.cimports.engine.pins import charge, collect, note_unpinned, pin, prepare, uncharge, unpin
@@ -59,6 +61,7 @@ def _find_all(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.p
             remember(p, c)
         if d == cython.NULL:
             return MISS
+        sights[i].page = offset_of(w, d)
         sights[i].shape = d.shape
         sights[i].data = chunk_of(w, d.shape, d.data)
         sights[i].place = 0
@@ -76,17 +79,12 @@ def _find_all(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.p
 
 @cython.cfunc
 @cython.exceptval(check=False)
-def _pin_all(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), b: cython.pointer(Bucket),
-             sights: cython.pointer(Sight)) -> cython.void:
-    """Pin what _find_all has found, and mark the pages. After a fault only some are, whose places the sights tell."""
+def _pin_all(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), sights: cython.pointer(Sight)) -> cython.void:
+    """Pin what _find_all has found in this locked section, and mark the pages. After a fault only some are, whose places the sights tell."""
     d: cython.pointer(Pampd)
-    obj_off: u64
     i: u64
     for i in range(c.count):
-        d = find_page(w, p, c, b, c.index + i, cython.address(obj_off))
-        if d == cython.NULL or w.fault != 0:
-            w.fault = w.fault if w.fault else FAULT_SENTINEL
-            return
+        d = page_at(w, sights[i].page)
         if not is_same(sights[i].shape):
             sights[i].place = pin(w, sights[i].data, cython.cast(cython.uchar, sights[i].shape >> 32))
             if sights[i].place == 0:
@@ -94,7 +92,7 @@ def _pin_all(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.po
             # Not journalled: a mark without a pin costs a look.
             set(cython.address(d.shape), d.shape | cython.cast(u64, VIEWED) << 40)
         if p.hits_max != 0:
-            c.page = offset_of(w, d)
+            c.page = sights[i].page
             c.gen = load(cython.address(d.gen))
             touch(w, p, c)
 
@@ -116,7 +114,7 @@ def _hold(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     if status == OK and w.fault == 0 and count != 0:
         status = charge(w, count, size)
     if status == OK and w.fault == 0:
-        _pin_all(w, p, c, b, sights)
+        _pin_all(w, p, c, sights)
         if w.fault != 0:
             for i in range(c.count):
                 if sights[i].place != 0:
@@ -156,6 +154,7 @@ def _let_go(engine: Engine, worker: u64, place: u64, cls: cython.int, data: u64,
 
 
 @cython.no_gc
+@cython.freelist(8)
 @cython.cclass
 class Pin:
     """One pinned chunk, as a buffer of the page's bytes in it. It refers to its engine alone, which does not know of it."""
@@ -168,6 +167,7 @@ class Pin:
             _let_go(self.engine, self.worker, self.place, self.cls, self.data, True)
 
 
+@cython.freelist(8)
 @cython.cclass
 class View:
     """Pages where they lie, pinned from Pool.view on until it is left or released. A context manager: entering gives a memoryview, a tuple of
