@@ -58,7 +58,8 @@ cdef enum:
     VIEWED = 32             # Pampd.flags: the chunk is or was pinned: ask pins.py before it is used for something else
 
     RANGE_MAX = 16384       # pages of one range call
-    ASIDES_MAX = 262144     # entries of a lookaside table
+    ASIDES_MIN = 64         # entries of a lookaside table, and never fewer than the pool has buckets
+    ASIDES_MAX = 262144
     LEAVES_MIN = 1024       # hints of a table of bottom nodes, at first; as many as ASIDES_MAX at most
     ASKED_LINES = 12        # cache lines of a page that `ask_for` asks for
 

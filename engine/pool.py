@@ -19,6 +19,7 @@ from cython.cimports.engine.access import allow_list, assert_open_to
 from cython.cimports.engine.arguments import buffer_of, free_flag, handle, word
 from cython.cimports.engine.layout import (
     AGAIN,
+    ASIDES_MIN,
     DESTROYED,
     FAILED,
     FLUSHES,
@@ -125,7 +126,7 @@ class Pool:
         self.ref.ledger = ledger_at(w, w.slot_idx, idx)
         self.ref.page_size = self.engine.page_size
         self.ref.evictable, self.ref.hits_max = is_evictable(self.ref.record), hits_worth(self.ref.record)
-        if self.ref.asides == cython.NULL and lookaside.new_table(cython.address(self.ref), self.engine.buckets) != OK:
+        if self.ref.asides == cython.NULL and lookaside.new_table(cython.address(self.ref), max(ASIDES_MIN, self.ref.mask + 1)) != OK:
             raise MemoryError
         self.epoch = self.engine.att.epoch
         return 0
