@@ -18,7 +18,7 @@ from rich.text import Text
 from stress import board as words
 from stress.supervisor import Options, Outcome, Run
 
-GROUPS = (("put", ("put", "put_range")), ("get", ("get", "get_range")), ("flush", ("flush",)),
+GROUPS = (("put", ("put", "put_range")), ("get", ("get", "view", "get_range")), ("flush", ("flush",)),
           ("other", ("pool", "fork", "check")))
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from time import monotonic_ns
 from typing import Any
 
+import engine
 from stress import board as words
 from stress.board import Board, Row
 from stress.content import Content, Oid, describe
@@ -142,9 +143,23 @@ class Guest:
         return accepted
 
     def read(self, pool, oid: Oid, index: int, free: bool | None = None) -> int:
-        """Get and verify every byte; the answer is the version, 0 for a miss."""
+        """Get and verify every byte; the answer is the version, 0 for a miss. Now and then through a view, if the page stays."""
+        if isinstance(pool, engine.Pool) and (free is False or pool.persistent or pool.shared) and not free and self.rng.randrange(8) == 0:
+            try:
+                return self.look(pool, oid, index)
+            except engine.TooMuchPinned:
+                pass                    # of dead workers, whom nobody has inherited yet
         data = self.call("get", pool.get, oid, index, free)
         return self._got(pool, data, oid, index)
+
+    def look(self, pool, oid: Oid, index: int) -> int:
+        """The same through a view, whose bytes must not change while it is held, whatever becomes of the page."""
+        with self.call("view", pool.view, oid, index) as page:
+            data = None if page is None else bytes(page)
+            version = self._got(pool, data, oid, index)
+            os.sched_yield()
+            self.expect(data is None or page == data, "torn", f"pool {pool.name} {describe(oid, index)}", "a page changed while it was viewed")
+            return version
 
     def read_into(self, pool, oid: Oid, index: int, buffer: bytearray) -> int:
         """The same through `get_into`."""

@@ -117,7 +117,7 @@ def test_many_more_pages_than_memory(make_arena, pam):
     make = page if pam == "raw" else text
     rnd = random.Random(4)
     last = {}
-    for n in range(12000):
+    for n in range(8000):
         handle, content = ((rnd.randrange(60), 0, 0), rnd.randrange(80)), min(int(rnd.paretovariate(0.6)), 4000)
         got = pool.get(*handle)
         assert got is None or got == make(last[handle], PAGE)

@@ -44,13 +44,13 @@ def outcomes(prefix, prepare, act):
 def test_killed_at_every_point_of_a_verb(arena_name, verb, record_property):
     prepare, act = VERBS[verb]
     points, before, after = outcomes(arena_name, prepare, act)
-    for point in visited(points, 900):
+    for point in visited(points, 500):
         with Scene(arena_name) as scene:
             assert scene.die_in(prepare, act, point) is None, f"point {point} of {points} was not reached"
             scene.assert_sound(before, after)
     assert points or verb in ("get", "get-range-into")                      # a get that leaves the page takes no lock and stores nothing
     record_property("kill_points", points)
-    print(f"{verb}: {len(visited(points, 900))} of {points} kill points, all before or after")
+    print(f"{verb}: {len(visited(points, 500))} of {points} kill points, all before or after")
 
 
 @pytest.mark.parametrize("pam", ["raw", "lz4"])
@@ -66,13 +66,13 @@ def test_killed_at_every_point_of_a_batch(arena_name, verb, pam):
             states.append(scene.state())
     assert points > 50 and sum(states[n] != states[n + 1] for n in range(5)) >= 4
     seen = set()
-    for point in range(1, points + 1):
+    for point in visited(points, 250):
         with PackedScene(arena_name, pam=pam) as scene:
             assert scene.die_in(nothing, lambda e: act(e, 5), point) is None, f"point {point} of {points} was not reached"
             scene.assert_sound(*states)
             seen.add(states.index(scene.state()))
     assert len(seen) >= 5
-    print(f"{verb}: {points} kill points, all after some page")
+    print(f"{verb}: {len(visited(points, 250))} of {points} kill points, all after some page")
 
 
 @pytest.mark.parametrize("verb", list(PACKED))
@@ -83,7 +83,7 @@ def test_killed_at_every_point_of_a_verb_on_compressed_pages(arena_name, pam, ve
         points = scene.die_in(nothing, PACKED[verb], HUGE)
         scene.engine.recover()
         after = scene.state()
-    for point in visited(points, 120):
+    for point in visited(points, 80):
         with PackedScene(arena_name, pam=pam) as scene:
             assert scene.die_in(nothing, PACKED[verb], point) is None, f"point {point} of {points} was not reached"
             scene.assert_sound(before, after)
@@ -115,7 +115,7 @@ def test_killed_at_every_point_of_a_put_over_a_compressed_page_in_a_full_arena(a
         scene.engine.recover()
         after, new = scene.state(), scene.p.get((0, 9, 9), 3)
     assert points > 10 and new == (text(3, 3000) if verb == "it-fits" else None) != old
-    for point in visited(points, 120):
+    for point in visited(points, 80):
         with PackedFullScene(arena_name, pam=pam) as scene:
             assert scene.die_in(nothing, PACKED_OVER[verb], point) is None, f"point {point} of {points} was not reached"
             scene.assert_sound(before, after)
@@ -133,7 +133,7 @@ def test_killed_at_every_point_of_an_eviction(arena_name, verb):
             scene.e = scene.engine.new_pool("e")
         after = scene.state()
     assert points > 20
-    for point in visited(points, 300):
+    for point in visited(points, 200):
         with FullScene(arena_name) as scene:
             assert scene.die_in(nothing, act, point) is None, f"point {point} of {points} was not reached"
             scene.engine.recover()
@@ -144,7 +144,7 @@ def test_killed_at_every_point_of_an_eviction(arena_name, verb):
                 # What was left half done is no hindrance: it gets as small as it was meant to, and as large.
                 assert scene.engine.resize("1MiB") == 1 << 20 and scene.engine.resize("2MiB") == 2 << 20
                 scene.assert_sound(before, after)
-    print(f"{verb}: {len(visited(points, 300))} of {points} kill points")
+    print(f"{verb}: {len(visited(points, 200))} of {points} kill points")
 
 
 @pytest.mark.parametrize("verb", list(CRAMMED))
