@@ -119,7 +119,7 @@ def search(folder, defines, how, optimise="-O2"):
         return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
 
     run("spin", "-a", "run.pml")
-    run("gcc", optimise, "-w", "-DCOLLAPSE", "-DMEMLIM=4000", *how, "-o", "pan", "pan.c")
+    run("gcc", optimise, "-w", "-DMEMLIM=4000", *how, "-o", "pan", "pan.c")
     out = run("./pan", "-m100000", *(["-l", "-f"] if how is FAIR else []))
     error = re.search(r"^pan:\d+: (.*)", out, re.MULTILINE)
     states = re.search(r"(\d+(?:\.\d+e\+\d+)?) states, stored", out)
