@@ -112,6 +112,7 @@ from cython.cimports.shm.layout import (
     slot_at,
     u64,
 )
+from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import back, chunk_at
 from engine.errors import TmemError
 from engine.stats import pool_counters
@@ -418,7 +419,6 @@ class Mender:
         o: cython.pointer(Obj)
         off: u64
         root: u64 = b.root
-        _free_lock(cython.address(b.lock))
         b.unlinked += 1
         if p.state != POOL_LIVE or root == 0:
             b.root = 0
@@ -494,6 +494,7 @@ class Mender:
         """One pool slot: a living pool keeps its sound objects, any other becomes free."""
         p: cython.pointer(PoolRecord) = pool_at(self.w, idx)
         number: u64
+        lock: cython.pointer(Lock)
         self.pool_idx = idx
         self.pool_name = p.name[:POOL_NAME_BYTES].rstrip(b"\0").decode("utf-8", "replace")
         before = pool_counters(self.engine, idx)[GAUGE_OBJECTS]
@@ -514,7 +515,15 @@ class Mender:
         self.evictable = p.state == POOL_LIVE and is_evictable(p)
         memset(queue_at(self.w, idx, 0), 0, queues_bytes(self.w))
         for number in range(cython.cast(u64, self.engine.buckets)):
-            self.mend_bucket(idx, number)
+            lock = cython.address((buckets_at(self.w, idx) + number).lock)
+            _free_lock(lock)
+            # The world stands still, but for those who read without a lock: the sequence word must tell them.
+            held = lock_try(self.w, lock) == OK
+            try:
+                self.mend_bucket(idx, number)
+            finally:
+                if held:
+                    unlock(self.w, lock)
         if p.state == POOL_LIVE and self.objects < before and len(self.lost) == losses:
             # Fewer objects than were counted, and none of them was seen to go: their names are gone with the tree.
             self.lost.append((self.pool_name, None, None))

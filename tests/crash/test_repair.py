@@ -1,6 +1,7 @@
 """Owns check(repair=True): what objects can tell is put right, what cannot is dropped whole and named, nothing is guessed."""
 import os
 import random
+import struct
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,26 @@ def test_a_repair_that_is_killed_is_done_by_the_next(arena_name):
             assert scene.engine.check(repair=True).ok
             assert scene.state() == want, f"point {point} of {points}"
     print(f"repair: {points} kill points")
+
+
+def test_readers_without_a_lock_are_told(arena_name):
+    """What they have begun to read may be given away by a repair: the sequence word of every bucket changes, and is even in the end."""
+    with engine.create(arena_name, "1MiB", max_workers=2, max_pools=1, buckets=1) as eng:
+        pool = eng.new_pool("p", persistent=True)
+        oid = (0x1122334455667788, 2, 3)
+        assert pool.put(oid, 0, b"a" * 100) and pool.put((4, 5, 6), 0, b"b")
+        assert pool.flush_object((4, 5, 6))             # the one that is left is the root
+        fd = os.open(SHM / arena_name, os.O_RDWR)
+        try:
+            lines = {at: struct.unpack("<8Q", os.pread(fd, 64, at)) for first, last in extents(fd) for at in range(first, last, 64)}
+            obj = next(at for at, words in lines.items() if words[2:5] == oid)
+            bucket = next(at for at, words in lines.items() if words[4] == obj and words[0] == 0)
+            damage_page(pool, oid, 0)
+            assert eng.check(repair=True).repaired
+            after = struct.unpack("<8Q", os.pread(fd, 64, bucket))
+        finally:
+            os.close(fd)
+        assert after[0] == 0 and after[1] > lines[bucket][1] and after[1] % 2 == 0 and after[4] == 0
 
 
 def test_a_lost_page_is_named(arena_name):
