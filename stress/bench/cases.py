@@ -162,28 +162,30 @@ def raw_read_into(bench: Bench, steps) -> int:
     return perf_counter_ns() - began
 
 
-def put(bench: Bench, steps) -> int:
-    call, page = bench.pool.put, bench.page
-    began = perf_counter_ns()
-    for oid, index in steps:
-        call(oid, index, page)
-    return perf_counter_ns() - began
-
-
-def get(bench: Bench, steps) -> int:
-    call = bench.pool.get
+def _two(call, steps) -> int:
     began = perf_counter_ns()
     for oid, index in steps:
         call(oid, index)
     return perf_counter_ns() - began
 
 
-def get_into(bench: Bench, steps) -> int:
-    call, buffer = bench.pool.get_into, bench.buffer
+def _three(call, steps, last) -> int:
     began = perf_counter_ns()
     for oid, index in steps:
-        call(oid, index, buffer)
+        call(oid, index, last)
     return perf_counter_ns() - began
+
+
+def put(bench: Bench, steps) -> int:
+    return _three(bench.pool.put, steps, bench.page)
+
+
+def get(bench: Bench, steps) -> int:
+    return _two(bench.pool.get, steps)
+
+
+def get_into(bench: Bench, steps) -> int:
+    return _three(bench.pool.get_into, steps, bench.buffer)
 
 
 def view(bench: Bench, steps) -> int:
@@ -196,27 +198,15 @@ def view(bench: Bench, steps) -> int:
 
 
 def flush(bench: Bench, steps) -> int:
-    call = bench.pool.flush_page
-    began = perf_counter_ns()
-    for oid, index in steps:
-        call(oid, index)
-    return perf_counter_ns() - began
+    return _two(bench.pool.flush_page, steps)
 
 
 def put_range(bench: Bench, steps) -> int:
-    call, block = bench.pool.put_range, bench.block
-    began = perf_counter_ns()
-    for oid, index in steps:
-        call(oid, index, block)
-    return perf_counter_ns() - began
+    return _three(bench.pool.put_range, steps, bench.block)
 
 
 def get_range(bench: Bench, steps) -> int:
-    call = bench.pool.get_range
-    began = perf_counter_ns()
-    for oid, index in steps:
-        call(oid, index, RANGE_PAGES)
-    return perf_counter_ns() - began
+    return _three(bench.pool.get_range, steps, RANGE_PAGES)
 
 
 def each(call, steps) -> list[int]:
