@@ -20,30 +20,35 @@ STEPS = 4000
 
 def measure(small: int, large: int, rounds: int, seed: int, object_pages: int, buckets: int) -> dict:
     """Nanoseconds a call over so many pages and over so many more; the ratio is the median of those within the rounds."""
-    name = f"tmem-bench-{os.getpid()}"
-    rng = random.Random(seed)
+    sizes, rng = (small, large), random.Random(seed)
+    found = _ours(sizes, rounds, rng, seed, object_pages, buckets) | _raw(sizes, rounds, rng)
+    return {"small": small, "large": large, "object_pages": object_pages, "rounds": rounds, "cases": found}
+
+
+def _ours(sizes: tuple[int, int], rounds: int, rng: random.Random, seed: int, object_pages: int, buckets: int) -> dict[str, dict]:
     with ExitStack() as stack:
-        found: dict[str, dict] = {}
         subjects: dict[int, Bench] = {}
-        for pages in (small, large):
-            subjects[pages] = Bench(f"{name}-{pages}", pages, 0, seed, object_pages, buckets)
+        for pages in sizes:
+            subjects[pages] = Bench(f"tmem-bench-{os.getpid()}-{pages}", pages, 0, seed, object_pages, buckets)
             stack.callback(subjects[pages].close)
             subjects[pages].fill()
-        found |= _rounds({"put over": lambda pages: cases.put(subjects[pages], subjects[pages].handles(STEPS)),
-                          "get hit": lambda pages: cases.get(subjects[pages], subjects[pages].handles(STEPS))}, (small, large), rounds, rng)
+        return _rounds({"put over": lambda pages: cases.put(subjects[pages], subjects[pages].handles(STEPS)),
+                        "get hit": lambda pages: cases.get(subjects[pages], subjects[pages].handles(STEPS))}, sizes, rounds, rng)
+
+
+def _raw(sizes: tuple[int, int], rounds: int, rng: random.Random) -> dict[str, dict]:
+    page = rng.randbytes(cases.PAGE_BYTES)
     with ExitStack() as stack:
         maps: dict[int, Raw] = {}
-        for pages in (small, large):
-            maps[pages] = Raw(f"/{name}-raw-{pages}", pages, cases.PAGE_BYTES)
+        for pages in sizes:
+            maps[pages] = Raw(f"/tmem-bench-{os.getpid()}-raw-{pages}", pages, cases.PAGE_BYTES)
             stack.callback(maps[pages].close)
-        page = rng.randbytes(cases.PAGE_BYTES)
 
         def slices(pages: int) -> list[tuple]:
             starts = [rng.randrange(pages) * cases.PAGE_BYTES for _ in range(STEPS)]
             return [(start, start + cases.PAGE_BYTES) for start in starts]
-        found |= _rounds({"raw write": lambda pages: cases.write_slices(maps[pages].view, page, slices(pages)),
-                          "raw read": lambda pages: cases.read_slices(maps[pages].view, slices(pages))}, (small, large), rounds, rng)
-    return {"small": small, "large": large, "object_pages": object_pages, "rounds": rounds, "cases": found}
+        return _rounds({"raw write": lambda pages: cases.write_slices(maps[pages].view, page, slices(pages)),
+                        "raw read": lambda pages: cases.read_slices(maps[pages].view, slices(pages))}, sizes, rounds, rng)
 
 
 def _rounds(calls: dict, sizes: tuple[int, int], rounds: int, rng: random.Random) -> dict[str, dict]:
