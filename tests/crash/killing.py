@@ -63,9 +63,9 @@ class Scene:
 
     page = staticmethod(page)
 
-    def __init__(self, prefix, max_workers=8, pam="raw"):
+    def __init__(self, prefix, max_workers=8, pam="raw", capacity="2MiB"):
         self.name = f"{prefix}{next(_numbers)}"
-        self.engine = engine.create(self.name, "2MiB", max_workers=max_workers, max_pools=4, buckets=4)
+        self.engine = engine.create(self.name, capacity, max_workers=max_workers, max_pools=4, buckets=4)
         self.p = self.engine.new_pool("p", persistent=True, pam=pam)
         self.q = self.engine.new_pool("q", shared=False, pam=pam)
         for pool in (self.p, self.q):

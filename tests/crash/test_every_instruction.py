@@ -23,6 +23,7 @@ INDEXES = (0, 1, 2, 3, 70)
 # Made once: the copy of a page has the same instructions in every child only if it starts at the same address.
 OLD = {(oid, index): page(oid[0] << 8 | index, 100 + 40 * at) for oid in (TOUCHED, NEIGHBOUR) for at, index in enumerate(INDEXES)}
 OVER, FRESH, RANGE = page(1001, 300), page(1002, 200), page(1003, 3 * PAGE)
+ALIKE = page(1006, len(OLD[TOUCHED, 1]) + 8)        # of the same size class: these exchange their chunks
 WHOLE, WHOLE_OVER = page(1004, PAGE), page(1005, PAGE)
 GAUGES = ("objects", "objnodes", "pages", "bytes_asked", "bytes_used", "bytes_stored")
 _numbers = itertools.count()
@@ -89,7 +90,7 @@ class Scene:
 def warm(pool):
     """Take a slot, and leave in the magazines whatever a verb of these needs."""
     assert pool.get(NEIGHBOUR, 0)
-    for data in (OVER, FRESH, RANGE[:PAGE]):
+    for data in (ALIKE, OVER, FRESH, RANGE[:PAGE]):
         assert pool.put(OTHER, 0, data)
     assert pool.put_range(OTHER, 80, RANGE)
     assert pool.flush_object(OTHER)
@@ -103,6 +104,7 @@ def cold(pool):
 # What it is -> (how the worker is prepared, the verb, whether the arena is full)
 VERBS = {
     "put-over": (warm, lambda pool: pool.put(TOUCHED, 1, OVER), False),
+    "put-over-alike": (warm, lambda pool: pool.put(TOUCHED, 1, ALIKE), False),
     "put-over-when-full": (cold, lambda pool: pool.put(TOUCHED, 1, WHOLE_OVER), True),
     "put-new-object": (warm, lambda pool: pool.put(NEW, 70, FRESH), False),
     "put-cold": (cold, lambda pool: pool.put(NEW, 70, FRESH), False),

@@ -53,6 +53,32 @@ def test_killed_at_every_point_of_a_verb(arena_name, verb, record_property):
     print(f"{verb}: {len(visited(points, 500))} of {points} kill points, all before or after")
 
 
+def test_killed_at_every_point_of_a_range_that_exchanges_its_chunks(arena_name):
+    """The short way of a put, for several pages: only where a worker takes chunks by the dozen, as in an arena of some size."""
+    def put(e, text):
+        assert e.pool("p").put_range((0, 0, 0), 200, text * 4096 * 12)
+
+    def prepare(e):
+        put(e, b"a")
+        put(e, b"b")
+
+    def read(scene):
+        return scene.p.get_range((0, 0, 0), 200, 12)
+
+    with Scene(arena_name, capacity="32MiB") as scene:
+        points = scene.die_in(prepare, lambda e: put(e, b"c"), HUGE)
+    assert 12 * 8 < points < 12 * 12          # the long way has three times as many
+    for point in range(1, points + 1):
+        with Scene(arena_name, capacity="32MiB") as scene:
+            assert scene.die_in(prepare, lambda e: put(e, b"c"), point) is None
+            scene.engine.recover()
+            assert read(scene) in (b"b" * 4096 * 12, b"c" * 4096 * 12)
+            assert scene.engine.check().ok
+            put(scene.engine, b"d")
+            assert read(scene) == b"d" * 4096 * 12
+    print(f"put-range-exchanged: {points} kill points, all before or after")
+
+
 @pytest.mark.parametrize("pam", ["raw", "lz4"])
 @pytest.mark.parametrize("verb", list(BATCHES))
 def test_killed_at_every_point_of_a_batch(arena_name, verb, pam):
