@@ -38,23 +38,14 @@ from cython.cimports.shm.layout import (
     NOSPACE,
     OK,
     SLOT_BYTES,
-    Worker,
     slot_at,
+    slots_used,
     u64,
 )
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import back
 
 PINS_A_PAGE = cython.declare(u64, 512)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.inline
-@cython.exceptval(check=False)
-def _slots(w: cython.pointer(Worker)) -> u64:
-    high: u64 = load(cython.address(w.depot.slots_high))
-    return high if high <= w.max_workers else w.max_workers
 
 
 def prepare(w, count):
@@ -81,7 +72,7 @@ def charge(w, count, size):
     i: u64
     # Counted first, then compared: of two who do this at once the later one sees both.
     swap(cython.address(own[PINS_BYTES]), own[PINS_BYTES] + size)
-    for i in range(_slots(w)):
+    for i in range(slots_used(w)):
         sum += load(cython.address(slot_at(w, i).client[PINS_BYTES]))
     if sum > w.client_geometry[GEO_PINNED]:
         set(cython.address(own[PINS_BYTES]), own[PINS_BYTES] - size)
@@ -142,7 +133,7 @@ def is_pinned(w, data):
     i: u64
     j: u64
     pins: cython.pointer(u64)
-    for i in range(_slots(w)):
+    for i in range(slots_used(w)):
         pins = pins_at(w, i)
         for j in range(pins_high(slot_at(w, i))):
             if load(cython.address(pins[j])) >> 6 == data >> 6:

@@ -20,6 +20,7 @@
 # A change of any struct here or in engine/layout.pxd must change LAYOUT_VERSION.
 
 from libc.stdint cimport uint64_t
+from shm.atomics cimport load
 
 ctypedef uint64_t u64
 
@@ -249,6 +250,11 @@ ctypedef int (*Inherit)(Worker *w, Slot *dead) noexcept nogil
 
 cdef inline Slot *slot_at(Worker *w, u64 idx) noexcept nogil:
     return <Slot *>(w.base + w.slots_off + idx * SLOT_BYTES)
+
+cdef inline u64 slots_used(Worker *w) noexcept nogil:
+    # Slots below were used at some time and have memory; read once, since it may grow meanwhile.
+    cdef u64 high = load(&w.depot.slots_high)
+    return high if high <= w.max_workers else w.max_workers
 
 cdef inline u64 offset_of(Worker *w, void *p) noexcept nogil:
     return <u64>(<char *>p - w.base)

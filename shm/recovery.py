@@ -25,6 +25,7 @@ from cython.cimports.shm.layout import (
     Slot,
     Worker,
     slot_at,
+    slots_used,
     u64,
 )
 from cython.cimports.shm.liveness import RESCUE_BYTE, byte_held, byte_release, byte_try
@@ -70,16 +71,8 @@ def settle_slot(w, idx):
         barrier()
         kill_point(w)
     # A worker that stopped the world held other workers' own locks, which no `held` lists.
-    for i in range(_slots(w)):
+    for i in range(slots_used(w)):
         _release(w, cython.address(slot_at(w, i).own), dead_id)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _slots(w: cython.pointer(Worker)) -> u64:
-    high: u64 = load(cython.address(w.depot.slots_high))
-    return high if high <= w.max_workers else w.max_workers
 
 
 @cython.cfunc
@@ -108,7 +101,7 @@ def settle_dead(w):
     """
     i: u64
     n: cython.int = 0
-    for i in range(_slots(w)):
+    for i in range(slots_used(w)):
         if i == w.slot_idx or slot_at(w, i).state != SLOT_LIVE or byte_held(w.fd, i):
             continue
         if byte_try(w.fd, i) != OK:
@@ -134,7 +127,7 @@ def rescue(w):
         return -1
     n = settle_dead(w)
     if n > 0 and lock_try(w, cython.address(w.slot.own)) == OK:
-        for i in range(_slots(w)):
+        for i in range(slots_used(w)):
             if i == w.slot_idx or slot_at(w, i).state != SLOT_LIVE or byte_held(w.fd, i):
                 continue
             if byte_try(w.fd, i) != OK:
