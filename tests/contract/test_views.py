@@ -135,13 +135,18 @@ def test_a_viewed_page_is_not_evicted(make_arena, policy):
     sound(eng, pins=0, limbo=0)
 
 
+def scattered(pool, count):
+    """Put many pages into an ephemeral pool: the numbers of those that are there in the end."""
+    for n in range(count):
+        pool.put((n // 64, 9, 9), n % 64, page(n))
+    return [n for n in range(count) if pool.get((n // 64, 9, 9), n % 64) is not None]
+
+
 def test_pages_of_another_size_find_room_around_views(make_arena):
     """Segments change their class only when nobody looks into them."""
     eng = make_arena(capacity="1MiB", page_size=PAGE)
     pool = eng.new_pool("p")
-    for n in range(300):
-        pool.put((n // 64, 9, 9), n % 64, page(n))
-    alive = [n for n in range(300) if pool.get((n // 64, 9, 9), n % 64) is not None]
+    alive = scattered(pool, 300)
     held = [(n, pool.view((n // 64, 9, 9), n % 64)) for n in random.Random(3).sample(alive, 20)]
     for n in range(6000):
         assert pool.put((n // 64, 8, 8), n % 64, page(n, 700))
@@ -439,9 +444,7 @@ def test_a_view_dropped_inside_another_call(make_arena):
 def test_a_smaller_arena_around_views(make_arena):
     eng = make_arena(capacity="4MiB", page_size=PAGE)
     pool = eng.new_pool("p")
-    for n in range(2000):
-        pool.put((n // 64, 9, 9), n % 64, page(n))
-    alive = [n for n in range(2000) if pool.get((n // 64, 9, 9), n % 64) is not None]
+    alive = scattered(pool, 2000)
     chosen = random.Random(5).sample(alive, 6)
     held = [pool.view((n // 64, 9, 9), n % 64) for n in chosen]
     assert eng.resize("2MiB") == 2 * MIB

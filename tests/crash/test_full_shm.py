@@ -59,6 +59,9 @@ assert not pool.put_range((3, 0, 0), 0, bytes(100 * 4096)) and pool.object_info(
 for n in range(held):
     assert pool.put((1, 0, 0), n, page(n + 1))
 assert all(pool.get((1, 0, 0), n) == page(n + 1) for n in range(held))
+# The first view needs memory for its pin; a worker that has some goes on.
+assert refused(lambda: pool.view((1, 0, 0), 0)) and pool.get((1, 0, 0), 0) == page(1)
+assert eng.stats()["arena"]["pinned_bytes"] == 0
 assert refused(lambda: engine.attach("full")) and refused(lambda: engine.create("other", "1MiB"))
 assert refused(lambda: pool.put_range((1, 0, 0), 0, bytes(4000 * 4096)))
 
