@@ -518,9 +518,9 @@ class Engine:
         who = "" if self.client_id is None else f" for client {self.client_id}"
         return f"<tmem engine on arena {self.name!r}{who}{', closed' if self.att.closed else ''}>"
 
-    def set_kill_point(self, n):
-        """Die by SIGKILL at the n-th kill point from here; 0: never. For tests of crash safety."""
-        self.att.set_kill_point(n)
+    def set_kill_point(self, n, stop=False):
+        """Die by SIGKILL at the n-th kill point from here, or stop there (SIGSTOP) and go on when let; 0: never. For tests of crash safety."""
+        self.att.set_kill_point(n, stop)
 
     def kill_points(self):
         """Kill points passed since set_kill_point."""

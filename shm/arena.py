@@ -54,7 +54,7 @@ BIRTH_WAIT_S = 5.0
 CAPACITY_MIN = 1 << 20
 CAPACITY_MAX = 1 << 42
 _FIELDS = ("capacity", "seg_shift", "seg_total", "max_workers", "bounce_bytes", "ledger_bytes",
-           "client_bytes", "mode", "huge")
+           "client_bytes", "mode", "huge", "nonce")
 _HEADER = struct.Struct(f"<8sQQ{len(_FIELDS)}Q{CLIENT_WORDS}Q")
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}")
 
@@ -107,7 +107,7 @@ def _geometry(capacity, max_workers, bounce_bytes, ledger_bytes, client_bytes, m
         "seg_total": capacity >> seg_shift, "max_workers": max_workers,
         "bounce_bytes": _round(bounce_bytes, SYS_PAGE), "ledger_bytes": _round(ledger_bytes, SYS_PAGE),
         "client_bytes": _round(client_bytes, SYS_PAGE), "mode": mode,
-        "huge": int(huge and seg_shift == 18),
+        "huge": int(huge and seg_shift == 18), "nonce": int.from_bytes(os.urandom(8), "little"),
     }
 
 

@@ -8,6 +8,7 @@ so whoever comes next starts over and ends in the same place.
 import cython
 from cython.cimports.libc.signal import SIGKILL, raise_
 from cython.cimports.libc.string import memmove
+from cython.cimports.posix.unistd import getpid
 from cython.cimports.shm.atomics import barrier
 from cython.cimports.shm.journal import kill_point
 from cython.cimports.shm.layout import (
@@ -21,13 +22,17 @@ from cython.cimports.shm.layout import (
     u64,
 )
 from cython.cimports.shm.memory import back, punch
+from cython.cimports.shm.system import SIGSTOP, kill
 
 
 def die_here(w):
-    """Count a kill point; at the chosen one, die as a worker killed there would."""
+    """Count a kill point; at the chosen one, die as a worker killed there would, or stop until somebody lets the process go on."""
     w.kill_points += 1
     if w.kill_points == w.kill_at:
-        raise_(SIGKILL)
+        if w.kill_stops:
+            kill(getpid(), SIGSTOP)
+        else:
+            raise_(SIGKILL)
 
 
 def rollback(w, to):

@@ -25,7 +25,7 @@ from shm.atomics cimport load
 ctypedef uint64_t u64
 
 cdef enum:
-    LAYOUT_VERSION = 1
+    LAYOUT_VERSION = 2
     SYS_PAGE = 4096
     HUGE_BYTES = 2097152    # a huge page, where the machine has them of this size
 
@@ -100,7 +100,8 @@ cdef struct Lock:
 #   72  client_bytes
 #   80  mode             permission bits, for the semaphores
 #   88  huge             1: ask the system for huge pages
-#   96  client[16]       geometry of the layer above
+#   96  nonce            random: no two arenas have the same, whatever their names
+#   104 client[16]       geometry of the layer above
 cdef struct Header:
     u64 magic
     u64 layout_id
@@ -114,6 +115,7 @@ cdef struct Header:
     u64 client_bytes
     u64 mode
     u64 huge
+    u64 nonce
     u64 client[CLIENT_WORDS]
 
 # Depot, the second page. Guard of all words: its lock; all but the lock journalled.
@@ -202,7 +204,8 @@ cdef struct Worker:
     u64 fault               # sticky: stores are refused until it is cleared
     u64 blocked_on          # offset of the lock that was BUSY
     u64 waited_on           # offset of the lock this worker last slept on
-    u64 kill_at             # 0, or: die by SIGKILL at this kill point (tests)
+    u64 kill_at             # 0, or: die by SIGKILL, or stop, at this kill point (tests)
+    bint kill_stops         # stop there (SIGSTOP, of the whole process) instead of dying
     u64 kill_points         # counted while kill_at is set
     u64 seg_lo              # first segment
     u64 seg_span            # backed bytes of segments, as far as known here

@@ -13,6 +13,10 @@ cdef extern from "<sys/mman.h>" nogil:
     int MAP_NORESERVE
     int MADV_COLLAPSE
 
+cdef extern from "<signal.h>" nogil:
+    int SIGSTOP
+    int kill(int pid, int signal)
+
 cdef extern from "<unistd.h>" nogil:
     long syscall(long number, ...)
 

@@ -47,15 +47,17 @@ from shm.semaphores import Semaphores
 
 ATTACH_WAIT_S = 30.0
 _birth_kill_point = cython.declare(u64, 0)
+_birth_stops = cython.declare(cython.bint, False)
 SCRATCH_BYTES = 1 << 17
 _ALL_SIGNALS = signal.valid_signals()
 _attachments = weakref.WeakSet()
 
 
-def kill_newcomers_at(n):
-    """Let every later attachment of this process die at its n-th kill point, attaching included; 0: never. For tests."""
-    global _birth_kill_point
+def kill_newcomers_at(n, stop=False):
+    """Let every later attachment of this process die (or stop) at its n-th kill point, attaching included; 0: never. For tests."""
+    global _birth_kill_point, _birth_stops
     _birth_kill_point = n
+    _birth_stops = stop
 
 
 def _after_fork_in_child():
@@ -103,6 +105,7 @@ class Attachment:
         memset(cython.address(self.w), 0, cython.sizeof(self.w))
         self.w.scratch = scratch
         self.w.kill_at = _birth_kill_point
+        self.w.kill_stops = _birth_stops
         self.arena.describe(cython.address(self.w))
         set_classes(cython.address(self.w), self.arena.geometry["capacity"])
         self.w.fd = self.arena.fd
@@ -297,10 +300,11 @@ class Attachment:
         """Index of this worker's slot."""
         return self.w.slot_idx
 
-    def set_kill_point(self, n):
-        """Die by SIGKILL at the n-th kill point from here; 0: never. For tests of crash safety."""
+    def set_kill_point(self, n, stop=False):
+        """Die by SIGKILL at the n-th kill point from here, or stop there (SIGSTOP) and go on when let; 0: never. For tests of crash safety."""
         self.w.kill_points = 0
         self.w.kill_at = n
+        self.w.kill_stops = stop
 
     def kill_points(self):
         """Kill points passed since `set_kill_point`."""
