@@ -606,11 +606,12 @@ def begin_destroy(w, p):
 
 
 def work_off(w, host):
-    """Take the retired list apart, a budget at a time. OK, AGAIN, BUSY or CORRUPT."""
-    if w.slot.client[ROOT_RETIRED] == 0 and w.slot.client[ROOT_PENDING] == 0:
+    """Take this worker's lists apart, a budget at a time, what is staged too: nobody is in the middle of a put. OK, AGAIN, BUSY or CORRUPT."""
+    if w.slot.client[ROOT_RETIRED] | w.slot.client[ROOT_PENDING] | w.slot.client[ROOT_STAGED] == 0:
         return OK
     if lock_try(w, cython.address(w.slot.own)) != OK:
         return BUSY
+    drop_staged(w)
     return finish(w, REAP_BUDGET, host)
 
 

@@ -59,7 +59,7 @@ def prepare(w, count):
         need = PINS_MAX     # there are gaps among those in use
     need = (need + PINS_A_PAGE - 1) // PINS_A_PAGE * PINS_A_PAGE
     if need > own[PINS_BACKED]:
-        if back(w.fd, w.ledgers_off + w.slot_idx * w.ledger_bytes + pins_start(w), need * 8) != OK:
+        if back(w, w.ledgers_off + w.slot_idx * w.ledger_bytes + pins_start(w), need * 8) != OK:
             return NOSPACE
         set(cython.address(own[PINS_BACKED]), need)
     return OK

@@ -30,6 +30,8 @@ cdef class Pool:
     cdef object __weakref__
     cdef int bind(self) except -1
     cdef int enter(self) except -1
+    cdef int pause(self) except -1
+    cdef int let_others(self, Call *c, bint wait) except -1
     cdef int leave(self) except -1
     cdef int leave_python(self) except -1
     cdef int fail(self, int status) except -1

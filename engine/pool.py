@@ -44,6 +44,7 @@ from cython.cimports.engine.layout import (
     PUTS_REFUSED,
     RANGE_MAX,
     REFUSED,
+    ROOT_PENDING,
     ROOT_RETIRED,
     SIZE,
     Call,
@@ -57,12 +58,14 @@ from cython.cimports.engine.layout import (
 )
 from cython.cimports.engine.overwrite import overwrite
 from cython.cimports.engine.pam.packed import PackedPam, digest, flag_of
+from cython.cimports.engine.reclaim import take_garbage
 from cython.cimports.engine.registry import registry
 from cython.cimports.libc.string import memcpy
-from cython.cimports.shm.atomics import cas, load
+from cython.cimports.shm.atomics import unlikely
 from cython.cimports.shm.journal import reserve, shrink
-from cython.cimports.shm.layout import BUSY, NOSPACE, OK, Lock, Worker, offset_of, u64
+from cython.cimports.shm.layout import BUSY, NOSPACE, OK, Worker, slots_used, u64
 from cython.cimports.shm.memory import back
+from cython.cimports.shm.process import COPY
 from engine.access import owner_only
 from engine.errors import ArenaCorrupted, PoolDestroyed, TmemError
 from engine.stats import pool_counters
@@ -116,8 +119,8 @@ class Pool:
         need: u64 = ((idx + 1) * LEDGER_BYTES + 4095) & ~cython.cast(u64, 4095)
         assert_open_to(self.engine, pool_at(w, idx), self.ref.gen)
         if w.slot.ledger_backed < need:
-            if back(w.fd, w.ledgers_off + w.slot_idx * w.ledger_bytes, need) != OK:
-                raise TmemError("no memory left for this worker's counters")
+            if back(w, w.ledgers_off + w.slot_idx * w.ledger_bytes, need) != OK:
+                self.engine.no_memory("this worker's counters")
             w.slot.ledger_backed = need
         self.ref.record = pool_at(w, idx)
         self.ref.buckets = buckets_at(w, idx)
@@ -146,9 +149,31 @@ class Pool:
                 raise
         return 0
 
+    def pause(self):
+        """Wait for the lock that was BUSY."""
+        self.engine.att.pause()
+        if self.epoch != self.engine.att.epoch:
+            self.bind()         # a signal handler has forked, and this is the child, with a slot of its own
+        return 0
+
+    def let_others(self, c, wait):
+        """In the middle of a put, wait for the lock that was BUSY, or only let signal handlers and other threads have their turn. If they
+        used the engine, or this is a forked child afterwards, what was staged is not there any more."""
+        turn: u64 = self.engine.att.kin.turn.count
+        epoch: cython.int = self.epoch
+        if wait:
+            self.pause()
+        else:
+            self.engine.att.breathe()
+        if self.engine.att.kin.turn.count != turn + 1 or self.engine.att.epoch != epoch:
+            c.staged = 0
+        return 0
+
     def leave(self):
         """End an operation: what a back end raised in it is raised here."""
         self.engine.att.leave()
+        if unlikely(self.engine.att.w.unbacked):
+            self.engine.att.enter()     # raises what bars it: zeroes may have been read
         if self.ops.foreign or registry.host.careful:
             self.leave_python()
         return 0
@@ -156,6 +181,8 @@ class Pool:
     def leave_python(self):
         """The rest of `leave` where something in Python took part."""
         error, self.ops.error = self.ops.error, None
+        if self.engine.att.kin.apart == COPY:
+            error = TmemError(f"pool {self.name!r}: this process was forked in the middle of the call; the parent goes on with it")
         if error is not None:
             self.ops.failed = False
         if registry.host.error is not None:
@@ -214,7 +241,6 @@ class Pool:
     def put_inside(self, c):
         """Put the pages of a call, between enter and leave. True, or False: refused."""
         status: cython.int
-        turn: u64
         w: cython.pointer(Worker) = cython.address(self.engine.att.w)
         p: cython.pointer(PoolRef) = cython.address(self.ref)
         pam: PamOps = self.ops
@@ -226,19 +252,18 @@ class Pool:
         elif c.length >= LONG_BYTES:
             with cython.nogil:
                 core.stage(w, p, c, pam)
+            # The longest part is over, and nothing has changed yet: what a signal handler raises now leaves the put undone.
+            self.let_others(c, False)
         while True:
             # Every time: another thread, or a signal handler, may have had a turn and shrunk the journal.
             if c.count > 1 and reserve(w, 1024 + c.count * STORES_A_PAGE) == NOSPACE:
-                raise TmemError("no memory left for the journal of so many pages")
+                self.engine.no_memory("the journal of so many pages")
             status = overwrite(w, p, c, registry.host) if short else AGAIN
             if status == AGAIN:
                 short = False
                 status = core.put(w, p, c, pam, registry.host)
             if status == BUSY:
-                turn = self.engine.att.turns
-                self.engine.att.pause()
-                if self.engine.att.turns != turn + 1:
-                    c.staged = 0        # a signal handler used the engine in between
+                self.let_others(c, True)
             elif status == REFUSED and (c.refuse or c.exhausted) and not recovered and self.salvage():
                 recovered = True
                 c.staged = 0
@@ -246,7 +271,7 @@ class Pool:
                 break
         if c.count > 1:
             shrink(w)
-            self.engine.settle()
+            self.engine.settle_quietly()
         if status == OK:
             p.ledger[PUTS_OK] += 1
             if c.duplicate:
@@ -258,12 +283,19 @@ class Pool:
         return status == OK
 
     def salvage(self):
-        """Memory is short: give back what this worker has retired and what the dead had. True if there was any."""
-        retired: cython.bint = self.engine.att.w.slot.client[ROOT_RETIRED] != 0
-        dead: cython.bint = self.engine.att.recover_quick() > 0
-        if retired or dead:
+        """Memory is short: give back what this worker has retired, and what the dead had, or else what other workers have retired or keep in
+        their magazines. True if there was any."""
+        w: cython.pointer(Worker) = cython.address(self.engine.att.w)
+        idx: u64
+        found: cython.bint = w.slot.client[ROOT_RETIRED] != 0 or w.slot.client[ROOT_PENDING] != 0
+        found = self.engine.att.recover_quick() > 0 or found
+        if not found:
+            for idx in range(slots_used(w)):
+                if idx != w.slot_idx:
+                    found = take_garbage(w, idx) == OK or found
+        if found:
             self.engine.settle()
-        return retired or dead
+        return found
 
     def put_buffer(self, c, data):
         view: Py_buffer
@@ -366,7 +398,7 @@ class Pool:
                     break
                 result = PyBytes_FromStringAndSize(cython.NULL, c.stored)
             elif status == BUSY:
-                self.engine.att.pause()
+                self.pause()
             else:
                 break
         if status == OK:
@@ -442,7 +474,7 @@ class Pool:
                     if cython.cast(cython.Py_ssize_t, c.length) > room:
                         break
                 elif status == BUSY:
-                    self.engine.att.pause()
+                    self.pause()
                 else:
                     break
             if status == OK and self.ops.foreign:
@@ -529,7 +561,7 @@ class Pool:
                                          registry.host)
                 if status != BUSY:
                     break
-                self.engine.att.pause()
+                self.pause()
             if status == OK:
                 self.ref.ledger[FLUSHES] += 1
             elif status != MISS:
@@ -552,10 +584,10 @@ class Pool:
                 status = core.flush_object(cython.address(self.engine.att.w), cython.address(self.ref), c, registry.host)
                 if status != BUSY:
                     break
-                self.engine.att.pause()
+                self.pause()
             if status == OK:
                 self.ref.ledger[FLUSHES] += 1
-                self.engine.settle()
+                self.engine.settle_quietly()
             elif status != MISS:
                 self.fail(status)
         finally:
@@ -581,10 +613,10 @@ class Pool:
                 status = core.begin_destroy(w, cython.address(self.ref))
                 if status != BUSY:
                     break
-                self.engine.att.pause()
+                self.pause()
             if status != OK:
                 self.fail(status)
-            self.engine.settle()
+            self.engine.settle_quietly()
             self.drop_semaphores()
         finally:
             self.leave()
@@ -592,14 +624,8 @@ class Pool:
     def drop_semaphores(self):
         """Remove the semaphores of a destroyed pool's locks. The lock words stay locks; a late sleeper makes a new one."""
         i: u64
-        old: u64
-        exists: u64 = cython.cast(u64, 1) << 63
-        lock: cython.pointer(Lock)
         for i in range(self.ref.mask + 1):
-            lock = cython.address(self.ref.buckets[i].lock)
-            old = load(cython.address(lock.sem))
-            if old & exists and cas(cython.address(lock.sem), old, (old + 1) & ~exists):
-                self.engine.att.semaphores.unlink(offset_of(cython.address(self.engine.att.w), lock), old)
+            self.engine.att.semaphores.retire(cython.address(self.engine.att.w), cython.address(self.ref.buckets[i].lock))
         return 0
 
     # --- looking -----------------------------------------------------------------------------------------
@@ -612,7 +638,7 @@ class Pool:
                 status = core.describe(cython.address(self.engine.att.w), cython.address(self.ref), c, out)
                 if status != BUSY:
                     break
-                self.engine.att.pause()
+                self.pause()
             if status != OK and status != MISS:
                 self.fail(status)
         finally:
@@ -655,7 +681,7 @@ class Pool:
                 status = core.replace(cython.address(self.engine.att.w), cython.address(self.ref), c, token, gen, self.ops)
                 if status != BUSY:
                     break
-                self.engine.att.pause()
+                self.pause()
             if status != OK and status != MISS and status != REFUSED:
                 self.fail(status)
         finally:

@@ -143,7 +143,7 @@ def _ghosts(w: cython.pointer(Worker), shard: u64) -> cython.pointer(u64):
     """The ghosts of a shard, given memory at their first use; NULL if there is none to be had."""
     s: cython.pointer(Shard) = shard_at(w, shard)
     if s.ghosts == 0:
-        if back(w.fd, ghosts_offset(w, shard), w.client_geometry[GEO_GHOSTS] * 8) != OK:
+        if back(w, ghosts_offset(w, shard), w.client_geometry[GEO_GHOSTS] * 8) != OK:
             return cython.NULL
         s.ghosts = 1
     return cython.cast(cython.pointer(u64), w.base + ghosts_offset(w, shard))

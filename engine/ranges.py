@@ -71,7 +71,7 @@ def _get(pool: Pool, c: cython.pointer(Call), remove: cython.bint, into: cython.
             raise TmemError(f"pool {pool.name!r}: ranges are for pages that lie in the arena, not for pam {pool.pam!r}")
         while True:
             if remove and reserve(w, 1024 + c.count * STORES_A_PAGE) == NOSPACE:
-                raise TmemError("no memory left for the journal of so many pages")
+                pool.engine.no_memory("the journal of so many pages")
             if not remove and peeks < PEEKS:
                 peeks += 1
                 status = _look(w, p, c, out)
@@ -85,7 +85,7 @@ def _get(pool: Pool, c: cython.pointer(Call), remove: cython.bint, into: cython.
                     break
             status = fetch.fetch_range(w, p, c, out, remove, pool.ops, registry.host)
             if status == BUSY:
-                pool.engine.att.pause()
+                pool.pause()
             elif status == SIZE and (c.room == 0 or c.asked <= c.room):
                 result = _room(c, into, cython.address(out))
             else:

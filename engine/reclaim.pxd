@@ -18,6 +18,7 @@ cdef void detach(Worker *w, u64 off) noexcept nogil
 cdef int reap(Worker *w, int budget) noexcept nogil
 cdef int bury(Worker *w, Slot *dead) noexcept nogil
 cdef int inherit(Worker *w, Slot *dead) noexcept nogil
+cdef int take_garbage(Worker *w, u64 idx) noexcept nogil
 cdef void drop_staged(Worker *w) noexcept nogil
 cdef u64 *ledger_for(Worker *w, u64 pool) noexcept nogil
 cdef void gauge(Worker *w, u64 pool, int which, u64 delta) noexcept nogil

@@ -23,6 +23,7 @@ from cython.cimports.engine.layout import (
     GEO_POOLS,
     LEDGER_BYTES,
     MAP_SIZE,
+    MISS,
     OBJ_CLASS,
     OBJ_SENTINEL,
     OBJNODE_CLASS,
@@ -65,12 +66,12 @@ from cython.cimports.engine.pins import forget, is_viewed, keep
 from cython.cimports.engine.queues import leave_queue
 from cython.cimports.engine.reclaim import ForeignFree, HostTold, head_at, retire
 from cython.cimports.engine.twins import let_go
-from cython.cimports.shm.atomics import set_release
+from cython.cimports.shm.atomics import load, set_release
 from cython.cimports.shm.journal import commit, conclude, rollback, store
-from cython.cimports.shm.layout import BUSY, CORRUPT, FAULT_LOOP, FAULT_SENTINEL, OK, Worker, u64
+from cython.cimports.shm.layout import BUSY, CLASS_COUNT, CORRUPT, FAULT_LOOP, FAULT_SENTINEL, OK, Slot, Worker, slot_at, u64
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import back, chunk_at
-from cython.cimports.shm.slab import available, drain, push
+from cython.cimports.shm.slab import available, drain, drain_all, push
 
 _foreign_free = cython.declare(ForeignFree, cython.NULL)
 
@@ -108,7 +109,7 @@ def ledger_for(w, pool):
         return cython.NULL
     if need > w.slot.ledger_backed:
         need = (need + 4095) & ~cython.cast(u64, 4095)
-        if back(w.fd, w.ledgers_off + w.slot_idx * w.ledger_bytes, need) != OK:
+        if back(w, w.ledgers_off + w.slot_idx * w.ledger_bytes, need) != OK:
             return cython.NULL
         w.slot.ledger_backed = need
     return ledger_at(w, w.slot_idx, pool)
@@ -381,6 +382,50 @@ def _endless(w: cython.pointer(Worker), root: cython.pointer(u64), steps: cython
     return True
 
 
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _inherit_retired(w: cython.pointer(Worker), other: cython.pointer(Slot)) -> cython.void:
+    """Move another worker's retired list, whole and in its order (an obj must stay below its pages), before this worker's."""
+    steps: u64 = 0
+    off: u64 = other.client[ROOT_RETIRED]
+    h: cython.pointer(Head) = cython.NULL
+    while off != 0 and w.fault == 0 and not _endless(w, cython.address(other.client[ROOT_RETIRED]), cython.address(steps)):
+        h = head_at(w, off)
+        off = retired_link(h)[0]
+    if other.client[ROOT_RETIRED] != 0:
+        if w.fault == 0:
+            store(w, retired_link(h), w.slot.client[ROOT_RETIRED])
+            store(w, cython.address(w.slot.client[ROOT_RETIRED]), other.client[ROOT_RETIRED])
+            store(w, cython.address(other.client[ROOT_RETIRED]), 0)
+        _commit_or_cut(w, cython.address(other.client[ROOT_RETIRED]))
+
+
+def take_garbage(w, idx):
+    """Take what another worker has retired and not given back yet, and what lies in its magazines: garbage is everybody's who lacks memory.
+    OK, MISS (it has none), BUSY or CORRUPT. Called with no lock held. What it has staged or not queued yet stays its own."""
+    other: cython.pointer(Slot) = slot_at(w, idx)
+    cls: cython.int
+    status: cython.int = MISS
+    for cls in range(CLASS_COUNT):
+        if load(cython.address(other.mags[cls].count)) != 0:
+            status = OK
+    if load(cython.address(other.client[ROOT_RETIRED])) != 0:
+        status = OK
+    if status != OK:
+        return status
+    if lock_try(w, cython.address(w.slot.own)) != OK:
+        return BUSY
+    if lock_try(w, cython.address(other.own)) != OK:
+        unlock(w, cython.address(w.slot.own))
+        return BUSY
+    _inherit_retired(w, other)
+    status = drain_all(w, other)
+    unlock(w, cython.address(other.own))
+    unlock(w, cython.address(w.slot.own))
+    return status
+
+
 def inherit(w, dead):
     """Move a dead worker's lists onto this worker's retired and pending lists. A list that cannot be read is cut."""
     off: u64
@@ -394,18 +439,7 @@ def inherit(w, dead):
         store(w, retired_link(h), w.slot.client[ROOT_RETIRED])
         store(w, cython.address(w.slot.client[ROOT_RETIRED]), off)
         _commit_or_cut(w, cython.address(dead.client[ROOT_STAGED]))
-    # The retired list goes over whole and in its order: an obj must stay below its pages.
-    steps = 0
-    off = dead.client[ROOT_RETIRED]
-    while off != 0 and w.fault == 0 and not _endless(w, cython.address(dead.client[ROOT_RETIRED]), cython.address(steps)):
-        h = head_at(w, off)
-        off = retired_link(h)[0]
-    if dead.client[ROOT_RETIRED] != 0:
-        if w.fault == 0:
-            store(w, retired_link(h), w.slot.client[ROOT_RETIRED])
-            store(w, cython.address(w.slot.client[ROOT_RETIRED]), dead.client[ROOT_RETIRED])
-            store(w, cython.address(dead.client[ROOT_RETIRED]), 0)
-        _commit_or_cut(w, cython.address(dead.client[ROOT_RETIRED]))
+    _inherit_retired(w, dead)
     steps = 0
     while dead.client[ROOT_PENDING] != 0 and not _endless(w, cython.address(dead.client[ROOT_PENDING]), cython.address(steps)):
         off = dead.client[ROOT_PENDING]

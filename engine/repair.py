@@ -7,7 +7,6 @@ whole, never guessed; every page of it that can still be named is reported. Segm
 lock words are rebuilt; magazines, staged and retired lists are emptied, and limbo holds what pins keep. Plain stores: a kill leaves an arena that
 has to be repaired again, with the same result.
 """
-import os
 
 from xxhash import xxh3_128_intdigest
 
@@ -113,7 +112,7 @@ from cython.cimports.shm.layout import (
     u64,
 )
 from cython.cimports.shm.lock import lock_try, unlock
-from cython.cimports.shm.memory import back, chunk_at
+from cython.cimports.shm.memory import back, chunk_at, next_data, next_hole
 from engine.errors import TmemError
 from engine.stats import pool_counters
 
@@ -153,12 +152,10 @@ class Mender:
         end: u64 = w.seg_lo
         at = w.seg_lo
         while at < w.seg_lo + total:
-            try:
-                at = os.lseek(w.fd, at, os.SEEK_DATA)
-                at = os.lseek(w.fd, at, os.SEEK_HOLE)
-            except OSError:
-                break
-            end = min(at, w.seg_lo + total)
+            at = next_data(w, at)
+            if at < w.seg_lo + total:
+                at = next_hole(w, at)
+                end = min(at, w.seg_lo + total)
         segment: u64 = cython.cast(u64, 1) << w.seg_shift
         w.seg_span = (end - w.seg_lo + segment - 1) // segment * segment
         self.span = w.seg_span
@@ -234,7 +231,7 @@ class Mender:
         data: u64
         if table.twins == 0 and not self.twins:
             return 0
-        if back(w.fd, twins_offset(w), w.client_geometry[GEO_TWINS] * TWIN_BUCKET_BYTES) != OK:
+        if back(w, twins_offset(w), w.client_geometry[GEO_TWINS] * TWIN_BUCKET_BYTES) != OK:
             raise TmemError(f"arena {self.engine.name!r}: no memory left for the table of equal pages")
         table.twins = 1
         for i in range(w.client_geometry[GEO_TWINS]):

@@ -4,7 +4,6 @@ May call: compact (moving), room (evicting), pins (limbo), core (giving back), s
 time: who resizes holds the resize byte, which the kernel drops with the process. No lock is held between the steps, and all of them
 may be killed: see shrink.py.
 """
-import os
 import time
 
 import cython
@@ -47,6 +46,7 @@ from cython.cimports.shm.layout import (
 )
 from cython.cimports.shm.liveness import RESIZE_BYTE, byte_release, byte_try
 from cython.cimports.shm.lock import lock_try, unlock
+from cython.cimports.shm.memory import next_data
 from cython.cimports.shm.shrink import begin_punch, dig, end_punch, leave, set_limit, stay, too_many
 from cython.cimports.shm.slab import limit_of
 from engine.errors import ArenaBusy, TmemError
@@ -61,25 +61,41 @@ def run(engine: Engine, segments):
     """Let so many segments have memory. See Engine.resize."""
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     deadline = time.monotonic() + PATIENCE_S
-    if engine.resizing:
-        raise ArenaBusy(f"arena {engine.name!r} is being resized by this very engine")
-    engine.resizing = True
+    me: u64
+    engine.recover()
+    engine.att.enter()
+    me = w.id           # a forked child has another, and neither the byte nor a resize of its own
     try:
-        while byte_try(w.fd, RESIZE_BYTE()) != OK:
-            if time.monotonic() > deadline:
-                raise ArenaBusy(f"arena {engine.name!r}: somebody else has been resizing it for {PATIENCE_S:.0f} s")
-            time.sleep(0.001)
+        if engine.resizing == me:
+            raise ArenaBusy(f"arena {engine.name!r} is being resized by this very engine")
+        engine.resizing = me
         try:
-            engine.att.recover()
-            engine.att.enter()
-            try:
-                _resize(engine, segments)
-            finally:
-                engine.att.leave()
+            while byte_try(w, RESIZE_BYTE()) != OK:
+                if w.lost:
+                    engine.att.lose()
+                if time.monotonic() > deadline:
+                    raise ArenaBusy(f"arena {engine.name!r}: somebody else has been resizing it for {PATIENCE_S:.0f} s")
+                _rest(engine, 0.001)
+            _resize(engine, segments)
         finally:
-            byte_release(w.fd, RESIZE_BYTE())
+            if engine.att.is_mine() and w.id == me:
+                byte_release(w, RESIZE_BYTE())
+                engine.resizing = 0
     finally:
-        engine.resizing = False
+        engine.att.leave()
+
+
+def _rest(engine: Engine, seconds):
+    """Sleep a little with nothing held. TmemError in a child that a signal handler has forked meanwhile."""
+    epoch: cython.int = engine.att.epoch
+    engine.att.rest(seconds)
+    engine.refuse_fork(epoch)
+
+
+def _breathe(engine: Engine):
+    epoch: cython.int = engine.att.epoch
+    engine.att.breathe()
+    engine.refuse_fork(epoch)
 
 
 def _resize(engine: Engine, segments):
@@ -91,11 +107,13 @@ def _resize(engine: Engine, segments):
         _refuse_less_than_needed(engine, segments)
     _until_free(engine, lambda: set_limit(w, segments))
     kill_point(w)
+    me: u64 = w.id
     try:
         _empty(engine)
     except BaseException:
-        _let_stay(engine)
-        _until_free(engine, lambda: set_limit(w, max(segments, before)))
+        if engine.att.is_mine() and w.id == me:
+            _let_stay(engine)
+            _until_free(engine, lambda: set_limit(w, max(segments, before)))
         raise
     _give_up_holes(engine)
 
@@ -103,6 +121,7 @@ def _resize(engine: Engine, segments):
 def _until_free(engine: Engine, step):
     """Run a step again while a lock is in its way. Its status, OK or NOMEM; raises for any other."""
     status: cython.int
+    epoch: cython.int = engine.att.epoch
     while True:
         status = step()
         if status == OK or status == NOMEM:
@@ -110,6 +129,7 @@ def _until_free(engine: Engine, step):
         if status != BUSY:
             engine.raise_status(status)
         engine.att.pause()
+        engine.refuse_fork(epoch)
 
 
 def _segment_bytes(engine: Engine):
@@ -168,8 +188,8 @@ def _empty(engine: Engine):
             if refusals > REFUSALS_MAX:
                 raise TmemError(f"capacity: pages of arena {engine.name!r} that may not go, or are viewed, leave no room for so little")
             _let_stay(engine)
-            time.sleep(0.001)
-        engine.att.breathe()
+            _rest(engine, 0.001)
+        _breathe(engine)
 
 
 def _collect(engine: Engine):
@@ -296,6 +316,7 @@ def _sweep(engine: Engine):
     number: u64
     result: Sweep
     status: cython.int
+    epoch: cython.int = engine.att.epoch
     memset(cython.address(result), 0, cython.sizeof(Sweep))
     for number in range(min(w.depot.seg_high, w.seg_total)):
         status = BUSY
@@ -303,14 +324,15 @@ def _sweep(engine: Engine):
             status = sweep_segment(w, number, cython.address(result), registry.host)
             if status == BUSY:
                 engine.att.pause()
+                engine.refuse_fork(epoch)
         if status == CORRUPT:
             engine.raise_status(status)
         if status == NOMEM:
             return NOMEM
         engine.settle()
-        engine.att.breathe()
+        _breathe(engine)
     if result.moved == 0 and result.busy != 0:
-        time.sleep(0.001)       # all that is left is in use by others
+        _rest(engine, 0.001)    # all that is left is in use by others
     return OK
 
 
@@ -340,8 +362,7 @@ def _give_up_holes(engine: Engine):
             if time.monotonic() > deadline:
                 raise ArenaBusy(f"arena {engine.name!r}: its capacity has changed, but memory cannot be given back: process "
                                 f"{slot_at(w, inside - 1).pid} has been in one call for {PATIENCE_S:.0f} s")
-            time.sleep(0.0005)
-            engine.att.breathe()
+            _rest(engine, 0.0005)
     finally:
         free(phases)
     for _ in range(PUNCHES):
@@ -359,7 +380,4 @@ def _is_hole_with_memory(engine: Engine, number: u64):
     start: u64 = w.seg_lo + (number << w.seg_shift)
     if (w.segtable + number).state != SEG_HOLE:
         return False
-    try:
-        return os.lseek(w.fd, start, os.SEEK_DATA) < start + _segment_bytes(engine)
-    except OSError:
-        return False        # nothing from there on
+    return next_data(w, start) < start + _segment_bytes(engine)

@@ -8,10 +8,7 @@ cdef class Engine:
     cdef Attachment att
     cdef readonly object page_size
     cdef readonly object max_capacity
-    cdef bint resizing
-    # Pins that Python objects of this process own, of the worker whose id that is: a forked child has none of them.
-    cdef u64 viewing
-    cdef u64 viewer
+    cdef u64 resizing               # id of the worker that resizes, if it is this engine's: a forked child's is another
     cdef readonly object buckets
     cdef readonly object max_workers
     cdef readonly object max_pools
@@ -19,6 +16,10 @@ cdef class Engine:
     cdef object __weakref__
     cdef int raise_status(self, int status) except -1
     cdef int settle(self) except -1
+    cdef int settle_quietly(self) except -1
+    cdef object sound(self, object answer)
+    cdef int no_memory(self, str what) except -1
+    cdef int refuse_fork(self, int epoch) except -1
     cdef int refuse_while_viewed(self) except -1
     cdef ClientPage *lock_table(self) except NULL
     cdef tuple publish_locked(self, ClientPage *table, bytes name, u64 flags, u64 client, bytes pam, u64 policy, u64 cap, object allow)

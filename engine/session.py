@@ -27,6 +27,8 @@ from cython.cimports.engine.layout import (
     POOL_SHARED,
     QUEUE_BYTES,
     ROOT_PENDING,
+    ROOT_RETIRED,
+    ROOT_STAGED,
     SHARDS_MAX,
     TWIN_BUCKET_BYTES,
     WEIGHT_MAX,
@@ -50,9 +52,9 @@ from cython.cimports.engine.registry import registry
 from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.shm.atomics import barrier, load, set_release
 from cython.cimports.shm.journal import kill_point
-from cython.cimports.shm.layout import BUSY, CORRUPT, OK, Worker, slot_at, u64
+from cython.cimports.shm.layout import BUSY, CORRUPT, GONE, OK, Worker, slot_at, u64
 from cython.cimports.shm.lock import lock_try, unlock
-from cython.cimports.shm.memory import back
+from cython.cimports.shm.memory import back, back_file
 from cython.cimports.shm.slab import limit_of
 from cython.cimports.shm.workers import Attachment
 from engine import resize as resizing
@@ -73,6 +75,7 @@ CLIENT_LAYOUT = (
     f"{cython.sizeof(PoolRecord)} {cython.sizeof(Bucket)}"
 )
 PAGES_A_TWIN_BUCKET = 8
+QUIET_WAITS = cython.declare(cython.int, 10)        # slices
 FAULTS = {1: "an offset that leads nowhere", 2: "a struct without its sentinel", 3: "a journal longer than itself",
           4: "a chunk that is free twice, or of another class", 5: "a walk longer than any legal one",
           6: "a lock word that its holder did not write"}
@@ -199,22 +202,65 @@ class Engine:
         # ClientPage and the first page of pool records; the rest is backed pool by pool.
         start = arenas.regions(geometry)["client"]
         queues = start + _client_bytes(self.max_pools, self.buckets, shards, 0, 0) - CLIENT_PAGE
-        if back(arena.fd, start, 2 * CLIENT_PAGE) != OK or back(arena.fd, queues, CLIENT_PAGE) != OK:
+        if back_file(arena.fd, start, 2 * CLIENT_PAGE) != OK or back_file(arena.fd, queues, CLIENT_PAGE) != OK:
             raise TmemError(f"arena {self.name!r}: no memory left for its pool table")
         self.att = Attachment.__new__(Attachment)
+        self.att.roots = 1 << ROOT_STAGED | 1 << ROOT_RETIRED | 1 << ROOT_PENDING
         self.att.inherit = bury
         if order_checked():
             self.att.rank_of = rank_of
         self.att.__init__(arena, CLIENT_LAYOUT)
-        self.att.recover()
+        try:
+            self.recover()
+        except ArenaCorrupted:
+            pass        # what the dead left cannot be read: `check` says so, and needs an engine
 
     def raise_status(self, status):
         """Raise what a status that is no answer means."""
         fault = self.att.w.fault
         self.att.w.fault = 0
+        if status == GONE:
+            self.att.lose()
         if status == CORRUPT:
             raise ArenaCorrupted(f"arena {self.name!r}: {FAULTS.get(fault, 'it contradicts itself')}; run `tmem check`")
         raise TmemError(f"arena {self.name!r}: unexpected status {status}")
+
+    def no_memory(self, what):
+        """TmemError: the file system gave no memory for something, or could not be asked."""
+        if self.att.w.lost:
+            self.att.lose()
+        raise TmemError(f"arena {self.name!r}: no memory left for {what}")
+
+    def sound(self, answer):
+        """The answer; ArenaCorrupted if memory was missing that it was made from."""
+        if self.att.w.unbacked:
+            self.att.enter()        # raises what bars it
+        return answer
+
+    def refuse_fork(self, epoch):
+        """TmemError if this process is not the one any more that began something when the attachment had this epoch: a signal handler has
+        forked, and the parent goes on with it."""
+        if self.att.epoch != epoch:
+            raise TmemError(f"arena {self.name!r}: this process was forked in the middle of the call; the parent goes on with it")
+        return 0
+
+    def settle_quietly(self):
+        """Give back what this worker has retired, after a verb that has taken effect: no signal handler runs, so none can make it look as if
+        it had not. What others are in the way of for longer is left to later calls, and to whoever lacks memory."""
+        status: cython.int = AGAIN
+        waits: cython.int = 0
+        while status == AGAIN or status == BUSY:
+            status = core.work_off(cython.address(self.att.w), registry.host)
+            if status == BUSY:
+                waits += 1
+                if waits > QUIET_WAITS:
+                    return 0
+                self.att.wait_quietly()
+            elif status == AGAIN:
+                self.att.step_aside()
+        if status != OK:
+            self.raise_status(status)
+        return 0
 
     def settle(self):
         """Give back all that this worker has retired; the caller is inside enter and leave."""
@@ -334,12 +380,12 @@ class Engine:
                 (buckets_offset(w) + high * self.buckets * BUCKET_BYTES, self.buckets * BUCKET_BYTES),
                 (queues_offset(w) + high * queues_bytes(w), queues_bytes(w)),
             ):
-                if back(w.fd, start, size) != OK:
-                    raise TmemError(f"arena {self.name!r}: no memory left for another pool")
+                if back(w, start, size) != OK:
+                    self.no_memory("another pool")
             table.pools_high = high + 1
         if flags & POOL_DEDUP and table.twins == 0:
-            if back(w.fd, twins_offset(w), w.client_geometry[GEO_TWINS] * TWIN_BUCKET_BYTES) != OK:
-                raise TmemError(f"arena {self.name!r}: no memory left for the table of equal pages")
+            if back(w, twins_offset(w), w.client_geometry[GEO_TWINS] * TWIN_BUCKET_BYTES) != OK:
+                self.no_memory("the table of equal pages")
             set_release(cython.address(table.twins), 1)
         p = pool_at(w, chosen)
         p.link = 0
@@ -448,7 +494,7 @@ class Engine:
 
         Gauges (objects, objnodes, pages, bytes_*) are exact when nobody works; counts of calls may miss what a killed
         worker had not counted yet."""
-        return counting.collect(self)
+        return self.sound(counting.collect(self))
 
     def check(self, repair=False):
         """Stop all writers, walk everything, verify every invariant. A Report: ok, problems, counts.
@@ -457,11 +503,18 @@ class Engine:
         lists), and drops objects that contradict themselves: the report's `lost` names their pages. Raises TypeError."""
         if not isinstance(repair, bool):
             raise TypeError(f"repair: True or False, not {type(repair).__name__}")
-        return stopping.run(self, repair)
+        return self.sound(stopping.run(self, repair))
 
     def recover(self):
-        """Recover workers that died. How many. Happens by itself when somebody waits for one, attaches, or lacks memory."""
-        return self.att.recover()
+        """Recover workers that died, and give back what they left. How many. Happens by itself when somebody waits for one, attaches, or lacks
+        memory."""
+        self.att.enter()
+        try:
+            found = self.att.recover_quick()
+            self.settle()
+        finally:
+            self.att.leave()
+        return found
 
     def spawn(self, n, target, *args, restart=False, method=None, client=None):
         """Run target(*args) in n processes of multiprocessing, released together once all are attached. A Crew.
@@ -480,29 +533,29 @@ class Engine:
         """Leave the arena; it stays. Pools of this engine raise TmemError afterwards. Twice is once. Waits for who holds a queue.
 
         Raises BufferError while a view of its pages is held; then it is not closed."""
-        if self.att.closed:
-            return
-        if not self.att.forked:
+        whole: cython.bint = False
+        while not whole and not self.att.closed:
             try:
-                self.att.enter()
-                try:
-                    self.refuse_while_viewed()
-                    self.settle()
-                    while self.att.w.slot.client[ROOT_PENDING] != 0:
-                        # A shard was locked: what is not queued when its worker has gone would never be evicted.
-                        self.att.pause()
+                if self.att.kin.barred == 0:
+                    self.att.enter()
+                    try:
+                        self.refuse_while_viewed()
                         self.settle()
-                finally:
-                    self.att.leave()
+                        while self.att.w.slot.client[ROOT_PENDING] != 0:
+                            # A shard was locked: what is not queued when its worker has gone would never be evicted.
+                            self.att.pause()
+                            self.settle()
+                    finally:
+                        self.att.leave()
+                whole = self.att.close()        # not if a dead worker's lists have become this one's meanwhile
             except ArenaCorrupted:
-                self.att.close()        # what cannot be given back stays for a repair; the slot does not
+                self.att.close(True)            # what cannot be given back stays for a repair; the slot does not
                 raise
-        self.att.close()
 
     def refuse_while_viewed(self):
         """BufferError if this worker has pinned pages: nobody would keep them for it."""
-        if self.viewing != 0 and self.viewer == self.att.w.id:
-            raise BufferError(f"arena {self.name!r}: {self.viewing} pages are viewed; release the views, and what was made of them, before closing")
+        if self.att.kin.keeps != 0:
+            raise BufferError(f"arena {self.name!r}: {self.att.kin.keeps} pages are viewed; release the views, and what was made of them, before closing")
         return 0
 
     def __enter__(self):

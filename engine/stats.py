@@ -2,7 +2,6 @@
 
 May call: shm's slot counters. Called by session, pool, check and repair. Readers sum; nobody shares a hot word.
 """
-import os
 
 import cython
 from cython.cimports.engine.layout import (
@@ -41,6 +40,7 @@ from cython.cimports.shm.layout import (
     slot_at,
     u64,
 )
+from cython.cimports.shm.memory import backed_bytes
 from cython.cimports.shm.slab import limit_of
 
 NAMES = {
@@ -106,7 +106,7 @@ def collect(engine: Engine):
             "name": engine.name, "capacity": limit_of(w) << w.seg_shift, "capacity_max": engine.max_capacity, "page_size": engine.page_size,
             "buckets": engine.buckets, "workers": workers, "segments_used": w.depot.seg_used,
             "segments_total": w.seg_total, "segment_bytes": segment, "bytes_in_segments": w.depot.seg_used * segment,
-            "bytes_backed": os.fstat(w.fd).st_blocks * 512,
+            "bytes_backed": backed_bytes(w),
             "twins": twins, "twin_bytes": twin_bytes, "pinned_bytes": pinned, "pinned_max": w.client_geometry[GEO_PINNED],
         }
     finally:

@@ -1,89 +1,131 @@
 """Owns stopping the world for a check or a repair, and letting it go on.
 
-May call: check, repair, and shm's locks and recovery. Called by session. Who checks holds the rescue byte, so nobody attaches or
-recovers, and every worker's own lock, so nobody changes anything.
-A checker that dies leaves locks that recovery gives back (recovery.py, settle_slot).
+May call: check, repair, and shm's locks and recovery. Called by session. Who checks has closed the gate, so nobody begins to work who has
+just attached, and holds every worker's own lock, so nobody changes anything and nobody recovers the dead.
+Nobody is stopped for longer than an own lock is held as a rule: if one is not to be had within a few slices (its holder is stopped, or
+waits for the processor), the world goes on, and the checker waits for that lock alone, as for any other, before it tries again.
+A checker that dies leaves locks that recovery gives back (recovery.py, settle_slot), and a gate that whoever looks at it takes for open.
 """
-import time
-
 import cython
 from cython.cimports.engine.check import Checker
 from cython.cimports.engine.session import Engine
-from cython.cimports.shm.atomics import cas, swap
+from cython.cimports.shm.atomics import cas, fence_full, load, load_acquire, set_release, swap
 from cython.cimports.shm.journal import kill_point
-from cython.cimports.shm.layout import OK, SLOT_LIVE, Slot, Worker, offset_of, slot_at, u64
-from cython.cimports.shm.liveness import RESCUE_BYTE, byte_release, byte_try
-from cython.cimports.shm.lock import OWNER_WAITS, post
-from cython.cimports.shm.waiting import wait
+from cython.cimports.shm.layout import OK, SLOT_LIVE, Slot, Worker, offset_of, slot_at, slots_used, u64
+from cython.cimports.shm.lock import OWNER_WAITS, lock_try, post, unlock
+from cython.cimports.shm.recovery import is_gone
+from cython.cimports.shm.semaphores import sleep_on
+from cython.cimports.shm.waiting import GO_ON, REST, consider
 from engine.repair import mend
+
+TRIES = cython.declare(cython.int, 4)           # slices that everybody may be held up for one who does not come
+SLICE_NS = cython.declare(u64, 2_000_000)
+GATE_NAP_S = 0.0005
 
 
 def run(engine: Engine, repair: bool):
     """Stop the world, check it, repair it if asked to and there is need, let it go on. A Report."""
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     checker: Checker
-    engine.att.recover()
+    epoch: cython.int
+    engine.recover()
     engine.att.enter()
+    epoch = engine.att.epoch
     try:
-        _take_rescue_byte(w)
-        w.keeps_rescue = True
-        try:
-            _stop(w)
-            checker = Checker(engine)
-            checker.walk()
-            if not repair or checker.report.ok:
-                return checker.report
-            found = checker.report.problems
-            lost = mend(engine)
-            checker = Checker(engine)
-            checker.walk()
-            checker.report.repaired = found
-            checker.report.lost = lost
+        _stop(engine)
+        checker = Checker(engine)
+        checker.walk()
+        if not repair or checker.report.ok:
             return checker.report
-        finally:
-            _resume(w)
-            w.keeps_rescue = False
-            byte_release(w.fd, RESCUE_BYTE())
+        found = checker.report.problems
+        lost = mend(engine)
+        checker = Checker(engine)
+        checker.walk()
+        checker.report.repaired = found
+        checker.report.lost = lost
+        return checker.report
     finally:
-        w.fault = 0
+        if engine.att.is_mine() and engine.att.epoch == epoch:
+            _resume(w)
+            w.fault = 0
         engine.att.leave()
 
 
 @cython.cfunc
 @cython.exceptval(-1)
-def _take_rescue_byte(w: cython.pointer(Worker)) -> cython.int:
-    while byte_try(w.fd, RESCUE_BYTE()) != OK:
-        time.sleep(0.0005)
-    kill_point(w)
-    return 0
+def _stop(engine: Engine) -> cython.int:
+    """Close the gate, and take every living worker's own lock."""
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    epoch: cython.int = engine.att.epoch
+    absent: u64
+    while True:
+        _close_gate(engine)
+        absent = _take_all(w)
+        if absent == 0:
+            return 0
+        _resume(w)
+        # Nothing is held: wait for that one as for any lock. Signal handlers run.
+        while lock_try(w, cython.address(slot_at(w, absent - 1).own)) != OK:
+            engine.att.pause()
+            engine.refuse_fork(epoch)
+        unlock(w, cython.address(slot_at(w, absent - 1).own))
 
 
 @cython.cfunc
 @cython.exceptval(-1)
-def _stop(w: cython.pointer(Worker)) -> cython.int:
-    """Take every living worker's own lock, in the order of slots. Who waits here holds only such locks; their
-    owners wait for nothing while they hold theirs. The rescue byte is held throughout: let go for a moment, another
-    checker would take it, stop half of the workers, and wait for the other half for ever, as would this one."""
+def _close_gate(engine: Engine) -> cython.int:
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    epoch: cython.int = engine.att.epoch
+    owner: u64
+    while True:
+        owner = load_acquire(cython.address(w.depot.gate))
+        if (owner == 0 or is_gone(w, owner)) and cas(cython.address(w.depot.gate), owner, w.id):
+            fence_full()        # the gate first, then who lives: see the head of shm/workers.py
+            kill_point(w)
+            return 0
+        if w.lost:
+            engine.att.lose()
+        engine.att.rest(GATE_NAP_S)
+        engine.refuse_fork(epoch)
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _take_all(w: cython.pointer(Worker)) -> u64:
+    """Take the own locks in the order of slots. 0, or the slot + 1 of one that could not be had. Who waits here holds only such locks;
+    their owners wait for nothing while they hold theirs; and there is one checker, who has the gate."""
     idx: u64
+    tries: cython.int
     slot: cython.pointer(Slot)
-    for idx in range(min(w.depot.slots_high, w.max_workers)):
+    todo: cython.int
+    for idx in range(slots_used(w)):
         slot = slot_at(w, idx)
-        while slot.state == SLOT_LIVE and not cas(cython.address(slot.own.owner), 0, w.id):
+        tries = 0
+        while load_acquire(cython.address(slot.state)) == SLOT_LIVE and not cas(cython.address(slot.own.owner), 0, w.id):
             w.blocked_on = offset_of(w, cython.address(slot.own))
-            wait(w)
+            todo = consider(w)
+            if todo == GO_ON:
+                continue
+            tries += 1
+            if todo != REST or tries > TRIES:
+                return idx + 1
+            with cython.nogil:
+                sleep_on(cython.NULL, SLICE_NS)
         kill_point(w)
     return 0
 
 
 @cython.cfunc
-@cython.exceptval(-1)
-def _resume(w: cython.pointer(Worker)) -> cython.int:
+@cython.exceptval(check=False)
+def _resume(w: cython.pointer(Worker)) -> cython.void:
+    """Give all back, the gate last."""
     idx: u64
     slot: cython.pointer(Slot)
-    for idx in range(min(w.depot.slots_high, w.max_workers)):
+    for idx in range(slots_used(w)):
         slot = slot_at(w, idx)
         if slot.own.owner & ~OWNER_WAITS() == w.id and swap(cython.address(slot.own.owner), 0) & OWNER_WAITS():
             kill_point(w)
             post(w, cython.address(slot.own))
         kill_point(w)
-    return 0
+    if load(cython.address(w.depot.gate)) == w.id:
+        set_release(cython.address(w.depot.gate), 0)

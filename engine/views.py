@@ -42,7 +42,8 @@ from cython.cimports.engine.views import Sight
 from cython.cimports.shm.atomics import load, set
 from cython.cimports.shm.layout import BUSY, FAULT_SENTINEL, NOSPACE, OK, Worker, offset_of, u64
 from cython.cimports.shm.lock import lock_try, unlock
-from engine.errors import TmemError, TooMuchPinned
+from cython.cimports.shm.process import CLOSED, FORKED
+from engine.errors import TooMuchPinned
 
 # --- finding and pinning ----------------------------------------------------------------------------------
 
@@ -133,13 +134,15 @@ def _let_go(engine: Engine, worker: u64, place: u64, cls: cython.int, data: u64,
     """Let go of a pin, whatever is going on. In a forked child it is the parent's, and stays."""
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     status: cython.int = BUSY
-    if counted and engine.viewer == worker:
-        engine.viewing -= 1
-    if engine.att.closed or engine.att.forked or w.id != worker:
+    waits: cython.bint
+    if engine.att.kin.barred & (CLOSED | FORKED) or w.id != worker:
         return
-    if not unpin(w, place, cls):
+    waits = unpin(w, place, cls)
+    if counted:
+        engine.att.end_keep()       # after the unpin: with the last one a worker that has lost its descriptors is gone
+    if not waits or engine.att.kin.barred:
         return
-    if not engine.att.busy:
+    if not engine.att.kin.turn.busy:
         engine.att.enter()      # cannot fail, since nobody has the turn
         if lock_try(w, cython.address(w.slot.own)) == OK:
             status = collect(w, data)
@@ -222,7 +225,7 @@ def _pinned(pool: Pool, c: cython.pointer(Call), sights: cython.pointer(Sight)) 
         status = _hold(w, p, c, sights)
         if status != BUSY:
             break
-        pool.engine.att.pause()
+        pool.pause()
     if status == MISS:
         p.ledger[GETS_MISS] += 1
         return None
@@ -230,7 +233,7 @@ def _pinned(pool: Pool, c: cython.pointer(Call), sights: cython.pointer(Sight)) 
         raise TooMuchPinned(f"arena {pool.engine.name!r}: views may pin {w.client_geometry[GEO_PINNED]} bytes together, and "
                             f"{PINS_MAX} pages of one worker; release some, or see max_pinned of create")
     if status == NOSPACE:
-        raise TmemError(f"arena {pool.engine.name!r}: no memory left to note what is viewed")
+        pool.engine.no_memory("a note of what is viewed")
     if status != OK:
         pool.fail(status)
     p.ledger[GETS_HIT] += 1
@@ -249,10 +252,7 @@ def _pinned(pool: Pool, c: cython.pointer(Call), sights: cython.pointer(Sight)) 
                 page.cls = cython.cast(cython.uchar, sights[i].shape >> 32)
                 page.place = sights[i].place
                 made = i + 1
-                if pool.engine.viewer != w.id:
-                    pool.engine.viewer = w.id
-                    pool.engine.viewing = 0
-                pool.engine.viewing += 1
+                pool.engine.att.kin.keeps += 1
                 out.append(memoryview(page))
     except BaseException:
         for i in range(made, c.count):

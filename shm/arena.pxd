@@ -5,6 +5,9 @@ cdef class Arena:
     cdef readonly str name
     cdef readonly dict geometry
     cdef readonly int fd
+    cdef u64 dev                # which file that is
+    cdef u64 ino
+    cdef readonly object owner
     cdef char *claimed          # addresses that are this mapping's, from here on
     cdef u64 claimed_bytes
     cdef char *base             # the arena, somewhere in them

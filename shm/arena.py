@@ -3,6 +3,7 @@
 May call: memory, semaphores, liveness, posix_ipc. Called by workers.Attachment; tables inside the regions are
 other files' business. An arena is ready when its magic word is there, written last; a creator holds the birth
 byte until then, so that an attacher can tell one that is slow from one that died.
+Beside the arena lie its liveness file and semaphores, whose names begin with the arena's and go on with its nonce.
 """
 import os
 import re
@@ -24,8 +25,10 @@ from cython.cimports.posix.mman import (
     PROT_READ,
     PROT_WRITE,
     mmap,
+    mprotect,
     munmap,
 )
+from cython.cimports.posix.stat import fstat, struct_stat
 from cython.cimports.shm.layout import (
     CLASS_COUNT,
     CLIENT_WORDS,
@@ -41,15 +44,15 @@ from cython.cimports.shm.layout import (
     Slot,
     u64,
 )
-from cython.cimports.shm.liveness import byte_held, byte_try
-from cython.cimports.shm.memory import back
-from cython.cimports.shm.system import MAP_NORESERVE
+from cython.cimports.shm.liveness import birth_held, birth_try
+from cython.cimports.shm.memory import back_file
+from cython.cimports.shm.system import MAP_NORESERVE, munlock
 from shm import semaphores
 from shm.errors import AccessDenied, ArenaBusy, ArenaCorrupted, ArenaExists, ArenaNotFound, TmemError
+from shm.liveness import SHM_DIR, make_alive
 
 LIMIT_OFFSET = 64       # of Depot.limit
 MAGIC = b"tmem\x00arn"
-BIRTH_BYTE = 1 << 21
 BIRTH_WAIT_S = 5.0
 CAPACITY_MIN = 1 << 20
 CAPACITY_MAX = 1 << 42
@@ -131,12 +134,13 @@ def create(name, capacity, limit, max_workers, bounce_bytes, ledger_bytes, clien
     except posix_ipc.ExistentialError:
         raise ArenaExists(f"arena {name!r} is there already") from None
     try:
-        byte_try(shared.fd, BIRTH_BYTE)
+        birth_try(shared.fd)
         semaphores.unlink_all(name)
+        make_alive(name, geometry["nonce"], mode)
         os.ftruncate(shared.fd, where["end"])
         for start, end in ((0, 2 * SYS_PAGE), (where["segtable"], where["segments"]), (where["tail"], where["end"])):
-            if back(shared.fd, start, end - start) != OK:
-                raise TmemError(f"arena {name!r}: no memory in {semaphores.SHM_DIR} for its tables")
+            if back_file(shared.fd, start, end - start) != OK:
+                raise TmemError(f"arena {name!r}: no memory in {SHM_DIR} for its tables")
         os.fchmod(shared.fd, mode)
         words = [geometry[field] for field in _FIELDS] + list(client)
         words += [0] * (len(_FIELDS) + CLIENT_WORDS - len(words))
@@ -149,6 +153,7 @@ def create(name, capacity, limit, max_workers, bounce_bytes, ledger_bytes, clien
     except BaseException as error:
         shared.close_fd()
         posix_ipc.unlink_shared_memory("/" + name)
+        semaphores.unlink_all(name)
         if isinstance(error, OSError):
             raise TmemError(f"arena {name!r}: {error}") from error
         raise
@@ -189,9 +194,11 @@ def _check_owner(name, status):
 def _read_header(name, fd, client_layout):
     started = time.monotonic()
     while True:
-        held = byte_held(fd, BIRTH_BYTE)
+        held = birth_held(fd)
         raw = os.pread(fd, _HEADER.size, 0)
         if len(raw) == _HEADER.size and raw[:8] != bytes(8):
+            # Once more: the magic word is written last, and what was read before it may be older.
+            raw = os.pread(fd, _HEADER.size, 0)
             break
         waited = time.monotonic() - started
         # A creator takes the birth byte a moment after the file appears.
@@ -202,7 +209,7 @@ def _read_header(name, fd, client_layout):
         time.sleep(0.001)
     magic, identity, checksum, *words = _HEADER.unpack(raw)
     if magic != MAGIC:
-        raise ArenaCorrupted(f"{semaphores.SHM_DIR}/{name} is not an arena")
+        raise ArenaCorrupted(f"{SHM_DIR}/{name} is not an arena")
     if identity != layout_id(client_layout):
         raise ArenaCorrupted(f"arena {name!r} has another layout: it was made by another version")
     if checksum != xxhash.xxh64_intdigest(raw[24:]):
@@ -222,14 +229,6 @@ def _read_header(name, fd, client_layout):
     return geometry
 
 
-def reopen(fd):
-    """A new opening of the file behind a descriptor, whether its name is still there or not. TmemError without /proc."""
-    try:
-        return os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
-    except OSError as error:
-        raise TmemError(f"cannot reopen the arena through /proc/self/fd: {error}") from None
-
-
 def unlink(name):
     """Remove the arena's name and its semaphores; who is attached goes on until it closes."""
     check_name(name)
@@ -245,16 +244,16 @@ def unlink(name):
 
 @cython.cclass
 class Arena:
-    """One mapping of an arena, unmapped when collected, and a descriptor of an opening of its own (`fd`), which
-    belongs to the attachment. The descriptor passed in is closed.
+    """One mapping of an arena, unmapped when collected, and the descriptor it was mapped from (`fd`), which belongs to the attachment.
+    No lock is taken through that: forked children keep it, and the mapping.
 
-    geometry: header fields by name, checked; `client` is the list of the layer above's words.
-    """
+    geometry: header fields by name, checked; `client` is the list of the layer above's words. owner: the user whose file it is."""
 
     def __init__(self, name, fd, geometry):
         self.name = name
         self.geometry = geometry
         self.fd = -1
+        status: struct_stat
         size = regions(geometry)["end"]
         # A huge page of the file can be one of the mapping only if both begin at a multiple of its size: claim addresses
         # for that much more, and map over the part of them that begins right.
@@ -265,16 +264,19 @@ class Arena:
         self.claimed = cython.cast(cython.p_char, claimed)
         self.claimed_bytes = wide
         start: u64 = (cython.cast(u64, claimed) + HUGE_BYTES - 1) & ~cython.cast(u64, HUGE_BYTES - 1)
-        at: cython.p_void = mmap(cython.cast(cython.p_void, start), size, PROT_READ | PROT_WRITE,
-                                 MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, 0)
-        if at == MAP_FAILED:
+        # A process that has asked for all its future memory to be locked (mlockall(2)) would give the whole file memory here. What
+        # cannot be read or written is not filled, and what is unlocked by then stays as it is.
+        at: cython.p_void = mmap(cython.cast(cython.p_void, start), size, PROT_NONE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, 0)
+        if at == MAP_FAILED or munlock(at, size) != 0 or mprotect(at, size, PROT_READ | PROT_WRITE) != 0:
             raise TmemError(f"arena {name!r}: cannot map {size} bytes")
+        if fstat(fd, cython.address(status)) != 0:
+            raise TmemError(f"arena {name!r}: its file cannot be looked at")
         self.base = cython.cast(cython.p_char, at)
         self.map_bytes = size
-        # The mapping keeps its open file description alive, in forked children too, and with it every lock taken
-        # through it. Liveness needs a description that ends with its descriptor: one that is not mapped.
-        self.fd = reopen(fd)
-        os.close(fd)
+        self.dev = status.st_dev
+        self.ino = status.st_ino
+        self.owner = status.st_uid
+        self.fd = fd
 
     def __dealloc__(self):
         if self.claimed != cython.NULL:
@@ -284,6 +286,9 @@ class Arena:
         """Fill the parts of a Worker that follow from the geometry alone."""
         where = regions(self.geometry)
         w.base = self.base
+        w.fd = self.fd
+        w.dev = self.dev
+        w.ino = self.ino
         w.map_bytes = self.map_bytes
         w.header = cython.cast(cython.pointer(Header), self.base)
         w.depot = cython.cast(cython.pointer(Depot), self.base + SYS_PAGE)

@@ -21,6 +21,7 @@ cdef extern from *:
     #define shm_barrier() __atomic_signal_fence(__ATOMIC_SEQ_CST)
     #define shm_fence_acquire() __atomic_thread_fence(__ATOMIC_ACQUIRE)
     #define shm_fence_release() __atomic_thread_fence(__ATOMIC_RELEASE)
+    #define shm_fence_full() __atomic_thread_fence(__ATOMIC_SEQ_CST)
     #define shm_ctz(x) __builtin_ctzll(x)
     #define shm_clz(x) __builtin_clzll(x)
     #define shm_popcount(x) __builtin_popcountll(x)
@@ -28,6 +29,16 @@ cdef extern from *:
     #define shm_prefetch(p) ({ const void *p_ = (p); __builtin_prefetch(p_); __asm__ __volatile__("" :: "r"(p_)); })
     #define shm_likely(x) __builtin_expect(!!(x), 1)
     #define shm_unlikely(x) __builtin_expect(!!(x), 0)
+    /* Which thread this is, in one instruction where the compiler can say it so. */
+    #include <pthread.h>
+    #if defined(__has_builtin)
+    #if __has_builtin(__builtin_thread_pointer)
+    #define shm_this_thread() ((uint64_t)(uintptr_t)__builtin_thread_pointer())
+    #endif
+    #endif
+    #ifndef shm_this_thread
+    #define shm_this_thread() ((uint64_t)(uintptr_t)pthread_self())
+    #endif
     #if defined(__x86_64__) || defined(__i386__)
     #define shm_pause() __builtin_ia32_pause()
     #elif defined(__aarch64__)
@@ -47,6 +58,7 @@ cdef extern from *:
     void barrier "shm_barrier"() noexcept nogil
     void fence_acquire "shm_fence_acquire"() noexcept nogil
     void fence_release "shm_fence_release"() noexcept nogil
+    void fence_full "shm_fence_full"() noexcept nogil
     int ctz "shm_ctz"(uint64_t x) noexcept nogil
     int clz "shm_clz"(uint64_t x) noexcept nogil
     int popcount "shm_popcount"(uint64_t x) noexcept nogil
@@ -54,3 +66,4 @@ cdef extern from *:
     bint likely "shm_likely"(bint x) noexcept nogil
     bint unlikely "shm_unlikely"(bint x) noexcept nogil
     void pause "shm_pause"() noexcept nogil
+    uint64_t this_thread "shm_this_thread"() noexcept nogil

@@ -59,7 +59,7 @@ def reserve(w, entries):
     total: u64 = (entries * JOURNAL_ENTRY + SYS_PAGE - 1) & ~cython.cast(u64, SYS_PAGE - 1)
     if total > JOURNAL_BYTES:
         return NOSPACE
-    if back(w.fd, w.journals_off + w.slot_idx * JOURNAL_BYTES, total) != OK:
+    if back(w, w.journals_off + w.slot_idx * JOURNAL_BYTES, total) != OK:
         return NOSPACE
     w.journal_cap = total // JOURNAL_ENTRY
     return OK
@@ -71,7 +71,7 @@ def shrink(w):
     if w.journal_cap > standing and w.slot.journal_len == 0:
         extra: u64 = w.journal_cap * JOURNAL_ENTRY - JOURNAL_BACKED
         w.journal_cap = standing
-        punch(w.fd, w.journals_off + w.slot_idx * JOURNAL_BYTES + JOURNAL_BACKED, extra)
+        punch(w, w.journals_off + w.slot_idx * JOURNAL_BYTES + JOURNAL_BACKED, extra)
 
 
 def redo_copy(w, src, dst, length):

@@ -35,6 +35,7 @@ cdef enum:
     NOMEM = 2           # no chunk to be had
     CORRUPT = 3         # the arena contradicts itself (Worker.fault says how)
     NOSPACE = 4         # the file system gave no memory
+    GONE = 5            # a descriptor of the arena is no longer the arena's: somebody in this process closed it (Worker.lost)
 
     # Worker.fault
     FAULT_OFFSET = 1    # an offset outside the backed segments, or not aligned
@@ -123,11 +124,12 @@ cdef struct Header:
 #   32   free_head      first free segment, index + 1
 #   40   seg_high       segments ever taken: every one below has memory, or is a hole
 #   48   seg_used       segments that belong to a class now
-#   56   slots_high     worker slots ever used: every one below is backed (guard: the rescue byte)
+#   56   slots_high     worker slots ever used: every one below is backed (guard: itself, only ever raised, by compare-and-swap)
 #   64   limit          segments that may have memory: the capacity of today; 0 = all
 #   72   holes          segments below seg_high that are holes, or are being punched
 #   80   hole_head      first of them, index + 1
 #   88   class_head[]   first segment of the class with a free chunk, index + 1
+#   304  gate           id of the worker that has stopped the world, or is about to; 0 = nobody (guard: itself, by compare-and-swap)
 cdef struct Depot:
     Lock lock
     u64 free_head
@@ -138,6 +140,7 @@ cdef struct Depot:
     u64 holes
     u64 hole_head
     u64 class_head[CLASS_COUNT]
+    u64 gate
 
 # Segment descriptor, 64 bytes. Guard: the depot lock; journalled.
 #   0   cls     class + 1; 0 = free
@@ -162,7 +165,8 @@ cdef struct Magazine:
     u64 count
     u64 items[MAG_CAP]
 
-# Worker slot, SLOT_BYTES. Guard: the worker's own lock, unless said otherwise.
+# Worker slot, SLOT_BYTES. Guard: the worker's own lock, unless said otherwise. Who is not the slot's living worker holds that lock,
+# in his own name, whatever he touches here: the rule of docs/locking.md.
 #   0    state          the liveness byte of the slot; journalled never
 #   8    gen            as state; counts the workers that had the slot
 #   16   pid            for people
@@ -222,7 +226,7 @@ cdef struct Worker:
     Segment *segtable
     char *scratch           # zeroes, what a faulty offset reads instead
     u64 held                # locks recorded in slot.held
-    bint keeps_rescue       # holds the rescue byte beyond one rescue: a checker, while the world stands still
+    u64 strange             # slices in a row in which the holder of a lock did not claim it
     u64 slot_idx
     u64 max_workers
     u64 slots_off
@@ -239,10 +243,17 @@ cdef struct Worker:
     u64 class_chunks[CLASS_COUNT]   # chunks a segment
     u64 class_start[CLASS_COUNT]    # offset of chunk 0 in the segment
     u64 class_batch[CLASS_COUNT]    # chunks moved between magazine and depot at once
-    int fd
+    int fd                  # of the arena's file. The number may be another file's by now: memory.is_arena
+    u64 dev                 # of the arena's file, as it was mapped
+    u64 ino
+    int live_fd             # of the liveness file, in an opening of this worker's own; see liveness.py
+    u64 live_mark           # where that opening stands: nobody else's stands there
+    char *live_page         # keeps that opening alive, whatever is closed
+    bint lost               # one of the two descriptors is not what it was
+    bint unbacked           # memory of the mapping was not there when it was touched: see process.py
     void *inherit           # `Inherit` of the layer above, or NULL
     void *rank_of           # `RankOf` of the layer above, or NULL: the order of locks is not checked
-    void *semaphores        # borrowed: the Semaphores of the attachment
+    void *semaphores        # borrowed: the SemTable of the attachment
 
 # The rank of the lock at an offset, or -1 if no lock lies there. Who takes a lock holds only such of lower rank.
 ctypedef int (*RankOf)(Worker *w, u64 offset) noexcept nogil

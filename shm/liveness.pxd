@@ -1,15 +1,20 @@
 # C-level names of liveness.py.
-from shm.layout cimport u64
+from shm.layout cimport Worker, u64
 
 cdef enum:
-    BYTE_TAKEN = 1      # another open file description holds it
+    BYTE_TAKEN = 1      # another open file description holds it, or the kernel cannot be asked (Worker.lost)
 
-cdef int byte_try(int fd, u64 which) noexcept nogil
-cdef void byte_release(int fd, u64 which) noexcept nogil
-cdef bint byte_held(int fd, u64 which) noexcept nogil
-
-cdef inline u64 RESCUE_BYTE() noexcept nogil:
-    return 1 << 20
+cdef int byte_try(Worker *w, u64 which) noexcept nogil
+cdef void byte_release(Worker *w, u64 which) noexcept nogil
+cdef bint byte_held(Worker *w, u64 which) noexcept nogil
+cdef int birth_try(int fd) noexcept nogil
+cdef bint birth_held(int fd) noexcept nogil
+cdef int open_alive(Worker *w, object path, object owner) except -1
+cdef void let_die(Worker *w) noexcept
 
 cdef inline u64 RESIZE_BYTE() noexcept nogil:
     return (1 << 20) + 1
+
+cdef inline u64 next_mark(u64 seed) noexcept nogil:
+    # Where an opening of the liveness file stands: anywhere in 8 TiB, far from where files of people are read.
+    return (<u64>1 << 42) | (seed * 6364136223846793005u + 1442695040888963407u) >> 22

@@ -7,7 +7,8 @@
 #   free       0                              anyone: held
 #   held       id of a worker                 holder: free; anyone: awaited
 #   awaited    id of a worker | OWNER_WAITS   holder: free, then post the semaphore once
-#   orphaned   id of a dead worker (| WAITS)  the rescuer, after settling its journal: free, then post
+#   orphaned   id of a dead worker (| WAITS)  the rescuer, after settling its journal: free, then post;
+#                                             a slot's own lock: the rescuer, before: held by itself (recovery.adopt)
 #
 # The id is generation << 16 | slot + 1, so a lock always names its holder. OWNER_WAITS is a bit and not a
 # count: a count would stay wrong for ever when a waiter dies; a bit costs one post too many.
@@ -17,7 +18,8 @@
 # holds, which rules out deadlock; the order in docs/locking.md is what the verbs use all the same.
 #
 # Memory order: the compare-and-swap acquires, the swap releases. `seq` is made odd before the first
-# store of a section (release fence between) and even by a release store after the last.
+# store of a section (release fence between) and even by a release store after the last. It is made odd whatever it was: a stray write
+# that changed its lowest bit must not let readers take what a writer is in the middle of.
 
 from shm.atomics cimport (barrier, cas, fence_acquire, fence_release, load, load_acquire, set,
                           set_release, swap, unlikely)
@@ -29,7 +31,7 @@ cdef inline u64 OWNER_WAITS() noexcept nogil:
 
 cdef void check_rank(Worker *w, u64 offset) noexcept nogil
 cdef int spin(Worker *w, Lock *lock, u64 offset) noexcept nogil
-cdef void post(Worker *w, Lock *lock) noexcept with gil
+cdef void post(Worker *w, Lock *lock) noexcept nogil
 
 cdef inline u64 new_owner(Worker *w, u64 offset) noexcept nogil:
     # Who slept on this lock may have been one of several: it takes it awaited, to pass the wake-up on.
@@ -54,7 +56,7 @@ cdef inline int lock_try(Worker *w, Lock *lock) noexcept nogil:
     if w.waited_on == offset:
         w.waited_on = 0
     w.held += 1
-    set(&lock.seq, lock.seq + 1)
+    set(&lock.seq, (lock.seq + 1) | 1)
     fence_release()
     kill_point(w)
     return OK

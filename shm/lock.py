@@ -7,8 +7,9 @@ import cython
 from cython.cimports.libc.stdio import fprintf, stderr
 from cython.cimports.libc.stdlib import abort
 from cython.cimports.shm.atomics import cas, load, pause
-from cython.cimports.shm.layout import BUSY, OK, RankOf, offset_of, u64
+from cython.cimports.shm.layout import BUSY, OK, RankOf, u64
 from cython.cimports.shm.lock import new_owner
+from cython.cimports.shm.semaphores import post_one
 
 SPINS = cython.declare(cython.int, 120)   # about a microsecond: ten critical sections
 
@@ -39,4 +40,4 @@ def spin(w, lock, offset):
 
 def post(w, lock):
     """Wake one sleeper of `lock`. A post nobody takes costs its next sleeper one early look."""
-    cython.cast(object, w.semaphores).post(offset_of(w, lock), lock.sem)
+    post_one(w, lock)

@@ -4,8 +4,13 @@ from shm.layout cimport FAULT_OFFSET
 from shm.atomics cimport unlikely
 
 cdef int back_segment(Worker *w, u64 offset, bint run) noexcept nogil
-cdef int back(int fd, u64 offset, u64 length) noexcept nogil
-cdef int punch(int fd, u64 offset, u64 length) noexcept nogil
+cdef bint is_arena(Worker *w) noexcept nogil
+cdef int back_file(int fd, u64 offset, u64 length) noexcept nogil
+cdef int back(Worker *w, u64 offset, u64 length) noexcept nogil
+cdef int punch(Worker *w, u64 offset, u64 length) noexcept nogil
+cdef u64 next_data(Worker *w, u64 at) noexcept nogil
+cdef u64 next_hole(Worker *w, u64 at) noexcept nogil
+cdef u64 backed_bytes(Worker *w) noexcept nogil
 cdef bint widen(Worker *w, u64 rel) noexcept nogil
 
 # The door to chunk memory: the address of chunk offset `off`, or of a zeroed scratch page with

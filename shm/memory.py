@@ -1,23 +1,68 @@
-"""Owns backing and punching of ranges of the arena file, and the bounds check of chunk offsets.
+"""Owns backing and punching of ranges of the arena file, asking what has memory, and the bounds check of chunk offsets.
 
 May call: libc. Called by arena, journal, slab, workers and every walk of a structure.
 Never maps anything: that is arena.py. Takes no lock. A kill between `posix_fallocate` and the word that
 records it costs nothing: backing twice is backing once.
+Before each call on the descriptor it is asked which file it is of: a program may have closed it, and have one of its own under the
+same number. Then nothing is done, and Worker.lost is set.
 """
 import cython
-from cython.cimports.libc.errno import EINTR
 from cython.cimports.posix.fcntl import posix_fallocate
+from cython.cimports.posix.stat import fstat, struct_stat
+from cython.cimports.posix.unistd import lseek
 from cython.cimports.shm.atomics import load
 from cython.cimports.shm.layout import HUGE_BYTES, NOSPACE, OK, SYS_PAGE, u64
-from cython.cimports.shm.system import FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, MADV_COLLAPSE, fallocate, madvise
+from cython.cimports.shm.system import (
+    FALLOC_FL_KEEP_SIZE,
+    FALLOC_FL_PUNCH_HOLE,
+    MADV_COLLAPSE,
+    SEEK_DATA,
+    SEEK_HOLE,
+    SIG_SETMASK,
+    fallocate,
+    madvise,
+    pthread_sigmask,
+    sigfillset,
+    sigset_t,
+)
+
+NOWHERE = cython.declare(u64, cython.cast(u64, -1))
 
 
-def back(fd, offset, length):
-    """Give the range memory, zeroed where it had none. OK or NOSPACE."""
-    rc: cython.int = EINTR
-    while rc == EINTR:
-        rc = posix_fallocate(fd, cython.cast(cython.long, offset), cython.cast(cython.long, length))
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _look(w: cython.pointer(Worker), status: cython.pointer(struct_stat)) -> cython.bint:
+    """fstat of the arena's file; False, and Worker.lost, if the descriptor is not of it any more."""
+    if fstat(w.fd, status) == 0 and status.st_dev == w.dev and status.st_ino == w.ino:
+        return True
+    w.lost = True
+    return False
+
+
+def is_arena(w):
+    """True if the descriptor is still of the arena's file."""
+    status: struct_stat
+    return _look(w, cython.address(status))
+
+
+def back_file(fd, offset, length):
+    """Give the range of a file memory, zeroed where it had none. OK or NOSPACE.
+
+    Signals wait meanwhile: each would end the call and undo what it had done, and a timer that rings often would do so for ever."""
+    all: sigset_t
+    before: sigset_t
+    rc: cython.int
+    sigfillset(cython.address(all))
+    pthread_sigmask(SIG_SETMASK, cython.address(all), cython.address(before))
+    rc = posix_fallocate(fd, cython.cast(cython.long, offset), cython.cast(cython.long, length))
+    pthread_sigmask(SIG_SETMASK, cython.address(before), cython.NULL)
     return OK if rc == 0 else NOSPACE
+
+
+def back(w, offset, length):
+    """Give the range memory, zeroed where it had none. OK or NOSPACE, also (Worker.lost) if the descriptor is not of the arena any more."""
+    return back_file(w.fd, offset, length) if is_arena(w) else NOSPACE
 
 
 def back_segment(w, offset, run):
@@ -31,7 +76,7 @@ def back_segment(w, offset, run):
     if w.huge and run and offset & (HUGE_BYTES - 1) == 0:
         if w.huge_skip > 0:
             w.huge_skip -= 1
-        elif back(w.fd, offset, SYS_PAGE) != OK:
+        elif back(w, offset, SYS_PAGE) != OK:
             return NOSPACE
         elif madvise(w.base + offset, HUGE_BYTES, MADV_COLLAPSE) == 0:
             w.huge_failures = 0
@@ -40,15 +85,39 @@ def back_segment(w, offset, run):
             w.huge_skip = cython.cast(u64, 1) << w.huge_failures
             if w.huge_failures < 12:
                 w.huge_failures += 1
-    return back(w.fd, offset, cython.cast(u64, 1) << w.seg_shift)
+    return back(w, offset, cython.cast(u64, 1) << w.seg_shift)
 
 
-def punch(fd, offset, length):
+def punch(w, offset, length):
     """Give the range's memory back to the system; it reads as zeroes afterwards. OK or NOSPACE."""
     mode: cython.int = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
-    if fallocate(fd, mode, cython.cast(cython.long, offset), cython.cast(cython.long, length)) == 0:
+    if is_arena(w) and fallocate(w.fd, mode, cython.cast(cython.long, offset), cython.cast(cython.long, length)) == 0:
         return OK
     return NOSPACE
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _seek(w: cython.pointer(Worker), at: u64, what: cython.int) -> u64:
+    found: cython.longlong = lseek(w.fd, cython.cast(cython.long, at), what) if is_arena(w) else -1
+    return cython.cast(u64, found) if found >= 0 else NOWHERE
+
+
+def next_data(w, at):
+    """Where the first memory from `at` on is; the largest number if there is none, or the kernel would not say."""
+    return _seek(w, at, SEEK_DATA)
+
+
+def next_hole(w, at):
+    """Where the first range without memory from `at` on is, as next_data."""
+    return _seek(w, at, SEEK_HOLE)
+
+
+def backed_bytes(w):
+    """What the arena's file takes of the system's memory, in bytes; 0 if the descriptor is not of it any more."""
+    status: struct_stat
+    return status.st_blocks * 512 if _look(w, cython.address(status)) else 0
 
 
 def widen(w, rel):

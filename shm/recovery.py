@@ -2,14 +2,16 @@
 
 May call: liveness, journal, lock, slab, and the `Inherit` function of the layer above. Called by waiting (a
 lock's holder is dead), workers (a newcomer), and by anyone short of memory. Never called with a lock held.
-One rescuer at a time, elected by the rescue byte, which the kernel takes back if the rescuer dies.
-Step one, for every dead worker, needs no lock, since what its journal covers is covered by locks that are
+The rule: who touches anything of a slot that is not his own holds the slot's own lock, in his own name. A rescuer takes it from the dead
+(`adopt`), so two rescuers, or one and who resizes, never work on the same slot. There is no lock for all rescues: one who is stopped
+in the middle of his holds up those alone who need what that one dead worker had.
+Step one, for every dead worker, needs no lock besides, since what its journal covers is covered by locks that are
 still its own: settle the journal, then release the locks. Step two uses the rescuer's own transactions
 to take over its lists and to return its chunks; then the slot is free. Each step may be
 cut anywhere and done again by the next rescuer, who finds the slot still taken and its byte free.
 """
 import cython
-from cython.cimports.shm.atomics import barrier, load, set_release, swap
+from cython.cimports.shm.atomics import barrier, cas, load, load_acquire, set, set_release, swap
 from cython.cimports.shm.journal import kill_point, settle
 from cython.cimports.shm.layout import (
     BUSY,
@@ -24,13 +26,73 @@ from cython.cimports.shm.layout import (
     Lock,
     Slot,
     Worker,
+    offset_of,
     slot_at,
     slots_used,
     u64,
 )
-from cython.cimports.shm.liveness import RESCUE_BYTE, byte_held, byte_release, byte_try
-from cython.cimports.shm.lock import OWNER_WAITS, lock_try, post, unlock
+from cython.cimports.shm.liveness import byte_held
+from cython.cimports.shm.lock import OWNER_WAITS, check_rank, lock_try, post, unlock
 from cython.cimports.shm.slab import drain_all
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _is_dead(w: cython.pointer(Worker), idx: u64) -> cython.bint:
+    """True if the worker of a slot is dead: it says that it lives, and the kernel that it does not. The word is read first: a slot is
+    given its word by who has the byte already."""
+    return idx != w.slot_idx and load_acquire(cython.address(slot_at(w, idx).state)) == SLOT_LIVE and not byte_held(w, idx)
+
+
+def is_gone(w, owner):
+    """True if the holder that an owner word names is dead: its slot has another worker by now, or none that lives."""
+    idx: u64 = (owner & 0xFFFF) - 1
+    if idx >= slots_used(w) or (owner & ~OWNER_WAITS()) == w.id:
+        return False
+    if (owner & ~OWNER_WAITS()) >> 16 < load_acquire(cython.address(slot_at(w, idx).gen)):
+        return True
+    return not byte_held(w, idx)
+
+
+def may_adopt(w, idx, owner):
+    """True if the own lock of a dead worker may be taken from whom its owner word names: from nobody, from a worker of that slot, or from
+    another that is dead and has no transaction open. One that has must be settled first: it may be about words of this slot. It has its
+    own lock then, so that can be had; two dead workers that have each other's have no transactions."""
+    other: cython.pointer(Slot)
+    if owner == 0 or (owner & 0xFFFF) == idx + 1:
+        return True
+    if not is_gone(w, owner):
+        return False
+    other = slot_at(w, (owner & 0xFFFF) - 1)
+    return load_acquire(cython.address(other.journal_len)) == 0 and load(cython.address(other.redo_len)) == 0
+
+
+def adopt(w, idx):
+    """Take the own lock of a slot whose worker is dead. OK with it held, or BUSY: somebody else is about it."""
+    lock: cython.pointer(Lock) = cython.address(slot_at(w, idx).own)
+    offset: u64 = offset_of(w, lock)
+    owner: u64
+    if w.held >= HELD_MAX:
+        return BUSY
+    if w.rank_of != cython.NULL:
+        check_rank(w, offset)
+    w.slot.held[w.held] = offset        # before it is taken, as in lock_try
+    barrier()
+    kill_point(w)
+    owner = load(cython.address(lock.owner))
+    if not may_adopt(w, idx, owner) or not cas(cython.address(lock.owner), owner, w.id | (owner & OWNER_WAITS())):
+        w.slot.held[w.held] = 0
+        return BUSY
+    kill_point(w)
+    w.held += 1
+    set(cython.address(lock.seq), lock.seq | 1)
+    return OK
+
+
+def give_back(w, idx):
+    """Give back what `adopt` has taken."""
+    unlock(w, cython.address(slot_at(w, idx).own))
 
 
 @cython.cfunc
@@ -51,7 +113,7 @@ def _release(w: cython.pointer(Worker), lock: cython.pointer(Lock), dead_id: u64
 
 
 def settle_slot(w, idx):
-    """Step one for slot `idx`, whose liveness byte the caller holds."""
+    """Step one for slot `idx`, whose own lock the caller has adopted."""
     dead: cython.pointer(Slot) = slot_at(w, idx)
     dead_id: u64 = dead.gen << 16 | (idx + 1)
     i: u64
@@ -79,7 +141,7 @@ def settle_slot(w, idx):
 @cython.nogil
 @cython.exceptval(check=False)
 def _bury(w: cython.pointer(Worker), idx: u64) -> cython.int:
-    """Step two: take over what the dead worker had, and free its slot. OK, BUSY or CORRUPT."""
+    """Step two: take over what the dead worker had, and free its slot. Both own locks are held. OK, BUSY or CORRUPT."""
     dead: cython.pointer(Slot) = slot_at(w, idx)
     status: cython.int = OK
     if w.inherit != cython.NULL:
@@ -87,59 +149,60 @@ def _bury(w: cython.pointer(Worker), idx: u64) -> cython.int:
     if status == OK:
         status = drain_all(w, dead)
     if status == OK:
-        dead.state = SLOT_FREE
+        set_release(cython.address(dead.state), SLOT_FREE)
         barrier()
         kill_point(w)
         w.slot.stat[STAT_RECOVERIES] += 1
     return status
 
 
-def settle_dead(w):
-    """Step one for every dead worker: how many. The caller holds the rescue byte, and has none of the dead's slots.
-
-    It goes before anything is done with any dead worker's slot: the journal of a rescuer that died covers words there.
-    """
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _settle_dead(w: cython.pointer(Worker)) -> cython.int:
+    """Step one for every dead worker that can be had: how many."""
     i: u64
     n: cython.int = 0
-    for i in range(slots_used(w)):
-        if i == w.slot_idx or slot_at(w, i).state != SLOT_LIVE or byte_held(w.fd, i):
-            continue
-        if byte_try(w.fd, i) != OK:
-            continue
-        if slot_at(w, i).state == SLOT_LIVE:
-            settle_slot(w, i)
-            n += 1
-        byte_release(w.fd, i)
-    return n
+    left: cython.int
+    before: cython.int
+    # Again as long as that helps: one may wait for another to be settled that comes after it.
+    left = cython.cast(cython.int, slots_used(w)) + 1
+    while True:
+        before = left
+        left = 0
+        n = 0
+        for i in range(slots_used(w)):
+            if not _is_dead(w, i):
+                continue
+            if adopt(w, i) != OK:
+                left += 1
+                continue
+            if _is_dead(w, i):          # a newcomer may have taken the slot, or another rescuer have freed it
+                settle_slot(w, i)
+                n += 1
+            give_back(w, i)
+        if left == 0 or left >= before:
+            return n
 
 
 def rescue(w):
-    """Recover every dead worker. How many, or -1 while another rescuer is at work.
+    """Recover every dead worker that can be had: how many were settled. Called with no lock held.
 
-    Called with no lock held. A dead worker whose step two has to wait (the depot's holder is slow)
-    stays for the next rescuer; nobody is blocked by it any more.
-    """
+    A dead worker whose step two has to wait (the depot's holder is slow, somebody else is at it) stays for the next rescuer; nobody is
+    blocked by it any more."""
     i: u64
-    n: cython.int
+    n: cython.int = _settle_dead(w)
     status: cython.int
-    # The byte is one for the whole opening: taking it again succeeds, and giving it back would give up a checker's too.
-    if not w.keeps_rescue and byte_try(w.fd, RESCUE_BYTE()) != OK:
-        return -1
-    n = settle_dead(w)
     if n > 0 and lock_try(w, cython.address(w.slot.own)) == OK:
         for i in range(slots_used(w)):
-            if i == w.slot_idx or slot_at(w, i).state != SLOT_LIVE or byte_held(w.fd, i):
-                continue
-            if byte_try(w.fd, i) != OK:
+            if not _is_dead(w, i) or adopt(w, i) != OK:
                 continue
             status = BUSY
-            if slot_at(w, i).state == SLOT_LIVE:
+            if _is_dead(w, i):
                 settle_slot(w, i)      # it may have died only now
                 status = _bury(w, i)
-            byte_release(w.fd, i)
+            give_back(w, i)
             if status == CORRUPT:
                 break
         unlock(w, cython.address(w.slot.own))
-    if not w.keeps_rescue:
-        byte_release(w.fd, RESCUE_BYTE())
     return n

@@ -1,8 +1,32 @@
 # C-level names of semaphores.py.
+from shm.layout cimport Lock, Worker, u64
+from shm.system cimport sem_t
+
+cdef enum:
+    OPEN_MAX = 1024         # semaphores kept open a process; each is a mapped page
+
+# One open semaphore. `users`: threads asleep on it, which have not the turn; changed by atomic adds.
+cdef struct Sem:
+    u64 offset              # of the lock; 0 = free
+    u64 generation
+    sem_t *at
+    u64 users
+
+# The semaphores of one attachment. Guard: the turn of the attachment, but for `users`.
+cdef struct SemTable:
+    char prefix[320]        # path of a semaphore, up to the nonce
+    u64 sleepers            # how many can be asleep on one of them: the workers of the arena
+    unsigned int owner      # the user who owns the arena
+    unsigned int mode       # the arena's permission bits
+    u64 next                # where to look for one to close
+    Sem open[OPEN_MAX]
 
 cdef class Semaphores:
-    cdef str _arena_name
-    cdef int _mode
-    cdef int _sleepers
-    cdef object _open               # name -> posix_ipc.Semaphore, least recently used first
-    cdef object _get(self, object offset, object generation)
+    cdef SemTable table
+    cdef object arena_name
+    cdef u64 nonce
+    cdef int retire(self, Worker *w, Lock *lock) except -1
+    cdef Sem *find(self, u64 offset, u64 generation, bint make) except? NULL
+
+cdef void post_one(Worker *w, Lock *lock) noexcept nogil
+cdef int sleep_on(Sem *sem, u64 nanoseconds) noexcept nogil

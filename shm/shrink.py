@@ -101,7 +101,7 @@ def begin_punch(w, number):
         store(w, cython.address(s.state), SEG_PUNCHING)
     status = _end(w)
     if hole and status == OK:
-        punch(w.fd, w.seg_lo + ((number - 1) << w.seg_shift), cython.cast(u64, 1) << w.seg_shift)
+        punch(w, w.seg_lo + ((number - 1) << w.seg_shift), cython.cast(u64, 1) << w.seg_shift)
     return status
 
 

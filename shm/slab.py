@@ -20,6 +20,7 @@ from cython.cimports.shm.layout import (
     CORRUPT,
     FAULT_CHUNK,
     FAULT_OFFSET,
+    GONE,
     HUGE_BYTES,
     MAG_BATCH,
     NOMEM,
@@ -230,7 +231,7 @@ def _take_chunks(w: cython.pointer(Worker), s: cython.pointer(Segment), cls: cyt
 
 
 def refill(w, cls, want):
-    """Fill the worker's magazine of `cls` to `want` or a batch more. OK, BUSY, NOMEM or CORRUPT.
+    """Fill the worker's magazine of `cls` to `want` or a batch more. OK, BUSY, NOMEM, GONE or CORRUPT.
 
     NOMEM still leaves what could be had in the magazine. One transaction, under the depot lock.
     """
@@ -266,7 +267,9 @@ def refill(w, cls, want):
         store(w, cython.address(mag.count), have)
     status = conclude(w)
     unlock(w, cython.address(w.depot.lock))
-    return NOMEM if status == OK and have < want else status
+    if status == OK and have < want:
+        return GONE if w.lost else NOMEM
+    return status
 
 
 def free_segment(w, s):

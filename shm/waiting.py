@@ -1,15 +1,13 @@
-"""Owns waiting for a lock that was BUSY: spin, ask whether the holder lives, rescue it or sleep.
+"""Owns what to do about a lock that was BUSY: spin, ask whether the holder lives, rescue it, or sleep.
 
-May call: liveness, recovery, semaphores. Called with the GIL and with no lock held; releases the GIL while it
-spins and sleeps. Returns after at most one time slice, so that the caller can run signal handlers.
+May call: liveness, recovery. Called by workers with no lock held, the turn being this thread's; the sleep itself is theirs, since the
+turn is given up for it. A sleep is of one time slice at most, so that signal handlers run.
 The promise: a holder that is dead already costs no time slice, since liveness is asked before the first sleep. One slice is
 what it costs a sleeper when the holder dies later, when a wake-up is lost because its sender or receiver died, or when
 the receiver turns out not to want the lock any more (a get that finds its answer without it, a handler that raises).
 """
-import time
-
 import cython
-from cython.cimports.shm.atomics import cas, load, pause, set_bits
+from cython.cimports.shm.atomics import cas, load, load_acquire, pause, set_bits
 from cython.cimports.shm.layout import (
     HELD_MAX,
     SLOT_LIVE,
@@ -18,18 +16,19 @@ from cython.cimports.shm.layout import (
     STAT_LOCK_WAITS,
     Lock,
     Slot,
+    offset_of,
     slot_at,
+    slots_used,
     u64,
 )
-from cython.cimports.shm.liveness import RESCUE_BYTE, byte_held
+from cython.cimports.shm.liveness import byte_held
 from cython.cimports.shm.lock import OWNER_WAITS
 from cython.cimports.shm.recovery import rescue
+from cython.cimports.shm.waiting import GO_ON, REST, UNKNOWN, WRONG
 from shm.errors import ArenaCorrupted
 
-SLICE_S = 0.01           # longest sleep, and so the price of a lost wake-up
 SPINS = cython.declare(cython.int, 2000)
-_strange = cython.declare(cython.int, 0)   # slices in a row whose holder does not claim the lock
-STRANGE_MAX = cython.declare(cython.int, 20)
+STRANGE_MAX = cython.declare(u64, 20)
 
 
 @cython.cfunc
@@ -47,8 +46,15 @@ def _spin_free(lock: cython.pointer(Lock)) -> cython.bint:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _claims(slot: cython.pointer(Slot), offset: u64) -> cython.bint:
+def _claims(w: cython.pointer(Worker), idx: u64, owner: u64, offset: u64) -> cython.bint:
+    """True if the living worker of a slot says that it has the lock, or need not say so: it has stopped the world, or is about to have
+    the slot and has taken the slot's own lock."""
+    slot: cython.pointer(Slot) = slot_at(w, idx)
     i: cython.int
+    if offset == offset_of(w, cython.address(slot.own)) or load(cython.address(w.depot.gate)) == owner & ~OWNER_WAITS():
+        return True
+    if owner & ~OWNER_WAITS() != load(cython.address(slot.gen)) << 16 | (idx + 1):
+        return False
     for i in range(HELD_MAX):
         if load(cython.address(slot.held[i])) == offset:
             return True
@@ -56,67 +62,65 @@ def _claims(slot: cython.pointer(Slot), offset: u64) -> cython.bint:
 
 
 @cython.cfunc
-@cython.exceptval(-1)
-def _no_such_holder(owner: u64, offset: u64) -> cython.int:
-    raise ArenaCorrupted(f"lock at {offset:#x} names a holder that does not hold it (owner word {owner:#x})")
+@cython.nogil
+@cython.exceptval(check=False)
+def _doubt(w: cython.pointer(Worker)) -> cython.int:
+    """One slice more in which nobody says that the lock is his. After enough of them its word is a stray write."""
+    w.strange += 1
+    if w.strange <= STRANGE_MAX:
+        return REST
+    w.strange = 0
+    return WRONG
 
 
-def wait(w):
-    """Wait a little for the lock at w.blocked_on. 0; raises ArenaCorrupted when its word cannot be true."""
-    global _strange
+def consider(w):
+    """What to do about the lock at w.blocked_on. REST: somebody has been asked to post its semaphore."""
     offset: u64 = w.blocked_on
     lock: cython.pointer(Lock) = cython.cast(cython.pointer(Lock), w.base + offset)
     owner: u64
     idx: u64
-    free: cython.bint
-    rescued: cython.int
-    began = time.monotonic_ns()
-    with cython.nogil:
-        free = _spin_free(lock)
-    if free:
-        _strange = 0
-        return 0
-    owner = load(cython.address(lock.owner))
+    todo: cython.int = REST
+    if _spin_free(lock):
+        w.strange = 0
+        return GO_ON
+    owner = load_acquire(cython.address(lock.owner))
     if owner == 0:
-        return 0
+        return GO_ON
     idx = (owner & 0xFFFF) - 1
-    if idx >= w.max_workers or idx >= w.depot.slots_high:
-        _no_such_holder(owner, offset)
-    if idx == w.slot_idx:
-        _no_such_holder(owner, offset)      # who waits holds nothing
-    if not byte_held(w.fd, idx):
-        with cython.nogil:
-            rescued = rescue(w)
-        if rescued >= 0 and load(cython.address(lock.owner)) == owner and (
-            slot_at(w, idx).state != SLOT_LIVE or owner & ~OWNER_WAITS() != slot_at(w, idx).gen << 16 | (idx + 1)
-        ):
-            _no_such_holder(owner, offset)
-        if rescued >= 0:
-            # It is dead and settled: a lock it still has now, time after time, it never took.
-            _strange = _strange + 1 if load(cython.address(lock.owner)) == owner else 0
-            if _strange > STRANGE_MAX:
-                _strange = 0
-                _no_such_holder(owner, offset)
-            return 0
-    elif (
-        not (_claims(slot_at(w, idx), offset) and owner & ~OWNER_WAITS() == slot_at(w, idx).gen << 16 | (idx + 1))
-        and not byte_held(w.fd, RESCUE_BYTE())
-        and load(cython.address(lock.owner)) == owner
-    ):
-        _strange += 1
-        if _strange > STRANGE_MAX:
-            _strange = 0
-            _no_such_holder(owner, offset)
+    if idx >= slots_used(w) or idx == w.slot_idx:
+        return WRONG            # nobody's; or this worker's, and who waits holds nothing
+    if not byte_held(w, idx):
+        rescue(w)
+        if load(cython.address(lock.owner)) != owner:
+            w.strange = 0
+            return GO_ON
+        # Its slot may be in the hands of another rescuer, who is slow. If not, the dead worker was settled: this lock it never took.
+        if load(cython.address(slot_at(w, idx).own.owner)) == 0 or load(cython.address(slot_at(w, idx).state)) != SLOT_LIVE:
+            todo = _doubt(w)
+    elif not _claims(w, idx, owner, offset) and load(cython.address(lock.owner)) == owner:
+        todo = _doubt(w)
     else:
-        _strange = 0
-    if not owner & OWNER_WAITS() and not cas(cython.address(lock.owner), owner, owner | OWNER_WAITS()):
-        return 0
-    set_bits(cython.address(lock.sem), cython.cast(u64, 1) << 63)
-    w.waited_on = offset
-    cython.cast(object, w.semaphores).sleep(offset, lock.sem, SLICE_S)
-    took: u64 = time.monotonic_ns() - began
+        w.strange = 0
+    if w.lost:
+        return UNKNOWN
+    if todo == REST:
+        if not owner & OWNER_WAITS() and not cas(cython.address(lock.owner), owner, owner | OWNER_WAITS()):
+            return GO_ON
+        set_bits(cython.address(lock.sem), cython.cast(u64, 1) << 63)
+        w.waited_on = offset
+    return todo
+
+
+def refuse(w):
+    """ArenaCorrupted: the word of the lock at w.blocked_on cannot be true."""
+    owner: u64 = load(cython.address(cython.cast(cython.pointer(Lock), w.base + w.blocked_on).owner))
+    raise ArenaCorrupted(f"lock at {w.blocked_on:#x} names a holder that does not hold it (owner word {owner:#x})")
+
+
+def note_wait(w, nanoseconds):
+    """Count a wait in this worker's slot."""
+    took: u64 = nanoseconds
     w.slot.stat[STAT_LOCK_WAITS] += 1
     w.slot.stat[STAT_LOCK_WAIT_NS] += took
     if took > w.slot.stat[STAT_LOCK_WAIT_NS_MAX]:
         w.slot.stat[STAT_LOCK_WAIT_NS_MAX] = took
-    return 0

@@ -1,48 +1,73 @@
 # C-level names of workers.py.
-from cpython.pythread cimport PyThread_get_thread_ident
 from shm.arena cimport Arena
-from shm.atomics cimport barrier, likely
+from shm.atomics cimport barrier, likely, set_release, this_thread, unlikely
 from shm.layout cimport Inherit, RankOf, Worker, u64
+from shm.process cimport CLOSED, FORKED, GATED, LOST, UNBACKED, Kin
+from shm.semaphores cimport Semaphores
+from shm.turns cimport pass_turn
 
 cdef class Attachment:
     cdef Worker w
+    cdef Kin kin                    # whose turn it is, and what bars the next call
     cdef readonly Arena arena
-    cdef readonly object semaphores
-    cdef u64 turns                  # counts enters
-    cdef long thread                # whose turn it is, while busy
-    cdef bint busy                  # an operation is under way (guard: the GIL)
-    cdef readonly bint closed
+    cdef readonly Semaphores semaphores
     cdef readonly int epoch         # counts the slots this object has had; pointers die with each
-    cdef bint forked                # this process is a child of the one that attached
-    cdef object client_layout
-    cdef Inherit inherit            # set by the layer above before __init__, as is the next
+    cdef u64 roots                  # a bit for each word of Slot.client that is a list: empty when the slot is given back. Set before __init__,
+    cdef Inherit inherit            # as are these two
     cdef RankOf rank_of
     cdef object __weakref__
     cdef int enter_slow(self) except -1
+    cdef int unbar(self) except -1
+    cdef int again(self) except -1
     cdef int pause(self) except -1
+    cdef int rest(self, double seconds) except -1
     cdef int breathe(self) except -1
+    cdef int step_aside(self) except -1
+    cdef int wait_quietly(self) except -1
     cdef int recover_quick(self) except -1
+    cdef int lose(self) except -1
+    cdef int end_keep(self) noexcept
+    cdef int give_up_turn(self) noexcept
+    cdef int sleep_once(self) except -1
+    cdef int close_descriptors(self) noexcept
+    cdef int end(self) except -1
+    cdef int refuse_fork(self) except -1
     cdef int attach_slot(self) except -1
+    cdef int pass_gate(self) except -1
+    cdef int live_in(self, u64 idx) except -1
+    cdef int take_from_the_dead(self, u64 idx) except -1
     cdef int take_slot(self) except -1
 
     # Brackets of every operation. `enter` returns with this thread the only one that uses the Worker.
     cdef inline int enter(self) except -1:
-        if self.busy or self.closed or self.forked:
+        if unlikely(self.kin.turn.busy or self.kin.barred != 0):
             self.enter_slow()
-        self.busy = True
-        self.thread = PyThread_get_thread_ident()
-        self.turns += 1
+        else:
+            self.kin.turn.busy = True
+            self.kin.turn.thread = this_thread()
+            self.kin.turn.count += 1
         # Inside, and not as ever before: after a pause the phase was odd already. No fence: see grace.py.
         self.w.slot.phase = (self.w.slot.phase + 1) | 1
         barrier()
         return 0
 
     cdef inline void outside(self) noexcept:
-        # Nothing of the arena is being read. Not in a forked child that has no slot of its own yet: the phase is its parent's.
-        barrier()
-        if likely(not self.forked):
-            self.w.slot.phase = (self.w.slot.phase | 1) + 1
+        # Nothing of the arena is being read: what was read is read before this is seen. Not where the slot is not this process's, or
+        # not any more.
+        if likely(self.kin.barred & (FORKED | LOST | CLOSED) == 0):
+            set_release(&self.w.slot.phase, (self.w.slot.phase | 1) + 1)
+
+    cdef inline bint is_mine(self) noexcept:
+        # True if the turn is this thread's, and there is a slot to use it in.
+        return (self.kin.turn.busy and self.kin.turn.thread == this_thread()
+                and self.kin.barred & (FORKED | LOST | CLOSED | UNBACKED) == 0)
 
     cdef inline void leave(self) noexcept:
+        # A call that was ended while another thread had the turn has none to give away.
+        if unlikely(not self.kin.turn.busy or self.kin.turn.thread != this_thread()):
+            return
         self.outside()
-        self.busy = False
+        if unlikely(self.kin.turn.first != NULL):
+            pass_turn(&self.kin.turn)
+        else:
+            self.kin.turn.busy = False

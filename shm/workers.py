@@ -1,26 +1,30 @@
-"""Owns the worker table: taking a slot, living in it, turns among threads, fork, leaving.
+"""Owns the worker table: taking a slot, living in it, what a call begins and ends with, fork, leaving.
 
-May call: arena, liveness, recovery, slab, waiting. Called by the layer above, which runs every operation between
-`enter` and `leave`. A slot is chosen under the rescue byte; who holds its liveness byte owns it. A newcomer may
-take the slot of a dead worker: it settles the transaction, releases the locks, and inherits the chunks as they lie.
-Kill at any instruction: until `state` is SLOT_LIVE the slot is free; from then on it is a dead worker's.
-After a fork the child closes the inherited descriptor at once (it would keep the parent alive for the kernel)
-and takes a slot of its own at first use.
+May call: arena, liveness, process, turns, recovery, slab, waiting, semaphores. Called by the layer above, which runs every operation
+between `enter` and `leave`. Who holds a slot's liveness byte owns the slot; no other lock is needed to choose one, so a
+newcomer who is stopped holds nobody up. Slots are taken in this order: one that is free, one that was never used, and only then a dead
+worker's, whose own lock the newcomer adopts in the name that it is about to have: it settles the transaction, releases the locks, and
+inherits the chunks as they lie.
+A newcomer says that it lives, and then looks at the gate (stop.py); who stops the world closes the gate, and then looks who lives. A
+full fence each: one of the two sees the other.
+Kill at any instruction: until `state` is SLOT_LIVE the slot is free, or still the dead worker's; from then on it is a dead worker's.
+Signal handlers run in `pause`, `rest` and `breathe` alone, with nothing held and the turn given up; whatever they raise, the turn is
+taken back before the verb goes on or ends.
+After a fork, process.py has barred the attachment in the child; the first call takes a slot of its own, with the turn held.
 """
 import os
-import signal
 import time
-import weakref
 
 import cython
 from cython.cimports.cpython.exc import PyErr_CheckSignals
-from cython.cimports.cpython.pythread import PyThread_get_thread_ident
 from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.libc.string import memset
-from cython.cimports.shm.atomics import barrier
+from cython.cimports.posix.unistd import close
+from cython.cimports.shm.atomics import add, barrier, cas, fence_full, load, load_acquire, set, set_release, swap
 from cython.cimports.shm.journal import kill_point
 from cython.cimports.shm.layout import (
     BUSY,
+    CLIENT_WORDS,
     CORRUPT,
     JOURNAL_BACKED,
     JOURNAL_BYTES,
@@ -31,26 +35,32 @@ from cython.cimports.shm.layout import (
     SLOT_LIVE,
     STAT_RECOVERIES,
     Inherit,
+    Lock,
     Slot,
+    Worker,
     slot_at,
+    slots_used,
     u64,
 )
-from cython.cimports.shm.liveness import RESCUE_BYTE, byte_release, byte_try
-from cython.cimports.shm.lock import lock_try, unlock
-from cython.cimports.shm.memory import back
-from cython.cimports.shm.recovery import rescue, settle_dead, settle_slot
+from cython.cimports.shm.liveness import byte_release, byte_try, let_die, open_alive
+from cython.cimports.shm.lock import OWNER_WAITS, lock_try, post, unlock
+from cython.cimports.shm.memory import back, is_arena
+from cython.cimports.shm.process import CLOSED, FORKED, GATED, LOST, UNBACKED, join, part, rejoin
+from cython.cimports.shm.recovery import is_gone, may_adopt, rescue, settle_slot
+from cython.cimports.shm.semaphores import Sem, Semaphores, sleep_on
 from cython.cimports.shm.slab import drain_all, set_classes
-from cython.cimports.shm.waiting import wait
-from shm import arena as arenas
+from cython.cimports.shm.turns import pass_turn, take_turn
+from cython.cimports.shm.waiting import REST, UNKNOWN, WRONG, consider, note_wait, refuse
 from shm.errors import ArenaBusy, ArenaCorrupted, TmemError
-from shm.semaphores import Semaphores
+from shm.liveness import SHM_DIR, alive_name
 
 ATTACH_WAIT_S = 30.0
+SLICE_NS = cython.declare(u64, 10_000_000)      # longest sleep, and so the price of a lost wake-up
+TAKE_TRIES = 4                                  # a slot that is being given back is nobody's for a moment
+SCRATCH_BYTES = 1 << 17
+GENERATIONS = cython.declare(u64, (1 << 46) - 1)
 _birth_kill_point = cython.declare(u64, 0)
 _birth_stops = cython.declare(cython.bint, False)
-SCRATCH_BYTES = 1 << 17
-_ALL_SIGNALS = signal.valid_signals()
-_attachments = weakref.WeakSet()
 
 
 def kill_newcomers_at(n, stop=False):
@@ -60,166 +70,339 @@ def kill_newcomers_at(n, stop=False):
     _birth_stops = stop
 
 
-def _after_fork_in_child():
-    for attachment in list(_attachments):
-        attachment._disown()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)
-
-
 @cython.cclass
 class Attachment:
     """A worker of an arena: one slot, one journal, one set of magazines.
 
     Threads of a process may share one; they take turns. ArenaBusy when all slots are taken by the living.
-    """
-
-    def __cinit__(self):
-        # Set by the layer above before __init__, which must not touch it.
-        self.inherit = cython.NULL
-        self.rank_of = cython.NULL
-        self.w.fd = -1
-        self.closed = True
+    client_layout is what the layer above adds to the arena's layout_id."""
 
     def __init__(self, arena, client_layout):
         self.arena = arena
-        self.client_layout = client_layout
-        self.semaphores = Semaphores(arena.name, arena.geometry["mode"], arena.geometry["max_workers"])
+        self.w.live_fd = -1
+        self.w.fd = arena.fd
         self.w.scratch = cython.cast(cython.p_char, calloc(1, SCRATCH_BYTES))
         if self.w.scratch == cython.NULL:
             raise MemoryError
-        self.attach_slot()
-        _attachments.add(self)
+        self.kin.w = cython.address(self.w)
+        join(cython.address(self.kin))
+        take_turn(cython.address(self.kin.turn), True)
+        try:
+            self.attach_slot()
+            self.pass_gate()
+        except BaseException:
+            let_die(cython.address(self.w))     # whatever was begun in a slot is a dead worker's now
+            self.kin.barred = CLOSED
+            raise
+        finally:
+            self.leave()
 
     def __dealloc__(self):
         # No orderly detach here: other objects may be gone. The kernel tells the others.
-        if self.w.fd >= 0:
-            os.close(self.w.fd)
-            self.w.fd = -1
+        self.close_descriptors()
+        part(cython.address(self.kin))
         free(self.w.scratch)
 
+    def close_descriptors(self):
+        let_die(cython.address(self.w))
+        if self.w.base != cython.NULL and self.w.fd >= 0 and is_arena(cython.address(self.w)):
+            close(self.w.fd)
+        self.w.fd = -1
+        return 0
+
+    # --- a slot --------------------------------------------------------------------------------------------
+
     def attach_slot(self):
-        """Fill the Worker and take a slot."""
-        scratch: cython.p_char = self.w.scratch
-        memset(cython.address(self.w), 0, cython.sizeof(self.w))
-        self.w.scratch = scratch
-        self.w.kill_at = _birth_kill_point
-        self.w.kill_stops = _birth_stops
-        self.arena.describe(cython.address(self.w))
-        set_classes(cython.address(self.w), self.arena.geometry["capacity"])
-        self.w.fd = self.arena.fd
-        self.w.semaphores = cython.cast(cython.p_void, self.semaphores)
-        self.w.inherit = cython.cast(cython.p_void, self.inherit)
-        self.w.rank_of = cython.cast(cython.p_void, self.rank_of)
-        self.w.slot_idx = self.w.max_workers
-        deadline = time.monotonic() + ATTACH_WAIT_S
-        while byte_try(self.w.fd, RESCUE_BYTE()) != OK:
-            if time.monotonic() > deadline:
-                raise ArenaBusy(f"arena {self.arena.name!r}: somebody has been recovering or checking for "
-                                f"{ATTACH_WAIT_S:.0f} s")
-            time.sleep(0.0005)
+        """Fill the Worker and take a slot. The turn is this thread's."""
+        w: Worker
+        geometry = self.arena.geometry
+        memset(cython.address(w), 0, cython.sizeof(w))
+        w.scratch = self.w.scratch
+        w.live_fd = self.w.live_fd
+        w.live_mark = self.w.live_mark
+        w.live_page = self.w.live_page
+        w.kill_at = _birth_kill_point
+        w.kill_stops = _birth_stops
+        self.arena.describe(cython.address(w))
+        set_classes(cython.address(w), geometry["capacity"])
+        w.inherit = cython.cast(cython.p_void, self.inherit)
+        w.rank_of = cython.cast(cython.p_void, self.rank_of)
+        w.slot_idx = w.max_workers
+        self.semaphores = Semaphores(self.arena.name, geometry["nonce"], geometry["mode"], self.arena.owner, geometry["max_workers"])
+        w.semaphores = cython.cast(cython.p_void, cython.address(self.semaphores.table))
+        self.w = w
+        open_alive(cython.address(self.w), f"{SHM_DIR}/{alive_name(self.arena.name, geometry['nonce'])}".encode(), self.arena.owner)
         try:
             self.take_slot()
-        finally:
-            byte_release(self.w.fd, RESCUE_BYTE())
-        self.closed = False
-        self.forked = False
-        self.busy = False
+        except BaseException:
+            if self.w.slot_idx != self.w.max_workers:
+                byte_release(cython.address(self.w), self.w.slot_idx)
+            raise
         return 0
 
     def take_slot(self):
-        """Choose, back and enter a slot; the caller holds the rescue byte."""
+        """Choose a slot, back it and live in it; the order is in the head of this file."""
+        w: cython.pointer(Worker) = cython.address(self.w)
         idx: u64
-        slot: cython.pointer(Slot) = cython.NULL
-        settle_dead(cython.address(self.w))
-        high: u64 = min(self.w.depot.slots_high, self.w.max_workers)
-        for wanted in (SLOT_FREE, SLOT_LIVE):
+        i: u64
+        high: u64
+        for _ in range(TAKE_TRIES):
+            high = slots_used(w)
             for idx in range(high):
-                slot = slot_at(cython.address(self.w), idx)
-                if slot.state == wanted and byte_try(self.w.fd, idx) == OK:
-                    return self._enter_slot(idx)
-            if wanted == SLOT_FREE and high < self.w.max_workers and byte_try(self.w.fd, high) == OK:
-                for start, size in (
-                    (self.w.slots_off + high * SLOT_BYTES, SLOT_BYTES),
-                    (self.w.bounces_off + high * self.w.bounce_bytes, self.w.bounce_bytes),
-                    (self.w.journals_off + high * JOURNAL_BYTES, JOURNAL_BACKED),
-                ):
-                    if back(self.w.fd, start, size) != OK:
-                        byte_release(self.w.fd, high)
+                if load(cython.address(slot_at(w, idx).state)) == SLOT_FREE and byte_try(w, idx) == OK:
+                    if load_acquire(cython.address(slot_at(w, idx).state)) == SLOT_FREE:
+                        return self.live_in(idx)
+                    byte_release(w, idx)
+            # Of slots that were never used, the first that no other newcomer is about to have: one that is stopped keeps its own alone.
+            for idx in range(high, w.max_workers):
+                if byte_try(w, idx) != OK:
+                    continue
+                for i in range(high, idx + 1):
+                    if (
+                        back(w, w.slots_off + i * SLOT_BYTES, SLOT_BYTES) != OK
+                        or back(w, w.bounces_off + i * w.bounce_bytes, w.bounce_bytes) != OK
+                        or back(w, w.journals_off + i * JOURNAL_BYTES, JOURNAL_BACKED) != OK
+                    ):
+                        byte_release(w, idx)
+                        if w.lost:
+                            self.lose()
                         raise TmemError(f"arena {self.arena.name!r}: no memory for another worker")
-                kill_point(cython.address(self.w))
-                self.w.depot.slots_high = high + 1
-                return self._enter_slot(high)
-        raise ArenaBusy(f"arena {self.arena.name!r}: all {self.w.max_workers} worker slots are taken")
+                kill_point(w)
+                while slots_used(w) <= idx:
+                    cas(cython.address(w.depot.slots_high), slots_used(w), idx + 1)
+                if load_acquire(cython.address(slot_at(w, idx).state)) == SLOT_FREE:
+                    return self.live_in(idx)
+                byte_release(w, idx)
+            for idx in range(slots_used(w)):
+                if load(cython.address(slot_at(w, idx).state)) == SLOT_LIVE and byte_try(w, idx) == OK:
+                    return self.take_from_the_dead(idx)
+            if w.lost:
+                self.lose()
+            time.sleep(0.001)
+            self.refuse_fork()
+        raise ArenaBusy(f"arena {self.arena.name!r}: all {w.max_workers} worker slots are taken")
 
-    def _enter_slot(self, idx_object):
-        idx: u64 = idx_object
-        slot: cython.pointer(Slot) = slot_at(cython.address(self.w), idx)
-        self.w.slot = slot
-        self.w.slot_idx = idx
-        if slot.state == SLOT_LIVE:
-            settle_slot(cython.address(self.w), idx)
-            if self.w.inherit != cython.NULL:
-                cython.cast(Inherit, self.w.inherit)(cython.address(self.w), slot)
-            slot.stat[STAT_RECOVERIES] += 1
-        kill_point(cython.address(self.w))
-        slot.gen = (slot.gen + 1) & ((1 << 46) - 1)
-        slot.pid = os.getpid()
-        barrier()
-        kill_point(cython.address(self.w))
-        slot.state = SLOT_LIVE
-        barrier()
-        kill_point(cython.address(self.w))
-        self.w.id = slot.gen << 16 | (idx + 1)
-        self.w.journal = cython.cast(cython.pointer(u64), self.w.base + self.w.journals_off + idx * JOURNAL_BYTES)
-        self.w.journal_cap = JOURNAL_BACKED // JOURNAL_ENTRY
+    def refuse_fork(self):
+        """TmemError in a child that a signal handler has forked in the middle of attaching."""
+        if self.kin.barred & FORKED:
+            raise TmemError(f"arena {self.arena.name!r}: this process was forked while its parent was attaching; attach anew")
         return 0
 
+    def live_in(self, idx):
+        """Become the worker of a slot that is free, and whose byte is held."""
+        w: cython.pointer(Worker) = cython.address(self.w)
+        slot: cython.pointer(Slot) = slot_at(w, idx)
+        w.slot = slot
+        w.slot_idx = idx
+        kill_point(w)
+        set(cython.address(slot.gen), (slot.gen + 1) & GENERATIONS)
+        slot.pid = os.getpid()
+        slot.phase = (slot.phase | 1) + 1
+        w.id = slot.gen << 16 | (idx + 1)
+        w.journal = cython.cast(cython.pointer(u64), w.base + w.journals_off + idx * JOURNAL_BYTES)
+        w.journal_cap = JOURNAL_BACKED // JOURNAL_ENTRY
+        self.kin.barred |= GATED
+        barrier()
+        kill_point(w)
+        set_release(cython.address(slot.state), SLOT_LIVE)
+        fence_full()            # the state first, then the gate: see the head of this file
+        kill_point(w)
+        return 0
+
+    def take_from_the_dead(self, idx):
+        """Become the worker of a dead worker's slot, whose byte is held. Others may have begun to recover it."""
+        w: cython.pointer(Worker) = cython.address(self.w)
+        slot: cython.pointer(Slot) = slot_at(w, idx)
+        lock: cython.pointer(Lock) = cython.address(slot.own)
+        owner: u64
+        deadline = time.monotonic() + ATTACH_WAIT_S
+        w.slot = slot
+        w.slot_idx = idx
+        w.id = ((slot.gen + 1) & GENERATIONS) << 16 | (idx + 1)
+        # Not recorded in `held`, which is the dead worker's: an own lock that names a worker of its slot is known by that.
+        while True:
+            owner = load(cython.address(lock.owner))
+            if may_adopt(w, idx, owner) and cas(cython.address(lock.owner), owner, w.id | (owner & OWNER_WAITS())):
+                break
+            if w.lost:
+                self.lose()
+            if time.monotonic() > deadline:
+                raise ArenaBusy(f"arena {self.arena.name!r}: all worker slots are taken, and somebody has been recovering "
+                                f"a dead worker for {ATTACH_WAIT_S:.0f} s")
+            time.sleep(0.0005)
+            self.refuse_fork()
+        kill_point(w)
+        set(cython.address(lock.seq), lock.seq | 1)
+        if load_acquire(cython.address(slot.state)) == SLOT_LIVE:
+            settle_slot(w, idx)
+            if w.inherit != cython.NULL:
+                cython.cast(Inherit, w.inherit)(w, slot)
+            slot.stat[STAT_RECOVERIES] += 1
+        self.live_in(idx)
+        set_release(cython.address(lock.seq), lock.seq + 1)
+        kill_point(w)
+        if swap(cython.address(lock.owner), 0) & OWNER_WAITS():
+            post(w, lock)
+        return 0
+
+    def pass_gate(self):
+        """Wait until nobody has stopped the world, for ATTACH_WAIT_S at most. The turn is this thread's."""
+        owner: u64
+        deadline = time.monotonic() + ATTACH_WAIT_S
+        while True:
+            owner = load_acquire(cython.address(self.w.depot.gate))
+            if owner == 0 or owner == self.w.id or is_gone(cython.address(self.w), owner):
+                break
+            if time.monotonic() > deadline:
+                raise ArenaBusy(f"arena {self.arena.name!r}: somebody has been checking it for {ATTACH_WAIT_S:.0f} s")
+            self.rest(0.0005)
+        self.kin.barred &= ~GATED
+        return 0
+
+    # --- turns ---------------------------------------------------------------------------------------------
+
     def enter_slow(self):
-        """Wait for this thread's turn; a forked child takes a slot of its own first."""
-        if self.forked:
-            self._reattach()
-        nap = 0.0
-        while self.busy:
-            if self.thread == PyThread_get_thread_ident():
-                raise ArenaBusy(f"arena {self.arena.name!r}: called from inside a call of the same engine (a back end?)")
-            time.sleep(nap)
-            nap = min(nap + 0.00005, 0.002)
-            PyErr_CheckSignals()
-        if self.closed:
-            raise TmemError(f"arena {self.arena.name!r}: this engine is closed")
+        """Wait for this thread's turn; see to what bars the call: a forked child takes a slot of its own first."""
+        if self.kin.turn.busy and self.kin.turn.thread == this_thread():
+            raise ArenaBusy(f"arena {self.arena.name!r}: called from inside a call of the same engine (a back end?)")
+        take_turn(cython.address(self.kin.turn), True)
+        if self.kin.barred != 0:
+            self.unbar()
+        return 0
+
+    def unbar(self):
+        """See to what bars this attachment. If it cannot be mended, the turn, which is this thread's, is given up and the reason raised."""
+        try:
+            if self.kin.barred & CLOSED:
+                raise TmemError(f"arena {self.arena.name!r}: this engine is closed")
+            if self.kin.barred & LOST:
+                self.lose()
+            if self.kin.barred & UNBACKED:
+                raise ArenaCorrupted(f"arena {self.arena.name!r}: memory that should be there is not: its file was truncated, or it is damaged "
+                                     "and the file system full; this engine is of no use any more")
+            if self.kin.barred & FORKED:
+                # The mapping is inherited and stays; slot, journal and semaphores are new.
+                if rejoin(cython.address(self.kin)) != 0:
+                    raise TmemError(f"arena {self.arena.name!r}: a forked child cannot have its memory; attach anew")
+                self.kin.barred &= ~FORKED
+                try:
+                    self.attach_slot()
+                except BaseException:
+                    self.kin.barred |= FORKED       # the next use tries again
+                    raise
+                self.epoch += 1
+                self.kin.keeps = 0
+            self.pass_gate()
+        except BaseException:
+            self.leave()
+            raise
+        return 0
+
+    def again(self):
+        """Take the turn back, whatever comes meanwhile. Raises, without the turn, only what unbar does."""
+        take_turn(cython.address(self.kin.turn), False)
+        if self.kin.barred & ~GATED != 0:
+            self.unbar()
+        self.w.slot.phase = (self.w.slot.phase + 1) | 1
+        barrier()
+        return 0
+
+    def give_up_turn(self):
+        self.outside()
+        pass_turn(cython.address(self.kin.turn))
         return 0
 
     def pause(self):
         """Wait a little for the lock that was BUSY, nothing being held; runs signal handlers.
 
-        The turn is given up for the handlers, which may use the engine: what was staged may be gone.
-        """
-        # Signals are held back while the turn is this operation's: posix_ipc would run their handlers in the middle of
-        # its wait, and put an error of its own in the place of what they raise.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-        try:
-            signal.pthread_sigmask(signal.SIG_BLOCK, _ALL_SIGNALS)
-            self.outside()
-            wait(cython.address(self.w))
-        finally:
-            self.busy = False
-            try:
-                signal.pthread_sigmask(signal.SIG_SETMASK, before)      # runs handlers
-                PyErr_CheckSignals()
-            finally:
-                self.enter()
-        return 0
-
-    def breathe(self):
-        """Run signal handlers in the middle of long work, nothing being held; they may use the engine."""
-        self.outside()
-        self.busy = False
+        The turn is given up, also to them: they may use the engine, and what was staged may be gone afterwards. A handler may have
+        forked: then this is another process, with another slot (`epoch`)."""
+        began = time.monotonic_ns()
+        slept: cython.bint = self.sleep_once()
         try:
             PyErr_CheckSignals()
         finally:
-            self.enter()
+            self.again()
+        if slept:
+            note_wait(cython.address(self.w), time.monotonic_ns() - began)
+        return 0
+
+    def wait_quietly(self):
+        """As pause, but no handler runs: for what is done when a verb has taken effect already."""
+        self.sleep_once()
+        self.again()
+        return 0
+
+    def sleep_once(self):
+        """Give up the turn, and sleep on the semaphore of the lock that was BUSY if there is need to. True if it slept."""
+        w: cython.pointer(Worker) = cython.address(self.w)
+        todo: cython.int
+        sem: cython.pointer(Sem) = cython.NULL
+        with cython.nogil:
+            todo = consider(w)
+        if todo == WRONG:
+            refuse(w)
+        if todo == UNKNOWN:
+            self.lose()
+        if todo == REST:
+            sem = self.semaphores.find(w.blocked_on, cython.cast(cython.pointer(Lock), w.base + w.blocked_on).sem, True)
+            if sem != cython.NULL:
+                add(cython.address(sem.users), 1)
+        self.give_up_turn()
+        if todo != REST:
+            return 0
+        with cython.nogil:
+            sleep_on(sem, SLICE_NS)
+        if sem != cython.NULL:
+            add(cython.address(sem.users), -1)
+        return 1
+
+    def rest(self, seconds):
+        """Sleep, nothing being held, with the turn given up; runs signal handlers."""
+        self.give_up_turn()
+        try:
+            with cython.nogil:
+                sleep_on(cython.NULL, cython.cast(u64, seconds * 1e9))
+            PyErr_CheckSignals()
+        finally:
+            self.again()
+        return 0
+
+    def breathe(self):
+        """Run signal handlers in the middle of long work, nothing being held, and let other threads have their turns."""
+        self.give_up_turn()
+        try:
+            PyErr_CheckSignals()
+        finally:
+            self.again()
+        return 0
+
+    def step_aside(self):
+        """As breathe, but no handler runs: for what is done when a verb has taken effect already."""
+        self.give_up_turn()
+        with cython.nogil:
+            pass
+        self.again()
+        return 0
+
+    # --- what can go wrong, and the end --------------------------------------------------------------------
+
+    def lose(self):
+        """Give up the slot, since a descriptor is not the arena's any more; TmemError. Nothing is held.
+
+        To the others this worker is dead: they recover what it had. If the layer above keeps something that others must not
+        touch, that comes when it has let go (`end_keep`)."""
+        self.kin.barred |= LOST
+        if self.kin.keeps == 0:
+            let_die(cython.address(self.w))
+        raise TmemError(f"arena {self.arena.name!r}: something in this process has closed the arena's file descriptors, or uses their numbers for "
+                        "other files (os.closerange, the start of a daemon); this engine has given up its place: attach again, after that")
+
+    def end_keep(self):
+        """The layer above has let go of one of the things it kept."""
+        self.kin.keeps -= 1
+        if self.kin.keeps == 0 and self.kin.barred & LOST:
+            let_die(cython.address(self.w))
         return 0
 
     def recover_quick(self):
@@ -227,73 +410,59 @@ class Attachment:
         n: cython.int
         with cython.nogil:
             n = rescue(cython.address(self.w))
-        return n if n > 0 else 0
+        if self.w.lost:
+            self.lose()
+        return n
 
-    def recover(self):
-        """Recover every dead worker now. How many there were."""
-        self.enter()
-        n: cython.int
-        try:
-            with cython.nogil:
-                n = rescue(cython.address(self.w))
-        finally:
-            self.leave()
-        return max(n, 0)
+    def close(self, force=False):
+        """Return the magazines and the slot. True, or False: its lists are not empty, and it is not closed. Doing it twice is doing it once.
 
-    def _disown(self):
-        # In a forked child: the inherited descriptor must go at once, and one that is this process's own come, of the
-        # same file even if its name is gone. Nothing of the arena is touched.
-        if not self.closed:
-            inherited = self.w.fd
-            try:
-                self.w.fd = arenas.reopen(inherited)
-            except TmemError:
-                self.w.fd = -1
-            os.close(inherited)
-            self.arena.fd = self.w.fd
-            self.forked = True
-            self.busy = False
-
-    def _reattach(self):
-        # The mapping is inherited and stays; slot, journal and semaphores are new.
-        if self.w.fd < 0:
-            raise TmemError(f"arena {self.arena.name!r}: a forked child cannot reopen it without /proc; attach anew")
-        self.semaphores = Semaphores(self.arena.name, self.arena.geometry["mode"], self.arena.geometry["max_workers"])
-        self.attach_slot()      # may raise: then the next use tries again
-        self.epoch += 1
-
-    def close(self):
-        """Return the magazines and the slot. Doing it twice is doing it once."""
+        force: also with lists, and chunks that cannot be given back; then the slot is a dead worker's. Raises ArenaCorrupted, having
+        closed, if chunks are not this worker's own."""
         status: cython.int = BUSY
-        if self.closed:
-            return
-        if self.forked:
-            self.closed = True
-            if self.w.fd >= 0:
-                os.close(self.w.fd)
-                self.w.fd = -1
-            return
+        i: u64
+        w: cython.pointer(Worker) = cython.address(self.w)
+        if self.kin.barred & CLOSED:
+            return True
+        if self.kin.barred & (FORKED | LOST | UNBACKED):
+            self.end()
+            return True
         self.enter()
         try:
             while status == BUSY:
-                status = lock_try(cython.address(self.w), cython.address(self.w.slot.own))
+                status = lock_try(w, cython.address(w.slot.own))
                 if status == OK:
-                    status = drain_all(cython.address(self.w), self.w.slot)
-                    unlock(cython.address(self.w), cython.address(self.w.slot.own))
+                    status = drain_all(w, w.slot)
+                    for i in range(CLIENT_WORDS):
+                        if status == OK and self.roots >> i & 1 and w.slot.client[i] != 0 and not force:
+                            unlock(w, cython.address(w.slot.own))
+                            return False
+                    unlock(w, cython.address(w.slot.own))
                 if status == BUSY:
-                    wait(cython.address(self.w))
+                    self.pause()
+            # Nobody but this worker adds to its lists, so they are empty still.
+            self.outside()
+            if status == OK and not force:
+                set_release(cython.address(w.slot.state), SLOT_FREE)
+                byte_release(w, w.slot_idx)
+            self.end()
         finally:
-            self.closed = True
-            self.outside()      # before the slot may be another's
-            if status == OK:
-                self.w.slot.state = SLOT_FREE
-            byte_release(self.w.fd, self.w.slot_idx)
-            os.close(self.w.fd)
-            self.w.fd = -1
-            self.semaphores.close()
-            self.busy = False
+            self.leave()
         if status == CORRUPT:
-            raise ArenaCorrupted(f"arena {self.arena.name!r}: the chunks of worker {self.w.slot_idx} are not its own")
+            w.fault = 0
+            raise ArenaCorrupted(f"arena {self.arena.name!r}: the chunks of worker {w.slot_idx} are not its own")
+        return True
+
+    def end(self):
+        self.kin.barred |= CLOSED
+        self.close_descriptors()
+        self.semaphores.close()
+        return 0
+
+    @property
+    def closed(self):
+        """True after close()."""
+        return self.kin.barred & CLOSED != 0
 
     @property
     def worker_id(self):

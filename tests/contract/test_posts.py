@@ -1,11 +1,12 @@
 """Owns the promise that posts of a lock's semaphore do not pile up, however long workers fight for the lock."""
 import multiprocessing
+import os
 
 import posix_ipc
 
 import engine
 from shm.semaphores import Semaphores
-from tests.support import semaphores_of
+from tests.support import SHM, semaphores_of
 
 
 def _hammer(name, turns):
@@ -35,7 +36,8 @@ def test_posts_nobody_took_are_few(make_arena):
 
 def test_no_more_posts_than_there_can_be_sleepers(make_arena):
     eng = make_arena()
-    semaphores = Semaphores(eng.name, 0o600, 5)
+    nonce = int(next(SHM.glob(f"{eng.name}@*")).name.partition("@")[2], 16)
+    semaphores = Semaphores(eng.name, nonce, 0o600, os.getuid(), 5)
     try:
         for _ in range(100):
             semaphores.post(64, 7)
