@@ -19,7 +19,6 @@ from cython.cimports.engine.layout import (
     GAUGE_OBJECTS,
     GAUGE_OBJNODES,
     GAUGE_PAGES,
-    HITS_MASK,
     MISS,
     NODES_MAX,
     OBJ_CLASS,
@@ -77,9 +76,9 @@ from cython.cimports.engine.room import make_room
 from cython.cimports.engine.twins import share
 from cython.cimports.engine.unlink import take_obj, take_page, weigh
 from cython.cimports.libc.string import memcpy, memset
-from cython.cimports.shm.atomics import load, set_release
+from cython.cimports.shm.atomics import load, set_byte, set_release
 from cython.cimports.shm.journal import conclude, kill_point, redo_copy, rollback, savepoint, store
-from cython.cimports.shm.layout import BUSY, CORRUPT, FAULT_SENTINEL, NOMEM, OK, Worker, offset_of, u64
+from cython.cimports.shm.layout import BUSY, CORRUPT, FAULT_SENTINEL, NOMEM, OK, Worker, mark_at, offset_of, u64
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import chunk_at
 from cython.cimports.shm.slab import class_of, ensure, pop
@@ -317,7 +316,7 @@ def _over(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     chunk_at(w, data + ((stored - 1) & ~cython.cast(u64, 63)))
     weigh(w, p.idx, obj_off, c.length - length_of(d), 0, stored - stored_bytes(d))
     store(w, cython.address(d.shape), put_shape(p, c, 0, class_in(d)))
-    store(w, cython.address(d.gen), next_gen(w) | (d.gen & HITS_MASK))
+    store(w, cython.address(d.gen), next_gen(w))
     if w.fault != 0:
         return False
     redo_copy(w, w.bounces_off + w.slot_idx * w.bounce_bytes, data, stored)
@@ -364,7 +363,7 @@ def _link_page(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.
         shape = o.shape
         store(w, cython.address(o.data), d.data)
         store(w, cython.address(o.shape), d.shape)
-        store(w, cython.address(o.gen), d.gen | (o.gen & HITS_MASK))
+        store(w, cython.address(o.gen), d.gen)
         store(w, cython.address(d.data), data)
         store(w, cython.address(d.shape), shape)
         retire(w, off)
@@ -374,6 +373,7 @@ def _link_page(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.
         if pam.foreign:
             store(w, cython.address(d.queue), pool_mark(p.idx, p.gen))
         elif p.evictable:
+            set_byte(mark_at(w, off), 0)        # a stray one of the chunk's last page may still come: a hit too many
             shard = shard_of(w, page_hash(c.hash, d.index, p.idx))
             store(w, cython.address(d.queue), queue_word(0, shard, QUEUE_PENDING, p.idx))
             store(w, cython.address(d.link), w.slot.client[ROOT_PENDING])
@@ -672,7 +672,7 @@ def describe(w, p, c, out):
         out[1] = o.objnode_count
         out[2] = o.height
         out[3] = d.data if d != cython.NULL else 0
-        out[4] = d.gen & ~cython.cast(u64, HITS_MASK) if d != cython.NULL else 0
+        out[4] = d.gen if d != cython.NULL else 0
     status = end_section(w, b, status)
     unlock(w, cython.address(w.slot.own))
     return status

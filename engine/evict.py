@@ -1,7 +1,7 @@
 """Owns eviction: which page of a pool goes, by the pool's policy, how it goes, and how a new page comes into its queue.
 
 Policies: S3-FIFO (Yang, Zhang, Qiu, Yue, Vinayak: "FIFO queues are all you need for cache eviction", SOSP 2023), SIEVE (Zhang et al.,
-NSDI 2024), CLOCK (Corbato 1968), FIFO. A hit is two bits in the descriptor, added by readers without a lock; queues are walked only here.
+NSDI 2024), CLOCK (Corbato 1968), FIFO. A hit is a mark beside the descriptor, set by readers without a lock; queues are walked only here.
 May call: pins, queues, shares, unlink, and shm's journal and locks. Called by core and room between locked sections, with the worker's
 own lock and no bucket. Lock order: own, shard, bucket; the bucket is only ever tried, and a page whose bucket is taken is passed over.
 Kill at any instruction: each step (a page into its queue, a page moved on, a page evicted) is one transaction.
@@ -13,7 +13,6 @@ from cython.cimports.engine.layout import (
     GEO_BUCKETS,
     GEO_POOLS,
     GEO_SHARDS,
-    HITS_MASK,
     MISS,
     OBJ_SENTINEL,
     PAMPD_SENTINEL,
@@ -39,6 +38,7 @@ from cython.cimports.engine.layout import (
     Tally,
     buckets_at,
     client_at,
+    hits_of,
     is_queued,
     page_at,
     page_hash,
@@ -58,22 +58,13 @@ from cython.cimports.engine.queues import dequeue, push_newest, recall_ghost, re
 from cython.cimports.engine.reclaim import gauge
 from cython.cimports.engine.shares import count_by_client, largest_pool
 from cython.cimports.engine.unlink import take_obj, take_page
-from cython.cimports.shm.atomics import cas, load
+from cython.cimports.shm.atomics import load, set_byte
 from cython.cimports.shm.journal import commit, conclude, store
-from cython.cimports.shm.layout import BUSY, CORRUPT, FAULT_LOOP, OK, Worker, u64
+from cython.cimports.shm.layout import BUSY, CORRUPT, FAULT_LOOP, OK, Worker, mark_at, u64
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import chunk_at
 
 BUSY_MAX = cython.declare(cython.int, 8)        # pages with a taken bucket that are passed over
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _set_hits(d: cython.pointer(Pampd), hits: u64) -> cython.void:
-    """A hint: a reader's hit at the same moment may be lost, and nothing is undone."""
-    gen: u64 = load(cython.address(d.gen))
-    cas(cython.address(d.gen), gen, (gen & ~cython.cast(u64, HITS_MASK)) | hits)
 
 
 @cython.cfunc
@@ -139,11 +130,10 @@ def _evict_page(w: cython.pointer(Worker), off: u64, ghost: cython.bint, host: H
 @cython.exceptval(check=False)
 def _renew(w: cython.pointer(Worker), q: cython.pointer(Queue), state: u64, off: u64, hits: u64) -> cython.int:
     """Make a page the newest of a queue, with so many hits left. One transaction."""
-    d: cython.pointer(Pampd) = page_at(w, off)
     dequeue(w, off)
     push_newest(w, q, state, off)
     if w.fault == 0:
-        _set_hits(d, hits)
+        set_byte(mark_at(w, off), hits)      # a hint: a reader's hit at this moment may be lost, and nothing is undone
     return conclude(w)
 
 
@@ -169,13 +159,13 @@ def evict_one(w, pool, shard, host):
         d = page_at(w, off)
         if w.fault != 0:
             break
-        hits = load(cython.address(d.gen)) & HITS_MASK
+        hits = hits_of(w, off)
         if d.sentinel != PAMPD_SENTINEL or policy == POLICY_FIFO:
             hits = 0
         if policy == POLICY_SIEVE:
             store(w, cython.address(q.hand), off)       # the hand goes on with the page, also when it leaves
             if hits != 0:
-                _set_hits(d, 0)
+                set_byte(mark_at(w, off), 0)
                 store(w, cython.address(q.hand), prev_in(d.queue))
                 status = conclude(w)
                 if status != OK:

@@ -8,12 +8,12 @@
 
 from libc.string cimport memcmp, memcpy, strncmp
 
-from shm.atomics cimport clz, load, prefetch, unlikely
-from shm.layout cimport CLASS_COUNT, FAULT_OFFSET, FAULT_SENTINEL, Lock, Slot, Worker, offset_of, slot_at, u64
+from shm.atomics cimport clz, load, load_byte, prefetch, unlikely
+from shm.layout cimport CLASS_COUNT, FAULT_OFFSET, FAULT_SENTINEL, Lock, Slot, Worker, mark_at, offset_of, slot_at, u64
 from shm.memory cimport chunk_at
 
 cdef enum:
-    ENGINE_LAYOUT_VERSION = 3
+    ENGINE_LAYOUT_VERSION = 4
 
     # Status codes above those of shm.
     MISS = 32           # no such page or object
@@ -86,7 +86,7 @@ cdef enum:
     POLICY_CLOCK = 1
     POLICY_SIEVE = 2
     POLICY_S3FIFO = 3
-    HITS_MASK = 3           # the hits of a page, lowest bits of Pampd.gen
+    HITS_MAX = 3            # hits of a page that are counted, in its mark
 
     # Slot.client words
     ROOT_STAGED = 0         # pages copied in, not linked yet
@@ -264,7 +264,7 @@ cdef struct Objnode:
 #   24   index
 #   32   data         offset of the page chunk, or a back end's token, or the word a page is filled with
 #   40   shape        length | class << 32 | flags << 40 | compressed bytes << 48, 0 of a page that is not compressed
-#   48   gen          never the same for two pages ever put; its lowest two bits are hits, which readers add (compare-and-swap)
+#   48   gen          never the same for two pages ever put
 #   56   queue        queue word (guard: the shard); of a foreign page, once linked: generation << 32 | index + 1 of its pool
 #
 # A queue word:
@@ -272,6 +272,9 @@ cdef struct Objnode:
 #   bits 37..42  shard
 #   bits 43..45  QUEUE_*
 #   bits 46..61  index of the pool
+#
+# The mark of its chunk (shm/layout.pxd) is the hits of a page, at most HITS_MAX: added by readers without a lock, so a hint. It is no part
+# of the descriptor: a reader may be late, and the chunk may hold page bytes by then. A hit too many or too few makes another page go.
 cdef struct Pampd:
     u64 sentinel
     u64 link
@@ -361,7 +364,6 @@ cdef struct Call:
     u64 nodes_wanted        # objnodes to have at hand before the lock is taken
     u64 found               # offset of the page a get found
     u64 seq                 # what the bucket's sequence word was
-    u64 gen                 # generation of the page found
     u64 shape               # of the page found
     u64 total               # bytes a range walk has seen, as stored
     u64 asked               # the same, as put
@@ -596,11 +598,16 @@ cdef inline u64 hits_worth(PoolRecord *p) noexcept nogil:
     # How many hits of a page are worth counting for the pool's policy.
     if not is_evictable(p) or p.policy == POLICY_FIFO:
         return 0
-    return HITS_MASK if p.policy == POLICY_S3FIFO else 1
+    return HITS_MAX if p.policy == POLICY_S3FIFO else 1
+
+cdef inline u64 hits_of(Worker *w, u64 off) noexcept nogil:
+    # Hits of the page whose descriptor lies at an offset that has been checked. A damaged mark counts as a full one.
+    cdef u64 hits = load_byte(mark_at(w, off))
+    return hits if hits <= HITS_MAX else HITS_MAX
 
 cdef inline u64 next_gen(Worker *w) noexcept nogil:
     w.slot.client[ROOT_GENERATION] += 1
-    return (w.slot_idx + 1) << 48 | (w.slot.client[ROOT_GENERATION] << 2 & ((<u64>1 << 48) - 1))
+    return (w.slot_idx + 1) << 48 | w.slot.client[ROOT_GENERATION] & ((<u64>1 << 48) - 1)
 
 cdef inline u64 queue_word(u64 prev, u64 shard, u64 state, u64 pool) noexcept nogil:
     return prev >> 6 | shard << 37 | state << 43 | pool << 46
