@@ -55,7 +55,7 @@ from cython.cimports.engine.layout import (
 from cython.cimports.engine.oid import hash_oid
 from cython.cimports.engine.pins import is_viewed
 from cython.cimports.engine.queues import dequeue, push_newest, recall_ghost, remember_ghost
-from cython.cimports.engine.reclaim import gauge
+from cython.cimports.engine.reclaim import gauge, has_ledger
 from cython.cimports.engine.shares import count_by_client, largest_pool
 from cython.cimports.engine.unlink import take_obj, take_page
 from cython.cimports.shm.atomics import load, set_byte
@@ -138,7 +138,8 @@ def _renew(w: cython.pointer(Worker), q: cython.pointer(Queue), state: u64, off:
 
 
 def evict_one(w, pool, shard, host):
-    """Let one page of the pool go from a shard that is held. OK, MISS (none can), BUSY (only such as are in use) or CORRUPT."""
+    """Let one page of the pool go from a shard that is held. OK, MISS (none can; or none by this worker now, which lacks the memory to
+    count it), BUSY (only such as are in use) or CORRUPT."""
     q: cython.pointer(Queue) = queue_at(w, pool, shard)
     policy: u64 = pool_at(w, pool).policy
     steps: u64 = 4 * (q.count[0] + q.count[1]) + 16
@@ -148,6 +149,8 @@ def evict_one(w, pool, shard, host):
     small: cython.bint
     status: cython.int
     d: cython.pointer(Pampd)
+    if not has_ledger(w, pool):
+        return MISS
     while steps > 0 and busy < BUSY_MAX and w.fault == 0:
         steps -= 1
         small = q.count[0] != 0 and (q.count[1] == 0 or q.count[0] * 10 >= q.count[0] + q.count[1])
@@ -278,17 +281,18 @@ def settle_pending(w, host):
 
 
 def evict_found(w, off, host):
-    """Evict a page that was found by its descriptor, whatever its turn. OK, MISS, BUSY or CORRUPT. Called with the own lock alone."""
+    """Evict a page that was found by its descriptor, whatever its turn. OK, MISS (as in evict_one), BUSY or CORRUPT. Called with the own
+    lock alone."""
     d: cython.pointer(Pampd) = page_at(w, off)
     word: u64 = load(cython.address(d.queue))
     shard: u64 = shard_in(word)
     status: cython.int = MISS
-    if not is_queued(word) or shard >= w.client_geometry[GEO_SHARDS]:
+    if not is_queued(word) or shard >= w.client_geometry[GEO_SHARDS] or not has_ledger(w, pool_in(word)):
         return MISS
     if lock_try(w, cython.address(shard_at(w, shard).lock)) != OK:
         return BUSY
     word = load(cython.address(d.queue))
-    if d.sentinel == PAMPD_SENTINEL and is_queued(word) and shard_in(word) == shard:
+    if d.sentinel == PAMPD_SENTINEL and is_queued(word) and shard_in(word) == shard and has_ledger(w, pool_in(word)):
         status = _evict_page(w, off, state_in(word) == QUEUE_SMALL, host)
     unlock(w, cython.address(shard_at(w, shard).lock))
     return MISS if status == PINNED else status

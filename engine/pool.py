@@ -26,7 +26,6 @@ from cython.cimports.engine.layout import (
     GAUGE_OBJECTS,
     GETS_HIT,
     GETS_MISS,
-    LEDGER_BYTES,
     MISS,
     NODES_MAX,
     PAM_NAME_BYTES,
@@ -57,12 +56,12 @@ from cython.cimports.engine.layout import (
 )
 from cython.cimports.engine.overwrite import overwrite
 from cython.cimports.engine.pam.packed import PackedPam, digest, flag_of
+from cython.cimports.engine.reclaim import back_ledgers, has_ledger
 from cython.cimports.engine.registry import registry
 from cython.cimports.libc.string import memcpy
 from cython.cimports.shm.atomics import cas, load
 from cython.cimports.shm.journal import reserve, shrink
 from cython.cimports.shm.layout import BUSY, NOSPACE, OK, Lock, Worker, offset_of, u64
-from cython.cimports.shm.memory import back
 from engine.access import owner_only
 from engine.errors import ArenaCorrupted, PoolDestroyed, TmemError
 from engine.stats import pool_counters
@@ -113,12 +112,10 @@ class Pool:
         """Point at this attachment's view of the pool."""
         w: cython.pointer(Worker) = cython.address(self.engine.att.w)
         idx: u64 = self.id
-        need: u64 = ((idx + 1) * LEDGER_BYTES + 4095) & ~cython.cast(u64, 4095)
         assert_open_to(self.engine, pool_at(w, idx), self.ref.gen)
-        if w.slot.ledger_backed < need:
-            if back(w.fd, w.ledgers_off + w.slot_idx * w.ledger_bytes, need) != OK:
-                raise TmemError("no memory left for this worker's counters")
-            w.slot.ledger_backed = need
+        back_ledgers(w)         # here, since a forked child comes by with a slot of its own
+        if not has_ledger(w, idx):
+            raise TmemError("no memory left for this worker's counters")
         self.ref.record = pool_at(w, idx)
         self.ref.buckets = buckets_at(w, idx)
         self.ref.mask = cython.cast(u64, self.engine.buckets) - 1

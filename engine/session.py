@@ -45,7 +45,7 @@ from cython.cimports.engine.layout import (
     twins_offset,
 )
 from cython.cimports.engine.ranks import rank_of
-from cython.cimports.engine.reclaim import bury
+from cython.cimports.engine.reclaim import back_ledgers, bury
 from cython.cimports.engine.registry import registry
 from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.shm.atomics import barrier, load, set_release
@@ -206,6 +206,7 @@ class Engine:
         if order_checked():
             self.att.rank_of = rank_of
         self.att.__init__(arena, CLIENT_LAYOUT)
+        back_ledgers(cython.address(self.att.w))
         self.att.recover()
 
     def raise_status(self, status):

@@ -1,7 +1,7 @@
 """Owns whose turn it is when memory is short: which client has most pages for its weight, and which of its pools is largest.
 
-May call: nothing. Called by evict and room. Reads queues' counts and clients' words as they are, with the shard's lock or without: the
-answer is a choice, and any choice is sound.
+May call: reclaim (whether pages of a pool can be counted). Called by evict and room. Reads queues' counts and clients' words as they are, with
+the shard's lock or without: the answer is a choice, and any choice is sound.
 """
 import cython
 from cython.cimports.engine.layout import (
@@ -15,6 +15,7 @@ from cython.cimports.engine.layout import (
     pool_at,
     queue_at,
 )
+from cython.cimports.engine.reclaim import has_ledger
 from cython.cimports.libc.string import memset
 from cython.cimports.shm.atomics import load
 from cython.cimports.shm.layout import Worker, u64
@@ -56,27 +57,28 @@ def pages_in(w, shard):
 
 
 def count_by_client(w, shard, tally):
-    """Pages in a shard by client."""
+    """Pages in a shard that this worker can let go, by client."""
     i: u64
     memset(tally, 0, cython.sizeof(Tally))
     for i in range(_pools(w)):
-        tally.pages[_seat(w, i)] += _pages(w, i, shard)
+        if _pages(w, i, shard) != 0 and has_ledger(w, i):
+            tally.pages[_seat(w, i)] += _pages(w, i, shard)
 
 
 def largest_pool(w, shard, seat):
-    """The pool of a client that has most pages in a shard, + 1; 0 if none has any."""
+    """The pool of a client that has most pages in a shard, + 1; 0 if none has any that this worker can let go."""
     i: u64
     most: u64 = 0
     found: u64 = 0
     for i in range(_pools(w)):
-        if _pages(w, i, shard) > most and _seat(w, i) == seat:
+        if _pages(w, i, shard) > most and _seat(w, i) == seat and has_ledger(w, i):
             most = _pages(w, i, shard)
             found = i + 1
     return found
 
 
 def victim(w, shard):
-    """The pool that has to let a page of a shard go, + 1; 0 if none has any."""
+    """The pool that has to let a page of a shard go, + 1; 0 if none has any that this worker can let go."""
     tally: Tally
     weight: u64
     heaviest: u64 = 1
