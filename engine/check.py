@@ -43,7 +43,6 @@ from cython.cimports.engine.layout import (
     ROOT_RETIRED,
     ROOT_STAGED,
     TWIN,
-    TWIN_CHAIN_MAX,
     VIEWED,
     ZSTD,
     Bucket,
@@ -598,7 +597,7 @@ class Checker(Claims):
             off = b.head
             count = 0
             size = 0
-            while off != 0 and count <= TWIN_CHAIN_MAX and self.walk_twin(off):
+            while off != 0 and count <= self.span // 64 and self.walk_twin(off):
                 count += 1
                 size += w.class_bytes[cython.cast(cython.uchar, twin_at(w, off).shape >> 32)]
                 if twin_bucket(w, twin_at(w, off).digest[0]) != b:

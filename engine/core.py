@@ -204,6 +204,8 @@ def _stage(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.poin
     elif p.dedup and c.packs != cython.NULL and stored >= TWIN_BYTES_MIN:
         status = share(w, p, c, i, cython.address(page), pam, cython.address(twins))
     else:
+        status = MISS
+    if status == MISS:
         status = (pam.prepare_larger(w, cython.address(page), data, stored, p.page_size) if larger
                   else pam.prepare(w, cython.address(page), data, stored))
         if is_packed(c, i):

@@ -116,7 +116,7 @@ cdef enum:
     EVICTED = 11
     GAUGE_BYTES_STORED = 12
     TWIN_BYTES_MIN = 256    # stored; a shorter page would save less than a twin costs
-    TWIN_CHAIN_MAX = 65536  # more twins than any chain ever has
+    TWINS_A_BUCKET = 64     # more are not made: a page that would be one gets a chunk of its own
     TWIN_BUCKET_BYTES = 64
     LEDGER_WORDS = 16
     LEDGER_BYTES = 128
@@ -313,7 +313,7 @@ cdef struct Queue:
 # What a reader needs of it (data, shape) never changes while a page refers to it.
 #   0    sentinel
 #   8    link         next of its bucket
-#   16   digest[2]    XXH3, 128 bits, of the bytes as they are stored
+#   16   digest[2]    XXH3, 128 bits, of the bytes as they are stored, seeded with the arena's nonce
 #   32   data         offset of the chunk
 #   40   shape        as of a page, without TWIN
 #   48   refs         pages that refer to it: linked, staged or retired
@@ -403,6 +403,7 @@ cdef struct PoolRef:
     u64 hits_max            # hits worth counting: 0 where nothing is evicted, or hits do not matter
     bint evictable          # its pages go into queues
     bint dedup              # equal pages share a chunk
+    u64 seed                # of their digests: no content can be prepared whose digests fall into one bucket of every arena
     u64 codec               # LZ4, ZSTD, or 0: its pages are stored as they are
     u64 packed_max          # bytes that a compressed page has at most; 0 without a codec
     Aside *asides           # lookaside table (lookaside.py)

@@ -90,6 +90,7 @@ def open_pool(engine, idx, gen):
     pool.exclusive = not pool.persistent and not pool.shared
     pool.page_size = engine.page_size
     pool.dedup = pool.ref.dedup = flags & POOL_DEDUP != 0
+    pool.ref.seed = pool.engine.att.w.header.nonce
     pool.ref.codec = flag_of(pool.pam)
     pool.ref.packed_max = min(pool.ref.page_size - 1, 0xFFFF) if pool.ref.codec else 0
     if pool.ref.record.gen != gen:

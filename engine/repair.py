@@ -250,7 +250,7 @@ class Mender:
             at = off
             data = where
             i = shape
-            number = xxh3_128_intdigest((w.base + data)[:copied_of(i)])
+            number = xxh3_128_intdigest((w.base + data)[:copied_of(i)], w.header.nonce)
             t = cython.cast(cython.pointer(Twin), w.base + at)
             t.digest[0] = number & 0xFFFFFFFFFFFFFFFF
             t.digest[1] = number >> 64

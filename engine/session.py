@@ -72,7 +72,7 @@ CLIENT_LAYOUT = (
     f"engine {ENGINE_LAYOUT_VERSION} {cython.sizeof(Twin)} {cython.sizeof(Obj)} {cython.sizeof(Objnode)} {cython.sizeof(Pampd)} "
     f"{cython.sizeof(PoolRecord)} {cython.sizeof(Bucket)}"
 )
-PAGES_A_TWIN_BUCKET = 8
+BYTES_A_TWIN_BUCKET = 8192      # of capacity, whatever the size of a page: pages may be shorter
 FAULTS = {1: "an offset that leads nowhere", 2: "a struct without its sentinel", 3: "a journal longer than itself",
           4: "a chunk that is free twice, or of another class", 5: "a walk longer than any legal one",
           6: "a lock word that its holder did not write"}
@@ -140,7 +140,7 @@ def create(name, capacity="64MiB", *, page_size=4096, buckets=256, max_workers=2
     client_or_none(client)
     # Room for twice the ghosts there can be, so that none is forgotten before its time.
     ghosts = max(64, 1 << (2 * pages // shards - 1).bit_length())
-    twins = max(16, 1 << (pages // PAGES_A_TWIN_BUCKET - 1).bit_length())
+    twins = max(16, 1 << (most // BYTES_A_TWIN_BUCKET - 1).bit_length())
     arena = arenas.create(
         name, most, size, max_workers, page_size, _ledger_bytes(max_pools), _client_bytes(max_pools, buckets, shards, ghosts, twins), mode,
         huge_pages,
