@@ -378,6 +378,8 @@ class Checker(Claims):
             self.note("pool-client", offset_of(self.w, p), f"pool {idx}: seat {p.seat}, not that of client {p.client}")
         if p.state == POOL_LIVE and p.allow_count > ALLOW_MAX:
             self.note("pool-allow", offset_of(self.w, p), f"pool {idx}: {p.allow_count} clients, more than it can name")
+        if p.cap_lock.owner != 0 or p.cap_lock.seq & 1:
+            self.note("cap-lock", offset_of(self.w, cython.address(p.cap_lock)), "held in a stopped world")
         for i in range(cython.cast(u64, self.engine.buckets)):
             b = buckets_at(self.w, idx) + i
             if b.lock.owner != 0 or b.lock.seq & 1:
@@ -638,6 +640,8 @@ class Checker(Claims):
         counts = {"pools": 0, "objects": 0, "objnodes": 0, "pages": 0}
         if table.lock.owner != 0:
             self.note("table-lock", offset_of(w, table), "held in a stopped world")
+        if table.cap_lock.owner != 0 or table.cap_lock.seq & 1:
+            self.note("cap-lock", offset_of(w, cython.address(table.cap_lock)), "held in a stopped world")
         shards: u64 = w.client_geometry[GEO_SHARDS]
         shard: u64
         self.leave_pools()

@@ -11,7 +11,7 @@ retired hangs on the worker's slot, where recovery finds it.
 """
 import cython
 from cython.cimports.engine import objnode, rbtree
-from cython.cimports.engine.evict import settle_pending
+from cython.cimports.engine.admit import hold_caps, is_over, settle_pending
 from cython.cimports.engine.hostops import HostOps
 from cython.cimports.engine.layout import (
     AGAIN,
@@ -616,7 +616,22 @@ def work_off(w, host):
     return finish(w, REAP_BUDGET, host)
 
 
-# --- flush, describe, replace -----------------------------------------------------------------------------
+def keep_caps(w, pool, host):
+    """After a put: have its pages queued, and its pool and its client no larger than they may be. OK, BUSY (call again) or CORRUPT."""
+    status: cython.int
+    if w.slot.client[ROOT_PENDING] == 0 and not is_over(w, pool):
+        return OK
+    if lock_try(w, cython.address(w.slot.own)) != OK:
+        return BUSY
+    status = settle_pending(w, host)
+    if status == OK:
+        status = hold_caps(w, pool, 0, host)
+    if finish(w, REAP_BUDGET, host) == CORRUPT:
+        status = CORRUPT
+    return status
+
+
+# --- flush, replace ----------------------------------------------------------------------------------------
 
 
 def flush_page(w, p, c, pam, host):
@@ -651,32 +666,6 @@ def flush_object(w, p, c, host):
         detach(w, obj_off)
         status = end_section(w, b, OK)
     finish(w, REAP_BUDGET, host)
-    return status
-
-
-def describe(w, p, c, out):
-    """pampd_count, objnode_count, height of an object, and token and generation of the page at c.index (0, 0 without).
-
-    OK, MISS (no such object), BUSY, DESTROYED or CORRUPT."""
-    b: cython.pointer(Bucket) = bucket_of(p, c)
-    o: cython.pointer(Obj)
-    d: cython.pointer(Pampd)
-    obj_off: u64
-    status: cython.int = lock_bucket(w, p, b)
-    if status != OK:
-        return status
-    d = find_page(w, p, c, b, c.index, cython.address(obj_off))
-    if obj_off == 0:
-        status = MISS
-    else:
-        o = obj_at(w, obj_off)
-        out[0] = o.pampd_count
-        out[1] = o.objnode_count
-        out[2] = o.height
-        out[3] = d.data if d != cython.NULL else 0
-        out[4] = d.gen if d != cython.NULL else 0
-    status = end_section(w, b, status)
-    unlock(w, cython.address(w.slot.own))
     return status
 
 

@@ -1,10 +1,10 @@
-"""Owns eviction: which page of a pool goes, by the pool's policy, how it goes, and how a new page comes into its queue.
+"""Owns eviction: which page of a pool goes, by the pool's policy, and how it goes. How a new one comes into its queue is in admit.py.
 
 Policies: S3-FIFO (Yang, Zhang, Qiu, Yue, Vinayak: "FIFO queues are all you need for cache eviction", SOSP 2023), SIEVE (Zhang et al.,
 NSDI 2024), CLOCK (Corbato 1968), FIFO. A hit is a mark beside the descriptor, set by readers without a lock; queues are walked only here.
-May call: pins, queues, shares, unlink, and shm's journal and locks. Called by core and room between locked sections, with the worker's
-own lock and no bucket. Lock order: own, shard, bucket; the bucket is only ever tried, and a page whose bucket is taken is passed over.
-Kill at any instruction: each step (a page into its queue, a page moved on, a page evicted) is one transaction.
+May call: pins, queues, unlink, and shm's journal and locks. Called by admit, room and compact between locked sections, with the
+worker's own lock and no bucket. Lock order: own, shard, bucket; the bucket is only ever tried, and a page whose bucket is taken is passed over.
+Kill at any instruction: each step (a page moved on, a page evicted) is one transaction.
 """
 import cython
 from cython.cimports.engine.hostops import HostOps
@@ -22,22 +22,12 @@ from cython.cimports.engine.layout import (
     POLICY_SIEVE,
     POOL_LIVE,
     QUEUE_MAIN,
-    QUEUE_NONE,
-    QUEUE_ORPHAN,
-    QUEUE_PENDING,
     QUEUE_SMALL,
-    ROOT_PENDING,
-    ROOT_RETIRED,
     Bucket,
-    ClientRecord,
     Obj,
     Pampd,
-    PoolRecord,
     Queue,
-    Shard,
-    Tally,
     buckets_at,
-    client_at,
     hits_of,
     is_queued,
     page_at,
@@ -47,20 +37,18 @@ from cython.cimports.engine.layout import (
     pool_of_obj,
     prev_in,
     queue_at,
-    queue_word,
     shard_at,
     shard_in,
     state_in,
 )
 from cython.cimports.engine.oid import hash_oid
 from cython.cimports.engine.pins import is_viewed
-from cython.cimports.engine.queues import dequeue, push_newest, recall_ghost, remember_ghost
+from cython.cimports.engine.queues import dequeue, push_newest, remember_ghost
 from cython.cimports.engine.reclaim import gauge, has_ledger
-from cython.cimports.engine.shares import count_by_client, largest_pool
 from cython.cimports.engine.unlink import take_obj, take_page
 from cython.cimports.shm.atomics import load, set_byte
-from cython.cimports.shm.journal import commit, conclude, store
-from cython.cimports.shm.layout import BUSY, CORRUPT, FAULT_LOOP, OK, Worker, mark_at, u64
+from cython.cimports.shm.journal import conclude, store
+from cython.cimports.shm.layout import BUSY, FAULT_LOOP, OK, Worker, mark_at, u64
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import chunk_at
 
@@ -199,85 +187,6 @@ def evict_one(w, pool, shard, host):
     if w.fault != 0:
         return conclude(w)
     return BUSY if busy else MISS
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _take_in(w: cython.pointer(Worker), off: u64, host: HostOps) -> cython.int:
-    """Put a pending page, first of the list, into its queue; its shard is held. OK or CORRUPT."""
-    d: cython.pointer(Pampd) = page_at(w, off)
-    pool: u64 = pool_in(d.queue)
-    shard: u64 = shard_in(d.queue)
-    q: cython.pointer(Queue) = queue_at(w, pool, shard)
-    record: cython.pointer(PoolRecord) = pool_at(w, pool)
-    o: cython.pointer(Obj)
-    share: u64
-    tally: Tally
-    client: cython.pointer(ClientRecord)
-    seat: u64
-    largest: u64
-    to: u64 = QUEUE_MAIN
-    if state_in(d.queue) == QUEUE_ORPHAN:
-        # Retired and given up by whoever retired it: it is this worker's to give back.
-        store(w, cython.address(w.slot.client[ROOT_PENDING]), d.link)
-        store(w, cython.address(d.queue), queue_word(0, shard, QUEUE_NONE, pool))
-        store(w, cython.address(d.obj), w.slot.client[ROOT_RETIRED])
-        store(w, cython.address(w.slot.client[ROOT_RETIRED]), off)
-        return conclude(w)
-    if state_in(d.queue) != QUEUE_PENDING:
-        w.fault = FAULT_LOOP
-        return conclude(w)
-    if record.policy == POLICY_S3FIFO:
-        o = cython.cast(cython.pointer(Obj), chunk_at(w, load(cython.address(d.obj))))
-        w.fault = 0         # a page that is retired at this moment has another word there; then the answer does not matter
-        to = QUEUE_SMALL
-        if recall_ghost(w, shard, page_hash(hash_oid(o.oid[0], o.oid[1], o.oid[2]), d.index, pool),
-                        (q.count[0] + q.count[1]) * 9 // 10 + 1):
-            to = QUEUE_MAIN
-    if record.cap != 0:
-        share = record.cap // w.client_geometry[GEO_SHARDS]
-        while q.count[0] + q.count[1] != 0 and q.count[0] + q.count[1] >= share:
-            if evict_one(w, pool, shard, host) != OK:
-                break
-    seat = load(cython.address(record.seat))        # once: it is an index
-    client = client_at(w, seat)
-    if client != cython.NULL and client.cap != 0:
-        share = client.cap // w.client_geometry[GEO_SHARDS]
-        count_by_client(w, shard, cython.address(tally))
-        while tally.pages[seat] != 0 and tally.pages[seat] >= share:
-            largest = largest_pool(w, shard, seat)
-            if largest == 0 or evict_one(w, largest - 1, shard, host) != OK:
-                break
-            tally.pages[seat] -= 1
-    if w.fault != 0:
-        return conclude(w)
-    store(w, cython.address(w.slot.client[ROOT_PENDING]), d.link)
-    push_newest(w, q, to, off)
-    return conclude(w)
-
-
-def settle_pending(w, host):
-    """Put the pages that this worker has linked into their queues. OK, BUSY (some are left for the next time) or CORRUPT."""
-    off: u64
-    word: u64
-    s: cython.pointer(Shard)
-    status: cython.int = OK
-    while w.slot.client[ROOT_PENDING] != 0 and status == OK:
-        off = w.slot.client[ROOT_PENDING]
-        word = load(cython.address(page_at(w, off).queue))
-        if w.fault != 0 or shard_in(word) >= w.client_geometry[GEO_SHARDS] or pool_in(word) >= w.client_geometry[GEO_POOLS]:
-            w.fault = 0
-            store(w, cython.address(w.slot.client[ROOT_PENDING]), 0)    # what cannot be read cannot be queued; check() finds it
-            commit(w)
-            w.fault = FAULT_LOOP
-            return CORRUPT
-        s = shard_at(w, shard_in(word))
-        if lock_try(w, cython.address(s.lock)) != OK:
-            return BUSY
-        status = _take_in(w, off, host)
-        unlock(w, cython.address(s.lock))
-    return status
 
 
 def evict_found(w, off, host):

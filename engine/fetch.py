@@ -312,3 +312,29 @@ def fetch_range(w, p, c, out, remove, pam, host):
     status = end_section(w, b, status)
     finish(w, REAP_BUDGET, host)
     return status
+
+
+def describe(w, p, c, out):
+    """pampd_count, objnode_count, height of an object, and token and generation of the page at c.index (0, 0 without).
+
+    OK, MISS (no such object), BUSY, DESTROYED or CORRUPT."""
+    b: cython.pointer(Bucket) = bucket_of(p, c)
+    o: cython.pointer(Obj)
+    d: cython.pointer(Pampd)
+    obj_off: u64
+    status: cython.int = lock_bucket(w, p, b)
+    if status != OK:
+        return status
+    d = find_page(w, p, c, b, c.index, cython.address(obj_off))
+    if obj_off == 0:
+        status = MISS
+    else:
+        o = obj_at(w, obj_off)
+        out[0] = o.pampd_count
+        out[1] = o.objnode_count
+        out[2] = o.height
+        out[3] = d.data if d != cython.NULL else 0
+        out[4] = d.gen if d != cython.NULL else 0
+    status = end_section(w, b, status)
+    unlock(w, cython.address(w.slot.own))
+    return status

@@ -149,6 +149,7 @@ cdef struct ClientRecord:
 #   3904 limbo_lock
 #   3936 limbo        retired pages whose chunk somebody has a view on (guard: limbo_lock; journalled)
 #   3944 unpinned     1: a page in limbo may have been let go by whoever had the view (no guard: a hint)
+#   3968 cap_lock     who lets pages go because there are more than some client's cap
 cdef struct ClientPage:
     Lock lock
     u64 pools_high
@@ -159,6 +160,7 @@ cdef struct ClientPage:
     u64 limbo
     u64 unpinned
     u64 spare2[2]
+    Lock cap_lock
 
 # Pool, 512 bytes. Guard: the pool table lock; `cursor` belongs to who destroys it.
 #   0    sentinel
@@ -174,6 +176,7 @@ cdef struct ClientPage:
 #   160  cap          pages it may have; 0 = as many as there is room for
 #   168  seat         where the record of its client is in the client page, + 1; 0 = its client found no room there
 #   176  allow_count  clients named in `allow`; 0 = a shared pool lets all in
+#   184  cap_lock     who lets pages go because there are more than `cap`
 #   256  base[16]     sums of all ledgers when the pool was made: counters start there
 #   384  allow[16]    ids of the clients that a shared pool lets in beside its own, two a word, the lower half first
 cdef struct PoolRecord:
@@ -190,7 +193,8 @@ cdef struct PoolRecord:
     u64 cap
     u64 seat
     u64 allow_count
-    u64 spare2[9]
+    Lock cap_lock
+    u64 spare2[5]
     u64 base[LEDGER_WORDS]
     u64 allow[16]
 

@@ -16,6 +16,7 @@ from cython.cimports.cpython.buffer import (
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cython.cimports.engine import batch, core, fetch, lookaside, ranges, views
 from cython.cimports.engine.access import allow_list, assert_open_to
+from cython.cimports.engine.admit import is_capped
 from cython.cimports.engine.arguments import buffer_of, free_flag, handle, word
 from cython.cimports.engine.layout import (
     AGAIN,
@@ -249,6 +250,8 @@ class Pool:
             p.ledger[PUTS_OK] += 1
             if c.duplicate:
                 p.ledger[PUTS_DUPLICATE] += 1
+            if p.evictable and (not c.duplicate or c.count > 1) and is_capped(w, p.idx):
+                self.engine.keep_caps(p.idx)
         elif status == REFUSED:
             p.ledger[PUTS_REFUSED] += 1
         else:
@@ -607,7 +610,7 @@ class Pool:
         self.enter()
         try:
             while True:
-                status = core.describe(cython.address(self.engine.att.w), cython.address(self.ref), c, out)
+                status = fetch.describe(cython.address(self.engine.att.w), cython.address(self.ref), c, out)
                 if status != BUSY:
                     break
                 self.engine.att.pause()

@@ -243,9 +243,7 @@ class Mender:
         for i in range(w.client_geometry[GEO_TWINS]):
             b = twin_bucket(w, i)
             _free_lock(cython.address(b.lock))
-            b.head = 0
-            b.count = 0
-            b.bytes = 0
+            b.head = b.count = b.bytes = 0
         for off, (refs, mark, where, shape) in self.twins.items():
             at = off
             data = where
@@ -517,6 +515,7 @@ class Mender:
             p.state = POOL_FREE
         self.evictable = p.state == POOL_LIVE and is_evictable(p)
         memset(queue_at(self.w, idx, 0), 0, queues_bytes(self.w))
+        _free_lock(cython.address(p.cap_lock))
         for number in range(cython.cast(u64, self.engine.buckets)):
             lock = cython.address((buckets_at(self.w, idx) + number).lock)
             _free_lock(lock)
@@ -688,6 +687,7 @@ class Mender:
         idx: u64
         self.mend_slots()
         _free_lock(cython.address(table.lock))
+        _free_lock(cython.address(table.cap_lock))
         for idx in range(w.client_geometry[GEO_SHARDS]):
             _free_lock(cython.address(shard_at(w, idx).lock))
         pools: u64 = min(table.pools_high, cython.cast(u64, self.engine.max_pools))

@@ -19,6 +19,7 @@ cdef class Engine:
     cdef object __weakref__
     cdef int raise_status(self, int status) except -1
     cdef int settle(self) except -1
+    cdef int keep_caps(self, u64 idx) except -1
     cdef int refuse_while_viewed(self) except -1
     cdef ClientPage *lock_table(self) except NULL
     cdef tuple publish_locked(self, ClientPage *table, bytes name, u64 flags, u64 client, bytes pam, u64 policy, u64 cap, object allow)

@@ -230,6 +230,17 @@ class Engine:
             self.raise_status(status)
         return 0
 
+    def keep_caps(self, idx):
+        """A page was put into a pool that has a cap, or whose client has one: what is too much does not stay when the call returns. As settle."""
+        status: cython.int = BUSY
+        while status == BUSY:
+            status = core.keep_caps(cython.address(self.att.w), idx, registry.host)
+            if status == BUSY:
+                self.att.pause()
+        if status != OK:
+            self.raise_status(status)
+        return 0
+
     @property
     def capacity(self):
         """Bytes for pages and all that describes them, as of now: see resize."""
@@ -259,7 +270,7 @@ class Engine:
         the page where it is. client: the tenant, 0 to 2**32-1; None: whom the engine acts for, 0 if it is the host's.
         pam: the back end: "raw"; "lz4" or "zstd", which compress and need the extra of that name installed; or one of register_pam.
         policy: which page of an ephemeral pool goes when memory is short: "s3fifo", "sieve", "clock" or "fifo". cap: pages that an
-        ephemeral pool may hold, 0: as many as there is room for; the cap holds for each shard of the queues by its share. allow: 1 to
+        ephemeral pool may hold, 0: as many as there is room for. allow: 1 to
         32 client ids: of the engines that act for a client, only those of these and of the pool's own may open it; for a shared pool;
         None: all may. dedup: pages of the same bytes, of 256 and more, share one chunk; for an ephemeral pool whose pages lie in the
         arena. Raises PoolExists, AccessDenied (the engine acts for another client), TmemError (table full, no memory, unknown pam,
@@ -416,8 +427,8 @@ class Engine:
         """A client, by the id that pools are made with; what is given is set, for all workers.
 
         id: 0 to 2**32-1. weight: 1 to 2**20, at first 1; when memory is short, the client with most ephemeral pages for its weight
-        lets one go. cap: ephemeral pages its pools may hold together, 0: as many as there is room for; it holds for each shard
-        of the queues by its share. Raises AccessDenied (only the host sets either), TypeError, ValueError, TmemError (the table of
+        lets one go. cap: ephemeral pages its pools may hold together, 0: as many as there is room for.
+        Raises AccessDenied (only the host sets either), TypeError, ValueError, TmemError (the table of
         clients is full).
         """
         _number("id", id, 0, 2**32 - 1)
