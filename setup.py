@@ -10,7 +10,7 @@ COMPILED = """
     shm.shrink shm.recovery
     engine.oid engine.arguments engine.rbtree engine.objnode engine.hostops engine.pam.base engine.pam.raw engine.pam.packed
     engine.adapters.python engine.registry engine.queues engine.pins engine.twins engine.reclaim engine.unlink
-    engine.shares engine.evict engine.room engine.compact engine.lookaside engine.core engine.overwrite
+    engine.shares engine.evict engine.admit engine.room engine.compact engine.lookaside engine.core engine.overwrite
     engine.fetch engine.ranges engine.views engine.batch engine.pool engine.handle
     engine.stats engine.repair engine.claims engine.check engine.stop engine.resize engine.access engine.client
     engine.ranks engine.session

@@ -6,11 +6,14 @@ cdef class Checker(Claims):
     cdef u64 *listed                    # as seen, of the pages in queues
     cdef bint evictable                 # pages of the pool that is being walked may be evicted
     cdef set retired_pools              # pool slots that a retired list leads to
-    cdef u64 pool_idx               # pool under the walk
+    cdef u64 pool_idx                   # pool under the walk
+    cdef u64 mark                       # of a foreign page of it (Pampd.queue); 0: any
     cdef u64 pages, nodes, objects
     cdef u64 codecs                     # flags of the codecs that pages of the pool under the walk may have
     cdef u64 asked, used, stored        # bytes of the obj that is being walked
     cdef u64 pool_asked, pool_used, pool_stored
+    cdef int enter_pool(self, u64 idx) except -1
+    cdef int leave_pools(self) except -1
     cdef bint red(self, u64 off) noexcept
     cdef int walk_dying(self, u64 off, int depth) except -1
     cdef int compare_gauges(self, u64 idx) except -1

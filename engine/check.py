@@ -43,7 +43,6 @@ from cython.cimports.engine.layout import (
     ROOT_RETIRED,
     ROOT_STAGED,
     TWIN,
-    TWIN_CHAIN_MAX,
     VIEWED,
     ZSTD,
     Bucket,
@@ -111,6 +110,8 @@ from cython.cimports.shm.slab import mag_cap
 from engine.claims import PROBLEMS_MAX
 from engine.stats import pool_counters
 
+NO_POOL = cython.declare(u64, 0xFFFFFFFFFFFFFFFF)
+
 
 @cython.cclass
 class Checker(Claims):
@@ -125,6 +126,26 @@ class Checker(Claims):
 
     def __dealloc__(self):
         free(self.listed)
+
+    # --- the pool under the walk ---------------------------------------------------------------------------
+
+    def enter_pool(self, idx):
+        """What is walked from here on is linked by this pool: the living one of the slot, or the one that is being destroyed."""
+        p: cython.pointer(PoolRecord) = pool_at(self.w, idx)
+        self.pool_idx = idx
+        self.mark = pool_mark(idx, p.gen)
+        self.evictable = p.state == POOL_LIVE and is_evictable(p)
+        self.codecs = codec_of(p)
+        return 0
+
+    def leave_pools(self):
+        """What is walked from here on no pool links any more, or not yet. The pool it was of may be gone, and another in its slot: nothing a
+        pool says can be expected of it."""
+        self.pool_idx = NO_POOL
+        self.mark = 0
+        self.evictable = False
+        self.codecs = LZ4 | ZSTD
+        return 0
 
     # --- trees -------------------------------------------------------------------------------------------
 
@@ -143,7 +164,7 @@ class Checker(Claims):
         if linked and (d.obj != obj_off or d.index != index):
             self.note("page-back", off, f"obj {d.obj:#x}, index {d.index} do not match where it hangs")
         if flags_of(d) & FOREIGN:
-            if linked and mark != pool_mark(self.pool_idx, pool_at(self.w, self.pool_idx).gen):
+            if linked and self.mark != 0 and mark != self.mark:
                 self.note("page-pool", off, f"a page of pool {self.pool_idx} says {mark:#x}")
         else:
             self.walk_queued(d, off, mark, linked)
@@ -342,9 +363,7 @@ class Checker(Claims):
         low: cython.pointer(Obj) = cython.NULL
         high: cython.pointer(Obj) = cython.NULL
         i: u64
-        self.pool_idx = idx
-        self.evictable = p.state == POOL_LIVE and is_evictable(p)
-        self.codecs = codec_of(p)
+        self.enter_pool(idx)
         self.objects = 0
         self.pages = 0
         self.nodes = 0
@@ -359,6 +378,8 @@ class Checker(Claims):
             self.note("pool-client", offset_of(self.w, p), f"pool {idx}: seat {p.seat}, not that of client {p.client}")
         if p.state == POOL_LIVE and p.allow_count > ALLOW_MAX:
             self.note("pool-allow", offset_of(self.w, p), f"pool {idx}: {p.allow_count} clients, more than it can name")
+        if p.cap_lock.owner != 0 or p.cap_lock.seq & 1:
+            self.note("cap-lock", offset_of(self.w, cython.address(p.cap_lock)), "held in a stopped world")
         for i in range(cython.cast(u64, self.engine.buckets)):
             b = buckets_at(self.w, idx) + i
             if b.lock.owner != 0 or b.lock.seq & 1:
@@ -419,9 +440,8 @@ class Checker(Claims):
         if kind == OBJNODE_SENTINEL:
             n = cython.cast(cython.pointer(Objnode), h)
             if self.own(off, OBJNODE_CLASS, "retired objnode") and n.slots_in_use != 0:
-                o = cython.cast(cython.pointer(Obj), chunk_at(self.w, n.obj))
+                chunk_at(self.w, n.obj)
                 if not self.fault("objnode-back", off, "its obj is outside the arena"):
-                    self.pool_idx = pool_of_obj(o)
                     for i in range(MAP_SIZE):
                         if n.slots[i] != 0:
                             # The part of the index above this node is not known any more: pages are not compared with it.
@@ -429,7 +449,6 @@ class Checker(Claims):
         elif kind == OBJ_SENTINEL:
             o = cython.cast(cython.pointer(Obj), h)
             if self.own(off, OBJ_CLASS, "retired obj") and o.root != 0 and o.height <= HEIGHT_MAX:
-                self.pool_idx = pool_of_obj(o)
                 self.walk_link(o.root, off, o.height, 0, cython.address(pages), cython.address(nodes), cython.address(last))
         elif kind == POOL_SENTINEL:
             self.retired_pools.add((off - self.w.client_off - CLIENT_PAGE) // POOL_BYTES)
@@ -510,7 +529,6 @@ class Checker(Claims):
         d: cython.pointer(Pampd) = cython.cast(cython.pointer(Pampd), chunk_at(self.w, off))
         if self.fault("staged-offset", off, "a staged page outside the arena"):
             return 0
-        self.pool_idx = cython.cast(u64, -1)
         return self.walk_page(off, 0, d.index, True)
 
     def walk_limbo(self):
@@ -581,7 +599,7 @@ class Checker(Claims):
             off = b.head
             count = 0
             size = 0
-            while off != 0 and count <= TWIN_CHAIN_MAX and self.walk_twin(off):
+            while off != 0 and count <= self.span // 64 and self.walk_twin(off):
                 count += 1
                 size += w.class_bytes[cython.cast(cython.uchar, twin_at(w, off).shape >> 32)]
                 if twin_bucket(w, twin_at(w, off).digest[0]) != b:
@@ -622,10 +640,11 @@ class Checker(Claims):
         counts = {"pools": 0, "objects": 0, "objnodes": 0, "pages": 0}
         if table.lock.owner != 0:
             self.note("table-lock", offset_of(w, table), "held in a stopped world")
+        if table.cap_lock.owner != 0 or table.cap_lock.seq & 1:
+            self.note("cap-lock", offset_of(w, cython.address(table.cap_lock)), "held in a stopped world")
         shards: u64 = w.client_geometry[GEO_SHARDS]
         shard: u64
-        self.evictable = False
-        self.codecs = LZ4 | ZSTD        # of pages that no pool links, one or the other
+        self.leave_pools()
         for shard in range(shards):
             if shard_at(w, shard).lock.owner != 0 or shard_at(w, shard).lock.seq & 1:
                 self.note("shard-lock", offset_of(w, shard_at(w, shard)), "held in a stopped world")
@@ -642,6 +661,7 @@ class Checker(Claims):
                 counts["objects"] += self.objects
                 counts["objnodes"] += self.nodes
                 counts["pages"] += self.pages
+        self.leave_pools()
         self.walk_limbo()
         self.walk_twins()
         self.walk_pins()

@@ -40,6 +40,7 @@ from cython.cimports.engine.layout import (
     flags_in,
     flags_of,
     has_chunk,
+    hits_of,
     is_queued,
     is_twin,
     link_to,
@@ -62,7 +63,7 @@ from cython.cimports.engine.queues import rename
 from cython.cimports.engine.reclaim import inherit, reap
 from cython.cimports.engine.room import relieve
 from cython.cimports.libc.string import memcpy, memset
-from cython.cimports.shm.atomics import load, set
+from cython.cimports.shm.atomics import load, set, set_byte
 from cython.cimports.shm.journal import conclude, reserve, shrink, store
 from cython.cimports.shm.layout import (
     BUSY,
@@ -75,6 +76,7 @@ from cython.cimports.shm.layout import (
     Magazine,
     Segment,
     Worker,
+    mark_at,
     slot_at,
     u64,
 )
@@ -303,9 +305,9 @@ def _move_locked(w: cython.pointer(Worker), have: cython.pointer(Supply), off: u
         if flags_of(d) & FOREIGN == 0 and is_queued(word):
             rename(w, off, new)
         store(w, at, link_to_page(w, new, d.data, flags_of(d)))
-        # Whoever looks through descriptors must not take the old one for a page, nor count a hit in it.
+        set_byte(mark_at(w, new), hits_of(w, off))
+        # Whoever looks through descriptors must not take the old one for a page.
         store(w, cython.address(d.sentinel), ~d.sentinel)
-        store(w, cython.address(d.gen), 0)
         _swap(w, have, PAMPD_CLASS, off)
     status = conclude(w)
     unlock(w, cython.address(b.lock))

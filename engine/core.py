@@ -11,7 +11,7 @@ retired hangs on the worker's slot, where recovery finds it.
 """
 import cython
 from cython.cimports.engine import objnode, rbtree
-from cython.cimports.engine.evict import settle_pending
+from cython.cimports.engine.admit import hold_caps, is_over, settle_pending
 from cython.cimports.engine.hostops import HostOps
 from cython.cimports.engine.layout import (
     AGAIN,
@@ -19,7 +19,6 @@ from cython.cimports.engine.layout import (
     GAUGE_OBJECTS,
     GAUGE_OBJNODES,
     GAUGE_PAGES,
-    HITS_MASK,
     MISS,
     NODES_MAX,
     OBJ_CLASS,
@@ -77,9 +76,9 @@ from cython.cimports.engine.room import make_room
 from cython.cimports.engine.twins import share
 from cython.cimports.engine.unlink import take_obj, take_page, weigh
 from cython.cimports.libc.string import memcpy, memset
-from cython.cimports.shm.atomics import load, set_release
+from cython.cimports.shm.atomics import load, set_byte, set_release
 from cython.cimports.shm.journal import conclude, kill_point, redo_copy, rollback, savepoint, store
-from cython.cimports.shm.layout import BUSY, CORRUPT, FAULT_SENTINEL, NOMEM, OK, Worker, offset_of, u64
+from cython.cimports.shm.layout import BUSY, CORRUPT, FAULT_SENTINEL, NOMEM, OK, Worker, mark_at, offset_of, u64
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import chunk_at
 from cython.cimports.shm.slab import class_of, ensure, pop
@@ -205,6 +204,8 @@ def _stage(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.poin
     elif p.dedup and c.packs != cython.NULL and stored >= TWIN_BYTES_MIN:
         status = share(w, p, c, i, cython.address(page), pam, cython.address(twins))
     else:
+        status = MISS
+    if status == MISS:
         status = (pam.prepare_larger(w, cython.address(page), data, stored, p.page_size) if larger
                   else pam.prepare(w, cython.address(page), data, stored))
         if is_packed(c, i):
@@ -317,7 +318,7 @@ def _over(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     chunk_at(w, data + ((stored - 1) & ~cython.cast(u64, 63)))
     weigh(w, p.idx, obj_off, c.length - length_of(d), 0, stored - stored_bytes(d))
     store(w, cython.address(d.shape), put_shape(p, c, 0, class_in(d)))
-    store(w, cython.address(d.gen), next_gen(w) | (d.gen & HITS_MASK))
+    store(w, cython.address(d.gen), next_gen(w))
     if w.fault != 0:
         return False
     redo_copy(w, w.bounces_off + w.slot_idx * w.bounce_bytes, data, stored)
@@ -364,7 +365,7 @@ def _link_page(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.
         shape = o.shape
         store(w, cython.address(o.data), d.data)
         store(w, cython.address(o.shape), d.shape)
-        store(w, cython.address(o.gen), d.gen | (o.gen & HITS_MASK))
+        store(w, cython.address(o.gen), d.gen)
         store(w, cython.address(d.data), data)
         store(w, cython.address(d.shape), shape)
         retire(w, off)
@@ -374,6 +375,7 @@ def _link_page(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.
         if pam.foreign:
             store(w, cython.address(d.queue), pool_mark(p.idx, p.gen))
         elif p.evictable:
+            set_byte(mark_at(w, off), 0)        # a stray one of the chunk's last page may still come: a hit too many
             shard = shard_of(w, page_hash(c.hash, d.index, p.idx))
             store(w, cython.address(d.queue), queue_word(0, shard, QUEUE_PENDING, p.idx))
             store(w, cython.address(d.link), w.slot.client[ROOT_PENDING])
@@ -615,7 +617,22 @@ def work_off(w, host):
     return finish(w, REAP_BUDGET, host)
 
 
-# --- flush, describe, replace -----------------------------------------------------------------------------
+def keep_caps(w, pool, host):
+    """After a put: have its pages queued, and its pool and its client no larger than they may be. OK, BUSY (call again) or CORRUPT."""
+    status: cython.int
+    if w.slot.client[ROOT_PENDING] == 0 and not is_over(w, pool):
+        return OK
+    if lock_try(w, cython.address(w.slot.own)) != OK:
+        return BUSY
+    status = settle_pending(w, host)
+    if status == OK:
+        status = hold_caps(w, pool, 0, host)
+    if finish(w, REAP_BUDGET, host) == CORRUPT:
+        status = CORRUPT
+    return status
+
+
+# --- flush, replace ----------------------------------------------------------------------------------------
 
 
 def flush_page(w, p, c, pam, host):
@@ -650,32 +667,6 @@ def flush_object(w, p, c, host):
         detach(w, obj_off)
         status = end_section(w, b, OK)
     finish(w, REAP_BUDGET, host)
-    return status
-
-
-def describe(w, p, c, out):
-    """pampd_count, objnode_count, height of an object, and token and generation of the page at c.index (0, 0 without).
-
-    OK, MISS (no such object), BUSY, DESTROYED or CORRUPT."""
-    b: cython.pointer(Bucket) = bucket_of(p, c)
-    o: cython.pointer(Obj)
-    d: cython.pointer(Pampd)
-    obj_off: u64
-    status: cython.int = lock_bucket(w, p, b)
-    if status != OK:
-        return status
-    d = find_page(w, p, c, b, c.index, cython.address(obj_off))
-    if obj_off == 0:
-        status = MISS
-    else:
-        o = obj_at(w, obj_off)
-        out[0] = o.pampd_count
-        out[1] = o.objnode_count
-        out[2] = o.height
-        out[3] = d.data if d != cython.NULL else 0
-        out[4] = d.gen & ~cython.cast(u64, HITS_MASK) if d != cython.NULL else 0
-    status = end_section(w, b, status)
-    unlock(w, cython.address(w.slot.own))
     return status
 
 

@@ -1,10 +1,10 @@
-"""Owns eviction: which page of a pool goes, by the pool's policy, how it goes, and how a new page comes into its queue.
+"""Owns eviction: which page of a pool goes, by the pool's policy, and how it goes. How a new one comes into its queue is in admit.py.
 
 Policies: S3-FIFO (Yang, Zhang, Qiu, Yue, Vinayak: "FIFO queues are all you need for cache eviction", SOSP 2023), SIEVE (Zhang et al.,
-NSDI 2024), CLOCK (Corbato 1968), FIFO. A hit is two bits in the descriptor, added by readers without a lock; queues are walked only here.
-May call: pins, queues, shares, unlink, and shm's journal and locks. Called by core and room between locked sections, with the worker's
-own lock and no bucket. Lock order: own, shard, bucket; the bucket is only ever tried, and a page whose bucket is taken is passed over.
-Kill at any instruction: each step (a page into its queue, a page moved on, a page evicted) is one transaction.
+NSDI 2024), CLOCK (Corbato 1968), FIFO. A hit is a mark beside the descriptor, set by readers without a lock; queues are walked only here.
+May call: pins, queues, unlink, and shm's journal and locks. Called by admit, room and compact between locked sections, with the
+worker's own lock and no bucket. Lock order: own, shard, bucket; the bucket is only ever tried, and a page whose bucket is taken is passed over.
+Kill at any instruction: each step (a page moved on, a page evicted) is one transaction.
 """
 import cython
 from cython.cimports.engine.hostops import HostOps
@@ -13,7 +13,6 @@ from cython.cimports.engine.layout import (
     GEO_BUCKETS,
     GEO_POOLS,
     GEO_SHARDS,
-    HITS_MASK,
     MISS,
     OBJ_SENTINEL,
     PAMPD_SENTINEL,
@@ -23,22 +22,13 @@ from cython.cimports.engine.layout import (
     POLICY_SIEVE,
     POOL_LIVE,
     QUEUE_MAIN,
-    QUEUE_NONE,
-    QUEUE_ORPHAN,
-    QUEUE_PENDING,
     QUEUE_SMALL,
-    ROOT_PENDING,
-    ROOT_RETIRED,
     Bucket,
-    ClientRecord,
     Obj,
     Pampd,
-    PoolRecord,
     Queue,
-    Shard,
-    Tally,
     buckets_at,
-    client_at,
+    hits_of,
     is_queued,
     page_at,
     page_hash,
@@ -47,33 +37,22 @@ from cython.cimports.engine.layout import (
     pool_of_obj,
     prev_in,
     queue_at,
-    queue_word,
     shard_at,
     shard_in,
     state_in,
 )
 from cython.cimports.engine.oid import hash_oid
 from cython.cimports.engine.pins import is_viewed
-from cython.cimports.engine.queues import dequeue, push_newest, recall_ghost, remember_ghost
-from cython.cimports.engine.reclaim import gauge
-from cython.cimports.engine.shares import count_by_client, largest_pool
+from cython.cimports.engine.queues import dequeue, push_newest, remember_ghost
+from cython.cimports.engine.reclaim import gauge, has_ledger
 from cython.cimports.engine.unlink import take_obj, take_page
-from cython.cimports.shm.atomics import cas, load
-from cython.cimports.shm.journal import commit, conclude, store
-from cython.cimports.shm.layout import BUSY, CORRUPT, FAULT_LOOP, OK, Worker, u64
+from cython.cimports.shm.atomics import load, set_byte
+from cython.cimports.shm.journal import conclude, store
+from cython.cimports.shm.layout import BUSY, FAULT_LOOP, OK, Worker, mark_at, u64
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import chunk_at
 
 BUSY_MAX = cython.declare(cython.int, 8)        # pages with a taken bucket that are passed over
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _set_hits(d: cython.pointer(Pampd), hits: u64) -> cython.void:
-    """A hint: a reader's hit at the same moment may be lost, and nothing is undone."""
-    gen: u64 = load(cython.address(d.gen))
-    cas(cython.address(d.gen), gen, (gen & ~cython.cast(u64, HITS_MASK)) | hits)
 
 
 @cython.cfunc
@@ -139,16 +118,16 @@ def _evict_page(w: cython.pointer(Worker), off: u64, ghost: cython.bint, host: H
 @cython.exceptval(check=False)
 def _renew(w: cython.pointer(Worker), q: cython.pointer(Queue), state: u64, off: u64, hits: u64) -> cython.int:
     """Make a page the newest of a queue, with so many hits left. One transaction."""
-    d: cython.pointer(Pampd) = page_at(w, off)
     dequeue(w, off)
     push_newest(w, q, state, off)
     if w.fault == 0:
-        _set_hits(d, hits)
+        set_byte(mark_at(w, off), hits)      # a hint: a reader's hit at this moment may be lost, and nothing is undone
     return conclude(w)
 
 
 def evict_one(w, pool, shard, host):
-    """Let one page of the pool go from a shard that is held. OK, MISS (none can), BUSY (only such as are in use) or CORRUPT."""
+    """Let one page of the pool go from a shard that is held. OK, MISS (none can; or none by this worker now, which lacks the memory to
+    count it), BUSY (only such as are in use) or CORRUPT."""
     q: cython.pointer(Queue) = queue_at(w, pool, shard)
     policy: u64 = pool_at(w, pool).policy
     steps: u64 = 4 * (q.count[0] + q.count[1]) + 16
@@ -158,6 +137,8 @@ def evict_one(w, pool, shard, host):
     small: cython.bint
     status: cython.int
     d: cython.pointer(Pampd)
+    if not has_ledger(w, pool):
+        return MISS
     while steps > 0 and busy < BUSY_MAX and w.fault == 0:
         steps -= 1
         small = q.count[0] != 0 and (q.count[1] == 0 or q.count[0] * 10 >= q.count[0] + q.count[1])
@@ -169,13 +150,13 @@ def evict_one(w, pool, shard, host):
         d = page_at(w, off)
         if w.fault != 0:
             break
-        hits = load(cython.address(d.gen)) & HITS_MASK
+        hits = hits_of(w, off)
         if d.sentinel != PAMPD_SENTINEL or policy == POLICY_FIFO:
             hits = 0
         if policy == POLICY_SIEVE:
             store(w, cython.address(q.hand), off)       # the hand goes on with the page, also when it leaves
             if hits != 0:
-                _set_hits(d, 0)
+                set_byte(mark_at(w, off), 0)
                 store(w, cython.address(q.hand), prev_in(d.queue))
                 status = conclude(w)
                 if status != OK:
@@ -208,97 +189,19 @@ def evict_one(w, pool, shard, host):
     return BUSY if busy else MISS
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _take_in(w: cython.pointer(Worker), off: u64, host: HostOps) -> cython.int:
-    """Put a pending page, first of the list, into its queue; its shard is held. OK or CORRUPT."""
-    d: cython.pointer(Pampd) = page_at(w, off)
-    pool: u64 = pool_in(d.queue)
-    shard: u64 = shard_in(d.queue)
-    q: cython.pointer(Queue) = queue_at(w, pool, shard)
-    record: cython.pointer(PoolRecord) = pool_at(w, pool)
-    o: cython.pointer(Obj)
-    share: u64
-    tally: Tally
-    client: cython.pointer(ClientRecord)
-    seat: u64
-    largest: u64
-    to: u64 = QUEUE_MAIN
-    if state_in(d.queue) == QUEUE_ORPHAN:
-        # Retired and given up by whoever retired it: it is this worker's to give back.
-        store(w, cython.address(w.slot.client[ROOT_PENDING]), d.link)
-        store(w, cython.address(d.queue), queue_word(0, shard, QUEUE_NONE, pool))
-        store(w, cython.address(d.obj), w.slot.client[ROOT_RETIRED])
-        store(w, cython.address(w.slot.client[ROOT_RETIRED]), off)
-        return conclude(w)
-    if state_in(d.queue) != QUEUE_PENDING:
-        w.fault = FAULT_LOOP
-        return conclude(w)
-    if record.policy == POLICY_S3FIFO:
-        o = cython.cast(cython.pointer(Obj), chunk_at(w, load(cython.address(d.obj))))
-        w.fault = 0         # a page that is retired at this moment has another word there; then the answer does not matter
-        to = QUEUE_SMALL
-        if recall_ghost(w, shard, page_hash(hash_oid(o.oid[0], o.oid[1], o.oid[2]), d.index, pool),
-                        (q.count[0] + q.count[1]) * 9 // 10 + 1):
-            to = QUEUE_MAIN
-    if record.cap != 0:
-        share = record.cap // w.client_geometry[GEO_SHARDS]
-        while q.count[0] + q.count[1] != 0 and q.count[0] + q.count[1] >= share:
-            if evict_one(w, pool, shard, host) != OK:
-                break
-    seat = load(cython.address(record.seat))        # once: it is an index
-    client = client_at(w, seat)
-    if client != cython.NULL and client.cap != 0:
-        share = client.cap // w.client_geometry[GEO_SHARDS]
-        count_by_client(w, shard, cython.address(tally))
-        while tally.pages[seat] != 0 and tally.pages[seat] >= share:
-            largest = largest_pool(w, shard, seat)
-            if largest == 0 or evict_one(w, largest - 1, shard, host) != OK:
-                break
-            tally.pages[seat] -= 1
-    if w.fault != 0:
-        return conclude(w)
-    store(w, cython.address(w.slot.client[ROOT_PENDING]), d.link)
-    push_newest(w, q, to, off)
-    return conclude(w)
-
-
-def settle_pending(w, host):
-    """Put the pages that this worker has linked into their queues. OK, BUSY (some are left for the next time) or CORRUPT."""
-    off: u64
-    word: u64
-    s: cython.pointer(Shard)
-    status: cython.int = OK
-    while w.slot.client[ROOT_PENDING] != 0 and status == OK:
-        off = w.slot.client[ROOT_PENDING]
-        word = load(cython.address(page_at(w, off).queue))
-        if w.fault != 0 or shard_in(word) >= w.client_geometry[GEO_SHARDS] or pool_in(word) >= w.client_geometry[GEO_POOLS]:
-            w.fault = 0
-            store(w, cython.address(w.slot.client[ROOT_PENDING]), 0)    # what cannot be read cannot be queued; check() finds it
-            commit(w)
-            w.fault = FAULT_LOOP
-            return CORRUPT
-        s = shard_at(w, shard_in(word))
-        if lock_try(w, cython.address(s.lock)) != OK:
-            return BUSY
-        status = _take_in(w, off, host)
-        unlock(w, cython.address(s.lock))
-    return status
-
-
 def evict_found(w, off, host):
-    """Evict a page that was found by its descriptor, whatever its turn. OK, MISS, BUSY or CORRUPT. Called with the own lock alone."""
+    """Evict a page that was found by its descriptor, whatever its turn. OK, MISS (as in evict_one), BUSY or CORRUPT. Called with the own
+    lock alone."""
     d: cython.pointer(Pampd) = page_at(w, off)
     word: u64 = load(cython.address(d.queue))
     shard: u64 = shard_in(word)
     status: cython.int = MISS
-    if not is_queued(word) or shard >= w.client_geometry[GEO_SHARDS]:
+    if not is_queued(word) or shard >= w.client_geometry[GEO_SHARDS] or not has_ledger(w, pool_in(word)):
         return MISS
     if lock_try(w, cython.address(shard_at(w, shard).lock)) != OK:
         return BUSY
     word = load(cython.address(d.queue))
-    if d.sentinel == PAMPD_SENTINEL and is_queued(word) and shard_in(word) == shard:
+    if d.sentinel == PAMPD_SENTINEL and is_queued(word) and shard_in(word) == shard and has_ledger(w, pool_in(word)):
         status = _evict_page(w, off, state_in(word) == QUEUE_SMALL, host)
     unlock(w, cython.address(shard_at(w, shard).lock))
     return MISS if status == PINNED else status

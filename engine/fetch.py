@@ -21,7 +21,6 @@ from cython.cimports.engine.core import (
 from cython.cimports.engine.layout import (
     AGAIN,
     DESTROYED,
-    HITS_MASK,
     MISS,
     SIZE,
     Bucket,
@@ -33,6 +32,7 @@ from cython.cimports.engine.layout import (
     chunk_of,
     copied_of,
     copy_page,
+    hits_of,
     is_same,
     obj_at,
     packed_in,
@@ -41,8 +41,9 @@ from cython.cimports.engine.layout import (
     target_of,
 )
 from cython.cimports.engine.lookaside import find_obj, remember
-from cython.cimports.shm.atomics import cas, load, pause
-from cython.cimports.shm.layout import BUSY, FAULT_SENTINEL, OK, Worker, offset_of, u64
+from cython.cimports.shm.atomics import load, pause, prefetch, set_byte
+from cython.cimports.shm.journal import kill_point
+from cython.cimports.shm.layout import BUSY, FAULT_SENTINEL, OK, Worker, mark_at, offset_of, u64
 from cython.cimports.shm.lock import seq_begin, seq_same, unlock
 from cython.cimports.shm.memory import chunk_at
 
@@ -91,8 +92,9 @@ def peek(w, p, c):
             c.found = chunk_of(w, c.shape, load(cython.address(d.data)))
             c.length = cython.cast(cython.uint, c.shape)
             c.stored = copied_of(c.shape)
-            c.gen = load(cython.address(d.gen))
             c.page = offset_of(w, d)
+            if p.hits_max != 0:
+                prefetch(mark_at(w, c.page))        # it is there when the page is copied
             if c.length - 1 >= p.page_size or packed_in(c.shape) > p.packed_max:       # no length is smaller than 1
                 continue
             check_chunk(w, c.shape, c.found, c.stored)
@@ -113,17 +115,18 @@ def peek_valid(w, p, c):
         return False
     remember(p, c)
     if p.hits_max != 0:
-        touch(w, p, c)
+        touch(w, p, c.page)
     return True
 
 
-def touch(w, p, c):
-    """Count a hit in the descriptor a get has found. The page may be gone by now, and its chunk another's: the compare fails then, since
-    no generation is given twice. Full counters are only read, so a hot page's line stays shared."""
-    d: cython.pointer(Pampd) = cython.cast(cython.pointer(Pampd), w.base + c.page)
-    gen: u64 = load(cython.address(d.gen))
-    if (gen ^ c.gen) & ~cython.cast(u64, HITS_MASK) == 0 and (gen & HITS_MASK) < p.hits_max:
-        cas(cython.address(d.gen), gen, gen + 1)
+def touch(w, p, off):
+    """Count a hit of the page that a get has found by the descriptor at `off`. The page may be gone by now, and its chunk anything else's:
+    then a mark that says nothing is changed, or another page has a hit too many. Of two hits at one moment one may be lost, which is why
+    no locked instruction is needed. Full marks are only read, so a hot page's line stays shared."""
+    kill_point(w)
+    hits: u64 = hits_of(w, off)
+    if hits < p.hits_max:
+        set_byte(mark_at(w, off), hits + 1)
 
 
 def fetch(w, p, c, out, remove, pam, host):
@@ -147,7 +150,6 @@ def fetch(w, p, c, out, remove, pam, host):
     c.found = chunk_of(w, c.shape, d.data)
     c.length = cython.cast(cython.uint, c.shape)
     c.stored = copied_of(c.shape)
-    c.gen = d.gen
     if c.length - 1 >= p.page_size or packed_in(c.shape) > p.packed_max:
         w.fault = FAULT_SENTINEL
     elif c.room != 0 and c.length > c.room:
@@ -309,4 +311,30 @@ def fetch_range(w, p, c, out, remove, pam, host):
         drop_empty_obj(w, p, c, b, obj_off, pam, host)
     status = end_section(w, b, status)
     finish(w, REAP_BUDGET, host)
+    return status
+
+
+def describe(w, p, c, out):
+    """pampd_count, objnode_count, height of an object, and token and generation of the page at c.index (0, 0 without).
+
+    OK, MISS (no such object), BUSY, DESTROYED or CORRUPT."""
+    b: cython.pointer(Bucket) = bucket_of(p, c)
+    o: cython.pointer(Obj)
+    d: cython.pointer(Pampd)
+    obj_off: u64
+    status: cython.int = lock_bucket(w, p, b)
+    if status != OK:
+        return status
+    d = find_page(w, p, c, b, c.index, cython.address(obj_off))
+    if obj_off == 0:
+        status = MISS
+    else:
+        o = obj_at(w, obj_off)
+        out[0] = o.pampd_count
+        out[1] = o.objnode_count
+        out[2] = o.height
+        out[3] = d.data if d != cython.NULL else 0
+        out[4] = d.gen if d != cython.NULL else 0
+    status = end_section(w, b, status)
+    unlock(w, cython.address(w.slot.own))
     return status

@@ -8,12 +8,12 @@
 
 from libc.string cimport memcmp, memcpy, strncmp
 
-from shm.atomics cimport clz, load, prefetch, unlikely
-from shm.layout cimport CLASS_COUNT, FAULT_OFFSET, FAULT_SENTINEL, Lock, Slot, Worker, offset_of, slot_at, u64
+from shm.atomics cimport clz, load, load_byte, prefetch, unlikely
+from shm.layout cimport CLASS_COUNT, FAULT_OFFSET, FAULT_SENTINEL, Lock, Slot, Worker, mark_at, offset_of, slot_at, u64
 from shm.memory cimport chunk_at
 
 cdef enum:
-    ENGINE_LAYOUT_VERSION = 3
+    ENGINE_LAYOUT_VERSION = 4
 
     # Status codes above those of shm.
     MISS = 32           # no such page or object
@@ -86,7 +86,7 @@ cdef enum:
     POLICY_CLOCK = 1
     POLICY_SIEVE = 2
     POLICY_S3FIFO = 3
-    HITS_MASK = 3           # the hits of a page, lowest bits of Pampd.gen
+    HITS_MAX = 3            # hits of a page that are counted, in its mark
 
     # Slot.client words
     ROOT_STAGED = 0         # pages copied in, not linked yet
@@ -116,7 +116,7 @@ cdef enum:
     EVICTED = 11
     GAUGE_BYTES_STORED = 12
     TWIN_BYTES_MIN = 256    # stored; a shorter page would save less than a twin costs
-    TWIN_CHAIN_MAX = 65536  # more twins than any chain ever has
+    TWINS_A_BUCKET = 64     # more are not made: a page that would be one gets a chunk of its own
     TWIN_BUCKET_BYTES = 64
     LEDGER_WORDS = 16
     LEDGER_BYTES = 128
@@ -149,6 +149,7 @@ cdef struct ClientRecord:
 #   3904 limbo_lock
 #   3936 limbo        retired pages whose chunk somebody has a view on (guard: limbo_lock; journalled)
 #   3944 unpinned     1: a page in limbo may have been let go by whoever had the view (no guard: a hint)
+#   3968 cap_lock     who lets pages go because there are more than some client's cap
 cdef struct ClientPage:
     Lock lock
     u64 pools_high
@@ -159,6 +160,7 @@ cdef struct ClientPage:
     u64 limbo
     u64 unpinned
     u64 spare2[2]
+    Lock cap_lock
 
 # Pool, 512 bytes. Guard: the pool table lock; `cursor` belongs to who destroys it.
 #   0    sentinel
@@ -174,6 +176,7 @@ cdef struct ClientPage:
 #   160  cap          pages it may have; 0 = as many as there is room for
 #   168  seat         where the record of its client is in the client page, + 1; 0 = its client found no room there
 #   176  allow_count  clients named in `allow`; 0 = a shared pool lets all in
+#   184  cap_lock     who lets pages go because there are more than `cap`
 #   256  base[16]     sums of all ledgers when the pool was made: counters start there
 #   384  allow[16]    ids of the clients that a shared pool lets in beside its own, two a word, the lower half first
 cdef struct PoolRecord:
@@ -190,7 +193,8 @@ cdef struct PoolRecord:
     u64 cap
     u64 seat
     u64 allow_count
-    u64 spare2[9]
+    Lock cap_lock
+    u64 spare2[5]
     u64 base[LEDGER_WORDS]
     u64 allow[16]
 
@@ -264,7 +268,7 @@ cdef struct Objnode:
 #   24   index
 #   32   data         offset of the page chunk, or a back end's token, or the word a page is filled with
 #   40   shape        length | class << 32 | flags << 40 | compressed bytes << 48, 0 of a page that is not compressed
-#   48   gen          never the same for two pages ever put; its lowest two bits are hits, which readers add (compare-and-swap)
+#   48   gen          never the same for two pages ever put
 #   56   queue        queue word (guard: the shard); of a foreign page, once linked: generation << 32 | index + 1 of its pool
 #
 # A queue word:
@@ -272,6 +276,9 @@ cdef struct Objnode:
 #   bits 37..42  shard
 #   bits 43..45  QUEUE_*
 #   bits 46..61  index of the pool
+#
+# The mark of its chunk (shm/layout.pxd) is the hits of a page, at most HITS_MAX: added by readers without a lock, so a hint. It is no part
+# of the descriptor: a reader may be late, and the chunk may hold page bytes by then. A hit too many or too few makes another page go.
 cdef struct Pampd:
     u64 sentinel
     u64 link
@@ -310,7 +317,7 @@ cdef struct Queue:
 # What a reader needs of it (data, shape) never changes while a page refers to it.
 #   0    sentinel
 #   8    link         next of its bucket
-#   16   digest[2]    XXH3, 128 bits, of the bytes as they are stored
+#   16   digest[2]    XXH3, 128 bits, of the bytes as they are stored, seeded with the arena's nonce
 #   32   data         offset of the chunk
 #   40   shape        as of a page, without TWIN
 #   48   refs         pages that refer to it: linked, staged or retired
@@ -361,7 +368,6 @@ cdef struct Call:
     u64 nodes_wanted        # objnodes to have at hand before the lock is taken
     u64 found               # offset of the page a get found
     u64 seq                 # what the bucket's sequence word was
-    u64 gen                 # generation of the page found
     u64 shape               # of the page found
     u64 total               # bytes a range walk has seen, as stored
     u64 asked               # the same, as put
@@ -401,6 +407,7 @@ cdef struct PoolRef:
     u64 hits_max            # hits worth counting: 0 where nothing is evicted, or hits do not matter
     bint evictable          # its pages go into queues
     bint dedup              # equal pages share a chunk
+    u64 seed                # of their digests: no content can be prepared whose digests fall into one bucket of every arena
     u64 codec               # LZ4, ZSTD, or 0: its pages are stored as they are
     u64 packed_max          # bytes that a compressed page has at most; 0 without a codec
     Aside *asides           # lookaside table (lookaside.py)
@@ -596,11 +603,16 @@ cdef inline u64 hits_worth(PoolRecord *p) noexcept nogil:
     # How many hits of a page are worth counting for the pool's policy.
     if not is_evictable(p) or p.policy == POLICY_FIFO:
         return 0
-    return HITS_MASK if p.policy == POLICY_S3FIFO else 1
+    return HITS_MAX if p.policy == POLICY_S3FIFO else 1
+
+cdef inline u64 hits_of(Worker *w, u64 off) noexcept nogil:
+    # Hits of the page whose descriptor lies at an offset that has been checked. A damaged mark counts as a full one.
+    cdef u64 hits = load_byte(mark_at(w, off))
+    return hits if hits <= HITS_MAX else HITS_MAX
 
 cdef inline u64 next_gen(Worker *w) noexcept nogil:
     w.slot.client[ROOT_GENERATION] += 1
-    return (w.slot_idx + 1) << 48 | (w.slot.client[ROOT_GENERATION] << 2 & ((<u64>1 << 48) - 1))
+    return (w.slot_idx + 1) << 48 | w.slot.client[ROOT_GENERATION] & ((<u64>1 << 48) - 1)
 
 cdef inline u64 queue_word(u64 prev, u64 shard, u64 state, u64 pool) noexcept nogil:
     return prev >> 6 | shard << 37 | state << 43 | pool << 46

@@ -12,7 +12,6 @@ from cython.cimports.engine.core import REAP_BUDGET, alive, bucket_of, end_secti
 from cython.cimports.engine.layout import (
     AGAIN,
     DESTROYED,
-    HITS_MASK,
     MAP_SIZE,
     ROOT_PENDING,
     ROOT_RETIRED,
@@ -123,7 +122,7 @@ def _exchange(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.p
             return
         store(w, places[i], link_to_page(w, offset_of(w, d), item[0], 0))
         store(w, cython.address(d.data), item[0])
-        store(w, cython.address(d.gen), next_gen(w) | (d.gen & HITS_MASK))
+        store(w, cython.address(d.gen), next_gen(w))
         if length_of(d) != put_length(c, i, p.page_size):
             more += put_length(c, i, p.page_size) - length_of(d)
             store(w, cython.address(d.shape), shape_of(put_length(c, i, p.page_size), cls, 0))

@@ -16,6 +16,7 @@ from cython.cimports.cpython.buffer import (
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cython.cimports.engine import batch, core, fetch, lookaside, ranges, views
 from cython.cimports.engine.access import allow_list, assert_open_to
+from cython.cimports.engine.admit import is_capped
 from cython.cimports.engine.arguments import buffer_of, free_flag, handle, word
 from cython.cimports.engine.layout import (
     AGAIN,
@@ -26,7 +27,6 @@ from cython.cimports.engine.layout import (
     GAUGE_OBJECTS,
     GETS_HIT,
     GETS_MISS,
-    LEDGER_BYTES,
     MISS,
     NODES_MAX,
     PAM_NAME_BYTES,
@@ -58,13 +58,12 @@ from cython.cimports.engine.layout import (
 )
 from cython.cimports.engine.overwrite import overwrite
 from cython.cimports.engine.pam.packed import PackedPam, digest, flag_of
-from cython.cimports.engine.reclaim import take_garbage
+from cython.cimports.engine.reclaim import back_ledgers, has_ledger, take_garbage
 from cython.cimports.engine.registry import registry
 from cython.cimports.libc.string import memcpy
 from cython.cimports.shm.atomics import unlikely
 from cython.cimports.shm.journal import reserve, shrink
 from cython.cimports.shm.layout import BUSY, NOSPACE, OK, Worker, slots_used, u64
-from cython.cimports.shm.memory import back
 from cython.cimports.shm.process import COPY
 from engine.access import owner_only
 from engine.errors import ArenaCorrupted, PoolDestroyed, TmemError
@@ -94,6 +93,7 @@ def open_pool(engine, idx, gen):
     pool.exclusive = not pool.persistent and not pool.shared
     pool.page_size = engine.page_size
     pool.dedup = pool.ref.dedup = flags & POOL_DEDUP != 0
+    pool.ref.seed = pool.engine.att.w.header.nonce
     pool.ref.codec = flag_of(pool.pam)
     pool.ref.packed_max = min(pool.ref.page_size - 1, 0xFFFF) if pool.ref.codec else 0
     if pool.ref.record.gen != gen:
@@ -116,12 +116,10 @@ class Pool:
         """Point at this attachment's view of the pool."""
         w: cython.pointer(Worker) = cython.address(self.engine.att.w)
         idx: u64 = self.id
-        need: u64 = ((idx + 1) * LEDGER_BYTES + 4095) & ~cython.cast(u64, 4095)
         assert_open_to(self.engine, pool_at(w, idx), self.ref.gen)
-        if w.slot.ledger_backed < need:
-            if back(w, w.ledgers_off + w.slot_idx * w.ledger_bytes, need) != OK:
-                self.engine.no_memory("this worker's counters")
-            w.slot.ledger_backed = need
+        back_ledgers(w)         # here, since a forked child comes by with a slot of its own
+        if not has_ledger(w, idx):
+            self.engine.no_memory("this worker's counters")
         self.ref.record = pool_at(w, idx)
         self.ref.buckets = buckets_at(w, idx)
         self.ref.mask = cython.cast(u64, self.engine.buckets) - 1
@@ -276,6 +274,8 @@ class Pool:
             p.ledger[PUTS_OK] += 1
             if c.duplicate:
                 p.ledger[PUTS_DUPLICATE] += 1
+            if p.evictable and (not c.duplicate or c.count > 1) and is_capped(w, p.idx):
+                self.engine.keep_caps(p.idx)
         elif status == REFUSED:
             p.ledger[PUTS_REFUSED] += 1
         else:
@@ -635,7 +635,7 @@ class Pool:
         self.enter()
         try:
             while True:
-                status = core.describe(cython.address(self.engine.att.w), cython.address(self.ref), c, out)
+                status = fetch.describe(cython.address(self.engine.att.w), cython.address(self.ref), c, out)
                 if status != BUSY:
                     break
                 self.pause()

@@ -1,7 +1,7 @@
 # C-level names of reclaim.py, and the one step verbs take inside their transactions.
 from engine.layout cimport (FAULT_SENTINEL, OBJ_SENTINEL, OBJNODE_SENTINEL, PAMPD_SENTINEL, POOL_SENTINEL,
-                            FOREIGN, ROOT_RETIRED, ROOT_STAGED, Head, Pampd, PoolRecord, flags_of)
-from shm.atomics cimport unlikely
+                            FOREIGN, LEDGER_BYTES, ROOT_RETIRED, ROOT_STAGED, Head, Pampd, PoolRecord, flags_of)
+from shm.atomics cimport likely, unlikely
 from shm.journal cimport store
 from shm.layout cimport Slot, Worker, u64
 from shm.memory cimport chunk_at
@@ -20,6 +20,8 @@ cdef int bury(Worker *w, Slot *dead) noexcept nogil
 cdef int inherit(Worker *w, Slot *dead) noexcept nogil
 cdef int take_garbage(Worker *w, u64 idx) noexcept nogil
 cdef void drop_staged(Worker *w) noexcept nogil
+cdef bint back_ledger(Worker *w, u64 pool) noexcept nogil
+cdef void back_ledgers(Worker *w) noexcept nogil
 cdef u64 *ledger_for(Worker *w, u64 pool) noexcept nogil
 cdef void gauge(Worker *w, u64 pool, int which, u64 delta) noexcept nogil
 
@@ -30,6 +32,11 @@ cdef inline Head *head_at(Worker *w, u64 off) noexcept nogil:
     return <Head *>chunk_at(w, off)
 
 cdef Head *pool_head(Worker *w, u64 off) noexcept nogil
+
+cdef inline bint has_ledger(Worker *w, u64 pool) noexcept nogil:
+    # True if this worker's ledger of a pool has memory, or can be given some now. Asked before a transaction that counts pages of a pool
+    # which this worker may never have opened: what cannot be counted is not done.
+    return likely((pool + 1) * LEDGER_BYTES <= w.slot.ledger_backed) or back_ledger(w, pool)
 
 cdef inline u64 *retired_link(Head *h) noexcept nogil:
     # Where a struct on a retired list names the next: a page in the arena may still be in a queue, whose link its own is.

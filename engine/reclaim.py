@@ -57,18 +57,17 @@ from cython.cimports.engine.layout import (
     ledger_at,
     obj_at,
     pampd_at,
-    pins_start,
     pool_of,
     pool_of_obj,
     target_of,
 )
 from cython.cimports.engine.pins import forget, is_viewed, keep
 from cython.cimports.engine.queues import leave_queue
-from cython.cimports.engine.reclaim import ForeignFree, HostTold, head_at, retire
+from cython.cimports.engine.reclaim import ForeignFree, HostTold, has_ledger, head_at, retire
 from cython.cimports.engine.twins import let_go
 from cython.cimports.shm.atomics import load, set_release
 from cython.cimports.shm.journal import commit, conclude, rollback, store
-from cython.cimports.shm.layout import BUSY, CLASS_COUNT, CORRUPT, FAULT_LOOP, FAULT_SENTINEL, OK, Slot, Worker, slot_at, u64
+from cython.cimports.shm.layout import BUSY, CLASS_COUNT, CORRUPT, FAULT_LOOP, FAULT_OFFSET, FAULT_SENTINEL, OK, Slot, Worker, slot_at, u64
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import back, chunk_at
 from cython.cimports.shm.slab import available, drain, drain_all, push
@@ -100,18 +99,27 @@ def pool_head(w, off):
     return cython.cast(cython.pointer(Head), w.base + off)
 
 
+def back_ledger(w, pool):
+    """Give the ledgers up to that of a pool memory. False: the file system is full, or there can be no such pool."""
+    need: u64 = ((pool + 1) * LEDGER_BYTES + CLIENT_PAGE - 1) & ~cython.cast(u64, CLIENT_PAGE - 1)
+    if pool >= w.client_geometry[GEO_POOLS] or back(w, w.ledgers_off + w.slot_idx * w.ledger_bytes, need) != OK:
+        return False
+    w.slot.ledger_backed = need
+    return True
+
+
+def back_ledgers(w):
+    """Give the ledgers of all pools there are memory, if it can be had: to make room, pages of any of them go."""
+    high: u64 = load(cython.address(cython.cast(cython.pointer(ClientPage), w.base + w.client_off).pools_high))
+    if 0 < high <= w.client_geometry[GEO_POOLS]:
+        has_ledger(w, high - 1)
+
+
 def ledger_for(w, pool):
-    """This worker's ledger of any pool, or NULL: one that cannot be backed (the file system is full) loses the count; check()
-    reports the drift."""
-    need: u64 = (pool + 1) * LEDGER_BYTES
-    if need > pins_start(w):
-        w.fault = FAULT_SENTINEL
+    """This worker's ledger of any pool; NULL after a fault: whoever counts has asked `has_ledger` before."""
+    if pool >= w.client_geometry[GEO_POOLS] or not has_ledger(w, pool):
+        w.fault = w.fault if w.fault else FAULT_OFFSET
         return cython.NULL
-    if need > w.slot.ledger_backed:
-        need = (need + 4095) & ~cython.cast(u64, 4095)
-        if back(w, w.ledgers_off + w.slot_idx * w.ledger_bytes, need) != OK:
-            return cython.NULL
-        w.slot.ledger_backed = need
     return ledger_at(w, w.slot_idx, pool)
 
 
@@ -385,20 +393,25 @@ def _endless(w: cython.pointer(Worker), root: cython.pointer(u64), steps: cython
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _inherit_retired(w: cython.pointer(Worker), other: cython.pointer(Slot)) -> cython.void:
-    """Move another worker's retired list, whole and in its order (an obj must stay below its pages), before this worker's."""
+def _inherit_retired(w: cython.pointer(Worker), other: cython.pointer(Slot)) -> cython.int:
+    """Move another worker's retired list, whole and in its order (an obj must stay below its pages), before this worker's. OK, or BUSY: a
+    pool is on it, and there is no memory now to count its pages as they go."""
     steps: u64 = 0
+    status: cython.int = OK
     off: u64 = other.client[ROOT_RETIRED]
     h: cython.pointer(Head) = cython.NULL
     while off != 0 and w.fault == 0 and not _endless(w, cython.address(other.client[ROOT_RETIRED]), cython.address(steps)):
         h = head_at(w, off)
+        if off < w.seg_lo and w.fault == 0 and not has_ledger(w, (off - w.client_off - CLIENT_PAGE) // POOL_BYTES):
+            status = BUSY
         off = retired_link(h)[0]
-    if other.client[ROOT_RETIRED] != 0:
+    if other.client[ROOT_RETIRED] != 0 and (status == OK or w.fault != 0):
         if w.fault == 0:
             store(w, retired_link(h), w.slot.client[ROOT_RETIRED])
             store(w, cython.address(w.slot.client[ROOT_RETIRED]), other.client[ROOT_RETIRED])
             store(w, cython.address(other.client[ROOT_RETIRED]), 0)
         _commit_or_cut(w, cython.address(other.client[ROOT_RETIRED]))
+    return status
 
 
 def take_garbage(w, idx):
@@ -419,18 +432,21 @@ def take_garbage(w, idx):
     if lock_try(w, cython.address(other.own)) != OK:
         unlock(w, cython.address(w.slot.own))
         return BUSY
-    _inherit_retired(w, other)
-    status = drain_all(w, other)
+    status = _inherit_retired(w, other)
+    if status == OK:
+        status = drain_all(w, other)
     unlock(w, cython.address(other.own))
     unlock(w, cython.address(w.slot.own))
     return status
 
 
 def inherit(w, dead):
-    """Move a dead worker's lists onto this worker's retired and pending lists. A list that cannot be read is cut."""
+    """Move a dead worker's lists onto this worker's retired and pending lists. A list that cannot be read is cut. OK, or BUSY: a pool is
+    among what was retired, and there is no memory now to count its pages as they go; the lists stay for the next heir."""
     off: u64
     steps: u64 = 0
-    h: cython.pointer(Head) = cython.NULL
+    status: cython.int
+    h: cython.pointer(Head)
     while dead.client[ROOT_STAGED] != 0 and not _endless(w, cython.address(dead.client[ROOT_STAGED]), cython.address(steps)):
         off = dead.client[ROOT_STAGED]
         h = head_at(w, off)
@@ -439,7 +455,7 @@ def inherit(w, dead):
         store(w, retired_link(h), w.slot.client[ROOT_RETIRED])
         store(w, cython.address(w.slot.client[ROOT_RETIRED]), off)
         _commit_or_cut(w, cython.address(dead.client[ROOT_STAGED]))
-    _inherit_retired(w, dead)
+    status = _inherit_retired(w, dead)
     steps = 0
     while dead.client[ROOT_PENDING] != 0 and not _endless(w, cython.address(dead.client[ROOT_PENDING]), cython.address(steps)):
         off = dead.client[ROOT_PENDING]
@@ -448,7 +464,7 @@ def inherit(w, dead):
         store(w, cython.address(h.link), w.slot.client[ROOT_PENDING])
         store(w, cython.address(w.slot.client[ROOT_PENDING]), off)
         _commit_or_cut(w, cython.address(dead.client[ROOT_PENDING]))
-    return OK
+    return status
 
 
 def bury(w, dead):

@@ -113,6 +113,7 @@ from cython.cimports.shm.layout import (
 )
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import back, chunk_at, next_data, next_hole
+from cython.cimports.shm.slab import back_marks
 from engine.errors import TmemError
 from engine.stats import pool_counters
 
@@ -181,6 +182,8 @@ class Mender:
         if index >= w.class_chunks[cls] or index * w.class_bytes[cls] != inside:
             return False
         bit = cython.cast(u64, 1) << ((rel >> 6) & 63)
+        if cls == PAMPD_CLASS and number not in self.classes and back_marks(w, number) != OK:
+            return False        # and that is only for want of memory where no descriptor ever was
         if self.classes.setdefault(number, cls) != cls or self.seen[rel >> 12] & bit:
             return False
         self.seen[rel >> 12] |= bit
@@ -237,14 +240,12 @@ class Mender:
         for i in range(w.client_geometry[GEO_TWINS]):
             b = twin_bucket(w, i)
             _free_lock(cython.address(b.lock))
-            b.head = 0
-            b.count = 0
-            b.bytes = 0
+            b.head = b.count = b.bytes = 0
         for off, (refs, mark, where, shape) in self.twins.items():
             at = off
             data = where
             i = shape
-            number = xxh3_128_intdigest((w.base + data)[:copied_of(i)])
+            number = xxh3_128_intdigest((w.base + data)[:copied_of(i)], w.header.nonce)
             t = cython.cast(cython.pointer(Twin), w.base + at)
             t.digest[0] = number & 0xFFFFFFFFFFFFFFFF
             t.digest[1] = number >> 64
@@ -511,6 +512,7 @@ class Mender:
             p.state = POOL_FREE
         self.evictable = p.state == POOL_LIVE and is_evictable(p)
         memset(queue_at(self.w, idx, 0), 0, queues_bytes(self.w))
+        _free_lock(cython.address(p.cap_lock))
         for number in range(cython.cast(u64, self.engine.buckets)):
             lock = cython.address((buckets_at(self.w, idx) + number).lock)
             _free_lock(lock)
@@ -682,6 +684,7 @@ class Mender:
         idx: u64
         self.mend_slots()
         _free_lock(cython.address(table.lock))
+        _free_lock(cython.address(table.cap_lock))
         for idx in range(w.client_geometry[GEO_SHARDS]):
             _free_lock(cython.address(shard_at(w, idx).lock))
         pools: u64 = min(table.pools_high, cython.cast(u64, self.engine.max_pools))

@@ -1,10 +1,11 @@
 """Owns getting chunks when there is no memory: how many pages go, from which shards, and clearing a segment for another class.
 
-May call: evict (one page), shares (whose), pins (limbo), reclaim and the slab. Called by core, before its locked sections,
-and by compact and resize, with the worker's own lock alone.
+May call: admit (before any page goes), evict (one page), shares (whose), pins (limbo), reclaim and the slab. Called by core, before its
+locked sections, and by compact and resize, with the worker's own lock alone.
 """
 import cython
-from cython.cimports.engine.evict import evict_found, evict_one, settle_pending
+from cython.cimports.engine.admit import settle_pending
+from cython.cimports.engine.evict import evict_found, evict_one
 from cython.cimports.engine.hostops import HostOps
 from cython.cimports.engine.layout import (
     AGAIN,

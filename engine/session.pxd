@@ -20,6 +20,7 @@ cdef class Engine:
     cdef object sound(self, object answer)
     cdef int no_memory(self, str what) except -1
     cdef int refuse_fork(self, int epoch) except -1
+    cdef int keep_caps(self, u64 idx) except -1
     cdef int refuse_while_viewed(self) except -1
     cdef ClientPage *lock_table(self) except NULL
     cdef tuple publish_locked(self, ClientPage *table, bytes name, u64 flags, u64 client, bytes pam, u64 policy, u64 cap, object allow)

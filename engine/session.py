@@ -47,7 +47,7 @@ from cython.cimports.engine.layout import (
     twins_offset,
 )
 from cython.cimports.engine.ranks import rank_of
-from cython.cimports.engine.reclaim import bury
+from cython.cimports.engine.reclaim import back_ledgers, bury
 from cython.cimports.engine.registry import registry
 from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.shm.atomics import barrier, load, set_release
@@ -74,8 +74,8 @@ CLIENT_LAYOUT = (
     f"engine {ENGINE_LAYOUT_VERSION} {cython.sizeof(Twin)} {cython.sizeof(Obj)} {cython.sizeof(Objnode)} {cython.sizeof(Pampd)} "
     f"{cython.sizeof(PoolRecord)} {cython.sizeof(Bucket)}"
 )
-PAGES_A_TWIN_BUCKET = 8
 QUIET_WAITS = cython.declare(cython.int, 10)        # slices
+BYTES_A_TWIN_BUCKET = 8192      # of capacity, whatever the size of a page: pages may be shorter
 FAULTS = {1: "an offset that leads nowhere", 2: "a struct without its sentinel", 3: "a journal longer than itself",
           4: "a chunk that is free twice, or of another class", 5: "a walk longer than any legal one",
           6: "a lock word that its holder did not write"}
@@ -143,7 +143,7 @@ def create(name, capacity="64MiB", *, page_size=4096, buckets=256, max_workers=2
     client_or_none(client)
     # Room for twice the ghosts there can be, so that none is forgotten before its time.
     ghosts = max(64, 1 << (2 * pages // shards - 1).bit_length())
-    twins = max(16, 1 << (pages // PAGES_A_TWIN_BUCKET - 1).bit_length())
+    twins = max(16, 1 << (most // BYTES_A_TWIN_BUCKET - 1).bit_length())
     arena = arenas.create(
         name, most, size, max_workers, page_size, _ledger_bytes(max_pools), _client_bytes(max_pools, buckets, shards, ghosts, twins), mode,
         huge_pages,
@@ -210,6 +210,7 @@ class Engine:
         if order_checked():
             self.att.rank_of = rank_of
         self.att.__init__(arena, CLIENT_LAYOUT)
+        back_ledgers(cython.address(self.att.w))
         try:
             self.recover()
         except ArenaCorrupted:
@@ -275,6 +276,17 @@ class Engine:
             self.raise_status(status)
         return 0
 
+    def keep_caps(self, idx):
+        """A page was put into a pool that has a cap, or whose client has one: what is too much does not stay when the call returns. As settle."""
+        status: cython.int = BUSY
+        while status == BUSY:
+            status = core.keep_caps(cython.address(self.att.w), idx, registry.host)
+            if status == BUSY:
+                self.att.pause()
+        if status != OK:
+            self.raise_status(status)
+        return 0
+
     @property
     def capacity(self):
         """Bytes for pages and all that describes them, as of now: see resize."""
@@ -304,7 +316,7 @@ class Engine:
         the page where it is. client: the tenant, 0 to 2**32-1; None: whom the engine acts for, 0 if it is the host's.
         pam: the back end: "raw"; "lz4" or "zstd", which compress and need the extra of that name installed; or one of register_pam.
         policy: which page of an ephemeral pool goes when memory is short: "s3fifo", "sieve", "clock" or "fifo". cap: pages that an
-        ephemeral pool may hold, 0: as many as there is room for; the cap holds for each shard of the queues by its share. allow: 1 to
+        ephemeral pool may hold, 0: as many as there is room for. allow: 1 to
         32 client ids: of the engines that act for a client, only those of these and of the pool's own may open it; for a shared pool;
         None: all may. dedup: pages of the same bytes, of 256 and more, share one chunk; for an ephemeral pool whose pages lie in the
         arena. Raises PoolExists, AccessDenied (the engine acts for another client), TmemError (table full, no memory, unknown pam,
@@ -461,8 +473,8 @@ class Engine:
         """A client, by the id that pools are made with; what is given is set, for all workers.
 
         id: 0 to 2**32-1. weight: 1 to 2**20, at first 1; when memory is short, the client with most ephemeral pages for its weight
-        lets one go. cap: ephemeral pages its pools may hold together, 0: as many as there is room for; it holds for each shard
-        of the queues by its share. Raises AccessDenied (only the host sets either), TypeError, ValueError, TmemError (the table of
+        lets one go. cap: ephemeral pages its pools may hold together, 0: as many as there is room for.
+        Raises AccessDenied (only the host sets either), TypeError, ValueError, TmemError (the table of
         clients is full).
         """
         _number("id", id, 0, 2**32 - 1)

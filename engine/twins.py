@@ -1,6 +1,7 @@
 """Owns twins: one chunk for all pages of a pool that have the same content, and how many pages refer to it.
 
 A twin is found by a digest that the caller has computed (xxHash: XXH3, 128 bits), and then its bytes are compared: equal digests prove nothing.
+A bucket takes only so many: whoever chooses contents whose digests fall into one makes its pages take chunks, and no put walk far.
 It is never changed while a page refers to it, so readers need nothing but the reference they came by. May call: pam (filling a chunk), pins, slab,
 journal, lock. Called by core when a page is staged and by reclaim when one is given back, each inside its own transaction, with the
 worker's own lock.
@@ -9,11 +10,12 @@ Within a pool alone: who can see by the time a put takes that another has a page
 """
 import cython
 from cython.cimports.engine.layout import (
+    MISS,
     OBJNODE_CLASS,
     PAMPD_CLASS,
     TWIN,
-    TWIN_CHAIN_MAX,
     TWIN_SENTINEL,
+    TWINS_A_BUCKET,
     Call,
     PoolRef,
     Twin,
@@ -47,11 +49,11 @@ def _find(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     data: cython.p_const_char = put_bytes(c, i, p.page_size, cython.address(stored))
     off: u64 = b.head
     t: cython.pointer(Twin)
-    steps: cython.int = 0
+    steps: u64 = 0
     while off != 0 and w.fault == 0:
         t = twin_at(w, off)
         steps += 1
-        if steps > TWIN_CHAIN_MAX:
+        if steps > w.seg_span // 64:
             w.fault = FAULT_LOOP
         if (t.digest[0] == c.packs[i].digest[0] and t.digest[1] == c.packs[i].digest[1] and t.shape == shape
                 and t.pool == pool_mark(p.idx, p.gen) and 0 < t.refs < REFS_MAX):
@@ -65,7 +67,7 @@ def _find(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
 
 def share(w, p, c, i, page, pam, held):
     """Let `page`, an unlinked descriptor, be a reference to the twin of page i of a put, which is made if there is none. OK with the
-    twin's bucket held, BUSY, NOMEM or CORRUPT with nothing held and nothing changed."""
+    twin's bucket held; BUSY, NOMEM, CORRUPT, or MISS (there is none, and its bucket takes no more) with nothing held and nothing changed."""
     stored: u64
     data: cython.p_const_char = put_bytes(c, i, p.page_size, cython.address(stored))
     cls: cython.int = class_of(stored)
@@ -78,6 +80,9 @@ def share(w, p, c, i, page, pam, held):
         if lock_try(w, cython.address(b.lock)) != OK:
             return BUSY
         off = _find(w, p, c, i, b, shape)
+        if w.fault == 0 and off == 0 and b.count >= TWINS_A_BUCKET:
+            unlock(w, cython.address(b.lock))
+            return MISS
         if w.fault != 0 or off != 0 or (available(w, PAMPD_CLASS) >= 2 and available(w, cls) >= 1):
             break
         # Chunks are only looked for when the page turned out to have no twin, and not with the bucket held.
@@ -123,7 +128,7 @@ def let_go(w, off, cls, held, viewed):
     t: cython.pointer(Twin) = twin_at(w, off)
     b: cython.pointer(TwinBucket)
     at: cython.pointer(u64)
-    steps: cython.int = 0
+    steps: u64 = 0
     if w.fault != 0 or not has_twins(w):
         w.fault = w.fault if w.fault else FAULT_SENTINEL
         return CORRUPT
@@ -137,7 +142,7 @@ def let_go(w, off, cls, held, viewed):
         while at[0] != off and at[0] != 0 and w.fault == 0:
             at = cython.address(twin_at(w, at[0]).link)
             steps += 1
-            if steps > TWIN_CHAIN_MAX:
+            if steps > w.seg_span // 64:
                 w.fault = FAULT_LOOP
         if at[0] != off or cls != cython.cast(cython.uchar, t.shape >> 32) or cls >= OBJNODE_CLASS or t.refs == 0:
             w.fault = w.fault if w.fault else FAULT_SENTINEL

@@ -32,18 +32,17 @@ def weigh(w, pool, obj_off, asked, used, stored):
     if asked == 0 and used == 0 and stored == 0:
         return
     ledger = ledger_for(w, pool)
+    if ledger == cython.NULL:
+        return
     if asked != 0:
         store(w, cython.address(o.asked), o.asked + asked)
-        if ledger != cython.NULL:
-            store(w, ledger + GAUGE_BYTES_ASKED, ledger[GAUGE_BYTES_ASKED] + asked)
+        store(w, ledger + GAUGE_BYTES_ASKED, ledger[GAUGE_BYTES_ASKED] + asked)
     if used != 0:
         store(w, cython.address(o.used), o.used + used)
-        if ledger != cython.NULL:
-            store(w, ledger + GAUGE_BYTES_USED, ledger[GAUGE_BYTES_USED] + used)
+        store(w, ledger + GAUGE_BYTES_USED, ledger[GAUGE_BYTES_USED] + used)
     if stored != 0:
         store(w, cython.address(o.stored), o.stored + stored)
-        if ledger != cython.NULL:
-            store(w, ledger + GAUGE_BYTES_STORED, ledger[GAUGE_BYTES_STORED] + stored)
+        store(w, ledger + GAUGE_BYTES_STORED, ledger[GAUGE_BYTES_STORED] + stored)
 
 
 def take_page(w, pool, obj_off, index, host):

@@ -39,7 +39,7 @@ from cython.cimports.engine.pool import Pool
 from cython.cimports.engine.registry import registry
 from cython.cimports.engine.session import Engine
 from cython.cimports.engine.views import Sight
-from cython.cimports.shm.atomics import load, set
+from cython.cimports.shm.atomics import set
 from cython.cimports.shm.layout import BUSY, FAULT_SENTINEL, NOSPACE, OK, Worker, offset_of, u64
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.process import CLOSED, FORKED
@@ -93,9 +93,7 @@ def _pin_all(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.po
             # Not journalled: a mark without a pin costs a look.
             set(cython.address(d.shape), d.shape | cython.cast(u64, VIEWED) << 40)
         if p.hits_max != 0:
-            c.page = sights[i].page
-            c.gen = load(cython.address(d.gen))
-            touch(w, p, c)
+            touch(w, p, sights[i].page)
 
 
 @cython.cfunc

@@ -85,6 +85,7 @@ def regions(geometry):
         ("client", geometry["client_bytes"]),
         ("journals", workers * JOURNAL_BYTES),
         ("segtable", geometry["seg_total"] * cython.sizeof(Segment)),
+        ("marks", geometry["seg_total"] << (geometry["seg_shift"] - 6)),
     )
     offsets, at = {}, 2 * SYS_PAGE
     for name, size in sizes:
@@ -138,7 +139,7 @@ def create(name, capacity, limit, max_workers, bounce_bytes, ledger_bytes, clien
         semaphores.unlink_all(name)
         make_alive(name, geometry["nonce"], mode)
         os.ftruncate(shared.fd, where["end"])
-        for start, end in ((0, 2 * SYS_PAGE), (where["segtable"], where["segments"]), (where["tail"], where["end"])):
+        for start, end in ((0, 2 * SYS_PAGE), (where["segtable"], where["marks"]), (where["tail"], where["end"])):
             if back_file(shared.fd, start, end - start) != OK:
                 raise TmemError(f"arena {name!r}: no memory in {SHM_DIR} for its tables")
         os.fchmod(shared.fd, mode)
@@ -307,6 +308,7 @@ class Arena:
         w.client_bytes = self.geometry["client_bytes"]
         w.journals_off = where["journals"]
         w.segtable_off = where["segtable"]
+        w.marks_off = where["marks"]
         for i, word in enumerate(self.geometry["client"]):
             w.client_geometry[i] = word
         w.segtable = cython.cast(cython.pointer(Segment), self.base + w.segtable_off)

@@ -13,6 +13,8 @@ cdef extern from *:
     #define shm_load_acquire(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
     #define shm_set(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
     #define shm_set_release(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
+    #define shm_load_byte(p) __atomic_load_n((p), __ATOMIC_RELAXED)
+    #define shm_set_byte(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
     #define shm_swap(p, v) __atomic_exchange_n((p), (v), __ATOMIC_SEQ_CST)
     #define shm_add(p, v) __atomic_fetch_add((p), (v), __ATOMIC_SEQ_CST)
     #define shm_or(p, v) __atomic_fetch_or((p), (v), __ATOMIC_SEQ_CST)
@@ -51,6 +53,8 @@ cdef extern from *:
     uint64_t load_acquire "shm_load_acquire"(uint64_t *p) noexcept nogil
     void set "shm_set"(uint64_t *p, uint64_t v) noexcept nogil
     void set_release "shm_set_release"(uint64_t *p, uint64_t v) noexcept nogil
+    unsigned char load_byte "shm_load_byte"(unsigned char *p) noexcept nogil
+    void set_byte "shm_set_byte"(unsigned char *p, unsigned char v) noexcept nogil
     uint64_t swap "shm_swap"(uint64_t *p, uint64_t v) noexcept nogil
     uint64_t add "shm_add"(uint64_t *p, uint64_t v) noexcept nogil
     uint64_t set_bits "shm_or"(uint64_t *p, uint64_t v) noexcept nogil

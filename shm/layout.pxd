@@ -10,6 +10,7 @@
 #   client      client_bytes                  shared area of the layer above
 #   journals    max_workers * JOURNAL_BYTES   undo journals
 #   segtable    seg_total * 64                Segment descriptors
+#   marks       seg_total << (seg_shift - 6)  for the layer above: a byte for each chunk of the first class
 #   segments    seg_total << seg_shift        all chunks
 #   tail        one page, so that a struct at the very end may be read whole
 #
@@ -209,7 +210,6 @@ cdef struct Worker:
     u64 blocked_on          # offset of the lock that was BUSY
     u64 waited_on           # offset of the lock this worker last slept on
     u64 kill_at             # 0, or: die by SIGKILL, or stop, at this kill point (tests)
-    bint kill_stops         # stop there (SIGSTOP, of the whole process) instead of dying
     u64 kill_points         # counted while kill_at is set
     u64 seg_lo              # first segment
     u64 seg_span            # backed bytes of segments, as far as known here
@@ -226,7 +226,7 @@ cdef struct Worker:
     Segment *segtable
     char *scratch           # zeroes, what a faulty offset reads instead
     u64 held                # locks recorded in slot.held
-    u64 strange             # slices in a row in which the holder of a lock did not claim it
+    bint kill_stops         # at kill_at, stop (SIGSTOP, of the whole process) instead of dying; here, where it moves no hot word
     u64 slot_idx
     u64 max_workers
     u64 slots_off
@@ -254,6 +254,8 @@ cdef struct Worker:
     void *inherit           # `Inherit` of the layer above, or NULL
     void *rank_of           # `RankOf` of the layer above, or NULL: the order of locks is not checked
     void *semaphores        # borrowed: the SemTable of the attachment
+    u64 marks_off
+    u64 strange             # slices in a row in which the holder of a lock did not claim it
 
 # The rank of the lock at an offset, or -1 if no lock lies there. Who takes a lock holds only such of lower rank.
 ctypedef int (*RankOf)(Worker *w, u64 offset) noexcept nogil
@@ -269,6 +271,11 @@ cdef inline u64 slots_used(Worker *w) noexcept nogil:
     # Slots below were used at some time and have memory; read once, since it may grow meanwhile.
     cdef u64 high = load(&w.depot.slots_high)
     return high if high <= w.max_workers else w.max_workers
+
+cdef inline unsigned char *mark_at(Worker *w, u64 off) noexcept nogil:
+    # The mark of a chunk of the first class, by an offset that has been checked against seg_span. It has memory from the moment the
+    # segment is first given to that class, and keeps it for ever, so that a late look at a chunk that has gone leads nowhere else.
+    return <unsigned char *>w.base + w.marks_off + ((off - w.seg_lo) >> 6)
 
 cdef inline u64 offset_of(Worker *w, void *p) noexcept nogil:
     return <u64>(<char *>p - w.base)

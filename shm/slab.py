@@ -34,7 +34,7 @@ from cython.cimports.shm.layout import (
     u64,
 )
 from cython.cimports.shm.lock import lock_try, unlock
-from cython.cimports.shm.memory import back_segment
+from cython.cimports.shm.memory import back, back_segment
 from cython.cimports.shm.slab import mag_cap
 
 # Chunk sizes in bytes, all multiples of a cache line. Fine steps up to a page keep the loss of a short
@@ -146,6 +146,12 @@ def _run_is_free(w: cython.pointer(Worker), s: cython.pointer(Segment)) -> cytho
     return True
 
 
+def back_marks(w, number):
+    """Give the marks of a segment memory, which they keep. OK or NOSPACE."""
+    size: u64 = cython.cast(u64, 1) << (w.seg_shift - 6)
+    return back(w, w.marks_off + number * size, size)
+
+
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
@@ -166,6 +172,8 @@ def _take_segment(w: cython.pointer(Worker), cls: cython.int) -> cython.pointer(
     s = segment_at(w, number)
     if w.fault != 0 or s.cls != 0 or (s.state == SEG_HOLE) != hole:
         w.fault = FAULT_CHUNK
+        return cython.NULL
+    if cls == 0 and back_marks(w, number - 1) != OK:
         return cython.NULL
     if w.depot.free_head != 0:
         list_remove(w, cython.address(w.depot.free_head), s)

@@ -1,11 +1,14 @@
 """Owns the contract of pools that keep equal pages once: every page is as if it had a chunk of its own, and memory is used once."""
+import itertools
 import multiprocessing
 import os
 import random
 
 import pytest
+from xxhash import xxh3_128_intdigest
 
 import engine
+from tests.hostile.structs import Map
 from tests.support import SHM, text
 
 PAGE = 4096
@@ -233,3 +236,58 @@ def test_a_twin_that_is_none_takes_its_pages_along(make_arena):
     assert report.ok and len(report.lost) == 10
     assert sum(pool.get((n, 0, 0), 0) is not None for n in range(20)) == 10
     sound(eng)
+
+
+def contents_of_one_bucket(eng, count):
+    """Contents whose twins all belong into the first bucket of this arena: whoever has it open can find some, by trying."""
+    with open(SHM / eng.name, "rb") as file:
+        geometry = Map(file.read(4096)).geometry
+    found, mask = [], geometry["client"][5] - 1
+    for n in itertools.count():
+        data = b"%d." % n + bytes([1]) * 256
+        if xxh3_128_intdigest(data, geometry["nonce"]) & mask == 0:
+            found.append(data)
+            if len(found) == count:
+                return found
+
+
+def test_a_bucket_takes_so_many_twins_and_its_other_pages_have_chunks_of_their_own(make_arena):
+    eng = make_arena(capacity="1MiB", page_size=PAGE)
+    pool = eng.new_pool("p", dedup=True)
+    data = contents_of_one_bucket(eng, 300)
+    for n, one in enumerate(data):
+        assert pool.put((1, 0, 0), n, one)
+    assert twins(eng)[0] == 64
+    used = eng.stats()["pools"]["p"]["bytes_used"]
+    for n, one in enumerate(data):
+        assert pool.get((1, 0, 0), n) == one and pool.put((2, 0, 0), n, one)
+    assert twins(eng)[0] == 64 and eng.stats()["pools"]["p"]["bytes_used"] == 2 * used
+    sound(eng)
+    # As twins go, others may come; over a page, too.
+    for n in range(30):
+        assert pool.flush_page((1, 0, 0), n) and pool.flush_page((2, 0, 0), n)
+    assert twins(eng)[0] == 34
+    assert pool.put((1, 0, 0), 299, data[299]) and pool.put((2, 0, 0), 299, data[299])
+    assert twins(eng)[0] == 35
+    sound(eng)
+    assert eng.check(repair=True).ok and twins(eng)[0] == 35
+    pool.destroy()
+    assert twins(eng) == (0, 0)
+    sound(eng)
+
+
+def test_what_falls_into_one_bucket_of_one_arena_does_not_in_another(make_arena):
+    """Digests are seeded with a number that no two arenas have in common, so that nobody can prepare such contents."""
+    data = contents_of_one_bucket(make_arena(capacity="1MiB", page_size=PAGE), 200)
+    eng = make_arena(capacity="1MiB", page_size=PAGE)
+    pool = eng.new_pool("p", dedup=True)
+    for n, one in enumerate(data):
+        assert pool.put((1, 0, 0), n, one)
+    assert twins(eng)[0] == 200
+
+
+@pytest.mark.parametrize("page_size", [512, 4096, 65536])
+def test_there_are_as_many_buckets_as_the_capacity_is_good_for(make_arena, page_size):
+    eng = make_arena(capacity="8MiB", page_size=page_size)
+    with open(SHM / eng.name, "rb") as file:
+        assert Map(file.read(4096)).twin_buckets == 1024

@@ -197,6 +197,68 @@ print("held", eng.stats()["pools"]["cache"]["pages"])
 """
 
 
+# A worker that has attached before there were so many pools has no memory for the counters of the later ones.
+COUNTERS = """
+import os, signal
+import engine
+
+def sound():
+    report = eng.check()
+    assert report.ok, report.problems[:3]
+
+eng = engine.create("counted", "8MiB", max_workers=6, max_pools=128, huge_pages=False)
+early = engine.attach("counted")
+low = early.new_pool("low")
+assert low.put((1, 0, 0), 0, b"low")
+for n in range(100):
+    eng.new_pool(f"p{n}")
+last, doomed = eng.pool("p99"), eng.pool("p98")
+rnd = os.urandom
+for n in range(600):
+    assert doomed.put((n % 9, 0, 0), n, rnd(3000))
+n = 0
+while eng.stats()["total"]["evicted"] == 0:
+    assert last.put((n % 9, 0, 0), n, rnd(3000))
+    n += 1
+# Whoever destroys a pool is killed on the way, and leaves it to the others.
+pid = os.fork()
+if pid == 0:
+    mine = engine.attach("counted")
+    dying = mine.pool("p98")
+    mine.set_kill_point(60)
+    dying.destroy()
+    os._exit(1)
+assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
+with open("/dev/shm/filler", "wb", buffering=0) as filler:
+    try:
+        while True:
+            filler.write(bytes(4096))
+    except OSError:
+        pass
+assert os.statvfs("/dev/shm").f_bavail == 0
+before = eng.stats()["pools"]["p99"]
+answers = [low.put((2, i, 0), 0, rnd(3000)) for i in range(300)]
+after = eng.stats()["pools"]["p99"]
+# It cannot count what would go, so nothing of the others goes, neither for its pages nor for those of the pool that is being destroyed.
+assert after["pages"] == before["pages"] and after["evicted"] == before["evicted"], (before, after)
+assert answers[-1] == (low.get((2, 299, 0), 0) is not None) and eng.stats()["pools"]["low"]["pages"] < 300
+assert early.recover() == 1 and early.recover() == 1
+early.check()
+# Whoever can count may let them go; the dead one's heir, too.
+assert last.put((50, 0, 0), 0, rnd(3000))
+sound()
+assert eng.recover() == 0
+os.unlink("/dev/shm/filler")
+assert all(low.put((3, i, 0), 0, rnd(3000)) for i in range(300))
+assert eng.stats()["pools"]["p99"]["pages"] < after["pages"]
+assert "p98" not in eng.stats()["pools"]
+sound()
+early.close()
+sound()
+print("held", eng.stats()["total"]["pages"])
+"""
+
+
 def run(tmp_path, size, text, *arguments):
     """Run a script where /dev/shm is a file system of `size`."""
     unshare = shutil.which("unshare")
@@ -220,6 +282,10 @@ def test_a_full_file_system_refuses(tmp_path):
 @pytest.mark.parametrize("pages", ["small", "huge"])
 def test_an_arena_larger_than_its_file_system_evicts(tmp_path, pages):
     run(tmp_path, "64M", EPHEMERAL, pages)
+
+
+def test_a_worker_lets_no_page_go_that_it_cannot_count(tmp_path):
+    run(tmp_path, "24M", COUNTERS)
 
 
 def test_what_a_resize_gives_up_is_gone_for_everybody(tmp_path):

@@ -105,6 +105,10 @@ class Map:
     def segment(self, i):
         return self.where["segtable"] + i * SIZES["Segment"]
 
+    def mark(self, at):
+        """Of the chunk at an offset in the segments."""
+        return self.where["marks"] + (at - self.where["segments"]) // 64
+
     def record(self, i):
         return self.records + i * CONSTANTS["POOL_BYTES"]
 
