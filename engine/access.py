@@ -6,15 +6,14 @@ the arena's file can write all of it. A record's list is written before its pool
 import cython
 from cython.cimports.engine.layout import (
     ALLOW_MAX,
-    POOL_LIVE,
     POOL_SHARED,
     PoolRecord,
     allow_count,
     allow_id,
+    is_live,
 )
 from cython.cimports.engine.session import Engine
 from cython.cimports.libc.string import memset
-from cython.cimports.shm.atomics import load
 from cython.cimports.shm.layout import u64
 from engine.errors import AccessDenied, PoolDestroyed
 
@@ -116,7 +115,8 @@ def assert_open_to(engine: Engine, p, gen):
     """AccessDenied if the engine's client may not use this pool. PoolDestroyed if it is none of generation `gen` any more."""
     if engine.client_id is None or _lets_in(p, engine.client_id):
         return 0
-    if load(cython.address(p.state)) != POOL_LIVE or load(cython.address(p.gen)) != gen:
-        raise PoolDestroyed("the pool was destroyed")
     name = p.name[:cython.sizeof(p.name)].rstrip(b"\0").decode("utf-8", "replace")
-    raise AccessDenied(f"pool {name!r} of client {p.client} does not let in client {engine.client_id}, for whom this engine acts")
+    owner: u64 = p.client
+    if not is_live(p, gen):
+        raise PoolDestroyed("the pool was destroyed")
+    raise AccessDenied(f"pool {name!r} of client {owner} does not let in client {engine.client_id}, for whom this engine acts")

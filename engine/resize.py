@@ -63,6 +63,8 @@ def run(engine: Engine, segments):
     deadline = time.monotonic() + PATIENCE_S
     if engine.resizing:
         raise ArenaBusy(f"arena {engine.name!r} is being resized by this very engine")
+    engine.att.enter()      # a closed engine's: TmemError. A forked child's: a descriptor of its own, for the byte
+    engine.att.leave()
     engine.resizing = True
     try:
         while byte_try(w.fd, RESIZE_BYTE()) != OK:

@@ -38,8 +38,10 @@ from cython.cimports.engine.layout import (
     PoolRecord,
     Twin,
     buckets_offset,
+    is_live,
     ledger_at,
     pool_at,
+    pools_high,
     queues_bytes,
     queues_offset,
     twins_offset,
@@ -48,13 +50,14 @@ from cython.cimports.engine.ranks import rank_of
 from cython.cimports.engine.reclaim import bury
 from cython.cimports.engine.registry import registry
 from cython.cimports.libc.string import memcpy, memset
-from cython.cimports.shm.atomics import barrier, load, set_release
+from cython.cimports.shm.atomics import barrier, load_acquire, set_release
 from cython.cimports.shm.journal import kill_point
 from cython.cimports.shm.layout import BUSY, CORRUPT, OK, Worker, slot_at, u64
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import back
+from cython.cimports.shm.seal import seal
 from cython.cimports.shm.slab import limit_of
-from cython.cimports.shm.workers import Attachment
+from cython.cimports.shm.workers import blank
 from engine import resize as resizing
 from engine import spawn as spawning
 from engine import stats as counting
@@ -147,7 +150,7 @@ def create(name, capacity="64MiB", *, page_size=4096, buckets=256, max_workers=2
         CLIENT_LAYOUT, [page_size, buckets, max_pools, shards, ghosts, twins, pinned],
     )
     try:
-        return Engine(arena, client)
+        return _open_engine(arena, client)
     except BaseException:
         arenas.unlink(name)
         raise
@@ -162,7 +165,13 @@ def attach(name, client=None):
     Raises ArenaNotFound, ArenaCorrupted (not an arena, another layout, truncated),
     ArenaBusy (all worker slots taken), AccessDenied, TypeError, ValueError."""
     client_or_none(client)
-    return Engine(arenas.attach(name, CLIENT_LAYOUT), client)
+    return _open_engine(arenas.attach(name, CLIENT_LAYOUT), client)
+
+
+def _open_engine(arena, client):
+    found: Engine = Engine.__new__(Engine)
+    found.begin(arena, client)
+    return found
 
 
 def unlink(name):
@@ -177,7 +186,8 @@ class Engine:
     Threads may share one, and take turns in it. A forked child may go on using it: it becomes a worker of its own.
     """
 
-    def __init__(self, arena, client):
+    def begin(self, arena, client):
+        """Be attached to this arena, as a worker that acts for this client."""
         geometry = arena.geometry
         self.name = arena.name
         self.max_capacity = geometry["capacity"]
@@ -201,12 +211,13 @@ class Engine:
         queues = start + _client_bytes(self.max_pools, self.buckets, shards, 0, 0) - CLIENT_PAGE
         if back(arena.fd, start, 2 * CLIENT_PAGE) != OK or back(arena.fd, queues, CLIENT_PAGE) != OK:
             raise TmemError(f"arena {self.name!r}: no memory left for its pool table")
-        self.att = Attachment.__new__(Attachment)
+        self.att = blank()
         self.att.inherit = bury
         if order_checked():
             self.att.rank_of = rank_of
         self.att.__init__(arena, CLIENT_LAYOUT)
         self.att.recover()
+        return 0
 
     def raise_status(self, status):
         """Raise what a status that is no answer means."""
@@ -377,19 +388,16 @@ class Engine:
     def _live_slots(self):
         """The same, inside enter and leave."""
         w: cython.pointer(Worker) = cython.address(self.att.w)
-        table: cython.pointer(ClientPage)
         p: cython.pointer(PoolRecord)
         idx: u64
         gen: u64
         found = []
-        table = cython.cast(cython.pointer(ClientPage), w.base + w.client_off)
-        for idx in range(min(load(cython.address(table.pools_high)), cython.cast(u64, self.max_pools))):
+        for idx in range(pools_high(w)):
             p = pool_at(w, idx)
-            gen = load(cython.address(p.gen))
-            if load(cython.address(p.state)) == POOL_LIVE:
-                name = p.name[:POOL_NAME_BYTES].rstrip(b"\0").decode("utf-8", "replace")
-                if load(cython.address(p.gen)) == gen:
-                    found.append((idx, gen, name))
+            gen = load_acquire(cython.address(p.gen))
+            name = p.name[:POOL_NAME_BYTES].rstrip(b"\0").decode("utf-8", "replace")
+            if is_live(p, gen):
+                found.append((idx, gen, name))
         return found
 
     def pool(self, name_or_id):
@@ -527,10 +535,16 @@ class Engine:
         return self.att.kill_points()
 
 
+seal(Engine, "engine.create and engine.attach")
+
+
 def _pool_name(name):
     if not isinstance(name, str):
         raise TypeError(f"name: a str, not {type(name).__name__}")
-    raw = name.encode("utf-8", "surrogatepass")
+    try:
+        raw = name.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"name: text that utf-8 can write, without lone surrogates, not {name!r}") from None
     if not 1 <= len(raw) < POOL_NAME_BYTES or b"\0" in raw:
         raise ValueError(f"name: 1 to {POOL_NAME_BYTES - 1} bytes of utf-8 without NUL, not {len(raw)}")
     return raw

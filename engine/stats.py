@@ -15,6 +15,7 @@ from cython.cimports.engine.layout import (
     GAUGE_OBJNODES,
     GAUGE_PAGES,
     GEO_PINNED,
+    GEO_POOLS,
     GEO_TWINS,
     GETS_HIT,
     GETS_MISS,
@@ -25,6 +26,7 @@ from cython.cimports.engine.layout import (
     PUTS_OK,
     PUTS_REFUSED,
     has_twins,
+    is_live,
     ledger_at,
     pool_at,
     twin_bucket,
@@ -59,6 +61,8 @@ def pool_counters(engine: Engine, idx: u64):
     i: u64
     slot: u64
     high: u64 = min(w.depot.slots_high, w.max_workers)
+    if idx >= w.client_geometry[GEO_POOLS]:
+        raise ValueError(f"idx: a pool's, from 0 to {w.client_geometry[GEO_POOLS] - 1}, not {idx}")
     for i in range(LEDGER_WORDS):
         sums[i] = -pool_at(w, idx).base[i]
     for slot in range(high):
@@ -79,8 +83,10 @@ def collect(engine: Engine):
     live = engine._live()
     engine.att.enter()
     try:
-        for idx, _, name in live:
+        for idx, gen, name in live:
             words = pool_counters(engine, idx)
+            if not is_live(pool_at(w, idx), gen):
+                continue        # another pool has its counters now, or none
             pools[name] = {key: words[at] for key, at in NAMES.items()}
             for key, value in pools[name].items():
                 total[key] += value

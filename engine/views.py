@@ -42,6 +42,7 @@ from cython.cimports.engine.views import Sight
 from cython.cimports.shm.atomics import load, set
 from cython.cimports.shm.layout import BUSY, FAULT_SENTINEL, NOSPACE, OK, Worker, offset_of, u64
 from cython.cimports.shm.lock import lock_try, unlock
+from cython.cimports.shm.seal import seal
 from engine.errors import TmemError, TooMuchPinned
 
 # --- finding and pinning ----------------------------------------------------------------------------------
@@ -205,6 +206,10 @@ class View:
     def __repr__(self):
         what = "released" if self.released else "of nothing" if self.pages is None else "held"
         return f"<tmem view, {what}>"
+
+
+seal(Pin, "Pool.view")
+seal(View, "Pool.view")
 
 
 @cython.cfunc

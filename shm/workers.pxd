@@ -4,6 +4,8 @@ from shm.arena cimport Arena
 from shm.atomics cimport barrier, likely
 from shm.layout cimport Inherit, RankOf, Worker, u64
 
+cdef Attachment blank()
+
 cdef class Attachment:
     cdef Worker w
     cdef readonly Arena arena

@@ -39,6 +39,7 @@ from cython.cimports.shm.liveness import RESCUE_BYTE, byte_release, byte_try
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import back
 from cython.cimports.shm.recovery import rescue, settle_dead, settle_slot
+from cython.cimports.shm.seal import seal
 from cython.cimports.shm.slab import drain_all, set_classes
 from cython.cimports.shm.waiting import wait
 from shm import arena as arenas
@@ -309,3 +310,11 @@ class Attachment:
     def kill_points(self):
         """Kill points passed since `set_kill_point`."""
         return self.w.kill_points
+
+
+def blank():
+    """An Attachment that is none yet: its __init__ attaches it."""
+    return Attachment.__new__(Attachment)
+
+
+seal(Attachment, "engines")

@@ -21,7 +21,7 @@ def _triple(oid: cython.pointer(u64)) -> tuple:
 class PyPam(PamOps):
     """A PAM whose verbs are methods of a Python object; see engine.register_pam for what they take."""
 
-    def __init__(self, ops):
+    def __cinit__(self, ops):
         for verb in VERBS:
             if not callable(getattr(ops, verb, None)):
                 raise TypeError(f"factory: makes an object with {', '.join(VERBS)}; no {verb}")

@@ -127,7 +127,7 @@ def test_a_closed_engine_is_closed(eng):
     eng.close()
     calls = [
         lambda: eng.new_pool("q"), lambda: eng.pool("p"), lambda: eng.pools(), lambda: eng.stats(), lambda: eng.check(),
-        lambda: eng.recover(), lambda: eng.spawn(1, print),
+        lambda: eng.recover(), lambda: eng.spawn(1, print), lambda: eng.resize("8MiB"), lambda: eng.capacity, lambda: eng.client(1),
         lambda: pool.put((1, 2, 3), 0, b"x"), lambda: pool.get((1, 2, 3), 0), lambda: pool.flush_page((1, 2, 3), 0),
         lambda: pool.get_into((1, 2, 3), 0, bytearray(512)), lambda: pool.flush_object((1, 2, 3)),
         lambda: pool.put_range((1, 2, 3), 0, b"x"), lambda: pool.get_range((1, 2, 3), 0, 1),
