@@ -475,8 +475,9 @@ class Engine:
         """Run target(*args) in n processes of multiprocessing, released together once all are attached. A Crew.
 
         Engines and pools among the args arrive attached. The processes get SIGTERM when this one has ended, however it did. restart: replace
-        a process that ends with an exit code other than 0, after a pause; Crew says how often. method: "spawn" (None), "fork" or "forkserver". client: in these processes this engine, with its pools, acts for that
-        client; None: as it does here. Raises AccessDenied (it acts for another client), TypeError, ValueError."""
+        a process that ends with an exit code other than 0, after a pause; Crew says how often. method: "spawn" (None), "fork" or
+        "forkserver". client: in these processes this engine, with its pools, acts for that client; None: as it does here.
+        Raises AccessDenied (it acts for another client), TypeError, ValueError."""
         return spawning.spawn(self, n, target, args, restart, method, narrowed(self, client))
 
     @property

@@ -167,7 +167,7 @@ class Crew(Sequence):
             self._keeper = threading.Thread(target=self._keep, name="tmem-crew", daemon=True)
             self._keeper.start()
 
-    def _start(self, place, ready=None):
+    def _start(self, place=None, ready=None):
         process = self._context.Process(
             target=_run, args=(self._engine, self._client, place, ready, self._go, self._parent, self._target, self._args)
         )
@@ -217,7 +217,7 @@ class Crew(Sequence):
                 f"exit codes {codes}; nobody is replaced any more")
         elif place.due is not None and now >= place.due:
             try:
-                self._processes[number] = self._start(number)
+                self._processes[number] = self._start()
             except OSError:         # no process, memory or descriptor to be had just now
                 place.failures += 1
                 place.due = now + pause_before(place.failures)

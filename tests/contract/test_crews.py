@@ -28,7 +28,7 @@ def end_with(code):
 
 
 def lead(name, method, stage):
-    """A parent: makes a crew, and is killed before it lets it go, or when it is told to be."""
+    """A parent: makes a crew, and is killed before it lets it go; or later, or ends with its standard input, without a word to its crew."""
     eng = engine.attach(name)
     if stage == "before the release":
         spawn.Crew._open_gate = lambda crew: os.kill(os.getpid(), signal.SIGKILL)
@@ -36,9 +36,8 @@ def lead(name, method, stage):
     if stage == "dropped":
         del crew
     os.write(1, b"let go\n")
-    if stage == "of itself":
-        os._exit(0)
-    signal.pause()
+    os.read(0, 1)
+    os._exit(0)
 
 
 @pytest.mark.parametrize("stage, method", [
@@ -47,11 +46,13 @@ def lead(name, method, stage):
 ])
 def test_a_crew_ends_with_its_parent(eng, method, stage):
     code = f"import tests.contract.test_crews as here; here.lead({eng.name!r}, {method!r}, {stage!r})"
-    parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE)
     if stage != "before the release":
         lines = sorted(parent.stdout.readline() for _ in range(4))
         assert lines == [b"let go\n"] + [b"running\n"] * 3
-        parent.kill()
+        if stage != "of itself":
+            parent.kill()
     out, err = parent.communicate(timeout=60)       # ends when the last of its processes has
     assert (out, err) == (b"", b"")
     assert eng.recover() >= 0 and eng.stats()["arena"]["workers"] == 1 and eng.check().ok
@@ -136,17 +137,17 @@ def test_a_fork_that_fails_is_tried_again(eng, short_pauses, monkeypatch):
     crew = eng.spawn(2, os.read, there, 1, restart=True, method="fork")
     real, failures = crew._start, []
 
-    def start(place, ready=None):
+    def start():
         if len(failures) < 2:
-            failures.append(place)
+            failures.append(crew.exitcodes)
             raise BlockingIOError(11, "Resource temporarily unavailable")
-        return real(place, ready)
+        return real()
 
     crew._start = start
     os.kill(crew[1].pid, signal.SIGKILL)
     while crew.restarts == 0:
         assert crew.join(0.01) is False
-    assert failures == [1, 1] and crew.exitcodes == [None, None]
+    assert failures == [[None, -9]] * 2 and crew.exitcodes == [None, None]
     os.write(here, b"12")
     assert crew.join(60) is True and crew.exitcodes == [0, 0]
     os.close(there), os.close(here)
@@ -155,7 +156,7 @@ def test_a_fork_that_fails_is_tried_again(eng, short_pauses, monkeypatch):
 def test_a_start_that_can_never_be_done_is_told(eng, short_pauses):
     there, here = os.pipe()
     crew = eng.spawn(1, os.read, there, 1, restart=True, method="fork")
-    crew._start = lambda place: {}[place]
+    crew._start = lambda: {}[0]
     os.kill(crew[0].pid, signal.SIGKILL)
     with pytest.raises(engine.TmemError, match="not kept any more: 0"):
         crew.join(60)
