@@ -16,6 +16,7 @@ from engine.errors import (
     ArenaCorrupted,
     ArenaExists,
     ArenaNotFound,
+    ArenaVersionMismatch,
     PoolDestroyed,
     PoolExists,
     PoolNotFound,
@@ -32,7 +33,7 @@ from engine.views import View
 from shm.arena import MAGIC as ARENA_MAGIC
 
 __all__ = [
-    "ARENA_MAGIC", "AccessDenied", "ArenaBusy", "ArenaCorrupted", "ArenaExists", "ArenaNotFound", "Client", "Crew",
+    "ARENA_MAGIC", "AccessDenied", "ArenaBusy", "ArenaCorrupted", "ArenaExists", "ArenaNotFound", "ArenaVersionMismatch", "Client", "Crew",
     "Engine", "Object", "Pool", "PoolDestroyed", "PoolExists", "PoolNotFound", "Problem", "Report", "TmemError", "TooMuchPinned",
     "View", "attach",
     "create", "oid", "register_hostops", "register_pam", "unlink",

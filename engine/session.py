@@ -162,8 +162,8 @@ def attach(name, client=None):
     client: None: the engine is the host's and may do everything. An int from 0 to 2**32-1: it acts for that client, and makes
     pools of it alone; it opens the client's pools, and shared ones that let it in; other people's pools it does not destroy, and weights,
     caps and freezing are the host's. So that no worker does by mistake what is not its own: who may write to the arena can get round it.
-    Raises ArenaNotFound, ArenaCorrupted (not an arena, another layout, truncated),
-    ArenaBusy (all worker slots taken), AccessDenied, TypeError, ValueError."""
+    Raises ArenaNotFound, ArenaVersionMismatch (of an older or newer version of this package), ArenaCorrupted (not an arena, truncated),
+    ArenaBusy (all worker slots, or all file descriptors, taken), AccessDenied, TypeError, ValueError."""
     client_or_none(client)
     return _open_engine(arenas.attach(name, CLIENT_LAYOUT), client)
 
@@ -175,7 +175,8 @@ def _open_engine(arena, client):
 
 
 def unlink(name):
-    """Remove an arena and its semaphores. Who is attached goes on until it closes. Raises ArenaNotFound, AccessDenied."""
+    """Remove an arena and its semaphores. Who is attached goes on until it closes. Raises ArenaNotFound, ArenaCorrupted (what has
+    the name is no arena, and stays), ArenaBusy (no file descriptor left), AccessDenied."""
     arenas.unlink(name)
 
 

@@ -247,7 +247,7 @@ class Attachment:
         if not self.closed:
             inherited = self.w.fd
             try:
-                self.w.fd = arenas.reopen(inherited)
+                self.w.fd = arenas.reopen(inherited, self.arena.name)
             except TmemError:
                 self.w.fd = -1
             os.close(inherited)
@@ -258,7 +258,9 @@ class Attachment:
     def _reattach(self):
         # The mapping is inherited and stays; slot, journal and semaphores are new.
         if self.w.fd < 0:
-            raise TmemError(f"arena {self.arena.name!r}: a forked child cannot reopen it without /proc; attach anew")
+            raise TmemError(f"arena {self.arena.name!r}: a forked child could not reopen it: "
+                            + ("no file descriptor was left (RLIMIT_NOFILE)" if os.path.exists("/proc/self/fd") else "there is no /proc")
+                            + "; attach anew")
         self.semaphores = Semaphores(self.arena.name, self.arena.geometry["mode"], self.arena.geometry["max_workers"])
         self.attach_slot()      # may raise: then the next use tries again
         self.epoch += 1
