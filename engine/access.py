@@ -16,17 +16,21 @@ from cython.cimports.engine.session import Engine
 from cython.cimports.libc.string import memset
 from cython.cimports.shm.layout import u64
 from engine.errors import AccessDenied, PoolDestroyed
+from engine.sizes import whole
 
 CLIENT_LARGEST = 2**32 - 1
 
 
 def client_or_none(client):
     """The client that an engine is to act for, an argument; None: the host, who may do everything."""
-    if client is not None and (isinstance(client, bool) or not isinstance(client, int)):
+    if client is None:
+        return None
+    number = whole(client)
+    if number is None:
         raise TypeError(f"client: None or an int from 0 to 2**32-1, not {type(client).__name__}")
-    if client is not None and not 0 <= client <= CLIENT_LARGEST:
+    if not 0 <= number <= CLIENT_LARGEST:
         raise ValueError(f"client: None or an int from 0 to 2**32-1, not {client}")
-    return client
+    return number
 
 
 def narrowed(engine: Engine, client):
@@ -62,9 +66,10 @@ def allow_argument(allow, shared):
     except TypeError:
         raise TypeError(f"allow: None or client ids, not {type(allow).__name__}") from None
     found = []
-    for id in ids:
-        if isinstance(id, bool) or not isinstance(id, int):
-            raise TypeError(f"allow: client ids, ints from 0 to 2**32-1, not {type(id).__name__}")
+    for given in ids:
+        id = whole(given)
+        if id is None:
+            raise TypeError(f"allow: client ids, ints from 0 to 2**32-1, not {type(given).__name__}")
         if not 0 <= id <= CLIENT_LARGEST:
             raise ValueError(f"allow: client ids, ints from 0 to 2**32-1, not {id}")
         if id not in found:

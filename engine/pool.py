@@ -16,7 +16,7 @@ from cython.cimports.cpython.buffer import (
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cython.cimports.engine import batch, core, fetch, lookaside, ranges, views
 from cython.cimports.engine.access import allow_list, assert_open_to
-from cython.cimports.engine.arguments import buffer_of, free_flag, handle, word
+from cython.cimports.engine.arguments import buffer_of, free_flag, handle, word, wrong_length
 from cython.cimports.engine.layout import (
     AGAIN,
     ASIDES_MIN,
@@ -277,14 +277,14 @@ class Pool:
             c.data = PyBytes_AS_STRING(data)
             c.length = PyBytes_GET_SIZE(data)
             if not 1 <= c.length <= self.ref.page_size:
-                raise ValueError(f"data: 1 to {self.page_size} bytes, not {c.length}")
+                raise wrong_length("data", self.ref.page_size, c.length)
             return self.put_pages(c)
         buffer_of("data", data, cython.address(view), PyBUF_SIMPLE)
         try:
             c.data = cython.cast(cython.p_char, view.buf)
             c.length = view.len
             if not 1 <= c.length <= self.ref.page_size:
-                raise ValueError(f"data: 1 to {self.page_size} bytes, not {c.length}")
+                raise wrong_length("data", self.ref.page_size, c.length)
             return self.put_pages(c)
         finally:
             PyBuffer_Release(cython.address(view))

@@ -68,7 +68,7 @@ from engine.errors import AccessDenied, ArenaCorrupted, PoolDestroyed, PoolExist
 from engine.pam.codec import CODECS
 from engine.pool import POLICIES, open_pool
 from engine.ranks import order_checked
-from engine.sizes import parse_size
+from engine.sizes import parse_size, whole
 from shm import arena as arenas
 
 CLIENT_LAYOUT = (
@@ -82,11 +82,12 @@ FAULTS = {1: "an offset that leads nowhere", 2: "a struct without its sentinel",
 
 
 def _number(name, value, low, high, power=False):
-    if isinstance(value, bool) or not isinstance(value, int):
+    number = whole(value)
+    if number is None:
         raise TypeError(f"{name}: an int, not {type(value).__name__}")
-    if not low <= value <= high or (power and value & (value - 1)):
+    if not low <= number <= high or (power and number & (number - 1)):
         raise ValueError(f"{name}: {'a power of two ' if power else ''}from {low} to {high}, not {value}")
-    return value
+    return number
 
 
 def _client_bytes(max_pools, buckets, shards, ghosts, twins):
@@ -129,18 +130,18 @@ def create(name, capacity="64MiB", *, page_size=4096, buckets=256, max_workers=2
     pinned = size // 8 if max_pinned is None else parse_size("max_pinned", max_pinned)
     if not 0 <= pinned <= size:
         raise ValueError(f"max_pinned: 0 to the capacity, {size} bytes, not {pinned}")
-    _number("page_size", page_size, 512, 65536, power=True)
-    _number("buckets", buckets, 1, 4096, power=True)
-    _number("max_workers", max_workers, 1, 4096)
-    _number("max_pools", max_pools, 1, 65535)
-    _number("mode", mode, 0, 0o777)
+    page_size = _number("page_size", page_size, 512, 65536, power=True)
+    buckets = _number("buckets", buckets, 1, 4096, power=True)
+    max_workers = _number("max_workers", max_workers, 1, 4096)
+    max_pools = _number("max_pools", max_pools, 1, 65535)
+    mode = _number("mode", mode, 0, 0o777)
     if not isinstance(huge_pages, bool):
         raise TypeError(f"huge_pages: True or False, not {type(huge_pages).__name__}")
     pages = most // page_size
     if shards is None:
         shards = min(SHARDS_MAX, 1 << max(0, (pages // 32).bit_length() - 1))
-    _number("shards", shards, 1, SHARDS_MAX, power=True)
-    client_or_none(client)
+    shards = _number("shards", shards, 1, SHARDS_MAX, power=True)
+    client = client_or_none(client)
     # Room for twice the ghosts there can be, so that none is forgotten before its time.
     ghosts = max(64, 1 << (2 * pages // shards - 1).bit_length())
     twins = max(16, 1 << (pages // PAGES_A_TWIN_BUCKET - 1).bit_length())
@@ -164,7 +165,7 @@ def attach(name, client=None):
     caps and freezing are the host's. So that no worker does by mistake what is not its own: who may write to the arena can get round it.
     Raises ArenaNotFound, ArenaVersionMismatch (of an older or newer version of this package), ArenaCorrupted (not an arena, truncated),
     ArenaBusy (all worker slots, or all file descriptors, taken), AccessDenied, TypeError, ValueError."""
-    client_or_none(client)
+    client = client_or_none(client)
     return _open_engine(arenas.attach(name, CLIENT_LAYOUT), client)
 
 
@@ -287,7 +288,7 @@ class Engine:
             raise TypeError(f"policy: one of {', '.join(POLICIES)}, not {type(policy).__name__}")
         if policy not in POLICIES:
             raise ValueError(f"policy: one of {', '.join(POLICIES)}, not {policy!r}")
-        _number("cap", cap, 0, 2**62)
+        cap = _number("cap", cap, 0, 2**62)
         if cap and persistent:
             raise ValueError("cap: only an ephemeral pool can have one, since nothing of a persistent one is ever evicted")
         allow = allow_argument(allow, shared)
@@ -403,10 +404,11 @@ class Engine:
 
     def pool(self, name_or_id):
         """The pool of this name (str) or id (int). Raises PoolNotFound, AccessDenied, TypeError."""
-        if isinstance(name_or_id, bool) or not isinstance(name_or_id, (str, int)):
+        key = name_or_id if isinstance(name_or_id, str) else whole(name_or_id)
+        if key is None:
             raise TypeError(f"name_or_id: a pool's name (str) or id (int), not {type(name_or_id).__name__}")
         for idx, gen, name in self._live():
-            if name_or_id == (name if isinstance(name_or_id, str) else idx):
+            if key == (name if isinstance(key, str) else idx):
                 return open_pool(self, idx, gen)
         raise PoolNotFound(f"arena {self.name!r} has no pool {name_or_id!r}")
 
@@ -428,11 +430,11 @@ class Engine:
         of the queues by its share. Raises AccessDenied (only the host sets either), TypeError, ValueError, TmemError (the table of
         clients is full).
         """
-        _number("id", id, 0, 2**32 - 1)
+        id = _number("id", id, 0, 2**32 - 1)
         if weight is not None:
-            _number("weight", weight, 1, WEIGHT_MAX)
+            weight = _number("weight", weight, 1, WEIGHT_MAX)
         if cap is not None:
-            _number("cap", cap, 0, 2**62)
+            cap = _number("cap", cap, 0, 2**62)
         return open_client(self, id, weight, cap)
 
     def resize(self, capacity):

@@ -25,6 +25,7 @@ import weakref
 from collections.abc import Sequence
 
 from engine.errors import TmemError
+from engine.sizes import whole
 
 METHODS = ("spawn", "fork", "forkserver")
 READY_S = 120.0
@@ -91,10 +92,11 @@ def _run(engine, client, place, ready, go, parent, target, args):
 
 def spawn(engine, n, target, args, restart, method, client):
     """See Engine.spawn."""
-    if isinstance(n, bool) or not isinstance(n, int):
+    number = whole(n)
+    if number is None:
         raise TypeError(f"n: a number of processes, not {type(n).__name__}")
-    if n < 1:
-        raise ValueError(f"n: at least one process, not {n}")
+    if number < 1:
+        raise ValueError(f"n: at least one process, not {number}")
     if not callable(target):
         raise TypeError(f"target: a callable, not {type(target).__name__}")
     if not isinstance(restart, bool):
@@ -103,7 +105,7 @@ def spawn(engine, n, target, args, restart, method, client):
         raise ValueError(f"method: None or one of {', '.join(METHODS)}, not {method!r}")
     if engine.closed:
         raise TmemError(f"arena {engine.name!r}: this engine is closed")
-    return Crew(engine, client, n, target, args, restart, multiprocessing.get_context(method or "spawn"))
+    return Crew(engine, client, number, target, args, restart, multiprocessing.get_context(method or "spawn"))
 
 
 def pause_before(short_lives):
