@@ -2,13 +2,12 @@
 
 Owns the public names. May call everything in engine; called by users. See README.md for a first example.
 """
+from engine.imports import why as _why
+
 try:
     from engine.session import Engine, attach, create, unlink
 except (ImportError, AttributeError) as _error:
-    # A module that was not compiled fails in odd ways: its .py file is Cython and cannot be run.
-    raise ImportError(
-        "tmem's compiled modules are missing or stale; build them with `pip install .` (or `make setup` in a checkout)"
-    ) from _error
+    raise ImportError(_why(_error)) from _error
 from engine.client import Client
 from engine.errors import (
     AccessDenied,

@@ -99,7 +99,9 @@ def open_pool(engine: Engine, idx, gen, name=None, nonce=None):
     pool.dedup = pool.ref.dedup = flags & POOL_DEDUP != 0
     pool.ref.codec = flag_of(pool.pam)
     pool.ref.packed_max = min(pool.ref.page_size - 1, 0xFFFF) if pool.ref.codec else 0
-    if not is_live(pool.ref.record, pool.ref.gen) or name not in (None, pool.name):
+    # One that is named, in a pickle, may have been destroyed on the way, and nobody have its slot yet: its calls say so.
+    live: cython.bint = is_live(pool.ref.record, pool.ref.gen)
+    if not live and (name is None or load(cython.address(pool.ref.record.gen)) != pool.ref.gen) or name not in (None, pool.name):
         raise PoolDestroyed(f"pool {name or pool.name!r} was destroyed")
     return pool
 

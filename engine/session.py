@@ -64,7 +64,16 @@ from engine import stats as counting
 from engine import stop as stopping
 from engine.access import allow_argument, client_or_none, host_only, narrowed
 from engine.client import open_client
-from engine.errors import AccessDenied, ArenaCorrupted, PoolDestroyed, PoolExists, PoolNotFound, TmemError
+from engine.errors import (
+    AccessDenied,
+    ArenaCorrupted,
+    ArenaExists,
+    ArenaNotFound,
+    PoolDestroyed,
+    PoolExists,
+    PoolNotFound,
+    TmemError,
+)
 from engine.pam.codec import CODECS
 from engine.pool import POLICIES, open_pool
 from engine.ranks import order_checked
@@ -107,7 +116,7 @@ def _round_up(size):
 
 
 def create(name, capacity="64MiB", *, page_size=4096, buckets=256, max_workers=256, max_pools=1024, mode=0o600,
-           huge_pages=True, shards=None, max_capacity=None, max_pinned=None, client=None):
+           huge_pages=True, shards=None, max_capacity=None, max_pinned=None, client=None, exist_ok=False):
     """Make an arena and attach to it.
 
     name: 1 to 200 letters, digits, '_', '.', '-'. capacity: bytes for pages and all that describes them (an int, or text
@@ -118,6 +127,8 @@ def create(name, capacity="64MiB", *, page_size=4096, buckets=256, max_workers=2
     steps of 2 MiB). shards: of the queues of evictable pages, a power of two from 1 to 64; None: as many as the capacity is good for.
     max_pinned: bytes that views may keep from being used for anything else (Pool.view), as capacity, 0 to capacity; None: an eighth of it.
     client: whom this engine acts for, see attach.
+    exist_ok: where an arena of that name is there already, attach to it instead, as to a leftover of a run that was killed; it stays as it was made,
+    whatever the other arguments say, but its page_size must be the one given (ValueError).
     Raises ArenaExists, AccessDenied, TmemError (no memory for the tables), TypeError, ValueError.
     """
     arenas.check_name(name)
@@ -145,16 +156,39 @@ def create(name, capacity="64MiB", *, page_size=4096, buckets=256, max_workers=2
     # Room for twice the ghosts there can be, so that none is forgotten before its time.
     ghosts = max(64, 1 << (2 * pages // shards - 1).bit_length())
     twins = max(16, 1 << (pages // PAGES_A_TWIN_BUCKET - 1).bit_length())
-    arena = arenas.create(
-        name, most, size, max_workers, page_size, _ledger_bytes(max_pools), _client_bytes(max_pools, buckets, shards, ghosts, twins), mode,
-        huge_pages,
-        CLIENT_LAYOUT, [page_size, buckets, max_pools, shards, ghosts, twins, pinned],
-    )
+    if not isinstance(exist_ok, bool):
+        raise TypeError(f"exist_ok: True or False, not {type(exist_ok).__name__}")
+    while True:
+        # Somebody may make it, or remove it, between the one and the other.
+        found = _attach_if_there(name, client, page_size) if exist_ok else None
+        if found is not None:
+            return found
+        try:
+            arena = arenas.create(
+                name, most, size, max_workers, page_size, _ledger_bytes(max_pools), _client_bytes(max_pools, buckets, shards, ghosts, twins), mode,
+                huge_pages, CLIENT_LAYOUT, [page_size, buckets, max_pools, shards, ghosts, twins, pinned],
+            )
+            break
+        except ArenaExists:
+            if not exist_ok:
+                raise
     try:
         return _open_engine(arena, client)
     except BaseException:
         arenas.unlink(name)
         raise
+
+
+def _attach_if_there(name, client, page_size):
+    """The engine of an arena that is there, for create; None if there is none."""
+    try:
+        found = attach(name, client)
+    except ArenaNotFound:
+        return None
+    if found.page_size != page_size:
+        found.close()
+        raise ValueError(f"page_size: arena {name!r} is there already, with pages of {found.page_size} bytes, not {page_size}")
+    return found
 
 
 def attach(name, client=None):

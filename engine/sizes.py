@@ -12,7 +12,7 @@ def whole(value: object) -> int | None:
     if isinstance(value, bool) or not hasattr(type(value), "__index__"):
         return None
     try:
-        return operator.index(value)    # type: ignore[call-overload, no-any-return]
+        return operator.index(value)    # type: ignore[arg-type]
     except TypeError:
         return None
 

@@ -43,6 +43,7 @@ from cython.cimports.shm.layout import (
     slot_at,
     u64,
 )
+from cython.cimports.shm.liveness import byte_held
 from cython.cimports.shm.slab import limit_of
 
 NAMES = {
@@ -94,7 +95,8 @@ def collect(engine: Engine):
         workers = 0
         for i in range(min(w.depot.slots_high, w.max_workers)):
             slot = slot_at(w, i)
-            workers += slot.state == SLOT_LIVE
+            # The state of one that was killed is LIVE until it is recovered; its liveness byte is not held any more.
+            workers += slot.state == SLOT_LIVE and (i == w.slot_idx or byte_held(w.fd, i))
             total["lock_waits"] += slot.stat[STAT_LOCK_WAITS]
             total["lock_wait_ns"] += slot.stat[STAT_LOCK_WAIT_NS]
             total["lock_wait_ns_max"] = max(total["lock_wait_ns_max"], slot.stat[STAT_LOCK_WAIT_NS_MAX])

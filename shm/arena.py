@@ -51,7 +51,6 @@ from shm.errors import (
     ArenaBusy,
     ArenaCorrupted,
     ArenaExists,
-    ArenaNotFound,
     ArenaVersionMismatch,
     TmemError,
 )
@@ -133,7 +132,7 @@ def create(name, capacity, limit, max_workers, bounce_bytes, ledger_bytes, clien
     try:
         shared = entry.open_entry(name, flags=posix_ipc.O_CREX, mode=0o600)
     except posix_ipc.ExistentialError:
-        raise ArenaExists(f"arena {name!r} is there already") from None
+        raise ArenaExists(f"arena {name!r} is there already: attach to it, create it with exist_ok=True, or unlink it first") from None
     try:
         os.pwrite(shared.fd, BORN, 0)       # before anything else: who finds it half made knows what it is
         byte_try(shared.fd, BIRTH_BYTE)
@@ -172,7 +171,7 @@ def attach(name, client_layout):
     try:
         shared = entry.open_entry(name)
     except posix_ipc.ExistentialError:
-        raise ArenaNotFound(f"no arena {name!r}") from None
+        raise entry.not_found(name) from None
     try:
         os.set_inheritable(shared.fd, False)
         _check_owner(name, os.fstat(shared.fd))

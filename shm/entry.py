@@ -20,6 +20,7 @@ from shm.errors import AccessDenied, ArenaBusy, ArenaCorrupted, ArenaNotFound, T
 MAGIC = b"tmem\x00arn"
 BORN = b"tmem\x00new"       # the first word from the creator's first store on, until MAGIC takes its place
 HEADER_PAGE = 4096
+NAMES_TOLD = 5
 FULL = (errno.EMFILE, errno.ENFILE)
 
 
@@ -66,6 +67,32 @@ def is_arena(fd):
         struct.unpack_from("<Q", page, 16)[0] == xxhash.xxh64_intdigest(page[24:end]) for end in range(32, 512, 8))
 
 
+def names():
+    """The names of the arenas that this process may read, sorted."""
+    found = []
+    for one in os.scandir(semaphores.SHM_DIR):
+        with contextlib.suppress(OSError):
+            if one.is_file(follow_symlinks=False) and not one.name.startswith("sem."):
+                fd = os.open(one.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+                try:
+                    if os.pread(fd, len(MAGIC), 0) == MAGIC:
+                        found.append(one.name)
+                finally:
+                    os.close(fd)
+    return sorted(found)
+
+
+def not_found(name):
+    """The ArenaNotFound for a name: it tells what there is."""
+    try:
+        there = names()
+    except OSError:
+        there = []
+    told = ", ".join(map(repr, there[:NAMES_TOLD])) + (f" and {len(there) - NAMES_TOLD} more" if len(there) > NAMES_TOLD else "")
+    what = f"there {'is' if len(there) == 1 else 'are'} {told}" if there else "there is none that this user may read"
+    return ArenaNotFound(f"no arena {name!r}; {what}")
+
+
 def unlink_semaphores(name):
     """Remove the semaphores of that name. AccessDenied if one is another user's."""
     try:
@@ -86,13 +113,13 @@ def remove(name):
         shared = open_entry(name, read_only=True)
     except posix_ipc.ExistentialError:
         unlink_semaphores(name)
-        raise ArenaNotFound(f"no arena {name!r}") from None
+        raise not_found(name) from None
     try:
         if not is_arena(shared.fd):
             raise ArenaCorrupted(f"{semaphores.SHM_DIR}/{name} is not an arena, and is left alone")
         posix_ipc.unlink_shared_memory("/" + name)
     except posix_ipc.ExistentialError:
-        raise ArenaNotFound(f"no arena {name!r}") from None
+        raise not_found(name) from None
     except (OSError, posix_ipc.Error) as error:
         raise refusal(name, error) from None
     finally:

@@ -17,6 +17,7 @@ from cython.cimports.cpython.exc import PyErr_CheckSignals
 from cython.cimports.cpython.pythread import PyThread_get_thread_ident
 from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.libc.string import memset
+from cython.cimports.posix.unistd import close
 from cython.cimports.shm.atomics import barrier
 from cython.cimports.shm.journal import kill_point
 from cython.cimports.shm.layout import (
@@ -94,9 +95,9 @@ class Attachment:
         _attachments.add(self)
 
     def __dealloc__(self):
-        # No orderly detach here: other objects may be gone. The kernel tells the others.
+        # No orderly detach here: other objects may be gone, at the end of the interpreter the names of modules too. The kernel tells the others.
         if self.w.fd >= 0:
-            os.close(self.w.fd)
+            close(self.w.fd)
             self.w.fd = -1
         free(self.w.scratch)
 

@@ -94,6 +94,18 @@ def test_unpickling_a_pool_that_is_gone(eng):
         pickle.loads(data)
 
 
+def test_unpickling_a_pool_that_went_on_the_way(eng):
+    """As an argument of a process that starts slowly: the process starts, and its calls raise."""
+    pool = eng.new_pool("p")
+    data = pickle.dumps(pool)
+    pool.destroy()
+    other = pickle.loads(data)
+    with pytest.raises(engine.PoolDestroyed):
+        other.put(OID, 0, b"page")
+    with pytest.raises(engine.PoolNotFound):
+        eng.pool("p")
+
+
 def test_a_pool_is_never_another_of_an_arena_made_anew(arena_name):
     """The slot and generation of a pool are soon those of another in a second arena of the same name."""
     with engine.create(arena_name, **SMALL) as eng:
