@@ -9,6 +9,7 @@ another call of the same engine: then only the pin is cleared, and whoever lacks
 import cython
 from cython.cimports.cpython.buffer import Py_buffer, PyBuffer_FillInfo
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cython.cimports.cpython.memoryview import PyMemoryView_GET_BUFFER
 from cython.cimports.cpython.ref import Py_REFCNT
 from cython.cimports.engine.arguments import word
 from cython.cimports.engine.core import REAP_BUDGET, bucket_of, end_section, find_page, finish, lock_bucket
@@ -196,7 +197,7 @@ class View:
         self.pages = None
         self.released = True
         for page in pages if isinstance(pages, tuple) else () if pages is None else (pages,):
-            pin = page.obj
+            pin = cython.cast(object, PyMemoryView_GET_BUFFER(page).obj)
             try:
                 page.release()
             except BufferError:
