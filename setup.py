@@ -6,8 +6,8 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 COMPILED = """
-    shm.semaphores shm.memory shm.liveness shm.arena shm.turns shm.process shm.workers shm.journal shm.lock shm.waiting shm.slab shm.grace
-    shm.shrink shm.recovery
+    shm.seal shm.semaphores shm.memory shm.liveness shm.arena shm.turns shm.process shm.workers shm.journal shm.lock shm.waiting shm.slab
+    shm.grace shm.shrink shm.recovery
     engine.oid engine.arguments engine.rbtree engine.objnode engine.hostops engine.pam.base engine.pam.raw engine.pam.packed
     engine.adapters.python engine.registry engine.queues engine.pins engine.twins engine.reclaim engine.unlink
     engine.shares engine.evict engine.admit engine.room engine.compact engine.lookaside engine.core engine.overwrite
@@ -21,8 +21,9 @@ GENERATED = Path("build/c")
 
 
 def declarations_changed():
-    """True if a .pxd is newer than a module made from it. Cython follows them itself, but not in a circle, and these cimport each other."""
-    newest = max(path.stat().st_mtime for folder in ("engine", "shm") for path in Path(folder).rglob("*.pxd"))
+    """True if a .pxd, or this file with its directives, is newer than a module made from it. Cython follows the former itself, but not in a
+    circle, and these cimport each other."""
+    newest = max(path.stat().st_mtime for path in (Path("setup.py"), *Path("engine").rglob("*.pxd"), *Path("shm").rglob("*.pxd")))
     made = (GENERATED / f"{name.replace('.', '/')}.c" for name in COMPILED)
     return any(path.exists() and path.stat().st_mtime < newest for path in made)
 
@@ -37,7 +38,8 @@ setup(
         force=declarations_changed(),
         annotate=False,
         nthreads=CORES,
-        compiler_directives={"language_level": 3, "boundscheck": False, "wraparound": False, "cdivision": True},
+        # Without auto_pickle: a copy of an object that owns memory, a descriptor or a pin would give it back a second time.
+        compiler_directives={"language_level": 3, "boundscheck": False, "wraparound": False, "cdivision": True, "auto_pickle": False},
     ),
     options={"build_ext": {"parallel": CORES}},
 )

@@ -2,13 +2,12 @@
 
 Owns the public names. May call everything in engine; called by users. See README.md for a first example.
 """
+from engine.imports import why as _why
+
 try:
     from engine.session import Engine, attach, create, unlink
 except (ImportError, AttributeError) as _error:
-    # A module that was not compiled fails in odd ways: its .py file is Cython and cannot be run.
-    raise ImportError(
-        "tmem's compiled modules are missing or stale; build them with `pip install .` (or `make setup` in a checkout)"
-    ) from _error
+    raise ImportError(_why(_error)) from _error
 from engine.client import Client
 from engine.errors import (
     AccessDenied,
@@ -16,6 +15,7 @@ from engine.errors import (
     ArenaCorrupted,
     ArenaExists,
     ArenaNotFound,
+    ArenaVersionMismatch,
     PoolDestroyed,
     PoolExists,
     PoolNotFound,
@@ -32,7 +32,7 @@ from engine.views import View
 from shm.arena import MAGIC as ARENA_MAGIC
 
 __all__ = [
-    "ARENA_MAGIC", "AccessDenied", "ArenaBusy", "ArenaCorrupted", "ArenaExists", "ArenaNotFound", "Client", "Crew",
+    "ARENA_MAGIC", "AccessDenied", "ArenaBusy", "ArenaCorrupted", "ArenaExists", "ArenaNotFound", "ArenaVersionMismatch", "Client", "Crew",
     "Engine", "Object", "Pool", "PoolDestroyed", "PoolExists", "PoolNotFound", "Problem", "Report", "TmemError", "TooMuchPinned",
     "View", "attach",
     "create", "oid", "register_hostops", "register_pam", "unlink",

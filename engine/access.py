@@ -6,28 +6,31 @@ the arena's file can write all of it. A record's list is written before its pool
 import cython
 from cython.cimports.engine.layout import (
     ALLOW_MAX,
-    POOL_LIVE,
     POOL_SHARED,
     PoolRecord,
     allow_count,
     allow_id,
+    is_live,
 )
 from cython.cimports.engine.session import Engine
 from cython.cimports.libc.string import memset
-from cython.cimports.shm.atomics import load
 from cython.cimports.shm.layout import u64
 from engine.errors import AccessDenied, PoolDestroyed
+from engine.sizes import whole
 
 CLIENT_LARGEST = 2**32 - 1
 
 
 def client_or_none(client):
     """The client that an engine is to act for, an argument; None: the host, who may do everything."""
-    if client is not None and (isinstance(client, bool) or not isinstance(client, int)):
+    if client is None:
+        return None
+    number = whole(client)
+    if number is None:
         raise TypeError(f"client: None or an int from 0 to 2**32-1, not {type(client).__name__}")
-    if client is not None and not 0 <= client <= CLIENT_LARGEST:
+    if not 0 <= number <= CLIENT_LARGEST:
         raise ValueError(f"client: None or an int from 0 to 2**32-1, not {client}")
-    return client
+    return number
 
 
 def narrowed(engine: Engine, client):
@@ -63,9 +66,10 @@ def allow_argument(allow, shared):
     except TypeError:
         raise TypeError(f"allow: None or client ids, not {type(allow).__name__}") from None
     found = []
-    for id in ids:
-        if isinstance(id, bool) or not isinstance(id, int):
-            raise TypeError(f"allow: client ids, ints from 0 to 2**32-1, not {type(id).__name__}")
+    for given in ids:
+        id = whole(given)
+        if id is None:
+            raise TypeError(f"allow: client ids, ints from 0 to 2**32-1, not {type(given).__name__}")
         if not 0 <= id <= CLIENT_LARGEST:
             raise ValueError(f"allow: client ids, ints from 0 to 2**32-1, not {id}")
         if id not in found:
@@ -116,7 +120,8 @@ def assert_open_to(engine: Engine, p, gen):
     """AccessDenied if the engine's client may not use this pool. PoolDestroyed if it is none of generation `gen` any more."""
     if engine.client_id is None or _lets_in(p, engine.client_id):
         return 0
-    if load(cython.address(p.state)) != POOL_LIVE or load(cython.address(p.gen)) != gen:
-        raise PoolDestroyed("the pool was destroyed")
     name = p.name[:cython.sizeof(p.name)].rstrip(b"\0").decode("utf-8", "replace")
-    raise AccessDenied(f"pool {name!r} of client {p.client} does not let in client {engine.client_id}, for whom this engine acts")
+    owner: u64 = p.client
+    if not is_live(p, gen):
+        raise PoolDestroyed("the pool was destroyed")
+    raise AccessDenied(f"pool {name!r} of client {owner} does not let in client {engine.client_id}, for whom this engine acts")

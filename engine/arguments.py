@@ -7,18 +7,28 @@ from cython.cimports.cpython.buffer import PyBUF_WRITABLE, PyObject_GetBuffer
 from cython.cimports.cpython.exc import PyErr_Clear, PyErr_Occurred
 from cython.cimports.engine.oid import int_word
 from cython.cimports.shm.layout import u64
+from engine.sizes import whole
 
 
 def word(name, value):
     """An unsigned 64-bit argument."""
     number: u64
     if not isinstance(value, int):
-        raise TypeError(f"{name}: an int from 0 to 2**64-1, not {type(value).__name__}")
+        given = whole(value)
+        if given is None:
+            raise TypeError(f"{name}: an int from 0 to 2**64-1, not {type(value).__name__}")
+        return word(name, given)
     number = int_word(value)
     if ~number == 0 and PyErr_Occurred() != cython.NULL:
         PyErr_Clear()
         raise ValueError(f"{name}: an int from 0 to 2**64-1, not {value}")
     return number
+
+
+def wrong_length(name, most, length):
+    """The error for a page that is empty or too long: it says where longer ones go."""
+    way = "; put_range takes more, as pages of one object" if length else ": a page is never empty, so put a byte that stands for it"
+    return ValueError(f"{name}: 1 to {most} bytes, not {length}{way}")
 
 
 def buffer_of(name, data, view, flags):

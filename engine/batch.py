@@ -14,7 +14,7 @@ from cython.cimports.cpython.exc import PyErr_CheckSignals
 from cython.cimports.cpython.mem import PyMem_Calloc, PyMem_Free
 from cython.cimports.cpython.sequence import PySequence_Check
 from cython.cimports.engine import objnode
-from cython.cimports.engine.arguments import buffer_of, clear, free_flag, word
+from cython.cimports.engine.arguments import buffer_of, clear, free_flag, word, wrong_length
 from cython.cimports.engine.batch import Load, Place
 from cython.cimports.engine.layout import Aside, Call, PoolRef, ask_for, obj_at, packed_in, target_of
 from cython.cimports.engine.lookaside import ask_for_node
@@ -176,7 +176,7 @@ class Loads:
                 self.load[i].data = cython.cast(cython.p_char, self.view[i].buf)
                 self.load[i].length = self.view[i].len
             if not 1 <= self.load[i].length <= page_size:
-                raise ValueError(f"pages[{i}]: 1 to {page_size} bytes, not {self.load[i].length}")
+                raise wrong_length(f"pages[{i}]", page_size, self.load[i].length)
         return 0
 
 

@@ -5,6 +5,7 @@ the entry-point group "tmem.commands" and are imported only when named, so that 
 Exit status: 0 good, 1 found a problem, 2 usage (or a part that is not installed).
 """
 import contextlib
+import io
 import itertools
 import json
 import os
@@ -138,6 +139,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Answer in JS
 @click.version_option(package_name="tmem", prog_name="tmem")
 def main() -> None:
     """Transcendent memory in shared memory: make, look at, check and remove arenas."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")       # a pool's name is any text, also where the terminal is not
 
 
 @main.command()
@@ -188,10 +192,11 @@ def _arenas() -> Iterator[dict[str, Any]]:
         try:
             if not entry.is_file(follow_symlinks=False):
                 continue
-            with open(entry.path, "rb", buffering=0) as file:
-                if file.read(len(engine.ARENA_MAGIC)) != engine.ARENA_MAGIC:
-                    continue
+            # It may have become something else since: no waiting, no link.
+            with open(os.open(entry.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC), "rb", buffering=0) as file:
                 info = os.fstat(file.fileno())
+                if not st.S_ISREG(info.st_mode) or file.read(len(engine.ARENA_MAGIC)) != engine.ARENA_MAGIC:
+                    continue
         except OSError:                     # gone since, or another user's
             continue
         yield {"name": entry.name, "file_bytes": info.st_size, "bytes_backed": info.st_blocks * 512,
@@ -403,7 +408,10 @@ def check(name: str, repair: bool, as_json: bool) -> None:
 @main.command("rm")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 def remove(names: tuple[str, ...]) -> None:
-    """Remove arenas and all that belongs to them; processes still attached keep their memory until they end."""
+    """Remove arenas and all that belongs to them; processes still attached keep their memory until they end.
+
+    What has such a name and is no arena is left alone.
+    """
     for name in names:
         with _usage():
             engine.unlink(name)

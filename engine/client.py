@@ -9,6 +9,7 @@ from cython.cimports.engine.session import Engine
 from cython.cimports.shm.atomics import load, set, set_release
 from cython.cimports.shm.layout import Worker, u64
 from cython.cimports.shm.lock import unlock
+from cython.cimports.shm.seal import seal
 from engine.access import host_only
 from engine.errors import TmemError
 
@@ -125,3 +126,6 @@ class Client:
 
     def __repr__(self):
         return f"<tmem client {self.id} (weight {self.weight}, cap {self.cap}{', frozen' if self.frozen else ''})>"
+
+
+seal(Client, "Engine.client")

@@ -8,11 +8,12 @@ from shm.errors import (
     ArenaCorrupted,
     ArenaExists,
     ArenaNotFound,
+    ArenaVersionMismatch,
     TmemError,
 )
 
 __all__ = [
-    "AccessDenied", "ArenaBusy", "ArenaCorrupted", "ArenaExists", "ArenaNotFound", "PoolDestroyed", "PoolExists",
+    "AccessDenied", "ArenaBusy", "ArenaCorrupted", "ArenaExists", "ArenaNotFound", "ArenaVersionMismatch", "PoolDestroyed", "PoolExists",
     "PoolNotFound", "TmemError", "TooMuchPinned",
 ]
 

@@ -9,6 +9,7 @@ from cython.cimports.engine.arguments import clear, word
 from cython.cimports.engine.layout import Call
 from cython.cimports.engine.oid import hash_oid, oid_words
 from cython.cimports.engine.pool import Pool
+from cython.cimports.shm.seal import seal
 
 
 def open_object(pool: Pool, oid):
@@ -124,3 +125,6 @@ class Object:
 
     def __reduce__(self):
         return (open_object, (self.pool, self.oid))
+
+
+seal(Object, "Pool.object")

@@ -14,9 +14,6 @@ from cython.cimports.shm.slab import pop
 class HostOps:
     """The built-in host: memory from the arena's slab, nothing refused while there is any."""
 
-    def __init__(self):
-        self.careful = False
-
     def obj_alloc(self, w, pool):
         """Offset of a chunk for an obj, or 0: refused."""
         return pop(w, OBJ_CLASS)
@@ -48,7 +45,7 @@ class PyHostOps(HostOps):
     False refuses. What it raises counts as a refusal and reaches the caller of the verb.
     """
 
-    def __init__(self, ops):
+    def __cinit__(self, ops):
         for verb in ("obj_alloc", "obj_free", "objnode_alloc", "objnode_free"):
             if not callable(getattr(ops, verb, None)):
                 raise TypeError(f"ops: an object with obj_alloc, obj_free, objnode_alloc, objnode_free; no {verb}")

@@ -8,7 +8,7 @@
 
 from libc.string cimport memcmp, memcpy, strncmp
 
-from shm.atomics cimport clz, load, load_byte, prefetch, unlikely
+from shm.atomics cimport clz, fence_acquire, load, load_acquire, load_byte, prefetch, unlikely
 from shm.layout cimport CLASS_COUNT, FAULT_OFFSET, FAULT_SENTINEL, Lock, Slot, Worker, mark_at, offset_of, slot_at, u64
 from shm.memory cimport chunk_at
 
@@ -586,6 +586,18 @@ cdef inline u64 pool_of_obj(Obj *o) noexcept nogil:
 cdef inline u64 codec_of(PoolRecord *p) noexcept nogil:
     # The flag of a pool's codec; 0: it has none.
     return LZ4 if strncmp(p.pam, b"lz4", PAM_NAME_BYTES) == 0 else ZSTD if strncmp(p.pam, b"zstd", PAM_NAME_BYTES) == 0 else 0
+
+cdef inline bint is_live(PoolRecord *p, u64 gen) noexcept nogil:
+    # True if what the caller has read of the record so far is of the living pool of that generation. A record is written under the pool
+    # table lock, whose taking ends in a release fence, while the state says something else; and the state goes live by a release store
+    # after the generation. So who has read a word of a later pool sees, after this fence, that its own is gone.
+    fence_acquire()
+    return load_acquire(&p.state) == POOL_LIVE and load(&p.gen) == gen
+
+cdef inline u64 pools_high(Worker *w) noexcept nogil:
+    # Pool slots below were used at some time and have memory; never more than there are.
+    cdef u64 high = load_acquire(&(<ClientPage *>(w.base + w.client_off)).pools_high)
+    return high if high <= w.client_geometry[GEO_POOLS] else w.client_geometry[GEO_POOLS]
 
 cdef inline u64 allow_count(PoolRecord *p) noexcept nogil:
     # Read once, and no more than there is room for.

@@ -17,7 +17,7 @@ from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringA
 from cython.cimports.engine import batch, core, fetch, lookaside, ranges, views
 from cython.cimports.engine.access import allow_list, assert_open_to
 from cython.cimports.engine.admit import is_capped
-from cython.cimports.engine.arguments import buffer_of, free_flag, handle, word
+from cython.cimports.engine.arguments import buffer_of, free_flag, handle, word, wrong_length
 from cython.cimports.engine.layout import (
     AGAIN,
     ASIDES_MIN,
@@ -35,7 +35,6 @@ from cython.cimports.engine.layout import (
     POLICY_S3FIFO,
     POLICY_SIEVE,
     POOL_DEDUP,
-    POOL_LIVE,
     POOL_NAME_BYTES,
     POOL_PERSISTENT,
     POOL_SHARED,
@@ -52,33 +51,40 @@ from cython.cimports.engine.layout import (
     copy_page,
     hits_worth,
     is_evictable,
+    is_live,
     ledger_at,
     packed_in,
     pool_at,
+    pools_high,
 )
 from cython.cimports.engine.overwrite import overwrite
 from cython.cimports.engine.pam.packed import PackedPam, digest, flag_of
 from cython.cimports.engine.reclaim import back_ledgers, has_ledger, take_garbage
 from cython.cimports.engine.registry import registry
 from cython.cimports.libc.string import memcpy
-from cython.cimports.shm.atomics import unlikely
+from cython.cimports.shm.atomics import load, unlikely
 from cython.cimports.shm.journal import reserve, shrink
 from cython.cimports.shm.layout import BUSY, NOSPACE, OK, Worker, slots_used, u64
 from cython.cimports.shm.process import COPY
+from cython.cimports.shm.seal import seal
 from engine.access import owner_only
-from engine.errors import ArenaCorrupted, PoolDestroyed, TmemError
+from engine.errors import ArenaCorrupted, PoolDestroyed, PoolNotFound, TmemError
 from engine.stats import pool_counters
 
 POLICIES = {"s3fifo": POLICY_S3FIFO, "sieve": POLICY_SIEVE, "clock": POLICY_CLOCK, "fifo": POLICY_FIFO}
 
 
-def open_pool(engine, idx, gen):
-    """The Pool of slot `idx`, which was alive with generation `gen` a moment ago. PoolDestroyed if it no longer is,
-    AccessDenied if the engine acts for a client that may not use it."""
+def open_pool(engine: Engine, idx, gen, name=None, nonce=None):
+    """The Pool of slot `idx` that lives with generation `gen`; if given, of that name and in the arena with that nonce. PoolNotFound or
+    PoolDestroyed if there is none, AccessDenied if the engine acts for a client that may not use it."""
     pool: Pool = Pool.__new__(Pool)
     pool.engine = engine
     pool.id = idx
-    pool.ref.gen = gen
+    pool.ref.gen = word("gen", gen)
+    if nonce is not None and nonce != engine.att.arena.geometry["nonce"]:
+        raise PoolNotFound(f"pool {name!r} is of an arena {engine.name!r} that is gone; the one of that name now is another")
+    if word("idx", idx) >= pools_high(cython.address(engine.att.w)):
+        raise PoolNotFound(f"arena {engine.name!r} has no pool {idx}")
     pool.bind()
     flags: u64 = pool.ref.record.flags
     pool.name = pool.ref.record.name[:POOL_NAME_BYTES].rstrip(b"\0").decode("utf-8", "replace")
@@ -96,8 +102,10 @@ def open_pool(engine, idx, gen):
     pool.ref.seed = pool.engine.att.w.header.nonce
     pool.ref.codec = flag_of(pool.pam)
     pool.ref.packed_max = min(pool.ref.page_size - 1, 0xFFFF) if pool.ref.codec else 0
-    if pool.ref.record.gen != gen:
-        raise PoolDestroyed(f"pool {pool.name!r} was destroyed")
+    # One that is named, in a pickle, may have been destroyed on the way, and nobody have its slot yet: its calls say so.
+    live: cython.bint = is_live(pool.ref.record, pool.ref.gen)
+    if not live and (name is None or load(cython.address(pool.ref.record.gen)) != pool.ref.gen) or name not in (None, pool.name):
+        raise PoolDestroyed(f"pool {name or pool.name!r} was destroyed")
     return pool
 
 
@@ -303,14 +311,14 @@ class Pool:
             c.data = PyBytes_AS_STRING(data)
             c.length = PyBytes_GET_SIZE(data)
             if not 1 <= c.length <= self.ref.page_size:
-                raise ValueError(f"data: 1 to {self.page_size} bytes, not {c.length}")
+                raise wrong_length("data", self.ref.page_size, c.length)
             return self.put_pages(c)
         buffer_of("data", data, cython.address(view), PyBUF_SIMPLE)
         try:
             c.data = cython.cast(cython.p_char, view.buf)
             c.length = view.len
             if not 1 <= c.length <= self.ref.page_size:
-                raise ValueError(f"data: 1 to {self.page_size} bytes, not {c.length}")
+                raise wrong_length("data", self.ref.page_size, c.length)
             return self.put_pages(c)
         finally:
             PyBuffer_Release(cython.address(view))
@@ -647,9 +655,7 @@ class Pool:
 
     def object_info_call(self, c):
         out: u64[5]
-        if self.describe_call(c, out) == MISS:
-            return None
-        return (out[0], out[1], out[2])
+        return None if self.describe_call(c, out) == MISS else (out[0], out[1], out[2])
 
     def object_info(self, oid):
         """(pampd_count, objnode_count, height) of an object: pages, tree nodes, tree levels; None if there is none."""
@@ -659,9 +665,7 @@ class Pool:
 
     def descriptor_call(self, c):
         out: u64[5]
-        if self.describe_call(c, out) == MISS or out[4] == 0:
-            return None
-        return (out[3], out[4])
+        return None if self.describe_call(c, out) == MISS or out[4] == 0 else (out[3], out[4])
 
     def descriptor(self, oid, index):
         """(pampd, generation) of a page, or None: what `replace` wants. In a raw pool pampd is an arena offset."""
@@ -699,9 +703,10 @@ class Pool:
         """Objects in the pool: oids that have at least one page."""
         self.enter()
         try:
-            if self.ref.record.state != POOL_LIVE or self.ref.record.gen != self.ref.gen:
+            count = pool_counters(self.engine, self.id)[GAUGE_OBJECTS]
+            if not is_live(self.ref.record, self.ref.gen):
                 self.fail(DESTROYED)
-            return pool_counters(self.engine, self.id)[GAUGE_OBJECTS]
+            return count
         finally:
             self.leave()
 
@@ -711,8 +716,11 @@ class Pool:
         return open_object(self, oid)
 
     def __reduce__(self):
-        return (open_pool, (self.engine, self.id, self.ref.gen))
+        return (open_pool, (self.engine, self.id, self.ref.gen, self.name, self.engine.att.arena.geometry["nonce"]))
 
     def __repr__(self):
         kind = ("persistent" if self.persistent else "ephemeral") + (" shared" if self.shared else " private")
         return f"<tmem pool {self.name!r} ({kind}) of arena {self.engine.name!r}>"
+
+
+seal(Pool, "Engine.new_pool and Engine.pool")

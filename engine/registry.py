@@ -20,7 +20,7 @@ from engine.errors import TmemError
 class Registry:
     """Back ends of this process."""
 
-    def __init__(self):
+    def __cinit__(self):
         self.host = HostOps()
         self.factories = {"raw": RawPam, "lz4": lambda: PackedPam("lz4"), "zstd": lambda: PackedPam("zstd")}
         self.instances = {}

@@ -14,6 +14,7 @@ cdef class Engine:
     cdef readonly object max_pools
     cdef readonly object client_id
     cdef object __weakref__
+    cdef int begin(self, object arena, object client) except -1
     cdef int raise_status(self, int status) except -1
     cdef int settle(self) except -1
     cdef int settle_quietly(self) except -1

@@ -40,8 +40,10 @@ from cython.cimports.engine.layout import (
     PoolRecord,
     Twin,
     buckets_offset,
+    is_live,
     ledger_at,
     pool_at,
+    pools_high,
     queues_bytes,
     queues_offset,
     twins_offset,
@@ -50,24 +52,34 @@ from cython.cimports.engine.ranks import rank_of
 from cython.cimports.engine.reclaim import back_ledgers, bury
 from cython.cimports.engine.registry import registry
 from cython.cimports.libc.string import memcpy, memset
-from cython.cimports.shm.atomics import barrier, load, set_release
+from cython.cimports.shm.atomics import barrier, load_acquire, set_release
 from cython.cimports.shm.journal import kill_point
 from cython.cimports.shm.layout import BUSY, CORRUPT, GONE, OK, Worker, slot_at, u64
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import back, back_file
+from cython.cimports.shm.seal import seal
 from cython.cimports.shm.slab import limit_of
-from cython.cimports.shm.workers import Attachment
+from cython.cimports.shm.workers import blank
 from engine import resize as resizing
 from engine import spawn as spawning
 from engine import stats as counting
 from engine import stop as stopping
 from engine.access import allow_argument, client_or_none, host_only, narrowed
 from engine.client import open_client
-from engine.errors import AccessDenied, ArenaCorrupted, PoolDestroyed, PoolExists, PoolNotFound, TmemError
+from engine.errors import (
+    AccessDenied,
+    ArenaCorrupted,
+    ArenaExists,
+    ArenaNotFound,
+    PoolDestroyed,
+    PoolExists,
+    PoolNotFound,
+    TmemError,
+)
 from engine.pam.codec import CODECS
 from engine.pool import POLICIES, open_pool
 from engine.ranks import order_checked
-from engine.sizes import parse_size
+from engine.sizes import parse_size, whole
 from shm import arena as arenas
 
 CLIENT_LAYOUT = (
@@ -82,11 +94,12 @@ FAULTS = {1: "an offset that leads nowhere", 2: "a struct without its sentinel",
 
 
 def _number(name, value, low, high, power=False):
-    if isinstance(value, bool) or not isinstance(value, int):
+    number = whole(value)
+    if number is None:
         raise TypeError(f"{name}: an int, not {type(value).__name__}")
-    if not low <= value <= high or (power and value & (value - 1)):
+    if not low <= number <= high or (power and number & (number - 1)):
         raise ValueError(f"{name}: {'a power of two ' if power else ''}from {low} to {high}, not {value}")
-    return value
+    return number
 
 
 def _client_bytes(max_pools, buckets, shards, ghosts, twins):
@@ -106,7 +119,7 @@ def _round_up(size):
 
 
 def create(name, capacity="64MiB", *, page_size=4096, buckets=256, max_workers=256, max_pools=1024, mode=0o600,
-           huge_pages=True, shards=None, max_capacity=None, max_pinned=None, client=None):
+           huge_pages=True, shards=None, max_capacity=None, max_pinned=None, client=None, exist_ok=False):
     """Make an arena and attach to it.
 
     name: 1 to 200 letters, digits, '_', '.', '-'. capacity: bytes for pages and all that describes them (an int, or text
@@ -117,6 +130,8 @@ def create(name, capacity="64MiB", *, page_size=4096, buckets=256, max_workers=2
     steps of 2 MiB). shards: of the queues of evictable pages, a power of two from 1 to 64; None: as many as the capacity is good for.
     max_pinned: bytes that views may keep from being used for anything else (Pool.view), as capacity, 0 to capacity; None: an eighth of it.
     client: whom this engine acts for, see attach.
+    exist_ok: where an arena of that name is there already, attach to it instead, as to a leftover of a run that was killed; it stays as it was made,
+    whatever the other arguments say, but its page_size must be the one given (ValueError).
     Raises ArenaExists, AccessDenied, TmemError (no memory for the tables), TypeError, ValueError.
     """
     arenas.check_name(name)
@@ -129,31 +144,54 @@ def create(name, capacity="64MiB", *, page_size=4096, buckets=256, max_workers=2
     pinned = size // 8 if max_pinned is None else parse_size("max_pinned", max_pinned)
     if not 0 <= pinned <= size:
         raise ValueError(f"max_pinned: 0 to the capacity, {size} bytes, not {pinned}")
-    _number("page_size", page_size, 512, 65536, power=True)
-    _number("buckets", buckets, 1, 4096, power=True)
-    _number("max_workers", max_workers, 1, 4096)
-    _number("max_pools", max_pools, 1, 65535)
-    _number("mode", mode, 0, 0o777)
+    page_size = _number("page_size", page_size, 512, 65536, power=True)
+    buckets = _number("buckets", buckets, 1, 4096, power=True)
+    max_workers = _number("max_workers", max_workers, 1, 4096)
+    max_pools = _number("max_pools", max_pools, 1, 65535)
+    mode = _number("mode", mode, 0, 0o777)
     if not isinstance(huge_pages, bool):
         raise TypeError(f"huge_pages: True or False, not {type(huge_pages).__name__}")
     pages = most // page_size
     if shards is None:
         shards = min(SHARDS_MAX, 1 << max(0, (pages // 32).bit_length() - 1))
-    _number("shards", shards, 1, SHARDS_MAX, power=True)
-    client_or_none(client)
+    shards = _number("shards", shards, 1, SHARDS_MAX, power=True)
+    client = client_or_none(client)
     # Room for twice the ghosts there can be, so that none is forgotten before its time.
     ghosts = max(64, 1 << (2 * pages // shards - 1).bit_length())
     twins = max(16, 1 << (most // BYTES_A_TWIN_BUCKET - 1).bit_length())
-    arena = arenas.create(
-        name, most, size, max_workers, page_size, _ledger_bytes(max_pools), _client_bytes(max_pools, buckets, shards, ghosts, twins), mode,
-        huge_pages,
-        CLIENT_LAYOUT, [page_size, buckets, max_pools, shards, ghosts, twins, pinned],
-    )
+    if not isinstance(exist_ok, bool):
+        raise TypeError(f"exist_ok: True or False, not {type(exist_ok).__name__}")
+    while True:
+        # Somebody may make it, or remove it, between the one and the other.
+        found = _attach_if_there(name, client, page_size) if exist_ok else None
+        if found is not None:
+            return found
+        try:
+            arena = arenas.create(
+                name, most, size, max_workers, page_size, _ledger_bytes(max_pools), _client_bytes(max_pools, buckets, shards, ghosts, twins), mode,
+                huge_pages, CLIENT_LAYOUT, [page_size, buckets, max_pools, shards, ghosts, twins, pinned],
+            )
+            break
+        except ArenaExists:
+            if not exist_ok:
+                raise
     try:
-        return Engine(arena, client)
+        return _open_engine(arena, client)
     except BaseException:
         arenas.unlink(name)
         raise
+
+
+def _attach_if_there(name, client, page_size):
+    """The engine of an arena that is there, for create; None if there is none."""
+    try:
+        found = attach(name, client)
+    except ArenaNotFound:
+        return None
+    if found.page_size != page_size:
+        found.close()
+        raise ValueError(f"page_size: arena {name!r} is there already, with pages of {found.page_size} bytes, not {page_size}")
+    return found
 
 
 def attach(name, client=None):
@@ -162,14 +200,21 @@ def attach(name, client=None):
     client: None: the engine is the host's and may do everything. An int from 0 to 2**32-1: it acts for that client, and makes
     pools of it alone; it opens the client's pools, and shared ones that let it in; other people's pools it does not destroy, and weights,
     caps and freezing are the host's. So that no worker does by mistake what is not its own: who may write to the arena can get round it.
-    Raises ArenaNotFound, ArenaCorrupted (not an arena, another layout, truncated),
-    ArenaBusy (all worker slots taken), AccessDenied, TypeError, ValueError."""
-    client_or_none(client)
-    return Engine(arenas.attach(name, CLIENT_LAYOUT), client)
+    Raises ArenaNotFound, ArenaVersionMismatch (of an older or newer version of this package), ArenaCorrupted (not an arena, truncated),
+    ArenaBusy (all worker slots, or all file descriptors, taken), AccessDenied, TypeError, ValueError."""
+    client = client_or_none(client)
+    return _open_engine(arenas.attach(name, CLIENT_LAYOUT), client)
+
+
+def _open_engine(arena, client):
+    found: Engine = Engine.__new__(Engine)
+    found.begin(arena, client)
+    return found
 
 
 def unlink(name):
-    """Remove an arena and its semaphores. Who is attached goes on until it closes. Raises ArenaNotFound, AccessDenied."""
+    """Remove an arena and its semaphores. Who is attached goes on until it closes. Raises ArenaNotFound, ArenaCorrupted (what has
+    the name is no arena, and stays), ArenaBusy (no file descriptor left), AccessDenied."""
     arenas.unlink(name)
 
 
@@ -180,7 +225,8 @@ class Engine:
     Threads may share one, and take turns in it. A forked child may go on using it: it becomes a worker of its own.
     """
 
-    def __init__(self, arena, client):
+    def begin(self, arena, client):
+        """Be attached to this arena, as a worker that acts for this client."""
         geometry = arena.geometry
         self.name = arena.name
         self.max_capacity = geometry["capacity"]
@@ -204,17 +250,18 @@ class Engine:
         queues = start + _client_bytes(self.max_pools, self.buckets, shards, 0, 0) - CLIENT_PAGE
         if back_file(arena.fd, start, 2 * CLIENT_PAGE) != OK or back_file(arena.fd, queues, CLIENT_PAGE) != OK:
             raise TmemError(f"arena {self.name!r}: no memory left for its pool table")
-        self.att = Attachment.__new__(Attachment)
+        self.att = blank()
         self.att.roots = 1 << ROOT_STAGED | 1 << ROOT_RETIRED | 1 << ROOT_PENDING
         self.att.inherit = bury
         if order_checked():
             self.att.rank_of = rank_of
-        self.att.__init__(arena, CLIENT_LAYOUT)
+        self.att.begin(arena)
         back_ledgers(cython.address(self.att.w))
         try:
             self.recover()
         except ArenaCorrupted:
             pass        # what the dead left cannot be read: `check` says so, and needs an engine
+        return 0
 
     def raise_status(self, status):
         """Raise what a status that is no answer means."""
@@ -333,7 +380,7 @@ class Engine:
             raise TypeError(f"policy: one of {', '.join(POLICIES)}, not {type(policy).__name__}")
         if policy not in POLICIES:
             raise ValueError(f"policy: one of {', '.join(POLICIES)}, not {policy!r}")
-        _number("cap", cap, 0, 2**62)
+        cap = _number("cap", cap, 0, 2**62)
         if cap and persistent:
             raise ValueError("cap: only an ephemeral pool can have one, since nothing of a persistent one is ever evicted")
         allow = allow_argument(allow, shared)
@@ -435,27 +482,25 @@ class Engine:
     def _live_slots(self):
         """The same, inside enter and leave."""
         w: cython.pointer(Worker) = cython.address(self.att.w)
-        table: cython.pointer(ClientPage)
         p: cython.pointer(PoolRecord)
         idx: u64
         gen: u64
         found = []
-        table = cython.cast(cython.pointer(ClientPage), w.base + w.client_off)
-        for idx in range(min(load(cython.address(table.pools_high)), cython.cast(u64, self.max_pools))):
+        for idx in range(pools_high(w)):
             p = pool_at(w, idx)
-            gen = load(cython.address(p.gen))
-            if load(cython.address(p.state)) == POOL_LIVE:
-                name = p.name[:POOL_NAME_BYTES].rstrip(b"\0").decode("utf-8", "replace")
-                if load(cython.address(p.gen)) == gen:
-                    found.append((idx, gen, name))
+            gen = load_acquire(cython.address(p.gen))
+            name = p.name[:POOL_NAME_BYTES].rstrip(b"\0").decode("utf-8", "replace")
+            if is_live(p, gen):
+                found.append((idx, gen, name))
         return found
 
     def pool(self, name_or_id):
         """The pool of this name (str) or id (int). Raises PoolNotFound, AccessDenied, TypeError."""
-        if isinstance(name_or_id, bool) or not isinstance(name_or_id, (str, int)):
+        key = name_or_id if isinstance(name_or_id, str) else whole(name_or_id)
+        if key is None:
             raise TypeError(f"name_or_id: a pool's name (str) or id (int), not {type(name_or_id).__name__}")
         for idx, gen, name in self._live():
-            if name_or_id == (name if isinstance(name_or_id, str) else idx):
+            if key == (name if isinstance(key, str) else idx):
                 return open_pool(self, idx, gen)
         raise PoolNotFound(f"arena {self.name!r} has no pool {name_or_id!r}")
 
@@ -477,11 +522,11 @@ class Engine:
         Raises AccessDenied (only the host sets either), TypeError, ValueError, TmemError (the table of
         clients is full).
         """
-        _number("id", id, 0, 2**32 - 1)
+        id = _number("id", id, 0, 2**32 - 1)
         if weight is not None:
-            _number("weight", weight, 1, WEIGHT_MAX)
+            weight = _number("weight", weight, 1, WEIGHT_MAX)
         if cap is not None:
-            _number("cap", cap, 0, 2**62)
+            cap = _number("cap", cap, 0, 2**62)
         return open_client(self, id, weight, cap)
 
     def resize(self, capacity):
@@ -531,9 +576,10 @@ class Engine:
     def spawn(self, n, target, *args, restart=False, method=None, client=None):
         """Run target(*args) in n processes of multiprocessing, released together once all are attached. A Crew.
 
-        Engines and pools among the args arrive attached. restart: replace a process that ends with an exit code other
-        than 0. method: "spawn" (None), "fork" or "forkserver". client: in these processes this engine, with its pools, acts for that
-        client; None: as it does here. Raises AccessDenied (it acts for another client), TypeError, ValueError."""
+        Engines and pools among the args arrive attached. The processes get SIGTERM when this one has ended, however it did. restart: replace
+        a process that ends with an exit code other than 0, after a pause; Crew says how often. method: "spawn" (None), "fork" or
+        "forkserver". client: in these processes this engine, with its pools, acts for that client; None: as it does here.
+        Raises AccessDenied (it acts for another client), TypeError, ValueError."""
         return spawning.spawn(self, n, target, args, restart, method, narrowed(self, client))
 
     @property
@@ -592,10 +638,16 @@ class Engine:
         return self.att.kill_points()
 
 
+seal(Engine, "engine.create and engine.attach")
+
+
 def _pool_name(name):
     if not isinstance(name, str):
         raise TypeError(f"name: a str, not {type(name).__name__}")
-    raw = name.encode("utf-8", "surrogatepass")
+    try:
+        raw = name.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"name: text that utf-8 can write, without lone surrogates, not {name!r}") from None
     if not 1 <= len(raw) < POOL_NAME_BYTES or b"\0" in raw:
         raise ValueError(f"name: 1 to {POOL_NAME_BYTES - 1} bytes of utf-8 without NUL, not {len(raw)}")
     return raw

@@ -1,4 +1,5 @@
-"""Owns reading sizes as people write them. May call nothing. Called by session and the command line."""
+"""Owns reading whole numbers, and sizes as people write them. May call nothing. Called by whoever takes one, and the command line."""
+import operator
 import re
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
@@ -6,12 +7,23 @@ _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
           "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
 
 
+def whole(value: object) -> int | None:
+    """An argument as an int, if it is one or, as NumPy's integers do, says which one it is (`__index__`); None else, and for True and False."""
+    if isinstance(value, bool) or not hasattr(type(value), "__index__"):
+        return None
+    try:
+        return operator.index(value)    # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
 def parse_size(argument: str, value: object) -> int:
     """Bytes of a size: an int, or text such as "64MiB" or "1.5 GiB". TypeError or ValueError names the argument."""
-    if isinstance(value, bool) or not isinstance(value, (int, str)):
+    number = whole(value)
+    if number is not None:
+        return number
+    if not isinstance(value, str):
         raise TypeError(f"{argument}: bytes as an int, or text such as '64MiB', not {type(value).__name__}")
-    if isinstance(value, int):
-        return value
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", value)
     if not match or match.group(2).lower() not in _UNITS:
         raise ValueError(f"{argument}: bytes as an int, or text such as '64MiB' or '1GiB', not {value!r}")

@@ -14,6 +14,7 @@ from cython.cimports.engine.layout import (
     GAUGE_OBJNODES,
     GAUGE_PAGES,
     GEO_PINNED,
+    GEO_POOLS,
     GEO_TWINS,
     GETS_HIT,
     GETS_MISS,
@@ -24,6 +25,7 @@ from cython.cimports.engine.layout import (
     PUTS_OK,
     PUTS_REFUSED,
     has_twins,
+    is_live,
     ledger_at,
     pool_at,
     twin_bucket,
@@ -40,6 +42,7 @@ from cython.cimports.shm.layout import (
     slot_at,
     u64,
 )
+from cython.cimports.shm.liveness import byte_held
 from cython.cimports.shm.memory import backed_bytes
 from cython.cimports.shm.slab import limit_of
 
@@ -59,6 +62,8 @@ def pool_counters(engine: Engine, idx: u64):
     i: u64
     slot: u64
     high: u64 = min(w.depot.slots_high, w.max_workers)
+    if idx >= w.client_geometry[GEO_POOLS]:
+        raise ValueError(f"idx: a pool's, from 0 to {w.client_geometry[GEO_POOLS] - 1}, not {idx}")
     for i in range(LEDGER_WORDS):
         sums[i] = -pool_at(w, idx).base[i]
     for slot in range(high):
@@ -79,8 +84,10 @@ def collect(engine: Engine):
     live = engine._live()
     engine.att.enter()
     try:
-        for idx, _, name in live:
+        for idx, gen, name in live:
             words = pool_counters(engine, idx)
+            if not is_live(pool_at(w, idx), gen):
+                continue        # another pool has its counters now, or none
             pools[name] = {key: words[at] for key, at in NAMES.items()}
             for key, value in pools[name].items():
                 total[key] += value
@@ -88,7 +95,8 @@ def collect(engine: Engine):
         workers = 0
         for i in range(min(w.depot.slots_high, w.max_workers)):
             slot = slot_at(w, i)
-            workers += slot.state == SLOT_LIVE
+            # The state of one that was killed is LIVE until it is recovered; its liveness byte is not held any more.
+            workers += slot.state == SLOT_LIVE and (i == w.slot_idx or byte_held(w, i))
             total["lock_waits"] += slot.stat[STAT_LOCK_WAITS]
             total["lock_wait_ns"] += slot.stat[STAT_LOCK_WAIT_NS]
             total["lock_wait_ns_max"] = max(total["lock_wait_ns_max"], slot.stat[STAT_LOCK_WAIT_NS_MAX])

@@ -9,6 +9,8 @@ another call of the same engine: then only the pin is cleared, and whoever lacks
 import cython
 from cython.cimports.cpython.buffer import Py_buffer, PyBuffer_FillInfo
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cython.cimports.cpython.memoryview import PyMemoryView_GET_BUFFER
+from cython.cimports.cpython.ref import Py_REFCNT
 from cython.cimports.engine.arguments import word
 from cython.cimports.engine.core import REAP_BUDGET, bucket_of, end_section, find_page, finish, lock_bucket
 from cython.cimports.engine.fetch import check_chunk, touch
@@ -43,6 +45,7 @@ from cython.cimports.shm.atomics import set
 from cython.cimports.shm.layout import BUSY, FAULT_SENTINEL, NOSPACE, OK, Worker, offset_of, u64
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.process import CLOSED, FORKED
+from cython.cimports.shm.seal import seal
 from engine.errors import TooMuchPinned
 
 # --- finding and pinning ----------------------------------------------------------------------------------
@@ -180,7 +183,11 @@ class View:
         return self.pages
 
     def __exit__(self, kind, value, traceback):
-        self.release()
+        try:
+            self.release()
+        except BufferError:
+            if kind is None:        # else what was raised inside is worth more, and its traceback may be what keeps them
+                raise
 
     def release(self):
         """Let the pages go; the memoryviews are of no use from then on. Twice is once.
@@ -191,10 +198,14 @@ class View:
         self.pages = None
         self.released = True
         for page in pages if isinstance(pages, tuple) else () if pages is None else (pages,):
+            pin = cython.cast(object, PyMemoryView_GET_BUFFER(page).obj)
             try:
                 page.release()
             except BufferError:
                 kept += 1
+            else:
+                # A slice, or an array made of it, has the pin by the buffer that all memoryviews of one share: then it is not ours alone.
+                kept += isinstance(pin, Pin) and Py_REFCNT(pin) > 1
         if kept:
             raise BufferError(f"{kept} pages of this view are still in use, by an array or another memoryview; they stay pinned until then")
 
@@ -206,6 +217,10 @@ class View:
     def __repr__(self):
         what = "released" if self.released else "of nothing" if self.pages is None else "held"
         return f"<tmem view, {what}>"
+
+
+seal(Pin, "Pool.view")
+seal(View, "Pool.view")
 
 
 @cython.cfunc

@@ -1,6 +1,6 @@
 """Owns the arena file: its name, its geometry, creating, attaching (with every check), mapping, unlinking.
 
-May call: memory, semaphores, liveness, posix_ipc. Called by workers.Attachment; tables inside the regions are
+May call: entry, memory, semaphores, liveness, posix_ipc. Called by workers.Attachment; tables inside the regions are
 other files' business. An arena is ready when its magic word is there, written last; a creator holds the birth
 byte until then, so that an attacher can tell one that is slow from one that died.
 Beside the arena lie its liveness file and semaphores, whose names begin with the arena's and go on with its nonce.
@@ -47,12 +47,20 @@ from cython.cimports.shm.layout import (
 from cython.cimports.shm.liveness import birth_held, birth_try
 from cython.cimports.shm.memory import back_file
 from cython.cimports.shm.system import MAP_NORESERVE, munlock
-from shm import semaphores
-from shm.errors import AccessDenied, ArenaBusy, ArenaCorrupted, ArenaExists, ArenaNotFound, TmemError
+from shm import entry, semaphores
+from shm.entry import BORN, MAGIC
+from shm.errors import (
+    AccessDenied,
+    ArenaBusy,
+    ArenaCorrupted,
+    ArenaExists,
+    ArenaVersionMismatch,
+    TmemError,
+)
 from shm.liveness import SHM_DIR, make_alive
 
 LIMIT_OFFSET = 64       # of Depot.limit
-MAGIC = b"tmem\x00arn"
+LAYOUT_MARK = 0xA7      # first byte of a layout_id that tells versions
 BIRTH_WAIT_S = 5.0
 CAPACITY_MIN = 1 << 20
 CAPACITY_MAX = 1 << 42
@@ -98,10 +106,12 @@ def regions(geometry):
 
 
 def layout_id(client_layout):
-    """A number that changes when a struct of either layer does."""
+    """A number that changes when a struct of either layer does: a mark, the version of either, and a hash. The client's layout is a text
+    whose first number is its version."""
     text = (f"{LAYOUT_VERSION} {cython.sizeof(Header)} {cython.sizeof(Depot)} {cython.sizeof(Slot)} "
             f"{cython.sizeof(Segment)} {SLOT_BYTES} {JOURNAL_BYTES} {CLASS_COUNT} {client_layout}")
-    return xxhash.xxh64_intdigest(text.encode())
+    version = LAYOUT_MARK << 16 | LAYOUT_VERSION << 8 | int(re.search(r"\d+", client_layout)[0])
+    return version << 40 | xxhash.xxh64_intdigest(text.encode()) >> 24
 
 
 def _geometry(capacity, max_workers, bounce_bytes, ledger_bytes, client_bytes, mode, huge):
@@ -115,13 +125,6 @@ def _geometry(capacity, max_workers, bounce_bytes, ledger_bytes, client_bytes, m
     }
 
 
-def _open(name, **how):
-    try:
-        return posix_ipc.SharedMemory("/" + name, **how)
-    except posix_ipc.PermissionsError:
-        raise AccessDenied(f"arena {name!r}: permission denied") from None
-
-
 def create(name, capacity, limit, max_workers, bounce_bytes, ledger_bytes, client_bytes, mode, huge, client_layout, client):
     """Make the arena file, its header and its tables. The Arena, mapped. `limit`: bytes of the capacity that may have memory for now.
 
@@ -131,10 +134,11 @@ def create(name, capacity, limit, max_workers, bounce_bytes, ledger_bytes, clien
     geometry = _geometry(capacity, max_workers, bounce_bytes, ledger_bytes, client_bytes, mode, huge)
     where = regions(geometry)
     try:
-        shared = _open(name, flags=posix_ipc.O_CREX, mode=0o600)
+        shared = entry.open_entry(name, flags=posix_ipc.O_CREX, mode=0o600)
     except posix_ipc.ExistentialError:
-        raise ArenaExists(f"arena {name!r} is there already") from None
+        raise ArenaExists(f"arena {name!r} is there already: attach to it, create it with exist_ok=True, or unlink it first") from None
     try:
+        os.pwrite(shared.fd, BORN, 0)       # before anything else: who finds it half made knows what it is
         birth_try(shared.fd)
         semaphores.unlink_all(name)
         make_alive(name, geometry["nonce"], mode)
@@ -153,25 +157,27 @@ def create(name, capacity, limit, max_workers, bounce_bytes, ledger_bytes, clien
         os.pwrite(shared.fd, body[:8], 0)
     except BaseException as error:
         shared.close_fd()
-        posix_ipc.unlink_shared_memory("/" + name)
+        entry.drop(name)
         semaphores.unlink_all(name)
-        if isinstance(error, OSError):
-            raise TmemError(f"arena {name!r}: {error}") from error
+        if isinstance(error, (OSError, posix_ipc.Error)):
+            raise entry.refusal(name, error) from error
         raise
     # The birth byte goes with the last descriptor of this opening; the arena's own opening is another.
     shared.close_fd()
-    return attach(name, client_layout)
+    try:
+        return attach(name, client_layout)
+    except BaseException:
+        entry.drop(name)
+        raise
 
 
 def attach(name, client_layout):
     """Open, check and map an arena that is there. See the error classes for what is refused."""
     check_name(name)
     try:
-        shared = _open(name)
+        shared = entry.open_entry(name)
     except posix_ipc.ExistentialError:
-        raise ArenaNotFound(f"no arena {name!r}") from None
-    except (OSError, ValueError) as error:
-        raise ArenaCorrupted(f"arena {name!r}: {error}") from None
+        raise entry.not_found(name) from None
     try:
         os.set_inheritable(shared.fd, False)
         _check_owner(name, os.fstat(shared.fd))
@@ -184,7 +190,7 @@ def attach(name, client_layout):
 
 def _check_owner(name, status):
     if not stat.S_ISREG(status.st_mode):
-        raise ArenaCorrupted(f"arena {name!r}: not a regular file")
+        raise ArenaCorrupted(f"{semaphores.SHM_DIR}/{name} is not an arena: not a regular file")
     if status.st_uid != os.geteuid() and status.st_mode & 0o022:
         raise AccessDenied(
             f"arena {name!r} belongs to user {status.st_uid}, and others may write to it "
@@ -197,7 +203,7 @@ def _read_header(name, fd, client_layout):
     while True:
         held = birth_held(fd)
         raw = os.pread(fd, _HEADER.size, 0)
-        if len(raw) == _HEADER.size and raw[:8] != bytes(8):
+        if len(raw) == _HEADER.size and raw[:8] not in (bytes(8), BORN):
             # Once more: the magic word is written last, and what was read before it may be older.
             raw = os.pread(fd, _HEADER.size, 0)
             break
@@ -211,8 +217,13 @@ def _read_header(name, fd, client_layout):
     magic, identity, checksum, *words = _HEADER.unpack(raw)
     if magic != MAGIC:
         raise ArenaCorrupted(f"{SHM_DIR}/{name} is not an arena")
-    if identity != layout_id(client_layout):
-        raise ArenaCorrupted(f"arena {name!r} has another layout: it was made by another version")
+    ours = layout_id(client_layout)
+    if identity != ours:
+        # An identity without the mark is of a time before there was one.
+        theirs = identity >> 40 if identity >> 56 == LAYOUT_MARK else 0
+        which = "an older" if theirs < ours >> 40 else "a newer" if theirs > ours >> 40 else "another"
+        raise ArenaVersionMismatch(f"arena {name!r} is of {which} version of this package and has another layout; it may be sound, and in use: "
+                                    "take that version, or unlink it once its workers have ended")
     if checksum != xxhash.xxh64_intdigest(raw[24:]):
         raise ArenaCorrupted(f"arena {name!r}: the header's checksum is wrong")
     geometry = dict(zip(_FIELDS, words, strict=False))
@@ -231,16 +242,9 @@ def _read_header(name, fd, client_layout):
 
 
 def unlink(name):
-    """Remove the arena's name and its semaphores; who is attached goes on until it closes."""
+    """Remove the arena's name and its semaphores; who is attached goes on until it closes. What is no arena stays."""
     check_name(name)
-    try:
-        posix_ipc.unlink_shared_memory("/" + name)
-    except posix_ipc.ExistentialError:
-        semaphores.unlink_all(name)
-        raise ArenaNotFound(f"no arena {name!r}") from None
-    except posix_ipc.PermissionsError:
-        raise AccessDenied(f"arena {name!r}: permission denied") from None
-    semaphores.unlink_all(name)
+    entry.remove(name)
 
 
 @cython.cclass

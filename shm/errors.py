@@ -21,6 +21,10 @@ class ArenaCorrupted(TmemError):
     """What the arena holds contradicts itself, or it is not an arena of this layout."""
 
 
+class ArenaVersionMismatch(ArenaCorrupted):
+    """The arena is of another version of this package, older or newer, and may be sound: nothing is known of it but that."""
+
+
 class ArenaBusy(TmemError):
     """A bounded resource of the arena (worker slots, set-up time) is taken."""
 

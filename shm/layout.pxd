@@ -90,8 +90,8 @@ cdef struct Lock:
     u64 spare
 
 # Header, one page. Written once by the creator, magic last; checked whole at attach.
-#   0   magic            8 bytes of text
-#   8   layout_id        hash of the sizes and constants of both layers
+#   0   magic            8 bytes of text; another text while the arena is being made (entry.py)
+#   8   layout_id        a mark, the versions of both layers, and a hash of their sizes and constants
 #   16  checksum         hash of all words from `capacity` to the end of `client`
 #   24  capacity         bytes in segments
 #   32  seg_shift        log2 of the segment size

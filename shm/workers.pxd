@@ -6,16 +6,19 @@ from shm.process cimport CLOSED, FORKED, GATED, LOST, UNBACKED, Kin
 from shm.semaphores cimport Semaphores
 from shm.turns cimport pass_turn
 
+cdef Attachment blank()
+
 cdef class Attachment:
     cdef Worker w
     cdef Kin kin                    # whose turn it is, and what bars the next call
     cdef readonly Arena arena
     cdef readonly Semaphores semaphores
     cdef readonly int epoch         # counts the slots this object has had; pointers die with each
-    cdef u64 roots                  # a bit for each word of Slot.client that is a list: empty when the slot is given back. Set before __init__,
+    cdef u64 roots                  # a bit for each word of Slot.client that is a list: empty when the slot is given back. Set before `begin`,
     cdef Inherit inherit            # as are these two
     cdef RankOf rank_of
     cdef object __weakref__
+    cdef int begin(self, Arena arena) except -1
     cdef int enter_slow(self) except -1
     cdef int unbar(self) except -1
     cdef int again(self) except -1

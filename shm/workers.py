@@ -47,6 +47,7 @@ from cython.cimports.shm.lock import OWNER_WAITS, lock_try, post, unlock
 from cython.cimports.shm.memory import back, is_arena
 from cython.cimports.shm.process import CLOSED, FORKED, GATED, LOST, UNBACKED, join, part, rejoin
 from cython.cimports.shm.recovery import is_gone, may_adopt, rescue, settle_slot
+from cython.cimports.shm.seal import seal
 from cython.cimports.shm.semaphores import Sem, Semaphores, sleep_on
 from cython.cimports.shm.slab import drain_all, set_classes
 from cython.cimports.shm.turns import pass_turn, take_turn
@@ -74,10 +75,10 @@ def kill_newcomers_at(n, stop=False):
 class Attachment:
     """A worker of an arena: one slot, one journal, one set of magazines.
 
-    Threads of a process may share one; they take turns. ArenaBusy when all slots are taken by the living.
-    client_layout is what the layer above adds to the arena's layout_id."""
+    Threads of a process may share one; they take turns."""
 
-    def __init__(self, arena, client_layout):
+    def begin(self, arena):
+        """Attach, once. ArenaBusy when all slots are taken by the living."""
         self.arena = arena
         self.w.live_fd = -1
         self.w.fd = arena.fd
@@ -96,9 +97,10 @@ class Attachment:
             raise
         finally:
             self.leave()
+        return 0
 
     def __dealloc__(self):
-        # No orderly detach here: other objects may be gone. The kernel tells the others.
+        # No orderly detach here: other objects may be gone, at the end of the interpreter the names of modules too. The kernel tells the others.
         self.close_descriptors()
         part(cython.address(self.kin))
         free(self.w.scratch)
@@ -478,3 +480,11 @@ class Attachment:
     def kill_points(self):
         """Kill points passed since `set_kill_point`."""
         return self.w.kill_points
+
+
+def blank():
+    """An Attachment that is none yet: `begin` attaches it."""
+    return Attachment.__new__(Attachment)
+
+
+seal(Attachment, "engines")

@@ -7,6 +7,7 @@ import cython
 from cython.cimports.engine.layout import FAILED, FOREIGN, REFUSED, length_of, shape_of
 from cython.cimports.engine.pam.base import PamOps
 from cython.cimports.shm.layout import OK, u64
+from engine.sizes import whole
 
 U64_MAX = 0xFFFF_FFFF_FFFF_FFFF
 VERBS = ("create", "get_data", "get_data_and_free", "free", "new_obj", "free_obj", "is_remote", "replace_in_obj")
@@ -21,7 +22,7 @@ def _triple(oid: cython.pointer(u64)) -> tuple:
 class PyPam(PamOps):
     """A PAM whose verbs are methods of a Python object; see engine.register_pam for what they take."""
 
-    def __init__(self, ops):
+    def __cinit__(self, ops):
         for verb in VERBS:
             if not callable(getattr(ops, verb, None)):
                 raise TypeError(f"factory: makes an object with {', '.join(VERBS)}; no {verb}")
@@ -50,10 +51,11 @@ class PyPam(PamOps):
             token = self.call("create", (pool, _triple(oid), d.index, data[:length]))
             if token is None or self.failed:
                 return REFUSED
-            if not isinstance(token, int) or not 0 <= token <= U64_MAX:
+            number = whole(token)
+            if number is None or not 0 <= number <= U64_MAX:
                 self.fail(TypeError(f"create: None or an int from 0 to 2**64-1, not {token!r}"))
                 return REFUSED
-            d.data = token
+            d.data = number
             return OK
 
     def get_data(self, pool, oid, d):

@@ -59,7 +59,7 @@ def digest(p, c):
 class PackedPam(RawPam):
     """Pages compressed, in arena chunks. Made by name; TmemError if the codec's package is not installed."""
 
-    def __init__(self, name):
+    def __cinit__(self, name):
         self.codec = CODECS[name]()
         self.flag = flag_of(name)
 

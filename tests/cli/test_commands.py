@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 import engine
 from engine import balloon, cli
+from tests.support import ROOT
 
 WIDE = {"COLUMNS": "300"}
 
@@ -303,3 +304,12 @@ def test_without_the_extra_it_says_what_to_install(missing):
     code = f"import sys; sys.modules[{missing!r}] = None; import engine.cli"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert told.returncode == 2 and "pip install 'tmem[cli]'" in told.stderr and "Traceback" not in told.stderr
+
+
+def test_a_name_that_the_terminal_cannot_write(eng):
+    eng.new_pool("naïve 日")
+    env = dict(os.environ, LC_ALL="C", PYTHONUTF8="0", PYTHONIOENCODING="", PYTHONCOERCECLOCALE="0")
+    for command in (["stat"], ["top", "--once", "--interval", "0.01"], ["check"]):
+        done = subprocess.run([sys.executable, "-m", "engine.cli", *command, eng.name], cwd=ROOT, env=env, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert command == ["check"] or "na\\xefve" in done.stdout

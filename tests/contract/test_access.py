@@ -244,14 +244,14 @@ def test_engines_and_pools_pickle_with_their_client(five, pools):
 
 def test_a_pool_that_its_engine_may_not_use_does_not_unpickle(eng, pools):
     five = engine.attach(eng.name, client=5)
-    make, (_, idx, gen) = pools["private"].__reduce__()
+    make, (_, *which) = pools["private"].__reduce__()
     with pytest.raises(engine.AccessDenied, match="'private'"):
-        make(five, idx, gen)
+        make(five, *which)
     assert make(five, *pools["shared"].__reduce__()[1][1:]).name == "shared"
     pools["private"].destroy()
     eng.new_pool("again", client=6, shared=False)
     with pytest.raises(engine.PoolDestroyed):
-        make(five, idx, gen)
+        make(five, *which)
     five.close()
 
 

@@ -2,11 +2,13 @@
 import os
 import re
 import stat
+import subprocess
+import sys
 
 import pytest
 
 import engine
-from tests.support import SHM, SMALL, leftovers
+from tests.support import ROOT, SHM, SMALL, leftovers
 
 MIB = 2**20
 
@@ -127,7 +129,7 @@ def test_a_closed_engine_is_closed(eng):
     eng.close()
     calls = [
         lambda: eng.new_pool("q"), lambda: eng.pool("p"), lambda: eng.pools(), lambda: eng.stats(), lambda: eng.check(),
-        lambda: eng.recover(), lambda: eng.spawn(1, print),
+        lambda: eng.recover(), lambda: eng.spawn(1, print), lambda: eng.resize("8MiB"), lambda: eng.capacity, lambda: eng.client(1),
         lambda: pool.put((1, 2, 3), 0, b"x"), lambda: pool.get((1, 2, 3), 0), lambda: pool.flush_page((1, 2, 3), 0),
         lambda: pool.get_into((1, 2, 3), 0, bytearray(512)), lambda: pool.flush_object((1, 2, 3)),
         lambda: pool.put_range((1, 2, 3), 0, b"x"), lambda: pool.get_range((1, 2, 3), 0, 1),
@@ -168,3 +170,81 @@ def test_what_workers_leave_is_given_to_the_next(make_arena):
             assert other.stats()["arena"]["workers"] == 2
     assert eng.stats()["arena"]["workers"] == 1
     assert eng.check().ok
+
+
+# --- an arena that is there already -----------------------------------------------------------------------
+
+
+def test_create_takes_an_arena_that_is_there_if_it_may(arena_name):
+    with engine.create(arena_name, **SMALL, exist_ok=True) as eng:
+        assert eng.new_pool("p", persistent=True).put((1, 2, 3), 0, b"page")
+        with engine.create(arena_name, **{**SMALL, "capacity": "2MiB"}, exist_ok=True, client=7) as other:
+            assert (other.capacity, other.client_id) == (eng.capacity, 7)
+            assert other.pool("p").get((1, 2, 3), 0) == b"page" and other.worker_id != eng.worker_id
+        with pytest.raises(ValueError, match="^page_size: .* pages of 512 bytes, not 4096"):
+            engine.create(arena_name, exist_ok=True)
+        with pytest.raises(engine.ArenaExists, match="attach to it, create it with exist_ok=True, or unlink it"):
+            engine.create(arena_name, **SMALL)
+        with pytest.raises(TypeError, match="exist_ok"):
+            engine.create(arena_name, **SMALL, exist_ok=1)
+        assert eng.stats()["arena"]["workers"] == 1 and eng.check().ok
+
+
+def test_create_does_not_take_what_is_no_sound_arena(arena_name):
+    (SHM / arena_name).write_bytes(b"somebody's")
+    with pytest.raises(engine.ArenaCorrupted):
+        engine.create(arena_name, **SMALL, exist_ok=True)
+
+
+def test_an_arena_that_comes_between_is_taken(arena_name, monkeypatch):
+    """Between the look whether it is there and the making, somebody else makes it; or removes it, before it is attached to."""
+    from shm import entry
+
+    real, calls = entry.open_entry, []
+
+    def open_entry(name, **how):
+        calls.append(how)
+        if len(calls) == 1:
+            monkeypatch.setattr(entry, "open_entry", real)
+            engine.create(arena_name, **SMALL).close()
+            raise entry.posix_ipc.ExistentialError("not there yet")
+        return real(name, **how)
+
+    monkeypatch.setattr(entry, "open_entry", open_entry)
+    with engine.create(arena_name, **SMALL, exist_ok=True) as eng:
+        assert eng.name == arena_name
+
+
+def test_what_is_not_found_is_told_with_what_there_is(eng, arena_name):
+    for call in (engine.attach, engine.unlink):
+        with pytest.raises(engine.ArenaNotFound, match=f"^no arena '{arena_name}-no'; there (is|are) '"):
+            call(arena_name + "-no")
+
+
+# --- the end of the interpreter ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("keep", ["", "import sys; sys.keep = pool; del pool, eng", "import builtins; builtins.keep = pool; del pool, eng",
+                                  "import contextvars; c = contextvars.ContextVar('c'); c.set(pool); del pool, eng"])
+def test_an_engine_that_lives_until_the_end_says_nothing(eng, keep):
+    eng.new_pool("p")
+    code = f"import engine; eng = engine.attach({eng.name!r}); pool = eng.pool('p')\n{keep}"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+# --- importing --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("missing", ["posix_ipc", "xxhash"])
+def test_a_package_that_is_missing_is_named(missing):
+    code = f"import sys; sys.modules[{missing!r}] = None\nimport engine"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stderr.splitlines()[-1] == f"ImportError: tmem needs {missing}, which is not installed here: pip install {missing}"
+
+
+def test_a_module_that_hides_ours_is_named(tmp_path):
+    (tmp_path / "shm.py").write_text("X = 1")
+    code = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]\nimport engine"
+    done = subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert f"{tmp_path}/shm.py hides it; rename that" in done.stderr.splitlines()[-1]

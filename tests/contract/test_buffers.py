@@ -189,3 +189,13 @@ def test_ranges_are_not_for_foreign_pages(eng):
     engine.register_pam("dict", DictPam)
     with pytest.raises(engine.TmemError, match="dict"):
         eng.new_pool("p", pam="dict").get_range_into(OID, 0, 1, bytearray(PAGE))
+
+
+@pytest.mark.parametrize("data, way", [
+    (b"", "a page is never empty"), (bytes(513), "put_range takes more"), (bytearray(513), "put_range takes more"),
+])
+def test_a_wrong_length_names_the_way_out(eng, data, way):
+    pool = eng.new_pool("p")
+    for call in (lambda: pool.put(OID, 0, data), lambda: pool.object(OID).put(0, data), lambda: pool.put_many([(OID, 0)], [data])):
+        with pytest.raises(ValueError, match=f"1 to 512 bytes, not {len(data)}.*{way}"):
+            call()

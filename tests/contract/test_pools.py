@@ -1,4 +1,6 @@
 """Owns the contract of pools: making, finding, listing, destroying, ids and names, thousands of them."""
+import os
+
 import pytest
 
 import engine
@@ -153,3 +155,37 @@ def test_equal_names_in_two_arenas(eng, make_arena):
     here, there = eng.new_pool("p"), other.new_pool("p")
     assert here.put(OID, 0, b"here") and there.put(OID, 0, b"there")
     assert (here.get(OID, 0), there.get(OID, 0)) == (b"here", b"there")
+
+
+def test_a_pool_made_anew_meanwhile_is_not_taken_for_the_one_before(eng):
+    """While pools of one slot come and go, whoever lists them sees each under its own name, or not at all."""
+    child = os.fork()
+    if child == 0:
+        try:
+            with engine.attach(eng.name) as other:
+                for _ in range(400):
+                    other.new_pool("lasting", persistent=True, client=1).destroy()
+                    other.new_pool("passing", persistent=False, client=2, policy="fifo").destroy()
+        finally:
+            os._exit(0)
+    seen = set()
+    while os.waitpid(child, os.WNOHANG)[0] == 0:
+        found = eng.pools()
+        for name in ("lasting", "passing"):
+            try:
+                found.append(eng.pool(name))
+                assert found[-1].name == name
+            except (engine.PoolNotFound, engine.PoolDestroyed):
+                pass
+        seen |= {(pool.name, pool.persistent, pool.client, pool.policy) for pool in found}
+        assert set(eng.stats()["pools"]) <= {"lasting", "passing"}
+    assert seen <= {("lasting", True, 1, "s3fifo"), ("passing", False, 2, "fifo")}
+
+
+@pytest.mark.parametrize("name", ["\udcff", "name\udc80tail", "\ud800"])
+def test_a_name_that_utf8_cannot_write(eng, name):
+    with pytest.raises(ValueError, match="^name: text that utf-8 can write"):
+        eng.new_pool(name)
+    with pytest.raises(engine.PoolNotFound):
+        eng.pool(name)
+    assert eng.pools() == []

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 import engine
-from tests.support import SHM, page, semaphores_of
+from tests.support import SHM, SMALL, page, semaphores_of
 
 METHODS = ("spawn", "fork", "forkserver")
 OID = (1, 2, 3)
@@ -92,6 +92,59 @@ def test_unpickling_a_pool_that_is_gone(eng):
     eng.new_pool("p")
     with pytest.raises(engine.PoolDestroyed):
         pickle.loads(data)
+
+
+def test_unpickling_a_pool_that_went_on_the_way(eng):
+    """As an argument of a process that starts slowly: the process starts, and its calls raise."""
+    pool = eng.new_pool("p")
+    data = pickle.dumps(pool)
+    pool.destroy()
+    other = pickle.loads(data)
+    with pytest.raises(engine.PoolDestroyed):
+        other.put(OID, 0, b"page")
+    with pytest.raises(engine.PoolNotFound):
+        eng.pool("p")
+
+
+def test_a_pool_is_never_another_of_an_arena_made_anew(arena_name):
+    """The slot and generation of a pool are soon those of another in a second arena of the same name."""
+    with engine.create(arena_name, **SMALL) as eng:
+        alice = eng.new_pool("alice", persistent=True, client=1)
+        eng.new_pool("bob", persistent=True, client=2)
+        messages = [pickle.dumps(alice), pickle.dumps(alice.object(OID))]
+    engine.unlink(arena_name)
+    with engine.create(arena_name, **SMALL) as eng:
+        for first, second in (("bob", "alice"), ("alice", "bob")):
+            pools = [eng.new_pool(name, persistent=True) for name in (first, second)]
+            for message in messages:
+                with pytest.raises(engine.PoolNotFound, match=f"pool 'alice' is of an arena '{arena_name}' that is gone"):
+                    pickle.loads(message)
+            for pool in pools:
+                pool.destroy()
+
+
+def test_a_pool_of_another_name_in_its_slot_is_not_opened(eng):
+    from engine.pool import open_pool
+
+    pool = eng.new_pool("p")
+    factory, args = pool.__reduce__()
+    assert factory is open_pool and factory(*args).id == pool.id
+    assert factory(eng, pool.id, 1, "p").name == "p"
+    with pytest.raises(engine.PoolDestroyed, match="pool 'q' was destroyed"):
+        factory(eng, pool.id, 1, "q", *args[4:])
+    with pytest.raises(engine.PoolNotFound):
+        factory(*args[:4], args[4] ^ 1)
+
+
+def test_an_engine_pickles_by_name(arena_name):
+    """What an engine's pickle names is whatever arena has the name then."""
+    with engine.create(arena_name, **SMALL) as eng:
+        data = pickle.dumps(eng)
+    engine.unlink(arena_name)
+    with engine.create(arena_name, **SMALL) as eng:
+        eng.new_pool("p")
+        with pickle.loads(data) as other:
+            assert other.pool("p").name == "p"
 
 
 def test_unpickling_an_arena_that_is_gone(make_arena):

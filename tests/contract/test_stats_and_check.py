@@ -1,4 +1,7 @@
 """Owns the contract of stats() and check(): keys, what is counted when, gauges, counts of what was seen."""
+import os
+import signal
+
 import pytest
 
 import engine
@@ -158,3 +161,26 @@ def test_recover_of_nobody(eng):
     with engine.attach(eng.name):
         assert eng.recover() == 0
     assert eng.stats()["total"]["recoveries"] == 0
+
+
+def test_workers_are_those_that_live(eng):
+    """Nobody has to recover the dead for them not to be counted."""
+    there, here = os.pipe()
+    children = []
+    for _ in range(3):
+        children.append(os.fork())
+        if children[-1] == 0:
+            try:
+                eng.stats()
+                os.write(here, b"x")
+                signal.pause()
+            finally:
+                os._exit(1)
+    for _ in children:
+        os.read(there, 1)
+    assert eng.stats()["arena"]["workers"] == 4
+    for child in children:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert eng.stats()["arena"]["workers"] == 1
+    os.close(there), os.close(here)

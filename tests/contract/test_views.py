@@ -217,14 +217,14 @@ def test_what_is_made_of_a_view_keeps_the_page(make_arena):
     pool = eng.new_pool("p")
     pool.put(OID, 0, page(0))
     pool.put(OID, 1, page(1))
-    with pool.view(OID, 0) as found:
+    with pytest.raises(BufferError), pool.view(OID, 0) as found:
         part = found[10:20]
     assert part == page(0)[10:20] and pinned(eng) == PAGE
     pool.put(OID, 0, page(7))
     assert part == page(0)[10:20]
     del part
     assert pinned(eng) == 0
-    with pool.view(OID, 1) as found:
+    with pytest.raises(BufferError), pool.view(OID, 1) as found:
         array = np.frombuffer(found, dtype=np.uint8)
         assert not array.flags.writeable
     assert pinned(eng) == PAGE and bytes(array) == page(1)
@@ -573,3 +573,27 @@ def test_many_workers(make_arena):
 
 def _look_and_change_worker(eng, rounds):
     _look_and_change(eng, eng.worker_id, rounds)
+
+
+@pytest.mark.parametrize("keep", [lambda page: page[5:], memoryview, lambda page: np.frombuffer(page, "u1"), np.asarray],
+                         ids=["slice", "memoryview", "frombuffer", "asarray"])
+@pytest.mark.parametrize("count", [None, 2])
+def test_leaving_a_view_tells_what_still_looks_at_it(eng, keep, count):
+    pool = eng.new_pool("p")
+    for index in range(2):
+        pool.put(OID, index, bytes(range(200)))
+    kept = []
+    with pytest.raises(BufferError, match=f"{count or 1} pages of this view are still in use"):
+        with pool.view(OID, 0, count) as pages:
+            kept.extend(keep(page) for page in (pages if count else [pages]))
+    assert eng.stats()["arena"]["pinned_bytes"] > 0
+    assert [bytes(page)[-1] for page in kept] == [199] * (count or 1)
+    kept.clear()
+    assert eng.stats()["arena"]["pinned_bytes"] == 0
+    # What is raised inside is not covered up.
+    with pytest.raises(KeyError):
+        with pool.view(OID, 0) as page:
+            kept.append(keep(page))
+            raise KeyError
+    with pool.view(OID, 0) as page:
+        assert bytes(keep(page))[-1] == 199     # gone by the end of the line

@@ -1,0 +1,18 @@
+"""Owns what to tell who cannot import the package.
+
+May call nothing: it works where nothing is compiled, or installed. Called by engine/__init__.py.
+"""
+import sys
+from pathlib import Path
+
+
+def why(error):
+    """The most likely reason for an error while the compiled modules were imported, and what to do, as a sentence."""
+    here = Path(__file__).resolve().parent.parent
+    other = getattr(sys.modules.get("shm"), "__file__", None)
+    if other is not None and Path(other).resolve().parent != here / "shm":
+        return f"tmem has a package 'shm', and {other} hides it; rename that"
+    if isinstance(error, ModuleNotFoundError) and error.name in ("posix_ipc", "xxhash"):
+        return f"tmem needs {error.name}, which is not installed here: pip install {error.name}"
+    # A module that was not compiled fails in odd ways: its .py file is Cython and cannot be run.
+    return "tmem's compiled modules are missing or stale; build them with `pip install .` (or `make setup` in a checkout)"
