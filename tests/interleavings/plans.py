@@ -195,28 +195,28 @@ class Total:
                 f"{self.seconds:.1f} s, {self.played / max(self.seconds, 0.001):.0f} a second")
 
 
-def replay(text, prefix, plant=None):
+def replay(text, prefix):
     """One schedule, alone on an arena of its own."""
     schedule = parse(text)
-    with Stage(f"{prefix}alone", schedule.kind, plant) as stage:
+    with Stage(f"{prefix}alone", schedule.kind) as stage:
         return stage.play(schedule)
 
 
-def play_all(texts, prefix, total, again="", plant=None, show=None):
+def play_all(texts, prefix, total, again="", show=None):
     """Play schedules of one kind of arena on as few arenas as faults allow."""
     stage = None
     try:
         for text in texts:
             schedule = parse(text)
             if stage is None:
-                stage = Stage(f"{prefix}stage", schedule.kind, plant)
+                stage = Stage(f"{prefix}stage", schedule.kind)
             outcome = stage.play(schedule)
             total.add(outcome)
             if outcome.faults or stage.worn:
                 stage.close()
                 stage = None
             if outcome.faults:
-                alone = replay(text, prefix, plant).faults
+                alone = replay(text, prefix).faults
                 line = f"--replay '{text}'" if alone else f"{again}     # in the middle of a life, not alone: {text}"
                 total.faults.append(("; ".join(outcome.faults), line))
                 if show:
@@ -232,12 +232,12 @@ def texts_of_life(seed, life, points, count=LIFE):
     return [chooser.choose() for _ in range(count)]
 
 
-def play_lives(seed, lives, prefix, seconds=0.0, plant=None, show=None, count=LIFE):
+def play_lives(seed, lives, prefix, seconds=0.0, show=None, count=LIFE):
     """Play the lives of these numbers, for so long at most (0: all of them)."""
     total, points, began = Total(), Points(prefix), time.monotonic()
     for life in lives:
         if seconds and time.monotonic() - began > seconds:
             break
-        play_all(texts_of_life(seed, life, points, count), prefix, total, f"--seed {seed} --life {life}", plant, show)
+        play_all(texts_of_life(seed, life, points, count), prefix, total, f"--seed {seed} --life {life}", show)
     total.seconds = time.monotonic() - began
     return total

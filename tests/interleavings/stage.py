@@ -67,8 +67,8 @@ class Fault(Exception):
 class Stage:
     """An arena, its workers by letter, and the state between two interleavings."""
 
-    def __init__(self, name, kind, plant=None):
-        self.name, self.kind, self.plant = name, KINDS[kind], plant
+    def __init__(self, name, kind):
+        self.name, self.kind = name, KINDS[kind]
         self.rules = self.kind.rules
         self.actors, self.tags, self.clock = {}, 1000, 0
         prctl(PR_SET_CHILD_SUBREAPER, 1)
@@ -434,8 +434,6 @@ class Stage:
         if workers != living:
             faults.append(f"{workers} slots are taken, by {living} workers")
         found, wrong, count = self.seen()
-        if self.plant:
-            self.plant(found)
         faults += [f"page {handle}: {what}" for handle, what in wrong.items()]
         if stats["total"]["pages"] != count:
             faults.append(f"{stats['total']['pages']} pages are counted, {count} are found")
@@ -443,7 +441,8 @@ class Stage:
         resizes = [op for op in self.ops if VERBS[op.verb].resizes] if self.ops else []
         if capacity != self.capacity and not resizes:
             faults.append(f"the capacity is {capacity}")
-        rules = model.Rules(self.rules.refuses, self.rules.drops or bool(resizes))
+        # While it shrinks, pages go, and a put may find neither a page that can go nor a segment that may be taken.
+        rules = model.Rules(self.rules.refuses or bool(resizes), self.rules.drops or bool(resizes))
         if not wrong and not faults and not model.explained(self.ops, start, found, rules):
             faults.append(self._unexplained(start, found))
         self.state = found
