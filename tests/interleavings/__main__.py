@@ -60,6 +60,7 @@ def main(arguments=None):
     if options.workers > 1 and shares == 1:
         began, total = time.monotonic(), plans.Total()
         for part in _parts(options, arguments):
+            part.pop("most")
             for name, value in part.items():
                 setattr(total, name, max(getattr(total, name), value) if name == "worst_ms" else getattr(total, name) + value)
         total.seconds = time.monotonic() - began
@@ -67,7 +68,7 @@ def main(arguments=None):
         total = _every(options, share, shares, prefix, show)
     else:
         lives = range(-(-options.count // plans.LIFE))[share::shares] if options.life is None else [options.life]
-        total = plans.play_lives(options.seed, lives, prefix, show=show)
+        total = plans.play_lives(options.seed, lives, prefix, plans.Total(), show)
     print(json.dumps(vars(total)) if options.json else total.told())
     return int(bool(total.faults))
 

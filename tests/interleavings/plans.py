@@ -174,6 +174,7 @@ SHAPES = [_pair] * 4 + [_one_after_the_other, _two_stopped, _two_stopped, _after
 class Total:
     """What many interleavings came to."""
 
+    most: int = 1 << 30         # enough faults: then no more are played
     played: int = 0
     reached: int = 0
     waited: int = 0
@@ -207,6 +208,8 @@ def play_all(texts, prefix, total, again="", show=None):
     stage = None
     try:
         for text in texts:
+            if len(total.faults) >= total.most:
+                break
             schedule = parse(text)
             if stage is None:
                 stage = Stage(f"{prefix}stage", schedule.kind)
@@ -232,12 +235,10 @@ def texts_of_life(seed, life, points, count=LIFE):
     return [chooser.choose() for _ in range(count)]
 
 
-def play_lives(seed, lives, prefix, seconds=0.0, show=None, count=LIFE):
-    """Play the lives of these numbers, for so long at most (0: all of them)."""
-    total, points, began = Total(), Points(prefix), time.monotonic()
+def play_lives(seed, lives, prefix, total, show=None, count=LIFE):
+    """Play the lives of these numbers."""
+    points, began = Points(prefix), time.monotonic()
     for life in lives:
-        if seconds and time.monotonic() - began > seconds:
-            break
         play_all(texts_of_life(seed, life, points, count), prefix, total, f"--seed {seed} --life {life}", show)
     total.seconds = time.monotonic() - began
     return total

@@ -9,6 +9,7 @@ import pytest
 from tests.interleavings import model, plans, prefork, stage, verbs
 
 EVERY = bool(os.environ.get("EVERY_POINT"))
+ENOUGH = 3              # faults of one test: each may take as long as a hang is waited for
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def told(total):
 @pytest.mark.parametrize("part", range(3))
 def test_interleavings_chosen_by_seed(prefix, part):
     lives = range(part, 900 if EVERY else 9, 3)
-    total = plans.play_lives(1, lives, prefix)
+    total = plans.play_lives(1, lives, prefix, plans.Total(ENOUGH))
     print(total.told())
     assert not total.faults, told(total)
     assert total.reached > total.played // 2 and total.waited > total.played // 8 and total.died > total.played // 4
@@ -32,7 +33,7 @@ def test_interleavings_chosen_by_seed(prefix, part):
 @pytest.mark.skipif(not EVERY, reason="half an hour: EVERY_POINT=1")
 @pytest.mark.parametrize("kind", list(stage.KINDS))
 def test_every_pair_of_verbs_at_every_kill_point(prefix, kind):
-    total = plans.Total()
+    total = plans.Total(ENOUGH)
     texts = list(plans.every_pair(kind, plans.Points(prefix)))
     for at in range(0, len(texts), plans.LIFE):
         plans.play_all(texts[at:at + plans.LIFE], prefix, total)
@@ -58,7 +59,7 @@ FOUND = {
 
 @pytest.mark.parametrize("name", list(FOUND))
 def test_interleavings_that_found_a_fault(prefix, name):
-    total = plans.Total()
+    total = plans.Total(ENOUGH)
     for kind in stage.KINDS:
         plans.play_all([text for text in FOUND[name] if text.startswith(kind + " ")], prefix, total, f"of {name}")
     assert not total.faults, told(total)
@@ -67,7 +68,7 @@ def test_interleavings_that_found_a_fault(prefix, name):
 @pytest.mark.parametrize("mode", ["raise", "use", "fork"])
 @pytest.mark.parametrize("verb", ["put-over", "put-range", "flush-object", "get-exclusive"])
 def test_a_signal_comes_while_a_verb_waits(prefix, verb, mode):
-    total = plans.Total()
+    total = plans.Total(ENOUGH)
     plans.play_all([f"{kind} A:put-over@p:{n} B:{verb}@p~{mode} B~ A{end}" for kind in ("roomy1", "roomy2") for n in (10, 20, 25) for end in "+!"],
                    prefix, total)
     assert not total.faults, told(total)
