@@ -138,7 +138,8 @@ def _after_a_death(c):
 
 
 def _a_rescuer_stops(c):
-    return [c.stopped("X"), "X!", c.stopped("A", ("recover", "attach", "check", "close", "put-over")), c.plain("B", ("attach", "recover", *WAITERS)), c.end("A")]
+    return [c.stopped("X"), "X!", c.stopped("A", ("recover", "attach", "check", "close", "put-over")),
+            c.plain("B", ("attach", "recover", *WAITERS)), c.end("A")]
 
 
 def _waiter_dies(c):
@@ -149,7 +150,8 @@ def _waiter_dies(c):
 def _handler(c):
     """A signal to B while it waits: its handler raises, uses the engine, or forks."""
     mode = c.rng.choice(("raise", "use", "fork"))
-    return [c.stopped("A"), c.plain("B", WAITERS) + f"~{mode}", "B~", *(["B~"] if mode != "fork" and c.rng.random() < 0.5 else []), c.end("A")]
+    again = ["B~"] if mode != "fork" and c.rng.random() < 0.5 else []
+    return [c.stopped("A"), c.plain("B", WAITERS) + f"~{mode}", "B~", *again, c.end("A")]
 
 
 def _threads(c):
@@ -159,12 +161,13 @@ def _threads(c):
             "B~", c.end("A")]
 
 
-def _thread_of_the_forked(c):
-    return [c.stopped("A"), c.plain("B", WAITERS).replace(":", "&", 1), "B&fork@p", c.end("A")]
+def _fork_beside_a_wait(c):
+    """A thread of B waits for A, and another forks."""
+    return [c.stopped("A"), c.plain("B", WAITERS).replace(":", "&", 1), f"B&fork@{c.hot}", c.end("A")]
 
 
-SHAPES = [_pair] * 4 + [_one_after_the_other, _two_stopped, _two_stopped, _after_a_death, _after_a_death, _a_rescuer_stops, _waiter_dies, _waiter_dies,
-                        _handler, _threads]
+SHAPES = [_pair] * 4 + [_one_after_the_other, _two_stopped, _two_stopped, _after_a_death, _after_a_death, _a_rescuer_stops,
+                        _waiter_dies, _waiter_dies, _handler, _threads, _fork_beside_a_wait]
 
 
 # --- playing ------------------------------------------------------------------------------------------------------------
