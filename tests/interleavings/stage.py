@@ -379,7 +379,7 @@ class Stage:
                     outcome.waited += self.actors[move.arguments[0]].waits
             self.finish(outcome)
             self.judge(start, outcome)
-        except Fault as fault:
+        except (Fault, engine.TmemError) as fault:
             outcome.faults.append(str(fault))
         return outcome
 
