@@ -1,7 +1,7 @@
 """Owns how many segments have memory: the limit, segments that are to be emptied, and giving the memory of holes back to the system.
 
 May call: slab (lists), memory (punch), lock, journal. Called by the layer above, which empties the segments that leave: only it knows
-what is in them. Each step is one transaction under the depot lock, with the worker's own lock.
+what is in them. Each step is one transaction under the worker's own lock, which it takes itself, and the depot's.
 Kill at any instruction: a limit that was lowered and not reached yet is a state like any other; segments that leave go on leaving, and
 holes that still have memory go on having it, until somebody resizes again.
 """
@@ -27,9 +27,23 @@ from cython.cimports.shm.slab import free_segment, limit_of, list_push, list_rem
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def _begin(w: cython.pointer(Worker)) -> cython.int:
+    """Take the own lock, which is the right to change anything while nobody checks, then the depot's: OK, or BUSY with neither."""
+    if lock_try(w, cython.address(w.slot.own)) != OK:
+        return BUSY
+    if lock_try(w, cython.address(w.depot.lock)) != OK:
+        unlock(w, cython.address(w.slot.own))
+        return BUSY
+    return OK
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def _end(w: cython.pointer(Worker)) -> cython.int:
     status: cython.int = conclude(w)
     unlock(w, cython.address(w.depot.lock))
+    unlock(w, cython.address(w.slot.own))
     return status
 
 
@@ -41,7 +55,7 @@ def too_many(w):
 
 def set_limit(w, segments):
     """Let so many segments have memory. OK, BUSY or CORRUPT."""
-    if lock_try(w, cython.address(w.depot.lock)) != OK:
+    if _begin(w) != OK:
         return BUSY
     store(w, cython.address(w.depot.limit), segments)
     return _end(w)
@@ -50,7 +64,7 @@ def set_limit(w, segments):
 def leave(w, number):
     """Let nobody take chunks of a segment any more. OK (also if it has no class, or leaves already), BUSY or CORRUPT."""
     s: cython.pointer(Segment)
-    if lock_try(w, cython.address(w.depot.lock)) != OK:
+    if _begin(w) != OK:
         return BUSY
     s = segment_at(w, number)
     if 0 < s.cls <= CLASS_COUNT and s.state == SEG_STAYS:
@@ -63,7 +77,7 @@ def leave(w, number):
 def stay(w, number):
     """Take back `leave`. OK (also if it does not leave), BUSY or CORRUPT."""
     s: cython.pointer(Segment)
-    if lock_try(w, cython.address(w.depot.lock)) != OK:
+    if _begin(w) != OK:
         return BUSY
     s = segment_at(w, number)
     if 0 < s.cls <= CLASS_COUNT and s.state == SEG_LEAVING:
@@ -76,7 +90,7 @@ def stay(w, number):
 def dig(w):
     """Make one free segment a hole, if too many have memory. OK (also if there is nothing to do), BUSY or CORRUPT."""
     s: cython.pointer(Segment)
-    if lock_try(w, cython.address(w.depot.lock)) != OK:
+    if _begin(w) != OK:
         return BUSY
     if w.depot.free_head != 0 and too_many(w) != 0:
         s = segment_at(w, w.depot.free_head)
@@ -92,7 +106,7 @@ def begin_punch(w, number):
     s: cython.pointer(Segment)
     hole: cython.bint
     status: cython.int
-    if lock_try(w, cython.address(w.depot.lock)) != OK:
+    if _begin(w) != OK:
         return BUSY
     s = segment_at(w, number)
     hole = s.state == SEG_HOLE and s.cls == 0
@@ -108,7 +122,7 @@ def begin_punch(w, number):
 def end_punch(w, number):
     """List a segment that was being punched as a hole again, also if whoever punched it was killed. OK, BUSY or CORRUPT."""
     s: cython.pointer(Segment)
-    if lock_try(w, cython.address(w.depot.lock)) != OK:
+    if _begin(w) != OK:
         return BUSY
     s = segment_at(w, number)
     if s.state == SEG_PUNCHING and s.cls == 0:

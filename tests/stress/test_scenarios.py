@@ -14,7 +14,7 @@ PLAIN = sorted(set(SCENARIOS) - {"canary"})
 
 def test_names_and_questions():
     assert {"cleancache", "frontswap", "shared", "ranges", "churn", "fork", "crash", "scaling", "pressure", "fairness",
-            "balloon", "canary"} <= set(SCENARIOS)
+            "balloon", "linearizable", "canary"} <= set(SCENARIOS)
     assert all(scenario.question.endswith("?") and scenario.share > 0 for scenario in SCENARIOS.values())
 
 
@@ -53,7 +53,12 @@ def _fork(outcome):
     assert outcome.facts["children"] > 0
 
 
-FACTS = {"cleancache": _cleancache, "shared": _shared, "crash": _crash, "fork": _fork, "fairness": _fairness}
+def _linearizable(outcome):
+    facts = outcome.facts
+    assert facts["histories"] > 50 and facts["operations"] > 1000 and facts["kills"] > 0 and facts["swapped_refused"] > 0 and facts["longest"] < 70
+
+
+FACTS = {"linearizable": _linearizable, "cleancache": _cleancache, "shared": _shared, "crash": _crash, "fork": _fork, "fairness": _fairness}
 
 
 def test_operations_end_a_run():
@@ -67,6 +72,12 @@ def test_a_planted_bug_is_noticed(bug):
     outcome = run_scenario(scenario, Options(seconds=1.0, workers=2, seed=7, bug=bug))
     kinds = {violation["kind"] for violation in outcome.violations}
     assert kinds & sabotage.KINDS, outcome.violations
+
+
+@pytest.mark.parametrize("bug", ["stale", "zombie", "lost"])
+def test_the_search_notices_a_planted_bug(bug):
+    outcome = run_scenario(SCENARIOS["linearizable"], Options(seconds=1.0, workers=2, seed=7, bug=bug))
+    assert "history" in {violation["kind"] for violation in outcome.violations}
 
 
 def test_a_working_set_above_its_share_rings_the_alarm():

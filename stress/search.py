@@ -1,0 +1,134 @@
+"""Owns the textbook answer to "does some order of these operations explain every answer?": a search over one raw history of one handle.
+
+The search is that of J. M. Wing and C. Gong, *Testing and verifying concurrent objects* (Journal of Parallel and Distributed Computing 17, 1993):
+of the operations that were called before the first one that is left has answered, carry out one that may have answered so, and go on
+with the rest; go back where none may. As G. Lowe has it in *Testing for linearizability* (Concurrency and Computation 29(4), 2017), a pair (set
+of operations carried out, state) that was seen before is not searched again.
+
+What an operation in flight at a kill may have done follows M. K. Aguilera and S. Frolund, *Strict linearizability and the power of aborting* (HP
+Laboratories, 2003): it took effect between its call and the death of its worker, or never. So it is an operation like any other, whose answer
+is the death, and which may have done nothing.
+
+`stress/history.py` judges the same question another way: forward in time, on long histories, with short cuts for reads. This one
+takes none, knows operations by what was called and said, and shares no line with it; each is a check on the other (`tests/stress/test_search.py`).
+An ephemeral pool may drop a page at any time. Calls nothing. Called by the workload `linearizable` and the tests.
+"""
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+PUT, GET, TAKE, FLUSH = range(4)        # take: a get with which the page leaves
+NAMES = ("put", "get", "exclusive get", "flush")
+NOTHING = 0                             # the register holds no page; other states are versions
+UNKNOWN = -1                            # the answer of an operation whose worker was killed in it
+
+
+class Raw(NamedTuple):
+    """One call: of a put `version` is what it put; `answer` is True or False (put, flush) or the version that was got, 0 for none."""
+
+    handle: Any
+    kind: int
+    called_ns: int
+    ended_ns: int
+    version: int
+    answer: int
+    worker: int
+
+
+def outcomes(op: Raw, held: int, ephemeral: bool) -> tuple[int, ...]:
+    """What the register may hold after an operation that answered so, if it held `held`; empty if it cannot have."""
+    _, kind, _, _, version, answer, _ = op
+    if answer == UNKNOWN:
+        if kind == PUT:
+            return held, version, NOTHING       # undone, done, or refused
+        return (held,) if kind == GET else (held, NOTHING)
+    if kind == PUT:
+        return (version if answer else NOTHING,)
+    if kind == FLUSH:
+        return (NOTHING,) if bool(answer) == bool(held) or (ephemeral and not answer) else ()
+    if answer == NOTHING:
+        return (NOTHING,) if held == NOTHING or ephemeral else ()
+    return () if answer != held else (held,) if kind == GET else (NOTHING,)
+
+
+class Refusal(NamedTuple):
+    """A history that nothing explains: as far as any order came, and the operation that no order got past."""
+
+    op: Raw
+    held: int
+    done: list[Raw]
+    history: list[Raw]
+
+    def __str__(self) -> str:
+        lines = [f"handle {self.op.handle}: no order of {len(self.history)} operations explains: {tell(self.op)}; the longest order leaves "
+                 + (f"version {self.held}" if self.held else "no page")]
+        return "\n".join([*lines, *(f"    before:   {tell(op)}" for op in self.done[-6:]),
+                          *(f"    not yet:  {tell(op)}" for op in self.history if op not in self.done and op is not self.op)][:24])
+
+
+def tell(op: Raw) -> str:
+    """An operation in words."""
+    what = f"{NAMES[op.kind]}{f' of version {op.version}' if op.kind == PUT else ''} by worker {op.worker}"
+    said = ("was cut off by a kill" if op.answer == UNKNOWN else f"said {bool(op.answer)}" if op.kind in (PUT, FLUSH)
+            else f"got version {op.answer}" if op.answer else "got nothing")
+    return f"{what} {said} [{op.called_ns} .. {op.ended_ns}]"
+
+
+def search(history: list[Raw], ephemeral: bool = False) -> Refusal | None:
+    """Judge the operations on one handle that held nothing before; None is good."""
+    count = len(history)
+    for op in history:
+        if op.ended_ns < op.called_ns:
+            raise ValueError(f"answered before it was called: {tell(op)}")
+    # A list of calls and answers in the order of time, from which what was carried out is taken out; calls come first at the same instant.
+    events = sorted([(op.called_ns, 0, n) for n, op in enumerate(history)] + [(op.ended_ns, 1, n) for n, op in enumerate(history)])
+    after, before = list(range(1, 2 * count + 2)), list(range(-1, 2 * count + 1))       # linked; 0 is the head, 2 * count + 1 the end
+    place = [[0, 0] for _ in history]
+    for at, (_, answers, n) in enumerate(events, 1):
+        place[n][answers] = at
+
+    carried: list[tuple[int, int, int, int]] = []      # (operation, state before, which of its outcomes, how many)
+    state, bits, at, which = NOTHING, 0, after[0], 0
+    seen = {(0, NOTHING)}
+    furthest = -1
+    best: tuple[int, int, list[Raw]] = (0, NOTHING, [])
+    while bits.bit_count() < count:
+        _, answers, n = events[at - 1]
+        choices = () if answers else outcomes(history[n], state, ephemeral)
+        while which < len(choices) and (bits | 1 << n, choices[which]) in seen:
+            which += 1
+        if which < len(choices):
+            carried.append((n, state, which, len(choices)))
+            state, bits = choices[which], bits | 1 << n
+            seen.add((bits, state))
+            for one in place[n]:
+                after[before[one]], before[after[one]] = after[one], before[one]
+            at, which = after[0], 0
+            continue
+        if not answers:
+            at, which = after[at], 0
+            continue
+        # The first that is left to answer has answered and was not carried out: go back.
+        if len(carried) > furthest:
+            furthest, best = len(carried), (n, state, [history[m] for m, *_ in carried])
+        if not carried:
+            return Refusal(history[best[0]], best[1], best[2], history)
+        n, state, which, _ = carried.pop()
+        bits &= ~(1 << n)
+        for one in reversed(place[n]):
+            after[before[one]] = before[after[one]] = one
+        at, which = place[n][0], which + 1
+    return None
+
+
+def swapped(history: list[Raw]) -> list[Raw] | None:
+    """The history with the answers of two gets exchanged so that one got what was put only after it had answered; None if it has no such two."""
+    puts = {op.version: op for op in history if op.kind == PUT}
+    gets = [(n, op) for n, op in enumerate(history) if op.kind == GET and op.answer > 0]
+    for n, early in gets:
+        for m, late in gets:
+            if late.answer in puts and early.ended_ns < puts[late.answer].called_ns:
+                wrong = list(history)
+                wrong[n], wrong[m] = early._replace(answer=late.answer), late._replace(answer=early.answer)
+                return wrong
+    return None

@@ -1,0 +1,245 @@
+"""Players on few hot pages record every call and answer, and are killed at random; every page's history is searched for an order.
+
+A guest is a keeper: it forks players, kills one at random, keeps what that one recorded, and forks the next. Time is cut into rounds: all
+players begin one at the same instant, on pages that nobody had before, and leave a page alone after so many calls, so that a history
+begins with nothing and is short enough to be searched (`stress/search.py`). A record lies in a mapped file: what was called is there before
+the call, what was answered after it, so a killed player leaves its last call without an answer; it may have happened until the player was
+seen to be dead. A persistent and an ephemeral pool, both shared; the arena is small, and ballast makes ephemeral pages go. Keepers flush
+pages of rounds that are over, and that is recorded too.
+
+Settings: players, handles, round_ms, history_ops, kill_every_ms, ballast, histories_per_second. Facts: kills, cut_off (calls without an
+answer), histories, operations, longest, swapped_refused: histories in which two answers were exchanged, each of which the search must
+refuse, or it is deaf.
+"""
+from __future__ import annotations
+
+import os
+import signal
+from collections import defaultdict
+from pathlib import Path
+from time import monotonic_ns, sleep
+
+from stress import board as words
+from stress.board import Words
+from stress.content import MIN_BYTES
+from stress.search import FLUSH, GET, PUT, TAKE, UNKNOWN, Raw, search, swapped
+from stress.worker import Guest, guard
+
+POOLS = ("linear-persistent", "linear-ephemeral")
+BALLAST = "linear-ballast"
+BALLAST_PAGES = 3000            # more than the arena has room for
+ROUNDS_KEPT = 8                 # a page is flushed so many rounds after its own
+SWAPS_MAX = 25
+COUNT, VERSION = 0, 1           # words of a log before its records
+HEAD_WORDS = 8
+RECORD_WORDS = 8                # called, ended, round, pool and page, kind, version, answer and 1
+RECORDS = 1 << 15
+
+
+class Log(Words):
+    """What one player calls and is answered. Written by that player alone; read when it is dead."""
+
+    def __init__(self, folder: str, row: int, new: bool = False):
+        super().__init__(Path(folder) / f"log-{row}", HEAD_WORDS + RECORDS * RECORD_WORDS if new else 0)
+
+    def fresh(self) -> int:
+        self.words[VERSION] += 1
+        return self.words[VERSION]
+
+    def begin(self, at: int, number: int, page: int, kind: int, version: int) -> None:
+        data, base = self.words, HEAD_WORDS + at * RECORD_WORDS
+        data[base + 1] = data[base + 6] = 0
+        data[base + 2], data[base + 3], data[base + 4], data[base + 5] = number, page, kind, version
+        data[base] = monotonic_ns()
+        data[COUNT] = at + 1
+
+    def end(self, at: int, answer: int, ended: int) -> None:
+        base = HEAD_WORDS + at * RECORD_WORDS
+        self.words[base + 6] = answer + 1
+        self.words[base + 1] = ended
+
+    def drain(self, row: int, died: int) -> list[tuple]:
+        """All records, and an empty log; a call without an answer has ended when its player had certainly died."""
+        found = []
+        for base in range(HEAD_WORDS, HEAD_WORDS + self.words[COUNT] * RECORD_WORDS, RECORD_WORDS):
+            called, ended, number, page, kind, version, answer, _ = self.words[base:base + RECORD_WORDS]
+            found.append(((page % 2, number, page // 2), kind, called, ended or died, version, answer - 1 if ended else UNKNOWN, row))
+        self.words[COUNT] = 0
+        return found
+
+
+def rows(plan) -> int:
+    """Rows of the board: the keepers, then their players."""
+    return plan.workers * (1 + plan.settings["players"])
+
+
+def prepare(eng, plan) -> None:
+    for name in POOLS:
+        eng.new_pool(name, persistent=name.endswith("persistent"), shared=True)
+    eng.new_pool(BALLAST)
+    for row in range(rows(plan)):
+        Log(plan.folder, row, True).close()
+
+
+def guest(g: Guest) -> None:
+    Keeper(g).run()
+
+
+def verdict(run) -> None:
+    records, run.history = [Raw(*op) for op in run.history], []
+    by_handle: dict[tuple, list[Raw]] = defaultdict(list)
+    for op in records:
+        by_handle[op.handle].append(op)
+    swaps = refused = 0
+    if not any(violation["kind"] in ("died", "hang") for violation in run.violations):      # else the histories are not whole
+        for handle, history in by_handle.items():
+            refusal = search(history, ephemeral=handle[0] == 1)
+            if refusal is not None:
+                run.expect(False, "history", f"pool {POOLS[handle[0]]}", str(refusal))
+                break
+            wrong = swapped(history) if swaps < SWAPS_MAX else None
+            if wrong is not None:
+                swaps += 1
+                refused += search(wrong, ephemeral=handle[0] == 1) is not None
+    run.expect(swaps == refused, "canary", "two answers of a history exchanged", f"{swaps - refused} of {swaps} were not noticed")
+    run.facts.update(histories=len(by_handle), operations=len(records), cut_off=sum(op.answer == UNKNOWN for op in records),
+                     longest=max(map(len, by_handle.values()), default=0), swapped_refused=refused)
+
+
+class Keeper:
+    """Forks players, kills them, and keeps what they recorded."""
+
+    def __init__(self, g: Guest):
+        self.g = g
+        count = g.settings["players"]
+        self.rows = range(g.plan.workers + g.index * count, g.plan.workers + (g.index + 1) * count)
+        self.pids: dict[int, int] = {}
+        self.logs = {row: Log(g.plan.folder, row) for row in (g.index, *self.rows)}
+        self.flushed, self.calls, self.kills = 0, 0, 0
+        self.pid = os.getpid()
+
+    def run(self) -> None:
+        g = self.g
+        try:
+            for row in self.rows:
+                self.fork(row)
+            while g.running() and not (g.plan.ops and self.ops() >= g.plan.ops):
+                sleep(g.rng.expovariate(1000 / g.settings["kill_every_ms"]))
+                self.flush_old()
+                if not self.kill(g.rng.choice(self.rows), again=True):
+                    break
+        finally:
+            for row in self.rows:
+                self.kill(row, again=False)
+        g.history += self.logs[g.index].drain(g.index, monotonic_ns())
+        g.facts["kills"] = self.kills
+
+    def ops(self) -> int:
+        return sum(self.g.board.rows[row][words.OPS] for row in self.rows)
+
+    def fork(self, row: int) -> None:
+        self.calls += 1
+        pid = os.fork()
+        if pid:
+            self.pids[row] = pid
+            return
+        code = 1
+        try:
+            g = Guest(self.g.eng, self.g.plan, row, self.g.board, stream=self.calls, content=self.g.content)
+            code = not guard(g, Player(self.logs[row], self.pid).play)
+        finally:
+            os._exit(code)
+
+    def kill(self, row: int, again: bool) -> bool:
+        """Kill a player, keep its records, fork the next one. False if it had ended by itself before its time."""
+        pid = self.pids.pop(row, 0)
+        if not pid:
+            return False
+        os.kill(pid, signal.SIGKILL)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        self.kills += code == -signal.SIGKILL
+        g = self.g
+        g.history += self.logs[row].drain(row, monotonic_ns())
+        if code > 0 and not g.board.control[words.STOP]:
+            g.expect(False, "died", f"guest {g.index}", f"a player ended with {code}")
+        if again:
+            self.fork(row)
+        return True
+
+    def flush_old(self) -> None:
+        """Pages of rounds that are over; their histories end with it."""
+        g, log = self.g, self.logs[self.g.index]
+        last = round_of(g) - ROUNDS_KEPT
+        for number in range(self.flushed, last):
+            if number % g.plan.workers != g.index:
+                continue
+            for page in range(2 * g.settings["handles"]):
+                recorded = is_recorded(g, number)
+                at = log.words[COUNT]
+                if at >= RECORDS:
+                    g.history += log.drain(g.index, monotonic_ns())
+                    at = 0
+                if recorded:
+                    log.begin(at, number, page, FLUSH, 0)
+                found = g.flush(g.pool(POOLS[page % 2]), (number, page, 9), 0)
+                if recorded:
+                    log.end(at, int(found), monotonic_ns())
+        self.flushed = max(last, self.flushed)
+
+
+def round_of(g: Guest) -> int:
+    return int((monotonic_ns() - g.board.control[words.START]) / (g.settings["round_ms"] * 1e6))
+
+
+def is_recorded(g: Guest, number: int) -> bool:
+    """Whether the histories of a round are recorded: a part of all rounds, evenly spread."""
+    every = 2 * g.settings["handles"] * 1000 / (g.settings["round_ms"] * g.settings["histories_per_second"])
+    return every <= 1 or int(number / every) != int((number - 1) / every)
+
+
+class Player:
+    """One fork's moves, until it is killed."""
+
+    def __init__(self, log: Log, keeper: int):
+        self.log, self.keeper = log, keeper
+
+    def play(self, g: Guest) -> None:
+        pools = [g.pool(name) for name in POOLS]
+        ballast = g.pool(BALLAST)
+        quota = max(1, (g.settings["history_ops"] - 1) // (g.plan.workers * g.settings["players"]))
+        number = -1
+        while g.running() and os.getppid() == self.keeper:
+            now = round_of(g)
+            if now == number:
+                sleep(0.0002)
+                continue
+            number, left = now, [quota] * (2 * g.settings["handles"])
+            if self.log.words[COUNT] + sum(left) > RECORDS:
+                break                   # until it is killed: what is not recorded must not happen
+            while any(left) and round_of(g) == number:
+                page = g.rng.choice([page for page, calls in enumerate(left) if calls])
+                left[page] -= 1
+                self.call(g, pools[page % 2], number, page)
+                if g.rng.random() < g.settings["ballast"]:
+                    index = g.rng.randrange(BALLAST_PAGES)
+                    ballast.put((index % 7, 0, 0), index, g.content.page((index % 7, 0, 0), index, 1))
+        while os.getppid() == self.keeper:
+            sleep(0.001)                # until the keeper has seen that time is up
+
+    def call(self, g: Guest, pool, number: int, page: int) -> None:
+        """One call, recorded before and after."""
+        log, oid, what = self.log, (number, page, 9), g.rng.random()
+        kind = PUT if what < 0.4 else GET if what < 0.8 else TAKE if what < 0.9 else FLUSH
+        version = log.fresh() * 1024 + g.index + 1 if kind == PUT else 0
+        length = g.rng.choice((0, 0, MIN_BYTES, 700))
+        at, recorded = log.words[COUNT], is_recorded(g, number)
+        if recorded:
+            log.begin(at, number, page, kind, version)
+        if kind == PUT:
+            answer = int(g.put(pool, oid, 0, version, length))
+        elif kind == FLUSH:
+            answer = int(g.flush(pool, oid, 0))
+        else:
+            answer = g.read(pool, oid, 0, kind == TAKE)
+        if recorded:
+            log.end(at, answer, monotonic_ns())
