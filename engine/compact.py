@@ -40,7 +40,6 @@ from cython.cimports.engine.layout import (
     flags_in,
     flags_of,
     has_chunk,
-    hits_of,
     is_queued,
     is_twin,
     link_to,
@@ -63,7 +62,7 @@ from cython.cimports.engine.queues import rename
 from cython.cimports.engine.reclaim import inherit, reap
 from cython.cimports.engine.room import relieve
 from cython.cimports.libc.string import memcpy, memset
-from cython.cimports.shm.atomics import load, set, set_byte
+from cython.cimports.shm.atomics import load, set
 from cython.cimports.shm.journal import conclude, reserve, shrink, store
 from cython.cimports.shm.layout import (
     BUSY,
@@ -76,7 +75,8 @@ from cython.cimports.shm.layout import (
     Magazine,
     Segment,
     Worker,
-    mark_at,
+    mark_of,
+    set_mark,
     slot_at,
     u64,
 )
@@ -305,7 +305,7 @@ def _move_locked(w: cython.pointer(Worker), have: cython.pointer(Supply), off: u
         if flags_of(d) & FOREIGN == 0 and is_queued(word):
             rename(w, off, new)
         store(w, at, link_to_page(w, new, d.data, flags_of(d)))
-        set_byte(mark_at(w, new), hits_of(w, off))
+        set_mark(w, new, mark_of(w, off))
         # Whoever looks through descriptors must not take the old one for a page.
         store(w, cython.address(d.sentinel), ~d.sentinel)
         _swap(w, have, PAMPD_CLASS, off)

@@ -76,9 +76,9 @@ from cython.cimports.engine.room import make_room
 from cython.cimports.engine.twins import share
 from cython.cimports.engine.unlink import take_obj, take_page, weigh
 from cython.cimports.libc.string import memcpy, memset
-from cython.cimports.shm.atomics import load, set_byte, set_release
+from cython.cimports.shm.atomics import load, set_release
 from cython.cimports.shm.journal import conclude, kill_point, redo_copy, rollback, savepoint, store
-from cython.cimports.shm.layout import BUSY, CORRUPT, FAULT_SENTINEL, NOMEM, OK, Worker, mark_at, offset_of, u64
+from cython.cimports.shm.layout import BUSY, CORRUPT, FAULT_SENTINEL, NOMEM, OK, Worker, offset_of, set_mark, u64
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import chunk_at
 from cython.cimports.shm.slab import class_of, ensure, pop
@@ -375,7 +375,7 @@ def _link_page(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.
         if pam.foreign:
             store(w, cython.address(d.queue), pool_mark(p.idx, p.gen))
         elif p.evictable:
-            set_byte(mark_at(w, off), 0)        # a stray one of the chunk's last page may still come: a hit too many
+            set_mark(w, off, 0)         # a late one of the chunk's last page may still come: a hit too many
             shard = shard_of(w, page_hash(c.hash, d.index, p.idx))
             store(w, cython.address(d.queue), queue_word(0, shard, QUEUE_PENDING, p.idx))
             store(w, cython.address(d.link), w.slot.client[ROOT_PENDING])

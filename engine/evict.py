@@ -28,7 +28,6 @@ from cython.cimports.engine.layout import (
     Pampd,
     Queue,
     buckets_at,
-    hits_of,
     is_queued,
     page_at,
     page_hash,
@@ -46,9 +45,9 @@ from cython.cimports.engine.pins import is_viewed
 from cython.cimports.engine.queues import dequeue, push_newest, remember_ghost
 from cython.cimports.engine.reclaim import gauge, has_ledger
 from cython.cimports.engine.unlink import take_obj, take_page
-from cython.cimports.shm.atomics import load, set_byte
+from cython.cimports.shm.atomics import load
 from cython.cimports.shm.journal import conclude, store
-from cython.cimports.shm.layout import BUSY, FAULT_LOOP, OK, Worker, mark_at, u64
+from cython.cimports.shm.layout import BUSY, FAULT_LOOP, OK, Worker, mark_of, set_mark, u64
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import chunk_at
 
@@ -121,7 +120,7 @@ def _renew(w: cython.pointer(Worker), q: cython.pointer(Queue), state: u64, off:
     dequeue(w, off)
     push_newest(w, q, state, off)
     if w.fault == 0:
-        set_byte(mark_at(w, off), hits)      # a hint: a reader's hit at this moment may be lost, and nothing is undone
+        set_mark(w, off, hits)      # a hint: a reader's hit at this moment may be lost, and nothing is undone
     return conclude(w)
 
 
@@ -150,13 +149,13 @@ def evict_one(w, pool, shard, host):
         d = page_at(w, off)
         if w.fault != 0:
             break
-        hits = hits_of(w, off)
+        hits = mark_of(w, off)
         if d.sentinel != PAMPD_SENTINEL or policy == POLICY_FIFO:
             hits = 0
         if policy == POLICY_SIEVE:
             store(w, cython.address(q.hand), off)       # the hand goes on with the page, also when it leaves
             if hits != 0:
-                set_byte(mark_at(w, off), 0)
+                set_mark(w, off, 0)
                 store(w, cython.address(q.hand), prev_in(d.queue))
                 status = conclude(w)
                 if status != OK:

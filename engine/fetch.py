@@ -32,7 +32,6 @@ from cython.cimports.engine.layout import (
     chunk_of,
     copied_of,
     copy_page,
-    hits_of,
     is_same,
     obj_at,
     packed_in,
@@ -41,9 +40,9 @@ from cython.cimports.engine.layout import (
     target_of,
 )
 from cython.cimports.engine.lookaside import find_obj, remember
-from cython.cimports.shm.atomics import load, pause, prefetch, set_byte
+from cython.cimports.shm.atomics import load, pause, prefetch
 from cython.cimports.shm.journal import kill_point
-from cython.cimports.shm.layout import BUSY, FAULT_SENTINEL, OK, Worker, mark_at, offset_of, u64
+from cython.cimports.shm.layout import BUSY, FAULT_SENTINEL, OK, Worker, mark_at, mark_of, offset_of, set_mark, u64
 from cython.cimports.shm.lock import seq_begin, seq_same, unlock
 from cython.cimports.shm.memory import chunk_at
 
@@ -124,9 +123,9 @@ def touch(w, p, off):
     then a mark that says nothing is changed, or another page has a hit too many. Of two hits at one moment one may be lost, which is why
     no locked instruction is needed. Full marks are only read, so a hot page's line stays shared."""
     kill_point(w)
-    hits: u64 = hits_of(w, off)
+    hits: u64 = mark_of(w, off)
     if hits < p.hits_max:
-        set_byte(mark_at(w, off), hits + 1)
+        set_mark(w, off, hits + 1)
 
 
 def fetch(w, p, c, out, remove, pam, host):

@@ -8,8 +8,8 @@
 
 from libc.string cimport memcmp, memcpy, strncmp
 
-from shm.atomics cimport clz, fence_acquire, load, load_acquire, load_byte, prefetch, unlikely
-from shm.layout cimport CLASS_COUNT, FAULT_OFFSET, FAULT_SENTINEL, Lock, Slot, Worker, mark_at, offset_of, slot_at, u64
+from shm.atomics cimport clz, fence_acquire, load, load_acquire, prefetch, unlikely
+from shm.layout cimport CLASS_COUNT, FAULT_OFFSET, FAULT_SENTINEL, Lock, Slot, Worker, offset_of, slot_at, u64
 from shm.memory cimport chunk_at
 
 cdef enum:
@@ -616,11 +616,6 @@ cdef inline u64 hits_worth(PoolRecord *p) noexcept nogil:
     if not is_evictable(p) or p.policy == POLICY_FIFO:
         return 0
     return HITS_MAX if p.policy == POLICY_S3FIFO else 1
-
-cdef inline u64 hits_of(Worker *w, u64 off) noexcept nogil:
-    # Hits of the page whose descriptor lies at an offset that has been checked. A damaged mark counts as a full one.
-    cdef u64 hits = load_byte(mark_at(w, off))
-    return hits if hits <= HITS_MAX else HITS_MAX
 
 cdef inline u64 next_gen(Worker *w) noexcept nogil:
     w.slot.client[ROOT_GENERATION] += 1

@@ -113,7 +113,6 @@ from cython.cimports.shm.layout import (
 )
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import back, chunk_at, next_data, next_hole
-from cython.cimports.shm.slab import back_marks
 from engine.errors import TmemError
 from engine.stats import pool_counters
 
@@ -182,8 +181,6 @@ class Mender:
         if index >= w.class_chunks[cls] or index * w.class_bytes[cls] != inside:
             return False
         bit = cython.cast(u64, 1) << ((rel >> 6) & 63)
-        if cls == PAMPD_CLASS and number not in self.classes and back_marks(w, number) != OK:
-            return False        # and that is only for want of memory where no descriptor ever was
         if self.classes.setdefault(number, cls) != cls or self.seen[rel >> 12] & bit:
             return False
         self.seen[rel >> 12] |= bit

@@ -93,7 +93,7 @@ def regions(geometry):
         ("client", geometry["client_bytes"]),
         ("journals", workers * JOURNAL_BYTES),
         ("segtable", geometry["seg_total"] * cython.sizeof(Segment)),
-        ("marks", geometry["seg_total"] << (geometry["seg_shift"] - 6)),
+        ("marks", geometry["seg_total"] << (geometry["seg_shift"] - 8)),
     )
     offsets, at = {}, 2 * SYS_PAGE
     for name, size in sizes:

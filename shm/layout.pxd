@@ -10,7 +10,7 @@
 #   client      client_bytes                  shared area of the layer above
 #   journals    max_workers * JOURNAL_BYTES   undo journals
 #   segtable    seg_total * 64                Segment descriptors
-#   marks       seg_total << (seg_shift - 6)  for the layer above: a byte for each chunk of the first class
+#   marks       seg_total << (seg_shift - 8)  for the layer above: two bits for each chunk of the first class
 #   segments    seg_total << seg_shift        all chunks
 #   tail        one page, so that a struct at the very end may be read whole
 #
@@ -21,7 +21,7 @@
 # A change of any struct here or in engine/layout.pxd must change LAYOUT_VERSION.
 
 from libc.stdint cimport uint64_t
-from shm.atomics cimport load
+from shm.atomics cimport load, load_byte, set_byte
 
 ctypedef uint64_t u64
 
@@ -272,10 +272,19 @@ cdef inline u64 slots_used(Worker *w) noexcept nogil:
     cdef u64 high = load(&w.depot.slots_high)
     return high if high <= w.max_workers else w.max_workers
 
+# The mark of a chunk of the first class, 0 to 3, by an offset that has been checked against seg_span. Wherever a segment has memory its marks
+# have some, and keep it when it goes, so that a late look at a chunk that has gone leads nowhere else. Marks are hints: four share a
+# byte, read and written relaxed, and who sets one may take back what another sets beside it at the same moment.
 cdef inline unsigned char *mark_at(Worker *w, u64 off) noexcept nogil:
-    # The mark of a chunk of the first class, by an offset that has been checked against seg_span. It has memory from the moment the
-    # segment is first given to that class, and keeps it for ever, so that a late look at a chunk that has gone leads nowhere else.
-    return <unsigned char *>w.base + w.marks_off + ((off - w.seg_lo) >> 6)
+    return <unsigned char *>w.base + w.marks_off + ((off - w.seg_lo) >> 8)
+
+cdef inline u64 mark_of(Worker *w, u64 off) noexcept nogil:
+    return load_byte(mark_at(w, off)) >> (off >> 5 & 6) & 3
+
+cdef inline void set_mark(Worker *w, u64 off, u64 value) noexcept nogil:
+    cdef unsigned char *at = mark_at(w, off)
+    cdef int shift = off >> 5 & 6
+    set_byte(at, (load_byte(at) & ~(3 << shift)) | <int>value << shift)
 
 cdef inline u64 offset_of(Worker *w, void *p) noexcept nogil:
     return <u64>(<char *>p - w.base)

@@ -146,12 +146,6 @@ def _run_is_free(w: cython.pointer(Worker), s: cython.pointer(Segment)) -> cytho
     return True
 
 
-def back_marks(w, number):
-    """Give the marks of a segment memory, which they keep. OK or NOSPACE."""
-    size: u64 = cython.cast(u64, 1) << (w.seg_shift - 6)
-    return back(w, w.marks_off + number * size, size)
-
-
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
@@ -173,11 +167,12 @@ def _take_segment(w: cython.pointer(Worker), cls: cython.int) -> cython.pointer(
     if w.fault != 0 or s.cls != 0 or (s.state == SEG_HOLE) != hole:
         w.fault = FAULT_CHUNK
         return cython.NULL
-    if cls == 0 and back_marks(w, number - 1) != OK:
-        return cython.NULL
     if w.depot.free_head != 0:
         list_remove(w, cython.address(w.depot.free_head), s)
     else:
+        # Marks first: a segment that has memory can be given to any class.
+        if back(w, w.marks_off + ((number - 1) << (w.seg_shift - 8)), cython.cast(u64, 1) << (w.seg_shift - 8)) != OK:
+            return cython.NULL
         if back_segment(w, w.seg_lo + ((number - 1) << w.seg_shift), _run_is_free(w, s)) != OK:
             return cython.NULL
         if hole:

@@ -197,6 +197,33 @@ print("held", eng.stats()["pools"]["cache"]["pages"])
 """
 
 
+# Memory that pages of one length had becomes descriptors for more pages of another, with no memory to be had for anything.
+SHORTER = """
+import os
+import engine
+
+eng = engine.create("shorter", "64MiB", max_workers=4, huge_pages=False)
+cache = eng.new_pool("cache")
+n = 0
+while eng.stats()["total"]["evicted"] == 0:
+    assert cache.put((n // 50, 0, 0), n % 50, os.urandom(4096))
+    n += 1
+with open("/dev/shm/filler", "wb", buffering=0) as filler:
+    try:
+        while True:
+            filler.write(bytes(4096))
+    except OSError:
+        pass
+assert os.statvfs("/dev/shm").f_bavail == 0
+for n in range(30000):
+    assert cache.put((n // 50, 1, 0), n % 50, b"%d short " % n * 9), n
+held = eng.stats()["pools"]["cache"]["pages"]
+assert held > 25000, held
+report = eng.check()
+assert report.ok, report.problems[:3]
+print("held", held)
+"""
+
 # A worker that has attached before there were so many pools has no memory for the counters of the later ones.
 COUNTERS = """
 import os, signal
@@ -282,6 +309,10 @@ def test_a_full_file_system_refuses(tmp_path):
 @pytest.mark.parametrize("pages", ["small", "huge"])
 def test_an_arena_larger_than_its_file_system_evicts(tmp_path, pages):
     run(tmp_path, "64M", EPHEMERAL, pages)
+
+
+def test_pages_may_become_shorter_and_more(tmp_path):
+    run(tmp_path, "16M", SHORTER)
 
 
 def test_a_worker_lets_no_page_go_that_it_cannot_count(tmp_path):

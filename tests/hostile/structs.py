@@ -106,8 +106,9 @@ class Map:
         return self.where["segtable"] + i * SIZES["Segment"]
 
     def mark(self, at):
-        """Of the chunk at an offset in the segments."""
-        return self.where["marks"] + (at - self.where["segments"]) // 64
+        """Byte, and bits to the right of it there, of the mark of a chunk of the first class."""
+        number = (at - self.where["segments"]) // 64
+        return self.where["marks"] + number // 4, number % 4 * 2
 
     def record(self, i):
         return self.records + i * CONSTANTS["POOL_BYTES"]
