@@ -67,7 +67,19 @@ from cython.cimports.engine.reclaim import ForeignFree, HostTold, has_ledger, he
 from cython.cimports.engine.twins import let_go
 from cython.cimports.shm.atomics import load, set_release
 from cython.cimports.shm.journal import commit, conclude, rollback, store
-from cython.cimports.shm.layout import BUSY, CLASS_COUNT, CORRUPT, FAULT_LOOP, FAULT_OFFSET, FAULT_SENTINEL, OK, Slot, Worker, slot_at, u64
+from cython.cimports.shm.layout import (
+    BUSY,
+    CLASS_COUNT,
+    CORRUPT,
+    FAULT_LOOP,
+    FAULT_OFFSET,
+    FAULT_SENTINEL,
+    OK,
+    Slot,
+    Worker,
+    slot_at,
+    u64,
+)
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import back, chunk_at
 from cython.cimports.shm.slab import available, drain, drain_all, push

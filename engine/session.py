@@ -613,7 +613,8 @@ class Engine:
     def refuse_while_viewed(self):
         """BufferError if this worker has pinned pages: nobody would keep them for it."""
         if self.att.kin.keeps != 0:
-            raise BufferError(f"arena {self.name!r}: {self.att.kin.keeps} pages are viewed; release the views, and what was made of them, before closing")
+            raise BufferError(f"arena {self.name!r}: {self.att.kin.keeps} pages are viewed; release the views, and what was made of them, "
+                              "before closing")
         return 0
 
     def __enter__(self):

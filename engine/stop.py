@@ -9,13 +9,13 @@ A checker that dies leaves locks that recovery gives back (recovery.py, settle_s
 import cython
 from cython.cimports.engine.check import Checker
 from cython.cimports.engine.session import Engine
-from cython.cimports.shm.atomics import cas, fence_full, load, load_acquire, set_release, swap
+from cython.cimports.shm.atomics import cas, fence_full, load, load_acquire, set, swap
 from cython.cimports.shm.journal import kill_point
-from cython.cimports.shm.layout import OK, SLOT_LIVE, Slot, Worker, offset_of, slot_at, slots_used, u64
+from cython.cimports.shm.layout import HELD_MAX, OK, SLOT_LIVE, Slot, Worker, offset_of, slot_at, slots_used, u64
 from cython.cimports.shm.lock import OWNER_WAITS, lock_try, post, unlock
-from cython.cimports.shm.recovery import is_gone
+from cython.cimports.shm.recovery import gate_keeper
 from cython.cimports.shm.semaphores import sleep_on
-from cython.cimports.shm.waiting import GO_ON, REST, consider
+from cython.cimports.shm.waiting import GO_ON, REST, WRONG, consider, refuse
 from engine.repair import mend
 
 TRIES = cython.declare(cython.int, 4)           # slices that everybody may be held up for one who does not come
@@ -78,11 +78,15 @@ def _close_gate(engine: Engine) -> cython.int:
     epoch: cython.int = engine.att.epoch
     owner: u64
     while True:
-        owner = load_acquire(cython.address(w.depot.gate))
-        if (owner == 0 or is_gone(w, owner)) and cas(cython.address(w.depot.gate), owner, w.id):
-            fence_full()        # the gate first, then who lives: see the head of shm/workers.py
-            kill_point(w)
-            return 0
+        owner = load(cython.address(w.depot.gate.owner))
+        if gate_keeper(w) == 0:
+            # Noted first, as any lock: recovery opens the gate of a dead checker by his note, and a gate that nobody notes is open.
+            set(cython.address(w.slot.held[HELD_MAX - 1]), offset_of(w, cython.address(w.depot.gate)))
+            if cas(cython.address(w.depot.gate.owner), owner, w.id):
+                fence_full()        # the gate first, then who lives: see the head of shm/workers.py
+                kill_point(w)
+                return 0
+            set(cython.address(w.slot.held[HELD_MAX - 1]), 0)
         if w.lost:
             engine.att.lose()
         engine.att.rest(GATE_NAP_S)
@@ -90,8 +94,8 @@ def _close_gate(engine: Engine) -> cython.int:
 
 
 @cython.cfunc
-@cython.exceptval(check=False)
-def _take_all(w: cython.pointer(Worker)) -> u64:
+@cython.exceptval(-1)
+def _take_all(w: cython.pointer(Worker)) -> cython.longlong:
     """Take the own locks in the order of slots. 0, or the slot + 1 of one that could not be had. Who waits here holds only such locks;
     their owners wait for nothing while they hold theirs; and there is one checker, who has the gate."""
     idx: u64
@@ -106,6 +110,8 @@ def _take_all(w: cython.pointer(Worker)) -> u64:
             todo = consider(w)
             if todo == GO_ON:
                 continue
+            if todo == WRONG:
+                refuse(w)
             tries += 1
             if todo != REST or tries > TRIES:
                 return idx + 1
@@ -127,5 +133,5 @@ def _resume(w: cython.pointer(Worker)) -> cython.void:
             kill_point(w)
             post(w, cython.address(slot.own))
         kill_point(w)
-    if load(cython.address(w.depot.gate)) == w.id:
-        set_release(cython.address(w.depot.gate), 0)
+    cas(cython.address(w.depot.gate.owner), w.id, 0)
+    set(cython.address(w.slot.held[HELD_MAX - 1]), 0)

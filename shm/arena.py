@@ -47,7 +47,7 @@ from cython.cimports.shm.layout import (
 from cython.cimports.shm.liveness import birth_held, birth_try
 from cython.cimports.shm.memory import back_file
 from cython.cimports.shm.system import MAP_NORESERVE, munlock
-from shm import entry, semaphores
+from shm import entry
 from shm.entry import BORN, MAGIC
 from shm.errors import (
     AccessDenied,
@@ -140,7 +140,7 @@ def create(name, capacity, limit, max_workers, bounce_bytes, ledger_bytes, clien
     try:
         os.pwrite(shared.fd, BORN, 0)       # before anything else: who finds it half made knows what it is
         birth_try(shared.fd)
-        semaphores.unlink_all(name)
+        entry.unlink_beside(name)
         make_alive(name, geometry["nonce"], mode)
         os.ftruncate(shared.fd, where["end"])
         for start, end in ((0, 2 * SYS_PAGE), (where["segtable"], where["marks"]), (where["tail"], where["end"])):
@@ -158,7 +158,7 @@ def create(name, capacity, limit, max_workers, bounce_bytes, ledger_bytes, clien
     except BaseException as error:
         shared.close_fd()
         entry.drop(name)
-        semaphores.unlink_all(name)
+        entry.unlink_beside(name)
         if isinstance(error, (OSError, posix_ipc.Error)):
             raise entry.refusal(name, error) from error
         raise
@@ -190,7 +190,7 @@ def attach(name, client_layout):
 
 def _check_owner(name, status):
     if not stat.S_ISREG(status.st_mode):
-        raise ArenaCorrupted(f"{semaphores.SHM_DIR}/{name} is not an arena: not a regular file")
+        raise ArenaCorrupted(f"{SHM_DIR}/{name} is not an arena: not a regular file")
     if status.st_uid != os.geteuid() and status.st_mode & 0o022:
         raise AccessDenied(
             f"arena {name!r} belongs to user {status.st_uid}, and others may write to it "

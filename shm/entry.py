@@ -94,6 +94,14 @@ def not_found(name):
     return ArenaNotFound(f"no arena {name!r}; {what}")
 
 
+def unlink_beside(name):
+    """Remove what lies beside an arena of that name: its liveness file and its semaphores, as far as they are this user's."""
+    try:
+        semaphores.unlink_all(name)
+    except (OSError, ValueError, posix_ipc.Error) as error:
+        raise refusal(name, error) from None
+
+
 def drop(name):
     """Remove the entry that this process has made and could not finish, if it is still there."""
     with contextlib.suppress(OSError, posix_ipc.Error):
@@ -105,7 +113,7 @@ def remove(name):
     try:
         shared = open_entry(name, read_only=True)
     except posix_ipc.ExistentialError:
-        semaphores.unlink_all(name)
+        unlink_beside(name)
         raise not_found(name) from None
     try:
         if not is_arena(shared.fd):
@@ -117,4 +125,4 @@ def remove(name):
         raise refusal(name, error) from None
     finally:
         shared.close_fd()
-    semaphores.unlink_all(name)
+    unlink_beside(name)

@@ -130,7 +130,7 @@ cdef struct Header:
 #   72   holes          segments below seg_high that are holes, or are being punched
 #   80   hole_head      first of them, index + 1
 #   88   class_head[]   first segment of the class with a free chunk, index + 1
-#   304  gate           id of the worker that has stopped the world, or is about to; 0 = nobody (guard: itself, by compare-and-swap)
+#   304  gate           a lock whose owner has stopped the world, or is about to; noted in the last place of his `held`
 cdef struct Depot:
     Lock lock
     u64 free_head
@@ -141,7 +141,7 @@ cdef struct Depot:
     u64 holes
     u64 hole_head
     u64 class_head[CLASS_COUNT]
-    u64 gate
+    Lock gate
 
 # Segment descriptor, 64 bytes. Guard: the depot lock; journalled.
 #   0   cls     class + 1; 0 = free

@@ -14,7 +14,7 @@ the file in the process drops them), locks in the arena's file (see above).
 import os
 
 import cython
-from cython.cimports.libc.errno import EACCES, ENOENT, EPERM, errno
+from cython.cimports.libc.errno import EACCES, EMFILE, ENFILE, ENOENT, EPERM, errno
 from cython.cimports.libc.stdio import SEEK_SET
 from cython.cimports.libc.string import memset
 from cython.cimports.posix.fcntl import F_UNLCK, F_WRLCK, fcntl
@@ -25,7 +25,7 @@ from cython.cimports.posix.unistd import SEEK_CUR, close, lseek
 from cython.cimports.shm.layout import OK, SYS_PAGE, Worker, u64
 from cython.cimports.shm.liveness import BYTE_TAKEN, next_mark
 from cython.cimports.shm.system import F_OFD_GETLK, F_OFD_SETLK, O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, O_RDWR, open
-from shm.errors import AccessDenied, ArenaCorrupted, ArenaNotFound, TmemError
+from shm.errors import AccessDenied, ArenaBusy, ArenaCorrupted, ArenaNotFound, TmemError
 
 SHM_DIR = "/dev/shm"
 BIRTH_BYTE = cython.declare(u64, 1 << 21)
@@ -66,6 +66,8 @@ def open_alive(w, path, owner):
             raise ArenaNotFound(f"{os.fsdecode(where)}, which tells who is alive, is gone: the arena was unlinked")
         if problem == EACCES or problem == EPERM:
             raise AccessDenied(f"{os.fsdecode(where)}: permission denied")
+        if problem == EMFILE or problem == ENFILE:
+            raise ArenaBusy(f"{os.fsdecode(where)}: no file descriptor is left for it; see RLIMIT_NOFILE, ulimit -n")
         raise TmemError(f"{os.fsdecode(where)}: {os.strerror(problem)}")
     page = mmap(cython.NULL, SYS_PAGE, PROT_NONE, MAP_SHARED, fd, 0)
     w.live_mark = next_mark(seed)

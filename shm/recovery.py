@@ -95,6 +95,17 @@ def give_back(w, idx):
     unlock(w, cython.address(slot_at(w, idx).own))
 
 
+def gate_keeper(w):
+    """The owner word of the gate if somebody who lives has closed it, and says so in his slot; 0: it is open, whatever its word is."""
+    owner: u64 = load_acquire(cython.address(w.depot.gate.owner))
+    idx: u64 = (owner & 0xFFFF) - 1
+    if owner == 0 or owner == w.id or idx >= slots_used(w) or is_gone(w, owner):
+        return 0
+    if load(cython.address(slot_at(w, idx).held[HELD_MAX - 1])) != offset_of(w, cython.address(w.depot.gate)):
+        return 0            # noted before it is taken, so this is a stray write
+    return owner
+
+
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)

@@ -261,7 +261,7 @@ class Semaphores:
 
     nonce: the arena's. mode: its permission bits. owner: the user it belongs to. sleepers: how many can be asleep on one of them."""
 
-    def __init__(self, arena_name, nonce, mode, owner, sleepers):
+    def __cinit__(self, arena_name, nonce, mode, owner, sleepers):
         path: bytes = f"{SHM_DIR}/{prefix()}{arena_name}@{nonce:016x}".encode()
         memset(cython.address(self.table), 0, cython.sizeof(SemTable))
         snprintf(self.table.prefix, 320, "%s", cython.cast(cython.p_char, path))

@@ -23,7 +23,7 @@ from cython.cimports.shm.layout import (
 )
 from cython.cimports.shm.liveness import byte_held
 from cython.cimports.shm.lock import OWNER_WAITS
-from cython.cimports.shm.recovery import rescue
+from cython.cimports.shm.recovery import gate_keeper, rescue
 from cython.cimports.shm.waiting import GO_ON, REST, UNKNOWN, WRONG
 from shm.errors import ArenaCorrupted
 
@@ -51,7 +51,9 @@ def _claims(w: cython.pointer(Worker), idx: u64, owner: u64, offset: u64) -> cyt
     the slot and has taken the slot's own lock."""
     slot: cython.pointer(Slot) = slot_at(w, idx)
     i: cython.int
-    if offset == offset_of(w, cython.address(slot.own)) or load(cython.address(w.depot.gate)) == owner & ~OWNER_WAITS():
+    if offset == offset_of(w, cython.address(slot.own)) and (owner & ~OWNER_WAITS()) >> 16 == load(cython.address(slot.gen)) + 1:
+        return True
+    if gate_keeper(w) == owner & ~OWNER_WAITS():
         return True
     if owner & ~OWNER_WAITS() != load(cython.address(slot.gen)) << 16 | (idx + 1):
         return False

@@ -46,7 +46,7 @@ from cython.cimports.shm.liveness import byte_release, byte_try, let_die, open_a
 from cython.cimports.shm.lock import OWNER_WAITS, lock_try, post, unlock
 from cython.cimports.shm.memory import back, is_arena
 from cython.cimports.shm.process import CLOSED, FORKED, GATED, LOST, UNBACKED, join, part, rejoin
-from cython.cimports.shm.recovery import is_gone, may_adopt, rescue, settle_slot
+from cython.cimports.shm.recovery import gate_keeper, may_adopt, rescue, settle_slot
 from cython.cimports.shm.seal import seal
 from cython.cimports.shm.semaphores import Sem, Semaphores, sleep_on
 from cython.cimports.shm.slab import drain_all, set_classes
@@ -249,12 +249,8 @@ class Attachment:
 
     def pass_gate(self):
         """Wait until nobody has stopped the world, for ATTACH_WAIT_S at most. The turn is this thread's."""
-        owner: u64
         deadline = time.monotonic() + ATTACH_WAIT_S
-        while True:
-            owner = load_acquire(cython.address(self.w.depot.gate))
-            if owner == 0 or owner == self.w.id or is_gone(cython.address(self.w), owner):
-                break
+        while gate_keeper(cython.address(self.w)) != 0:
             if time.monotonic() > deadline:
                 raise ArenaBusy(f"arena {self.arena.name!r}: somebody has been checking it for {ATTACH_WAIT_S:.0f} s")
             self.rest(0.0005)

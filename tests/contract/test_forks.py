@@ -28,7 +28,7 @@ def test_threads_of_a_child_take_one_slot_together(make_arena):
 
         def work(n):
             barrier.wait()
-            for turn in range(50):
+            for _ in range(50):
                 assert pool.put_range((n + 2, 0, 0), 0, bytes([n]) * 4096)
                 assert pool.get((1, 0, 0), 0) == b"a" and pool.get_range((n + 2, 0, 0), 0, 8) == bytes([n]) * 4096
             seen.add(eng.worker_id)
