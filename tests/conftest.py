@@ -2,6 +2,7 @@
 /dev/shm and no child alive after any test, and no run on a build that is older than its source.
 """
 import ast
+import contextlib
 import functools
 import itertools
 import multiprocessing
@@ -137,6 +138,8 @@ def arena_name():
         pass
     except engine.ArenaCorrupted:       # the test has put something else there
         (SHM / name).unlink(missing_ok=True)
+        with contextlib.suppress(engine.ArenaNotFound):
+            engine.unlink(name)         # what lay beside it
 
 
 @pytest.fixture
