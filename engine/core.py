@@ -614,6 +614,9 @@ def work_off(w, host):
     if lock_try(w, cython.address(w.slot.own)) != OK:
         return BUSY
     drop_staged(w)
+    if w.fault != 0:
+        unlock(w, cython.address(w.slot.own))
+        return CORRUPT
     return finish(w, REAP_BUDGET, host)
 
 

@@ -374,7 +374,12 @@ def drop_staged(w):
         d = pampd_at(w, off)
         store(w, cython.address(w.slot.client[ROOT_STAGED]), d.link)
         retire(w, off)
-        conclude(w)
+        if conclude(w) != OK:
+            # What cannot be read cannot be given back. The list is cut here; check() finds what it lost.
+            w.fault = 0
+            store(w, cython.address(w.slot.client[ROOT_STAGED]), 0)
+            commit(w)
+            w.fault = FAULT_SENTINEL
 
 
 @cython.cfunc

@@ -86,6 +86,7 @@ CLIENT_LAYOUT = (
     f"engine {ENGINE_LAYOUT_VERSION} {cython.sizeof(Twin)} {cython.sizeof(Obj)} {cython.sizeof(Objnode)} {cython.sizeof(Pampd)} "
     f"{cython.sizeof(PoolRecord)} {cython.sizeof(Bucket)}"
 )
+CLOSE_TRIES = cython.declare(cython.int, 100)
 QUIET_WAITS = cython.declare(cython.int, 10)        # slices
 BYTES_A_TWIN_BUCKET = 8192      # of capacity, whatever the size of a page: pages may be shorter
 FAULTS = {1: "an offset that leads nowhere", 2: "a struct without its sentinel", 3: "a journal longer than itself",
@@ -592,7 +593,9 @@ class Engine:
 
         Raises BufferError while a view of its pages is held; then it is not closed."""
         whole: cython.bint = False
+        tries: cython.int = 0
         while not whole and not self.att.closed:
+            tries += 1
             try:
                 if self.att.kin.barred == 0:
                     self.att.enter()
@@ -605,7 +608,8 @@ class Engine:
                             self.settle()
                     finally:
                         self.att.leave()
-                whole = self.att.close()        # not if a dead worker's lists have become this one's meanwhile
+                # Not whole if a dead worker's lists have become this one's meanwhile. That ends; where it does not, somebody writes into the lists.
+                whole = self.att.close(tries > CLOSE_TRIES)
             except ArenaCorrupted:
                 self.att.close(True)            # what cannot be given back stays for a repair; the slot does not
                 raise
