@@ -6,6 +6,7 @@
  *   A B C     role of the worker in slot 0, 1, 2: WORK, RESCUE, RESIZE, CLOSE, CHECK, or FREE
  *   NEWCOMERS how many processes look for a slot
  *   DEATHS    in all
+ *   MAY_DIE   who
  *   STOPS     a newcomer may be stopped for ever before it is a worker
  *   UNUSED    slots at the end that have no memory yet
  *   SLOTS     2: there is no third
@@ -70,7 +71,10 @@ byte settling[N];
 byte stopped;                           /* who has stopped the world */
 byte total, deaths, running;
 
-#define MORTAL (role != LAST)
+#ifndef MAY_DIE
+#define MAY_DIE true
+#endif
+#define MORTAL (role != LAST && (MAY_DIE))
 #define DROP1(v) if :: v == ME -> v = 0 :: else fi;
 #define DROP \
     DROP1(live[0]) DROP1(live[1]) DROP1(live[2]) \
@@ -78,7 +82,7 @@ byte total, deaths, running;
     DROP1(settling[0]) DROP1(settling[1]) DROP1(settling[2]) DROP1(stopped) \
     running--; CLEAR; me = 0; id = 0; lock = 0
 #define CLEAR o = 0; x = 0; y = 0; i = 0; n = 0; r = 0; some = 0
-#define DEATH :: d_step { MORTAL && deaths < DEATHS -> deaths++; DROP } -> goto gone
+#define DEATH :: atomic { MORTAL && deaths < DEATHS -> goto dead }
 #ifdef STOPS
 #define STOP  :: d_step { role == NEW && !in -> running-- } -> goto end_stopped
 #else
@@ -346,13 +350,18 @@ locks:
 #else
 #define NAMES(l) (word[l] != 0 && SLOT(word[l]) == y && word[l] != id)
 #endif
-    STEP(if :: (held[y] & BIT(BUCKET)) && NAMES(BUCKET) -> word[BUCKET] = 0; some = 1 :: else fi);
-    STEP(if :: (held[y] & BIT(GATE)) && NAMES(GATE) -> word[GATE] = 0; some = 1 :: else fi);
+#ifdef M_RELEASES_BY_STORE
+#define FREES(l, c) LOOK(r = (c && NAMES(l))); if :: r -> STEP(word[l] = 0; some = 1; r = 0) :: else fi
+#else
+#define FREES(l, c) STEP(if :: c && NAMES(l) -> word[l] = 0; some = 1 :: else fi)
+#endif
+    FREES(BUCKET, (held[y] & BIT(BUCKET)));
+    FREES(GATE, (held[y] & BIT(GATE)));
     STEP(held[y] = 0);
 #ifndef M_NO_SCAN
-    STEP(if :: y != 0 && NAMES(0) -> word[0] = 0; some = 1 :: else fi);
-    STEP(if :: y != 1 && NAMES(1) -> word[1] = 0; some = 1 :: else fi);
-    STEP(if :: y != 2 && NAMES(2) -> word[2] = 0; some = 1 :: else fi);
+    FREES(0, y != 0);
+    FREES(1, y != 1);
+    FREES(2, y != 2);
 #endif
 #ifdef M_RELEASE_FIRST
     goto undo;
@@ -428,11 +437,10 @@ still:
     /* --- a newcomer: a free slot, one never used, a dead worker's; each is looked at once, but by the last --- */
 attach:
     if
-    :: role == LAST -> running == 0
+    :: role == LAST -> running == 0; i++; assert(i <= N)        /* as many rounds as slots do */
     :: else
     fi;
-    x = 0;
-    n = FREE;
+    LOOK(x = 0; n = FREE);
 choose:
     if
     :: x == N && n == FREE -> n = 1; x = 0; goto fresh
@@ -455,6 +463,8 @@ choose:
     if :: n -> goto heir :: else fi;
 #endif
 enter:
+    /* A free slot leads to nothing. */
+    LOOK(assert(place[x] == 0 && jlen[x] == 0 && held[x] == 0));
     STEP(gen[x]++);
     LOOK(me = x; id = ID(me); lock = 0);
 #ifndef M_TRUSTS_OWN
@@ -582,6 +592,10 @@ idle:
 done:
     LOOK(running--; CLEAR; lock = 0; id = 0; me = 0);
     goto gone;
+dead:
+    if
+    :: d_step { deaths++; DROP } -> goto gone
+    fi;
 end_stopped:
     false;
 gone:
@@ -597,7 +611,7 @@ end:
 }
 
 #define PUT_IN(s, role) \
-    if :: role != FREE -> state[s] = 1; gen[s] = 1; place[s] = 1; total++; running++; live[s] = _nr_pr; run worker(s, role) \
+    if :: role != FREE -> state[s] = 1; gen[s] = 1; place[s] = 1; total++; running++; live[s] = run worker(s, role) \
        :: else fi
 
 init

@@ -5,20 +5,14 @@ written from. README.md says what holds, within which bounds, and what is left o
 """
 import os
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.models.searching import FAIR, SAFETY, needs_spin, search
 from tests.support import ROOT
 
 MODEL = Path(__file__).with_name("lock.pml")
-SAFETY = ("-DSAFETY",)
-FAIR = ("-DNP", "-DNFAIR=4")                   # progress: no fair run goes round for ever
-
-needs_spin = pytest.mark.skipif(not (shutil.which("spin") and shutil.which("gcc")), reason="needs spin and gcc")
-
 # name: (#defines, how to search)
 HOLDS = {
     "no death, no slice": ({"DEATHS": 0, "ROUNDS": 2, "SLICES": 0}, SAFETY),
@@ -110,29 +104,10 @@ CODE = {
 }
 
 
-def search(folder, defines, how, optimise="-O2"):
-    """Run spin on the model. (states, the first error or None), the search being complete if there is none."""
-    text = "".join(f"#define {name} {value}\n" for name, value in defines.items())
-    (folder / "run.pml").write_text(text + MODEL.read_text())
-
-    def run(*command):
-        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
-
-    run("spin", "-a", "run.pml")
-    run("gcc", optimise, "-w", "-DMEMLIM=4000", *how, "-o", "pan", "pan.c")
-    out = run("./pan", "-m100000", *(["-l", "-f"] if how is FAIR else []))
-    error = re.search(r"^pan:\d+: (.*)", out, re.MULTILINE)
-    states = re.search(r"(\d+(?:\.\d+e\+\d+)?) states, stored", out)
-    assert states, out
-    if error is None:
-        assert "errors: 0" in out and "Search not completed" not in out and "max search depth too small" not in out, out
-    return int(float(states[1])), error and error[1]
-
-
 @needs_spin
 @pytest.mark.parametrize("name", HOLDS)
 def test_it_holds(name, tmp_path):
-    states, error = search(tmp_path, *HOLDS[name])
+    states, error = search(tmp_path, MODEL, *HOLDS[name])
     print(f"{name}: {states} states")
     assert error is None
 
@@ -142,7 +117,7 @@ def test_it_holds(name, tmp_path):
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", HOLDS_LONG)
 def test_it_holds_in_larger_bounds(name, tmp_path):
-    states, error = search(tmp_path, *HOLDS_LONG[name])
+    states, error = search(tmp_path, MODEL, *HOLDS_LONG[name])
     print(f"{name}: {states} states")
     assert error is None
 
@@ -151,7 +126,7 @@ def test_it_holds_in_larger_bounds(name, tmp_path):
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_is_found(name, tmp_path):
     defines, how, says = MISTAKES[name]
-    states, error = search(tmp_path, defines, how, "-O0")
+    states, error = search(tmp_path, MODEL, defines, how, "-O0")
     print(f"{name}: {states} states, {error}")
     assert error is not None and re.search(says, error)
 
@@ -159,7 +134,7 @@ def test_a_mistake_is_found(name, tmp_path):
 @needs_spin
 @pytest.mark.parametrize("name", COSTS)
 def test_a_slice_is_needed(name, tmp_path):
-    states, error = search(tmp_path, COSTS[name], SAFETY, "-O0")
+    states, error = search(tmp_path, MODEL, COSTS[name], SAFETY, "-O0")
     print(f"{name}: {states} states, {error}")
     assert error is not None and SLICE in error
 

@@ -1,0 +1,30 @@
+"""Owns running `spin` on a model of this folder: from #defines to the number of states and the first error."""
+import re
+import shutil
+import subprocess
+
+import pytest
+
+SAFETY = ("-DSAFETY",)
+FAIR = ("-DNP", "-DNFAIR=5")                   # progress: no fair run goes round for ever
+
+needs_spin = pytest.mark.skipif(not (shutil.which("spin") and shutil.which("gcc")), reason="needs spin and gcc")
+
+
+def search(folder, model, defines, how, optimise="-O2"):
+    """Run spin on the model. (states, the first error or None), the search being complete if there is none."""
+    text = "".join(f"#define {name} {value}\n" for name, value in defines.items())
+    (folder / "run.pml").write_text(text + model.read_text())
+
+    def run(*command):
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
+
+    run("spin", "-a", "run.pml")
+    run("gcc", optimise, "-w", "-DMEMLIM=4000", *how, "-o", "pan", "pan.c")
+    out = run("./pan", "-m100000", *(["-l", "-f"] if how is FAIR else []))
+    error = re.search(r"^pan:\d+: (.*)", out, re.MULTILINE)
+    states = re.search(r"(\d+(?:\.\d+e\+\d+)?) states, stored", out)
+    assert states, out
+    if error is None:
+        assert "errors: 0" in out and "Search not completed" not in out and "max search depth too small" not in out, out
+    return int(float(states[1])), error and error[1]
