@@ -66,25 +66,26 @@ CODE = {
         ("inline u64 new_owner", ["w.id | OWNER_WAITS() if w.waited_on == offset else w.id"]),
         ("inline int lock_try", [
             "w.slot.held[w.held] = offset", "cas(&lock.owner, 0, new_owner(w, offset))", "w.slot.held[w.held] = 0",
-            "if w.waited_on == offset:", "w.waited_on = 0", "w.held += 1", "set(&lock.seq, lock.seq + 1)"]),
+            "if w.waited_on == offset:", "w.waited_on = 0", "w.held += 1", "set(&lock.seq, (lock.seq + 1) | 1)"]),
         ("inline void unlock", [
             "set_release(&lock.seq, lock.seq + 1)", "old = swap(&lock.owner, 0)", "w.slot.held[w.held] = 0",
             "if unlikely(old != w.id)", "post(w, lock)"]),
     ],
-    "shm/waiting.py": [("def wait(w)", [
-        "owner = load(cython.address(lock.owner))", "if idx == w.slot_idx", "if not byte_held(w.fd, idx)",
-        "rescued = rescue(w)", "if rescued >= 0 and load(cython.address(lock.owner)) == owner", "if rescued >= 0:",
-        "cas(cython.address(lock.owner), owner, owner | OWNER_WAITS())", "w.waited_on = offset", ".sleep("])],
+    "shm/waiting.py": [("def consider(w)", [
+        "owner = load_acquire(cython.address(lock.owner))", "idx == w.slot_idx", "if not byte_held(w, idx)",
+        "rescue(w)", "if load(cython.address(lock.owner)) != owner",
+        "cas(cython.address(lock.owner), owner, owner | OWNER_WAITS())", "w.waited_on = offset"])],
     "shm/recovery.py": [
+        ("def adopt(", ["w.slot.held[w.held] = offset", "owner = load(cython.address(lock.owner))", "may_adopt(w, idx, owner)",
+                        "cas(cython.address(lock.owner), owner", "w.slot.held[w.held] = 0", "w.held += 1"]),
         ("def _release(", ["OWNER_WAITS() != dead_id", "if lock.seq & 1", "lock.seq + 1",
                            "if swap(cython.address(lock.owner), 0) & OWNER_WAITS()", "post(w, lock)"]),
-        ("def settle_slot(", ["if settle(w, dead, idx, journal)", "_release(w, cython.cast", "dead.held[i] = 0"]),
-        ("def settle_dead(", ["state != SLOT_LIVE or byte_held(w.fd, i)", "if byte_try(w.fd, i) != OK",
-                              "state == SLOT_LIVE", "settle_slot(w, i)", "byte_release(w.fd, i)"]),
-        # `keeps_rescue` is a checker's, and the stop of the world is not modelled: for all others it is False.
-        ("def rescue(", ["if not w.keeps_rescue and byte_try(w.fd, RESCUE_BYTE()) != OK", "return -1", "settle_dead(w)",
-                         "if n > 0 and lock_try", "byte_try(w.fd, i)", "settle_slot(w, i)", "_bury(w, i)",
-                         "byte_release(w.fd, i)", "if not w.keeps_rescue", "byte_release(w.fd, RESCUE_BYTE())"]),
+        ("def settle_slot(", ["if settle(w, dead, idx, journal)", "_release(w, cython.cast", "dead.held[i] = 0",
+                              "_release(w, cython.address(slot_at(w, i).own), dead_id)"]),
+        ("def _bury(", ["cython.cast(Inherit, w.inherit)(w, dead)", "drain_all(w, dead)", "SLOT_FREE"]),
+        ("def _settle_dead(", ["_is_dead(w, i)", "adopt(w, i)", "if _is_dead(w, i)", "settle_slot(w, i)", "give_back(w, i)"]),
+        ("def rescue(", ["_settle_dead(w)", "if n > 0 and lock_try", "_is_dead(w, i) or adopt(w, i)", "if _is_dead(w, i)",
+                         "settle_slot(w, i)", "_bury(w, i)", "give_back(w, i)"]),
     ],
     "shm/journal.pxd": [
         ("inline void store", ["w.journal[2 * n] =", "w.journal[2 * n + 1] = p[0]", "w.slot.journal_len = n + 1",
@@ -93,13 +94,14 @@ CODE = {
     ],
     "shm/journal.py": [("def settle(", ["while n > 0", "[0] = journal[2 * n + 1]", "dead.journal_len = 0"])],
     "shm/workers.py": [
-        ("def attach_slot", ["while byte_try(self.w.fd, RESCUE_BYTE()) != OK", "self.take_slot()",
-                             "byte_release(self.w.fd, RESCUE_BYTE())"]),
-        ("def take_slot", ["settle_dead(", "for wanted in (SLOT_FREE, SLOT_LIVE)",
-                           "slot.state == wanted and byte_try(self.w.fd, idx) == OK"]),
-        ("def _enter_slot", ["if slot.state == SLOT_LIVE", "settle_slot(", "slot.gen = (slot.gen + 1)",
-                             "slot.state = SLOT_LIVE", "self.w.id = slot.gen << 16"]),
-        ("def close", ["self.w.slot.state = SLOT_FREE", "byte_release(self.w.fd, self.w.slot_idx)"]),
+        ("def take_slot", ["== SLOT_FREE and byte_try(w, idx) == OK", "== SLOT_FREE", "live_in(idx)", "back(w, w.slots_off",
+                           "cas(cython.address(w.depot.slots_high)", "== SLOT_FREE", "== SLOT_LIVE and byte_try(w, idx) == OK",
+                           "take_from_the_dead(idx)"]),
+        ("def live_in", ["slot.gen + 1", "w.id = slot.gen << 16", "set_release(cython.address(slot.state), SLOT_LIVE)", "fence_full()"]),
+        ("def take_from_the_dead", ["may_adopt(w, idx, owner)", "== SLOT_LIVE", "settle_slot(w, idx)", "self.live_in(idx)",
+                                    "swap(cython.address(lock.owner), 0)"]),
+        ("def close(", ["drain_all(w, w.slot)", "self.roots >> i & 1", "unlock(w, cython.address(w.slot.own))",
+                       "set_release(cython.address(w.slot.state), SLOT_FREE)", "byte_release(w, w.slot_idx)"]),
     ],
 }
 
