@@ -103,10 +103,15 @@ def _evict_page(w: cython.pointer(Worker), off: u64, ghost: cython.bint, host: H
                 remember_ghost(w, shard_in(word), hash)
             return status
         # Its obj may just have been moved (compact.py): a page that is linked somewhere keeps its place.
-        moved: cython.bint = pool_at(w, pool).state == POOL_LIVE and d.sentinel == PAMPD_SENTINEL and d.obj != obj_off
+        living: cython.bint = pool_at(w, pool).state == POOL_LIVE and d.sentinel == PAMPD_SENTINEL
+        moved: cython.bint = living and d.obj != obj_off
         unlock(w, cython.address(b.lock))
-        if moved:
-            return BUSY
+        if living:
+            return BUSY if moved else PINNED
+    else:
+        # Retired; or about to be, by a transaction that may yet be taken back: then it is a living page again, and must be where it was.
+        # Whoever gives its memory back takes it out of its queue.
+        return PINNED
     dequeue(w, off)
     status = conclude(w)
     return MISS if status == OK else status

@@ -44,7 +44,7 @@ from cython.cimports.shm.layout import (
     Slot,
     u64,
 )
-from cython.cimports.shm.liveness import birth_held, birth_try
+from cython.cimports.shm.liveness import birth_held, birth_try, make_alive
 from cython.cimports.shm.memory import back_file
 from cython.cimports.shm.system import MAP_NORESERVE, munlock
 from shm import entry
@@ -57,7 +57,7 @@ from shm.errors import (
     ArenaVersionMismatch,
     TmemError,
 )
-from shm.liveness import SHM_DIR, make_alive
+from shm.liveness import SHM_DIR
 
 LIMIT_OFFSET = 64       # of Depot.limit
 LAYOUT_MARK = 0xA7      # first byte of a layout_id that tells versions

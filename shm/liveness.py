@@ -45,6 +45,7 @@ def make_alive(name, nonce, mode):
         os.fchmod(fd, writers | writers << READ_OF_WRITE)
     finally:
         os.close(fd)
+    return 0
 
 
 def open_alive(w, path, owner):

@@ -1,14 +1,13 @@
 """Owns one arena on which interleavings are played: the moves, who may wait for whom, and the judgement at the end.
 
 The rules. A verb that is called while others are stopped answers, unless somebody stopped has what it needs. Then it waits, and it is let wait.
-What counts as having it is read in the arena, not guessed: a lock whose word names a stopped worker and says that somebody waits; the rescue
-byte, if a stopped worker is one that recovers or checks; the resize byte; for a resize, a call that somebody is stopped in. Who is stopped in
+What counts as having it is read in the arena, not guessed: a lock whose word names a stopped worker and says that somebody waits; another
+worker's own lock, or the gate, if a stopped worker is one that recovers, resizes or checks; the resize byte; for a resize, a call that somebody is stopped in. Who is stopped in
 attaching is never a reason to wait, and who is stopped in attaching, leaving or in a fork's first use does not hold up a recovery.
 When the last one has gone on or was killed, all others answer within `LIMIT_S`. Then nothing of the dead is left, `check` is clean, no page is
 there that was not put, and what was answered and what is there are explained by the model.
 Calls actors, model, verbs, and `tests/hostile/structs.py` for where locks lie. Called by plans.py's callers.
 """
-import fcntl
 import os
 import signal
 import struct
@@ -24,8 +23,6 @@ from tests.interleavings.verbs import ATTACHING, BASE, HANDLES, LARGE, LEAVING, 
 LIMIT_S = 6.0           # an answer that takes longer, with nobody in the way, is a hang
 LOOK_S = 0.0015         # how long to wait for an answer before looking whether it waits for a lock
 BYTES_S = 0.02          # the same for what leaves no mark in the arena: a byte of the kernel, a grace period
-BYTES = 1 << 62              # where the byte locks of shm/liveness.py begin
-RESCUE_BYTE = BYTES + (1 << 20)
 WAITS = 1 << 63
 PR_SET_CHILD_SUBREAPER = 36
 FULL = 20 << 16         # capacity of an arena that is full: four segments more than it may shrink to
@@ -277,9 +274,15 @@ class Stage:
                     return True
         return False
 
-    def byte_held(self, byte):
-        answer = fcntl.fcntl(self.fd, fcntl.F_OFD_GETLK, struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0))
-        return struct.unpack_from("h", answer)[0] != fcntl.F_UNLCK
+    def _has_anothers(self, others):
+        """True if one of these has another worker's own lock (it recovers the dead, resizes or checks), or has closed the gate."""
+        pids = {pid for other in others if other.stopped for pid in (other.pid, *other.children)}
+        high = min(self.word(self.map.depot + offset("Depot", "slots_high")), self.map.workers)
+        slots = [os.pread(self.fd, 128, self.map.slot(i)) for i in range(high)]
+        mine = {i for i, slot in enumerate(slots) if struct.unpack_from("<Q", slot, offset("Slot", "pid"))[0] in pids}
+        words = [(i, struct.unpack_from("<Q", slot, offset("Slot", "own"))[0]) for i, slot in enumerate(slots)]
+        words.append((None, self.word(self.map.depot + offset("Depot", "gate"))))
+        return any((owner & 0xFFFF) - 1 in mine - {i} for i, owner in words)
 
     def may_wait(self, actor, long):
         """Whether somebody who is stopped has what this one needs; `long`: it has waited long enough to look at bytes too."""
@@ -292,7 +295,7 @@ class Stage:
             return False
         stopped = [other for other in others if other.stopped and other.op]
         verbs = {other.op.verb for other in stopped}
-        if verbs - LEAVING and self.byte_held(RESCUE_BYTE):
+        if verbs - LEAVING and self._has_anothers(others):
             return True
         mine = {op.verb for op in actor.ops.values() if op.ended == model.FOREVER}
         if any(VERBS[verb].resizes for verb in mine):
