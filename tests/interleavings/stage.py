@@ -2,7 +2,8 @@
 
 The rules. A verb that is called while others are stopped answers, unless somebody stopped has what it needs. Then it waits, and it is let wait.
 What counts as having it is read in the arena, not guessed: a lock whose word names a stopped worker and says that somebody waits; another
-worker's own lock, or the gate, if a stopped worker is one that recovers, resizes or checks; the resize byte; for a resize, a call that somebody is stopped in. Who is stopped in
+worker's own lock, or the gate, if a stopped worker is one that recovers, resizes or checks; the resize byte; for a
+resize, a call that somebody is stopped in. Who is stopped in
 attaching is never a reason to wait, and who is stopped in attaching, leaving or in a fork's first use does not hold up a recovery.
 When the last one has gone on or was killed, all others answer within `LIMIT_S`. Then nothing of the dead is left, `check` is clean, no page is
 there that was not put, and what was answered and what is there are explained by the model.
@@ -261,11 +262,12 @@ class Stage:
         """True if somebody waits for a lock that one of these has, and who may keep it."""
         pids = {}
         for other in others:
-            if not (other.stopped and other.op and other.op.verb in ATTACHING):
-                pids.update(dict.fromkeys((other.pid, *other.children), other))
+            pids.update(dict.fromkeys((other.pid, *other.children), other))
         high = min(self.word(self.map.depot + offset("Depot", "slots_high")), self.map.workers)
         slots = {i: os.pread(self.fd, 128, self.map.slot(i)) for i in range(high)}
-        owners = {i for i, slot in slots.items() if struct.unpack_from("<Q", slot, offset("Slot", "pid"))[0] in pids}
+        # A newcomer counts from the moment on at which it is a worker: before, it must hold up nobody.
+        owners = {i for i, slot in slots.items()
+                  if slot[0] == CONSTANTS["SLOT_LIVE"] and struct.unpack_from("<Q", slot, offset("Slot", "pid"))[0] in pids}
         for slot in slots.values():
             held = struct.unpack_from(f"<{CONSTANTS['HELD_MAX']}Q", slot, offset("Slot", "held"))
             own = struct.unpack_from("<Q", slot, offset("Slot", "own"))[0]
