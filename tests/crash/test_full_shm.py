@@ -146,6 +146,7 @@ for n in range(KEPT):
 def load(worker, stop):
     rnd = random.Random(worker)
     with engine.attach("moving") as mine:
+        attached.release()
         pools = [mine.pool("cache"), mine.pool("twins")]
         kept = mine.pool("kept")
         while not stop.is_set():
@@ -172,9 +173,12 @@ for n in range(HANDLES):
     cache.put((n // 60, 0, 0), n % 60, page(n if n % 4 else n % 64))
 fork = multiprocessing.get_context("fork")
 stop = fork.Event()
+attached = fork.Semaphore(0)
 children = [fork.Process(target=load, args=(worker, stop)) for worker in range(2)]
 for child in children:
     child.start()
+for child in children:
+    attached.acquire()          # before the file system is full: a newcomer needs memory for its slot
 for turn in range(ROUNDS):
     full = fork.Event()
     filler = fork.Process(target=fill, args=(full,))

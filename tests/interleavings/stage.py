@@ -284,7 +284,9 @@ class Stage:
         mine = {i for i, slot in enumerate(slots) if struct.unpack_from("<Q", slot, offset("Slot", "pid"))[0] in pids}
         words = [(i, struct.unpack_from("<Q", slot, offset("Slot", "own"))[0]) for i, slot in enumerate(slots)]
         words.append((None, self.word(self.map.depot + offset("Depot", "gate"))))
-        return any((owner & 0xFFFF) - 1 in mine - {i} for i, owner in words)
+        # Or it has found no slot but that dead worker's, whose own lock it has then in the name that it is about to have.
+        heirs = {i for i, owner in words[:-1] if (owner & ~WAITS) >> 16 == struct.unpack_from("<Q", slots[i], offset("Slot", "gen"))[0] + 1}
+        return bool(heirs) or any((owner & 0xFFFF) - 1 in mine - {i} for i, owner in words)
 
     def may_wait(self, actor, long):
         """Whether somebody who is stopped has what this one needs; `long`: it has waited long enough to look at bytes too."""
