@@ -299,7 +299,7 @@ class Stage:
             return False
         stopped = [other for other in others if other.stopped and other.op]
         verbs = {other.op.verb for other in stopped}
-        if verbs - LEAVING and self._has_anothers(others):
+        if self._has_anothers(others):
             return True
         mine = {op.verb for op in actor.ops.values() if op.ended == model.FOREVER}
         if any(VERBS[verb].resizes for verb in mine):
