@@ -53,7 +53,7 @@ HOLDS_LONG = {
     "resize, rescue, a newcomer": (crew("work resize rescue", 1, NEWCOMERS=1), SMALL),
     "two rescuers, a newcomer": (crew("work rescue rescue", 2, NEWCOMERS=1), SMALL),
     "check, resize, a newcomer": (crew("check resize work", 1, NEWCOMERS=1), SMALL),
-    "resize, slots never used": (crew("work resize", 1, UNUSED=1, NEWCOMERS=2), SMALL),
+    "resize, slots never used": (crew("work resize", 1, UNUSED=1, NEWCOMERS=2, MAY_DIE="role == NEW"), SMALL),
 }
 LOST = r"assertion violated 0|place"           # a token is lost, or there are two of it
 STAYS = r"word\[|held\["                       # not all is free after the last pass
