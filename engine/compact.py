@@ -82,6 +82,7 @@ from cython.cimports.shm.layout import (
 )
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import chunk_at
+from cython.cimports.shm.recovery import is_open
 from cython.cimports.shm.slab import drain, drain_all, mag_cap, refill
 
 REAP_STEPS = cython.declare(cython.int, 64)
@@ -491,7 +492,9 @@ def take_over(w, idx):
         if lock_try(w, cython.address(slot_at(w, idx).own)) != OK:
             unlock(w, cython.address(w.slot.own))
             return BUSY
-        status = inherit(w, slot_at(w, idx))
+        # A transaction that is open is of a dead worker that is not settled, though its lock is free: a rescuer gave it back to an heir, or
+        # died. Nothing of it may be touched before that.
+        status = BUSY if is_open(w, idx) else inherit(w, slot_at(w, idx))
         if status == OK:
             status = drain_all(w, slot_at(w, idx))
         unlock(w, cython.address(slot_at(w, idx).own))

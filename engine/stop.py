@@ -13,7 +13,7 @@ from cython.cimports.shm.atomics import cas, fence_full, load, load_acquire, set
 from cython.cimports.shm.journal import kill_point
 from cython.cimports.shm.layout import HELD_MAX, OK, SLOT_LIVE, Slot, Worker, offset_of, slot_at, slots_used, u64
 from cython.cimports.shm.lock import OWNER_WAITS, lock_try, post, unlock
-from cython.cimports.shm.recovery import gate_keeper
+from cython.cimports.shm.recovery import gate_keeper, is_open, rescue
 from cython.cimports.shm.semaphores import sleep_on
 from cython.cimports.shm.waiting import GO_ON, REST, WRONG, consider, refuse
 from engine.repair import mend
@@ -21,6 +21,7 @@ from engine.repair import mend
 TRIES = cython.declare(cython.int, 4)           # slices that everybody may be held up for one who does not come
 SLICE_NS = cython.declare(u64, 2_000_000)
 GATE_NAP_S = 0.0005
+OPEN_S = 0.3            # how long an open transaction is waited for: an heir settles it, or it is a stray word, which nobody does
 
 
 def run(engine: Engine, repair: bool):
@@ -58,9 +59,11 @@ def _stop(engine: Engine) -> cython.int:
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     epoch: cython.int = engine.att.epoch
     absent: u64
+    open: cython.bint
+    patience: cython.double = OPEN_S
     while True:
         _close_gate(engine)
-        absent = _take_all(w)
+        absent = _take_all(w, patience > 0)
         if absent == 0:
             return 0
         _resume(w)
@@ -68,7 +71,13 @@ def _stop(engine: Engine) -> cython.int:
         while lock_try(w, cython.address(slot_at(w, absent - 1).own)) != OK:
             engine.att.pause()
             engine.refuse_fork(epoch)
+        open = is_open(w, absent - 1)
         unlock(w, cython.address(slot_at(w, absent - 1).own))
+        if open:
+            rescue(w)
+            engine.att.rest(GATE_NAP_S)
+            patience -= GATE_NAP_S
+            engine.refuse_fork(epoch)
 
 
 @cython.cfunc
@@ -95,7 +104,7 @@ def _close_gate(engine: Engine) -> cython.int:
 
 @cython.cfunc
 @cython.exceptval(-1)
-def _take_all(w: cython.pointer(Worker)) -> cython.longlong:
+def _take_all(w: cython.pointer(Worker), patient: cython.bint) -> cython.longlong:
     """Take the own locks in the order of slots. 0, or the slot + 1 of one that could not be had. Who waits here holds only such locks;
     their owners wait for nothing while they hold theirs; and there is one checker, who has the gate."""
     idx: u64
@@ -118,6 +127,8 @@ def _take_all(w: cython.pointer(Worker)) -> cython.longlong:
             with cython.nogil:
                 sleep_on(cython.NULL, SLICE_NS)
         kill_point(w)
+        if patient and idx != w.slot_idx and slot.own.owner & ~OWNER_WAITS() == w.id and is_open(w, idx):
+            return idx + 1      # a dead worker's, not settled though its lock was free; an heir may be about to
     return 0
 
 

@@ -11,7 +11,7 @@ to take over its lists and to return its chunks; then the slot is free. Each ste
 cut anywhere and done again by the next rescuer, who finds the slot still taken and its byte free.
 """
 import cython
-from cython.cimports.shm.atomics import barrier, cas, load, load_acquire, set, set_release, swap
+from cython.cimports.shm.atomics import barrier, cas, load, load_acquire, set, set_release
 from cython.cimports.shm.journal import kill_point, settle
 from cython.cimports.shm.layout import (
     BUSY,
@@ -60,12 +60,20 @@ def may_adopt(w, idx, owner):
     another that is dead and has no transaction open. One that has must be settled first: it may be about words of this slot. It has its
     own lock then, so that can be had; two dead workers that have each other's have no transactions."""
     other: cython.pointer(Slot)
-    if owner == 0 or (owner & 0xFFFF) == idx + 1:
+    if owner == 0:
         return True
+    if (owner & 0xFFFF) == idx + 1:
+        # The byte is asked after the word was read: an heir has it before he writes his name there. Else he would be robbed.
+        return idx == w.slot_idx or not byte_held(w, idx)
     if not is_gone(w, owner):
         return False
     other = slot_at(w, (owner & 0xFFFF) - 1)
     return load_acquire(cython.address(other.journal_len)) == 0 and load(cython.address(other.redo_len)) == 0
+
+
+def is_open(w, idx):
+    """True if a transaction of a slot is open, its own lock being held by this worker, who is not the slot's."""
+    return load(cython.address(slot_at(w, idx).journal_len)) != 0 or load(cython.address(slot_at(w, idx).redo_len)) != 0
 
 
 def adopt(w, idx):
@@ -109,24 +117,34 @@ def gate_keeper(w):
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _release(w: cython.pointer(Worker), lock: cython.pointer(Lock), dead_id: u64) -> cython.void:
-    """Give back a lock if the dead worker has it: sequence even first, owner last, then wake a sleeper."""
-    if load(cython.address(lock.owner)) & ~OWNER_WAITS() != dead_id:
+def _release(w: cython.pointer(Worker), lock: cython.pointer(Lock), idx: u64) -> cython.void:
+    """Give back a lock if a dead worker of the slot has it: sequence even first, owner last, then wake a sleeper. Of whatever generation:
+    an heir may have died as well. By compare-and-swap: of a dead worker that is settled another rescuer may adopt an own lock just now."""
+    owner: u64 = load(cython.address(lock.owner))
+    if owner & 0xFFFF != idx + 1 or owner & ~OWNER_WAITS() == w.id:
         return
     if lock.seq & 1:
         set_release(cython.address(lock.seq), lock.seq + 1)
         barrier()
         kill_point(w)
-    if swap(cython.address(lock.owner), 0) & OWNER_WAITS():
-        kill_point(w)
+    while not cas(cython.address(lock.owner), owner, 0):
+        owner = load(cython.address(lock.owner))        # somebody waits by now, or has it
+        if owner & 0xFFFF != idx + 1 or owner & ~OWNER_WAITS() == w.id:
+            return
+    kill_point(w)
+    if owner & OWNER_WAITS():
         post(w, lock)
     kill_point(w)
+
+
+def disown(w, idx):
+    """Give back the own lock of the slot that this worker has taken, if an earlier worker of it has it."""
+    _release(w, cython.address(slot_at(w, idx).own), idx)
 
 
 def settle_slot(w, idx):
     """Step one for slot `idx`, whose own lock the caller has adopted."""
     dead: cython.pointer(Slot) = slot_at(w, idx)
-    dead_id: u64 = dead.gen << 16 | (idx + 1)
     i: u64
     offset: u64
     journal: cython.pointer(u64) = cython.cast(
@@ -139,13 +157,13 @@ def settle_slot(w, idx):
     for i in range(HELD_MAX):
         offset = dead.held[i]
         if offset != 0 and offset & 7 == 0 and offset < w.map_bytes - cython.sizeof(Lock):
-            _release(w, cython.cast(cython.pointer(Lock), w.base + offset), dead_id)
+            _release(w, cython.cast(cython.pointer(Lock), w.base + offset), idx)
         dead.held[i] = 0
         barrier()
         kill_point(w)
     # A worker that stopped the world held other workers' own locks, which no `held` lists.
     for i in range(slots_used(w)):
-        _release(w, cython.address(slot_at(w, i).own), dead_id)
+        _release(w, cython.address(slot_at(w, i).own), idx)
 
 
 @cython.cfunc

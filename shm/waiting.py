@@ -51,12 +51,11 @@ def _claims(w: cython.pointer(Worker), idx: u64, owner: u64, offset: u64) -> cyt
     the slot and has taken the slot's own lock."""
     slot: cython.pointer(Slot) = slot_at(w, idx)
     i: cython.int
-    if offset == offset_of(w, cython.address(slot.own)) and (owner & ~OWNER_WAITS()) >> 16 == load(cython.address(slot.gen)) + 1:
-        return True
+    if offset == offset_of(w, cython.address(slot.own)) and (owner & ~OWNER_WAITS()) >> 16 == load(cython.address(slot.gen)):
+        return True         # an heir, who notes it nowhere
     if gate_keeper(w) == owner & ~OWNER_WAITS():
         return True
-    if owner & ~OWNER_WAITS() != load(cython.address(slot.gen)) << 16 | (idx + 1):
-        return False
+    # Of whatever generation: a dead worker's note stands until its heir has settled it.
     for i in range(HELD_MAX):
         if load(cython.address(slot.held[i])) == offset:
             return True

@@ -37,6 +37,8 @@ cdef class Attachment:
     cdef int refuse_fork(self) except -1
     cdef int attach_slot(self) except -1
     cdef int pass_gate(self) except -1
+    cdef int call_myself(self, u64 idx) except -1
+    cdef int live(self, u64 idx) except -1
     cdef int live_in(self, u64 idx) except -1
     cdef int take_from_the_dead(self, u64 idx) except -1
     cdef int take_slot(self) except -1

@@ -46,7 +46,7 @@ from cython.cimports.shm.liveness import byte_release, byte_try, let_die, open_a
 from cython.cimports.shm.lock import OWNER_WAITS, lock_try, post, unlock
 from cython.cimports.shm.memory import back, is_arena
 from cython.cimports.shm.process import CLOSED, FORKED, GATED, LOST, UNBACKED, join, part, rejoin
-from cython.cimports.shm.recovery import gate_keeper, may_adopt, rescue, settle_slot
+from cython.cimports.shm.recovery import disown, gate_keeper, may_adopt, rescue, settle_slot
 from cython.cimports.shm.seal import seal
 from cython.cimports.shm.semaphores import Sem, Semaphores, sleep_on
 from cython.cimports.shm.slab import drain_all, set_classes
@@ -190,17 +190,32 @@ class Attachment:
             raise TmemError(f"arena {self.arena.name!r}: this process was forked while its parent was attaching; attach anew")
         return 0
 
-    def live_in(self, idx):
-        """Become the worker of a slot that is free, and whose byte is held."""
+    def call_myself(self, idx):
+        """Take the next generation of a slot whose byte is held: a name that nobody has had, whoever dies with it."""
         w: cython.pointer(Worker) = cython.address(self.w)
         slot: cython.pointer(Slot) = slot_at(w, idx)
         w.slot = slot
         w.slot_idx = idx
         kill_point(w)
         set(cython.address(slot.gen), (slot.gen + 1) & GENERATIONS)
+        w.id = slot.gen << 16 | (idx + 1)
+        barrier()
+        kill_point(w)
+        return 0
+
+    def live_in(self, idx):
+        """Become the worker of a slot that is free, and whose byte is held."""
+        self.call_myself(idx)
+        # Its own lock may be that of an heir who died when the slot had just been buried.
+        disown(cython.address(self.w), idx)
+        return self.live(idx)
+
+    def live(self, idx):
+        """Begin to live in a slot, under one's own name."""
+        w: cython.pointer(Worker) = cython.address(self.w)
+        slot: cython.pointer(Slot) = slot_at(w, idx)
         slot.pid = os.getpid()
         slot.phase = (slot.phase | 1) + 1
-        w.id = slot.gen << 16 | (idx + 1)
         w.journal = cython.cast(cython.pointer(u64), w.base + w.journals_off + idx * JOURNAL_BYTES)
         w.journal_cap = JOURNAL_BACKED // JOURNAL_ENTRY
         self.kin.barred |= GATED
@@ -218,9 +233,8 @@ class Attachment:
         lock: cython.pointer(Lock) = cython.address(slot.own)
         owner: u64
         deadline = time.monotonic() + ATTACH_WAIT_S
-        w.slot = slot
-        w.slot_idx = idx
-        w.id = ((slot.gen + 1) & GENERATIONS) << 16 | (idx + 1)
+        # The name first: two heirs who die one after the other must not have the same.
+        self.call_myself(idx)
         # Not recorded in `held`, which is the dead worker's: an own lock that names a worker of its slot is known by that.
         while True:
             owner = load(cython.address(lock.owner))
@@ -240,7 +254,7 @@ class Attachment:
             if w.inherit != cython.NULL:
                 cython.cast(Inherit, w.inherit)(w, slot)
             slot.stat[STAT_RECOVERIES] += 1
-        self.live_in(idx)
+        self.live(idx)
         set_release(cython.address(lock.seq), lock.seq + 1)
         kill_point(w)
         if swap(cython.address(lock.owner), 0) & OWNER_WAITS():
