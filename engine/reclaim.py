@@ -82,6 +82,7 @@ from cython.cimports.shm.layout import (
 )
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import back, chunk_at
+from cython.cimports.shm.recovery import is_open
 from cython.cimports.shm.slab import available, drain, drain_all, push
 
 _foreign_free = cython.declare(ForeignFree, cython.NULL)
@@ -449,7 +450,8 @@ def take_garbage(w, idx):
     if lock_try(w, cython.address(other.own)) != OK:
         unlock(w, cython.address(w.slot.own))
         return BUSY
-    status = _inherit_retired(w, other)
+    # Not if a transaction is open there, of a dead worker that is not settled: as in take_over.
+    status = BUSY if is_open(w, idx) else _inherit_retired(w, other)
     if status == OK:
         status = drain_all(w, other)
     unlock(w, cython.address(other.own))
