@@ -103,6 +103,7 @@ from cython.cimports.shm.layout import (
     Worker,
     offset_of,
     slot_at,
+    slots_used,
     u64,
 )
 from cython.cimports.shm.memory import chunk_at
@@ -564,7 +565,7 @@ class Checker(Claims):
         rel: u64
         pins: u64 = 0
         slot: cython.pointer(Slot)
-        for i in range(min(w.depot.slots_high, w.max_workers)):
+        for i in range(slots_used(w)):
             slot = slot_at(w, i)
             if slot.client[PINS_HIGH] > PINS_MAX or slot.client[PINS_HIGH] > slot.client[PINS_BACKED]:
                 self.note("pins-high", offset_of(w, slot), f"worker {i}: {slot.client[PINS_HIGH]} pins, {slot.client[PINS_BACKED]} have memory")
@@ -650,7 +651,7 @@ class Checker(Claims):
                 self.note("shard-lock", offset_of(w, shard_at(w, shard)), "held in a stopped world")
             for idx in range(pools):
                 self.walk_queues(idx, shard)
-        for idx in range(min(w.depot.slots_high, w.max_workers)):
+        for idx in range(slots_used(w)):
             workers += slot_at(w, idx).state == SLOT_LIVE
             self.walk_slot(idx)
         for idx in range(pools):

@@ -62,7 +62,7 @@ from cython.cimports.engine.queues import rename
 from cython.cimports.engine.reclaim import inherit, reap
 from cython.cimports.engine.room import relieve
 from cython.cimports.libc.string import memcpy, memset
-from cython.cimports.shm.atomics import load, set
+from cython.cimports.shm.atomics import fence_release, load, set
 from cython.cimports.shm.journal import conclude, reserve, shrink, store
 from cython.cimports.shm.layout import (
     BUSY,
@@ -405,6 +405,7 @@ def _move_obj(w: cython.pointer(Worker), have: cython.pointer(Supply), off: u64,
         return BUSY
     new = _supplied(w, have, OBJ_CLASS)
     memcpy(chunk_at(w, new), o, cython.sizeof(Obj))
+    fence_release()         # who follows a page to its obj without the lock (evict.py) sees the obj whole
     set(cython.address(b.unlinked), b.unlinked + 1)      # nobody's lookaside table knows it any more
     if o.parent & ~cython.cast(u64, 1) == 0:
         store(w, cython.address(b.root), new)

@@ -45,7 +45,7 @@ from cython.cimports.engine.pins import is_viewed
 from cython.cimports.engine.queues import dequeue, push_newest, remember_ghost
 from cython.cimports.engine.reclaim import gauge, has_ledger
 from cython.cimports.engine.unlink import take_obj, take_page
-from cython.cimports.shm.atomics import load
+from cython.cimports.shm.atomics import load, load_acquire
 from cython.cimports.shm.journal import conclude, store
 from cython.cimports.shm.layout import BUSY, FAULT_LOOP, OK, Worker, mark_of, set_mark, u64
 from cython.cimports.shm.lock import lock_try, unlock
@@ -65,7 +65,7 @@ def _evict_page(w: cython.pointer(Worker), off: u64, ghost: cython.bint, host: H
     b: cython.pointer(Bucket)
     word: u64 = d.queue
     pool: u64 = pool_in(word)
-    obj_off: u64 = load(cython.address(d.obj))
+    obj_off: u64 = load_acquire(cython.address(d.obj))
     oid_hash: u64
     hash: u64
     status: cython.int

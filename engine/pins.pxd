@@ -1,6 +1,6 @@
 # C-level names of pins.py.
 from engine.layout cimport PINS_HIGH, PINS_MAX, VIEWED, ClientPage, Pampd, chunk_of, flags_of
-from shm.atomics cimport load, set
+from shm.atomics cimport load, set_release
 from shm.layout cimport Slot, Worker, u64
 
 cdef int prepare(Worker *w, u64 count) noexcept nogil
@@ -22,8 +22,8 @@ cdef inline ClientPage *limbo_of(Worker *w) noexcept nogil:
     return <ClientPage *>(w.base + w.client_off)
 
 cdef inline void note_unpinned(Worker *w) noexcept nogil:
-    # Whoever lacks memory next looks through all of limbo.
-    set(&limbo_of(w).unpinned, 1)
+    # Whoever lacks memory next looks through all of limbo. Who sees the note sees that the pin is gone.
+    set_release(&limbo_of(w).unpinned, 1)
 
 cdef inline bint is_viewed(Worker *w, Pampd *d) noexcept nogil:
     # True if somebody has a view on a page that is not of a foreign back end. Under its bucket's lock, or as a hint.

@@ -28,7 +28,7 @@ from cython.cimports.engine.layout import (
     pins_start,
 )
 from cython.cimports.engine.pins import limbo_of, note_unpinned, pins_high
-from cython.cimports.shm.atomics import load, set, swap
+from cython.cimports.shm.atomics import fence_full, load, set, set_release, swap
 from cython.cimports.shm.journal import commit, conclude, kill_point, rollback, store
 from cython.cimports.shm.layout import (
     BUSY,
@@ -70,8 +70,10 @@ def charge(w, count, size):
     own: cython.pointer(u64) = cython.address(w.slot.client[0])
     sum: u64 = 0
     i: u64
-    # Counted first, then compared: of two who do this at once the later one sees both.
-    swap(cython.address(own[PINS_BYTES]), own[PINS_BYTES] + size)
+    # Counted first, then compared: of two who do this at once the later one sees both. A full fence between: an exchange alone lets later
+    # loads go before its store on a weakly ordered processor.
+    set(cython.address(own[PINS_BYTES]), own[PINS_BYTES] + size)
+    fence_full()
     for i in range(slots_used(w)):
         sum += load(cython.address(slot_at(w, i).client[PINS_BYTES]))
     if sum > w.client_geometry[GEO_PINNED]:
@@ -117,7 +119,8 @@ def unpin(w, place, cls):
     pins: cython.pointer(u64) = pins_at(w, w.slot_idx)
     high: u64 = pins_high(w.slot)
     kill_point(w)
-    swap(cython.address(pins[place - 1]), 0)
+    set_release(cython.address(pins[place - 1]), 0)     # what was read through the pin was read before
+    fence_full()            # the pin first, then limbo: see the head of this file
     kill_point(w)
     uncharge(w, 1, w.class_bytes[cls])
     if place - 1 < own[PINS_NEXT]:
@@ -154,7 +157,7 @@ def keep(w, off):
     store(w, cython.address(limbo.limbo), off)
     status = conclude(w)
     unlock(w, cython.address(limbo.limbo_lock))
-    # `unlock` is a full barrier. Whoever let go before it saw no page here.
+    fence_full()            # the page first, then the pins. Whoever let go before it saw no page here.
     if status == OK and not is_pinned(w, data):
         status = collect(w, data)
         if status == BUSY:

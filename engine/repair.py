@@ -109,6 +109,7 @@ from cython.cimports.shm.layout import (
     Slot,
     Worker,
     slot_at,
+    slots_used,
     u64,
 )
 from cython.cimports.shm.lock import lock_try, unlock
@@ -534,7 +535,7 @@ class Mender:
         truth = ((GAUGE_OBJECTS, self.objects), (GAUGE_OBJNODES, self.nodes), (GAUGE_PAGES, self.pages),
                  (GAUGE_BYTES_ASKED, self.asked), (GAUGE_BYTES_USED, self.used), (GAUGE_BYTES_STORED, self.stored))
         for which, value in truth:
-            for slot in range(min(w.depot.slots_high, w.max_workers)):
+            for slot in range(slots_used(w)):
                 if slot_at(w, slot).ledger_backed >= need:
                     ledger_at(w, slot, idx)[which] = 0
             # The counter's start moves the other way, so that the sum is right even where no ledger has room.
@@ -547,7 +548,7 @@ class Mender:
         slot: cython.pointer(Slot)
         idx: u64
         i: cython.int
-        for idx in range(min(w.depot.slots_high, w.max_workers)):
+        for idx in range(slots_used(w)):
             slot = slot_at(w, idx)
             slot.journal_len = 0
             slot.redo_len = 0
@@ -580,7 +581,7 @@ class Mender:
         pinned = set()
         _free_lock(cython.address(limbo.limbo_lock))
         limbo.limbo = 0
-        for idx in range(min(w.depot.slots_high, w.max_workers)):
+        for idx in range(slots_used(w)):
             for j in range(pins_high(slot_at(w, idx))):
                 pinned.add(pins_at(w, idx)[j])
         self.claims = []

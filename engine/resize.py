@@ -42,6 +42,7 @@ from cython.cimports.shm.layout import (
     Segment,
     Worker,
     slot_at,
+    slots_used,
     u64,
 )
 from cython.cimports.shm.liveness import RESIZE_BYTE, byte_release, byte_try
@@ -198,7 +199,7 @@ def _collect(engine: Engine):
     idx: u64
     status: cython.int
     engine.att.recover_quick()
-    for idx in range(min(load(cython.address(w.depot.slots_high)), w.max_workers)):
+    for idx in range(slots_used(w)):
         if idx != w.slot_idx:
             status = take_over(w, idx)
             if status == CORRUPT:
@@ -266,7 +267,7 @@ def _viewed_segments(engine: Engine):
     j: u64
     rel: u64
     found = set()
-    for i in range(min(w.depot.slots_high, w.max_workers)):
+    for i in range(slots_used(w)):
         for j in range(pins_high(slot_at(w, i))):
             rel = load(cython.address(pins_at(w, i)[j])) - w.seg_lo
             if rel < w.seg_total << w.seg_shift:

@@ -54,7 +54,7 @@ from cython.cimports.engine.registry import registry
 from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.shm.atomics import barrier, load_acquire, set_release
 from cython.cimports.shm.journal import kill_point
-from cython.cimports.shm.layout import BUSY, CORRUPT, GONE, OK, Worker, slot_at, u64
+from cython.cimports.shm.layout import BUSY, CORRUPT, GONE, OK, Worker, slot_at, slots_used, u64
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import back, back_file
 from cython.cimports.shm.seal import seal
@@ -462,10 +462,10 @@ class Engine:
         memcpy(p.pam, cython.cast(cython.p_char, pam), len(pam))
         for i in range(LEDGER_WORDS):
             p.base[i] = 0
-            for slot in range(min(w.depot.slots_high, w.max_workers)):
+            for slot in range(slots_used(w)):
                 if slot_at(w, slot).ledger_backed >= (chosen + 1) * LEDGER_BYTES:
                     p.base[i] += ledger_at(w, slot, chosen)[i]
-        p.gen += 1
+        set_release(cython.address(p.gen), p.gen + 1)       # after the words that are this pool's
         p.sentinel = POOL_SENTINEL
         barrier()
         kill_point(w)

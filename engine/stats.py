@@ -40,6 +40,7 @@ from cython.cimports.shm.layout import (
     Slot,
     Worker,
     slot_at,
+    slots_used,
     u64,
 )
 from cython.cimports.shm.liveness import byte_held
@@ -61,7 +62,7 @@ def pool_counters(engine: Engine, idx: u64):
     sums: u64[16]
     i: u64
     slot: u64
-    high: u64 = min(w.depot.slots_high, w.max_workers)
+    high: u64 = slots_used(w)
     if idx >= w.client_geometry[GEO_POOLS]:
         raise ValueError(f"idx: a pool's, from 0 to {w.client_geometry[GEO_POOLS] - 1}, not {idx}")
     for i in range(LEDGER_WORDS):
@@ -93,7 +94,7 @@ def collect(engine: Engine):
                 total[key] += value
         total.update(lock_waits=0, lock_wait_ns=0, lock_wait_ns_max=0, recoveries=0)
         workers = 0
-        for i in range(min(w.depot.slots_high, w.max_workers)):
+        for i in range(slots_used(w)):
             slot = slot_at(w, i)
             # The state of one that was killed is LIVE until it is recovered; its liveness byte is not held any more.
             workers += slot.state == SLOT_LIVE and (i == w.slot_idx or byte_held(w, i))
@@ -107,7 +108,7 @@ def collect(engine: Engine):
             twins += twin_bucket(w, i).count
             twin_bytes += twin_bucket(w, i).bytes
         pinned: u64 = 0
-        for i in range(min(w.depot.slots_high, w.max_workers)):
+        for i in range(slots_used(w)):
             pinned += slot_at(w, i).client[PINS_BYTES]
         segment = 1 << w.seg_shift
         arena = {

@@ -21,7 +21,7 @@
 # A change of any struct here or in engine/layout.pxd must change LAYOUT_VERSION.
 
 from libc.stdint cimport uint64_t
-from shm.atomics cimport load, load_byte, set_byte
+from shm.atomics cimport load, load_acquire, load_byte, set_byte
 
 ctypedef uint64_t u64
 
@@ -268,8 +268,8 @@ cdef inline Slot *slot_at(Worker *w, u64 idx) noexcept nogil:
     return <Slot *>(w.base + w.slots_off + idx * SLOT_BYTES)
 
 cdef inline u64 slots_used(Worker *w) noexcept nogil:
-    # Slots below were used at some time and have memory; read once, since it may grow meanwhile.
-    cdef u64 high = load(&w.depot.slots_high)
+    # Slots below were used at some time and have memory; read once, since it may grow meanwhile. Acquire: what the slots hold is as new.
+    cdef u64 high = load_acquire(&w.depot.slots_high)
     return high if high <= w.max_workers else w.max_workers
 
 # The mark of a chunk of the first class, 0 to 3, by an offset that has been checked against seg_span. Wherever a segment has memory its marks
