@@ -34,6 +34,7 @@ from cython.cimports.engine.layout import (
     POOL_FREE,
     POOL_LIVE,
     POOL_SENTINEL,
+    QUEUE_LEFT,
     QUEUE_MAIN,
     QUEUE_NONE,
     QUEUE_ORPHAN,
@@ -191,11 +192,11 @@ class Checker(Claims):
         state: u64 = state_in(word)
         rel: u64 = off - self.w.seg_lo
         listed: cython.bint = self.listed[rel >> 12] >> ((rel >> 6) & 63) & 1
-        if (state == QUEUE_SMALL or state == QUEUE_MAIN) != listed or state > QUEUE_ORPHAN:
+        if (state == QUEUE_SMALL or state == QUEUE_MAIN) != listed or state > QUEUE_LEFT:
             self.note("page-queue", off, f"state {state}, and {'in' if listed else 'in no'} queue")
         if state == QUEUE_ORPHAN and linked:
             self.note("page-queue", off, "an orphan that is linked")
-        if linked and self.evictable and state == QUEUE_NONE:
+        if linked and (state == QUEUE_LEFT or (self.evictable and state == QUEUE_NONE)):
             self.note("page-queue", off, "a page that may be evicted, in no queue")
         return 0
 
@@ -549,7 +550,7 @@ class Checker(Claims):
             if steps > self.span // 64 or len(self.report.problems) >= PROBLEMS_MAX:
                 self.note("limbo-loop", off, "a list without an end")
                 break
-            if not has_chunk(d) or flags_of(d) & VIEWED == 0 or state_in(d.queue) != QUEUE_NONE:
+            if not has_chunk(d) or flags_of(d) & VIEWED == 0 or (state_in(d.queue) != QUEUE_NONE and state_in(d.queue) != QUEUE_LEFT):
                 self.note("limbo-page", off, f"flags {flags_of(d)}, queue state {state_in(d.queue)}")
             self.walk_page(off, 0, 0, False)
             off = d.obj

@@ -27,6 +27,7 @@ from cython.cimports.engine.layout import (
     PAMPD_CLASS,
     PAMPD_SENTINEL,
     POOL_LIVE,
+    QUEUE_LEFT,
     QUEUE_PENDING,
     SAME,
     TWIN,
@@ -241,6 +242,8 @@ def _move_page(w: cython.pointer(Worker), have: cython.pointer(Supply), off: u64
         return AGAIN
     if in_chunk and cls >= OBJNODE_CLASS:
         return AGAIN
+    if leaves and flags_in(shape) & FOREIGN == 0 and state_in(word) == QUEUE_LEFT:
+        return BUSY             # whoever has its shard is moving it in its queue, or is about to evict it
     if leaves and flags_in(shape) & FOREIGN == 0 and state_in(word) == QUEUE_PENDING:
         leaves = False          # on a worker's list, which only that worker may change
         status = BUSY

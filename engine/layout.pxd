@@ -73,11 +73,12 @@ cdef enum:
     GEO_PINNED = 6          # bytes of chunks that may be pinned
 
     # Eviction. A page's queue, in Pampd.queue.
-    QUEUE_NONE = 0
+    QUEUE_NONE = 0          # it never was in one
     QUEUE_PENDING = 1       # linked, and on the way into a queue: on the list of the worker that put it
     QUEUE_SMALL = 2
     QUEUE_MAIN = 3
     QUEUE_ORPHAN = 4        # pending, and retired meanwhile: the worker that has it on its list gives it back
+    QUEUE_LEFT = 5          # it was in one; believed of a page only while nobody has its shard
     SHARDS_MAX = 64
     SHARD_BYTES = 64
     QUEUE_BYTES = 64

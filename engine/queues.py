@@ -12,6 +12,7 @@ from cython.cimports.engine.layout import (
     GEO_GHOSTS,
     GEO_POOLS,
     GEO_SHARDS,
+    QUEUE_LEFT,
     QUEUE_MAIN,
     QUEUE_NONE,
     QUEUE_ORPHAN,
@@ -34,7 +35,7 @@ from cython.cimports.engine.layout import (
 from cython.cimports.shm.atomics import load
 from cython.cimports.shm.journal import conclude, store
 from cython.cimports.shm.layout import BUSY, CORRUPT, FAULT_LOOP, OK, Worker, u64
-from cython.cimports.shm.lock import lock_try, unlock
+from cython.cimports.shm.lock import lock_try, seq_begin, seq_same, unlock
 from cython.cimports.shm.memory import back
 
 PROBES = cython.declare(cython.int, 24)     # places a ghost may be in: three cache lines
@@ -58,7 +59,7 @@ def push_newest(w, q, state, off):
 
 
 def dequeue(w, off):
-    """Take a page out of the queue it is in; its state is QUEUE_NONE afterwards."""
+    """Take a page out of the queue it is in; its state is QUEUE_LEFT afterwards."""
     d: cython.pointer(Pampd) = page_at(w, off)
     word: u64 = d.queue
     which: u64 = state_in(word) - QUEUE_SMALL
@@ -79,7 +80,7 @@ def dequeue(w, off):
         store(w, cython.address(q.tail[which]), newer)
     if q.hand == off:
         store(w, cython.address(q.hand), newer)
-    store(w, cython.address(d.queue), queue_word(0, shard_in(word), QUEUE_NONE, pool_in(word)))
+    store(w, cython.address(d.queue), queue_word(0, shard_in(word), QUEUE_LEFT, pool_in(word)))
     store(w, cython.address(q.count[which]), q.count[which] - 1)
 
 
@@ -104,6 +105,16 @@ def rename(w, off, new):
         store(w, cython.address(q.hand), new)
 
 
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _has_left(d: cython.pointer(Pampd), s: cython.pointer(Shard)) -> cython.bint:
+    """True if a page has left its queue for good: that is committed. Whoever has its shard may be about to put it back, as the newest or
+    since his transaction is undone."""
+    seen: u64 = seq_begin(cython.address(s.lock))
+    return seen & 1 == 0 and state_in(load(cython.address(d.queue))) == QUEUE_LEFT and seq_same(cython.address(s.lock), seen)
+
+
 def leave_queue(w, off, orphaned):
     """A retired page is about to be given back: take it out of its queue, in a transaction of its own. OK, BUSY or CORRUPT.
 
@@ -119,6 +130,8 @@ def leave_queue(w, off, orphaned):
         w.fault = FAULT_LOOP
         return CORRUPT
     s = shard_at(w, shard_in(word))
+    if state_in(word) == QUEUE_LEFT and _has_left(d, s):
+        return OK
     if lock_try(w, cython.address(s.lock)) != OK:
         return BUSY
     word = d.queue
