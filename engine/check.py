@@ -196,7 +196,7 @@ class Checker(Claims):
             self.note("page-queue", off, f"state {state}, and {'in' if listed else 'in no'} queue")
         if state == QUEUE_ORPHAN and linked:
             self.note("page-queue", off, "an orphan that is linked")
-        if linked and (state == QUEUE_LEFT or (self.evictable and state == QUEUE_NONE)):
+        if linked and self.evictable and (state == QUEUE_NONE or state == QUEUE_LEFT):
             self.note("page-queue", off, "a page that may be evicted, in no queue")
         return 0
 

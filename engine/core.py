@@ -413,9 +413,10 @@ def _new_obj(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.po
 @cython.exceptval(check=False)
 def _link(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call),
           b: cython.pointer(Bucket), pam: PamOps, host: HostOps) -> cython.int:
-    """Put steps 3 to 5 under the bucket's lock: old pages out, new pages in. OK, REFUSED, AGAIN (more nodes) or CORRUPT.
+    """Put steps 3 to 5 under the bucket's lock: old pages out, new pages in. OK, REFUSED, AGAIN (more nodes), NOMEM or CORRUPT.
 
-    After REFUSED all handles of the call are empty and everything else is as it was.
+    After REFUSED all handles of the call are empty and everything else is as it was. After NOMEM all is as it was: handles are emptied
+    once, by a put that is refused for good, and nobody sees them empty who may then put something that a second try would drop.
     """
     i: u64
     nodes: u64
@@ -426,9 +427,12 @@ def _link(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     # Where nobody counts what is given back and asked for again, the new page takes the old one's place at once.
     swap: cython.bint = not (pam.foreign or host.careful or c.refuse or c.exhausted)
     replaced: u64 = 0
+    may_wait: cython.bint = not (pam.foreign or host.careful or c.salvaged)
     obj_off: u64 = find_obj(w, p, c, b)
     c.duplicate = False
     c.created = 0
+    if c.refuse and may_wait:
+        return NOMEM
     if obj_off != 0 and not swap:
         for i in range(c.count):
             if drop_page(w, p, c, obj_off, c.index + i, False, pam, host) != 0:
@@ -464,6 +468,9 @@ def _link(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     if not host.careful and not pam.foreign and not c.exhausted and not c.refuse:
         rollback(w, 0)
         return AGAIN
+    if may_wait:
+        rollback(w, 0)
+        return NOMEM
     if obj_off != 0:
         nodes = obj_at(w, obj_off).objnode_count - nodes
         _uncreate(w, p, c, pam)
@@ -535,7 +542,7 @@ def stage(w, p, c, pam):
 
 
 def put(w, p, c, pam, host):
-    """Put the pages of a call: all of them or none. OK, REFUSED, BUSY (call again), DESTROYED or CORRUPT."""
+    """Put the pages of a call: all of them or none. OK, REFUSED, BUSY (call again), NOMEM (call again, `salvaged`), DESTROYED or CORRUPT."""
     b: cython.pointer(Bucket) = bucket_of(p, c)
     status: cython.int
     while True:
@@ -562,6 +569,7 @@ def put(w, p, c, pam, host):
         elif w.fault == 0:
             if is_frozen(w, p.record) and not _all_there(w, p, c, b):
                 c.refuse = True
+                c.salvaged = True       # it is not for want of memory
             status = _link(w, p, c, b, pam, host)
         status = end_section(w, b, status)
         if status == OK:

@@ -383,6 +383,7 @@ cdef struct Call:
     bint duplicate          # a put replaced a page
     bint refuse             # no memory for a page: empty the handles and refuse
     bint exhausted          # no memory for tree nodes: refuse instead of trying again
+    bint salvaged           # what others have retired was looked through: without memory now, it is refused
     bint bounce             # the new page waits in the bounce page
 
 # An entry of a lookaside table: offset of an obj / 64 with the upper 27 bits of its oid's hash, and Bucket.unlinked when it was

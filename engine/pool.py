@@ -64,7 +64,7 @@ from cython.cimports.engine.registry import registry
 from cython.cimports.libc.string import memcpy
 from cython.cimports.shm.atomics import load, unlikely
 from cython.cimports.shm.journal import reserve, shrink
-from cython.cimports.shm.layout import BUSY, NOSPACE, OK, Worker, slots_used, u64
+from cython.cimports.shm.layout import BUSY, NOMEM, NOSPACE, OK, Worker, slots_used, u64
 from cython.cimports.shm.process import COPY
 from cython.cimports.shm.seal import seal
 from engine.access import owner_only
@@ -250,9 +250,9 @@ class Pool:
         w: cython.pointer(Worker) = cython.address(self.engine.att.w)
         p: cython.pointer(PoolRef) = cython.address(self.ref)
         pam: PamOps = self.ops
-        recovered = False
         short: cython.bint = not (registry.host.careful or pam.foreign or c.length >= LONG_BYTES)
         c.nodes_wanted = 2 + c.count // 64
+        c.salvaged = False
         if registry.host.careful or pam.foreign:
             c.nodes_wanted = NODES_MAX + c.count // 64 + 1
         elif c.length >= LONG_BYTES:
@@ -270,9 +270,11 @@ class Pool:
                 status = core.put(w, p, c, pam, registry.host)
             if status == BUSY:
                 self.let_others(c, True)
-            elif status == REFUSED and (c.refuse or c.exhausted) and not recovered and self.salvage():
-                recovered = True
+            elif status == NOMEM or (status == REFUSED and (c.refuse or c.exhausted) and not c.salvaged):
+                c.salvaged = True
                 c.staged = 0
+                if not self.salvage() and status == REFUSED:
+                    break           # a foreign back end was told, and would be told the same again
             else:
                 break
         if c.count > 1:

@@ -260,6 +260,15 @@ def _reap_obj(w: cython.pointer(Worker), off: u64) -> cython.int:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def _declare_dying(p: cython.pointer(PoolRecord)) -> cython.void:
+    """A pool is on a retired list: if its destroyer was killed before he said so, let it be said now, and not when its turn comes."""
+    if p.state == POOL_LIVE and p.sentinel == ~cython.cast(u64, POOL_SENTINEL):
+        set_release(cython.address(p.state), POOL_DYING)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def _reap_pool(w: cython.pointer(Worker), off: u64) -> cython.int:
     """Take one obj off a dying pool, a leaf of the first tree that has any; at the end the pool slot is free."""
     p: cython.pointer(PoolRecord) = cython.cast(cython.pointer(PoolRecord), w.base + off)
@@ -270,8 +279,7 @@ def _reap_pool(w: cython.pointer(Worker), off: u64) -> cython.int:
     at: u64
     depth: cython.int = 0
     status: cython.int
-    if p.state == POOL_LIVE:
-        set_release(cython.address(p.state), POOL_DYING)        # its destroyer was killed before he said so
+    _declare_dying(p)
     while p.cursor < w.client_geometry[GEO_BUCKETS]:
         b = buckets_at(w, idx) + p.cursor
         # Taken even when the tree looks empty: a verb that saw the pool alive may still be in there.
@@ -420,8 +428,10 @@ def _inherit_retired(w: cython.pointer(Worker), other: cython.pointer(Slot)) -> 
     h: cython.pointer(Head) = cython.NULL
     while off != 0 and w.fault == 0 and not _endless(w, cython.address(other.client[ROOT_RETIRED]), cython.address(steps)):
         h = head_at(w, off)
-        if off < w.seg_lo and w.fault == 0 and not has_ledger(w, (off - w.client_off - CLIENT_PAGE) // POOL_BYTES):
-            status = BUSY
+        if off < w.seg_lo and w.fault == 0:
+            _declare_dying(cython.cast(cython.pointer(PoolRecord), h))
+            if not has_ledger(w, (off - w.client_off - CLIENT_PAGE) // POOL_BYTES):
+                status = BUSY
         off = retired_link(h)[0]
     if other.client[ROOT_RETIRED] != 0 and (status == OK or w.fault != 0):
         if w.fault == 0:

@@ -69,16 +69,13 @@ class Worker:
     def perform(self, number, verb, pool, tag, point):
         """Do a verb and tell what it answered, and how many kill points it has."""
         call = Call(self, pool, tag, point)
-        verb = VERBS[verb]
         try:
-            verb.prepare(call)
-            answer = verb.act(call)
-        except (engine.PoolDestroyed, engine.PoolNotFound):
-            answer = model.GONE
-        except Interrupt:
+            try:
+                answer = self.answer(VERBS[verb], call)
+            finally:
+                self.handler = ""   # a signal that comes late raises nothing: two come at most, and this may be cut by the second
+        except Interrupt:           # perhaps only when the verb had answered, which the model allows for
             answer = model.RAISED
-        except BaseException as error:
-            answer = f"bad: {error!r} {traceback.format_tb(error.__traceback__)[-1]}"
         points = 0
         if call.armed is not None:
             points = call.armed.kill_points()
@@ -87,6 +84,18 @@ class Worker:
             self.tell("answer", -number, answer, 0)
             os._exit(0)
         self.tell("answer", number, answer, points)
+
+    @staticmethod
+    def answer(verb, call):
+        try:
+            verb.prepare(call)
+            return verb.act(call)
+        except (engine.PoolDestroyed, engine.PoolNotFound):
+            return model.GONE
+        except Interrupt:
+            raise
+        except BaseException as error:
+            return f"bad: {error!r} {traceback.format_tb(error.__traceback__)[-1]}"
 
     def tidy(self):
         for thread in self.threads:

@@ -2,9 +2,9 @@
 
 The rules. A verb that is called while others are stopped answers, unless somebody stopped has what it needs. Then it waits, and it is let wait.
 What counts as having it is read in the arena, not guessed: a lock whose word names a stopped worker and says that somebody waits; another
-worker's own lock, or the gate, if a stopped worker is one that recovers, resizes or checks; the resize byte; for a
-resize, a call that somebody is stopped in. Who is stopped in
-attaching is never a reason to wait, and who is stopped in attaching, leaving or in a fork's first use does not hold up a recovery.
+worker's own lock, or the gate, if a stopped worker is one that recovers, resizes or checks; the resize byte; for a resize, a worker's
+lists or a call that somebody is stopped in. Who is stopped in attaching is never a reason to wait, before it is a worker and recovers
+the dead, and who is stopped in attaching, leaving or in a fork's first use does not hold up a recovery.
 When the last one has gone on or was killed, all others answer within `LIMIT_S`. Then nothing of the dead is left, `check` is clean, no page is
 there that was not put, and what was answered and what is there are explained by the model.
 Calls actors, model, verbs, and `tests/hostile/structs.py` for where locks lie. Called by plans.py's callers.
@@ -276,8 +276,8 @@ class Stage:
                     return True
         return False
 
-    def _has_anothers(self, others):
-        """True if one of these has another worker's own lock (it recovers the dead, resizes or checks), or has closed the gate."""
+    def _has_lists(self, others, its_own):
+        """True if one of these has another worker's own lock (it recovers the dead, resizes or checks), or `its_own`, or has closed the gate."""
         pids = {pid for other in others if other.stopped for pid in (other.pid, *other.children)}
         high = min(self.word(self.map.depot + offset("Depot", "slots_high")), self.map.workers)
         slots = [os.pread(self.fd, 128, self.map.slot(i)) for i in range(high)]
@@ -286,7 +286,7 @@ class Stage:
         words.append((None, self.word(self.map.depot + offset("Depot", "gate"))))
         # Or it has found no slot but that dead worker's, whose own lock it has then in the name that it is about to have.
         heirs = {i for i, owner in words[:-1] if (owner & ~WAITS) >> 16 == struct.unpack_from("<Q", slots[i], offset("Slot", "gen"))[0] + 1}
-        return bool(heirs) or any((owner & 0xFFFF) - 1 in mine - {i} for i, owner in words)
+        return bool(heirs) or any((owner & 0xFFFF) - 1 in (mine if its_own else mine - {i}) for i, owner in words)
 
     def may_wait(self, actor, long):
         """Whether somebody who is stopped has what this one needs; `long`: it has waited long enough to look at bytes too."""
@@ -299,12 +299,9 @@ class Stage:
             return False
         stopped = [other for other in others if other.stopped and other.op]
         verbs = {other.op.verb for other in stopped}
-        if self._has_anothers(others):
-            return True
-        mine = {op.verb for op in actor.ops.values() if op.ended == model.FOREVER}
-        if any(VERBS[verb].resizes for verb in mine):
-            return bool(verbs - ATTACHING)      # the resize byte, or a call that has not ended
-        return False
+        resizes = any(VERBS[op.verb].resizes for op in actor.ops.values() if op.ended == model.FOREVER)
+        # For a resize: a worker's lists, the resize byte, or a call that has not ended.
+        return self._has_lists(others, resizes) or resizes and bool(verbs - ATTACHING)
 
     def watch(self, actor, op):
         """Until a verb has answered, its worker has stopped, died, or waits for one that is stopped."""

@@ -54,6 +54,11 @@ FOUND = {
     # A resize takes over what a waiting worker has, that one is killed, and somebody recovers it.
     "taken-over-and-buried": [f"{kind} A:put-over@p:20 B:put-range@p C:resize-down@p:{n} B! D:{heir}@p C+ A+"
                               for kind, heir in (("roomy1", "attach"), ("crammed", "recover")) for n in range(330, 430, 3)],
+    # Who destroys a pool is killed when that is certain and not yet said: whoever inherited it said so at any later time.
+    "half-destroyed": [f"crammed A:flush-object@e:6 B:put-many@e C:destroy@e:{n} B! D:new-pool@p A! C!" for n in range(12, 20)],
+    # A range was refused for want of memory, emptied its handles, looked for what others had retired, and emptied them again.
+    "refused-twice": ["crammed A:get-exclusive@p:45 B:recover@p C:stats@p A!", "crammed A:resize-up@p:271 B&destroy@x B&fork@x A!",
+                      *(f"crammed A:put-range@p:{n} B&get-exclusive@p B&put-over@p B~ A+" for n in range(300, 390, 4))],
     # Two threads wait, and a handler raises out of the one whose turn it is not.
     "handler-and-turn": ["evicting A:new-pool@p:5 B&resize-down@p B:destroy@p~raise B~ A!",
                          "evicting A:flush-page@x:29 B:resize-down@p~use B~ B~ A!"],
