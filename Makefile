@@ -62,7 +62,7 @@ bench: $(BUILT) $(PEERS)  ## run the benchmarks against the raw copy and other s
 
 lint: $(BUILT)  ## ruff over all source, mypy over the public interface
 	$(BIN)/ruff check .
-	$(BIN)/mypy --strict engine/__init__.pyi engine/cli.py tests/cli/typed_usage.py
+	$(BIN)/mypy --strict engine/__init__.pyi engine/cli/commands.py tests/cli/typed_usage.py
 	$(BIN)/mypy stress
 
 check-dist: $(BUILT)  ## sdist -> wheel -> import in a fresh environment

@@ -6,14 +6,20 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 COMPILED = """
-    shm.seal shm.semaphores shm.memory shm.liveness shm.arena shm.turns shm.process shm.workers shm.journal shm.lock shm.waiting shm.slab
-    shm.grace shm.shrink shm.recovery
-    engine.oid engine.arguments engine.rbtree engine.objnode engine.hostops engine.pam.base engine.pam.raw engine.pam.packed
-    engine.adapters.python engine.registry engine.queues engine.pins engine.twins engine.reclaim engine.unlink
-    engine.shares engine.evict engine.admit engine.room engine.compact engine.lookaside engine.core engine.overwrite
-    engine.fetch engine.ranges engine.views engine.batch engine.pool engine.handle
-    engine.stats engine.repair engine.claims engine.check engine.stop engine.resize engine.access engine.client
-    engine.ranks engine.session
+    shm.seal shm.semaphores shm.memory shm.liveness shm.arena shm.turns shm.process shm.workers shm.journal
+    shm.lock shm.waiting shm.slab shm.grace shm.shrink shm.recovery
+    engine.oid engine.layout.geometry
+    engine.pages.queues engine.pages.pins engine.pages.twins engine.pages.reclaim
+    engine.pages.pam.base engine.pages.pam.raw engine.pages.pam.packed
+    engine.tree.rbtree engine.tree.objnode engine.tree.hostops engine.tree.unlink engine.tree.lookaside
+    engine.eviction.shares engine.eviction.evict engine.eviction.admit engine.eviction.room
+    engine.verbs.core engine.verbs.overwrite engine.verbs.fetch
+    engine.member.adapter engine.member.registry engine.member.stats engine.member.access
+    engine.member.ranks engine.member.seats engine.member.member engine.member.arguments engine.member.bound
+    engine.capacity.compact engine.capacity.resize
+    engine.integrity.repair engine.integrity.claims engine.integrity.check engine.integrity.stop
+    engine.api.ranges engine.api.views engine.api.batch engine.api.pool engine.api.handle
+    engine.api.client engine.api.session
 """.split()
 
 CORES = os.cpu_count() or 1

@@ -5,10 +5,14 @@ Owns the public names. May call everything in engine; called by users. See READM
 from engine.imports import why as _why
 
 try:
-    from engine.session import Engine, attach, create, unlink
+    from engine.api.session import Engine, attach, create, unlink
 except (ImportError, AttributeError) as _error:
     raise ImportError(_why(_error)) from _error
-from engine.client import Client
+from engine.api.client import Client
+from engine.api.handle import Object
+from engine.api.pool import Pool
+from engine.api.spawn import Crew
+from engine.api.views import View
 from engine.errors import (
     AccessDenied,
     ArenaBusy,
@@ -22,13 +26,9 @@ from engine.errors import (
     TmemError,
     TooMuchPinned,
 )
-from engine.handle import Object
+from engine.integrity.report import Problem, Report
+from engine.member.registry import register_hostops, register_pam
 from engine.oid import oid
-from engine.pool import Pool
-from engine.registry import register_hostops, register_pam
-from engine.report import Problem, Report
-from engine.spawn import Crew
-from engine.views import View
 from shm.arena import MAGIC as ARENA_MAGIC
 
 __all__ = [

@@ -1,7 +1,7 @@
 """Owns the commands `tmem stress` and `tmem bench`: options in, exit status out (0 good, 1 violation, 2 usage).
 
 Calls the supervisor, the report and the benchmark, all imported when a command runs so that `tmem --help` stays quick.
-Loaded by `engine.cli` through the entry point group `tmem.commands`.
+Loaded by `engine.cli.commands` through the entry point group `tmem.commands`.
 """
 from __future__ import annotations
 

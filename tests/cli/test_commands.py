@@ -12,7 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 import engine
-from engine import balloon, cli
+from engine import cli
+from engine.capacity import balloon
 from tests.support import ROOT
 
 WIDE = {"COLUMNS": "300"}
@@ -287,7 +288,7 @@ def test_other_packages_are_not_imported_unasked(entries):
 
 def test_installed_as_a_program(arena_name):
     def run(*args):
-        return subprocess.run([sys.executable, "-m", "engine.cli", *args], capture_output=True, text=True, timeout=60)
+        return subprocess.run([sys.executable, "-m", "engine.cli.commands", *args], capture_output=True, text=True, timeout=60)
 
     made = run("create", arena_name, "--capacity", "8MiB", "--json")
     assert made.returncode == 0 and json.loads(made.stdout)["name"] == arena_name
@@ -301,7 +302,7 @@ def test_installed_as_a_program(arena_name):
 
 @pytest.mark.parametrize("missing", ["click", "rich"])
 def test_without_the_extra_it_says_what_to_install(missing):
-    code = f"import sys; sys.modules[{missing!r}] = None; import engine.cli"
+    code = f"import sys; sys.modules[{missing!r}] = None; import engine.cli.commands"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert told.returncode == 2 and "pip install 'tmem[cli]'" in told.stderr and "Traceback" not in told.stderr
 
@@ -310,6 +311,6 @@ def test_a_name_that_the_terminal_cannot_write(eng):
     eng.new_pool("naïve 日")
     env = dict(os.environ, LC_ALL="C", PYTHONUTF8="0", PYTHONIOENCODING="", PYTHONCOERCECLOCALE="0")
     for command in (["stat"], ["top", "--once", "--interval", "0.01"], ["check"]):
-        done = subprocess.run([sys.executable, "-m", "engine.cli", *command, eng.name], cwd=ROOT, env=env, capture_output=True, text=True)
+        done = subprocess.run([sys.executable, "-m", "engine.cli.commands", *command, eng.name], cwd=ROOT, env=env, capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (0, "")
         assert command == ["check"] or "na\\xefve" in done.stdout

@@ -2,7 +2,7 @@
 import pytest
 
 import engine
-from engine.balloon import QUIET_TICKS, Sample, decide, follow, read_cgroup, read_pressure
+from engine.capacity.balloon import QUIET_TICKS, Sample, decide, follow, read_cgroup, read_pressure
 
 MIB = 1 << 20
 SHORT, PLENTY, MIDDLING = Sample(20.0, None), Sample(0.0, 0.9), Sample(2.0, 0.9)

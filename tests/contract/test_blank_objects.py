@@ -158,7 +158,7 @@ def test_what_the_engine_makes_nobody_else_makes(kind):
 
 
 def test_objects_that_may_be_made_still_are(eng):
-    from engine.hostops import HostOps
+    from engine.tree.hostops import HostOps
 
     engine.register_hostops(HostOps())
     pool = eng.new_pool("p")
@@ -196,9 +196,9 @@ NONSENSE = [(None, 0, 1), (0, 0, 1), ("name", 0, 1)]
 
 @pytest.mark.parametrize("args", NONSENSE, ids=repr)
 def test_factories_want_an_engine(args):
-    from engine.client import open_client
-    from engine.handle import open_object
-    from engine.pool import open_pool
+    from engine.api.client import open_client
+    from engine.api.handle import open_object
+    from engine.api.pool import open_pool
 
     for factory in (lambda: open_pool(*args), lambda: open_object(args[0], (1, 2, 3)), lambda: open_client(args[0], 1)):
         with pytest.raises(TypeError):
@@ -211,7 +211,7 @@ def test_factories_want_an_engine(args):
     (SMALL["max_pools"], 1, engine.PoolNotFound),
 ])
 def test_a_pool_is_opened_where_there_is_one(eng, idx, gen, error):
-    from engine.pool import open_pool
+    from engine.api.pool import open_pool
 
     pool = eng.new_pool("p")
     assert open_pool(eng, pool.id, 1).name == "p"

@@ -11,7 +11,7 @@ import threading
 import pytest
 
 import engine
-from engine import spawn
+from engine.api import spawn
 from tests.support import ROOT
 
 METHODS = ["spawn", "fork", "forkserver"]

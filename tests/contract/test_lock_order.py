@@ -8,7 +8,7 @@ from tests.support import ROOT, SHM
 SCRIPT = """
 import sys
 import engine
-from engine import ranks
+from engine.member import ranks
 with engine.create(sys.argv[1], "1MiB") as eng:
     pool = eng.new_pool("p")
     assert pool.put((1, 0, 0), 0, b"x") and pool.get((1, 0, 0), 0) == b"x"

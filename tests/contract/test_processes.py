@@ -124,7 +124,7 @@ def test_a_pool_is_never_another_of_an_arena_made_anew(arena_name):
 
 
 def test_a_pool_of_another_name_in_its_slot_is_not_opened(eng):
-    from engine.pool import open_pool
+    from engine.api.pool import open_pool
 
     pool = eng.new_pool("p")
     factory, args = pool.__reduce__()

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 import engine
-from engine import resize
+from engine.capacity import resize
 from tests.support import SHM
 
 MIB = 1 << 20

@@ -22,7 +22,7 @@ import tempfile
 import time
 
 import engine
-from engine import resize
+from engine.capacity import resize
 from tests.hostile.damage import damage, race
 from tests.hostile.scene import PAGE, Scene
 from tests.support import SHM, leftovers

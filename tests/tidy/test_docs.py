@@ -23,4 +23,4 @@ def test_what_a_document_names_exists(path):
 
 
 def test_a_name_that_is_gone_is_noticed():
-    assert missing("`_no_such_function` in `engine/gone.py`, `_link` in `engine/core.py`") == ["_no_such_function", "engine/gone.py"]
+    assert missing("`_no_such_function` in `engine/gone.py`, `_link` in `engine/verbs/core.py`") == ["_no_such_function", "engine/gone.py"]

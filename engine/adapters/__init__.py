@@ -1,1 +1,0 @@
-"""Back ends and stores that speak other interfaces than the compiled op tables."""

@@ -1,5 +1,0 @@
-from engine.pam.base cimport PamOps
-
-cdef class PyPam(PamOps):
-    cdef object ops
-    cdef object call(self, str verb, tuple args)

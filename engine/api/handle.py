@@ -1,0 +1,130 @@
+# cython: binding=False, embedsignature=True, embedsignature.format=clinic
+"""Owns Object, the calls of a pool for one oid that is looked at once.
+
+May call: pool, batch, ranges, views, arguments, oid. Called by users through Bound.object. Each call fills a Call and hands it to the pool.
+"""
+import cython
+from cython.cimports.engine.api import batch, ranges, views
+from cython.cimports.engine.layout import Call
+from cython.cimports.engine.member.arguments import clear, word
+from cython.cimports.engine.member.bound import Bound
+from cython.cimports.engine.oid import hash_oid, oid_words
+from cython.cimports.shm.seal import seal
+
+
+def open_object(pool: Bound, oid):
+    """The Object of an oid in a pool."""
+    found: Object = Object.__new__(Object)
+    found.pool = pool
+    oid_words(oid, found.words)
+    found.hash = hash_oid(found.words[0], found.words[1], found.words[2])
+    return found
+
+
+@cython.cclass
+class Object:
+    """One object of a pool: the pool's calls without the oid. Made by Bound.object."""
+
+    def handle(self, c, index):
+        clear(c)
+        c.oid[0] = self.words[0]
+        c.oid[1] = self.words[1]
+        c.oid[2] = self.words[2]
+        c.hash = self.hash
+        c.index = word("index", index)
+        c.count = 1
+        return 0
+
+    @property
+    def oid(self):
+        """The object id, a tuple of three ints."""
+        return (self.words[0], self.words[1], self.words[2])
+
+    def put(self, index, data):
+        """See Bound.put."""
+        c: Call
+        self.handle(cython.address(c), index)
+        return self.pool.put_buffer(cython.address(c), data)
+
+    def get(self, index, free=None):
+        """See Bound.get."""
+        c: Call
+        self.handle(cython.address(c), index)
+        return self.pool.get_call(cython.address(c), free)
+
+    def get_into(self, index, buffer, free=None):
+        """See Bound.get_into."""
+        c: Call
+        self.handle(cython.address(c), index)
+        return self.pool.get_into_call(cython.address(c), buffer, free)
+
+    def put_range(self, index, buffer):
+        """See Bound.put_range."""
+        c: Call
+        self.handle(cython.address(c), index)
+        return self.pool.put_range_call(cython.address(c), buffer)
+
+    def get_range(self, index, count, free=None):
+        """See Bound.get_range."""
+        c: Call
+        self.handle(cython.address(c), index)
+        return ranges.get_range(self.pool, cython.address(c), count, free)
+
+    def get_range_into(self, index, count, buffer, free=None):
+        """See Bound.get_range_into."""
+        c: Call
+        self.handle(cython.address(c), index)
+        return ranges.get_range_into(self.pool, cython.address(c), count, buffer, free)
+
+    def view(self, index, count=None):
+        """See Bound.view."""
+        c: Call
+        self.handle(cython.address(c), index)
+        return views.view(self.pool, cython.address(c), count)
+
+    def put_many(self, indexes, pages):
+        """See Bound.put_many; a sequence of indexes instead of handles."""
+        return batch.put_many(self.pool, batch.places_in(self.words, self.hash, indexes), "indexes", pages)
+
+    def get_many(self, indexes, free=None):
+        """See Bound.get_many; a sequence of indexes instead of handles."""
+        return batch.get_many(self.pool, batch.places_in(self.words, self.hash, indexes), free)
+
+    def flush_page(self, index):
+        """See Bound.flush_page."""
+        c: Call
+        self.handle(cython.address(c), index)
+        return self.pool.flush_page_call(cython.address(c))
+
+    def flush_object(self):
+        """See Bound.flush_object."""
+        c: Call
+        self.handle(cython.address(c), 0)
+        return self.pool.flush_object_call(cython.address(c))
+
+    def object_info(self):
+        """See Bound.object_info."""
+        c: Call
+        self.handle(cython.address(c), 0)
+        return self.pool.object_info_call(cython.address(c))
+
+    def descriptor(self, index):
+        """See Bound.descriptor."""
+        c: Call
+        self.handle(cython.address(c), index)
+        return self.pool.descriptor_call(cython.address(c))
+
+    def replace(self, index, pampd, generation):
+        """See Bound.replace."""
+        c: Call
+        self.handle(cython.address(c), index)
+        return self.pool.replace_call(cython.address(c), pampd, generation)
+
+    def __repr__(self):
+        return f"<object {self.oid} of {self.pool!r}>"
+
+    def __reduce__(self):
+        return (open_object, (self.pool, self.oid))
+
+
+seal(Object, "Bound.object")

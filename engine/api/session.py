@@ -1,0 +1,460 @@
+"""Owns Engine: creating and attaching arenas, making and finding pools, the engine's end.
+
+May call: shm, core, pool, check, stats, spawn. Called by users through engine/__init__.py. The pool table is changed
+under its lock by plain stores ending in one that publishes (`state`), so a kill before it has done nothing.
+"""
+import cython
+from cython.cimports.engine.layout import (
+    BUCKET_BYTES,
+    CLIENT_PAGE,
+    GEO_TWINS,
+    LEDGER_BYTES,
+    LEDGER_WORDS,
+    PAM_NAME_BYTES,
+    POOL_BYTES,
+    POOL_DEDUP,
+    POOL_FREE,
+    POOL_LIVE,
+    POOL_NAME_BYTES,
+    POOL_PERSISTENT,
+    POOL_SENTINEL,
+    POOL_SHARED,
+    ROOT_PENDING,
+    SHARDS_MAX,
+    TWIN_BUCKET_BYTES,
+    WEIGHT_MAX,
+    ClientPage,
+    PoolRecord,
+    buckets_offset,
+    ledger_at,
+    pool_at,
+    queues_bytes,
+    queues_offset,
+    twins_offset,
+)
+from cython.cimports.engine.member.access import set_allow
+from cython.cimports.engine.member.member import Member
+from cython.cimports.engine.member.registry import registry
+from cython.cimports.engine.member.seats import seat_of
+from cython.cimports.libc.string import memcpy, memset
+from cython.cimports.shm.atomics import barrier, set_release
+from cython.cimports.shm.journal import kill_point
+from cython.cimports.shm.layout import OK, Worker, slot_at, slots_used, u64
+from cython.cimports.shm.lock import unlock
+from cython.cimports.shm.memory import back
+from cython.cimports.shm.seal import seal
+from cython.cimports.shm.slab import limit_of
+from engine.api import spawn as spawning
+from engine.api.client import open_client
+from engine.api.pool import POLICIES, open_pool
+from engine.capacity import resize as resizing
+from engine.errors import (
+    AccessDenied,
+    ArenaCorrupted,
+    ArenaExists,
+    ArenaNotFound,
+    PoolDestroyed,
+    PoolExists,
+    PoolNotFound,
+    TmemError,
+)
+from engine.integrity import stop as stopping
+from engine.layout.geometry import CLIENT_LAYOUT, client_bytes, ledger_bytes
+from engine.member import stats as counting
+from engine.member.access import allow_argument, client_or_none, host_only, narrowed
+from engine.pages.pam.codec import CODECS
+from engine.sizes import parse_size, whole
+from shm import arena as arenas
+
+CLOSE_TRIES = cython.declare(cython.int, 100)
+BYTES_A_TWIN_BUCKET = 8192      # of capacity, whatever the size of a page: pages may be shorter
+def _number(name, value, low, high, power=False):
+    number = whole(value)
+    if number is None:
+        raise TypeError(f"{name}: an int, not {type(value).__name__}")
+    if not low <= number <= high or (power and number & (number - 1)):
+        raise ValueError(f"{name}: {'a power of two ' if power else ''}from {low} to {high}, not {value}")
+    return number
+
+
+def create(name, capacity="64MiB", *, page_size=4096, buckets=256, max_workers=256, max_pools=1024, mode=0o600,
+           huge_pages=True, shards=None, max_capacity=None, max_pinned=None, client=None, exist_ok=False):
+    """Make an arena and attach to it.
+
+    name: 1 to 200 letters, digits, '_', '.', '-'. capacity: bytes for pages and all that describes them (an int, or text
+    such as "1GiB"), 1 MiB to 4 TiB. max_capacity: what Engine.resize may make of it, as capacity; None: no more than that.
+    page_size: bytes, a power of two from 512 to 65536. buckets: of each pool, a power of two from 1 to 4096. max_workers: 1 to 4096.
+    max_pools: 1 to 65535. mode: permission bits of the file.
+    huge_pages: ask the system for pages of 2 MiB where it has them to give (arenas of 64 MiB and more; memory is then taken in
+    steps of 2 MiB). shards: of the queues of evictable pages, a power of two from 1 to 64; None: as many as the capacity is good for.
+    max_pinned: bytes that views may keep from being used for anything else (Pool.view), as capacity, 0 to capacity; None: an eighth of it.
+    client: whom this engine acts for, see attach.
+    exist_ok: where an arena of that name is there already, attach to it instead, as to a leftover of a run that was killed; it stays as it was made,
+    whatever the other arguments say, but its page_size must be the one given (ValueError).
+    Raises ArenaExists, AccessDenied, TmemError (no memory for the tables), TypeError, ValueError.
+    """
+    arenas.check_name(name)
+    size = parse_size("capacity", capacity)
+    if not arenas.CAPACITY_MIN <= size <= arenas.CAPACITY_MAX:
+        raise ValueError(f"capacity: {arenas.CAPACITY_MIN} to {arenas.CAPACITY_MAX} bytes, not {size}")
+    most = size if max_capacity is None else parse_size("max_capacity", max_capacity)
+    if not size <= most <= arenas.CAPACITY_MAX:
+        raise ValueError(f"max_capacity: the capacity, {size}, to {arenas.CAPACITY_MAX} bytes, not {most}")
+    pinned = size // 8 if max_pinned is None else parse_size("max_pinned", max_pinned)
+    if not 0 <= pinned <= size:
+        raise ValueError(f"max_pinned: 0 to the capacity, {size} bytes, not {pinned}")
+    page_size = _number("page_size", page_size, 512, 65536, power=True)
+    buckets = _number("buckets", buckets, 1, 4096, power=True)
+    max_workers = _number("max_workers", max_workers, 1, 4096)
+    max_pools = _number("max_pools", max_pools, 1, 65535)
+    mode = _number("mode", mode, 0, 0o777)
+    if not isinstance(huge_pages, bool):
+        raise TypeError(f"huge_pages: True or False, not {type(huge_pages).__name__}")
+    pages = most // page_size
+    if shards is None:
+        shards = min(SHARDS_MAX, 1 << max(0, (pages // 32).bit_length() - 1))
+    shards = _number("shards", shards, 1, SHARDS_MAX, power=True)
+    client = client_or_none(client)
+    # Room for twice the ghosts there can be, so that none is forgotten before its time.
+    ghosts = max(64, 1 << (2 * pages // shards - 1).bit_length())
+    twins = max(16, 1 << (most // BYTES_A_TWIN_BUCKET - 1).bit_length())
+    if not isinstance(exist_ok, bool):
+        raise TypeError(f"exist_ok: True or False, not {type(exist_ok).__name__}")
+    while True:
+        # Somebody may make it, or remove it, between the one and the other.
+        found = _attach_if_there(name, client, page_size) if exist_ok else None
+        if found is not None:
+            return found
+        try:
+            arena = arenas.create(
+                name, most, size, max_workers, page_size, ledger_bytes(max_pools), client_bytes(max_pools, buckets, shards, ghosts, twins), mode,
+                huge_pages, CLIENT_LAYOUT, [page_size, buckets, max_pools, shards, ghosts, twins, pinned],
+            )
+            break
+        except ArenaExists:
+            if not exist_ok:
+                raise
+    try:
+        return _open_engine(arena, client)
+    except BaseException:
+        arenas.unlink(name)
+        raise
+
+
+def _attach_if_there(name, client, page_size):
+    """The engine of an arena that is there, for create; None if there is none."""
+    try:
+        found = attach(name, client)
+    except ArenaNotFound:
+        return None
+    if found.page_size != page_size:
+        found.close()
+        raise ValueError(f"page_size: arena {name!r} is there already, with pages of {found.page_size} bytes, not {page_size}")
+    return found
+
+
+def attach(name, client=None):
+    """Attach to an arena that is there.
+
+    client: None: the engine is the host's and may do everything. An int from 0 to 2**32-1: it acts for that client, and makes
+    pools of it alone; it opens the client's pools, and shared ones that let it in; other people's pools it does not destroy, and weights,
+    caps and freezing are the host's. So that no worker does by mistake what is not its own: who may write to the arena can get round it.
+    Raises ArenaNotFound, ArenaVersionMismatch (of an older or newer version of this package), ArenaCorrupted (not an arena, truncated),
+    ArenaBusy (all worker slots, or all file descriptors, taken), AccessDenied, TypeError, ValueError."""
+    client = client_or_none(client)
+    return _open_engine(arenas.attach(name, CLIENT_LAYOUT), client)
+
+
+def _open_engine(arena, client):
+    found: Engine = Engine.__new__(Engine)
+    found.begin(arena, client)
+    return found
+
+
+def unlink(name):
+    """Remove an arena and its semaphores. Who is attached goes on until it closes. Raises ArenaNotFound, ArenaCorrupted (what has
+    the name is no arena, and stays), ArenaBusy (no file descriptor left), AccessDenied."""
+    arenas.unlink(name)
+
+
+@cython.cclass
+class Engine(Member):
+    """An attached arena: one worker. Made by engine.create and engine.attach; a context manager that closes it.
+
+    Threads may share one, and take turns in it. A forked child may go on using it: it becomes a worker of its own.
+    """
+
+    @property
+    def capacity(self):
+        """Bytes for pages and all that describes them, as of now: see resize."""
+        w: cython.pointer(Worker) = cython.address(self.att.w)
+        self.att.enter()
+        try:
+            return limit_of(w) << w.seg_shift
+        finally:
+            self.att.leave()
+
+    @property
+    def worker_id(self):
+        """Index of this worker's slot in the arena's worker table."""
+        return self.att.worker_id
+
+    def _act_for(self, client):
+        """Act for this client from now on; what it may not use of the pools opened before raises AccessDenied at the next call."""
+        self.client_id = client
+        self.att.epoch += 1             # every pool binds anew, and asks again
+
+    # --- pools -------------------------------------------------------------------------------------------
+
+    def new_pool(self, name, persistent=False, shared=True, client=None, pam="raw", policy="s3fifo", cap=0, allow=None, dedup=False):
+        """Make a pool.
+
+        name: 1 to 63 bytes of utf-8, unique in the arena. persistent: pages stay until they are flushed. shared: gets leave
+        the page where it is. client: the tenant, 0 to 2**32-1; None: whom the engine acts for, 0 if it is the host's.
+        pam: the back end: "raw"; "lz4" or "zstd", which compress and need the extra of that name installed; or one of register_pam.
+        policy: which page of an ephemeral pool goes when memory is short: "s3fifo", "sieve", "clock" or "fifo". cap: pages that an
+        ephemeral pool may hold, 0: as many as there is room for. allow: 1 to
+        32 client ids: of the engines that act for a client, only those of these and of the pool's own may open it; for a shared pool;
+        None: all may. dedup: pages of the same bytes, of 256 and more, share one chunk; for an ephemeral pool whose pages lie in the
+        arena. Raises PoolExists, AccessDenied (the engine acts for another client), TmemError (table full, no memory, unknown pam,
+        package of a codec not installed), TypeError, ValueError.
+        """
+        raw_name = _pool_name(name)
+        for argument, value in (("persistent", persistent), ("shared", shared), ("dedup", dedup)):
+            if not isinstance(value, bool):
+                raise TypeError(f"{argument}: True or False, not {type(value).__name__}")
+        client = narrowed(self, client) or 0
+        if not isinstance(pam, str):
+            raise TypeError(f"pam: a str, not {type(pam).__name__}")
+        if not isinstance(policy, str):
+            raise TypeError(f"policy: one of {', '.join(POLICIES)}, not {type(policy).__name__}")
+        if policy not in POLICIES:
+            raise ValueError(f"policy: one of {', '.join(POLICIES)}, not {policy!r}")
+        cap = _number("cap", cap, 0, 2**62)
+        if cap and persistent:
+            raise ValueError("cap: only an ephemeral pool can have one, since nothing of a persistent one is ever evicted")
+        allow = allow_argument(allow, shared)
+        registry.pam(pam)
+        flags = (POOL_PERSISTENT if persistent else 0) | (POOL_SHARED if shared else 0) | (POOL_DEDUP if dedup else 0)
+        if dedup and (persistent or pam not in ("raw", *CODECS)):
+            raise ValueError("dedup: only for an ephemeral pool whose pages lie in the arena")
+        self.att.enter()
+        try:
+            # What the dead left half done in the ledgers must not become part of where the new pool's counters start.
+            self.att.recover_quick()
+            idx, gen = self._publish(raw_name, flags, client, pam.encode(), POLICIES[policy], cap, allow)
+        finally:
+            self.att.leave()
+        return open_pool(self, idx, gen)
+
+    def _publish(self, name, flags, client, pam, policy, cap, allow):
+        w: cython.pointer(Worker) = cython.address(self.att.w)
+        table: cython.pointer(ClientPage) = self.lock_table()
+        try:
+            return self.publish_locked(table, name, flags, client, pam, policy, cap, allow)
+        finally:
+            unlock(w, cython.address(table.lock))
+            unlock(w, cython.address(w.slot.own))
+
+    def publish_locked(self, table, name, flags, client, pam, policy, cap, allow):
+        w: cython.pointer(Worker) = cython.address(self.att.w)
+        p: cython.pointer(PoolRecord)
+        idx: u64
+        i: u64
+        slot: u64
+        high: u64 = min(table.pools_high, cython.cast(u64, self.max_pools))
+        chosen: u64 = high
+        for idx in range(high):
+            p = pool_at(w, idx)
+            if p.state == POOL_LIVE and p.name[:POOL_NAME_BYTES].rstrip(b"\0") == name:
+                raise PoolExists(f"pool {name.decode()!r} is there already")
+            if p.state == POOL_FREE and chosen == high:
+                chosen = idx
+        if chosen == high:
+            if high == cython.cast(u64, self.max_pools):
+                raise TmemError(f"arena {self.name!r}: all {self.max_pools} pools are taken")
+            for start, size in (
+                (w.client_off + CLIENT_PAGE + high * POOL_BYTES, POOL_BYTES),
+                (buckets_offset(w) + high * self.buckets * BUCKET_BYTES, self.buckets * BUCKET_BYTES),
+                (queues_offset(w) + high * queues_bytes(w), queues_bytes(w)),
+            ):
+                if back(w, start, size) != OK:
+                    self.no_memory("another pool")
+            table.pools_high = high + 1
+        if flags & POOL_DEDUP and table.twins == 0:
+            if back(w, twins_offset(w), w.client_geometry[GEO_TWINS] * TWIN_BUCKET_BYTES) != OK:
+                self.no_memory("the table of equal pages")
+            set_release(cython.address(table.twins), 1)
+        p = pool_at(w, chosen)
+        p.link = 0
+        p.flags = flags
+        p.client = client
+        p.cursor = 0
+        p.policy = policy
+        p.cap = cap
+        p.seat = seat_of(w, client, True)
+        set_allow(p, allow)
+        memset(p.name, 0, POOL_NAME_BYTES)
+        memcpy(p.name, cython.cast(cython.p_char, name), len(name))
+        memset(p.pam, 0, PAM_NAME_BYTES)
+        memcpy(p.pam, cython.cast(cython.p_char, pam), len(pam))
+        for i in range(LEDGER_WORDS):
+            p.base[i] = 0
+            for slot in range(slots_used(w)):
+                if slot_at(w, slot).ledger_backed >= (chosen + 1) * LEDGER_BYTES:
+                    p.base[i] += ledger_at(w, slot, chosen)[i]
+        set_release(cython.address(p.gen), p.gen + 1)       # after the words that are this pool's
+        p.sentinel = POOL_SENTINEL
+        barrier()
+        kill_point(w)
+        set_release(cython.address(p.state), POOL_LIVE)
+        return (chosen, p.gen)
+
+    def pool(self, name_or_id):
+        """The pool of this name (str) or id (int). Raises PoolNotFound, AccessDenied, TypeError."""
+        key = name_or_id if isinstance(name_or_id, str) else whole(name_or_id)
+        if key is None:
+            raise TypeError(f"name_or_id: a pool's name (str) or id (int), not {type(name_or_id).__name__}")
+        for idx, gen, name in self.live():
+            if key == (name if isinstance(key, str) else idx):
+                return open_pool(self, idx, gen)
+        raise PoolNotFound(f"arena {self.name!r} has no pool {name_or_id!r}")
+
+    def pools(self):
+        """All pools, by id; of an engine that acts for a client, those it may open."""
+        found = []
+        for idx, gen, _ in self.live():
+            try:
+                found.append(open_pool(self, idx, gen))
+            except (PoolDestroyed, AccessDenied):
+                continue        # it went since it was listed, or is not for this engine's client
+        return found
+
+    def client(self, id, weight=None, cap=None):
+        """A client, by the id that pools are made with; what is given is set, for all workers.
+
+        id: 0 to 2**32-1. weight: 1 to 2**20, at first 1; when memory is short, the client with most ephemeral pages for its weight
+        lets one go. cap: ephemeral pages its pools may hold together, 0: as many as there is room for.
+        Raises AccessDenied (only the host sets either), TypeError, ValueError, TmemError (the table of
+        clients is full).
+        """
+        id = _number("id", id, 0, 2**32 - 1)
+        if weight is not None:
+            weight = _number("weight", weight, 1, WEIGHT_MAX)
+        if cap is not None:
+            cap = _number("cap", cap, 0, 2**62)
+        return open_client(self, id, weight, cap)
+
+    def resize(self, capacity):
+        """Change the capacity while everybody works. The new one, in bytes: a multiple of the size of a segment (64 or 256 KiB).
+
+        capacity: an int, or text such as "1GiB", from 1 MiB to max_capacity. To make it smaller, pages of ephemeral pools go by their policy,
+        the others are moved together, and what that empties is given back to the system. Raises TmemError when pages that may not go
+        need more than that, or the system cannot give memory back; ArenaBusy when somebody else resizes, or a stopped process is in the
+        way, for 30 s (the first two leave the capacity as it was); AccessDenied for an engine that acts for a client; TypeError, ValueError.
+        """
+        host_only(self, "change the capacity")
+        size = parse_size("capacity", capacity)
+        if not arenas.CAPACITY_MIN <= size <= self.max_capacity:
+            raise ValueError(f"capacity: {arenas.CAPACITY_MIN} to {self.max_capacity} bytes (max_capacity of create), not {size}")
+        resizing.run(self, size >> self.att.w.seg_shift)
+        return self.capacity
+
+    # --- the whole arena ---------------------------------------------------------------------------------
+
+    def stats(self):
+        """Counters and gauges: {"total": {...}, "pools": {name: {...}}, "arena": {...}}; see docs/architecture.md.
+
+        Gauges (objects, objnodes, pages, bytes_*) are exact when nobody works; counts of calls may miss what a killed
+        worker had not counted yet."""
+        return self.sound(counting.collect(self))
+
+    def check(self, repair=False):
+        """Stop all writers, walk everything, verify every invariant. A Report: ok, problems, counts.
+
+        Dead workers are recovered first. repair=True puts right what objects themselves can tell (counts, trees, free
+        lists), and drops objects that contradict themselves: the report's `lost` names their pages. Raises TypeError."""
+        if not isinstance(repair, bool):
+            raise TypeError(f"repair: True or False, not {type(repair).__name__}")
+        return self.sound(stopping.run(self, repair))
+
+    def recover(self):
+        """Recover workers that died, and give back what they left. How many. Happens by itself when somebody waits for one, attaches, or lacks
+        memory."""
+        return self.recover_dead()
+
+    def spawn(self, n, target, *args, restart=False, method=None, client=None):
+        """Run target(*args) in n processes of multiprocessing, released together once all are attached. A Crew.
+
+        Engines and pools among the args arrive attached. The processes get SIGTERM when this one has ended, however it did. restart: replace
+        a process that ends with an exit code other than 0, after a pause; Crew says how often. method: "spawn" (None), "fork" or
+        "forkserver". client: in these processes this engine, with its pools, acts for that client; None: as it does here.
+        Raises AccessDenied (it acts for another client), TypeError, ValueError."""
+        return spawning.spawn(self, n, target, args, restart, method, narrowed(self, client))
+
+    @property
+    def closed(self):
+        """True after close()."""
+        return self.att.closed
+
+    def close(self):
+        """Leave the arena; it stays. Pools of this engine raise TmemError afterwards. Twice is once. Waits for who holds a queue.
+
+        Raises BufferError while a view of its pages is held; then it is not closed."""
+        whole: cython.bint = False
+        tries: cython.int = 0
+        while not whole and not self.att.closed:
+            tries += 1
+            try:
+                if self.att.kin.barred == 0:
+                    self.att.enter()
+                    try:
+                        self.refuse_while_viewed()
+                        self.settle()
+                        while self.att.w.slot.client[ROOT_PENDING] != 0:
+                            # A shard was locked: what is not queued when its worker has gone would never be evicted.
+                            self.att.pause()
+                            self.settle()
+                    finally:
+                        self.att.leave()
+                # Not whole if a dead worker's lists have become this one's meanwhile. That ends; where it does not, somebody writes into the lists.
+                whole = self.att.close(tries > CLOSE_TRIES)
+            except ArenaCorrupted:
+                self.att.close(True)            # what cannot be given back stays for a repair; the slot does not
+                raise
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, traceback):
+        self.close()
+
+    def __reduce__(self):
+        return (attach, (self.name, self.client_id))
+
+    def __repr__(self):
+        who = "" if self.client_id is None else f" for client {self.client_id}"
+        return f"<tmem engine on arena {self.name!r}{who}{', closed' if self.att.closed else ''}>"
+
+    def set_kill_point(self, n, stop=False):
+        """Die by SIGKILL at the n-th kill point from here, or stop there (SIGSTOP) and go on when let; 0: never. For tests of crash safety."""
+        self.att.set_kill_point(n, stop)
+
+    def kill_points(self):
+        """Kill points passed since set_kill_point."""
+        return self.att.kill_points()
+
+
+seal(Engine, "engine.create and engine.attach")
+
+
+def _pool_name(name):
+    if not isinstance(name, str):
+        raise TypeError(f"name: a str, not {type(name).__name__}")
+    try:
+        raw = name.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"name: text that utf-8 can write, without lone surrogates, not {name!r}") from None
+    if not 1 <= len(raw) < POOL_NAME_BYTES or b"\0" in raw:
+        raise ValueError(f"name: 1 to {POOL_NAME_BYTES - 1} bytes of utf-8 without NUL, not {len(raw)}")
+    return raw

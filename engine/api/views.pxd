@@ -1,0 +1,26 @@
+# C-level names of views.py.
+from engine.layout cimport Call
+from engine.member.bound cimport Bound
+from engine.member.member cimport Member
+from shm.layout cimport u64
+
+# Where a view has found one page.
+cdef struct Sight:
+    u64 shape
+    u64 data        # offset of the chunk, or the word that a page is filled with
+    u64 page        # offset of the descriptor
+    u64 place       # of the pin + 1; 0: nothing is pinned
+
+cdef class Pin:
+    cdef Member engine
+    cdef u64 worker         # who pinned it
+    cdef u64 place
+    cdef u64 data
+    cdef u64 length
+    cdef int cls
+
+cdef class View:
+    cdef object pages       # what entering it gives
+    cdef readonly bint released
+
+cdef View view(Bound pool, Call *c, object count)

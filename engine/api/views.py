@@ -1,0 +1,325 @@
+# cython: binding=False, embedsignature=True, embedsignature.format=clinic
+"""Owns views: reading pages where they lie, and the Python objects that keep them pinned.
+
+May call: arguments, core (finding), fetch, pins, registry. Called by pool.py and handle.py, with a Call that has the handle of the first page.
+A View gives memoryviews; each is of a Pin, which owns one pin and lives as long as any buffer of it: a slice or an array made of a
+memoryview keeps the page after the View was left. So a pin may go at any moment at which Python frees an object, also inside
+another call of the same engine: then only the pin is cleared, and whoever lacks memory next looks through limbo.
+"""
+import cython
+from cython.cimports.cpython.buffer import Py_buffer, PyBuffer_FillInfo
+from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cython.cimports.cpython.memoryview import PyMemoryView_GET_BUFFER
+from cython.cimports.cpython.ref import Py_REFCNT
+from cython.cimports.engine.api.views import Sight
+from cython.cimports.engine.layout import (
+    FULL,
+    GEO_PINNED,
+    GETS_HIT,
+    GETS_MISS,
+    MISS,
+    OBJNODE_CLASS,
+    PINS_MAX,
+    VIEWED,
+    Bucket,
+    Call,
+    Pampd,
+    PoolRef,
+    chunk_of,
+    class_in,
+    copied_of,
+    copy_page,
+    is_same,
+    packed_in,
+    page_at,
+)
+from cython.cimports.engine.member.arguments import word
+from cython.cimports.engine.member.bound import Bound
+from cython.cimports.engine.member.member import Member
+from cython.cimports.engine.member.registry import registry
+from cython.cimports.engine.pages.pins import charge, collect, note_unpinned, pin, prepare, uncharge, unpin
+from cython.cimports.engine.tree.lookaside import remember
+from cython.cimports.engine.verbs.core import REAP_BUDGET, bucket_of, end_section, find_page, finish, lock_bucket
+from cython.cimports.engine.verbs.fetch import check_chunk, touch
+from cython.cimports.shm.atomics import set
+from cython.cimports.shm.layout import BUSY, FAULT_SENTINEL, NOSPACE, OK, Worker, offset_of, u64
+from cython.cimports.shm.lock import lock_try, unlock
+from cython.cimports.shm.process import CLOSED, FORKED
+from cython.cimports.shm.seal import seal
+from engine.errors import TooMuchPinned
+
+# --- finding and pinning ----------------------------------------------------------------------------------
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _find_all(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), b: cython.pointer(Bucket),
+              sights: cython.pointer(Sight), count: cython.pointer(u64), size: cython.pointer(u64)) -> cython.int:
+    """Where the pages of a call lie, how many chunks those are, and of how many bytes. OK or MISS, or a fault."""
+    d: cython.pointer(Pampd)
+    obj_off: u64
+    i: u64
+    for i in range(c.count):
+        d = find_page(w, p, c, b, c.index + i, cython.address(obj_off))
+        if i == 0:
+            remember(p, c)
+        if d == cython.NULL:
+            return MISS
+        sights[i].page = offset_of(w, d)
+        sights[i].shape = d.shape
+        sights[i].data = chunk_of(w, d.shape, d.data)
+        sights[i].place = 0
+        check_chunk(w, d.shape, sights[i].data, copied_of(d.shape))
+        if packed_in(d.shape) > p.packed_max:
+            w.fault = FAULT_SENTINEL
+        if not is_same(d.shape):
+            if class_in(d) >= OBJNODE_CLASS or copied_of(d.shape) > w.class_bytes[class_in(d)]:
+                w.fault = FAULT_SENTINEL
+                return MISS
+            count[0] += 1
+            size[0] += w.class_bytes[class_in(d)]
+    return OK
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _pin_all(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), sights: cython.pointer(Sight)) -> cython.void:
+    """Pin what _find_all has found in this locked section, and mark the pages. After a fault only some are, whose places the sights tell."""
+    d: cython.pointer(Pampd)
+    i: u64
+    for i in range(c.count):
+        d = page_at(w, sights[i].page)
+        if not is_same(sights[i].shape):
+            sights[i].place = pin(w, sights[i].data, cython.cast(cython.uchar, sights[i].shape >> 32))
+            if sights[i].place == 0:
+                return
+            # Not journalled: a mark without a pin costs a look.
+            set(cython.address(d.shape), d.shape | cython.cast(u64, VIEWED) << 40)
+        if p.hits_max != 0:
+            touch(w, p, sights[i].page)
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _hold(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), sights: cython.pointer(Sight)) -> cython.int:
+    """Find the pages of a call, and pin them, at one moment. OK, MISS, BUSY, FULL, NOSPACE, DESTROYED or CORRUPT: nothing is pinned then."""
+    b: cython.pointer(Bucket) = bucket_of(p, c)
+    count: u64 = 0
+    size: u64 = 0
+    i: u64
+    status: cython.int = prepare(w, c.count)
+    if status == OK:
+        status = lock_bucket(w, p, b)
+    if status != OK:
+        return status
+    status = _find_all(w, p, c, b, sights, cython.address(count), cython.address(size))
+    if status == OK and w.fault == 0 and count != 0:
+        status = charge(w, count, size)
+    if status == OK and w.fault == 0:
+        _pin_all(w, p, c, sights)
+        if w.fault != 0:
+            for i in range(c.count):
+                if sights[i].place != 0:
+                    count -= 1
+                    size -= w.class_bytes[cython.cast(cython.uchar, sights[i].shape >> 32)]
+                    unpin(w, sights[i].place, cython.cast(cython.uchar, sights[i].shape >> 32))
+            uncharge(w, count, size)
+    status = end_section(w, b, status)
+    unlock(w, cython.address(w.slot.own))
+    return status
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _let_go(engine: Member, worker: u64, place: u64, cls: cython.int, data: u64, counted: cython.bint) -> cython.void:
+    """Let go of a pin, whatever is going on. In a forked child it is the parent's, and stays."""
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    status: cython.int = BUSY
+    waits: cython.bint
+    if engine.att.kin.barred & (CLOSED | FORKED) or w.id != worker:
+        return
+    waits = unpin(w, place, cls)
+    if counted:
+        engine.att.end_keep()       # after the unpin: with the last one a worker that has lost its descriptors is gone
+    if not waits or engine.att.kin.barred:
+        return
+    if not engine.att.kin.turn.busy:
+        engine.att.enter()      # cannot fail, since nobody has the turn
+        if lock_try(w, cython.address(w.slot.own)) == OK:
+            status = collect(w, data)
+            finish(w, REAP_BUDGET, registry.host)
+        w.fault = 0
+        engine.att.leave()
+    if status == BUSY:
+        note_unpinned(w)
+
+
+# --- what callers hold ------------------------------------------------------------------------------------
+
+
+@cython.no_gc
+@cython.freelist(8)
+@cython.cclass
+class Pin:
+    """One pinned chunk, as a buffer of the page's bytes in it. It refers to its engine alone, which does not know of it."""
+
+    def __getbuffer__(self, buffer: cython.pointer(Py_buffer), flags: cython.int):
+        PyBuffer_FillInfo(buffer, self, self.engine.att.w.base + self.data, self.length, 1, flags)
+
+    def __dealloc__(self):
+        if self.place != 0:
+            _let_go(self.engine, self.worker, self.place, self.cls, self.data, True)
+
+
+@cython.freelist(8)
+@cython.cclass
+class View:
+    """Pages where they lie, pinned from Bound.view on until it is left or released. A context manager: entering gives a memoryview, a tuple of
+    them, or None."""
+
+    def __enter__(self):
+        if self.released:
+            raise ValueError("this view was released")
+        return self.pages
+
+    def __exit__(self, kind, value, traceback):
+        try:
+            self.release()
+        except BufferError:
+            if kind is None:        # else what was raised inside is worth more, and its traceback may be what keeps them
+                raise
+
+    def release(self):
+        """Let the pages go; the memoryviews are of no use from then on. Twice is once.
+
+        Raises BufferError if an array or a memoryview made of them is still in use: their pages stay pinned until it is gone."""
+        pages: object = self.pages
+        kept: cython.int = 0
+        self.pages = None
+        self.released = True
+        for page in pages if isinstance(pages, tuple) else () if pages is None else (pages,):
+            pin = cython.cast(object, PyMemoryView_GET_BUFFER(page).obj)
+            try:
+                page.release()
+            except BufferError:
+                kept += 1
+            else:
+                # A slice, or an array made of it, has the pin by the buffer that all memoryviews of one share: then it is not ours alone.
+                kept += isinstance(pin, Pin) and Py_REFCNT(pin) > 1
+        if kept:
+            raise BufferError(f"{kept} pages of this view are still in use, by an array or another memoryview; they stay pinned until then")
+
+    @property
+    def found(self):
+        """False after a miss, and after release."""
+        return self.pages is not None
+
+    def __repr__(self):
+        what = "released" if self.released else "of nothing" if self.pages is None else "held"
+        return f"<tmem view, {what}>"
+
+
+seal(Pin, "Bound.view")
+seal(View, "Bound.view")
+
+
+@cython.cfunc
+def _pinned(pool: Bound, c: cython.pointer(Call), sights: cython.pointer(Sight)) -> list:
+    """The pages of a call as memoryviews, of the bytes as they are stored; None on a miss."""
+    w: cython.pointer(Worker) = cython.address(pool.engine.att.w)
+    p: cython.pointer(PoolRef) = cython.address(pool.ref)
+    status: cython.int
+    i: u64
+    made: u64 = 0
+    page: Pin
+    data: bytes
+    out: list = []
+    while True:
+        status = _hold(w, p, c, sights)
+        if status != BUSY:
+            break
+        pool.pause()
+    if status == MISS:
+        p.ledger[GETS_MISS] += 1
+        return None
+    if status == FULL:
+        raise TooMuchPinned(f"arena {pool.engine.name!r}: views may pin {w.client_geometry[GEO_PINNED]} bytes together, and "
+                            f"{PINS_MAX} pages of one worker; release some, or see max_pinned of create")
+    if status == NOSPACE:
+        pool.engine.no_memory("a note of what is viewed")
+    if status != OK:
+        pool.fail(status)
+    p.ledger[GETS_HIT] += 1
+    try:
+        for i in range(c.count):
+            if sights[i].place == 0:
+                data = PyBytes_FromStringAndSize(cython.NULL, copied_of(sights[i].shape))
+                copy_page(w, PyBytes_AS_STRING(data), sights[i].shape, sights[i].data, copied_of(sights[i].shape))
+                out.append(memoryview(data))
+            else:
+                page = Pin.__new__(Pin)
+                page.engine = pool.engine
+                page.worker = w.id
+                page.data = sights[i].data
+                page.length = copied_of(sights[i].shape)
+                page.cls = cython.cast(cython.uchar, sights[i].shape >> 32)
+                page.place = sights[i].place
+                made = i + 1
+                pool.engine.att.kin.keeps += 1
+                out.append(memoryview(page))
+    except BaseException:
+        for i in range(made, c.count):
+            if sights[i].place != 0:
+                _let_go(pool.engine, w.id, sights[i].place, cython.cast(cython.uchar, sights[i].shape >> 32), sights[i].data, False)
+        raise
+    return out
+
+
+@cython.cfunc
+def _foreign(pool: Bound, c: cython.pointer(Call)) -> list:
+    """Copies of pages that a back end in Python has; None if one is missing."""
+    out: list = []
+    i: u64
+    page: bytes
+    first: u64 = c.index
+    for i in range(c.count):
+        c.index = first + i
+        page = pool.get_inside(c, False)
+        if page is None:
+            return None
+        out.append(memoryview(page))
+    return out
+
+
+def view(pool, c, count):
+    """Bound.view."""
+    found: View = View.__new__(View)
+    sight: Sight
+    sights: cython.pointer(Sight) = cython.address(sight)
+    room: bytes
+    out: list
+    i: u64
+    if count is not None:
+        c.count = word("count", count)
+        if not 1 <= c.count <= PINS_MAX:
+            raise ValueError(f"count: None, or 1 to {PINS_MAX} pages, not {count}")
+        if c.index + (c.count - 1) < c.index:
+            raise ValueError(f"index: {c.index} plus {c.count} pages passes 2**64")
+        room = PyBytes_FromStringAndSize(cython.NULL, c.count * cython.sizeof(Sight))
+        sights = cython.cast(cython.pointer(Sight), PyBytes_AS_STRING(room))
+    pool.enter()
+    try:
+        foreign: cython.bint = pool.ops.foreign
+        out = _foreign(pool, c) if foreign else _pinned(pool, c, sights)
+    finally:
+        pool.leave()
+    if out is None:
+        return found
+    if pool.ref.codec != 0:
+        # The compressed bytes stay pinned until they are decompressed, out of this thread's turn.
+        for i in range(c.count):
+            if packed_in(sights[i].shape) != 0:
+                c.shape = sights[i].shape
+                out[i] = memoryview(pool.unpacked(c, bytes(out[i])))
+    found.pages = out[0] if count is None else tuple(out)
+    return found

@@ -1,0 +1,384 @@
+"""Owns changing the capacity of a live arena: how much has to go, which segments are emptied for it, in which order, and when to give up.
+
+May call: compact (moving), room (evicting), pins (limbo), core (giving back), shm's shrink and grace. Called by session. One at a
+time: who resizes holds the resize byte, which the kernel drops with the process. No lock is held between the steps, and all of them
+may be killed: see shrink.py.
+"""
+import time
+
+import cython
+from cython.cimports.engine.capacity.compact import Sweep, sweep_segment, take_over
+from cython.cimports.engine.eviction.room import relieve
+from cython.cimports.engine.layout import (
+    GAUGE_BYTES_USED,
+    GAUGE_OBJECTS,
+    GAUGE_OBJNODES,
+    GAUGE_PAGES,
+    GEO_SHARDS,
+    OBJ_CLASS,
+    OBJNODE_CLASS,
+    PAMPD_CLASS,
+    is_evictable,
+    pins_at,
+    pool_at,
+)
+from cython.cimports.engine.member.member import Member
+from cython.cimports.engine.member.registry import registry
+from cython.cimports.engine.pages.pins import collect, pins_high
+from cython.cimports.libc.stdlib import calloc, free
+from cython.cimports.libc.string import memset
+from cython.cimports.shm.atomics import load
+from cython.cimports.shm.grace import announce, note_phases, still_inside
+from cython.cimports.shm.journal import kill_point
+from cython.cimports.shm.layout import (
+    BUSY,
+    CLASS_COUNT,
+    CORRUPT,
+    NOMEM,
+    OK,
+    SEG_HOLE,
+    SEG_LEAVING,
+    SEG_PUNCHING,
+    Segment,
+    Worker,
+    slot_at,
+    slots_used,
+    u64,
+)
+from cython.cimports.shm.liveness import RESIZE_BYTE, byte_release, byte_try
+from cython.cimports.shm.lock import lock_try, unlock
+from cython.cimports.shm.memory import next_data
+from cython.cimports.shm.shrink import begin_punch, dig, end_punch, leave, set_limit, stay, too_many
+from cython.cimports.shm.slab import limit_of
+from engine.errors import ArenaBusy, TmemError
+from engine.member.stats import pool_counters
+
+PATIENCE_S = 30.0       # without any progress
+REFUSALS_MAX = 50       # times in a row that nothing could go
+PUNCHES = 4             # the system may keep a part of a huge page that somebody is using just then, and only zero it: once more
+
+
+def run(engine: Member, segments):
+    """Let so many segments have memory. See Engine.resize."""
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    deadline = time.monotonic() + PATIENCE_S
+    me: u64
+    engine.recover_dead()
+    engine.att.enter()
+    me = w.id           # a forked child has another, and neither the byte nor a resize of its own
+    try:
+        if engine.resizing == me:
+            raise ArenaBusy(f"arena {engine.name!r} is being resized by this very engine")
+        engine.resizing = me
+        try:
+            while byte_try(w, RESIZE_BYTE()) != OK:
+                if w.lost:
+                    engine.att.lose()
+                if time.monotonic() > deadline:
+                    raise ArenaBusy(f"arena {engine.name!r}: somebody else has been resizing it for {PATIENCE_S:.0f} s")
+                _rest(engine, 0.001)
+            _resize(engine, segments)
+        finally:
+            if engine.att.is_mine() and w.id == me:
+                byte_release(w, RESIZE_BYTE())
+                engine.resizing = 0
+    finally:
+        engine.att.leave()
+
+
+def _rest(engine: Member, seconds):
+    """Sleep a little with nothing held. TmemError in a child that a signal handler has forked meanwhile."""
+    epoch: cython.int = engine.att.epoch
+    engine.att.rest(seconds)
+    engine.refuse_fork(epoch)
+
+
+def _breathe(engine: Member):
+    epoch: cython.int = engine.att.epoch
+    engine.att.breathe()
+    engine.refuse_fork(epoch)
+
+
+def _resize(engine: Member, segments):
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    before: u64 = limit_of(w)
+    # Of a resize that was killed.
+    _let_stay(engine)
+    if segments < before or too_many(w) != 0:
+        _refuse_less_than_needed(engine, segments)
+    _until_free(engine, lambda: set_limit(w, segments))
+    kill_point(w)
+    me: u64 = w.id
+    try:
+        _empty(engine)
+    except BaseException:
+        if engine.att.is_mine() and w.id == me:
+            _let_stay(engine)
+            _until_free(engine, lambda: set_limit(w, max(segments, before)))
+        raise
+    _give_up_holes(engine)
+
+
+def _until_free(engine: Member, step):
+    """Run a step again while a lock is in its way. Its status, OK or NOMEM; raises for any other."""
+    status: cython.int
+    epoch: cython.int = engine.att.epoch
+    while True:
+        status = step()
+        if status == OK or status == NOMEM:
+            return status
+        if status != BUSY:
+            engine.raise_status(status)
+        engine.att.pause()
+        engine.refuse_fork(epoch)
+
+
+def _segment_bytes(engine: Member):
+    return 1 << engine.att.w.seg_shift
+
+
+def _refuse_less_than_needed(engine: Member, segments):
+    """TmemError if pages that may not go take more than so many segments."""
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    need = 0
+    for idx, _, _ in engine.live_slots():
+        if not is_evictable(pool_at(w, idx)):
+            words = pool_counters(engine, idx)
+            need += (words[GAUGE_BYTES_USED] + words[GAUGE_PAGES] * w.class_bytes[PAMPD_CLASS]
+                     + words[GAUGE_OBJECTS] * w.class_bytes[OBJ_CLASS] + words[GAUGE_OBJNODES] * w.class_bytes[OBJNODE_CLASS])
+    if need > segments << w.seg_shift:
+        raise TmemError(f"capacity: persistent pages of arena {engine.name!r} need {need} bytes, "
+                        f"and {segments << w.seg_shift} would be left")
+
+
+# --- emptying segments ------------------------------------------------------------------------------------
+
+
+def _empty(engine: Member):
+    """Bring the number of segments with memory down to the limit."""
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    fewest = too_many(w)
+    shortest = 1 << 62
+    refusals = 0
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        _collect(engine)
+        for _ in range(w.seg_total):
+            if w.depot.free_head == 0 or too_many(w) == 0:
+                break
+            _until_free(engine, lambda: dig(w))
+        now = too_many(w)
+        if now == 0:
+            return
+        if now < fewest:
+            fewest = now
+            deadline = time.monotonic() + PATIENCE_S
+        if time.monotonic() > deadline:
+            raise ArenaBusy(f"arena {engine.name!r}: {now} segments could not be emptied in {PATIENCE_S:.0f} s: "
+                            "somebody has views of what is in them, or is stopped in a call, or an object is too large to be moved")
+        short = _choose(engine, now, False)
+        if short >= shortest:
+            # Others put as fast as pages go: what is to be emptied must be closed to them first.
+            short = _choose(engine, now, True)
+        shortest = short or shortest
+        if (_evict(engine, min(short, w.seg_total)) if short else _sweep(engine)) == OK:
+            refusals = 0
+        else:
+            # Others may have taken the chunks that were counted on, or have pages on their way into a queue: choose anew.
+            refusals += 1
+            if refusals > REFUSALS_MAX:
+                raise TmemError(f"capacity: pages of arena {engine.name!r} that may not go, or are viewed, leave no room for so little")
+            _let_stay(engine)
+            _rest(engine, 0.001)
+        _breathe(engine)
+
+
+def _collect(engine: Member):
+    """Bring home what workers keep in magazines and lists, as far as they are not in the middle of something."""
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    idx: u64
+    status: cython.int
+    engine.att.recover_quick()
+    for idx in range(slots_used(w)):
+        if idx != w.slot_idx:
+            status = take_over(w, idx)
+            if status == CORRUPT:
+                engine.raise_status(status)
+    _until_free(engine, lambda: _collect_limbo(engine))
+    engine.settle()
+    _until_free(engine, lambda: take_over(w, w.slot_idx))
+
+
+def _collect_limbo(engine: Member):
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    status: cython.int
+    if lock_try(w, cython.address(w.slot.own)) != OK:
+        return BUSY
+    status = collect(w, 0)
+    unlock(w, cython.address(w.slot.own))
+    return status
+
+
+def _census(engine: Member):
+    """Of every class: chunks in use, and its segments as (chunks in use, -number, leaves)."""
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    s: cython.pointer(Segment)
+    number: u64
+    cls: u64
+    used: u64
+    out = {}
+    for number in range(min(w.depot.seg_high, w.seg_total)):
+        s = w.segtable + number
+        cls = load(cython.address(s.cls)) - 1
+        if cls < CLASS_COUNT:
+            used = w.class_chunks[cls] - load(cython.address(s.free_count))
+            out.setdefault(cls, []).append((used, -cython.cast(cython.longlong, number), load(cython.address(s.state)) == SEG_LEAVING))
+    return out
+
+
+def _choose(engine: Member, count, force):
+    """Let segments leave until `count` do: those with least in them, of classes that can spare one. 0, or how many segments' worth of
+    pages would have to be evicted first. With `force` that many leave too, of those with pages in them."""
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    viewed = _viewed_segments(engine)
+    candidates = []
+    others = []
+    for cls, segments in _census(engine).items():
+        used = sum(n for n, _, _ in segments)
+        count -= sum(leaves for _, _, leaves in segments)
+        spare = len(segments) - sum(leaves for _, _, leaves in segments) - -(-used // w.class_chunks[cls])
+        staying = sorted(entry for entry in segments if not entry[2] and -entry[1] not in viewed)
+        candidates += [(n * w.class_bytes[cls], number) for n, number, _ in staying[:max(spare, 0)]]
+        if cls not in (PAMPD_CLASS, OBJ_CLASS, OBJNODE_CLASS):
+            others += [(n * w.class_bytes[cls], number) for n, number, _ in staying[max(spare, 0):]]
+    if force:
+        candidates = sorted(candidates) + sorted(others)
+    if count > len(candidates):
+        return count - len(candidates)
+    for _, number in (candidates if force else sorted(candidates))[:max(count, 0)]:
+        _until_free(engine, lambda number=-number + 1: leave(w, number))
+    return 0
+
+
+def _viewed_segments(engine: Member):
+    """Numbers of the segments that have pinned chunks: they cannot be emptied. Any that is to be stays for now."""
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    i: u64
+    j: u64
+    rel: u64
+    found = set()
+    for i in range(slots_used(w)):
+        for j in range(pins_high(slot_at(w, i))):
+            rel = load(cython.address(pins_at(w, i)[j])) - w.seg_lo
+            if rel < w.seg_total << w.seg_shift:
+                found.add(rel >> w.seg_shift)
+    for number in found:
+        _until_free(engine, lambda number=number: stay(w, number + 1))
+    return found
+
+
+def _let_stay(engine: Member):
+    """Undo what was begun with segments and not ended."""
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    number: u64
+    for number in range(min(w.depot.seg_high, w.seg_total)):
+        if (w.segtable + number).state == SEG_LEAVING:
+            _until_free(engine, lambda number=number + 1: stay(w, number))
+        elif (w.segtable + number).state == SEG_PUNCHING:
+            _until_free(engine, lambda number=number + 1: end_punch(w, number))
+
+
+def _evict(engine: Member, segments):
+    """Let about so many segments' worth of pages go, the same from every shard. OK, or NOMEM: none can."""
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    shards: u64 = w.client_geometry[GEO_SHARDS]
+    shard: u64
+    pages: u64 = max(1, segments * (_segment_bytes(engine) // engine.page_size) // shards)
+    gone = False
+    for shard in range(shards):
+        gone = _until_free(engine, lambda shard=shard: _evict_some(engine, shard, pages)) == OK or gone
+        engine.settle()
+    return OK if gone else NOMEM
+
+
+def _evict_some(engine: Member, shard: u64, pages: u64):
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    status: cython.int
+    if lock_try(w, cython.address(w.slot.own)) != OK:
+        return BUSY
+    status = relieve(w, shard, pages, registry.host)
+    unlock(w, cython.address(w.slot.own))
+    return status
+
+
+def _sweep(engine: Member):
+    """Move what can be moved out of segments that leave. OK or NOMEM."""
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    number: u64
+    result: Sweep
+    status: cython.int
+    epoch: cython.int = engine.att.epoch
+    memset(cython.address(result), 0, cython.sizeof(Sweep))
+    for number in range(min(w.depot.seg_high, w.seg_total)):
+        status = BUSY
+        while status == BUSY:
+            status = sweep_segment(w, number, cython.address(result), registry.host)
+            if status == BUSY:
+                engine.att.pause()
+                engine.refuse_fork(epoch)
+        if status == CORRUPT:
+            engine.raise_status(status)
+        if status == NOMEM:
+            return NOMEM
+        engine.settle()
+        _breathe(engine)
+    if result.moved == 0 and result.busy != 0:
+        _rest(engine, 0.001)    # all that is left is in use by others
+    return OK
+
+
+# --- giving memory back -----------------------------------------------------------------------------------
+
+
+def _give_up_holes(engine: Member):
+    """Give the memory of all holes back to the system, once nobody can be reading there any more."""
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    number: u64
+    phases: cython.pointer(u64)
+    inside: u64
+    if w.depot.holes == 0:
+        return
+    if announce() != OK:
+        raise TmemError(f"arena {engine.name!r}: its capacity has changed, but memory cannot be given back: no membarrier here")
+    phases = cython.cast(cython.pointer(u64), calloc(w.max_workers, 8))
+    if phases == cython.NULL:
+        raise MemoryError
+    try:
+        deadline = time.monotonic() + PATIENCE_S
+        note_phases(w, phases)
+        while True:
+            inside = still_inside(w, phases)
+            if inside == 0:
+                break
+            if time.monotonic() > deadline:
+                raise ArenaBusy(f"arena {engine.name!r}: its capacity has changed, but memory cannot be given back: process "
+                                f"{slot_at(w, inside - 1).pid} has been in one call for {PATIENCE_S:.0f} s")
+            _rest(engine, 0.0005)
+    finally:
+        free(phases)
+    for _ in range(PUNCHES):
+        left = [n for n in range(min(w.depot.seg_high, w.seg_total)) if _is_hole_with_memory(engine, n)]
+        for n in left:
+            _until_free(engine, lambda number=n + 1: begin_punch(w, number))
+            kill_point(w)
+            _until_free(engine, lambda number=n + 1: end_punch(w, number))
+        if not left:
+            break
+
+
+def _is_hole_with_memory(engine: Member, number: u64):
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    start: u64 = w.seg_lo + (number << w.seg_shift)
+    if (w.segtable + number).state != SEG_HOLE:
+        return False
+    return next_data(w, start) < start + _segment_bytes(engine)

@@ -1,0 +1,4 @@
+"""Owns `python -m engine.cli`. Calls commands.py."""
+from engine.cli.commands import main
+
+main()

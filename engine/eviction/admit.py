@@ -1,0 +1,254 @@
+"""Owns how a new page comes into its queue, and caps: a pool or a client with one has that many pages in queues once all calls have
+returned, and none of them went to make place while there were fewer.
+
+A put leaves the page it has linked on its worker's pending list; here, with the bucket free, it is put into its queue. Where there is a cap,
+one page goes before, if there are as many as it says, from the shard that has most of them: of two that do this at one moment each puts one
+in. Who finds too many afterwards takes the cap's lock, counts again, and lets one go: where many find one too many, one goes.
+Nobody counts but here: the queues know how many pages they have, so a cap costs a look at all shards, and no cap costs nothing.
+May call: evict, queues, shares, and shm's journal and locks. Called by core and room with the worker's own lock and no bucket.
+Lock order: own, a cap's, one shard, bucket; all but the own are only ever tried.
+Kill at any instruction: each step is one transaction; a cap's lock guards no word.
+Rejected: a part of the cap for each shard. Shards get pages by chance: small caps were missed by far, in both directions.
+"""
+import cython
+from cython.cimports.engine.eviction.evict import evict_one
+from cython.cimports.engine.eviction.shares import largest_pool, spread
+from cython.cimports.engine.layout import (
+    GEO_POOLS,
+    GEO_SHARDS,
+    MISS,
+    POLICY_S3FIFO,
+    QUEUE_MAIN,
+    QUEUE_NONE,
+    QUEUE_ORPHAN,
+    QUEUE_PENDING,
+    QUEUE_SMALL,
+    ROOT_PENDING,
+    ROOT_RETIRED,
+    ClientPage,
+    ClientRecord,
+    Obj,
+    Pampd,
+    PoolRecord,
+    Queue,
+    Shard,
+    client_at,
+    page_at,
+    page_hash,
+    pool_at,
+    pool_in,
+    queue_at,
+    queue_word,
+    shard_at,
+    shard_in,
+    state_in,
+)
+from cython.cimports.engine.oid import hash_oid
+from cython.cimports.engine.pages.queues import push_newest, recall_ghost
+from cython.cimports.engine.tree.hostops import HostOps
+from cython.cimports.shm.atomics import load
+from cython.cimports.shm.journal import commit, conclude, store
+from cython.cimports.shm.layout import BUSY, CORRUPT, FAULT_LOOP, OK, Lock, Worker, u64
+from cython.cimports.shm.lock import lock_try, unlock
+from cython.cimports.shm.memory import chunk_at
+
+NOWHERE = cython.declare(u64, 64)       # no shard: there are at most 64, as many as counts below have room for
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _cap_of(w: cython.pointer(Worker), seat: u64) -> u64:
+    """The cap of a client by its seat; 0: it has none."""
+    client: cython.pointer(ClientRecord) = client_at(w, seat)
+    return load(cython.address(client.cap)) if client != cython.NULL else 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _fullest(w: cython.pointer(Worker), counts: cython.pointer(u64), first: u64, tried: u64) -> u64:
+    """The shard with most pages of those not tried, the nearest from `first` on of several; NOWHERE: none has any."""
+    i: u64
+    shard: u64
+    most: u64 = 0
+    found: u64 = NOWHERE
+    for i in range(w.client_geometry[GEO_SHARDS]):
+        shard = (first + i) & (w.client_geometry[GEO_SHARDS] - 1)
+        if counts[shard] > most and tried >> shard & 1 == 0:
+            most = counts[shard]
+            found = shard
+    return found
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _let_one_go(w: cython.pointer(Worker), pool: u64, seat: u64, counts: cython.pointer(u64), first: u64, tried: u64, host: HostOps) -> cython.int:
+    """Let one page of a pool, or of the client of a seat that is not 0, go, from the fullest shard not tried that can. OK, BUSY, CORRUPT,
+    or MISS: none can."""
+    shard: u64
+    status: cython.int = MISS
+    busy: cython.bint = False
+    while status == MISS or status == BUSY:
+        shard = _fullest(w, counts, first, tried)
+        if shard == NOWHERE:
+            return BUSY if busy else MISS
+        tried |= cython.cast(u64, 1) << shard
+        status = lock_try(w, cython.address(shard_at(w, shard).lock))
+        if status == OK:
+            status = _evict_here(w, pool, seat, shard, host)
+            unlock(w, cython.address(shard_at(w, shard).lock))
+        busy = busy or status == BUSY
+    return status
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _evict_here(w: cython.pointer(Worker), pool: u64, seat: u64, shard: u64, host: HostOps) -> cython.int:
+    """Let one page of a pool, or of the largest pool of a client, go from a shard that is held. As evict_one."""
+    if seat != 0:
+        pool = largest_pool(w, shard, seat)
+        if pool == 0:
+            return MISS
+        pool -= 1
+    return evict_one(w, pool, shard, host)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _make_place(w: cython.pointer(Worker), pool: u64, seat: u64, cap: u64, shard: u64, host: HostOps) -> cython.int:
+    """Before a page comes into a shard: let one go elsewhere if there are as many as the cap says. No more than one, since whoever does the same
+    at this moment brings a page, too. OK; or MISS: if one has to go, then from this shard."""
+    counts: u64[64]
+    if cap == 0 or spread(w, pool, seat, counts) < cap:
+        return OK
+    if _fullest(w, counts, shard, 0) == shard:
+        return MISS
+    return OK if _let_one_go(w, pool, seat, counts, shard, cython.cast(u64, 1) << shard, host) == OK else MISS
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _trim(w: cython.pointer(Worker), lock: cython.pointer(Lock), pool: u64, seat: u64, cap: u64, first: u64, host: HostOps) -> cython.int:
+    """Let pages go while there are more than a cap says. OK (also if none can go), BUSY or CORRUPT."""
+    counts: u64[64]
+    status: cython.int = OK
+    if cap == 0 or spread(w, pool, seat, counts) <= cap:
+        return OK
+    if lock_try(w, lock) != OK:
+        return BUSY
+    while status == OK and spread(w, pool, seat, counts) > cap:
+        status = _let_one_go(w, pool, seat, counts, first, 0, host)
+    unlock(w, lock)
+    return OK if status == MISS else status
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _take_in(w: cython.pointer(Worker), off: u64, pool_leaves: cython.bint, client_leaves: cython.bint, host: HostOps) -> cython.int:
+    """Put a pending page, first of the list, into its queue; its shard is held. OK or CORRUPT. `pool_leaves`, `client_leaves`: if a page
+    of its pool, or of its client, has to go, then from this shard."""
+    d: cython.pointer(Pampd) = page_at(w, off)
+    pool: u64 = pool_in(d.queue)
+    shard: u64 = shard_in(d.queue)
+    q: cython.pointer(Queue) = queue_at(w, pool, shard)
+    record: cython.pointer(PoolRecord) = pool_at(w, pool)
+    o: cython.pointer(Obj)
+    counts: u64[64]
+    seat: u64 = load(cython.address(record.seat))
+    to: u64 = QUEUE_MAIN
+    if state_in(d.queue) == QUEUE_ORPHAN:
+        # Retired and given up by whoever retired it: it is this worker's to give back.
+        store(w, cython.address(w.slot.client[ROOT_PENDING]), d.link)
+        store(w, cython.address(d.queue), queue_word(0, shard, QUEUE_NONE, pool))
+        store(w, cython.address(d.obj), w.slot.client[ROOT_RETIRED])
+        store(w, cython.address(w.slot.client[ROOT_RETIRED]), off)
+        return conclude(w)
+    if state_in(d.queue) != QUEUE_PENDING:
+        w.fault = FAULT_LOOP
+        return conclude(w)
+    if record.policy == POLICY_S3FIFO:
+        o = cython.cast(cython.pointer(Obj), chunk_at(w, load(cython.address(d.obj))))
+        w.fault = 0         # a page that is retired at this moment has another word there; then the answer does not matter
+        to = QUEUE_SMALL
+        if recall_ghost(w, shard, page_hash(hash_oid(o.oid[0], o.oid[1], o.oid[2]), d.index, pool),
+                        (q.count[0] + q.count[1]) * 9 // 10 + 1):
+            to = QUEUE_MAIN
+    if pool_leaves and spread(w, pool, 0, counts) >= load(cython.address(record.cap)):
+        evict_one(w, pool, shard, host)
+    if client_leaves and _cap_of(w, seat) != 0 and spread(w, pool, seat, counts) >= _cap_of(w, seat):
+        _evict_here(w, pool, seat, shard, host)
+    if w.fault != 0:
+        return conclude(w)
+    store(w, cython.address(w.slot.client[ROOT_PENDING]), d.link)
+    push_newest(w, q, to, off)
+    return conclude(w)
+
+
+def settle_pending(w, host):
+    """Put the pages that this worker has linked into their queues. OK, BUSY (some are left for the next time) or CORRUPT."""
+    off: u64
+    word: u64
+    pool: u64
+    shard: u64
+    seat: u64
+    pool_leaves: cython.bint
+    client_leaves: cython.bint
+    s: cython.pointer(Shard)
+    status: cython.int = OK
+    while w.slot.client[ROOT_PENDING] != 0 and status == OK:
+        off = w.slot.client[ROOT_PENDING]
+        word = load(cython.address(page_at(w, off).queue))
+        pool = pool_in(word)
+        shard = shard_in(word)
+        if w.fault != 0 or shard >= w.client_geometry[GEO_SHARDS] or pool >= w.client_geometry[GEO_POOLS]:
+            w.fault = 0
+            store(w, cython.address(w.slot.client[ROOT_PENDING]), 0)    # what cannot be read cannot be queued; check() finds it
+            commit(w)
+            w.fault = FAULT_LOOP
+            return CORRUPT
+        seat = load(cython.address(pool_at(w, pool).seat))      # once: it is an index
+        pool_leaves = _make_place(w, pool, 0, load(cython.address(pool_at(w, pool).cap)), shard, host) != OK
+        # A page of the pool is one of the client: if it goes under the shard's lock, it is seen there whether that was enough.
+        client_leaves = pool_leaves or _make_place(w, pool, seat, _cap_of(w, seat), shard, host) != OK
+        s = shard_at(w, shard)
+        if w.fault != 0 or lock_try(w, cython.address(s.lock)) != OK:
+            return BUSY if w.fault == 0 else conclude(w)
+        status = _take_in(w, off, pool_leaves, client_leaves, host)
+        unlock(w, cython.address(s.lock))
+        if status == OK:
+            status = hold_caps(w, pool, shard, host)
+            status = OK if status == BUSY else status       # whoever put the page tries again when it holds nothing
+    return status
+
+
+def hold_caps(w, pool, first, host):
+    """Let pages of a pool and of its client go while there are more than their caps say. OK, BUSY or CORRUPT. With the own lock alone."""
+    record: cython.pointer(PoolRecord) = pool_at(w, pool)
+    table: cython.pointer(ClientPage) = cython.cast(cython.pointer(ClientPage), w.base + w.client_off)
+    seat: u64 = load(cython.address(record.seat))
+    status: cython.int = _trim(w, cython.address(record.cap_lock), pool, 0, load(cython.address(record.cap)), first, host)
+    if status == OK:
+        status = _trim(w, cython.address(table.cap_lock), pool, seat, _cap_of(w, seat), first, host)
+    return status
+
+
+def is_over(w, pool):
+    """True if a pool or its client has more pages in queues than its cap says. Asked with no lock: an answer of a moment."""
+    counts: u64[64]
+    seat: u64 = load(cython.address(pool_at(w, pool).seat))
+    cap: u64 = load(cython.address(pool_at(w, pool).cap))
+    if cap != 0 and spread(w, pool, 0, counts) > cap:
+        return True
+    cap = _cap_of(w, seat)
+    return cap != 0 and spread(w, pool, seat, counts) > cap
+
+
+def is_capped(w, pool):
+    """True if a pool or its client has a cap."""
+    return load(cython.address(pool_at(w, pool).cap)) != 0 or _cap_of(w, load(cython.address(pool_at(w, pool).seat))) != 0

@@ -1,0 +1,211 @@
+"""Owns eviction: which page of a pool goes, by the pool's policy, and how it goes. How a new one comes into its queue is in admit.py.
+
+Policies: S3-FIFO (Yang, Zhang, Qiu, Yue, Vinayak: "FIFO queues are all you need for cache eviction", SOSP 2023), SIEVE (Zhang et al.,
+NSDI 2024), CLOCK (Corbato 1968), FIFO. A hit is a mark beside the descriptor, set by readers without a lock; queues are walked only here.
+May call: pins, queues, unlink, and shm's journal and locks. Called by admit, room and compact between locked sections, with the
+worker's own lock and no bucket. Lock order: own, shard, bucket; the bucket is only ever tried, and a page whose bucket is taken is passed over.
+Kill at any instruction: each step (a page moved on, a page evicted) is one transaction.
+"""
+import cython
+from cython.cimports.engine.layout import (
+    EVICTED,
+    GEO_BUCKETS,
+    GEO_POOLS,
+    GEO_SHARDS,
+    MISS,
+    OBJ_SENTINEL,
+    PAMPD_SENTINEL,
+    PINNED,
+    POLICY_FIFO,
+    POLICY_S3FIFO,
+    POLICY_SIEVE,
+    POOL_LIVE,
+    QUEUE_MAIN,
+    QUEUE_SMALL,
+    Bucket,
+    Obj,
+    Pampd,
+    Queue,
+    buckets_at,
+    is_queued,
+    page_at,
+    page_hash,
+    pool_at,
+    pool_in,
+    pool_of_obj,
+    prev_in,
+    queue_at,
+    shard_at,
+    shard_in,
+    state_in,
+)
+from cython.cimports.engine.oid import hash_oid
+from cython.cimports.engine.pages.pins import is_viewed
+from cython.cimports.engine.pages.queues import dequeue, push_newest, remember_ghost
+from cython.cimports.engine.pages.reclaim import gauge, has_ledger
+from cython.cimports.engine.tree.hostops import HostOps
+from cython.cimports.engine.tree.unlink import take_obj, take_page
+from cython.cimports.shm.atomics import load, load_acquire
+from cython.cimports.shm.journal import conclude, store
+from cython.cimports.shm.layout import BUSY, FAULT_LOOP, OK, Worker, mark_of, set_mark, u64
+from cython.cimports.shm.lock import lock_try, unlock
+from cython.cimports.shm.memory import chunk_at
+
+BUSY_MAX = cython.declare(cython.int, 8)        # pages with a taken bucket that are passed over
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _evict_page(w: cython.pointer(Worker), off: u64, ghost: cython.bint, host: HostOps) -> cython.int:
+    """Evict the page at `off`, which is in a queue of a shard this worker holds. OK, BUSY (its bucket is taken), PINNED (somebody
+    has a view on it), CORRUPT, or MISS: it is on its way out already, and has left its queue."""
+    d: cython.pointer(Pampd) = page_at(w, off)
+    o: cython.pointer(Obj)
+    b: cython.pointer(Bucket)
+    word: u64 = d.queue
+    pool: u64 = pool_in(word)
+    obj_off: u64 = load_acquire(cython.address(d.obj))
+    oid_hash: u64
+    hash: u64
+    status: cython.int
+    if w.fault != 0 or pool >= w.client_geometry[GEO_POOLS]:
+        w.fault = w.fault if w.fault else FAULT_LOOP
+        return conclude(w)
+    if d.sentinel == PAMPD_SENTINEL:
+        # Without its bucket's lock the page may be retired, and its obj another struct, at any moment: what is read here is a guess
+        # at the bucket. Under the bucket's lock it is looked at again.
+        o = cython.cast(cython.pointer(Obj), chunk_at(w, obj_off))
+        w.fault = 0
+        oid_hash = hash_oid(o.oid[0], o.oid[1], o.oid[2])
+        b = buckets_at(w, pool) + (oid_hash & (w.client_geometry[GEO_BUCKETS] - 1))
+        if lock_try(w, cython.address(b.lock)) != OK:
+            return BUSY
+        # The tree of a dying pool has lost leaves and is no red-black tree any more: its pages go with it, and not one by one.
+        if (
+            pool_at(w, pool).state == POOL_LIVE and d.sentinel == PAMPD_SENTINEL and d.obj == obj_off
+            and o.sentinel == OBJ_SENTINEL and pool_of_obj(o) == pool and hash_oid(o.oid[0], o.oid[1], o.oid[2]) == oid_hash
+        ):
+            if is_viewed(w, d):
+                w.fault = 0
+                unlock(w, cython.address(b.lock))
+                return PINNED
+            hash = page_hash(oid_hash, d.index, pool)
+            dequeue(w, off)
+            if take_page(w, pool, obj_off, d.index, host) != off and w.fault == 0:
+                w.fault = FAULT_LOOP
+            if o.pampd_count == 0 and w.fault == 0:
+                take_obj(w, pool, b, obj_off, host)
+            gauge(w, pool, EVICTED, 1)
+            status = conclude(w)
+            unlock(w, cython.address(b.lock))
+            if status == OK and ghost:
+                remember_ghost(w, shard_in(word), hash)
+            return status
+        # Its obj may just have been moved (compact.py): a page that is linked somewhere keeps its place.
+        living: cython.bint = pool_at(w, pool).state == POOL_LIVE and d.sentinel == PAMPD_SENTINEL
+        moved: cython.bint = living and d.obj != obj_off
+        unlock(w, cython.address(b.lock))
+        if living:
+            return BUSY if moved else PINNED
+    else:
+        # Retired; or about to be, by a transaction that may yet be taken back: then it is a living page again, and must be where it was.
+        # Whoever gives its memory back takes it out of its queue.
+        return PINNED
+    dequeue(w, off)
+    status = conclude(w)
+    return MISS if status == OK else status
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _renew(w: cython.pointer(Worker), q: cython.pointer(Queue), state: u64, off: u64, hits: u64) -> cython.int:
+    """Make a page the newest of a queue, with so many hits left. One transaction."""
+    dequeue(w, off)
+    push_newest(w, q, state, off)
+    if w.fault == 0:
+        set_mark(w, off, hits)      # a hint: a reader's hit at this moment may be lost, and nothing is undone
+    return conclude(w)
+
+
+def evict_one(w, pool, shard, host):
+    """Let one page of the pool go from a shard that is held. OK, MISS (none can; or none by this worker now, which lacks the memory to
+    count it), BUSY (only such as are in use) or CORRUPT."""
+    q: cython.pointer(Queue) = queue_at(w, pool, shard)
+    policy: u64 = pool_at(w, pool).policy
+    steps: u64 = 4 * (q.count[0] + q.count[1]) + 16
+    busy: cython.int = 0
+    off: u64
+    hits: u64
+    small: cython.bint
+    status: cython.int
+    d: cython.pointer(Pampd)
+    if not has_ledger(w, pool):
+        return MISS
+    while steps > 0 and busy < BUSY_MAX and w.fault == 0:
+        steps -= 1
+        small = q.count[0] != 0 and (q.count[1] == 0 or q.count[0] * 10 >= q.count[0] + q.count[1])
+        off = q.tail[0 if small else 1]
+        if policy == POLICY_SIEVE and q.hand != 0:
+            off = q.hand
+        if off == 0:
+            return BUSY if busy else MISS
+        d = page_at(w, off)
+        if w.fault != 0:
+            break
+        hits = mark_of(w, off)
+        if d.sentinel != PAMPD_SENTINEL or policy == POLICY_FIFO:
+            hits = 0
+        if policy == POLICY_SIEVE:
+            store(w, cython.address(q.hand), off)       # the hand goes on with the page, also when it leaves
+            if hits != 0:
+                set_mark(w, off, 0)
+                store(w, cython.address(q.hand), prev_in(d.queue))
+                status = conclude(w)
+                if status != OK:
+                    return status
+                continue
+        elif small and hits >= 2:
+            status = _renew(w, q, QUEUE_MAIN, off, 0)
+            if status != OK:
+                return status
+            continue
+        elif not small and hits != 0:
+            status = _renew(w, q, QUEUE_MAIN, off, hits - 1 if policy == POLICY_S3FIFO else 0)
+            if status != OK:
+                return status
+            continue
+        status = _evict_page(w, off, small, host)
+        if status == BUSY or status == PINNED:
+            busy += status == BUSY
+            if policy == POLICY_SIEVE:
+                store(w, cython.address(q.hand), prev_in(d.queue))
+                status = conclude(w)
+            else:
+                status = _renew(w, q, QUEUE_SMALL if small else QUEUE_MAIN, off, hits)
+            if status != OK:
+                return status
+        elif status != MISS:
+            return status
+    if w.fault != 0:
+        return conclude(w)
+    return BUSY if busy else MISS
+
+
+def evict_found(w, off, host):
+    """Evict a page that was found by its descriptor, whatever its turn. OK, MISS (as in evict_one), BUSY or CORRUPT. Called with the own
+    lock alone."""
+    d: cython.pointer(Pampd) = page_at(w, off)
+    word: u64 = load(cython.address(d.queue))
+    shard: u64 = shard_in(word)
+    status: cython.int = MISS
+    if not is_queued(word) or shard >= w.client_geometry[GEO_SHARDS] or not has_ledger(w, pool_in(word)):
+        return MISS
+    if lock_try(w, cython.address(shard_at(w, shard).lock)) != OK:
+        return BUSY
+    word = load(cython.address(d.queue))
+    if d.sentinel == PAMPD_SENTINEL and is_queued(word) and shard_in(word) == shard and has_ledger(w, pool_in(word)):
+        status = _evict_page(w, off, state_in(word) == QUEUE_SMALL, host)
+    unlock(w, cython.address(shard_at(w, shard).lock))
+    return MISS if status == PINNED else status

@@ -1,0 +1,239 @@
+"""Owns getting chunks when there is no memory: how many pages go, from which shards, and clearing a segment for another class.
+
+May call: admit (before any page goes), evict (one page), shares (whose), pins (limbo), reclaim and the slab. Called by core, before its
+locked sections, and by compact and resize, with the worker's own lock alone.
+"""
+import cython
+from cython.cimports.engine.eviction.admit import settle_pending
+from cython.cimports.engine.eviction.evict import evict_found, evict_one
+from cython.cimports.engine.eviction.shares import pages_in, victim
+from cython.cimports.engine.layout import (
+    AGAIN,
+    GEO_SHARDS,
+    MISS,
+    OBJ_CLASS,
+    PAMPD_CLASS,
+    PAMPD_SENTINEL,
+    Pampd,
+    Queue,
+    Twin,
+    has_twins,
+    is_same,
+    is_twin,
+    page_at,
+    queue_at,
+    shard_at,
+)
+from cython.cimports.engine.pages.pins import collect, limbo_of
+from cython.cimports.engine.pages.reclaim import reap
+from cython.cimports.engine.tree.hostops import HostOps
+from cython.cimports.shm.atomics import load
+from cython.cimports.shm.layout import BULK_CLASS, BUSY, CLASS_COUNT, CORRUPT, NOMEM, OK, Worker, offset_of, u64
+from cython.cimports.shm.lock import lock_try, unlock
+from cython.cimports.shm.memory import chunk_at, widen
+from cython.cimports.shm.slab import drain, ensure
+
+EVICT_BATCH = cython.declare(u64, 8)          # pages that go at once when memory is short
+PLAIN_TURNS = cython.declare(cython.int, 8)
+REAP_STEPS = cython.declare(cython.int, 64)
+
+
+def relieve(w, first, pages, host):
+    """Let up to `pages` pages go, from shard `first` on. OK if at least one did, NOMEM if none can, BUSY or CORRUPT.
+
+    Called with the own lock alone; what went is on the retired list."""
+    shards: u64 = w.client_geometry[GEO_SHARDS]
+    shard: u64
+    pool: u64 = 0
+    i: u64
+    gone: u64 = 0
+    count: u64
+    most: u64 = 0
+    start: u64 = first
+    busy: cython.bint = False
+    status: cython.int
+    # The fullest of four: pages that go several at a time would else leave shards of ever more different sizes, like a random walk.
+    for i in range(4):
+        shard = (first + i * (shards // 4 + 1)) & (shards - 1)
+        count = pages_in(w, shard)
+        if count > most:
+            most = count
+            start = shard
+    for i in range(shards):
+        shard = (start + i) & (shards - 1)
+        if pages_in(w, shard) == 0:
+            continue
+        if lock_try(w, cython.address(shard_at(w, shard).lock)) != OK:
+            busy = True
+            continue
+        status = MISS
+        while gone < pages and (status == OK or status == MISS):
+            # Chosen anew when its queue has nothing more that can go.
+            if status == MISS:
+                pool = victim(w, shard)
+            if pool == 0:
+                break
+            status = evict_one(w, pool - 1, shard, host)
+            gone += status == OK
+            if status == MISS and victim(w, shard) == pool:
+                break
+        unlock(w, cython.address(shard_at(w, shard).lock))
+        if status == CORRUPT:
+            return CORRUPT
+        busy = busy or status == BUSY
+        if gone >= pages:
+            break
+    if gone != 0:
+        return OK
+    return BUSY if busy else NOMEM
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _emptiest(w: cython.pointer(Worker)) -> u64:
+    """Number + 1 of the segment of page chunks that has most free, if that is half of it or more; else 0."""
+    number: u64
+    cls: u64
+    free: u64
+    best: u64 = 0
+    most: u64 = 0
+    for number in range(w.seg_span >> w.seg_shift):
+        # Read without the depot's lock, each word once: a hint. What is in use is found by who clears the segment.
+        cls = load(cython.address((w.segtable + number).cls)) - 1
+        if cls < BULK_CLASS and cls != PAMPD_CLASS and cls != OBJ_CLASS:
+            free = load(cython.address((w.segtable + number).free_count))
+            if free * 2 >= w.class_chunks[cls] and free * w.class_bytes[cls] > most:
+                most = free * w.class_bytes[cls]
+                best = number + 1
+    return best
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _bytes_at(w: cython.pointer(Worker), d: cython.pointer(Pampd)) -> u64:
+    """Where the bytes of a page lie, without a lock: a hint. Its twin may be gone meanwhile, and be any other struct."""
+    off: u64 = load(cython.address(d.data))
+    if is_twin(load(cython.address(d.shape))):
+        off = load(cython.address(cython.cast(cython.pointer(Twin), chunk_at(w, off)).data))
+        w.fault = 0
+    return off
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _oldest(w: cython.pointer(Worker), shard: u64) -> u64:
+    """Number + 1 of the segment that has the oldest page of a shard, of the pool that has most pages there; 0: none."""
+    off: u64
+    q: cython.pointer(Queue)
+    pool: u64 = victim(w, shard) if pages_in(w, shard) != 0 else 0
+    if pool == 0:
+        return 0
+    q = queue_at(w, pool - 1, shard)
+    off = load(cython.address(q.tail[0]))
+    if off == 0:
+        off = load(cython.address(q.tail[1]))
+    off = _bytes_at(w, page_at(w, off))
+    chunk_at(w, off)
+    if w.fault != 0:
+        w.fault = 0
+        return 0
+    return ((off - w.seg_lo) >> w.seg_shift) + 1
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _clear(w: cython.pointer(Worker), target: u64, host: HostOps) -> cython.int:
+    """Evict what can be of a segment. Where its pages hang is not written in it: the descriptors of the arena are looked through, which
+    is why pages go one segment at a time here and not one by one."""
+    number: u64
+    i: u64
+    at: cython.p_char
+    d: cython.pointer(Pampd)
+    gone: u64 = 0
+    busy: cython.bint = False
+    status: cython.int
+    for number in range(w.seg_span >> w.seg_shift):
+        if load(cython.address((w.segtable + number).cls)) != PAMPD_CLASS + 1:
+            continue
+        at = w.base + w.seg_lo + (number << w.seg_shift) + w.class_start[PAMPD_CLASS]
+        for i in range(w.class_chunks[PAMPD_CLASS]):
+            d = cython.cast(cython.pointer(Pampd), at + i * w.class_bytes[PAMPD_CLASS])
+            if d.sentinel != PAMPD_SENTINEL or is_same(d.shape) or (_bytes_at(w, d) - w.seg_lo) >> w.seg_shift != target:
+                continue
+            status = evict_found(w, offset_of(w, d), host)
+            if status == CORRUPT:
+                return CORRUPT
+            gone += status == OK
+            busy = busy or status == BUSY
+    if gone != 0:
+        return OK
+    return BUSY if busy else NOMEM
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _clear_segment(w: cython.pointer(Worker), first: u64, host: HostOps) -> cython.int:
+    """Let all pages of one segment go, so that it can change its class: of one that is nearly empty, else of one with an old page.
+    OK if a page went, NOMEM, BUSY or CORRUPT. Called with the own lock alone; what went is on the retired list."""
+    shards: u64 = w.client_geometry[GEO_SHARDS]
+    target: u64
+    i: u64
+    busy: cython.bint = False
+    status: cython.int
+    widen(w, 0)
+    for i in range(shards + 1):
+        # What is out of the emptiest one may lie in magazines, and then nothing of it can go.
+        target = _emptiest(w) if i == 0 else _oldest(w, (first + i) & (shards - 1))
+        if target != 0:
+            status = _clear(w, target - 1, host)
+            if status == OK or status == CORRUPT:
+                return status
+            busy = busy or status == BUSY
+    return BUSY if busy else NOMEM
+
+
+def make_room(w, first, cls, want, host):
+    """Let pages go until the worker has `want` chunks of a class, and some pages more: a full arena must not evict at every put.
+
+    first: the shard to begin with. OK, NOMEM (there is nothing left that may go), BUSY or CORRUPT. Called with the own lock alone."""
+    turn: cython.int = 0
+    # Pages that go one by one leave no chunk while others have the same content.
+    plain: cython.int = PLAIN_TURNS if has_twins(w) else 1
+    other: cython.int
+    status: cython.int = settle_pending(w, host)
+    if status == OK and load(cython.address(limbo_of(w).unpinned)) != 0:
+        # Before any page goes: what others have had a view on.
+        status = collect(w, 0)
+        if status == OK:
+            status = AGAIN
+        while status == AGAIN:
+            status = reap(w, REAP_STEPS)
+        if status == OK:
+            status = ensure(w, cls, want)
+            if status != NOMEM:
+                return status
+            status = OK
+    while status == OK:
+        # Pages that go one by one leave chunks of their own class. If that is not what is missing, a segment has to change its class.
+        status = relieve(w, first, want if want > EVICT_BATCH else EVICT_BATCH, host) if turn < plain else _clear_segment(w, first, host)
+        if status != OK:
+            return status
+        status = AGAIN
+        while status == AGAIN:
+            status = reap(w, REAP_STEPS)
+        if turn >= plain:
+            for other in range(CLASS_COUNT):
+                if other != cls and other != PAMPD_CLASS and status == OK:
+                    status = drain(w, cython.address(w.slot.mags[other]), other, 0)
+        if status == OK:
+            status = ensure(w, cls, want)
+            if status != NOMEM:
+                return status
+            status = OK
+        turn += 1
+    return status

@@ -1,0 +1,1 @@
+"""The world stands still: stopping every worker, checking every invariant, repairing; and the order of locks, checked."""

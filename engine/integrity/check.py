@@ -1,0 +1,671 @@
+"""Owns the check of a whole arena: every invariant of every structure, each with an id.
+
+May call: everything that reads; changes nothing. Called by stop.py, which has stopped the world. Who owns which chunk is in claims.py.
+"""
+
+import cython
+from cython.cimports.engine.integrity.claims import Claims
+from cython.cimports.engine.layout import (
+    ALLOW_MAX,
+    CLIENT_PAGE,
+    FOREIGN,
+    GAUGE_BYTES_ASKED,
+    GAUGE_BYTES_STORED,
+    GAUGE_BYTES_USED,
+    GAUGE_OBJECTS,
+    GAUGE_OBJNODES,
+    GAUGE_PAGES,
+    GEO_SHARDS,
+    GEO_TWINS,
+    HEIGHT_MAX,
+    LZ4,
+    MAP_SIZE,
+    OBJ_CLASS,
+    OBJ_SENTINEL,
+    OBJNODE_CLASS,
+    OBJNODE_SENTINEL,
+    PAMPD_CLASS,
+    PAMPD_SENTINEL,
+    PINS_BACKED,
+    PINS_HIGH,
+    PINS_MAX,
+    POOL_BYTES,
+    POOL_FREE,
+    POOL_LIVE,
+    POOL_SENTINEL,
+    QUEUE_LEFT,
+    QUEUE_MAIN,
+    QUEUE_NONE,
+    QUEUE_ORPHAN,
+    QUEUE_PENDING,
+    QUEUE_SMALL,
+    ROOT_PENDING,
+    ROOT_RETIRED,
+    ROOT_STAGED,
+    TWIN,
+    VIEWED,
+    ZSTD,
+    Bucket,
+    ClientPage,
+    Head,
+    Obj,
+    Objnode,
+    Pampd,
+    PoolRecord,
+    Queue,
+    Twin,
+    TwinBucket,
+    buckets_at,
+    chunk_bytes,
+    class_in,
+    codec_of,
+    copied_of,
+    fits_codecs,
+    flags_of,
+    has_chunk,
+    has_twins,
+    hint_of,
+    hint_shift,
+    is_evictable,
+    is_twin,
+    length_of,
+    obj_at,
+    objnode_at,
+    packed_in,
+    page_at,
+    pampd_at,
+    pins_at,
+    pool_at,
+    pool_mark,
+    pool_of_obj,
+    queue_at,
+    queue_word,
+    shard_at,
+    state_in,
+    stored_bytes,
+    target_of,
+    twin_at,
+    twin_bucket,
+)
+from cython.cimports.engine.member.member import Member
+from cython.cimports.engine.member.seats import seat_of
+from cython.cimports.engine.oid import hash_oid
+from cython.cimports.engine.pages.pins import limbo_of, pins_high
+from cython.cimports.engine.pages.reclaim import head_at, retired_link
+from cython.cimports.engine.tree.objnode import height_for
+from cython.cimports.engine.tree.rbtree import compare
+from cython.cimports.libc.stdlib import calloc, free
+from cython.cimports.shm.atomics import load
+from cython.cimports.shm.layout import (
+    CLASS_COUNT,
+    SLOT_LIVE,
+    Magazine,
+    Slot,
+    Worker,
+    offset_of,
+    slot_at,
+    slots_used,
+    u64,
+)
+from cython.cimports.shm.memory import chunk_at
+from cython.cimports.shm.slab import mag_cap
+from engine.integrity.claims import PROBLEMS_MAX
+from engine.member.stats import pool_counters
+
+NO_POOL = cython.declare(u64, 0xFFFFFFFFFFFFFFFF)
+
+
+@cython.cclass
+class Checker(Claims):
+    """One walk over a stopped arena."""
+
+    def __cinit__(self, engine: Member):
+        self.retired_pools = set()
+        self.twins = {}
+        self.listed = cython.cast(cython.pointer(u64), calloc(self.span // 4096 + 1, 8))
+        if self.listed == cython.NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        free(self.listed)
+
+    # --- the pool under the walk ---------------------------------------------------------------------------
+
+    def enter_pool(self, idx):
+        """What is walked from here on is linked by this pool: the living one of the slot, or the one that is being destroyed."""
+        p: cython.pointer(PoolRecord) = pool_at(self.w, idx)
+        self.pool_idx = idx
+        self.mark = pool_mark(idx, p.gen)
+        self.evictable = p.state == POOL_LIVE and is_evictable(p)
+        self.codecs = codec_of(p)
+        return 0
+
+    def leave_pools(self):
+        """What is walked from here on no pool links any more, or not yet. The pool it was of may be gone, and another in its slot: nothing a
+        pool says can be expected of it."""
+        self.pool_idx = NO_POOL
+        self.mark = 0
+        self.evictable = False
+        self.codecs = LZ4 | ZSTD
+        return 0
+
+    # --- trees -------------------------------------------------------------------------------------------
+
+    def walk_page(self, off, obj_off, index, linked):
+        d: cython.pointer(Pampd) = cython.cast(cython.pointer(Pampd), chunk_at(self.w, off))
+        length: u64
+        mark: u64
+        cls: cython.int
+        if self.fault("page-offset", off, "a page descriptor outside the arena") or not self.own(off, PAMPD_CLASS, "pampd"):
+            return 0
+        if d.sentinel != (PAMPD_SENTINEL if linked else ~cython.cast(u64, PAMPD_SENTINEL)):
+            self.note("page-sentinel", off, "wrong sentinel")
+        length = length_of(d)
+        cls = class_in(d)
+        mark = d.queue      # once: it is an index further down
+        if linked and (d.obj != obj_off or d.index != index):
+            self.note("page-back", off, f"obj {d.obj:#x}, index {d.index} do not match where it hangs")
+        if flags_of(d) & FOREIGN:
+            if linked and self.mark != 0 and mark != self.mark:
+                self.note("page-pool", off, f"a page of pool {self.pool_idx} says {mark:#x}")
+        else:
+            self.walk_queued(d, off, mark, linked)
+        if length == 0 or length > cython.cast(u64, self.engine.page_size):
+            self.note("page-length", off, f"length {length}")
+        if is_twin(d.shape) and d.data != 0:
+            self.twins[d.data] = self.twins.get(d.data, 0) + 1
+            if twin_at(self.w, d.data).shape | cython.cast(u64, TWIN) << 40 != d.shape & ~(cython.cast(u64, VIEWED) << 40):
+                self.note("page-twin", off, f"shape {d.shape:#x}, its twin's is {twin_at(self.w, d.data).shape:#x}")
+            self.w.fault = 0        # a twin that is none is in no bucket: see walk_twins
+        if has_chunk(d) and d.data != 0 and self.own(d.data, cls, "page") and copied_of(d.shape) > self.w.class_bytes[cls]:
+            self.note("page-length", off, f"{copied_of(d.shape)} bytes in a chunk of {self.w.class_bytes[cls]}")
+        # Whether it decompresses is not looked at: the codec's package may not be installed where the check runs.
+        if not fits_codecs(d.shape, self.codecs):
+            self.note("page-packed", off, f"flags {flags_of(d)}, {packed_in(d.shape)} bytes compressed of {length}")
+        self.asked += length
+        self.used += chunk_bytes(self.w, d)
+        self.stored += stored_bytes(d)
+        return 0
+
+    def walk_queued(self, d, off, word, linked):
+        """What a page says of its queue, against the queues as they were walked before."""
+        state: u64 = state_in(word)
+        rel: u64 = off - self.w.seg_lo
+        listed: cython.bint = self.listed[rel >> 12] >> ((rel >> 6) & 63) & 1
+        if (state == QUEUE_SMALL or state == QUEUE_MAIN) != listed or state > QUEUE_LEFT:
+            self.note("page-queue", off, f"state {state}, and {'in' if listed else 'in no'} queue")
+        if state == QUEUE_ORPHAN and linked:
+            self.note("page-queue", off, "an orphan that is linked")
+        if linked and self.evictable and (state == QUEUE_NONE or state == QUEUE_LEFT):
+            self.note("page-queue", off, "a page that may be evicted, in no queue")
+        return 0
+
+    def walk_pending(self, off):
+        d: cython.pointer(Pampd) = cython.cast(cython.pointer(Pampd), chunk_at(self.w, off))
+        if self.fault("pending-offset", off, "a pending page outside the arena"):
+            return 0
+        if state_in(d.queue) == QUEUE_ORPHAN:
+            self.walk_page(off, 0, 0, False)
+        elif state_in(d.queue) != QUEUE_PENDING:
+            self.note("page-queue", off, f"state {state_in(d.queue)} on a pending list")
+        return 0
+
+    def walk_queues(self, pool, shard):
+        """Both queues of a pool in a shard: links, states, counts; marks the pages in them."""
+        q: cython.pointer(Queue) = queue_at(self.w, pool, shard)
+        d: cython.pointer(Pampd)
+        which: cython.int
+        off: u64
+        newer: u64
+        rel: u64
+        count: u64
+        bit: u64
+        for which in range(2):
+            off = q.head[which]
+            newer = 0
+            count = 0
+            while off != 0:
+                d = cython.cast(cython.pointer(Pampd), chunk_at(self.w, off))
+                rel = off - self.w.seg_lo
+                if self.fault("queue-offset", offset_of(self.w, q), "a queued page outside the arena") or rel >= self.span:
+                    break
+                bit = cython.cast(u64, 1) << ((rel >> 6) & 63)
+                if self.listed[rel >> 12] & bit:
+                    self.note("queue-twice", off, "in two places of the queues")
+                    break
+                self.listed[rel >> 12] |= bit
+                if d.queue != queue_word(newer, shard, QUEUE_SMALL + which, pool):
+                    self.note("queue-word", off, f"{d.queue:#x} in queue {which} of pool {pool}, shard {shard}")
+                    break
+                count += 1
+                newer = off
+                off = d.link
+            if newer != q.tail[which] or count != q.count[which]:
+                self.note("queue-count", offset_of(self.w, q), f"{count} pages, the oldest {newer:#x}; not {q.count[which]}, {q.tail[which]:#x}")
+        rel = q.hand - self.w.seg_lo
+        if q.hand != 0 and (rel >= self.span or not self.listed[rel >> 12] >> ((rel >> 6) & 63) & 1):
+            self.note("queue-hand", offset_of(self.w, q), f"the hand is at {q.hand:#x}, which is in no queue")
+        return 0
+
+    def walk_link(self, link, obj_off, level, prefix, pages, nodes, last):
+        off: u64 = target_of(link)
+        hint: u64 = hint_of(self.w, link)
+        d: cython.pointer(Pampd)
+        self.walk_tree(off, obj_off, level, prefix, pages, nodes, last)
+        d = cython.cast(cython.pointer(Pampd), chunk_at(self.w, off))
+        if self.w.fault == 0 and hint != (0 if level != 0 or not has_chunk(d) else d.data >> hint_shift(self.w) << hint_shift(self.w)):
+            self.note("link-hint", off, f"a hint of {hint:#x}")
+        self.w.fault = 0
+        return 0
+
+    def walk_tree(self, off, obj_off, level, prefix, pages, nodes, last):
+        n: cython.pointer(Objnode)
+        i: u64
+        used: u64 = 0
+        if level == 0:
+            pages[0] += 1
+            last[0] = prefix
+            return self.walk_page(off, obj_off, prefix, True)
+        n = objnode_at(self.w, off)
+        if self.fault("objnode-sentinel", off, "no objnode here") or not self.own(off, OBJNODE_CLASS, "objnode"):
+            return 0
+        nodes[0] += 1
+        if n.obj != obj_off or n.level != level:
+            self.note("objnode-back", off, f"obj {n.obj:#x}, level {n.level} do not match where it hangs")
+        for i in range(MAP_SIZE):
+            if n.slots[i] != 0:
+                used += 1
+                self.walk_link(n.slots[i], obj_off, level - 1, prefix << 6 | i, pages, nodes, last)
+        if used != n.slots_in_use or used == 0:
+            self.note("objnode-slots", off, f"slots_in_use {n.slots_in_use}, {used} are")
+        return 0
+
+    def walk_obj(self, off):
+        o: cython.pointer(Obj) = cython.cast(cython.pointer(Obj), chunk_at(self.w, off))
+        pages: u64 = 0
+        nodes: u64 = 0
+        last: u64 = 0
+        self.asked = 0
+        self.used = 0
+        self.stored = 0
+        if o.height > HEIGHT_MAX:
+            self.note("obj-height", off, f"height {o.height}")
+            return 0
+        if o.root != 0:
+            self.walk_link(o.root, off, o.height, 0, cython.address(pages), cython.address(nodes), cython.address(last))
+        if pages != o.pampd_count or pages == 0:
+            self.note("obj-pages", off, f"pampd_count {o.pampd_count}, {pages} are there")
+        if nodes != o.objnode_count:
+            self.note("obj-objnodes", off, f"objnode_count {o.objnode_count}, {nodes} are there")
+        if pages and o.height != height_for(last):
+            self.note("obj-height", off, f"height {o.height} for a largest index of {last}")
+        if self.asked != o.asked or self.used != o.used or self.stored != o.stored:
+            self.note("obj-bytes", off, f"{o.asked} bytes asked, {o.used} used, {o.stored} stored; {self.asked}, {self.used}, {self.stored} are")
+        self.pages += pages
+        self.nodes += nodes
+        self.pool_asked += self.asked
+        self.pool_used += self.used
+        self.pool_stored += self.stored
+        return 0
+
+    def walk_rb(self, off, parent, low, high, depth, bucket):
+        """The black height of a subtree; `low` and `high` come back as its outermost objs."""
+        o: cython.pointer(Obj)
+        left_high: cython.pointer(Obj) = cython.NULL
+        right_low: cython.pointer(Obj) = cython.NULL
+        left: cython.int = 0
+        right: cython.int = 0
+        red: cython.bint
+        if off == 0:
+            return 1
+        o = obj_at(self.w, off)
+        if self.fault("obj-sentinel", off, "no obj here") or not self.own(off, OBJ_CLASS, "obj"):
+            return 1
+        self.objects += 1
+        red = o.parent & 1 != 0
+        if o.parent & ~cython.cast(u64, 1) != parent:
+            self.note("rb-parent", off, f"parent {o.parent:#x}, not {parent:#x}")
+        if pool_of_obj(o) != self.pool_idx or hash_oid(o.oid[0], o.oid[1], o.oid[2]) & (cython.cast(u64, self.engine.buckets) - 1) != bucket:
+            self.note("obj-place", off, f"of pool {pool_of_obj(o)}, in bucket {bucket} of pool {self.pool_idx}")
+        if depth > 128:
+            self.note("rb-depth", off, "deeper than 128")
+            return 1
+        low[0] = o
+        high[0] = o
+        if o.left != 0:
+            left = self.walk_rb(o.left, off, low, cython.address(left_high), depth + 1, bucket)
+            if left_high != cython.NULL and compare(left_high.oid, o.oid) >= 0:
+                self.note("rb-order", off, "an oid to the left is not smaller")
+        else:
+            left = 1
+        if o.right != 0:
+            right = self.walk_rb(o.right, off, cython.address(right_low), high, depth + 1, bucket)
+            if right_low != cython.NULL and compare(right_low.oid, o.oid) <= 0:
+                self.note("rb-order", off, "an oid to the right is not larger")
+        else:
+            right = 1
+        if left != right:
+            self.note("rb-black", off, f"{left} black nodes to the left, {right} to the right")
+        if red and (self.red(o.left) or self.red(o.right)):
+            self.note("rb-red", off, "a red node has a red child")
+        self.walk_obj(off)
+        return left + (not red)
+
+    def red(self, off):
+        answer: cython.bint
+        if off == 0:
+            return False
+        answer = obj_at(self.w, off).parent & 1 != 0
+        self.w.fault = 0
+        return answer
+
+    def walk_pool(self, idx):
+        p: cython.pointer(PoolRecord) = pool_at(self.w, idx)
+        b: cython.pointer(Bucket)
+        low: cython.pointer(Obj) = cython.NULL
+        high: cython.pointer(Obj) = cython.NULL
+        i: u64
+        self.enter_pool(idx)
+        self.objects = 0
+        self.pages = 0
+        self.nodes = 0
+        self.pool_asked = 0
+        self.pool_used = 0
+        self.pool_stored = 0
+        # A destroyer that is killed when the record is retired, and not yet called dying, has destroyed it.
+        if p.state == POOL_LIVE and p.sentinel != POOL_SENTINEL and not (idx in self.retired_pools
+                                                                         and p.sentinel == ~cython.cast(u64, POOL_SENTINEL)):
+            self.note("pool-sentinel", offset_of(self.w, p), f"pool {idx}: wrong sentinel")
+        if p.state == POOL_LIVE and p.seat != seat_of(self.w, p.client, False):
+            self.note("pool-client", offset_of(self.w, p), f"pool {idx}: seat {p.seat}, not that of client {p.client}")
+        if p.state == POOL_LIVE and p.allow_count > ALLOW_MAX:
+            self.note("pool-allow", offset_of(self.w, p), f"pool {idx}: {p.allow_count} clients, more than it can name")
+        if p.cap_lock.owner != 0 or p.cap_lock.seq & 1:
+            self.note("cap-lock", offset_of(self.w, cython.address(p.cap_lock)), "held in a stopped world")
+        for i in range(cython.cast(u64, self.engine.buckets)):
+            b = buckets_at(self.w, idx) + i
+            if b.lock.owner != 0 or b.lock.seq & 1:
+                self.note("bucket-lock", offset_of(self.w, b), f"owner {b.lock.owner:#x}, seq {b.lock.seq} in a stopped world")
+            if b.root != 0 and p.state == POOL_FREE:
+                self.note("bucket-root", offset_of(self.w, b), "a pool that is free has an object")
+            elif b.root != 0:
+                if self.red(b.root) and p.state == POOL_LIVE:
+                    self.note("rb-root", offset_of(self.w, b), "the root is red")
+                if p.state == POOL_LIVE:
+                    self.walk_rb(b.root, 0, cython.address(low), cython.address(high), 0, i)
+                else:
+                    self.walk_dying(b.root, 0)
+        return 0
+
+    def walk_dying(self, off, depth):
+        """Objs of a pool that is being taken apart: their tree has lost leaves, so only ownership is checked."""
+        o: cython.pointer(Obj)
+        if off == 0 or depth > 128:
+            return 0
+        o = obj_at(self.w, off)
+        if self.fault("obj-sentinel", off, "no obj here") or not self.own(off, OBJ_CLASS, "obj"):
+            return 0
+        self.objects += 1
+        self.walk_obj(off)
+        self.walk_dying(o.left, depth + 1)
+        self.walk_dying(o.right, depth + 1)
+        return 0
+
+    def compare_gauges(self, idx):
+        words = pool_counters(self.engine, idx)
+        name = f"pool {idx}"
+        for which, truth, what in (
+            (GAUGE_OBJECTS, self.objects, "objects"), (GAUGE_OBJNODES, self.nodes, "objnodes"),
+            (GAUGE_PAGES, self.pages, "pages"), (GAUGE_BYTES_ASKED, self.pool_asked, "bytes asked"),
+            (GAUGE_BYTES_USED, self.pool_used, "bytes used"), (GAUGE_BYTES_STORED, self.pool_stored, "bytes stored"),
+        ):
+            if words[which] != truth:
+                self.note("gauge", offset_of(self.w, pool_at(self.w, idx)), f"{name}: {what} counted {words[which]}, {truth} are there")
+        return 0
+
+    # --- workers -----------------------------------------------------------------------------------------
+
+    def walk_retired(self, off):
+        """A retired struct, and all below it."""
+        h: cython.pointer(Head) = head_at(self.w, off)
+        n: cython.pointer(Objnode)
+        o: cython.pointer(Obj)
+        i: u64
+        kind: u64 = ~h.sentinel
+        pages: u64 = 0
+        nodes: u64 = 0
+        last: u64 = 0
+        if self.fault("retired-offset", off, "a retired struct outside the arena"):
+            return 0
+        if kind == PAMPD_SENTINEL:
+            return self.walk_page(off, 0, 0, False)
+        if kind == OBJNODE_SENTINEL:
+            n = cython.cast(cython.pointer(Objnode), h)
+            if self.own(off, OBJNODE_CLASS, "retired objnode") and n.slots_in_use != 0:
+                chunk_at(self.w, n.obj)
+                if not self.fault("objnode-back", off, "its obj is outside the arena"):
+                    for i in range(MAP_SIZE):
+                        if n.slots[i] != 0:
+                            # The part of the index above this node is not known any more: pages are not compared with it.
+                            self.walk_below(target_of(n.slots[i]), n.level - 1)
+        elif kind == OBJ_SENTINEL:
+            o = cython.cast(cython.pointer(Obj), h)
+            if self.own(off, OBJ_CLASS, "retired obj") and o.root != 0 and o.height <= HEIGHT_MAX:
+                self.walk_link(o.root, off, o.height, 0, cython.address(pages), cython.address(nodes), cython.address(last))
+        elif kind == POOL_SENTINEL:
+            self.retired_pools.add((off - self.w.client_off - CLIENT_PAGE) // POOL_BYTES)
+        else:
+            self.note("retired-sentinel", off, "neither a retired struct nor a dying pool")
+        return 0
+
+    def walk_below(self, off, level):
+        n: cython.pointer(Objnode)
+        d: cython.pointer(Pampd)
+        i: u64
+        if level == 0:
+            d = pampd_at(self.w, off)
+            if not self.fault("page-sentinel", off, "no page here"):
+                self.walk_page(off, d.obj, d.index, True)
+            return 0
+        n = objnode_at(self.w, off)
+        if self.fault("objnode-sentinel", off, "no objnode here") or not self.own(off, OBJNODE_CLASS, "objnode"):
+            return 0
+        for i in range(MAP_SIZE):
+            if n.slots[i] != 0 and level <= HEIGHT_MAX:
+                self.walk_below(target_of(n.slots[i]), level - 1)
+        return 0
+
+    def walk_slot(self, idx):
+        slot: cython.pointer(Slot) = slot_at(self.w, idx)
+        mag: cython.pointer(Magazine)
+        count: u64
+        off: u64
+        i: u64
+        cls: cython.int
+        steps: u64 = 0
+        if slot.journal_len != 0 or slot.redo_len != 0:
+            self.note("journal", offset_of(self.w, slot), f"worker {idx}: a transaction is open in a stopped world")
+        if slot.state != SLOT_LIVE and (slot.client[ROOT_STAGED] or slot.client[ROOT_RETIRED] or slot.client[ROOT_PENDING]):
+            self.note("slot-lists", offset_of(self.w, slot), f"slot {idx} is nobody's, and has lists: its worker was buried without an heir")
+        off = slot.client[ROOT_STAGED]
+        while off != 0 and steps <= self.span // 64:
+            steps += 1
+            self.walk_staged(off)
+            if len(self.report.problems) >= PROBLEMS_MAX:
+                break
+            off = cython.cast(cython.pointer(Head), chunk_at(self.w, off)).link
+            if self.fault("staged-offset", off, f"worker {idx}: a staged page outside the arena"):
+                break
+        off = slot.client[ROOT_RETIRED]
+        while off != 0 and steps <= self.span // 64:
+            steps += 1
+            self.walk_retired(off)
+            if len(self.report.problems) >= PROBLEMS_MAX:
+                break
+            off = retired_link(head_at(self.w, off))[0]
+            if self.fault("retired-offset", off, f"worker {idx}: a retired struct outside the arena"):
+                break
+        off = slot.client[ROOT_PENDING]
+        while off != 0 and steps <= self.span // 64:
+            steps += 1
+            self.walk_pending(off)
+            if len(self.report.problems) >= PROBLEMS_MAX:
+                break
+            off = cython.cast(cython.pointer(Head), chunk_at(self.w, off)).link
+            if self.fault("pending-offset", off, f"worker {idx}: a pending page outside the arena"):
+                break
+        if steps > self.span // 64:
+            self.note("list-loop", offset_of(self.w, slot), f"worker {idx}: a list without an end")
+        for cls in range(CLASS_COUNT):
+            mag = cython.address(slot.mags[cls])
+            count = mag.count
+            if count > mag_cap(cls):
+                self.note("magazine", offset_of(self.w, mag), f"worker {idx}, class {cls}: count {count}")
+                continue
+            for i in range(count):
+                self.own(mag.items[i], cls, f"magazine of worker {idx}")
+        return 0
+
+    def walk_staged(self, off):
+        """A page that is not linked yet: of no object, no pool."""
+        d: cython.pointer(Pampd) = cython.cast(cython.pointer(Pampd), chunk_at(self.w, off))
+        if self.fault("staged-offset", off, "a staged page outside the arena"):
+            return 0
+        return self.walk_page(off, 0, d.index, True)
+
+    def walk_limbo(self):
+        """Retired pages that somebody has a view on, or had a moment ago."""
+        w: cython.pointer(Worker) = self.w
+        limbo: cython.pointer(ClientPage) = limbo_of(w)
+        off: u64 = limbo.limbo
+        steps: u64 = 0
+        d: cython.pointer(Pampd)
+        if limbo.limbo_lock.owner != 0 or limbo.limbo_lock.seq & 1:
+            self.note("limbo-lock", offset_of(w, cython.address(limbo.limbo_lock)), "held in a stopped world")
+        while off != 0:
+            d = page_at(w, off)
+            steps += 1
+            if self.fault("limbo-offset", off, "a page of limbo outside the arena"):
+                break
+            if steps > self.span // 64 or len(self.report.problems) >= PROBLEMS_MAX:
+                self.note("limbo-loop", off, "a list without an end")
+                break
+            if not has_chunk(d) or flags_of(d) & VIEWED == 0 or (state_in(d.queue) != QUEUE_NONE and state_in(d.queue) != QUEUE_LEFT):
+                self.note("limbo-page", off, f"flags {flags_of(d)}, queue state {state_in(d.queue)}")
+            self.walk_page(off, 0, 0, False)
+            off = d.obj
+        self.report.counts["limbo"] = steps
+        return 0
+
+    def walk_pins(self):
+        """All pins, after everything that may own their chunks. Pins may go while this looks; none can come."""
+        w: cython.pointer(Worker) = self.w
+        i: u64
+        j: u64
+        word: u64
+        rel: u64
+        pins: u64 = 0
+        slot: cython.pointer(Slot)
+        for i in range(slots_used(w)):
+            slot = slot_at(w, i)
+            if slot.client[PINS_HIGH] > PINS_MAX or slot.client[PINS_HIGH] > slot.client[PINS_BACKED]:
+                self.note("pins-high", offset_of(w, slot), f"worker {i}: {slot.client[PINS_HIGH]} pins, {slot.client[PINS_BACKED]} have memory")
+                continue
+            for j in range(pins_high(slot)):
+                word = load(cython.address(pins_at(w, i)[j]))
+                if word == 0:
+                    continue
+                pins += 1
+                rel = (word >> 6 << 6) - w.seg_lo
+                if slot.state != SLOT_LIVE:
+                    self.note("pin-nobody", offset_of(w, slot), f"slot {i} is nobody's, and has pins")
+                    break
+                if word & 63 >= OBJNODE_CLASS or rel >= self.span or self.seen[rel >> 12] >> ((rel >> 6) & 63) & 1 == 0 or (
+                        (w.segtable + (rel >> w.seg_shift)).cls != (word & 63) + 1):
+                    self.note("pin-lost", word, f"worker {i} has a view on a chunk that is no page's")
+        self.report.counts["pins"] = pins
+        return 0
+
+    def walk_twins(self):
+        """All twin buckets, after everything that may refer to a twin."""
+        w: cython.pointer(Worker) = self.w
+        b: cython.pointer(TwinBucket)
+        i: u64
+        off: u64
+        count: u64
+        size: u64
+        for i in range(w.client_geometry[GEO_TWINS] if has_twins(w) else 0):
+            b = twin_bucket(w, i)
+            if b.lock.owner != 0 or b.lock.seq & 1:
+                self.note("twin-lock", offset_of(w, b), "held in a stopped world")
+            off = b.head
+            count = 0
+            size = 0
+            while off != 0 and count <= self.span // 64 and self.walk_twin(off):
+                count += 1
+                size += w.class_bytes[cython.cast(cython.uchar, twin_at(w, off).shape >> 32)]
+                if twin_bucket(w, twin_at(w, off).digest[0]) != b:
+                    self.note("twin-place", off, "in a bucket that is not its digest's")
+                off = twin_at(w, off).link
+            if count != b.count or size != b.bytes:
+                self.note("twin-count", offset_of(w, b), f"{b.count} twins of {b.bytes} bytes, {count} of {size} are there")
+        for off in self.twins:
+            self.note("twin-lost", off, f"{self.twins[off]} pages refer to it, and it is in no bucket")
+        return 0
+
+    def walk_twin(self, off):
+        """One twin: its chunks, its references. 0 if the chain cannot be followed beyond it."""
+        w: cython.pointer(Worker) = self.w
+        t: cython.pointer(Twin) = twin_at(w, off)
+        shape: u64 = t.shape        # once: what is used must be what was looked at
+        cls: cython.int = cython.cast(cython.uchar, shape >> 32)
+        data: u64 = t.data
+        if self.fault("twin-sentinel", off, "no twin here") or not self.own(off, PAMPD_CLASS, "twin"):
+            return 0
+        if not self.own(data, cls, "twin's page") or copied_of(shape) > w.class_bytes[cls] or copied_of(shape) == 0:
+            self.note("twin-shape", off, f"shape {shape:#x}")
+            return 0
+        found = self.twins.pop(off, 0)
+        if found != t.refs:
+            self.note("twin-refs", off, f"{t.refs} references, {found} are there")
+        # The digest is not compared with the bytes: a caller that changes its buffer during a put makes them differ, which costs a twin
+        # that is not found again, and no more.
+        return 1
+
+    def walk(self):
+        """Everything."""
+        w: cython.pointer(Worker) = self.w
+        table: cython.pointer(ClientPage) = cython.cast(cython.pointer(ClientPage), w.base + w.client_off)
+        idx: u64
+        pools: u64 = min(table.pools_high, cython.cast(u64, self.engine.max_pools))
+        workers: u64 = 0
+        counts = {"pools": 0, "objects": 0, "objnodes": 0, "pages": 0}
+        if table.lock.owner != 0:
+            self.note("table-lock", offset_of(w, table), "held in a stopped world")
+        if table.cap_lock.owner != 0 or table.cap_lock.seq & 1:
+            self.note("cap-lock", offset_of(w, cython.address(table.cap_lock)), "held in a stopped world")
+        shards: u64 = w.client_geometry[GEO_SHARDS]
+        shard: u64
+        self.leave_pools()
+        for shard in range(shards):
+            if shard_at(w, shard).lock.owner != 0 or shard_at(w, shard).lock.seq & 1:
+                self.note("shard-lock", offset_of(w, shard_at(w, shard)), "held in a stopped world")
+            for idx in range(pools):
+                self.walk_queues(idx, shard)
+        for idx in range(slots_used(w)):
+            workers += slot_at(w, idx).state == SLOT_LIVE
+            self.walk_slot(idx)
+        for idx in range(pools):
+            self.walk_pool(idx)
+            if pool_at(w, idx).state != POOL_FREE:
+                self.compare_gauges(idx)
+                counts["pools"] += pool_at(w, idx).state == POOL_LIVE
+                counts["objects"] += self.objects
+                counts["objnodes"] += self.nodes
+                counts["pages"] += self.pages
+        self.leave_pools()
+        self.walk_limbo()
+        self.walk_twins()
+        self.walk_pins()
+        self.walk_depot()
+        self.report.counts.update(counts, workers=workers)

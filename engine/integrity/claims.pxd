@@ -1,0 +1,16 @@
+# C-level names of claims.py.
+from engine.member.member cimport Member
+from shm.layout cimport Segment, Worker, u64
+
+cdef class Claims:
+    cdef Member engine
+    cdef Worker *w
+    cdef u64 span                   # bytes of segments that `seen` covers
+    cdef u64 *seen                  # one bit for every 64 bytes of backed segments: a chunk found owned
+    cdef object report
+    cdef int note(self, str id, u64 where, str what) except -1
+    cdef bint fault(self, str id, u64 where, str what) except -1
+    cdef bint own(self, u64 off, int cls, str what) except -1
+    cdef u64 *bitmap(self, Segment *s, int cls) noexcept
+    cdef int claimed(self, u64 rel, int cls) except -1
+    cdef int walk_depot(self) except -1

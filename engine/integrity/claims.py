@@ -1,0 +1,183 @@
+"""Owns the map of who owns which chunk, while a stopped arena is checked: claims, and the depot's own account against them.
+
+May call: the layout, memory; changes nothing. Called by check.py, whose Checker is a Claims that walks everything that may own a chunk.
+"""
+import cython
+from cython.cimports.engine.member.member import Member
+from cython.cimports.libc.stdlib import calloc, free
+from cython.cimports.shm.atomics import popcount
+from cython.cimports.shm.layout import (
+    CLASS_COUNT,
+    SEG_HOLE,
+    SEG_LEAVING,
+    SEG_PUNCHING,
+    SEG_STAYS,
+    Segment,
+    Worker,
+    offset_of,
+    u64,
+)
+from cython.cimports.shm.memory import widen
+from engine.integrity.report import Problem, Report
+
+PROBLEMS_MAX = 1000
+
+
+@cython.cclass
+class Claims:
+    """Who owns which chunk, in one walk over a stopped arena; what is wrong goes into `report`."""
+
+    def __cinit__(self, engine: Member):
+        self.engine = engine
+        self.w = cython.address(engine.att.w)
+        self.report = Report()
+        self.w.fault = 0
+        widen(self.w, 0)
+        # Worker.seg_span may grow on the way if somebody still writes into the depot; the map does not.
+        self.span = self.w.seg_span
+        self.seen = cython.cast(cython.pointer(u64), calloc(self.span // 4096 + 1, 8))
+        if self.seen == cython.NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        free(self.seen)
+
+    def note(self, id, where, what):
+        """Record a problem at an arena offset."""
+        if len(self.report.problems) < PROBLEMS_MAX:
+            self.report.problems.append(Problem(id, f"{where:#x}", what))
+        return 0
+
+    def fault(self, id, where, what):
+        """True, with a problem recorded, if the last access was a bad offset or a missing sentinel."""
+        if self.w.fault == 0:
+            return False
+        self.w.fault = 0
+        self.note(id, where, what)
+        return True
+
+    def own(self, off, cls, what):
+        """Claim a chunk for an owner. True if it is a chunk of that class, out of the depot, claimed by nobody else."""
+        w: cython.pointer(Worker) = self.w
+        rel: u64 = off - w.seg_lo
+        s: cython.pointer(Segment)
+        inside: u64
+        index: u64
+        words: cython.pointer(u64)
+        bit: u64
+        if off < w.seg_lo or rel >= self.span or cls < 0 or cls >= CLASS_COUNT:
+            self.note("chunk-outside", off, f"{what}: no such chunk")
+            return False
+        s = w.segtable + (rel >> w.seg_shift)
+        inside = (rel & ((cython.cast(u64, 1) << w.seg_shift) - 1)) - w.class_start[cls]
+        index = inside // w.class_bytes[cls]
+        if s.cls != cython.cast(u64, cls + 1) or index >= w.class_chunks[cls] or index * w.class_bytes[cls] != inside:
+            self.note("chunk-class", off, f"{what}: not a chunk of class {cls} ({w.class_bytes[cls]} bytes)")
+            return False
+        words = self.bitmap(s, cls)
+        if words[index >> 6] >> (index & 63) & 1 == 0:
+            self.note("chunk-free", off, f"{what}: the depot holds this chunk free")
+            return False
+        bit = cython.cast(u64, 1) << ((rel >> 6) & 63)
+        if self.seen[rel >> 12] & bit:
+            self.note("chunk-twice", off, f"{what}: this chunk has another owner too")
+            return False
+        self.seen[rel >> 12] |= bit
+        return True
+
+    def bitmap(self, s, cls):
+        if self.w.class_start[cls] == 0:
+            return cython.address(s.bitmap)
+        return cython.cast(
+            cython.pointer(u64),
+            self.w.base + self.w.seg_lo + (cython.cast(u64, s - self.w.segtable) << self.w.seg_shift),
+        )
+
+    # --- depot -------------------------------------------------------------------------------------------
+
+    def walk_depot(self):
+        w: cython.pointer(Worker) = self.w
+        s: cython.pointer(Segment)
+        words: cython.pointer(u64)
+        number: u64
+        owner: u64
+        high: u64 = min(w.depot.seg_high, self.span >> w.seg_shift)
+        i: u64
+        j: u64
+        cls: cython.int
+        out: u64
+        used: u64 = 0
+        chunks: u64 = 0
+        start: u64
+        listed: u64 = 0
+        expected: u64 = 0
+        steps: u64
+        state: u64
+        holes: u64 = 0
+        if w.depot.lock.owner != 0 or w.depot.lock.seq & 1:
+            self.note("depot-lock", offset_of(w, w.depot), "held in a stopped world")
+        for number in range(high):
+            s = w.segtable + number
+            owner = s.cls
+            if owner > CLASS_COUNT:
+                self.note("segment-class", offset_of(w, s), f"class {owner}")
+                continue
+            if s.state > SEG_PUNCHING or s.state == SEG_LEAVING and owner == 0 or s.state >= SEG_HOLE and owner != 0:
+                self.note("segment-state", offset_of(w, s), f"state {s.state} of a segment of class {cython.cast(cython.longlong, owner) - 1}")
+            if owner == 0:
+                expected += s.state != SEG_PUNCHING
+                holes += s.state >= SEG_HOLE
+                continue
+            used += 1
+            cls = owner - 1
+            if s.free_count != 0 and s.state != SEG_LEAVING:
+                expected += 1
+            words = self.bitmap(s, cls)
+            out = 0
+            start = (number << w.seg_shift) + w.class_start[cls]
+            for i in range((w.class_chunks[cls] + 63) // 64):
+                out += popcount(words[i])
+                for j in range(64):
+                    if words[i] >> j & 1 and i * 64 + j >= w.class_chunks[cls]:
+                        self.note("segment-bitmap", offset_of(w, s), f"bit {i * 64 + j} of {w.class_chunks[cls]} chunks")
+                    elif words[i] >> j & 1:
+                        self.claimed(start + (i * 64 + j) * w.class_bytes[cls], cls)
+            chunks += out
+            if out + s.free_count != w.class_chunks[cls]:
+                self.note("segment-count", offset_of(w, s), f"free_count {s.free_count}, {out} of {w.class_chunks[cls]} are out")
+        for cls in range(-2, CLASS_COUNT):
+            number = w.depot.hole_head if cls == -2 else w.depot.free_head if cls < 0 else w.depot.class_head[cls]
+            state = SEG_HOLE if cls == -2 else SEG_STAYS
+            out = 0
+            steps = 0
+            while number != 0 and steps <= w.seg_total:
+                steps += 1
+                if number > w.seg_total:
+                    self.note("segment-list", number, f"class {cls}: no such segment")
+                    break
+                s = w.segtable + (number - 1)
+                if s.cls != (cython.cast(u64, cls + 1) if cls >= 0 else 0) or (cls >= 0 and s.free_count == 0) or s.state != state:
+                    self.note("segment-list", offset_of(w, s), f"listed for class {cls}, is of {cython.cast(cython.longlong, s.cls) - 1}")
+                if s.prev != out:
+                    self.note("segment-prev", offset_of(w, s), f"prev {s.prev}, not {out}")
+                listed += 1
+                out = number
+                number = s.next
+            if steps > w.seg_total:
+                self.note("segment-list", offset_of(w, w.depot), f"class {cls}: a list without an end")
+        if listed != expected:
+            self.note("segment-lists", offset_of(w, w.depot), f"{listed} segments in lists, {expected} have free chunks or are free")
+        if holes != w.depot.holes:
+            self.note("segment-holes", offset_of(w, w.depot), f"holes {w.depot.holes}, {holes} are")
+        if w.depot.limit > w.seg_total:
+            self.note("segment-limit", offset_of(w, w.depot), f"limit {w.depot.limit} of {w.seg_total} segments")
+        if used != w.depot.seg_used:
+            self.note("segment-used", offset_of(w, w.depot), f"seg_used {w.depot.seg_used}, {used} are")
+        self.report.counts["segments"] = used
+        self.report.counts["chunks"] = chunks
+        return 0
+
+    def claimed(self, rel, cls):
+        if self.seen[rel >> 12] >> ((rel >> 6) & 63) & 1 == 0:
+            self.note("chunk-leaked", self.w.seg_lo + rel, f"a chunk of {self.w.class_bytes[cls]} bytes is out, and nobody has it")
+        return 0

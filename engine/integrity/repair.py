@@ -1,0 +1,695 @@
+"""Owns putting a damaged arena right: what objects say of themselves is the truth, all else is made anew from it.
+
+May call: rbtree (insert), the layout. Called by check.run, in a stopped world, when problems were found. Truth is an obj whose
+whole tree is sound: sentinels, indexes, lengths, and chunks that no other sound object has. Its counts, its place in
+its bucket's red-black tree and all back pointers are set from that. An object that is not sound is dropped
+whole, never guessed; every page of it that can still be named is reported. Segments, bitmaps, lists, gauges, journals and
+lock words are rebuilt; magazines, staged and retired lists are emptied, and limbo holds what pins keep. Plain stores: a kill leaves an arena that
+has to be repaired again, with the same result.
+"""
+
+from xxhash import xxh3_128_intdigest
+
+import cython
+from cython.cimports.engine.layout import (
+    FOREIGN,
+    GAUGE_BYTES_ASKED,
+    GAUGE_BYTES_STORED,
+    GAUGE_BYTES_USED,
+    GAUGE_OBJECTS,
+    GAUGE_OBJNODES,
+    GAUGE_PAGES,
+    GEO_SHARDS,
+    GEO_TWINS,
+    HEIGHT_MAX,
+    LEDGER_BYTES,
+    MAP_SIZE,
+    OBJ_CLASS,
+    OBJNODE_CLASS,
+    OBJNODE_SENTINEL,
+    PAMPD_CLASS,
+    PAMPD_SENTINEL,
+    PINS_BACKED,
+    PINS_HIGH,
+    PINS_MAX,
+    POOL_FREE,
+    POOL_LIVE,
+    POOL_NAME_BYTES,
+    POOL_SENTINEL,
+    QUEUE_MAIN,
+    QUEUE_NONE,
+    ROOT_PENDING,
+    ROOT_RETIRED,
+    ROOT_STAGED,
+    TWIN,
+    TWIN_BUCKET_BYTES,
+    VIEWED,
+    Bucket,
+    ClientPage,
+    Head,
+    Obj,
+    Objnode,
+    Pampd,
+    PoolRecord,
+    Twin,
+    TwinBucket,
+    allow_count,
+    buckets_at,
+    chunk_bytes,
+    class_in,
+    codec_of,
+    copied_of,
+    fits_codecs,
+    flags_of,
+    is_evictable,
+    is_same,
+    is_twin,
+    ledger_at,
+    length_of,
+    link_to,
+    link_to_page,
+    obj_at,
+    objnode_at,
+    page_hash,
+    pampd_at,
+    pins_at,
+    pins_start,
+    pool_at,
+    pool_mark,
+    queue_at,
+    queue_word,
+    queues_bytes,
+    shape_of,
+    shard_at,
+    shard_of,
+    stored_bytes,
+    target_of,
+    twin_at,
+    twin_bucket,
+    twins_offset,
+)
+from cython.cimports.engine.member.member import Member
+from cython.cimports.engine.member.seats import seat_of
+from cython.cimports.engine.oid import hash_oid
+from cython.cimports.engine.pages.pins import forget, limbo_of, pins_high
+from cython.cimports.engine.pages.queues import push_newest
+from cython.cimports.engine.tree import rbtree
+from cython.cimports.libc.stdlib import calloc, free
+from cython.cimports.libc.string import memset
+from cython.cimports.shm.journal import commit, reserve, rollback, shrink, store
+from cython.cimports.shm.layout import (
+    CLASS_COUNT,
+    HELD_MAX,
+    OK,
+    SEG_HOLE,
+    SLOT_FREE,
+    SLOT_LIVE,
+    Lock,
+    Segment,
+    Slot,
+    Worker,
+    slot_at,
+    slots_used,
+    u64,
+)
+from cython.cimports.shm.lock import lock_try, unlock
+from cython.cimports.shm.memory import back, chunk_at, next_data, next_hole
+from engine.errors import TmemError
+from engine.member.stats import pool_counters
+
+INSERT_STORES = cython.declare(cython.int, 40)    # more than linking an obj stores, on average
+NAMED_MAX = 100_000      # lost pages named one by one; beyond that only counted
+
+
+def mend(engine: Member):
+    """Repair a stopped arena. The lost handles: (pool name, oid, index) tuples, index None for pages nobody can name."""
+    mender: Mender = Mender(engine)
+    mender.run()
+    return mender.lost
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _free_lock(lock: cython.pointer(Lock)) -> cython.void:
+    lock.owner = 0
+    lock.seq = (lock.seq + 1) & ~cython.cast(u64, 1)
+
+
+@cython.cclass
+class Mender:
+    """One repair of a stopped arena."""
+
+    def __cinit__(self, engine: Member):
+        w: cython.pointer(Worker) = cython.address(engine.att.w)
+        self.engine = engine
+        self.w = w
+        self.lost = []
+        self.claims = []
+        self.twins = {}
+        self.classes = {}
+        w.fault = 0
+        # Every segment that has memory counts, whatever the depot says: its own word may be the damaged one.
+        total: u64 = w.seg_total << w.seg_shift
+        end: u64 = w.seg_lo
+        at = w.seg_lo
+        while at < w.seg_lo + total:
+            at = next_data(w, at)
+            if at < w.seg_lo + total:
+                at = next_hole(w, at)
+                end = min(at, w.seg_lo + total)
+        segment: u64 = cython.cast(u64, 1) << w.seg_shift
+        w.seg_span = (end - w.seg_lo + segment - 1) // segment * segment
+        self.span = w.seg_span
+        self.seen = cython.cast(cython.pointer(u64), calloc(self.span // 4096 + 1, 8))
+        if self.seen == cython.NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        free(self.seen)
+
+    def claim(self, off, cls):
+        """Keep a chunk for the object under the walk. True if it can be one of that class and nobody has it."""
+        w: cython.pointer(Worker) = self.w
+        rel: u64 = off - w.seg_lo
+        number: u64 = rel >> w.seg_shift
+        inside: u64
+        index: u64
+        bit: u64
+        if off < w.seg_lo or rel >= self.span or cls < 0 or cls >= CLASS_COUNT:
+            return False
+        inside = (rel & ((cython.cast(u64, 1) << w.seg_shift) - 1)) - w.class_start[cls]
+        index = inside // w.class_bytes[cls]
+        if index >= w.class_chunks[cls] or index * w.class_bytes[cls] != inside:
+            return False
+        bit = cython.cast(u64, 1) << ((rel >> 6) & 63)
+        if self.classes.setdefault(number, cls) != cls or self.seen[rel >> 12] & bit:
+            return False
+        self.seen[rel >> 12] |= bit
+        self.claims.append((off, cls))
+        return True
+
+    def unclaim(self):
+        """Give back what the object under the walk has claimed."""
+        for off, cls in self.claims:
+            if cls >= 0:
+                self.release(off)
+            else:
+                self.twins[off][0] -= 1
+                if self.twins[off][0] == 0:
+                    del self.twins[off]
+        self.claims = []
+        return 0
+
+    def claim_twin(self, off, shape):
+        """Keep a twin, and its chunks if nobody has yet, for a page of this shape of the object under the walk. True if it is sound."""
+        t: cython.pointer(Twin)
+        cls: cython.int = cython.cast(cython.uchar, shape >> 32)
+        mark: u64 = pool_mark(self.pool_idx, pool_at(self.w, self.pool_idx).gen)
+        data: u64
+        t = twin_at(self.w, off)
+        shape &= ~(cython.cast(u64, VIEWED) << 40)
+        if self.w.fault != 0 or t.shape | cython.cast(u64, TWIN) << 40 != shape:
+            return False
+        if off not in self.twins:
+            data = t.data
+            if cls >= OBJNODE_CLASS or copied_of(shape) > self.w.class_bytes[cls] or not self.claim(off, PAMPD_CLASS) or not self.claim(data, cls):
+                return False
+            self.twins[off] = [0, mark, data, shape & ~(cython.cast(u64, TWIN) << 40)]
+        if self.twins[off][1] != mark:
+            return False
+        self.twins[off][0] += 1
+        self.claims.append((off, -1))
+        return True
+
+    def mend_twins(self):
+        """All twin buckets from the twins that are kept. TmemError if the table has no memory and can have none."""
+        w: cython.pointer(Worker) = self.w
+        table: cython.pointer(ClientPage) = cython.cast(cython.pointer(ClientPage), w.base + w.client_off)
+        b: cython.pointer(TwinBucket)
+        t: cython.pointer(Twin)
+        i: u64
+        at: u64
+        data: u64
+        if table.twins == 0 and not self.twins:
+            return 0
+        if back(w, twins_offset(w), w.client_geometry[GEO_TWINS] * TWIN_BUCKET_BYTES) != OK:
+            raise TmemError(f"arena {self.engine.name!r}: no memory left for the table of equal pages")
+        table.twins = 1
+        for i in range(w.client_geometry[GEO_TWINS]):
+            b = twin_bucket(w, i)
+            _free_lock(cython.address(b.lock))
+            b.head = b.count = b.bytes = 0
+        for off, (refs, mark, where, shape) in self.twins.items():
+            at = off
+            data = where
+            i = shape
+            number = xxh3_128_intdigest((w.base + data)[:copied_of(i)], w.header.nonce)
+            t = cython.cast(cython.pointer(Twin), w.base + at)
+            t.digest[0] = number & 0xFFFFFFFFFFFFFFFF
+            t.digest[1] = number >> 64
+            t.data = data
+            t.shape = i
+            t.refs = refs
+            t.pool = mark
+            b = twin_bucket(w, t.digest[0])
+            t.link = b.head
+            b.head = at
+            b.count += 1
+            b.bytes += w.class_bytes[cython.cast(cython.uchar, i >> 32)]
+        return 0
+
+    def release(self, off):
+        """Let go of one chunk that was claimed; any other offset is nobody's."""
+        rel: u64 = off - self.w.seg_lo
+        if rel < self.span:
+            self.seen[rel >> 12] &= ~(cython.cast(u64, 1) << ((rel >> 6) & 63))
+        return 0
+
+    def sound_tree(self, off, obj_off, level, prefix, pages, nodes):
+        """True if the subtree is sound; its counts and back pointers are set."""
+        n: cython.pointer(Objnode)
+        d: cython.pointer(Pampd)
+        i: u64
+        used: u64 = 0
+        cls: cython.int
+        foreign: cython.bint
+        if level == 0:
+            d = pampd_at(self.w, off)
+            if self.w.fault != 0 or d.index != prefix or not self.claim(off, PAMPD_CLASS):
+                return False
+            cls = class_in(d)
+            foreign = flags_of(d) & FOREIGN != 0
+            length: u64 = length_of(d)
+            if not 1 <= length <= cython.cast(u64, self.engine.page_size):
+                return False
+            if is_twin(d.shape):
+                if foreign or is_same(d.shape) or not self.claim_twin(d.data, d.shape):
+                    return False
+            elif not foreign and not is_same(d.shape) and (
+                    cls >= OBJNODE_CLASS or copied_of(d.shape) > self.w.class_bytes[cls] or not self.claim(d.data, cls)):
+                return False
+            if not fits_codecs(d.shape, codec_of(pool_at(self.w, self.pool_idx))):
+                return False
+            d.obj = obj_off
+            d.queue = (pool_mark(self.pool_idx, pool_at(self.w, self.pool_idx).gen) if foreign
+                       else queue_word(0, 0, QUEUE_NONE, self.pool_idx))
+            d.link = 0
+            pages[0] += 1
+            self.obj_asked += length
+            self.obj_used += chunk_bytes(self.w, d)
+            self.obj_stored += stored_bytes(d)
+            return True
+        n = objnode_at(self.w, off)
+        if self.w.fault != 0 or n.level != level or not self.claim(off, OBJNODE_CLASS):
+            return False
+        for i in range(MAP_SIZE):
+            if n.slots[i] != 0:
+                used += 1
+                if not self.sound_tree(target_of(n.slots[i]), obj_off, level - 1, prefix << 6 | i, pages, nodes):
+                    return False
+                n.slots[i] = self.link(target_of(n.slots[i]), level - 1)
+        n.slots_in_use = used
+        n.obj = obj_off
+        n.link = 0
+        nodes[0] += 1
+        return used != 0
+
+    def link(self, off, level):
+        """The link word to a sound struct."""
+        if level != 0:
+            return link_to(off)
+        d: cython.pointer(Pampd) = pampd_at(self.w, off)
+        return link_to_page(self.w, off, d.data, flags_of(d))
+
+    def sound_obj(self, off, bucket):
+        """True if the obj and its tree are sound; its counts are set."""
+        o: cython.pointer(Obj) = obj_at(self.w, off)
+        n: cython.pointer(Objnode)
+        pages: u64 = 0
+        nodes: u64 = 0
+        height: u64
+        kind: u64
+        child: u64
+        root: u64 = target_of(o.root)       # once: it may change under our hands
+        mask: u64 = self.engine.buckets - 1
+        if hash_oid(o.oid[0], o.oid[1], o.oid[2]) & mask != bucket or not self.claim(off, OBJ_CLASS):
+            return False
+        kind = cython.cast(cython.pointer(Head), chunk_at(self.w, root)).sentinel
+        if self.w.fault != 0 or kind not in (PAMPD_SENTINEL, OBJNODE_SENTINEL):
+            return False
+        height = 0 if kind == PAMPD_SENTINEL else objnode_at(self.w, root).level
+        if height > HEIGHT_MAX or (kind == OBJNODE_SENTINEL and height == 0):
+            return False
+        if not self.sound_tree(root, off, height, 0, cython.address(pages), cython.address(nodes)):
+            return False
+        # Where the pages of the largest indexes are gone, the tree is higher than it needs to be.
+        while height > 0:
+            n = objnode_at(self.w, root)
+            child = target_of(n.slots[0])
+            if n.slots_in_use != 1 or child == 0:
+                break
+            self.release(root)
+            root = child
+            height -= 1
+            nodes -= 1
+        if self.w.fault != 0:
+            return False
+        o.root = self.link(root, height)
+        if pages < o.pampd_count:
+            self.lost.append((self.pool_name, (o.oid[0], o.oid[1], o.oid[2]), None))
+        o.height = height
+        o.pampd_count = pages
+        o.asked = self.obj_asked
+        o.used = self.obj_used
+        o.stored = self.obj_stored
+        o.objnode_count = nodes
+        o.pool = o.pool >> 32 << 32 | self.pool_idx
+        o.link = 0
+        return True
+
+    def requeue(self, off, level, oid_hash):
+        """The pages of a sound obj as the newest of their queues: nothing says how old they are."""
+        d: cython.pointer(Pampd)
+        i: u64
+        shard: u64
+        if level != 0:
+            for i in range(MAP_SIZE):
+                if objnode_at(self.w, off).slots[i] != 0:
+                    self.requeue(target_of(objnode_at(self.w, off).slots[i]), level - 1, oid_hash)
+            return 0
+        d = pampd_at(self.w, off)
+        shard = shard_of(self.w, page_hash(oid_hash, d.index, self.pool_idx))
+        d.queue = queue_word(0, shard, QUEUE_NONE, self.pool_idx)
+        push_newest(self.w, queue_at(self.w, self.pool_idx, shard), QUEUE_MAIN, off)
+        commit(self.w)
+        return 0
+
+    def name_pages(self, off, level, prefix, into, depth):
+        """Collect the indexes of pages that can be named below an unsound obj."""
+        n: cython.pointer(Objnode)
+        i: u64
+        if level > HEIGHT_MAX or depth > HEIGHT_MAX or len(into) >= NAMED_MAX:
+            return 0
+        if (off, level) in self.named:
+            return 0        # a sound page or node hangs in one place
+        self.named.add((off, level))
+        if level == 0:
+            pampd_at(self.w, off)
+            if self.w.fault == 0:
+                into.add(prefix)
+            self.w.fault = 0
+            return 0
+        n = objnode_at(self.w, off)
+        if self.w.fault == 0:
+            for i in range(MAP_SIZE):
+                if n.slots[i] != 0:
+                    self.name_pages(target_of(n.slots[i]), level - 1, prefix << 6 | i, into, depth + 1)
+        self.w.fault = 0
+        return 0
+
+    def mend_bucket(self, idx, number):
+        """Make the bucket's tree anew from its sound objs."""
+        w: cython.pointer(Worker) = self.w
+        b: cython.pointer(Bucket) = buckets_at(w, idx) + number
+        p: cython.pointer(PoolRecord) = pool_at(w, idx)
+        o: cython.pointer(Obj)
+        off: u64
+        root: u64 = b.root
+        b.unlinked += 1
+        if p.state != POOL_LIVE or root == 0:
+            b.root = 0
+            return 0
+        name = self.pool_name
+        good = []
+        oids = set()
+        visited = set()
+        todo = [root]
+        while todo:
+            off = todo.pop()
+            if off == 0 or off in visited:
+                continue
+            visited.add(off)
+            o = obj_at(w, off)
+            if w.fault != 0:
+                w.fault = 0
+                self.lost.append((name, None, None))
+                continue
+            todo.append(o.left)
+            todo.append(o.right)
+            oid = (o.oid[0], o.oid[1], o.oid[2])
+            self.claims = []
+            self.obj_asked = 0
+            self.obj_used = 0
+            self.obj_stored = 0
+            if oid not in oids and self.sound_obj(off, number):
+                oids.add(oid)
+                good.append(off)
+                self.objects += 1
+                self.nodes += o.objnode_count
+                self.pages += o.pampd_count
+                self.asked += self.obj_asked
+                self.used += self.obj_used
+                self.stored += self.obj_stored
+                continue
+            w.fault = 0
+            self.unclaim()
+            indexes = set()
+            self.named = set()
+            self.name_pages(target_of(o.root), o.height, 0, indexes, 0)
+            self.lost.extend((name, oid, index) for index in sorted(indexes))
+            if len(indexes) != o.pampd_count:
+                self.lost.append((name, oid, None))
+        # One transaction a bucket: a repair that is killed must leave the next one as many objects to find. What the journal cannot
+        # hold (more objects than a bucket ever should have) is done one by one.
+        whole: cython.bint = reserve(w, 64 + len(good) * INSERT_STORES) == OK
+        while True:
+            store(w, cython.address(b.root), 0)
+            for off in good:
+                # Written plainly by `insert`, which is for objs that nothing links to; here an old tree may have to be put back.
+                o = obj_at(w, off)
+                store(w, cython.address(o.left), 0)
+                store(w, cython.address(o.right), 0)
+                store(w, cython.address(o.parent), 0)
+                rbtree.insert(w, b, off)
+                if not whole:
+                    commit(w)
+            if w.fault == 0 or not whole:
+                break
+            rollback(w, 0)
+            w.fault = 0
+            whole = False
+        commit(w)
+        shrink(w)
+        for off in good:
+            o = obj_at(w, off)
+            if self.evictable:
+                self.requeue(target_of(o.root), o.height, hash_oid(o.oid[0], o.oid[1], o.oid[2]))
+        return 0
+
+    def mend_pool(self, idx):
+        """One pool slot: a living pool keeps its sound objects, any other becomes free."""
+        p: cython.pointer(PoolRecord) = pool_at(self.w, idx)
+        number: u64
+        lock: cython.pointer(Lock)
+        self.pool_idx = idx
+        self.pool_name = p.name[:POOL_NAME_BYTES].rstrip(b"\0").decode("utf-8", "replace")
+        before = pool_counters(self.engine, idx)[GAUGE_OBJECTS]
+        losses = len(self.lost)
+        self.objects = 0
+        self.nodes = 0
+        self.pages = 0
+        self.asked = 0
+        self.used = 0
+        self.stored = 0
+        if p.state == POOL_LIVE:
+            p.sentinel = POOL_SENTINEL
+            p.link = 0
+            p.seat = seat_of(self.w, p.client, False)
+            p.allow_count = allow_count(p)
+        else:
+            p.state = POOL_FREE
+        self.evictable = p.state == POOL_LIVE and is_evictable(p)
+        memset(queue_at(self.w, idx, 0), 0, queues_bytes(self.w))
+        _free_lock(cython.address(p.cap_lock))
+        for number in range(cython.cast(u64, self.engine.buckets)):
+            lock = cython.address((buckets_at(self.w, idx) + number).lock)
+            _free_lock(lock)
+            # The world stands still, but for those who read without a lock: the sequence word must tell them.
+            held = lock_try(self.w, lock) == OK
+            try:
+                self.mend_bucket(idx, number)
+            finally:
+                if held:
+                    unlock(self.w, lock)
+        if p.state == POOL_LIVE and self.objects < before and len(self.lost) == losses:
+            # Fewer objects than were counted, and none of them was seen to go: their names are gone with the tree.
+            self.lost.append((self.pool_name, None, None))
+        self.set_gauges(idx)
+        return 0
+
+    def set_gauges(self, idx):
+        """Let this worker's ledger tell the truth, and all others nothing."""
+        w: cython.pointer(Worker) = self.w
+        slot: u64
+        need: u64 = (idx + 1) * LEDGER_BYTES
+        truth = ((GAUGE_OBJECTS, self.objects), (GAUGE_OBJNODES, self.nodes), (GAUGE_PAGES, self.pages),
+                 (GAUGE_BYTES_ASKED, self.asked), (GAUGE_BYTES_USED, self.used), (GAUGE_BYTES_STORED, self.stored))
+        for which, value in truth:
+            for slot in range(slots_used(w)):
+                if slot_at(w, slot).ledger_backed >= need:
+                    ledger_at(w, slot, idx)[which] = 0
+            # The counter's start moves the other way, so that the sum is right even where no ledger has room.
+            pool_at(w, idx).base[which] = -cython.cast(u64, value)
+        return 0
+
+    def mend_slots(self):
+        """Workers keep nothing that is not linked: journals, lists and magazines are emptied."""
+        w: cython.pointer(Worker) = self.w
+        slot: cython.pointer(Slot)
+        idx: u64
+        i: cython.int
+        for idx in range(slots_used(w)):
+            slot = slot_at(w, idx)
+            slot.journal_len = 0
+            slot.redo_len = 0
+            for i in range(HELD_MAX):
+                slot.held[i] = 0
+            slot.client[ROOT_STAGED] = 0
+            slot.client[ROOT_RETIRED] = 0
+            slot.client[ROOT_PENDING] = 0
+            for i in range(CLASS_COUNT):
+                slot.mags[i].count = 0
+            if slot.state not in (SLOT_FREE, SLOT_LIVE):
+                slot.state = SLOT_FREE
+            if slot.ledger_backed > pins_start(w):
+                slot.ledger_backed = 0
+            if slot.state == SLOT_FREE or slot.client[PINS_HIGH] > PINS_MAX or slot.client[PINS_HIGH] > slot.client[PINS_BACKED]:
+                slot.client[PINS_BACKED] = min(slot.client[PINS_BACKED], cython.cast(u64, PINS_MAX))
+                forget(w, slot)
+        return 0
+
+    def mend_limbo(self):
+        """Limbo from the pins alone: a descriptor for each chunk that somebody looks at and no sound object has. A pin that cannot be true,
+        or for which there is no descriptor left, keeps nothing."""
+        w: cython.pointer(Worker) = self.w
+        limbo: cython.pointer(ClientPage) = limbo_of(w)
+        d: cython.pointer(Pampd)
+        idx: u64
+        j: u64
+        at: u64
+        cls: u64
+        pinned = set()
+        _free_lock(cython.address(limbo.limbo_lock))
+        limbo.limbo = 0
+        for idx in range(slots_used(w)):
+            for j in range(pins_high(slot_at(w, idx))):
+                pinned.add(pins_at(w, idx)[j])
+        self.claims = []
+        for word in sorted(pinned):
+            cls = word & 63
+            at = word >> 6 << 6
+            if cls >= OBJNODE_CLASS or not self.claim(at, cls):
+                continue        # some page's, as nearly all are; or none's
+            at = self.free_descriptor()
+            if at == 0:
+                continue
+            d = cython.cast(cython.pointer(Pampd), w.base + at)
+            memset(d, 0, cython.sizeof(Pampd))
+            d.sentinel = ~cython.cast(u64, PAMPD_SENTINEL)
+            d.obj = limbo.limbo
+            d.data = word >> 6 << 6
+            d.shape = shape_of(1, cls, VIEWED)
+            limbo.limbo = at
+        limbo.unpinned = 1
+        return 0
+
+    def free_descriptor(self):
+        """Claim a chunk of the class of descriptors; 0: there is none, nor a segment that could have one."""
+        w: cython.pointer(Worker) = self.w
+        i: u64
+        for number in range(self.span >> w.seg_shift):
+            if self.classes.get(number, PAMPD_CLASS) == PAMPD_CLASS:
+                for i in range(w.class_chunks[PAMPD_CLASS]):
+                    at = w.seg_lo + (number << w.seg_shift) + w.class_start[PAMPD_CLASS] + i * w.class_bytes[PAMPD_CLASS]
+                    if self.claim(at, PAMPD_CLASS):
+                        return at
+        return 0
+
+    def mend_depot(self):
+        """Segments, bitmaps and lists from the chunks that are kept."""
+        w: cython.pointer(Worker) = self.w
+        s: cython.pointer(Segment)
+        # Local copies throughout: whoever damaged the arena may still be writing, and what is used must be what was set.
+        heads: u64[28]
+        high: u64 = self.span >> w.seg_shift
+        seg_used: u64 = 0
+        holes: u64 = 0
+        number: u64
+        index: u64
+        rel: u64
+        words: cython.pointer(u64)
+        used: u64
+        cls: cython.int
+        _free_lock(cython.address(w.depot.lock))
+        for cls in range(CLASS_COUNT + 1):
+            heads[cls] = 0
+        for number in range(high, 0, -1):
+            s = w.segtable + (number - 1)
+            memset(s, 0, cython.sizeof(Segment))
+            used = 0
+            cls = self.classes.get(number - 1, -1)
+            if cls >= 0:
+                words = cython.address(s.bitmap)
+                if w.class_start[cls] != 0:
+                    words = cython.cast(cython.pointer(u64), w.base + w.seg_lo + ((number - 1) << w.seg_shift))
+                    memset(words, 0, w.class_start[cls])
+                for index in range(w.class_chunks[cls]):
+                    rel = ((number - 1) << w.seg_shift) + w.class_start[cls] + index * w.class_bytes[cls]
+                    if self.seen[rel >> 12] >> ((rel >> 6) & 63) & 1:
+                        words[index >> 6] |= cython.cast(u64, 1) << (index & 63)
+                        used += 1
+            if used == 0:
+                # It may have memory or not: who takes a hole gives it some.
+                s.bitmap = 0
+                s.state = SEG_HOLE
+                holes += 1
+                cls = CLASS_COUNT
+            else:
+                seg_used += 1
+                s.cls = cls + 1
+                s.free_count = w.class_chunks[cls] - used
+                if used == w.class_chunks[cls]:
+                    continue
+            if heads[cls] != 0:
+                (w.segtable + (heads[cls] - 1)).prev = number
+            s.next = heads[cls]
+            heads[cls] = number
+        w.depot.seg_high = high
+        if w.depot.limit > w.seg_total:
+            w.depot.limit = 0
+        w.depot.holes = holes
+        w.depot.hole_head = heads[CLASS_COUNT]
+        w.depot.seg_used = seg_used
+        w.depot.free_head = 0
+        for cls in range(CLASS_COUNT):
+            w.depot.class_head[cls] = heads[cls]
+        return 0
+
+    def run(self):
+        """All of it."""
+        w: cython.pointer(Worker) = self.w
+        table: cython.pointer(ClientPage) = cython.cast(cython.pointer(ClientPage), w.base + w.client_off)
+        idx: u64
+        self.mend_slots()
+        _free_lock(cython.address(table.lock))
+        _free_lock(cython.address(table.cap_lock))
+        for idx in range(w.client_geometry[GEO_SHARDS]):
+            _free_lock(cython.address(shard_at(w, idx).lock))
+        pools: u64 = min(table.pools_high, cython.cast(u64, self.engine.max_pools))
+        table.pools_high = pools
+        for idx in range(pools):
+            self.mend_pool(idx)
+        self.mend_twins()
+        self.mend_limbo()
+        self.mend_depot()
+        w.fault = 0

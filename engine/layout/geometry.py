@@ -1,0 +1,59 @@
+"""Owns how large the engine's regions of an arena are, and which geometry is possible.
+
+May call: layout. Called by whoever makes an arena, or attaches to one.
+"""
+import cython
+from cython.cimports.engine.layout import (
+    BUCKET_BYTES,
+    CLIENT_PAGE,
+    ENGINE_LAYOUT_VERSION,
+    LEDGER_BYTES,
+    PINS_MAX,
+    POOL_BYTES,
+    QUEUE_BYTES,
+    SHARDS_MAX,
+    TWIN_BUCKET_BYTES,
+    Bucket,
+    Obj,
+    Objnode,
+    Pampd,
+    PoolRecord,
+    Twin,
+)
+
+CLIENT_LAYOUT = (
+    f"engine {ENGINE_LAYOUT_VERSION} {cython.sizeof(Twin)} {cython.sizeof(Obj)} {cython.sizeof(Objnode)} {cython.sizeof(Pampd)} "
+    f"{cython.sizeof(PoolRecord)} {cython.sizeof(Bucket)}"
+)
+
+
+def client_bytes(max_pools, buckets, shards, ghosts, twins):
+    """Size of the client region; what lies where in it is in layout.pxd."""
+    records = _round_up(CLIENT_PAGE + max_pools * POOL_BYTES)
+    queues = _round_up(records + max_pools * buckets * BUCKET_BYTES + max_pools * shards * QUEUE_BYTES)
+    return _round_up(queues + CLIENT_PAGE + shards * ghosts * 8) + twins * TWIN_BUCKET_BYTES
+
+
+def ledger_bytes(max_pools):
+    """Size of one worker's ledgers and pins."""
+    return _round_up(max_pools * LEDGER_BYTES) + PINS_MAX * 8
+
+
+def _round_up(size):
+    return (size + CLIENT_PAGE - 1) // CLIENT_PAGE * CLIENT_PAGE
+
+
+def is_possible(geometry):
+    """True if what a header says of an arena can be true, as far as this layer's regions go."""
+    page_size, buckets, max_pools, shards, ghosts, twins = geometry["client"][:6]
+    return (
+        page_size in (512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
+        and 1 <= buckets <= 4096 and buckets & (buckets - 1) == 0
+        and 1 <= max_pools <= 65535
+        and 1 <= shards <= SHARDS_MAX and shards & (shards - 1) == 0
+        and 64 <= ghosts <= 1 << 40 and ghosts & (ghosts - 1) == 0
+        and 16 <= twins <= 1 << 40 and twins & (twins - 1) == 0
+        and client_bytes(max_pools, buckets, shards, ghosts, twins) <= geometry["client_bytes"]
+        and geometry["bounce_bytes"] >= page_size
+        and geometry["ledger_bytes"] >= ledger_bytes(max_pools)
+    )

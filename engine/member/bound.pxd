@@ -1,0 +1,57 @@
+# C-level names of bound.py.
+from cpython.buffer cimport Py_buffer
+from engine.layout cimport Call, PoolRef
+from engine.pages.pam.base cimport PamOps
+from engine.pages.pam.packed cimport PackedPam
+from engine.member.member cimport Member
+from shm.layout cimport u64
+
+cdef enum:
+    PEEKS = 8                   # tries without a lock, each of several looks
+    STORES_A_PAGE = 30          # journalled stores of a range a page, at most: an old page out and a new one in
+    LONG_BYTES = 131072         # a range from here on is copied with the GIL released
+
+cdef class Bound:
+    cdef readonly Member engine
+    cdef PoolRef ref
+    cdef PamOps ops
+    cdef int epoch
+    cdef readonly object id
+    cdef readonly str name
+    cdef readonly str pam
+    cdef readonly bint persistent
+    cdef readonly bint shared
+    cdef readonly object client
+    cdef readonly str policy
+    cdef readonly object cap
+    cdef readonly object allow
+    cdef readonly bint dedup
+    cdef readonly object page_size
+    cdef bint exclusive
+    cdef object __weakref__
+    cdef int bind(self) except -1
+    cdef int enter(self) except -1
+    cdef int pause(self) except -1
+    cdef int let_others(self, Call *c, bint wait) except -1
+    cdef int leave(self) except -1
+    cdef int leave_python(self) except -1
+    cdef int fail(self, int status) except -1
+    cdef bint salvage(self) except -1
+    cdef bint put_call(self, Call *c) except -1
+    cdef bint put_inside(self, Call *c) except -1
+    cdef bint put_pages(self, Call *c) except -1
+    cdef PackedPam packer(self)
+    cdef list packed(self, Call *c)
+    cdef object unpacked(self, Call *c, bytes data)
+    cdef bint put_buffer(self, Call *c, object data) except -1
+    cdef object get_call(self, Call *c, object free)
+    cdef bytes get_inside(self, Call *c, bint remove)
+    cdef object flush_page_call(self, Call *c)
+    cdef object flush_object_call(self, Call *c)
+    cdef int describe_call(self, Call *c, u64 *out) except -1
+    cdef object object_info_call(self, Call *c)
+    cdef object descriptor_call(self, Call *c)
+    cdef object replace_call(self, Call *c, object pampd, object generation)
+    cdef object put_range_call(self, Call *c, object buffer)
+    cdef object copy_into(self, Call *c, void *out, Py_ssize_t room, object free)
+    cdef object get_into_call(self, Call *c, object buffer, object free)

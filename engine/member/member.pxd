@@ -1,0 +1,29 @@
+# C-level names of member.py.
+from engine.layout cimport ClientPage
+from shm.layout cimport u64
+from shm.workers cimport Attachment
+
+cdef class Member:
+    cdef readonly str name
+    cdef Attachment att
+    cdef readonly object page_size
+    cdef readonly object max_capacity
+    cdef u64 resizing               # id of the worker that resizes, if it is this engine's: a forked child's is another
+    cdef readonly object buckets
+    cdef readonly object max_workers
+    cdef readonly object max_pools
+    cdef readonly object client_id
+    cdef object __weakref__
+    cdef int begin(self, object arena, object client) except -1
+    cdef int raise_status(self, int status) except -1
+    cdef int settle(self) except -1
+    cdef int settle_quietly(self) except -1
+    cdef object sound(self, object answer)
+    cdef int no_memory(self, str what) except -1
+    cdef int refuse_fork(self, int epoch) except -1
+    cdef int keep_caps(self, u64 idx) except -1
+    cdef int refuse_while_viewed(self) except -1
+    cdef ClientPage *lock_table(self) except NULL
+    cdef list live(self)
+    cdef list live_slots(self)
+    cdef object recover_dead(self)

@@ -1,0 +1,197 @@
+"""Owns Member: what a process is in an arena, as far as every part of the engine above the verbs needs it.
+
+It is attached, or refused; it gives back what it has retired; a status that is no answer becomes an exception here. What callers hold is
+made of it (`engine/api/session.py`).
+May call: shm, verbs, registry, ranks. Called by whatever works on an arena as a whole.
+"""
+import cython
+from cython.cimports.engine.layout import (
+    AGAIN,
+    CLIENT_PAGE,
+    POOL_NAME_BYTES,
+    ROOT_PENDING,
+    ROOT_RETIRED,
+    ROOT_STAGED,
+    ClientPage,
+    PoolRecord,
+    is_live,
+    pool_at,
+    pools_high,
+)
+from cython.cimports.engine.member.ranks import rank_of
+from cython.cimports.engine.member.registry import registry
+from cython.cimports.engine.pages.reclaim import back_ledgers, bury
+from cython.cimports.engine.verbs import core
+from cython.cimports.shm.atomics import load_acquire
+from cython.cimports.shm.layout import BUSY, CORRUPT, GONE, OK, Worker, u64
+from cython.cimports.shm.lock import lock_try, unlock
+from cython.cimports.shm.memory import back_file
+from cython.cimports.shm.seal import seal
+from cython.cimports.shm.workers import blank
+from engine.errors import ArenaCorrupted, TmemError
+from engine.layout.geometry import client_bytes, is_possible
+from engine.member.ranks import order_checked
+from shm import arena as arenas
+
+QUIET_WAITS = cython.declare(cython.int, 10)        # slices
+FAULTS = {1: "an offset that leads nowhere", 2: "a struct without its sentinel", 3: "a journal longer than itself",
+          4: "a chunk that is free twice, or of another class", 5: "a walk longer than any legal one",
+          6: "a lock word that its holder did not write"}
+
+
+@cython.cclass
+class Member:
+    """A process in an arena: one worker."""
+
+    def begin(self, arena, client):
+        """Be attached to this arena, as a worker that acts for this client."""
+        geometry = arena.geometry
+        self.name = arena.name
+        self.max_capacity = geometry["capacity"]
+        self.client_id = client
+        self.max_workers = geometry["max_workers"]
+        self.page_size, self.buckets, self.max_pools, shards, _, _ = geometry["client"][:6]
+        if not is_possible(geometry):
+            raise ArenaCorrupted(f"arena {self.name!r}: impossible geometry")
+        # ClientPage and the first page of pool records; the rest is backed pool by pool.
+        start = arenas.regions(geometry)["client"]
+        queues = start + client_bytes(self.max_pools, self.buckets, shards, 0, 0) - CLIENT_PAGE
+        if back_file(arena.fd, start, 2 * CLIENT_PAGE) != OK or back_file(arena.fd, queues, CLIENT_PAGE) != OK:
+            raise TmemError(f"arena {self.name!r}: no memory left for its pool table")
+        self.att = blank()
+        self.att.roots = 1 << ROOT_STAGED | 1 << ROOT_RETIRED | 1 << ROOT_PENDING
+        self.att.inherit = bury
+        if order_checked():
+            self.att.rank_of = rank_of
+        self.att.begin(arena)
+        back_ledgers(cython.address(self.att.w))
+        try:
+            self.recover_dead()
+        except ArenaCorrupted:
+            pass        # what the dead left cannot be read: `check` says so, and needs an engine
+        return 0
+
+    def raise_status(self, status):
+        """Raise what a status that is no answer means."""
+        fault = self.att.w.fault
+        self.att.w.fault = 0
+        if status == GONE:
+            self.att.lose()
+        if status == CORRUPT:
+            raise ArenaCorrupted(f"arena {self.name!r}: {FAULTS.get(fault, 'it contradicts itself')}; run `tmem check`")
+        raise TmemError(f"arena {self.name!r}: unexpected status {status}")
+
+    def no_memory(self, what):
+        """TmemError: the file system gave no memory for something, or could not be asked."""
+        if self.att.w.lost:
+            self.att.lose()
+        raise TmemError(f"arena {self.name!r}: no memory left for {what}")
+
+    def sound(self, answer):
+        """The answer; ArenaCorrupted if memory was missing that it was made from."""
+        if self.att.w.unbacked:
+            self.att.enter()        # raises what bars it
+        return answer
+
+    def refuse_fork(self, epoch):
+        """TmemError if this process is not the one any more that began something when the attachment had this epoch: a signal handler has
+        forked, and the parent goes on with it."""
+        if self.att.epoch != epoch:
+            raise TmemError(f"arena {self.name!r}: this process was forked in the middle of the call; the parent goes on with it")
+        return 0
+
+    def settle_quietly(self):
+        """Give back what this worker has retired, after a verb that has taken effect: no signal handler runs, so none can make it look as if
+        it had not. What others are in the way of for longer is left to later calls, and to whoever lacks memory."""
+        status: cython.int = AGAIN
+        waits: cython.int = 0
+        while status == AGAIN or status == BUSY:
+            status = core.work_off(cython.address(self.att.w), registry.host)
+            if status == BUSY:
+                waits += 1
+                if waits > QUIET_WAITS:
+                    return 0
+                self.att.wait_quietly()
+            elif status == AGAIN:
+                self.att.step_aside()
+        if status != OK:
+            self.raise_status(status)
+        return 0
+
+    def settle(self):
+        """Give back all that this worker has retired; the caller is inside enter and leave."""
+        status: cython.int = AGAIN
+        while status == AGAIN or status == BUSY:
+            status = core.work_off(cython.address(self.att.w), registry.host)
+            if status == BUSY:
+                self.att.pause()
+            elif status == AGAIN:
+                self.att.breathe()
+        if status != OK:
+            self.raise_status(status)
+        return 0
+
+    def keep_caps(self, idx):
+        """A page was put into a pool that has a cap, or whose client has one: what is too much does not stay when the call returns. As settle."""
+        status: cython.int = BUSY
+        while status == BUSY:
+            status = core.keep_caps(cython.address(self.att.w), idx, registry.host)
+            if status == BUSY:
+                self.att.pause()
+        if status != OK:
+            self.raise_status(status)
+        return 0
+
+    def lock_table(self):
+        """Take the own lock and the pool table's; the caller is inside enter and leave, and gives both back."""
+        w: cython.pointer(Worker) = cython.address(self.att.w)
+        table: cython.pointer(ClientPage) = cython.cast(cython.pointer(ClientPage), w.base + w.client_off)
+        while True:
+            if lock_try(w, cython.address(w.slot.own)) == OK:
+                if lock_try(w, cython.address(table.lock)) == OK:
+                    return table
+                unlock(w, cython.address(w.slot.own))
+            self.att.pause()
+
+    def live(self):
+        """(index, generation, name) of every pool that is alive."""
+        self.att.enter()
+        try:
+            return self.live_slots()
+        finally:
+            self.att.leave()
+
+    def live_slots(self):
+        """The same, inside enter and leave."""
+        w: cython.pointer(Worker) = cython.address(self.att.w)
+        p: cython.pointer(PoolRecord)
+        idx: u64
+        gen: u64
+        found = []
+        for idx in range(pools_high(w)):
+            p = pool_at(w, idx)
+            gen = load_acquire(cython.address(p.gen))
+            name = p.name[:POOL_NAME_BYTES].rstrip(b"\0").decode("utf-8", "replace")
+            if is_live(p, gen):
+                found.append((idx, gen, name))
+        return found
+
+    def recover_dead(self):
+        """Recover workers that died, and give back what they left. How many."""
+        self.att.enter()
+        try:
+            found = self.att.recover_quick()
+            self.settle()
+        finally:
+            self.att.leave()
+        return found
+
+    def refuse_while_viewed(self):
+        """BufferError if this worker has pinned pages: nobody would keep them for it."""
+        if self.att.kin.keeps != 0:
+            raise BufferError(f"arena {self.name!r}: {self.att.kin.keeps} pages are viewed; release the views, and what was made of them, "
+                              "before closing")
+        return 0
+
+
+seal(Member, "engine.create and engine.attach")

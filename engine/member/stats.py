@@ -1,0 +1,123 @@
+"""Owns the statistics a caller sees: per-worker ledgers summed, and what the arena file takes.
+
+May call: shm's slot counters. Called by session, pool, check and repair. Readers sum; nobody shares a hot word.
+"""
+
+import cython
+from cython.cimports.engine.layout import (
+    EVICTED,
+    FLUSHES,
+    GAUGE_BYTES_ASKED,
+    GAUGE_BYTES_STORED,
+    GAUGE_BYTES_USED,
+    GAUGE_OBJECTS,
+    GAUGE_OBJNODES,
+    GAUGE_PAGES,
+    GEO_PINNED,
+    GEO_POOLS,
+    GEO_TWINS,
+    GETS_HIT,
+    GETS_MISS,
+    LEDGER_BYTES,
+    LEDGER_WORDS,
+    PINS_BYTES,
+    PUTS_DUPLICATE,
+    PUTS_OK,
+    PUTS_REFUSED,
+    has_twins,
+    is_live,
+    ledger_at,
+    pool_at,
+    twin_bucket,
+)
+from cython.cimports.engine.member.member import Member
+from cython.cimports.shm.layout import (
+    SLOT_LIVE,
+    STAT_LOCK_WAIT_NS,
+    STAT_LOCK_WAIT_NS_MAX,
+    STAT_LOCK_WAITS,
+    STAT_RECOVERIES,
+    Slot,
+    Worker,
+    slot_at,
+    slots_used,
+    u64,
+)
+from cython.cimports.shm.liveness import byte_held
+from cython.cimports.shm.memory import backed_bytes
+from cython.cimports.shm.slab import limit_of
+
+NAMES = {
+    "puts_ok": PUTS_OK, "puts_refused": PUTS_REFUSED, "puts_duplicate": PUTS_DUPLICATE, "gets_hit": GETS_HIT,
+    "gets_miss": GETS_MISS, "flushes": FLUSHES, "objects": GAUGE_OBJECTS, "objnodes": GAUGE_OBJNODES,
+    "pages": GAUGE_PAGES, "bytes_asked": GAUGE_BYTES_ASKED, "bytes_used": GAUGE_BYTES_USED,
+    "bytes_stored": GAUGE_BYTES_STORED,
+    "evicted": EVICTED,
+}
+
+
+def pool_counters(engine: Member, idx: u64):
+    """The counters of a pool summed over all workers, as a list by ledger word; see engine/layout/__init__.pxd."""
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    sums: u64[16]
+    i: u64
+    slot: u64
+    high: u64 = slots_used(w)
+    if idx >= w.client_geometry[GEO_POOLS]:
+        raise ValueError(f"idx: a pool's, from 0 to {w.client_geometry[GEO_POOLS] - 1}, not {idx}")
+    for i in range(LEDGER_WORDS):
+        sums[i] = -pool_at(w, idx).base[i]
+    for slot in range(high):
+        if slot_at(w, slot).ledger_backed >= (idx + 1) * LEDGER_BYTES:
+            for i in range(LEDGER_WORDS):
+                sums[i] += ledger_at(w, slot, idx)[i]
+    # A worker caught between two words can make a difference dip below zero for a moment.
+    return [0 if sums[i] >> 63 else sums[i] for i in range(LEDGER_WORDS)]
+
+
+def collect(engine: Member):
+    """The dict of Engine.stats."""
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    slot: cython.pointer(Slot)
+    i: u64
+    pools = {}
+    total = dict.fromkeys(NAMES, 0)
+    live = engine.live()
+    engine.att.enter()
+    try:
+        for idx, gen, name in live:
+            words = pool_counters(engine, idx)
+            if not is_live(pool_at(w, idx), gen):
+                continue        # another pool has its counters now, or none
+            pools[name] = {key: words[at] for key, at in NAMES.items()}
+            for key, value in pools[name].items():
+                total[key] += value
+        total.update(lock_waits=0, lock_wait_ns=0, lock_wait_ns_max=0, recoveries=0)
+        workers = 0
+        for i in range(slots_used(w)):
+            slot = slot_at(w, i)
+            # The state of one that was killed is LIVE until it is recovered; its liveness byte is not held any more.
+            workers += slot.state == SLOT_LIVE and (i == w.slot_idx or byte_held(w, i))
+            total["lock_waits"] += slot.stat[STAT_LOCK_WAITS]
+            total["lock_wait_ns"] += slot.stat[STAT_LOCK_WAIT_NS]
+            total["lock_wait_ns_max"] = max(total["lock_wait_ns_max"], slot.stat[STAT_LOCK_WAIT_NS_MAX])
+            total["recoveries"] += slot.stat[STAT_RECOVERIES]
+        twins: u64 = 0
+        twin_bytes: u64 = 0
+        for i in range(w.client_geometry[GEO_TWINS] if has_twins(w) else 0):
+            twins += twin_bucket(w, i).count
+            twin_bytes += twin_bucket(w, i).bytes
+        pinned: u64 = 0
+        for i in range(slots_used(w)):
+            pinned += slot_at(w, i).client[PINS_BYTES]
+        segment = 1 << w.seg_shift
+        arena = {
+            "name": engine.name, "capacity": limit_of(w) << w.seg_shift, "capacity_max": engine.max_capacity, "page_size": engine.page_size,
+            "buckets": engine.buckets, "workers": workers, "segments_used": w.depot.seg_used,
+            "segments_total": w.seg_total, "segment_bytes": segment, "bytes_in_segments": w.depot.seg_used * segment,
+            "bytes_backed": backed_bytes(w),
+            "twins": twins, "twin_bytes": twin_bytes, "pinned_bytes": pinned, "pinned_max": w.client_geometry[GEO_PINNED],
+        }
+    finally:
+        engine.att.leave()
+    return {"total": total, "pools": pools, "arena": arena}

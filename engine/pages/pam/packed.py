@@ -1,0 +1,130 @@
+"""Owns how each page of a put is stored where that is not as it is: the digest of a page that may have a twin, and the compressed PAMs,
+whose page is a chunk of the arena, like in raw.py, of the smallest class that holds it compressed.
+
+May call: codec.py, slab (classes), xxhash. Called by pool.py with no lock held: before a put (`pack`), and after a get, when what was copied is
+known to be the page (`unpack`). All that happens in between knows compressed bytes by the page's shape word alone.
+A page that would not get into a smaller class is stored as it is. So is one that is the same word over and over where such pages
+take no chunk; core notices it.
+"""
+from xxhash import xxh3_128_intdigest
+
+import cython
+from cython.cimports.cpython.buffer import PyBUF_READ
+from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cython.cimports.cpython.memoryview import PyMemoryView_FromMemory
+from cython.cimports.engine.layout import (
+    LZ4,
+    TWIN,
+    TWIN_BYTES_MIN,
+    VIEWED,
+    ZSTD,
+    Packed,
+    copied_of,
+    flags_in,
+    packed_in,
+    put_bytes,
+    put_length,
+    same_filled,
+)
+from cython.cimports.engine.pages.pam.raw import RawPam
+from cython.cimports.shm.layout import BULK_CLASS, NOMEM, u64
+from cython.cimports.shm.slab import class_of
+from engine.pages.pam.codec import CODECS
+
+
+def flag_of(name):
+    """The flag that compressed pages of a PAM have; 0: it does not compress."""
+    return LZ4 if name == "lz4" else ZSTD if name == "zstd" else 0
+
+
+def digest(p, c):
+    """The digests of the pages of a put, in c.packs, which is made if nobody has packed. What must be kept until the put is done."""
+    table: bytes = None
+    data: cython.p_const_char
+    stored: u64
+    i: u64
+    if c.packs == cython.NULL:
+        table = bytes(c.count * cython.sizeof(Packed))
+        c.packs = cython.cast(cython.pointer(Packed), PyBytes_AS_STRING(table))
+    for i in range(c.count):
+        data = put_bytes(c, i, p.page_size, cython.address(stored))
+        if stored >= TWIN_BYTES_MIN:
+            number = xxh3_128_intdigest(PyMemoryView_FromMemory(cython.cast(cython.p_char, data), stored, PyBUF_READ), p.seed)
+            c.packs[i].digest[0] = number & 0xFFFFFFFFFFFFFFFF
+            c.packs[i].digest[1] = number >> 64
+    return table
+
+
+@cython.cclass
+class PackedPam(RawPam):
+    """Pages compressed, in arena chunks. Made by name; TmemError if the codec's package is not installed."""
+
+    def __cinit__(self, name):
+        self.codec = CODECS[name]()
+        self.flag = flag_of(name)
+
+    def prepare_larger(self, w, d, data, length, most):
+        cls: cython.int = class_of(length) + 1
+        status: cython.int = NOMEM
+        while status == NOMEM and 0 < cls < BULK_CLASS and w.class_bytes[cls] < most + 64:
+            status = self.place(w, d, data, length, cls)
+            cls += 1
+        return status
+
+    def pack(self, p, c):
+        """Compress the pages of a put: c.packs says how each is stored. What must be kept until the put is done."""
+        table: bytes = PyBytes_FromStringAndSize(cython.NULL, c.count * cython.sizeof(Packed))
+        packs: cython.pointer(Packed) = cython.cast(cython.pointer(Packed), PyBytes_AS_STRING(table))
+        kept: list = [table]
+        page: cython.p_const_char
+        data: bytes
+        i: u64
+        length: u64
+        packed: u64
+        cls: cython.int
+        for i in range(c.count):
+            page = c.data + i * p.page_size
+            length = put_length(c, i, p.page_size)
+            packs[i].length = 0
+            cls = class_of(length)
+            if cls <= 1 or (p.evictable and same_filled(page, length)):
+                continue
+            data = self.codec.pack(PyMemoryView_FromMemory(cython.cast(cython.p_char, page), length, PyBUF_READ))
+            packed = PyBytes_GET_SIZE(data)
+            if 0 < packed <= p.packed_max and class_of(packed) < cls:
+                packs[i].data = PyBytes_AS_STRING(data)
+                packs[i].length = packed
+                kept.append(data)
+        c.packs = packs
+        return kept
+
+    def unpack(self, shape, data):
+        """The page of a shape from its bytes as they are stored; None: they are no page, the arena is damaged."""
+        if packed_in(shape) == 0:
+            return data
+        length: u64 = cython.cast(cython.uint, shape)
+        if flags_in(shape) & ~cython.cast(u64, TWIN | VIEWED) != self.flag:
+            return None
+        try:
+            page = self.codec.unpack(data, length)
+        except MemoryError:
+            raise
+        except Exception:
+            return None
+        return page if type(page) is bytes and len(page) == length else None
+
+    def unpack_all(self, c, data):
+        """The pages of a range from their joined bytes and c.shapes, as a list; None: the arena is damaged."""
+        found: list = []
+        page: bytes
+        at: u64 = 0
+        i: u64
+        length: u64
+        for i in range(c.count):
+            length = copied_of(c.shapes[i])
+            page = self.unpack(c.shapes[i], data[at:at + length])
+            if page is None:
+                return None
+            found.append(page)
+            at += length
+        return found

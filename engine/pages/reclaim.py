@@ -1,0 +1,503 @@
+"""Owns giving back: the retired list of a worker, taken apart piece by piece in small transactions.
+
+What a verb unlinks under a bucket's lock it only chains here (`retire`, constant time); the chunks go back to
+the magazines afterwards, with no bucket locked. An object, an objnode or a whole pool may be retired with
+everything below it: taking it apart pushes its parts on the same list. A page that somebody has a view on goes into limbo instead.
+May call: pins, twins, queues, slab, journal, lock.
+Called by core at the end of each verb and by recovery (`inherit`), with the worker's own lock held.
+Kill at any instruction: each step is one transaction on the list and the magazines; the list outlives the worker.
+"""
+import cython
+from cython.cimports.engine.layout import (
+    AGAIN,
+    CLIENT_PAGE,
+    DEPTH_MAX,
+    FOREIGN,
+    GAUGE_BYTES_ASKED,
+    GAUGE_BYTES_STORED,
+    GAUGE_BYTES_USED,
+    GAUGE_OBJECTS,
+    GAUGE_OBJNODES,
+    GAUGE_PAGES,
+    GEO_BUCKETS,
+    GEO_POOLS,
+    LEDGER_BYTES,
+    MAP_SIZE,
+    MISS,
+    OBJ_CLASS,
+    OBJ_SENTINEL,
+    OBJNODE_CLASS,
+    OBJNODE_SENTINEL,
+    PAMPD_CLASS,
+    PAMPD_SENTINEL,
+    POOL_BYTES,
+    POOL_DYING,
+    POOL_FREE,
+    POOL_LIVE,
+    POOL_SENTINEL,
+    ROOT_PENDING,
+    ROOT_RETIRED,
+    ROOT_STAGED,
+    TWIN,
+    VIEWED,
+    Bucket,
+    ClientPage,
+    Head,
+    Obj,
+    Objnode,
+    Pampd,
+    PoolRecord,
+    TwinBucket,
+    buckets_at,
+    class_in,
+    flags_of,
+    is_of_now,
+    is_same,
+    is_twin,
+    ledger_at,
+    obj_at,
+    pampd_at,
+    pool_of,
+    pool_of_obj,
+    target_of,
+)
+from cython.cimports.engine.pages.pins import forget, is_viewed, keep
+from cython.cimports.engine.pages.queues import leave_queue
+from cython.cimports.engine.pages.reclaim import ForeignFree, HostTold, has_ledger, head_at, retire
+from cython.cimports.engine.pages.twins import let_go
+from cython.cimports.shm.atomics import load, set_release
+from cython.cimports.shm.journal import commit, conclude, rollback, store
+from cython.cimports.shm.layout import (
+    BUSY,
+    CLASS_COUNT,
+    CORRUPT,
+    FAULT_LOOP,
+    FAULT_OFFSET,
+    FAULT_SENTINEL,
+    OK,
+    Slot,
+    Worker,
+    slot_at,
+    u64,
+)
+from cython.cimports.shm.lock import lock_try, unlock
+from cython.cimports.shm.memory import back, chunk_at
+from cython.cimports.shm.recovery import is_open
+from cython.cimports.shm.slab import available, drain, drain_all, push
+
+_foreign_free = cython.declare(ForeignFree, cython.NULL)
+
+
+_host_told = cython.declare(HostTold, cython.NULL)
+
+
+def set_host_told(f):
+    global _host_told
+    _host_told = f
+
+
+def set_foreign_free(f):
+    global _foreign_free
+    _foreign_free = f
+
+
+def pool_head(w, off):
+    """The record of a pool by its offset; Worker.fault and zeroes if it is none."""
+    first: u64 = w.client_off + CLIENT_PAGE
+    pools: u64 = w.client_geometry[GEO_POOLS]
+    if off < first or (off - first) % POOL_BYTES != 0 or (off - first) // POOL_BYTES >= pools:
+        if w.fault == 0:
+            w.fault = FAULT_SENTINEL
+        return cython.cast(cython.pointer(Head), w.scratch)
+    return cython.cast(cython.pointer(Head), w.base + off)
+
+
+def back_ledger(w, pool):
+    """Give the ledgers up to that of a pool memory. False: the file system is full, or there can be no such pool."""
+    need: u64 = ((pool + 1) * LEDGER_BYTES + CLIENT_PAGE - 1) & ~cython.cast(u64, CLIENT_PAGE - 1)
+    if pool >= w.client_geometry[GEO_POOLS] or back(w, w.ledgers_off + w.slot_idx * w.ledger_bytes, need) != OK:
+        return False
+    w.slot.ledger_backed = need
+    return True
+
+
+def back_ledgers(w):
+    """Give the ledgers of all pools there are memory, if it can be had: to make room, pages of any of them go."""
+    high: u64 = load(cython.address(cython.cast(cython.pointer(ClientPage), w.base + w.client_off).pools_high))
+    if 0 < high <= w.client_geometry[GEO_POOLS]:
+        has_ledger(w, high - 1)
+
+
+def ledger_for(w, pool):
+    """This worker's ledger of any pool; NULL after a fault: whoever counts has asked `has_ledger` before."""
+    if pool >= w.client_geometry[GEO_POOLS] or not has_ledger(w, pool):
+        w.fault = w.fault if w.fault else FAULT_OFFSET
+        return cython.NULL
+    return ledger_at(w, w.slot_idx, pool)
+
+
+def gauge(w, pool, which, delta):
+    """Add to a gauge of any pool in this worker's ledger, inside the caller's transaction."""
+    ledger: cython.pointer(u64) = ledger_for(w, pool)
+    if ledger != cython.NULL:
+        store(w, ledger + which, ledger[which] + delta)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _room(w: cython.pointer(Worker), cls: cython.int, count: u64) -> cython.int:
+    """Make room for one or two chunks in the magazine. OK, BUSY or CORRUPT."""
+    if available(w, cls) + count <= 2 * w.class_batch[cls]:
+        return OK
+    return drain(w, cython.address(w.slot.mags[cls]), cls, w.class_batch[cls] + 1 - count)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _unchain(w: cython.pointer(Worker), h: cython.pointer(Head)) -> cython.void:
+    store(w, cython.address(w.slot.client[ROOT_RETIRED]), retired_link(h)[0])
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _reap_pampd(w: cython.pointer(Worker), off: u64) -> cython.int:
+    d: cython.pointer(Pampd) = cython.cast(cython.pointer(Pampd), chunk_at(w, off))
+    cls: cython.int = class_in(d)
+    mark: u64 = d.queue
+    foreign: cython.bint = flags_of(d) & FOREIGN != 0
+    orphaned: cython.bint
+    twin: cython.bint = not foreign and is_twin(d.shape) and d.data != 0
+    viewed: u64 = 0
+    held: cython.pointer(TwinBucket) = cython.NULL
+    status: cython.int = _room(w, PAMPD_CLASS, 1 + twin)
+    if not foreign and cls >= OBJNODE_CLASS:
+        w.fault = FAULT_SENTINEL
+        return CORRUPT
+    if status == OK and not foreign:
+        status = leave_queue(w, off, cython.address(orphaned))
+        if status == OK and orphaned:
+            return OK
+    if status == OK and not foreign and d.data != 0 and not is_same(d.shape):
+        status = _room(w, cls, 1)
+    if status == OK and not foreign and not twin and d.data != 0 and not is_same(d.shape) and is_viewed(w, d):
+        return keep(w, off)
+    if status == OK and twin:
+        status = let_go(w, d.data, cls, cython.address(held), cython.address(viewed))
+    if status != OK:
+        return status
+    if viewed != 0:
+        # The twin is gone, and its chunk this page's, which goes into limbo with it at the next step.
+        store(w, cython.address(d.shape), (d.shape & ~(cython.cast(u64, TWIN) << 40)) | cython.cast(u64, VIEWED) << 40)
+        store(w, cython.address(d.data), viewed)
+        status = conclude(w)
+        unlock(w, cython.address(held.lock))
+        return status
+    if foreign and d.data != 0:
+        if _foreign_free != cython.NULL and is_of_now(w, mark):
+            _foreign_free(w, pool_of(mark), off)
+        d.data = 0
+    _unchain(w, cython.cast(cython.pointer(Head), d))
+    if not foreign and d.data != 0 and not is_same(d.shape) and not twin:
+        push(w, cls, d.data)
+    push(w, PAMPD_CLASS, off)
+    if held != cython.NULL:
+        status = conclude(w)
+        unlock(w, cython.address(held.lock))
+    return status
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _reap_objnode(w: cython.pointer(Worker), off: u64) -> cython.int:
+    """A node with slots in use hands them to the list and stays; an empty one goes."""
+    n: cython.pointer(Objnode) = cython.cast(cython.pointer(Objnode), chunk_at(w, off))
+    i: cython.int
+    status: cython.int
+    if n.slots_in_use != 0:
+        for i in range(MAP_SIZE):
+            if n.slots[i] != 0 and w.fault == 0:
+                retire(w, target_of(n.slots[i]))
+                store(w, cython.address(n.slots[i]), 0)
+        store(w, cython.address(n.slots_in_use), 0)
+        if _host_told != cython.NULL:
+            _host_told(pool_of_obj(cython.cast(cython.pointer(Obj), chunk_at(w, n.obj))), False)
+        return OK
+    status = _room(w, OBJNODE_CLASS, 1)
+    if status != OK:
+        return status
+    _unchain(w, cython.cast(cython.pointer(Head), n))
+    push(w, OBJNODE_CLASS, off)
+    return OK
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _reap_obj(w: cython.pointer(Worker), off: u64) -> cython.int:
+    """An obj hands its tree to the list and stays below it, so that its pages can name it; then it goes."""
+    o: cython.pointer(Obj) = cython.cast(cython.pointer(Obj), chunk_at(w, off))
+    status: cython.int
+    if o.root != 0:
+        retire(w, target_of(o.root))
+        store(w, cython.address(o.root), 0)
+        if _host_told != cython.NULL:
+            _host_told(pool_of_obj(o), True)
+        return OK
+    status = _room(w, OBJ_CLASS, 1)
+    if status != OK:
+        return status
+    if o.pool >> 32 != 0 and _foreign_free != cython.NULL:
+        _foreign_free(w, pool_of_obj(o), off)
+    _unchain(w, cython.cast(cython.pointer(Head), o))
+    push(w, OBJ_CLASS, off)
+    return OK
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _declare_dying(p: cython.pointer(PoolRecord)) -> cython.void:
+    """A pool is on a retired list: if its destroyer was killed before he said so, let it be said now, and not when its turn comes."""
+    if p.state == POOL_LIVE and p.sentinel == ~cython.cast(u64, POOL_SENTINEL):
+        set_release(cython.address(p.state), POOL_DYING)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _reap_pool(w: cython.pointer(Worker), off: u64) -> cython.int:
+    """Take one obj off a dying pool, a leaf of the first tree that has any; at the end the pool slot is free."""
+    p: cython.pointer(PoolRecord) = cython.cast(cython.pointer(PoolRecord), w.base + off)
+    idx: u64 = (off - w.client_off - CLIENT_PAGE) // POOL_BYTES
+    b: cython.pointer(Bucket)
+    o: cython.pointer(Obj) = cython.NULL
+    parent: cython.pointer(Obj) = cython.NULL
+    at: u64
+    depth: cython.int = 0
+    status: cython.int
+    _declare_dying(p)
+    while p.cursor < w.client_geometry[GEO_BUCKETS]:
+        b = buckets_at(w, idx) + p.cursor
+        # Taken even when the tree looks empty: a verb that saw the pool alive may still be in there.
+        if lock_try(w, cython.address(b.lock)) != OK:
+            return BUSY
+        at = b.root
+        if at == 0:
+            store(w, cython.address(p.cursor), p.cursor + 1)
+            status = conclude(w)
+            unlock(w, cython.address(b.lock))
+            if status != OK:
+                return status
+            continue
+        while w.fault == 0:
+            o = obj_at(w, at)
+            depth += 1
+            if depth > DEPTH_MAX:
+                w.fault = FAULT_LOOP
+            if o.left == 0 and o.right == 0:
+                break
+            parent = o
+            at = o.left if o.left != 0 else o.right
+        if parent == cython.NULL:
+            store(w, cython.address(b.root), 0)
+        elif parent.left == at:
+            store(w, cython.address(parent.left), 0)
+        else:
+            store(w, cython.address(parent.right), 0)
+        detach(w, at)
+        status = conclude(w)
+        unlock(w, cython.address(b.lock))
+        return status
+    # Under the table lock until it is committed: nobody may make a pool of a slot that a rollback would take back.
+    table: cython.pointer(ClientPage) = cython.cast(cython.pointer(ClientPage), w.base + w.client_off)
+    if lock_try(w, cython.address(table.lock)) != OK:
+        return BUSY
+    _unchain(w, cython.cast(cython.pointer(Head), p))
+    store(w, cython.address(p.state), POOL_FREE)
+    store(w, cython.address(p.sentinel), 0)     # a list that leads here again ends here
+    status = conclude(w)
+    unlock(w, cython.address(table.lock))
+    return status
+
+
+def detach(w, off):
+    """Retire an obj that its bucket no longer links, with all its pages, and take them out of the gauges."""
+    o: cython.pointer(Obj) = obj_at(w, off)
+    pool: u64 = pool_of_obj(o)
+    gauge(w, pool, GAUGE_OBJECTS, -1)
+    gauge(w, pool, GAUGE_OBJNODES, -o.objnode_count)
+    gauge(w, pool, GAUGE_PAGES, -o.pampd_count)
+    gauge(w, pool, GAUGE_BYTES_ASKED, -o.asked)
+    gauge(w, pool, GAUGE_BYTES_USED, -o.used)
+    gauge(w, pool, GAUGE_BYTES_STORED, -o.stored)
+    retire(w, off)
+
+
+def reap(w, budget):
+    """Take up to `budget` steps on the retired list. OK when it is empty, AGAIN, BUSY or CORRUPT else."""
+    off: u64
+    kind: u64
+    status: cython.int
+    while w.slot.client[ROOT_RETIRED] != 0:
+        if budget <= 0:
+            return AGAIN
+        budget -= 1
+        off = w.slot.client[ROOT_RETIRED]
+        kind = ~head_at(w, off).sentinel
+        status = CORRUPT
+        if w.fault == 0:
+            if kind == PAMPD_SENTINEL:
+                status = _reap_pampd(w, off)
+            elif kind == OBJNODE_SENTINEL:
+                status = _reap_objnode(w, off)
+            elif kind == OBJ_SENTINEL:
+                status = _reap_obj(w, off)
+            elif kind == POOL_SENTINEL:
+                status = _reap_pool(w, off)
+            else:
+                w.fault = FAULT_SENTINEL
+        if w.fault != 0:
+            status = CORRUPT
+            rollback(w, 0)
+            # What cannot be read cannot be given back. The list is cut here; check() finds what it lost.
+            w.fault = 0
+            store(w, cython.address(w.slot.client[ROOT_RETIRED]), 0)
+            commit(w)
+            w.fault = FAULT_SENTINEL
+        if status != OK:
+            return status
+        commit(w)
+    return OK
+
+
+def drop_staged(w):
+    """Retire what was staged for a put that will not happen."""
+    off: u64
+    d: cython.pointer(Pampd)
+    while w.slot.client[ROOT_STAGED] != 0 and w.fault == 0:
+        off = w.slot.client[ROOT_STAGED]
+        d = pampd_at(w, off)
+        store(w, cython.address(w.slot.client[ROOT_STAGED]), d.link)
+        retire(w, off)
+        if conclude(w) != OK:
+            # What cannot be read cannot be given back. The list is cut here; check() finds what it lost.
+            w.fault = 0
+            store(w, cython.address(w.slot.client[ROOT_STAGED]), 0)
+            commit(w)
+            w.fault = FAULT_SENTINEL
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _commit_or_cut(w: cython.pointer(Worker), root: cython.pointer(u64)) -> cython.void:
+    """Commit; after a fault, cut the list that cannot be read: check() finds what it lost."""
+    if w.fault != 0:
+        rollback(w, 0)
+        w.fault = 0
+        store(w, root, 0)
+    commit(w)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _endless(w: cython.pointer(Worker), root: cython.pointer(u64), steps: cython.pointer(u64)) -> cython.bint:
+    """Count a step along a dead worker's list. After more than a sound list has, the list is cut, and True."""
+    steps[0] += 1
+    if steps[0] <= w.seg_span // 64 + 65536:
+        return False
+    w.fault = FAULT_LOOP
+    _commit_or_cut(w, root)
+    return True
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _inherit_retired(w: cython.pointer(Worker), other: cython.pointer(Slot)) -> cython.int:
+    """Move another worker's retired list, whole and in its order (an obj must stay below its pages), before this worker's. OK, or BUSY: a
+    pool is on it, and there is no memory now to count its pages as they go."""
+    steps: u64 = 0
+    status: cython.int = OK
+    off: u64 = other.client[ROOT_RETIRED]
+    h: cython.pointer(Head) = cython.NULL
+    while off != 0 and w.fault == 0 and not _endless(w, cython.address(other.client[ROOT_RETIRED]), cython.address(steps)):
+        h = head_at(w, off)
+        if off < w.seg_lo and w.fault == 0:
+            _declare_dying(cython.cast(cython.pointer(PoolRecord), h))
+            if not has_ledger(w, (off - w.client_off - CLIENT_PAGE) // POOL_BYTES):
+                status = BUSY
+        off = retired_link(h)[0]
+    if other.client[ROOT_RETIRED] != 0 and (status == OK or w.fault != 0):
+        if w.fault == 0:
+            store(w, retired_link(h), w.slot.client[ROOT_RETIRED])
+            store(w, cython.address(w.slot.client[ROOT_RETIRED]), other.client[ROOT_RETIRED])
+            store(w, cython.address(other.client[ROOT_RETIRED]), 0)
+        _commit_or_cut(w, cython.address(other.client[ROOT_RETIRED]))
+    return status
+
+
+def take_garbage(w, idx):
+    """Take what another worker has retired and not given back yet, and what lies in its magazines: garbage is everybody's who lacks memory.
+    OK, MISS (it has none), BUSY or CORRUPT. Called with no lock held. What it has staged or not queued yet stays its own."""
+    other: cython.pointer(Slot) = slot_at(w, idx)
+    cls: cython.int
+    status: cython.int = MISS
+    for cls in range(CLASS_COUNT):
+        if load(cython.address(other.mags[cls].count)) != 0:
+            status = OK
+    if load(cython.address(other.client[ROOT_RETIRED])) != 0:
+        status = OK
+    if status != OK:
+        return status
+    if lock_try(w, cython.address(w.slot.own)) != OK:
+        return BUSY
+    if lock_try(w, cython.address(other.own)) != OK:
+        unlock(w, cython.address(w.slot.own))
+        return BUSY
+    # Not if a transaction is open there, of a dead worker that is not settled: as in take_over.
+    status = BUSY if is_open(w, idx) else _inherit_retired(w, other)
+    if status == OK:
+        status = drain_all(w, other)
+    unlock(w, cython.address(other.own))
+    unlock(w, cython.address(w.slot.own))
+    return status
+
+
+def inherit(w, dead):
+    """Move a dead worker's lists onto this worker's retired and pending lists. A list that cannot be read is cut. OK, or BUSY: a pool is
+    among what was retired, and there is no memory now to count its pages as they go; the lists stay for the next heir."""
+    off: u64
+    steps: u64 = 0
+    status: cython.int
+    h: cython.pointer(Head)
+    while dead.client[ROOT_STAGED] != 0 and not _endless(w, cython.address(dead.client[ROOT_STAGED]), cython.address(steps)):
+        off = dead.client[ROOT_STAGED]
+        h = head_at(w, off)
+        store(w, cython.address(dead.client[ROOT_STAGED]), h.link)
+        store(w, cython.address(h.sentinel), ~h.sentinel)
+        store(w, retired_link(h), w.slot.client[ROOT_RETIRED])
+        store(w, cython.address(w.slot.client[ROOT_RETIRED]), off)
+        _commit_or_cut(w, cython.address(dead.client[ROOT_STAGED]))
+    status = _inherit_retired(w, dead)
+    steps = 0
+    while dead.client[ROOT_PENDING] != 0 and not _endless(w, cython.address(dead.client[ROOT_PENDING]), cython.address(steps)):
+        off = dead.client[ROOT_PENDING]
+        h = head_at(w, off)
+        store(w, cython.address(dead.client[ROOT_PENDING]), h.link)
+        store(w, cython.address(h.link), w.slot.client[ROOT_PENDING])
+        store(w, cython.address(w.slot.client[ROOT_PENDING]), off)
+        _commit_or_cut(w, cython.address(dead.client[ROOT_PENDING]))
+    return status
+
+
+def bury(w, dead):
+    """What a dead worker leaves: its pins go, its lists become this worker's. If it is the slot that this worker has just taken, they
+    are already. OK, BUSY or CORRUPT."""
+    forget(w, dead)
+    return OK if dead == w.slot else inherit(w, dead)

@@ -1,1 +1,0 @@
-"""Page-accessible memory: the op table and its back ends."""

@@ -1,0 +1,72 @@
+# C-level names of lookaside.py, and the way in to the objs of a bucket.
+from engine.layout cimport HEIGHT_MAX, MAP_SIZE, Aside, Bucket, Call, Obj, PoolRef, obj_at, target_of
+from engine.tree.rbtree cimport compare, find
+from shm.atomics cimport load, prefetch
+from shm.layout cimport Worker, u64
+
+cdef int new_table(PoolRef *p, u64 entries) noexcept nogil
+cdef void keep(PoolRef *p, Call *c) noexcept nogil
+cdef void keep_leaf(PoolRef *p, u64 key, u64 leaf) noexcept nogil
+cdef void forget(PoolRef *p) noexcept nogil
+
+cdef inline u64 top_of(Obj *o) noexcept nogil:
+    return target_of(load(&o.root)) >> 6 | load(&o.height) << 37
+
+cdef inline void ask_for_node(Worker *w, u64 top, u64 index) noexcept nogil:
+    # What hangs on the obj, its top node or its only page, sets out together with the obj itself; a hint, like the one in a link word.
+    cdef u64 height = top >> 37
+    cdef char *at = w.base + target_of(top)
+    prefetch(at)
+    if height - 1 < HEIGHT_MAX:
+        prefetch(at + 64 + ((index >> 6 * (height - 1)) & (MAP_SIZE - 1)) * 8)
+
+cdef inline u64 find_obj(Worker *w, PoolRef *p, Call *c, Bucket *b) noexcept nogil:
+    # Offset of the obj of c.oid, or 0. Under the bucket's lock, or between two looks at its sequence word.
+    cdef Aside *a = p.asides + (c.hash & p.aside_mask)
+    cdef u64 unlinked = load(&b.unlinked)
+    cdef u64 off
+    cdef Obj *o
+    c.obj = 0
+    c.unlinked = unlinked
+    if a.unlinked == unlinked and a.obj != 0:
+        off = target_of(a.obj)
+        if (a.obj ^ c.hash) >> 37 == 0:
+            o = obj_at(w, off)
+            ask_for_node(w, a.top, c.index)
+            if compare(c.oid, o.oid) == 0 or w.fault != 0:
+                a.top = top_of(o)
+                return off if w.fault == 0 else 0
+        p.aside_clashes += 1
+    c.obj = find(w, b, c.oid)
+    if c.obj != 0:
+        c.top = top_of(obj_at(w, c.obj))
+    return c.obj
+
+cdef inline u64 leaf_key(Call *c, u64 index) noexcept nogil:
+    cdef u64 key = c.hash + (index >> 6) * 0x9E3779B97F4A7C15u
+    return key ^ key >> 29
+
+cdef inline void ask_for_leaf(Worker *w, PoolRef *p, Call *c, u64 index) noexcept nogil:
+    # The bottom node of a tree of several levels sets out together with the obj and the top node.
+    cdef u64 key = leaf_key(c, index)
+    cdef u64 leaf
+    cdef char *at
+    if p.leaves == NULL:
+        return
+    leaf = p.leaves[key & p.leaf_mask]
+    if (leaf ^ key) >> 37 == 0:
+        at = w.base + target_of(leaf)
+        prefetch(at)
+        prefetch(at + 64 + (index & (MAP_SIZE - 1)) * 8)
+
+cdef inline void note_leaf(PoolRef *p, Call *c, u64 index, u64 off) noexcept nogil:
+    # Only ever prefetched: whatever is found may be noted, true or not.
+    cdef u64 key = leaf_key(c, index)
+    cdef u64 leaf = off >> 6 | key >> 37 << 37
+    if p.leaves == NULL or p.leaves[key & p.leaf_mask] != leaf:
+        keep_leaf(p, key, leaf)
+
+cdef inline void remember(PoolRef *p, Call *c) noexcept nogil:
+    # What `find_obj` found in the tree, once it is known to have been true: under the lock, or after the sequence word was the same.
+    if c.obj != 0:
+        keep(p, c)

@@ -1,0 +1,71 @@
+"""Owns taking a page out of its object, and an object without pages out of its bucket, with everything that counts them.
+
+May call: objnode, rbtree, hostops, reclaim. Called by core and fetch (a verb drops a page) and by evict, under the bucket's lock and
+inside the caller's transaction. What a foreign back end holds is the verbs' business.
+"""
+import cython
+from cython.cimports.engine.layout import (
+    GAUGE_BYTES_ASKED,
+    GAUGE_BYTES_STORED,
+    GAUGE_BYTES_USED,
+    GAUGE_OBJECTS,
+    GAUGE_OBJNODES,
+    GAUGE_PAGES,
+    Obj,
+    Pampd,
+    chunk_bytes,
+    length_of,
+    obj_at,
+    pampd_at,
+    stored_bytes,
+)
+from cython.cimports.engine.pages.reclaim import gauge, ledger_for, retire
+from cython.cimports.engine.tree import objnode, rbtree
+from cython.cimports.shm.journal import store
+from cython.cimports.shm.layout import u64
+
+
+def weigh(w, pool, obj_off, asked, used, stored):
+    """Add to the bytes of an obj, and to the gauges of its pool: lengths of pages, bytes of chunks, bytes really stored."""
+    o: cython.pointer(Obj) = obj_at(w, obj_off)
+    ledger: cython.pointer(u64)
+    if asked == 0 and used == 0 and stored == 0:
+        return
+    ledger = ledger_for(w, pool)
+    if ledger == cython.NULL:
+        return
+    if asked != 0:
+        store(w, cython.address(o.asked), o.asked + asked)
+        store(w, ledger + GAUGE_BYTES_ASKED, ledger[GAUGE_BYTES_ASKED] + asked)
+    if used != 0:
+        store(w, cython.address(o.used), o.used + used)
+        store(w, ledger + GAUGE_BYTES_USED, ledger[GAUGE_BYTES_USED] + used)
+    if stored != 0:
+        store(w, cython.address(o.stored), o.stored + stored)
+        store(w, ledger + GAUGE_BYTES_STORED, ledger[GAUGE_BYTES_STORED] + stored)
+
+
+def take_page(w, pool, obj_off, index, host):
+    """Unlink the page of an index and retire it: its offset, or 0 if there is none, or after a fault."""
+    o: cython.pointer(Obj) = obj_at(w, obj_off)
+    nodes: u64 = o.objnode_count
+    off: u64 = objnode.remove(w, obj_off, index, host)
+    d: cython.pointer(Pampd)
+    if off == 0 or w.fault != 0:
+        return 0
+    d = pampd_at(w, off)
+    if w.fault != 0:
+        return 0
+    weigh(w, pool, obj_off, -length_of(d), -chunk_bytes(w, d), -stored_bytes(d))
+    retire(w, off)
+    gauge(w, pool, GAUGE_PAGES, -1)
+    if o.objnode_count != nodes:
+        gauge(w, pool, GAUGE_OBJNODES, o.objnode_count - nodes)
+    return off
+
+
+def take_obj(w, pool, b, obj_off, host):
+    """Unlink an obj from its bucket and retire it."""
+    rbtree.erase(w, b, obj_off)
+    host.obj_free(w, pool, obj_off)
+    gauge(w, pool, GAUGE_OBJECTS, -1)

@@ -1,0 +1,33 @@
+# C-level names of core.py.
+from engine.tree.hostops cimport HostOps
+from engine.layout cimport POOL_LIVE, Bucket, Call, Pampd, PoolRef
+from engine.pages.pam.base cimport PamOps
+from shm.atomics cimport load, load_acquire
+from shm.layout cimport Worker, u64
+
+cdef enum:
+    REAP_BUDGET = 64        # steps a verb may have to spend on what others left
+
+# What the verbs share.
+cdef inline Bucket *bucket_of(PoolRef *p, Call *c) noexcept nogil:
+    return p.buckets + (c.hash & p.mask)
+
+cdef inline bint alive(PoolRef *p) noexcept nogil:
+    return load_acquire(&p.record.state) == POOL_LIVE and load(&p.record.gen) == p.gen
+
+cdef int lock_bucket(Worker *w, PoolRef *p, Bucket *b) noexcept nogil
+cdef int end_section(Worker *w, Bucket *b, int status) noexcept nogil
+cdef u64 *find_place(Worker *w, PoolRef *p, Call *c, Bucket *b, u64 index, u64 *obj_off) noexcept nogil
+cdef Pampd *find_page(Worker *w, PoolRef *p, Call *c, Bucket *b, u64 index, u64 *obj_off) noexcept nogil
+cdef u64 drop_page(Worker *w, PoolRef *p, Call *c, u64 obj_off, u64 index, bint told, PamOps pam, HostOps host) noexcept nogil
+cdef void drop_empty_obj(Worker *w, PoolRef *p, Call *c, Bucket *b, u64 obj_off, PamOps pam, HostOps host) noexcept nogil
+
+cdef int stage(Worker *w, PoolRef *p, Call *c, PamOps pam) noexcept nogil
+cdef int put(Worker *w, PoolRef *p, Call *c, PamOps pam, HostOps host) noexcept nogil
+cdef int flush_page(Worker *w, PoolRef *p, Call *c, PamOps pam, HostOps host) noexcept nogil
+cdef int flush_object(Worker *w, PoolRef *p, Call *c, HostOps host) noexcept nogil
+cdef int replace(Worker *w, PoolRef *p, Call *c, u64 data, u64 gen, PamOps pam) noexcept nogil
+cdef int begin_destroy(Worker *w, PoolRef *p) noexcept nogil
+cdef int keep_caps(Worker *w, u64 pool, HostOps host) noexcept nogil
+cdef int work_off(Worker *w, HostOps host) noexcept nogil
+cdef int finish(Worker *w, int budget, HostOps host) noexcept nogil

@@ -1,0 +1,703 @@
+"""Owns the verbs that change things: put, flush, replace, destroy. Read this first; docs/walk-of-a-put.md names the steps.
+
+May call: rbtree, objnode, hostops, pam, pins, reclaim, and shm's journal, lock, slab. Called by pool.py, between
+Attachment.enter and leave, and by fetch.py, which has the verbs that get. Nothing here blocks,
+raises or touches a Python object (adapters of Python back ends aside).
+A verb that meets a taken lock gives back what it holds and answers BUSY; the caller waits and calls it again,
+and it goes on from where it was (staged pages stay staged). Lock order: the worker's own lock, then one bucket.
+The worker's own lock is the right to change anything at all: who holds everybody's has stopped the world (check.py).
+Kill at any instruction: what a locked section did is undone from its journal or complete; what was staged or
+retired hangs on the worker's slot, where recovery finds it.
+"""
+import cython
+from cython.cimports.engine.eviction.admit import hold_caps, is_over, settle_pending
+from cython.cimports.engine.eviction.room import make_room
+from cython.cimports.engine.layout import (
+    AGAIN,
+    DESTROYED,
+    GAUGE_OBJECTS,
+    GAUGE_OBJNODES,
+    GAUGE_PAGES,
+    MISS,
+    NODES_MAX,
+    OBJ_CLASS,
+    OBJ_SENTINEL,
+    OBJNODE_CLASS,
+    PAMPD_CLASS,
+    PAMPD_SENTINEL,
+    POOL_DYING,
+    POOL_SENTINEL,
+    QUEUE_PENDING,
+    REFUSED,
+    ROOT_PENDING,
+    ROOT_RETIRED,
+    ROOT_STAGED,
+    SAME,
+    TWIN_BYTES_MIN,
+    Bucket,
+    Call,
+    ClientPage,
+    Obj,
+    Pampd,
+    PoolRef,
+    TwinBucket,
+    ask_for,
+    chunk_bytes,
+    class_in,
+    flags_of,
+    has_chunk,
+    is_frozen,
+    is_packed,
+    length_of,
+    link_to_page,
+    next_gen,
+    obj_at,
+    page_at,
+    page_hash,
+    pampd_at,
+    pool_mark,
+    pool_of_obj,
+    put_bytes,
+    put_length,
+    put_shape,
+    queue_word,
+    same_filled,
+    shape_of,
+    shard_of,
+    stored_bytes,
+    target_of,
+)
+from cython.cimports.engine.pages.pam.base import PamOps
+from cython.cimports.engine.pages.pins import is_viewed
+from cython.cimports.engine.pages.reclaim import detach, drop_staged, gauge, reap, retire
+from cython.cimports.engine.pages.twins import share
+from cython.cimports.engine.tree import objnode, rbtree
+from cython.cimports.engine.tree.hostops import HostOps
+from cython.cimports.engine.tree.lookaside import ask_for_leaf, find_obj, note_leaf, remember, top_of
+from cython.cimports.engine.tree.unlink import take_obj, take_page, weigh
+from cython.cimports.libc.string import memcpy, memset
+from cython.cimports.shm.atomics import load, set_release
+from cython.cimports.shm.journal import conclude, kill_point, redo_copy, rollback, savepoint, store
+from cython.cimports.shm.layout import BUSY, CORRUPT, FAULT_SENTINEL, NOMEM, OK, Worker, offset_of, set_mark, u64
+from cython.cimports.shm.lock import lock_try, unlock
+from cython.cimports.shm.memory import chunk_at
+from cython.cimports.shm.slab import class_of, ensure, pop
+
+# --- helpers of all verbs ---------------------------------------------------------------------------------
+
+
+def lock_bucket(w, p, b):
+    """OK with own lock and bucket held, or BUSY, DESTROYED with neither."""
+    if lock_try(w, cython.address(w.slot.own)) != OK:
+        return BUSY
+    if lock_try(w, cython.address(b.lock)) != OK:
+        unlock(w, cython.address(w.slot.own))
+        return BUSY
+    if not alive(p):
+        unlock(w, cython.address(b.lock))
+        unlock(w, cython.address(w.slot.own))
+        return DESTROYED
+    return OK
+
+
+def end_section(w, b, status):
+    """Commit (or roll back after a fault), release the bucket; own lock stays. The status, or CORRUPT."""
+    if conclude(w) != OK:
+        status = CORRUPT
+    unlock(w, cython.address(b.lock))
+    return status
+
+
+def find_place(w, p, c, b, index, obj_off):
+    """Where the link word lies that leads to the page of an index, or NULL, and the offset of the obj, 0 without one. Under the lock, or
+    between two looks at the sequence word."""
+    o: cython.pointer(Obj)
+    at: cython.pointer(u64)
+    ask_for_leaf(w, p, c, index)
+    obj_off[0] = find_obj(w, p, c, b)
+    if obj_off[0] == 0 or w.fault != 0:
+        return cython.NULL
+    o = obj_at(w, obj_off[0])
+    at = objnode.link_word(w, o, index, 0)
+    if at != cython.NULL and o.height > 1:
+        note_leaf(p, c, index, objnode.leaf_of(w, at, index))
+    return at if w.fault == 0 else cython.NULL
+
+
+def find_page(w, p, c, b, index, obj_off):
+    """The page of an index and the offset of its obj; NULL, and 0 without an obj. Under the lock, or between two looks at the
+    sequence word. A page that says it is another's, or of an impossible length, sets the fault and is not answered."""
+    link: u64
+    length: u64
+    d: cython.pointer(Pampd)
+    at: cython.pointer(u64) = find_place(w, p, c, b, index, obj_off)
+    link = load(at) if at != cython.NULL else 0
+    if link == 0:
+        return cython.NULL
+    ask_for(w, link)
+    d = pampd_at(w, target_of(link))
+    length = length_of(d)
+    if w.fault == 0 and (d.index != index or d.obj != obj_off[0] or pool_of_obj(obj_at(w, obj_off[0])) != p.idx
+                         or length == 0 or length > p.page_size):
+        w.fault = FAULT_SENTINEL
+    return d if w.fault == 0 else cython.NULL
+
+
+def finish(w, budget, host):
+    """Queue what was linked and give back what was retired, as far as no lock is in the way, and release the own lock."""
+    status: cython.int = OK
+    if w.slot.client[ROOT_PENDING] != 0:
+        status = settle_pending(w, host)
+    if status != CORRUPT:
+        status = reap(w, budget)
+    unlock(w, cython.address(w.slot.own))
+    return status
+
+
+def drop_page(w, p, c, obj_off, index, told, pam, host):
+    """Unlink the page of an index and retire it: its offset, or 0. `told`: the back end freed it already."""
+    off: u64 = take_page(w, p.idx, obj_off, index, host)
+    d: cython.pointer(Pampd)
+    if off != 0 and pam.foreign:
+        d = page_at(w, off)
+        if not told:
+            pam.free(p.idx, c.oid, d)
+        store(w, cython.address(d.data), 0)
+    return off
+
+
+def drop_empty_obj(w, p, c, b, obj_off, pam, host):
+    """Unlink an obj that has no page left."""
+    o: cython.pointer(Obj) = obj_at(w, obj_off)
+    if w.fault != 0 or o.pampd_count != 0:
+        return
+    if o.pool >> 32 != 0:
+        pam.free_obj(p.idx, c.oid)
+        store(w, cython.address(o.pool), pool_of_obj(o))
+    take_obj(w, p.idx, b, obj_off, host)
+
+
+# --- put --------------------------------------------------------------------------------------------------
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _stage(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), i: u64, larger: cython.bint,
+           pam: PamOps) -> cython.int:
+    """Put steps 1 and 2 for page i: reserve a pampd and a chunk (a `larger` one than it needs), copy the page. OK with it on the
+    staged list, BUSY or NOMEM."""
+    page: Pampd
+    d: cython.pointer(Pampd)
+    off: u64
+    stored: u64
+    twins: cython.pointer(TwinBucket) = cython.NULL
+    data: cython.p_const_char = put_bytes(c, i, p.page_size, cython.address(stored))
+    status: cython.int = ensure(w, PAMPD_CLASS, 1)
+    if status != OK:
+        return status
+    memset(cython.address(page), 0, cython.sizeof(Pampd))
+    if p.evictable and not is_packed(c, i) and same_filled(data, stored):
+        # Only where pages are evicted: over a persistent page another can always be put, since it has a chunk.
+        memcpy(cython.address(page.data), data, 8)
+        page.shape = shape_of(stored, 0, SAME)
+    elif p.dedup and c.packs != cython.NULL and stored >= TWIN_BYTES_MIN:
+        status = share(w, p, c, i, cython.address(page), pam, cython.address(twins))
+    else:
+        status = MISS
+    if status == MISS:
+        status = (pam.prepare_larger(w, cython.address(page), data, stored, p.page_size) if larger
+                  else pam.prepare(w, cython.address(page), data, stored))
+        if is_packed(c, i):
+            page.shape = put_shape(p, c, i, class_in(cython.address(page)))
+    if status != OK:
+        return status
+    off = pop(w, PAMPD_CLASS)
+    if off == 0:
+        rollback(w, 0)
+        status = CORRUPT
+    else:
+        d = cython.cast(cython.pointer(Pampd), chunk_at(w, off))
+        d[0] = page
+        d.gen = next_gen(w)
+        d.sentinel = PAMPD_SENTINEL
+        d.link = w.slot.client[ROOT_STAGED]
+        d.obj = 0
+        d.index = c.index + i
+        d.queue = 0
+        store(w, cython.address(w.slot.client[ROOT_STAGED]), off)
+        status = conclude(w)
+    if twins != cython.NULL:
+        unlock(w, cython.address(twins.lock))
+    return status
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _reserve(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), pam: PamOps,
+             host: HostOps) -> cython.int:
+    """Put steps 1 and 2 for all pages of the call, last page first. c.refuse is set when memory is short."""
+    status: cython.int
+    i: u64
+    data: cython.p_const_char
+    stored: u64
+    c.refuse = False
+    c.bounce = False
+    c.exhausted = False
+    c.shard = shard_of(w, page_hash(c.hash, c.index, p.idx))
+    if w.slot.client[ROOT_STAGED] == 0:
+        c.staged = 0        # a repair has emptied the list meanwhile
+    if c.staged == 0:
+        drop_staged(w)      # of a put that an exception ended
+    while c.staged < c.count:
+        i = c.count - 1 - c.staged
+        data = put_bytes(c, i, p.page_size, cython.address(stored))
+        status = _stage(w, p, c, i, False, pam)
+        if status == NOMEM:
+            status = _lacking(w, p, c, stored, pam, host)
+            if status == OK:
+                continue
+        if status == NOMEM and p.codec != 0:
+            # Pages of all lengths leave chunks free in every class: better part of one is lost than a page.
+            status = _stage(w, p, c, i, True, pam)
+        if status == NOMEM:
+            c.refuse = True
+            if c.count == 1 and not pam.foreign and class_of(stored) >= 0:
+                # A page over a page needs no new chunk: let the new one wait in the bounce page.
+                memcpy(w.base + w.bounces_off + w.slot_idx * w.bounce_bytes, data, stored)
+                c.bounce = True
+            return OK
+        if status != OK:
+            return status
+        c.staged += 1
+    status = ensure(w, OBJ_CLASS, 1)
+    if status == NOMEM:
+        status = make_room(w, c.shard, OBJ_CLASS, 1, host)
+    if status == OK:
+        status = ensure(w, OBJNODE_CLASS, c.nodes_wanted)
+        if status == NOMEM:
+            status = make_room(w, c.shard, OBJNODE_CLASS, c.nodes_wanted, host)
+    if status == NOMEM:
+        c.exhausted = True
+        status = OK
+    return status
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _lacking(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), length: u64, pam: PamOps,
+             host: HostOps) -> cython.int:
+    """Make room for whichever of a page's two chunks there is no memory for."""
+    descriptors: u64 = 2 if p.dedup else 1      # a page that is the first with its content needs one for its twin
+    status: cython.int = ensure(w, PAMPD_CLASS, descriptors)
+    if status == NOMEM:
+        return make_room(w, c.shard, PAMPD_CLASS, descriptors, host)
+    if status != OK or pam.foreign or class_of(length) < 0:
+        return NOMEM if status == OK else status
+    return make_room(w, c.shard, class_of(length), 1, host)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _over(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call),
+          b: cython.pointer(Bucket)) -> cython.bint:
+    """The put of last resort: copy the bounce page over the old page's chunk, if that is large enough and nobody has a view on it."""
+    obj_off: u64
+    data: u64
+    stored: u64
+    d: cython.pointer(Pampd) = find_page(w, p, c, b, c.index, cython.address(obj_off))
+    put_bytes(c, 0, p.page_size, cython.address(stored))
+    if (d == cython.NULL or not has_chunk(d) or class_in(d) >= OBJNODE_CLASS or w.class_bytes[class_in(d)] < stored
+            or is_viewed(w, d)):
+        return False
+    data = d.data
+    chunk_at(w, data)
+    chunk_at(w, data + ((stored - 1) & ~cython.cast(u64, 63)))
+    weigh(w, p.idx, obj_off, c.length - length_of(d), 0, stored - stored_bytes(d))
+    store(w, cython.address(d.shape), put_shape(p, c, 0, class_in(d)))
+    store(w, cython.address(d.gen), next_gen(w))
+    if w.fault != 0:
+        return False
+    redo_copy(w, w.bounces_off + w.slot_idx * w.bounce_bytes, data, stored)
+    return True
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _link_page(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), obj_off: u64,
+               i: u64, replaced: cython.pointer(u64), pam: PamOps, host: HostOps) -> cython.int:
+    """Put step 5 for page i: offer it to the PAM, link it from the tree, take it off the staged list; retire and count in
+    `replaced` the page that had its place."""
+    old: u64
+    data: u64
+    shape: u64
+    shard: u64
+    o: cython.pointer(Pampd)
+    off: u64 = w.slot.client[ROOT_STAGED]
+    d: cython.pointer(Pampd) = pampd_at(w, off)
+    status: cython.int
+    if w.fault != 0:
+        return CORRUPT
+    if pam.foreign:
+        # The length is the caller's, not what the arena says: it is how much of the caller's buffer is read.
+        status = pam.create(p.idx, c.oid, d, c.data + i * p.page_size, put_length(c, i, p.page_size))
+        if status != OK:
+            return status
+        c.created = i + 1
+    status = objnode.insert(w, obj_off, d.index, link_to_page(w, off, d.data, flags_of(d)), cython.address(old), host)
+    if status != OK:
+        return status
+    asked: u64 = length_of(d)
+    used: u64 = chunk_bytes(w, d)
+    stored: u64 = stored_bytes(d)
+    store(w, cython.address(w.slot.client[ROOT_STAGED]), d.link)
+    if old != 0:
+        # The descriptor that is there gets the new bytes, and keeps its place in its queue; the staged one leaves with the old.
+        o = pampd_at(w, old)
+        asked -= length_of(o)
+        used -= chunk_bytes(w, o)
+        stored -= stored_bytes(o)
+        data = o.data
+        shape = o.shape
+        store(w, cython.address(o.data), d.data)
+        store(w, cython.address(o.shape), d.shape)
+        store(w, cython.address(o.gen), d.gen)
+        store(w, cython.address(d.data), data)
+        store(w, cython.address(d.shape), shape)
+        retire(w, off)
+        replaced[0] += 1
+    else:
+        store(w, cython.address(d.obj), obj_off)
+        if pam.foreign:
+            store(w, cython.address(d.queue), pool_mark(p.idx, p.gen))
+        elif p.evictable:
+            set_mark(w, off, 0)         # a late one of the chunk's last page may still come: a hit too many
+            shard = shard_of(w, page_hash(c.hash, d.index, p.idx))
+            store(w, cython.address(d.queue), queue_word(0, shard, QUEUE_PENDING, p.idx))
+            store(w, cython.address(d.link), w.slot.client[ROOT_PENDING])
+            store(w, cython.address(w.slot.client[ROOT_PENDING]), off)
+    weigh(w, p.idx, obj_off, asked, used, stored)
+    return OK
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _new_obj(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call),
+             b: cython.pointer(Bucket), pam: PamOps, host: HostOps) -> u64:
+    """Put step 4: an obj for an oid that has none. Its offset, or 0: refused."""
+    off: u64 = host.obj_alloc(w, p.idx)
+    o: cython.pointer(Obj)
+    if off == 0:
+        return 0
+    o = cython.cast(cython.pointer(Obj), chunk_at(w, off))
+    memset(o, 0, cython.sizeof(Obj))
+    o.sentinel = OBJ_SENTINEL
+    o.oid[0] = c.oid[0]
+    o.oid[1] = c.oid[1]
+    o.oid[2] = c.oid[2]
+    o.pool = p.idx | cython.cast(u64, pam.foreign) << 32
+    rbtree.insert(w, b, off)
+    gauge(w, p.idx, GAUGE_OBJECTS, 1)
+    if pam.foreign:
+        pam.new_obj(p.idx, c.oid)
+    return off
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _link(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call),
+          b: cython.pointer(Bucket), pam: PamOps, host: HostOps) -> cython.int:
+    """Put steps 3 to 5 under the bucket's lock: old pages out, new pages in. OK, REFUSED, AGAIN (more nodes), NOMEM or CORRUPT.
+
+    After REFUSED all handles of the call are empty and everything else is as it was. After NOMEM all is as it was: handles are emptied
+    once, by a put that is refused for good, and nobody sees them empty who may then put something that a second try would drop.
+    """
+    i: u64
+    nodes: u64
+    mark: u64
+    created_obj: cython.bint = False
+    told: cython.bint = True        # the back end knows of the obj
+    status: cython.int = OK
+    # Where nobody counts what is given back and asked for again, the new page takes the old one's place at once.
+    swap: cython.bint = not (pam.foreign or host.careful or c.refuse or c.exhausted)
+    replaced: u64 = 0
+    may_wait: cython.bint = not (pam.foreign or host.careful or c.salvaged)
+    obj_off: u64 = find_obj(w, p, c, b)
+    c.duplicate = False
+    c.created = 0
+    if c.refuse and may_wait:
+        return NOMEM
+    if obj_off != 0 and not swap:
+        for i in range(c.count):
+            if drop_page(w, p, c, obj_off, c.index + i, False, pam, host) != 0:
+                c.duplicate = True
+            if w.fault != 0:
+                return CORRUPT
+    mark = savepoint(w)
+    if c.refuse or pam.failed:
+        status = REFUSED
+    elif obj_off == 0:
+        obj_off = _new_obj(w, p, c, b, pam, host)
+        created_obj = obj_off != 0
+        c.obj = obj_off
+        told = not pam.failed
+        if not created_obj or not told:
+            status = REFUSED
+    nodes = obj_at(w, obj_off).objnode_count if obj_off != 0 else 0
+    if status == OK:
+        for i in range(c.count):
+            status = _link_page(w, p, c, obj_off, i, cython.address(replaced), pam, host)
+            if status != OK or w.fault != 0:
+                break
+    if w.fault != 0:
+        return CORRUPT
+    if status == OK:
+        c.duplicate = c.duplicate or replaced != 0
+        if c.count != replaced:
+            gauge(w, p.idx, GAUGE_PAGES, c.count - replaced)
+        if obj_at(w, obj_off).objnode_count != nodes:
+            gauge(w, p.idx, GAUGE_OBJNODES, obj_at(w, obj_off).objnode_count - nodes)
+        c.top = top_of(obj_at(w, obj_off))
+        return OK
+    if not host.careful and not pam.foreign and not c.exhausted and not c.refuse:
+        rollback(w, 0)
+        return AGAIN
+    if may_wait:
+        rollback(w, 0)
+        return NOMEM
+    if obj_off != 0:
+        nodes = obj_at(w, obj_off).objnode_count - nodes
+        _uncreate(w, p, c, pam)
+        if created_obj and pam.foreign and told:
+            pam.free_obj(p.idx, c.oid)
+        rollback(w, mark)
+        host.objnode_undone(w, p.idx, nodes)
+        if created_obj:
+            host.obj_undone(w, p.idx, 1)
+        else:
+            drop_empty_obj(w, p, c, b, obj_off, pam, host)
+    else:
+        rollback(w, mark)
+    return REFUSED
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _uncreate(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), pam: PamOps) -> cython.void:
+    """Give pages of a failed put back to a foreign PAM. They are reached by index before the rollback, in
+    the order they were made; the last one may not be linked yet, and heads the staged list then."""
+    i: u64
+    off: u64
+    d: cython.pointer(Pampd)
+    o: u64
+    if not pam.foreign:
+        return
+    o = 0
+    for i in range(c.created):
+        off = 0
+        if o == 0:
+            o = find_obj(w, p, c, bucket_of(p, c))
+        if o != 0:
+            off = target_of(objnode.lookup(w, obj_at(w, o), c.index + i))
+        if off == 0:
+            off = w.slot.client[ROOT_STAGED]
+        d = pampd_at(w, off)
+        if w.fault != 0:
+            return
+        pam.free(p.idx, c.oid, d)
+        d.data = 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _all_there(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), b: cython.pointer(Bucket)) -> cython.bint:
+    """True if a put only replaces pages, which is all that a frozen client may."""
+    obj_off: u64
+    i: u64
+    for i in range(c.count):
+        if find_page(w, p, c, b, c.index + i, cython.address(obj_off)) == cython.NULL:
+            return False
+    return True
+
+
+def stage(w, p, c, pam):
+    """Put steps 1 and 2 as far as there is memory without an eviction; `put` does the rest. OK, BUSY or CORRUPT. Made to run with the
+    GIL released: no lock but the own one is held when another is given back, and a sleeper woken, which takes the GIL."""
+    status: cython.int = lock_try(w, cython.address(w.slot.own))
+    if status == OK:
+        drop_staged(w)      # of a put that an exception ended
+        while status == OK and c.staged < c.count:
+            status = _stage(w, p, c, c.count - 1 - c.staged, False, pam)
+            c.staged += status == OK
+        unlock(w, cython.address(w.slot.own))
+    return status
+
+
+def put(w, p, c, pam, host):
+    """Put the pages of a call: all of them or none. OK, REFUSED, BUSY (call again), NOMEM (call again, `salvaged`), DESTROYED or CORRUPT."""
+    b: cython.pointer(Bucket) = bucket_of(p, c)
+    status: cython.int
+    while True:
+        if lock_try(w, cython.address(w.slot.own)) != OK:
+            return BUSY
+        # 1. reserve, 2. copy
+        status = _reserve(w, p, c, pam, host)
+        if status != OK:
+            unlock(w, cython.address(w.slot.own))
+            return status
+        # 3. lock
+        if lock_try(w, cython.address(b.lock)) != OK:
+            unlock(w, cython.address(w.slot.own))
+            return BUSY
+        if not alive(p):
+            unlock(w, cython.address(b.lock))
+            drop_staged(w)
+            finish(w, REAP_BUDGET, host)
+            return DESTROYED
+        # 4. find or make the object, 5. link
+        if c.bounce and _over(w, p, c, b):
+            c.duplicate = True
+            status = OK
+        elif w.fault == 0:
+            if is_frozen(w, p.record) and not _all_there(w, p, c, b):
+                c.refuse = True
+                c.salvaged = True       # it is not for want of memory
+            status = _link(w, p, c, b, pam, host)
+        status = end_section(w, b, status)
+        if status == OK:
+            remember(p, c)      # not before the commit: what is remembered was linked for good
+        if status == AGAIN:
+            c.nodes_wanted = NODES_MAX + c.count // 64 + 1
+            unlock(w, cython.address(w.slot.own))
+            continue
+        # 6. give back what was replaced, or what was staged in vain
+        if status != OK:
+            drop_staged(w)
+        finish(w, REAP_BUDGET, host)
+        return status
+
+
+# --- pools ------------------------------------------------------------------------------------------------
+
+
+def begin_destroy(w, p):
+    """Make a pool die: the record goes on the retired list, and then the state says so. OK, BUSY, DESTROYED or CORRUPT.
+
+    From here on every verb on it answers DESTROYED; `finish` takes it apart. The state is no part of the transaction: nobody may
+    be told of a death that a rollback takes back. Who is killed between the two has destroyed it all the same."""
+    table: cython.pointer(ClientPage) = cython.cast(cython.pointer(ClientPage), w.base + w.client_off)
+    status: cython.int = OK
+    if lock_try(w, cython.address(w.slot.own)) != OK:
+        return BUSY
+    if lock_try(w, cython.address(table.lock)) != OK:
+        unlock(w, cython.address(w.slot.own))
+        return BUSY
+    if not alive(p) or p.record.sentinel == ~cython.cast(u64, POOL_SENTINEL):
+        status = DESTROYED
+    else:
+        store(w, cython.address(p.record.cursor), 0)
+        retire(w, offset_of(w, p.record))
+    if conclude(w) != OK:
+        status = CORRUPT
+    elif status == OK:
+        kill_point(w)
+        set_release(cython.address(p.record.state), POOL_DYING)
+    unlock(w, cython.address(table.lock))
+    unlock(w, cython.address(w.slot.own))
+    return status
+
+
+def work_off(w, host):
+    """Take this worker's lists apart, a budget at a time, what is staged too: nobody is in the middle of a put. OK, AGAIN, BUSY or CORRUPT."""
+    if w.slot.client[ROOT_RETIRED] | w.slot.client[ROOT_PENDING] | w.slot.client[ROOT_STAGED] == 0:
+        return OK
+    if lock_try(w, cython.address(w.slot.own)) != OK:
+        return BUSY
+    drop_staged(w)
+    if w.fault != 0:
+        unlock(w, cython.address(w.slot.own))
+        return CORRUPT
+    return finish(w, REAP_BUDGET, host)
+
+
+def keep_caps(w, pool, host):
+    """After a put: have its pages queued, and its pool and its client no larger than they may be. OK, BUSY (call again) or CORRUPT."""
+    status: cython.int
+    if w.slot.client[ROOT_PENDING] == 0 and not is_over(w, pool):
+        return OK
+    if lock_try(w, cython.address(w.slot.own)) != OK:
+        return BUSY
+    status = settle_pending(w, host)
+    if status == OK:
+        status = hold_caps(w, pool, 0, host)
+    if finish(w, REAP_BUDGET, host) == CORRUPT:
+        status = CORRUPT
+    return status
+
+
+# --- flush, replace ----------------------------------------------------------------------------------------
+
+
+def flush_page(w, p, c, pam, host):
+    """Drop a page. OK, MISS, BUSY, DESTROYED or CORRUPT."""
+    b: cython.pointer(Bucket) = bucket_of(p, c)
+    obj_off: u64
+    status: cython.int = lock_bucket(w, p, b)
+    if status != OK:
+        return status
+    obj_off = find_obj(w, p, c, b)
+    status = MISS
+    if obj_off != 0 and drop_page(w, p, c, obj_off, c.index, False, pam, host) != 0:
+        drop_empty_obj(w, p, c, b, obj_off, pam, host)
+        status = OK
+    status = end_section(w, b, status)
+    finish(w, REAP_BUDGET, host)
+    return status
+
+
+def flush_object(w, p, c, host):
+    """Drop an object: unlinked in constant time, taken apart by `finish` (call it until it is not AGAIN)."""
+    b: cython.pointer(Bucket) = bucket_of(p, c)
+    obj_off: u64
+    status: cython.int = lock_bucket(w, p, b)
+    if status != OK:
+        return status
+    obj_off = find_obj(w, p, c, b)
+    if obj_off == 0:
+        status = end_section(w, b, MISS)
+    else:
+        rbtree.erase(w, b, obj_off)
+        detach(w, obj_off)
+        status = end_section(w, b, OK)
+    finish(w, REAP_BUDGET, host)
+    return status
+
+
+def replace(w, p, c, data, gen, pam):
+    """Swap the token of a foreign page if it is still of generation `gen`. OK, MISS, REFUSED, BUSY, DESTROYED, CORRUPT."""
+    b: cython.pointer(Bucket) = bucket_of(p, c)
+    obj_off: u64
+    d: cython.pointer(Pampd)
+    status: cython.int = lock_bucket(w, p, b)
+    if status != OK:
+        return status
+    status = MISS
+    d = find_page(w, p, c, b, c.index, cython.address(obj_off))
+    if d != cython.NULL:
+        if d.gen == gen:
+            status = REFUSED
+            if pam.replace_in_obj(p.idx, c.oid, d, data):
+                store(w, cython.address(d.data), data)
+                store(w, cython.address(d.gen), next_gen(w))
+                status = OK
+    status = end_section(w, b, status)
+    unlock(w, cython.address(w.slot.own))
+    return status

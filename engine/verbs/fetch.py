@@ -1,0 +1,339 @@
+"""Owns the verbs that get: of a page and of a range, without a lock and under it, and of pages in a foreign PAM.
+
+May call: core (finding, dropping, finishing), lookaside, objnode, pam. Called by pool.py, between Attachment.enter and leave.
+A get that leaves the page where it is takes no lock: `peek` finds it, the caller copies, `peek_valid` tells whether what was
+copied was the page; after a few tries `fetch` copies under the lock. A get that removes goes through `fetch`.
+Kill at any instruction: a reader without a lock has changed nothing; the rest is as in core.py.
+"""
+import cython
+from cython.cimports.engine.layout import (
+    AGAIN,
+    DESTROYED,
+    MISS,
+    SIZE,
+    Bucket,
+    Call,
+    Obj,
+    Pampd,
+    PoolRef,
+    ask_for,
+    chunk_of,
+    copied_of,
+    copy_page,
+    is_same,
+    obj_at,
+    packed_in,
+    pampd_at,
+    pool_of_obj,
+    target_of,
+)
+from cython.cimports.engine.tree import objnode
+from cython.cimports.engine.tree.lookaside import find_obj, remember
+from cython.cimports.engine.verbs.core import (
+    REAP_BUDGET,
+    alive,
+    bucket_of,
+    drop_empty_obj,
+    drop_page,
+    end_section,
+    find_page,
+    finish,
+    lock_bucket,
+)
+from cython.cimports.shm.atomics import load, pause, prefetch
+from cython.cimports.shm.journal import kill_point
+from cython.cimports.shm.layout import BUSY, FAULT_SENTINEL, OK, Worker, mark_at, mark_of, offset_of, set_mark, u64
+from cython.cimports.shm.lock import seq_begin, seq_same, unlock
+from cython.cimports.shm.memory import chunk_at
+
+PEEK_TRIES = cython.declare(cython.int, 8)
+
+
+def check_chunk(w, shape, data, length):
+    """The fault is set if the page says that its bytes lie outside the arena."""
+    if not is_same(shape):
+        chunk_at(w, data)
+        chunk_at(w, data + ((length - 1) & ~cython.cast(u64, 63)))
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+def _look(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), b: cython.pointer(Bucket)) -> cython.int:
+    """Begin to read a bucket without its lock. OK with c.seq, BUSY (somebody writes) or DESTROYED."""
+    w.fault = 0
+    c.seq = seq_begin(cython.address(b.lock))
+    if c.seq & 1:
+        pause()
+        return BUSY
+    return OK if alive(p) else DESTROYED
+
+
+def peek(w, p, c):
+    """Find a page without a lock. OK with c.found, c.length, c.stored, c.seq set (copy, then ask peek_valid), MISS, DESTROYED,
+    or BUSY: somebody was writing all the time, or the arena is corrupt; `fetch` knows."""
+    b: cython.pointer(Bucket) = bucket_of(p, c)
+    tries: cython.int
+    status: cython.int
+    obj_off: u64
+    d: cython.pointer(Pampd)
+    for tries in range(PEEK_TRIES):
+        status = _look(w, p, c, b)
+        if status == BUSY:
+            continue
+        if status == DESTROYED:
+            return DESTROYED
+        d = find_page(w, p, c, b, c.index, cython.address(obj_off))
+        if d != cython.NULL:
+            # Each word once: without the lock a second read may give another value than the one that was checked.
+            c.shape = load(cython.address(d.shape))
+            c.found = chunk_of(w, c.shape, load(cython.address(d.data)))
+            c.length = cython.cast(cython.uint, c.shape)
+            c.stored = copied_of(c.shape)
+            c.page = offset_of(w, d)
+            if p.hits_max != 0:
+                prefetch(mark_at(w, c.page))        # it is there when the page is copied
+            if c.length - 1 >= p.page_size or packed_in(c.shape) > p.packed_max:       # no length is smaller than 1
+                continue
+            check_chunk(w, c.shape, c.found, c.stored)
+        if w.fault != 0:
+            continue
+        if d != cython.NULL:
+            return OK
+        if seq_same(cython.address(b.lock), c.seq):
+            remember(p, c)
+            return MISS
+    w.fault = 0
+    return BUSY
+
+
+def peek_valid(w, p, c):
+    """True if what was copied since `peek` is the page as it was then."""
+    if not seq_same(cython.address(bucket_of(p, c).lock), c.seq):
+        return False
+    remember(p, c)
+    if p.hits_max != 0:
+        touch(w, p, c.page)
+    return True
+
+
+def touch(w, p, off):
+    """Count a hit of the page that a get has found by the descriptor at `off`. The page may be gone by now, and its chunk anything else's:
+    then a mark that says nothing is changed, or another page has a hit too many. Of two hits at one moment one may be lost, which is why
+    no locked instruction is needed. Full marks are only read, so a hot page's line stays shared."""
+    kill_point(w)
+    hits: u64 = mark_of(w, off)
+    if hits < p.hits_max:
+        set_mark(w, off, hits + 1)
+
+
+def fetch(w, p, c, out, remove, pam, host):
+    """Get a page under the lock into `out`, which has room for c.stored bytes. OK, MISS, SIZE (c.stored says how much
+    room; or the page is longer than c.room, which is not 0), FAILED, BUSY, DESTROYED or CORRUPT. A compressed page comes as
+    it is stored, which c.shape tells. A foreign page goes to pam.result instead; out is not used then."""
+    b: cython.pointer(Bucket) = bucket_of(p, c)
+    obj_off: u64
+    room: u64 = c.stored
+    d: cython.pointer(Pampd)
+    status: cython.int = lock_bucket(w, p, b)
+    if status != OK:
+        return status
+    d = find_page(w, p, c, b, c.index, cython.address(obj_off))
+    remember(p, c)
+    if d == cython.NULL:
+        status = end_section(w, b, MISS)
+        unlock(w, cython.address(w.slot.own))
+        return status
+    c.shape = load(cython.address(d.shape))
+    c.found = chunk_of(w, c.shape, d.data)
+    c.length = cython.cast(cython.uint, c.shape)
+    c.stored = copied_of(c.shape)
+    if c.length - 1 >= p.page_size or packed_in(c.shape) > p.packed_max:
+        w.fault = FAULT_SENTINEL
+    elif c.room != 0 and c.length > c.room:
+        status = SIZE
+    elif pam.foreign:
+        if pam.is_remote(d):
+            status = AGAIN
+        else:
+            status = pam.get_data_and_free(p.idx, c.oid, d) if remove else pam.get_data(p.idx, c.oid, d)
+    elif c.stored != room:
+        status = SIZE
+    else:
+        check_chunk(w, c.shape, c.found, c.stored)
+        if w.fault == 0 and not remove:
+            copy_page(w, out, c.shape, c.found, c.stored)
+    if status == OK and remove and w.fault == 0:
+        drop_page(w, p, c, obj_off, c.index, True, pam, host)
+        drop_empty_obj(w, p, c, b, obj_off, pam, host)
+    status = end_section(w, b, status)
+    if status == OK and remove and not pam.foreign:
+        # The page is this worker's alone now: copied with the bucket free, before it is given back.
+        copy_page(w, out, c.shape, c.found, c.stored)
+    finish(w, REAP_BUDGET, host)
+    return status
+
+
+def fetch_remote(w, p, c, remove, pam, host):
+    """Get a remote page, which `fetch` answered AGAIN for: fetched with the bucket free, used only if the page is still
+    of the generation seen. OK with pam.result, AGAIN, MISS, FAILED, BUSY, DESTROYED or CORRUPT."""
+    b: cython.pointer(Bucket) = bucket_of(p, c)
+    seen: Pampd
+    d: cython.pointer(Pampd)
+    obj_off: u64
+    status: cython.int = lock_bucket(w, p, b)
+    if status != OK:
+        return status
+    d = find_page(w, p, c, b, c.index, cython.address(obj_off))
+    if d != cython.NULL:
+        seen = d[0]
+    status = end_section(w, b, OK if d != cython.NULL else MISS)
+    unlock(w, cython.address(w.slot.own))
+    if status != OK:
+        return status
+    status = pam.get_data(p.idx, c.oid, cython.address(seen))
+    if status != OK:
+        return status
+    status = lock_bucket(w, p, b)
+    if status != OK:
+        return status
+    d = find_page(w, p, c, b, c.index, cython.address(obj_off))
+    if d == cython.NULL or d.gen != seen.gen:
+        status = AGAIN
+    elif remove:
+        drop_page(w, p, c, obj_off, c.index, False, pam, host)
+        drop_empty_obj(w, p, c, b, obj_off, pam, host)
+    status = end_section(w, b, status)
+    finish(w, REAP_BUDGET, host)
+    return status
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _walk_range(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call),
+                b: cython.pointer(Bucket), out: cython.p_char) -> cython.int:
+    """Sum the bytes of the range's pages, as they are stored, into c.total, and as they were put into c.asked; with `out`,
+    copy them there if they are c.length bytes, and leave their shapes in c.shapes, if that is not NULL."""
+    obj_off: u64 = find_obj(w, p, c, b)
+    o: cython.pointer(Obj)
+    d: cython.pointer(Pampd)
+    link: u64
+    off: u64
+    data: u64
+    shape: u64
+    n: u64
+    length: u64
+    i: u64
+    c.total = 0
+    c.asked = 0
+    if obj_off == 0 or w.fault != 0:
+        return MISS
+    o = obj_at(w, obj_off)
+    for i in range(c.count):
+        link = objnode.lookup(w, o, c.index + i)
+        if link == 0 or w.fault != 0:
+            return MISS
+        if out != cython.NULL:
+            ask_for(w, link)
+        off = target_of(link)
+        d = pampd_at(w, off)
+        shape = load(cython.address(d.shape))
+        length = cython.cast(cython.uint, shape)
+        n = copied_of(shape)
+        if (w.fault != 0 or length - 1 >= p.page_size or packed_in(shape) > p.packed_max
+                or d.index != c.index + i or d.obj != obj_off or pool_of_obj(o) != p.idx):
+            w.fault = w.fault if w.fault else FAULT_SENTINEL
+            return MISS
+        if out != cython.NULL:
+            # Read once: without the lock a second read may give another offset than the one that was checked.
+            data = chunk_of(w, shape, load(cython.address(d.data)))
+            check_chunk(w, shape, data, n)
+            if w.fault != 0 or c.total + n > c.length:
+                return SIZE
+            copy_page(w, out + c.total, shape, data, n)
+            if c.shapes != cython.NULL:
+                c.shapes[i] = shape
+        c.total += n
+        c.asked += length
+    if out != cython.NULL and c.total != c.length:
+        return SIZE
+    return OK
+
+
+def peek_range(w, p, c, out):
+    """A range without a lock. With out NULL: OK and c.length, the bytes of all pages as stored, or SIZE: there is no room for c.asked.
+    Else they are copied if they still are c.length bytes: OK or SIZE. MISS, DESTROYED; BUSY: try `fetch_range`."""
+    b: cython.pointer(Bucket) = bucket_of(p, c)
+    tries: cython.int
+    status: cython.int
+    for tries in range(PEEK_TRIES):
+        status = _look(w, p, c, b)
+        if status == BUSY:
+            continue
+        if status == DESTROYED:
+            return DESTROYED
+        status = _walk_range(w, p, c, b, out)
+        if w.fault != 0:
+            continue
+        if seq_same(cython.address(b.lock), c.seq):
+            remember(p, c)
+            if out == cython.NULL and status == OK:
+                c.length = c.total
+                if c.room != 0 and c.asked > c.room:
+                    status = SIZE
+            return status
+    w.fault = 0
+    return BUSY
+
+
+def fetch_range(w, p, c, out, remove, pam, host):
+    """A range under the lock, into `out` with room for c.length bytes; SIZE says that c.length is what it takes, or that there is
+    no room for c.asked bytes."""
+    b: cython.pointer(Bucket) = bucket_of(p, c)
+    i: u64
+    obj_off: u64
+    status: cython.int = lock_bucket(w, p, b)
+    if status != OK:
+        return status
+    status = _walk_range(w, p, c, b, cython.NULL)
+    if status == OK and (out == cython.NULL or c.total != c.length or (c.room != 0 and c.asked > c.room)):
+        c.length = c.total
+        status = SIZE
+    if status == OK:
+        status = _walk_range(w, p, c, b, out)
+    if status == OK and remove and w.fault == 0:
+        obj_off = find_obj(w, p, c, b)
+        for i in range(c.count):
+            drop_page(w, p, c, obj_off, c.index + i, False, pam, host)
+        drop_empty_obj(w, p, c, b, obj_off, pam, host)
+    status = end_section(w, b, status)
+    finish(w, REAP_BUDGET, host)
+    return status
+
+
+def describe(w, p, c, out):
+    """pampd_count, objnode_count, height of an object, and token and generation of the page at c.index (0, 0 without).
+
+    OK, MISS (no such object), BUSY, DESTROYED or CORRUPT."""
+    b: cython.pointer(Bucket) = bucket_of(p, c)
+    o: cython.pointer(Obj)
+    d: cython.pointer(Pampd)
+    obj_off: u64
+    status: cython.int = lock_bucket(w, p, b)
+    if status != OK:
+        return status
+    d = find_page(w, p, c, b, c.index, cython.address(obj_off))
+    if obj_off == 0:
+        status = MISS
+    else:
+        o = obj_at(w, obj_off)
+        out[0] = o.pampd_count
+        out[1] = o.objnode_count
+        out[2] = o.height
+        out[3] = d.data if d != cython.NULL else 0
+        out[4] = d.gen if d != cython.NULL else 0
+    status = end_section(w, b, status)
+    unlock(w, cython.address(w.slot.own))
+    return status
