@@ -18,7 +18,7 @@
 # file system is an error code, never a SIGBUS. All offsets are relative to the start of the file;
 # 0 means none. All shared words are 8 bytes, aligned, and read and written whole.
 #
-# A change of any struct here or in engine/layout/__init__.pxd must change LAYOUT_VERSION.
+# A change of any struct here or in engine/layout/structs.pxd must change LAYOUT_VERSION.
 
 from libc.stdint cimport uint64_t
 from shm.atomics cimport load, load_acquire, load_byte, set_byte

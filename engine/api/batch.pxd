@@ -1,5 +1,5 @@
 # C-level names of batch.py.
-from engine.layout cimport Packed
+from engine.layout.call cimport Packed
 from engine.member.bound cimport Bound
 from shm.layout cimport u64
 

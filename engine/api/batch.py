@@ -14,7 +14,9 @@ from cython.cimports.cpython.exc import PyErr_CheckSignals
 from cython.cimports.cpython.mem import PyMem_Calloc, PyMem_Free
 from cython.cimports.cpython.sequence import PySequence_Check
 from cython.cimports.engine.api.batch import Load, Place
-from cython.cimports.engine.layout import Aside, Call, PoolRef, ask_for, obj_at, packed_in, target_of
+from cython.cimports.engine.layout.call import Aside, Call, PoolRef
+from cython.cimports.engine.layout.regions import obj_at
+from cython.cimports.engine.layout.words import ask_for, packed_in, target_of
 from cython.cimports.engine.member.arguments import buffer_of, clear, free_flag, word, wrong_length
 from cython.cimports.engine.member.registry import registry
 from cython.cimports.engine.oid import hash_oid, oid_words
@@ -181,7 +183,7 @@ class Loads:
 
 
 def put_many(pool, places, name, pages):
-    """Bound.put_many; `name` is what the caller calls the places."""
+    """Pool.put_many; `name` is what the caller calls the places."""
     c: Call
     n: cython.Py_ssize_t = PyBytes_GET_SIZE(places) // cython.sizeof(Place)
     place: cython.pointer(Place) = cython.cast(cython.pointer(Place), PyBytes_AS_STRING(places))
@@ -227,7 +229,7 @@ def put_many(pool, places, name, pages):
 
 
 def get_many(pool, places, free):
-    """Bound.get_many."""
+    """Pool.get_many."""
     c: Call
     n: cython.Py_ssize_t = PyBytes_GET_SIZE(places) // cython.sizeof(Place)
     place: cython.pointer(Place) = cython.cast(cython.pointer(Place), PyBytes_AS_STRING(places))

@@ -1,5 +1,5 @@
 # C-level names of client.py.
-from engine.layout cimport ClientRecord
+from engine.layout.structs cimport ClientRecord
 from engine.member.member cimport Member
 from shm.layout cimport u64
 

@@ -4,8 +4,10 @@ May call: session, and shm's locks. Called by session: every pool's client has a
 for ever. Its words are written under the pool table lock one at a time, and read by everybody as they are: a kill has set a word or has not.
 """
 import cython
+from cython.cimports.engine.layout.regions import client_at
+from cython.cimports.engine.layout.structs import CLIENTS_MAX, ClientPage
 from cython.cimports.engine.member.member import Member
-from cython.cimports.engine.layout import CLIENTS_MAX, ClientPage, client_at
+from cython.cimports.engine.member.seats import seat_of
 from cython.cimports.shm.atomics import load, set
 from cython.cimports.shm.layout import Worker
 from cython.cimports.shm.lock import unlock

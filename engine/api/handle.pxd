@@ -1,5 +1,5 @@
 # C-level names of handle.py.
-from engine.layout cimport Call
+from engine.layout.call cimport Call
 from engine.member.bound cimport Bound
 from shm.layout cimport u64
 

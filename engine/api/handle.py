@@ -1,11 +1,11 @@
 # cython: binding=False, embedsignature=True, embedsignature.format=clinic
 """Owns Object, the calls of a pool for one oid that is looked at once.
 
-May call: pool, batch, ranges, views, arguments, oid. Called by users through Bound.object. Each call fills a Call and hands it to the pool.
+May call: pool, batch, ranges, views, arguments, oid. Called by users through Pool.object. Each call fills a Call and hands it to the pool.
 """
 import cython
 from cython.cimports.engine.api import batch, ranges, views
-from cython.cimports.engine.layout import Call
+from cython.cimports.engine.layout.call import Call
 from cython.cimports.engine.member.arguments import clear, word
 from cython.cimports.engine.member.bound import Bound
 from cython.cimports.engine.oid import hash_oid, oid_words
@@ -23,7 +23,7 @@ def open_object(pool: Bound, oid):
 
 @cython.cclass
 class Object:
-    """One object of a pool: the pool's calls without the oid. Made by Bound.object."""
+    """One object of a pool: the pool's calls without the oid. Made by Pool.object."""
 
     def handle(self, c, index):
         clear(c)
@@ -41,81 +41,81 @@ class Object:
         return (self.words[0], self.words[1], self.words[2])
 
     def put(self, index, data):
-        """See Bound.put."""
+        """See Pool.put."""
         c: Call
         self.handle(cython.address(c), index)
         return self.pool.put_buffer(cython.address(c), data)
 
     def get(self, index, free=None):
-        """See Bound.get."""
+        """See Pool.get."""
         c: Call
         self.handle(cython.address(c), index)
         return self.pool.get_call(cython.address(c), free)
 
     def get_into(self, index, buffer, free=None):
-        """See Bound.get_into."""
+        """See Pool.get_into."""
         c: Call
         self.handle(cython.address(c), index)
         return self.pool.get_into_call(cython.address(c), buffer, free)
 
     def put_range(self, index, buffer):
-        """See Bound.put_range."""
+        """See Pool.put_range."""
         c: Call
         self.handle(cython.address(c), index)
         return self.pool.put_range_call(cython.address(c), buffer)
 
     def get_range(self, index, count, free=None):
-        """See Bound.get_range."""
+        """See Pool.get_range."""
         c: Call
         self.handle(cython.address(c), index)
         return ranges.get_range(self.pool, cython.address(c), count, free)
 
     def get_range_into(self, index, count, buffer, free=None):
-        """See Bound.get_range_into."""
+        """See Pool.get_range_into."""
         c: Call
         self.handle(cython.address(c), index)
         return ranges.get_range_into(self.pool, cython.address(c), count, buffer, free)
 
     def view(self, index, count=None):
-        """See Bound.view."""
+        """See Pool.view."""
         c: Call
         self.handle(cython.address(c), index)
         return views.view(self.pool, cython.address(c), count)
 
     def put_many(self, indexes, pages):
-        """See Bound.put_many; a sequence of indexes instead of handles."""
+        """See Pool.put_many; a sequence of indexes instead of handles."""
         return batch.put_many(self.pool, batch.places_in(self.words, self.hash, indexes), "indexes", pages)
 
     def get_many(self, indexes, free=None):
-        """See Bound.get_many; a sequence of indexes instead of handles."""
+        """See Pool.get_many; a sequence of indexes instead of handles."""
         return batch.get_many(self.pool, batch.places_in(self.words, self.hash, indexes), free)
 
     def flush_page(self, index):
-        """See Bound.flush_page."""
+        """See Pool.flush_page."""
         c: Call
         self.handle(cython.address(c), index)
         return self.pool.flush_page_call(cython.address(c))
 
     def flush_object(self):
-        """See Bound.flush_object."""
+        """See Pool.flush_object."""
         c: Call
         self.handle(cython.address(c), 0)
         return self.pool.flush_object_call(cython.address(c))
 
     def object_info(self):
-        """See Bound.object_info."""
+        """See Pool.object_info."""
         c: Call
         self.handle(cython.address(c), 0)
         return self.pool.object_info_call(cython.address(c))
 
     def descriptor(self, index):
-        """See Bound.descriptor."""
+        """See Pool.descriptor."""
         c: Call
         self.handle(cython.address(c), index)
         return self.pool.descriptor_call(cython.address(c))
 
     def replace(self, index, pampd, generation):
-        """See Bound.replace."""
+        """See Pool.replace."""
         c: Call
         self.handle(cython.address(c), index)
         return self.pool.replace_call(cython.address(c), pampd, generation)
@@ -127,4 +127,4 @@ class Object:
         return (open_object, (self.pool, self.oid))
 
 
-seal(Object, "Bound.object")
+seal(Object, "Pool.object")

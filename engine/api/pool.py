@@ -8,8 +8,9 @@ binding=False: a method that can be bound like a Python function costs 9 ns a ca
 """
 import cython
 from cython.cimports.engine.api import batch, ranges, views
-from cython.cimports.engine.layout import (
-    DESTROYED,
+from cython.cimports.engine.layout.call import DESTROYED, Call
+from cython.cimports.engine.layout.regions import is_live, pools_high
+from cython.cimports.engine.layout.structs import (
     GAUGE_OBJECTS,
     PAM_NAME_BYTES,
     POLICY_CLOCK,
@@ -20,9 +21,6 @@ from cython.cimports.engine.layout import (
     POOL_NAME_BYTES,
     POOL_PERSISTENT,
     POOL_SHARED,
-    Call,
-    is_live,
-    pools_high,
 )
 from cython.cimports.engine.member.access import allow_list
 from cython.cimports.engine.member.arguments import handle, word

@@ -1,5 +1,5 @@
 # C-level names of ranges.py.
-from engine.layout cimport Call
+from engine.layout.call cimport Call
 from engine.member.bound cimport Bound
 
 cdef object get_range(Bound pool, Call *c, object count, object free)

@@ -8,7 +8,8 @@ sleeps there takes the GIL.
 import cython
 from cython.cimports.cpython.buffer import Py_buffer, PyBUF_WRITABLE, PyBuffer_Release
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cython.cimports.engine.layout import GETS_HIT, GETS_MISS, MISS, RANGE_MAX, SIZE, Call, PoolRef
+from cython.cimports.engine.layout.call import MISS, RANGE_MAX, SIZE, Call, PoolRef
+from cython.cimports.engine.layout.structs import GETS_HIT, GETS_MISS
 from cython.cimports.engine.member.arguments import buffer_of, free_flag, word
 from cython.cimports.engine.member.bound import LONG_BYTES, PEEKS, STORES_A_PAGE, Bound
 from cython.cimports.engine.member.registry import registry
@@ -105,7 +106,7 @@ def _get(pool: Bound, c: cython.pointer(Call), remove: cython.bint, into: cython
 
 
 def get_range(pool, c, count, free):
-    """Bound.get_range."""
+    """Pool.get_range."""
     remove: cython.bint = pool.exclusive if free is None else free_flag(free)
     shapes: bytes = None
     _count(c, count)
@@ -122,7 +123,7 @@ def get_range(pool, c, count, free):
 
 
 def get_range_into(pool, c, count, buffer, free):
-    """Bound.get_range_into."""
+    """Pool.get_range_into."""
     view: Py_buffer
     data: object
     remove: cython.bint = pool.exclusive if free is None else free_flag(free)

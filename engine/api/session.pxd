@@ -1,5 +1,5 @@
 # C-level names of session.py.
-from engine.layout cimport ClientPage
+from engine.layout.structs cimport ClientPage
 from engine.member.member cimport Member
 from shm.layout cimport u64
 

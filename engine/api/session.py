@@ -4,7 +4,15 @@ May call: shm, core, pool, check, stats, spawn. Called by users through engine/_
 under its lock by plain stores ending in one that publishes (`state`), so a kill before it has done nothing.
 """
 import cython
-from cython.cimports.engine.layout import (
+from cython.cimports.engine.layout.regions import (
+    buckets_offset,
+    ledger_at,
+    pool_at,
+    queues_bytes,
+    queues_offset,
+    twins_offset,
+)
+from cython.cimports.engine.layout.structs import (
     BUCKET_BYTES,
     CLIENT_PAGE,
     GEO_TWINS,
@@ -25,12 +33,6 @@ from cython.cimports.engine.layout import (
     WEIGHT_MAX,
     ClientPage,
     PoolRecord,
-    buckets_offset,
-    ledger_at,
-    pool_at,
-    queues_bytes,
-    queues_offset,
-    twins_offset,
 )
 from cython.cimports.engine.member.access import set_allow
 from cython.cimports.engine.member.member import Member

@@ -1,5 +1,5 @@
 # C-level names of views.py.
-from engine.layout cimport Call
+from engine.layout.call cimport Call
 from engine.member.bound cimport Bound
 from engine.member.member cimport Member
 from shm.layout cimport u64

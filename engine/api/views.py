@@ -12,27 +12,18 @@ from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringA
 from cython.cimports.cpython.memoryview import PyMemoryView_GET_BUFFER
 from cython.cimports.cpython.ref import Py_REFCNT
 from cython.cimports.engine.api.views import Sight
-from cython.cimports.engine.layout import (
-    FULL,
+from cython.cimports.engine.layout.call import FULL, MISS, Call, PoolRef
+from cython.cimports.engine.layout.regions import chunk_of, copy_page, page_at
+from cython.cimports.engine.layout.structs import (
     GEO_PINNED,
     GETS_HIT,
     GETS_MISS,
-    MISS,
     OBJNODE_CLASS,
     PINS_MAX,
-    VIEWED,
     Bucket,
-    Call,
     Pampd,
-    PoolRef,
-    chunk_of,
-    class_in,
-    copied_of,
-    copy_page,
-    is_same,
-    packed_in,
-    page_at,
 )
+from cython.cimports.engine.layout.words import VIEWED, class_in, copied_of, is_same, packed_in
 from cython.cimports.engine.member.arguments import word
 from cython.cimports.engine.member.bound import Bound
 from cython.cimports.engine.member.member import Member
@@ -174,7 +165,7 @@ class Pin:
 @cython.freelist(8)
 @cython.cclass
 class View:
-    """Pages where they lie, pinned from Bound.view on until it is left or released. A context manager: entering gives a memoryview, a tuple of
+    """Pages where they lie, pinned from Pool.view on until it is left or released. A context manager: entering gives a memoryview, a tuple of
     them, or None."""
 
     def __enter__(self):
@@ -219,8 +210,8 @@ class View:
         return f"<tmem view, {what}>"
 
 
-seal(Pin, "Bound.view")
-seal(View, "Bound.view")
+seal(Pin, "Pool.view")
+seal(View, "Pool.view")
 
 
 @cython.cfunc
@@ -292,7 +283,7 @@ def _foreign(pool: Bound, c: cython.pointer(Call)) -> list:
 
 
 def view(pool, c, count):
-    """Bound.view."""
+    """Pool.view."""
     found: View = View.__new__(View)
     sight: Sight
     sights: cython.pointer(Sight) = cython.address(sight)

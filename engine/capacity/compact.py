@@ -10,15 +10,23 @@ import cython
 from cython.cimports.engine.capacity.compact import Supply
 from cython.cimports.engine.eviction.evict import evict_found
 from cython.cimports.engine.eviction.room import relieve
-from cython.cimports.engine.layout import (
-    AGAIN,
-    FOREIGN,
+from cython.cimports.engine.layout.call import AGAIN, MISS
+from cython.cimports.engine.layout.regions import (
+    buckets_at,
+    obj_at,
+    objnode_at,
+    page_at,
+    pampd_at,
+    pool_at,
+    pool_of_obj,
+    shard_at,
+)
+from cython.cimports.engine.layout.structs import (
     GEO_BUCKETS,
     GEO_POOLS,
     GEO_SHARDS,
     HEIGHT_MAX,
     MAP_SIZE,
-    MISS,
     OBJ_CLASS,
     OBJ_SENTINEL,
     OBJNODE_CLASS,
@@ -26,16 +34,18 @@ from cython.cimports.engine.layout import (
     PAMPD_CLASS,
     PAMPD_SENTINEL,
     POOL_LIVE,
-    QUEUE_LEFT,
-    QUEUE_PENDING,
-    SAME,
-    TWIN,
     Bucket,
     Obj,
     Objnode,
     Pampd,
     Twin,
-    buckets_at,
+)
+from cython.cimports.engine.layout.words import (
+    FOREIGN,
+    QUEUE_LEFT,
+    QUEUE_PENDING,
+    SAME,
+    TWIN,
     class_in,
     flags_in,
     flags_of,
@@ -44,14 +54,7 @@ from cython.cimports.engine.layout import (
     is_twin,
     link_to,
     link_to_page,
-    obj_at,
-    objnode_at,
-    page_at,
-    pampd_at,
-    pool_at,
     pool_in,
-    pool_of_obj,
-    shard_at,
     shard_in,
     state_in,
     target_of,

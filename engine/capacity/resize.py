@@ -9,7 +9,8 @@ import time
 import cython
 from cython.cimports.engine.capacity.compact import Sweep, sweep_segment, take_over
 from cython.cimports.engine.eviction.room import relieve
-from cython.cimports.engine.layout import (
+from cython.cimports.engine.layout.regions import is_evictable, pins_at, pool_at
+from cython.cimports.engine.layout.structs import (
     GAUGE_BYTES_USED,
     GAUGE_OBJECTS,
     GAUGE_OBJNODES,
@@ -18,9 +19,6 @@ from cython.cimports.engine.layout import (
     OBJ_CLASS,
     OBJNODE_CLASS,
     PAMPD_CLASS,
-    is_evictable,
-    pins_at,
-    pool_at,
 )
 from cython.cimports.engine.member.member import Member
 from cython.cimports.engine.member.registry import registry

@@ -13,16 +13,12 @@ Rejected: a part of the cap for each shard. Shards get pages by chance: small ca
 import cython
 from cython.cimports.engine.eviction.evict import evict_one
 from cython.cimports.engine.eviction.shares import largest_pool, spread
-from cython.cimports.engine.layout import (
+from cython.cimports.engine.layout.call import MISS
+from cython.cimports.engine.layout.regions import client_at, page_at, pool_at, queue_at, shard_at
+from cython.cimports.engine.layout.structs import (
     GEO_POOLS,
     GEO_SHARDS,
-    MISS,
     POLICY_S3FIFO,
-    QUEUE_MAIN,
-    QUEUE_NONE,
-    QUEUE_ORPHAN,
-    QUEUE_PENDING,
-    QUEUE_SMALL,
     ROOT_PENDING,
     ROOT_RETIRED,
     ClientPage,
@@ -32,14 +28,16 @@ from cython.cimports.engine.layout import (
     PoolRecord,
     Queue,
     Shard,
-    client_at,
-    page_at,
+)
+from cython.cimports.engine.layout.words import (
+    QUEUE_MAIN,
+    QUEUE_NONE,
+    QUEUE_ORPHAN,
+    QUEUE_PENDING,
+    QUEUE_SMALL,
     page_hash,
-    pool_at,
     pool_in,
-    queue_at,
     queue_word,
-    shard_at,
     shard_in,
     state_in,
 )

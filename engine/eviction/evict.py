@@ -7,35 +7,31 @@ worker's own lock and no bucket. Lock order: own, shard, bucket; the bucket is o
 Kill at any instruction: each step (a page moved on, a page evicted) is one transaction.
 """
 import cython
-from cython.cimports.engine.layout import (
+from cython.cimports.engine.layout.call import MISS, PINNED
+from cython.cimports.engine.layout.regions import buckets_at, page_at, pool_at, pool_of_obj, queue_at, shard_at
+from cython.cimports.engine.layout.structs import (
     EVICTED,
     GEO_BUCKETS,
     GEO_POOLS,
     GEO_SHARDS,
-    MISS,
     OBJ_SENTINEL,
     PAMPD_SENTINEL,
-    PINNED,
     POLICY_FIFO,
     POLICY_S3FIFO,
     POLICY_SIEVE,
     POOL_LIVE,
-    QUEUE_MAIN,
-    QUEUE_SMALL,
     Bucket,
     Obj,
     Pampd,
     Queue,
-    buckets_at,
+)
+from cython.cimports.engine.layout.words import (
+    QUEUE_MAIN,
+    QUEUE_SMALL,
     is_queued,
-    page_at,
     page_hash,
-    pool_at,
     pool_in,
-    pool_of_obj,
     prev_in,
-    queue_at,
-    shard_at,
     shard_in,
     state_in,
 )

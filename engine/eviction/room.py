@@ -7,23 +7,18 @@ import cython
 from cython.cimports.engine.eviction.admit import settle_pending
 from cython.cimports.engine.eviction.evict import evict_found, evict_one
 from cython.cimports.engine.eviction.shares import pages_in, victim
-from cython.cimports.engine.layout import (
-    AGAIN,
+from cython.cimports.engine.layout.call import AGAIN, MISS
+from cython.cimports.engine.layout.regions import has_twins, page_at, queue_at, shard_at
+from cython.cimports.engine.layout.structs import (
     GEO_SHARDS,
-    MISS,
     OBJ_CLASS,
     PAMPD_CLASS,
     PAMPD_SENTINEL,
     Pampd,
     Queue,
     Twin,
-    has_twins,
-    is_same,
-    is_twin,
-    page_at,
-    queue_at,
-    shard_at,
 )
+from cython.cimports.engine.layout.words import is_same, is_twin
 from cython.cimports.engine.pages.pins import collect, limbo_of
 from cython.cimports.engine.pages.reclaim import reap
 from cython.cimports.engine.tree.hostops import HostOps

@@ -4,7 +4,9 @@ May call: reclaim (whether pages of a pool can be counted). Called by admit and 
 the shard's lock or without: the answer is a choice, and any choice is sound.
 """
 import cython
-from cython.cimports.engine.layout import (
+from cython.cimports.engine.layout.call import Tally
+from cython.cimports.engine.layout.regions import client_at, pool_at, queue_at
+from cython.cimports.engine.layout.structs import (
     CLIENTS_MAX,
     GEO_POOLS,
     GEO_SHARDS,
@@ -13,10 +15,6 @@ from cython.cimports.engine.layout import (
     WEIGHT_MAX,
     ClientPage,
     Queue,
-    Tally,
-    client_at,
-    pool_at,
-    queue_at,
 )
 from cython.cimports.engine.pages.reclaim import has_ledger
 from cython.cimports.libc.string import memset

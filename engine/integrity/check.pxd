@@ -1,5 +1,5 @@
 from engine.integrity.claims cimport Claims
-from engine.layout cimport Obj, Pampd
+from engine.layout.structs cimport Obj, Pampd
 from shm.layout cimport u64
 
 cdef class Checker(Claims):

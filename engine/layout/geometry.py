@@ -3,7 +3,7 @@
 May call: layout. Called by whoever makes an arena, or attaches to one.
 """
 import cython
-from cython.cimports.engine.layout import (
+from cython.cimports.engine.layout.structs import (
     BUCKET_BYTES,
     CLIENT_PAGE,
     ENGINE_LAYOUT_VERSION,

@@ -1,5 +1,5 @@
 # C-level names of access.py.
-from engine.layout cimport PoolRecord
+from engine.layout.structs cimport PoolRecord
 from engine.member.member cimport Member
 from shm.layout cimport u64
 

@@ -4,14 +4,8 @@ May call: layout. Called by session, pool, client and spawn. A matter of manners
 the arena's file can write all of it. A record's list is written before its pool goes live and never again, so readers take no lock.
 """
 import cython
-from cython.cimports.engine.layout import (
-    ALLOW_MAX,
-    POOL_SHARED,
-    PoolRecord,
-    allow_count,
-    allow_id,
-    is_live,
-)
+from cython.cimports.engine.layout.regions import allow_count, allow_id, is_live
+from cython.cimports.engine.layout.structs import ALLOW_MAX, POOL_SHARED, PoolRecord
 from cython.cimports.engine.member.member import Member
 from cython.cimports.libc.string import memset
 from cython.cimports.shm.layout import u64

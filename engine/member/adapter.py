@@ -4,7 +4,8 @@ May call: the back end. Called by core through the PamOps table. What a back end
 and reaches the caller of the verb once all locks are released.
 """
 import cython
-from cython.cimports.engine.layout import FAILED, FOREIGN, REFUSED, length_of, shape_of
+from cython.cimports.engine.layout.call import FAILED, REFUSED
+from cython.cimports.engine.layout.words import FOREIGN, length_of, shape_of
 from cython.cimports.engine.pages.pam.base import PamOps
 from cython.cimports.shm.layout import OK, u64
 from engine.sizes import whole

@@ -1,6 +1,6 @@
 # C-level names of arguments.py, and the handle of a page, which every call begins with.
 from cpython.buffer cimport Py_buffer
-from engine.layout cimport Call
+from engine.layout.call cimport Call
 from engine.oid cimport hash_oid, oid_words
 from libc.string cimport memset
 from shm.layout cimport u64

@@ -1,6 +1,6 @@
 # C-level names of bound.py.
 from cpython.buffer cimport Py_buffer
-from engine.layout cimport Call, PoolRef
+from engine.layout.call cimport Call, PoolRef
 from engine.pages.pam.base cimport PamOps
 from engine.pages.pam.packed cimport PackedPam
 from engine.member.member cimport Member

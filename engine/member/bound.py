@@ -13,32 +13,20 @@ from cython.cimports.cpython.buffer import (
 )
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cython.cimports.engine.eviction.admit import is_capped
-from cython.cimports.engine.layout import (
-    AGAIN,
-    ASIDES_MIN,
-    DESTROYED,
-    FAILED,
+from cython.cimports.engine.layout.call import AGAIN, ASIDES_MIN, DESTROYED, FAILED, MISS, RANGE_MAX, REFUSED, SIZE
+from cython.cimports.engine.layout.regions import buckets_at, copy_page, hits_worth, is_evictable, ledger_at, pool_at
+from cython.cimports.engine.layout.structs import (
     FLUSHES,
     GETS_HIT,
     GETS_MISS,
-    MISS,
     NODES_MAX,
     PUTS_DUPLICATE,
     PUTS_OK,
     PUTS_REFUSED,
-    RANGE_MAX,
-    REFUSED,
     ROOT_PENDING,
     ROOT_RETIRED,
-    SIZE,
-    buckets_at,
-    copy_page,
-    hits_worth,
-    is_evictable,
-    ledger_at,
-    packed_in,
-    pool_at,
 )
+from cython.cimports.engine.layout.words import packed_in
 from cython.cimports.engine.member.access import assert_open_to
 from cython.cimports.engine.member.arguments import buffer_of, free_flag, word, wrong_length
 from cython.cimports.engine.member.registry import registry
@@ -52,13 +40,12 @@ from cython.cimports.shm.atomics import unlikely
 from cython.cimports.shm.journal import reserve, shrink
 from cython.cimports.shm.layout import BUSY, NOMEM, NOSPACE, OK, Worker, slots_used, u64
 from cython.cimports.shm.process import COPY
-from cython.cimports.shm.seal import seal
 from engine.errors import ArenaCorrupted, PoolDestroyed, TmemError
 
 
 @cython.cclass
 class Bound:
-    """A pool, bound to an attachment."""
+    """A pool, bound to an attachment. A blank one, as Python can make it, has nothing that Python can call."""
 
     def bind(self):
         """Point at this attachment's view of the pool."""
@@ -505,6 +492,3 @@ class Bound:
         finally:
             self.leave()
         return status == OK
-
-
-seal(Bound, "Engine.new_pool and Engine.pool")

@@ -1,5 +1,5 @@
 # C-level names of member.py.
-from engine.layout cimport ClientPage
+from engine.layout.structs cimport ClientPage
 from shm.layout cimport u64
 from shm.workers cimport Attachment
 

@@ -5,8 +5,9 @@ made of it (`engine/api/session.py`).
 May call: shm, verbs, registry, ranks. Called by whatever works on an arena as a whole.
 """
 import cython
-from cython.cimports.engine.layout import (
-    AGAIN,
+from cython.cimports.engine.layout.call import AGAIN
+from cython.cimports.engine.layout.regions import is_live, pool_at, pools_high
+from cython.cimports.engine.layout.structs import (
     CLIENT_PAGE,
     POOL_NAME_BYTES,
     ROOT_PENDING,
@@ -14,9 +15,6 @@ from cython.cimports.engine.layout import (
     ROOT_STAGED,
     ClientPage,
     PoolRecord,
-    is_live,
-    pool_at,
-    pools_high,
 )
 from cython.cimports.engine.member.ranks import rank_of
 from cython.cimports.engine.member.registry import registry
@@ -26,7 +24,6 @@ from cython.cimports.shm.atomics import load_acquire
 from cython.cimports.shm.layout import BUSY, CORRUPT, GONE, OK, Worker, u64
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import back_file
-from cython.cimports.shm.seal import seal
 from cython.cimports.shm.workers import blank
 from engine.errors import ArenaCorrupted, TmemError
 from engine.layout.geometry import client_bytes, is_possible
@@ -41,7 +38,7 @@ FAULTS = {1: "an offset that leads nowhere", 2: "a struct without its sentinel",
 
 @cython.cclass
 class Member:
-    """A process in an arena: one worker."""
+    """A process in an arena: one worker. A blank one, as Python can make it, has nothing that Python can call."""
 
     def begin(self, arena, client):
         """Be attached to this arena, as a worker that acts for this client."""
@@ -192,6 +189,3 @@ class Member:
             raise BufferError(f"arena {self.name!r}: {self.att.kin.keeps} pages are viewed; release the views, and what was made of them, "
                               "before closing")
         return 0
-
-
-seal(Member, "engine.create and engine.attach")

@@ -6,14 +6,8 @@ the process. Else nobody calls it, and taking a lock costs one branch more. docs
 import os
 
 import cython
-from cython.cimports.engine.layout import (
-    CLIENT_PAGE,
-    ClientPage,
-    buckets_offset,
-    queues_offset,
-    shards_offset,
-    twins_offset,
-)
+from cython.cimports.engine.layout.regions import buckets_offset, queues_offset, shards_offset, twins_offset
+from cython.cimports.engine.layout.structs import CLIENT_PAGE, ClientPage
 from cython.cimports.engine.pages.pins import limbo_of
 from cython.cimports.shm.layout import SYS_PAGE, offset_of, u64
 

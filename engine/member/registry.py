@@ -4,7 +4,8 @@ May call: hostops, pam, adapters. Called by pool (which PAM a pool has), and by 
 free what a foreign PAM holds for pages that were retired with their object or pool.
 """
 import cython
-from cython.cimports.engine.layout import GEO_POOLS, OBJ_SENTINEL, PAM_NAME_BYTES, Obj, Pampd, pool_at
+from cython.cimports.engine.layout.regions import pool_at
+from cython.cimports.engine.layout.structs import GEO_POOLS, OBJ_SENTINEL, PAM_NAME_BYTES, Obj, Pampd
 from cython.cimports.engine.member.adapter import PyPam
 from cython.cimports.engine.pages.pam.base import PamOps
 from cython.cimports.engine.pages.pam.packed import PackedPam

@@ -4,7 +4,7 @@ May call: layout. Called by whoever makes a pool, opens a client, checks or repa
 pool table lock one at a time, and read by everybody as they are: a kill has set a word or has not.
 """
 import cython
-from cython.cimports.engine.layout import CLIENTS_MAX, ClientPage, ClientRecord
+from cython.cimports.engine.layout.structs import CLIENTS_MAX, ClientPage, ClientRecord
 from cython.cimports.shm.atomics import set_release
 from cython.cimports.shm.layout import u64
 

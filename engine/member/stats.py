@@ -4,7 +4,8 @@ May call: shm's slot counters. Called by session, pool, check and repair. Reader
 """
 
 import cython
-from cython.cimports.engine.layout import (
+from cython.cimports.engine.layout.regions import has_twins, is_live, ledger_at, pool_at, twin_bucket
+from cython.cimports.engine.layout.structs import (
     EVICTED,
     FLUSHES,
     GAUGE_BYTES_ASKED,
@@ -24,11 +25,6 @@ from cython.cimports.engine.layout import (
     PUTS_DUPLICATE,
     PUTS_OK,
     PUTS_REFUSED,
-    has_twins,
-    is_live,
-    ledger_at,
-    pool_at,
-    twin_bucket,
 )
 from cython.cimports.engine.member.member import Member
 from cython.cimports.shm.layout import (
@@ -57,7 +53,7 @@ NAMES = {
 
 
 def pool_counters(engine: Member, idx: u64):
-    """The counters of a pool summed over all workers, as a list by ledger word; see engine/layout/__init__.pxd."""
+    """The counters of a pool summed over all workers, as a list by ledger word; see engine/layout/structs.pxd."""
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     sums: u64[16]
     i: u64

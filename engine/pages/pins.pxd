@@ -1,5 +1,7 @@
 # C-level names of pins.py.
-from engine.layout cimport PINS_HIGH, PINS_MAX, VIEWED, ClientPage, Pampd, chunk_of, flags_of
+from engine.layout.regions cimport chunk_of
+from engine.layout.structs cimport PINS_HIGH, PINS_MAX, ClientPage, Pampd
+from engine.layout.words cimport VIEWED, flags_of
 from shm.atomics cimport load, set_release
 from shm.layout cimport Slot, Worker, u64
 

@@ -10,8 +10,9 @@ A pin that goes and a page that comes into limbo: who lets go clears the pin, th
 makes it known, then looks for pins again. One of the two sees the other.
 """
 import cython
-from cython.cimports.engine.layout import (
-    FULL,
+from cython.cimports.engine.layout.call import FULL
+from cython.cimports.engine.layout.regions import page_at, pins_at, pins_start
+from cython.cimports.engine.layout.structs import (
     GEO_PINNED,
     PAMPD_SENTINEL,
     PINS_BACKED,
@@ -23,9 +24,6 @@ from cython.cimports.engine.layout import (
     ROOT_RETIRED,
     ClientPage,
     Pampd,
-    page_at,
-    pins_at,
-    pins_start,
 )
 from cython.cimports.engine.pages.pins import limbo_of, note_unpinned, pins_high
 from cython.cimports.shm.atomics import fence_full, load, set, set_release, swap

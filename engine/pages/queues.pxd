@@ -1,5 +1,5 @@
 # C-level names of queues.py.
-from engine.layout cimport Queue
+from engine.layout.structs cimport Queue
 from shm.layout cimport Worker, u64
 
 cdef void push_newest(Worker *w, Queue *q, u64 state, u64 off) noexcept nogil

@@ -8,27 +8,18 @@ Ghosts: an open-addressed table a shard of fingerprint << 32 | clock. An entry c
 remembered after it, so it needs no queue of its own, and an old entry is as good as a free place.
 """
 import cython
-from cython.cimports.engine.layout import (
-    GEO_GHOSTS,
-    GEO_POOLS,
-    GEO_SHARDS,
+from cython.cimports.engine.layout.regions import ghosts_offset, page_at, queue_at, shard_at
+from cython.cimports.engine.layout.structs import GEO_GHOSTS, GEO_POOLS, GEO_SHARDS, ROOT_RETIRED, Pampd, Queue, Shard
+from cython.cimports.engine.layout.words import (
     QUEUE_LEFT,
     QUEUE_MAIN,
     QUEUE_NONE,
     QUEUE_ORPHAN,
     QUEUE_PENDING,
     QUEUE_SMALL,
-    ROOT_RETIRED,
-    Pampd,
-    Queue,
-    Shard,
-    ghosts_offset,
-    page_at,
     pool_in,
     prev_in,
-    queue_at,
     queue_word,
-    shard_at,
     shard_in,
     state_in,
 )

@@ -1,6 +1,18 @@
 # C-level names of reclaim.py, and the one step verbs take inside their transactions.
-from engine.layout cimport (FAULT_SENTINEL, OBJ_SENTINEL, OBJNODE_SENTINEL, PAMPD_SENTINEL, POOL_SENTINEL,
-                            FOREIGN, LEDGER_BYTES, ROOT_RETIRED, ROOT_STAGED, Head, Pampd, PoolRecord, flags_of)
+from engine.layout.structs cimport (
+    OBJ_SENTINEL,
+    OBJNODE_SENTINEL,
+    PAMPD_SENTINEL,
+    POOL_SENTINEL,
+    LEDGER_BYTES,
+    ROOT_RETIRED,
+    ROOT_STAGED,
+    Head,
+    Pampd,
+    PoolRecord,
+)
+from engine.layout.words cimport FOREIGN, flags_of
+from shm.layout cimport FAULT_SENTINEL
 from shm.atomics cimport likely, unlikely
 from shm.journal cimport store
 from shm.layout cimport Slot, Worker, u64

@@ -8,11 +8,11 @@ Called by core at the end of each verb and by recovery (`inherit`), with the wor
 Kill at any instruction: each step is one transaction on the list and the magazines; the list outlives the worker.
 """
 import cython
-from cython.cimports.engine.layout import (
-    AGAIN,
+from cython.cimports.engine.layout.call import AGAIN, MISS
+from cython.cimports.engine.layout.regions import buckets_at, is_of_now, ledger_at, obj_at, pampd_at, pool_of_obj
+from cython.cimports.engine.layout.structs import (
     CLIENT_PAGE,
     DEPTH_MAX,
-    FOREIGN,
     GAUGE_BYTES_ASKED,
     GAUGE_BYTES_STORED,
     GAUGE_BYTES_USED,
@@ -23,7 +23,6 @@ from cython.cimports.engine.layout import (
     GEO_POOLS,
     LEDGER_BYTES,
     MAP_SIZE,
-    MISS,
     OBJ_CLASS,
     OBJ_SENTINEL,
     OBJNODE_CLASS,
@@ -38,8 +37,6 @@ from cython.cimports.engine.layout import (
     ROOT_PENDING,
     ROOT_RETIRED,
     ROOT_STAGED,
-    TWIN,
-    VIEWED,
     Bucket,
     ClientPage,
     Head,
@@ -48,17 +45,16 @@ from cython.cimports.engine.layout import (
     Pampd,
     PoolRecord,
     TwinBucket,
-    buckets_at,
+)
+from cython.cimports.engine.layout.words import (
+    FOREIGN,
+    TWIN,
+    VIEWED,
     class_in,
     flags_of,
-    is_of_now,
     is_same,
     is_twin,
-    ledger_at,
-    obj_at,
-    pampd_at,
     pool_of,
-    pool_of_obj,
     target_of,
 )
 from cython.cimports.engine.pages.pins import forget, is_viewed, keep

@@ -1,5 +1,6 @@
 # C-level names of twins.py.
-from engine.layout cimport Call, Pampd, PoolRef, TwinBucket
+from engine.layout.call cimport Call, PoolRef
+from engine.layout.structs cimport Pampd, TwinBucket
 from engine.pages.pam.base cimport PamOps
 from shm.layout cimport Worker, u64
 

@@ -9,25 +9,17 @@ Lock order: own, twin bucket; the lock comes back held, so that the caller's par
 Within a pool alone: who can see by the time a put takes that another has a page must not be another tenant.
 """
 import cython
-from cython.cimports.engine.layout import (
-    MISS,
+from cython.cimports.engine.layout.call import MISS, Call, PoolRef, put_bytes, put_shape
+from cython.cimports.engine.layout.regions import has_twins, twin_at, twin_bucket
+from cython.cimports.engine.layout.structs import (
     OBJNODE_CLASS,
     PAMPD_CLASS,
-    TWIN,
     TWIN_SENTINEL,
     TWINS_A_BUCKET,
-    Call,
-    PoolRef,
     Twin,
     TwinBucket,
-    class_in,
-    has_twins,
-    pool_mark,
-    put_bytes,
-    put_shape,
-    twin_at,
-    twin_bucket,
 )
+from cython.cimports.engine.layout.words import TWIN, class_in, pool_mark
 from cython.cimports.engine.pages.pins import is_pinned
 from cython.cimports.libc.string import memcmp
 from cython.cimports.shm.journal import conclude, store

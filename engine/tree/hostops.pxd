@@ -1,5 +1,5 @@
 # Op table of the host: who may have memory for objs and objnodes, and where it comes from.
-from engine.layout cimport Call
+from engine.layout.call cimport Call
 from shm.layout cimport Worker, u64
 
 cdef class HostOps:

@@ -5,7 +5,7 @@ each returned chunk is one that lies in the worker's magazine, so nothing here c
 tells a back end of allocations that a rolled-back put had made.
 """
 import cython
-from cython.cimports.engine.layout import OBJ_CLASS, OBJNODE_CLASS
+from cython.cimports.engine.layout.structs import OBJ_CLASS, OBJNODE_CLASS
 from cython.cimports.engine.pages.reclaim import retire
 from cython.cimports.shm.slab import pop
 

@@ -1,5 +1,8 @@
 # C-level names of lookaside.py, and the way in to the objs of a bucket.
-from engine.layout cimport HEIGHT_MAX, MAP_SIZE, Aside, Bucket, Call, Obj, PoolRef, obj_at, target_of
+from engine.layout.call cimport Aside, Call, PoolRef
+from engine.layout.regions cimport obj_at
+from engine.layout.structs cimport HEIGHT_MAX, MAP_SIZE, Bucket, Obj
+from engine.layout.words cimport target_of
 from engine.tree.rbtree cimport compare, find
 from shm.atomics cimport load, prefetch
 from shm.layout cimport Worker, u64

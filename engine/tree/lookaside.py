@@ -11,7 +11,7 @@ Rejected: trusting sentinel and oid of the obj (a page's bytes may look like one
 (the same work for one way of calling only).
 """
 import cython
-from cython.cimports.engine.layout import ASIDES_MAX, LEAVES_MIN, Aside
+from cython.cimports.engine.layout.call import ASIDES_MAX, LEAVES_MIN, Aside
 from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.shm.layout import NOMEM, OK
 

@@ -1,6 +1,6 @@
 # C-level names of objnode.py.
 from engine.tree.hostops cimport HostOps
-from engine.layout cimport HEIGHT_MAX, MAP_SIZE, Obj
+from engine.layout.structs cimport HEIGHT_MAX, MAP_SIZE, Obj
 from shm.atomics cimport clz
 from shm.layout cimport Worker, offset_of, u64
 

@@ -5,19 +5,10 @@ A tree of height 0 is the page of index 0 itself. May call: journal, hostops. Ca
 the transaction undoes tree and counts together.
 """
 import cython
-from cython.cimports.engine.layout import (
-    HEIGHT_MAX,
-    MAP_SIZE,
-    OBJNODE_SENTINEL,
-    REFUSED,
-    Obj,
-    Objnode,
-    link_to,
-    obj_at,
-    objnode_at,
-    pool_of_obj,
-    target_of,
-)
+from cython.cimports.engine.layout.call import REFUSED
+from cython.cimports.engine.layout.regions import obj_at, objnode_at, pool_of_obj
+from cython.cimports.engine.layout.structs import HEIGHT_MAX, MAP_SIZE, OBJNODE_SENTINEL, Obj, Objnode
+from cython.cimports.engine.layout.words import link_to, target_of
 from cython.cimports.engine.tree.hostops import HostOps
 from cython.cimports.engine.tree.objnode import height_for
 from cython.cimports.libc.string import memset

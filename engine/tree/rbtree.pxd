@@ -1,5 +1,5 @@
 # C-level names of rbtree.py.
-from engine.layout cimport Bucket, Obj
+from engine.layout.structs cimport Bucket, Obj
 from shm.layout cimport Worker, u64
 
 cdef u64 find(Worker *w, Bucket *b, u64 *oid) noexcept nogil

@@ -6,7 +6,8 @@ it, by readers that check the sequence word afterwards. A bad offset or sentinel
 reads give zeroes (nil), stores do nothing, and the caller rolls back. Every loop is bounded.
 """
 import cython
-from cython.cimports.engine.layout import DEPTH_MAX, Bucket, Obj, obj_at
+from cython.cimports.engine.layout.regions import obj_at
+from cython.cimports.engine.layout.structs import DEPTH_MAX, Bucket, Obj
 from cython.cimports.engine.tree.rbtree import compare
 from cython.cimports.shm.atomics import load, set
 from cython.cimports.shm.journal import store

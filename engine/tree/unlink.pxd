@@ -1,6 +1,6 @@
 # C-level names of unlink.py.
 from engine.tree.hostops cimport HostOps
-from engine.layout cimport Bucket
+from engine.layout.structs cimport Bucket
 from shm.layout cimport Worker, u64
 
 cdef void weigh(Worker *w, u64 pool, u64 obj_off, u64 asked, u64 used, u64 stored) noexcept nogil

@@ -4,7 +4,8 @@ May call: objnode, rbtree, hostops, reclaim. Called by core and fetch (a verb dr
 inside the caller's transaction. What a foreign back end holds is the verbs' business.
 """
 import cython
-from cython.cimports.engine.layout import (
+from cython.cimports.engine.layout.regions import chunk_bytes, obj_at, pampd_at
+from cython.cimports.engine.layout.structs import (
     GAUGE_BYTES_ASKED,
     GAUGE_BYTES_STORED,
     GAUGE_BYTES_USED,
@@ -13,12 +14,8 @@ from cython.cimports.engine.layout import (
     GAUGE_PAGES,
     Obj,
     Pampd,
-    chunk_bytes,
-    length_of,
-    obj_at,
-    pampd_at,
-    stored_bytes,
 )
+from cython.cimports.engine.layout.words import length_of, stored_bytes
 from cython.cimports.engine.pages.reclaim import gauge, ledger_for, retire
 from cython.cimports.engine.tree import objnode, rbtree
 from cython.cimports.shm.journal import store

@@ -1,6 +1,7 @@
 # C-level names of core.py.
 from engine.tree.hostops cimport HostOps
-from engine.layout cimport POOL_LIVE, Bucket, Call, Pampd, PoolRef
+from engine.layout.call cimport Call, PoolRef
+from engine.layout.structs cimport POOL_LIVE, Bucket, Pampd
 from engine.pages.pam.base cimport PamOps
 from shm.atomics cimport load, load_acquire
 from shm.layout cimport Worker, u64

@@ -1,6 +1,6 @@
 # C-level names of fetch.py.
 from engine.tree.hostops cimport HostOps
-from engine.layout cimport Call, PoolRef
+from engine.layout.call cimport Call, PoolRef
 from engine.pages.pam.base cimport PamOps
 from shm.layout cimport Worker, u64
 

@@ -6,27 +6,10 @@ copied was the page; after a few tries `fetch` copies under the lock. A get that
 Kill at any instruction: a reader without a lock has changed nothing; the rest is as in core.py.
 """
 import cython
-from cython.cimports.engine.layout import (
-    AGAIN,
-    DESTROYED,
-    MISS,
-    SIZE,
-    Bucket,
-    Call,
-    Obj,
-    Pampd,
-    PoolRef,
-    ask_for,
-    chunk_of,
-    copied_of,
-    copy_page,
-    is_same,
-    obj_at,
-    packed_in,
-    pampd_at,
-    pool_of_obj,
-    target_of,
-)
+from cython.cimports.engine.layout.call import AGAIN, DESTROYED, MISS, SIZE, Call, PoolRef
+from cython.cimports.engine.layout.regions import chunk_of, copy_page, obj_at, pampd_at, pool_of_obj
+from cython.cimports.engine.layout.structs import Bucket, Obj, Pampd
+from cython.cimports.engine.layout.words import ask_for, copied_of, is_same, packed_in, target_of
 from cython.cimports.engine.tree import objnode
 from cython.cimports.engine.tree.lookaside import find_obj, remember
 from cython.cimports.engine.verbs.core import (

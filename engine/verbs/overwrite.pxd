@@ -1,6 +1,6 @@
 # C-level names of overwrite.py.
 from engine.tree.hostops cimport HostOps
-from engine.layout cimport Call, PoolRef
+from engine.layout.call cimport Call, PoolRef
 from shm.layout cimport Worker
 
 cdef enum:

@@ -8,29 +8,18 @@ are still there. Else they are found again.
 Kill at any instruction: the journal undoes the exchange; before it, nothing but free chunks was written.
 """
 import cython
-from cython.cimports.engine.layout import (
-    AGAIN,
-    DESTROYED,
+from cython.cimports.engine.layout.call import AGAIN, DESTROYED, Call, PoolRef, put_length
+from cython.cimports.engine.layout.regions import next_gen, obj_at, pampd_at, pool_of_obj
+from cython.cimports.engine.layout.structs import (
     MAP_SIZE,
     ROOT_PENDING,
     ROOT_RETIRED,
     ROOT_STAGED,
     Bucket,
-    Call,
     Obj,
     Pampd,
-    PoolRef,
-    length_of,
-    link_to_page,
-    next_gen,
-    obj_at,
-    pampd_at,
-    pool_of_obj,
-    put_length,
-    same_filled,
-    shape_of,
-    target_of,
 )
+from cython.cimports.engine.layout.words import length_of, link_to_page, same_filled, shape_of, target_of
 from cython.cimports.engine.tree.lookaside import remember
 from cython.cimports.engine.tree.objnode import link_word
 from cython.cimports.engine.tree.unlink import weigh

@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 import engine
-from engine import cli
 from engine.capacity import balloon
+from engine.cli import commands as cli
 from tests.support import ROOT
 
 WIDE = {"COLUMNS": "300"}

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 import engine
-from engine import cli
+from engine.cli import commands as cli
 from shm import arena, entry
 from tests.support import SHM, SMALL
 

@@ -43,7 +43,7 @@ def _read(text):
             SIZES[name] += size * count
 
 
-for _name in ("shm/layout.pxd", "engine/layout/__init__.pxd"):
+for _name in ("shm/layout.pxd", "engine/layout/structs.pxd", "engine/layout/words.pxd", "engine/layout/call.pxd"):
     _read((ROOT / _name).read_text())
 
 

@@ -1,5 +1,5 @@
 # Op table of page-accessible memory: where page bytes live.
-from engine.layout cimport Pampd
+from engine.layout.structs cimport Pampd
 from shm.layout cimport Worker, u64
 
 cdef class PamOps:

@@ -5,7 +5,7 @@ bucket's lock, except get_data of a remote page. new_obj and free_obj are balanc
 A back end in Python is reached through adapters/python.py, a compiled one by subclassing PamOps.
 """
 import cython
-from cython.cimports.engine.layout import FAILED
+from cython.cimports.engine.layout.call import FAILED
 from cython.cimports.shm.layout import NOMEM, OK
 
 

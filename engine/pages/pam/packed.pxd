@@ -1,5 +1,5 @@
 # C-level names of packed.py.
-from engine.layout cimport Call, PoolRef
+from engine.layout.call cimport Call, PoolRef
 from engine.pages.pam.raw cimport RawPam
 from shm.layout cimport u64
 

@@ -12,20 +12,9 @@ import cython
 from cython.cimports.cpython.buffer import PyBUF_READ
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cython.cimports.cpython.memoryview import PyMemoryView_FromMemory
-from cython.cimports.engine.layout import (
-    LZ4,
-    TWIN,
-    TWIN_BYTES_MIN,
-    VIEWED,
-    ZSTD,
-    Packed,
-    copied_of,
-    flags_in,
-    packed_in,
-    put_bytes,
-    put_length,
-    same_filled,
-)
+from cython.cimports.engine.layout.call import Packed, put_bytes, put_length
+from cython.cimports.engine.layout.structs import TWIN_BYTES_MIN
+from cython.cimports.engine.layout.words import LZ4, TWIN, VIEWED, ZSTD, copied_of, flags_in, packed_in, same_filled
 from cython.cimports.engine.pages.pam.raw import RawPam
 from cython.cimports.shm.layout import BULK_CLASS, NOMEM, u64
 from cython.cimports.shm.slab import class_of

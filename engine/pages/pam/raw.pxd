@@ -1,5 +1,5 @@
 # C-level names of raw.py.
-from engine.layout cimport Pampd
+from engine.layout.structs cimport Pampd
 from engine.pages.pam.base cimport PamOps
 from shm.layout cimport Worker, u64
 

@@ -3,7 +3,7 @@
 May call: slab. Called by core. The chunk is filled before anything links to it, so the copy needs no journal.
 """
 import cython
-from cython.cimports.engine.layout import shape_of
+from cython.cimports.engine.layout.words import shape_of
 from cython.cimports.engine.pages.pam.base import PamOps
 from cython.cimports.libc.string import memcpy
 from cython.cimports.shm.layout import CORRUPT, NOMEM, OK, u64

@@ -1,0 +1,174 @@
+# Owns where things lie in an arena: an offset, or an index, to a pointer, bounds and sentinels checked; and what a record says of itself.
+
+from libc.string cimport memcpy, strncmp
+from engine.layout.structs cimport (
+    ALLOW_MAX, BUCKET_BYTES, CLIENTS_MAX, CLIENT_PAGE, GEO_BUCKETS, GEO_GHOSTS, GEO_POOLS, GEO_SHARDS, GEO_TWINS,
+    HITS_MAX, LEDGER_BYTES, OBJNODE_SENTINEL, OBJ_SENTINEL, PAMPD_SENTINEL, PAM_NAME_BYTES, POLICY_FIFO,
+    POLICY_S3FIFO, POOL_BYTES, POOL_LIVE, POOL_PERSISTENT, QUEUE_BYTES, ROOT_GENERATION, TWIN_SENTINEL, Bucket,
+    ClientPage, ClientRecord, Obj, Objnode, Pampd, PoolRecord, Queue, Shard, Twin, TwinBucket,
+)
+from engine.layout.words cimport LZ4, ZSTD, class_in, has_chunk, is_same, is_twin, pool_of
+from shm.atomics cimport fence_acquire, load, load_acquire, unlikely
+from shm.layout cimport CLASS_COUNT, FAULT_SENTINEL, Worker, u64
+from shm.memory cimport chunk_at
+
+cdef inline Obj *obj_at(Worker *w, u64 off) noexcept nogil:
+    cdef Obj *o = <Obj *>chunk_at(w, off)
+    if unlikely(o.sentinel != OBJ_SENTINEL):
+        if w.fault == 0:
+            w.fault = FAULT_SENTINEL
+        return <Obj *>w.scratch
+    return o
+
+cdef inline Objnode *objnode_at(Worker *w, u64 off) noexcept nogil:
+    cdef Objnode *n = <Objnode *>chunk_at(w, off)
+    if unlikely(n.sentinel != OBJNODE_SENTINEL):
+        if w.fault == 0:
+            w.fault = FAULT_SENTINEL
+        return <Objnode *>w.scratch
+    return n
+
+cdef inline Pampd *pampd_at(Worker *w, u64 off) noexcept nogil:
+    cdef Pampd *d = <Pampd *>chunk_at(w, off)
+    if unlikely(d.sentinel != PAMPD_SENTINEL):
+        if w.fault == 0:
+            w.fault = FAULT_SENTINEL
+        return <Pampd *>w.scratch
+    return d
+
+cdef inline Pampd *page_at(Worker *w, u64 off) noexcept nogil:
+    # A page that may be live or retired: lists and queues have both.
+    return <Pampd *>chunk_at(w, off)
+
+cdef inline u64 chunk_bytes(Worker *w, Pampd *d) noexcept nogil:
+    # Bytes of arena that the page takes for itself, its descriptor aside.
+    return 0 if not has_chunk(d) or class_in(d) >= CLASS_COUNT else w.class_bytes[class_in(d)]
+
+cdef inline Twin *twin_at(Worker *w, u64 off) noexcept nogil:
+    cdef Twin *t = <Twin *>chunk_at(w, off)
+    if unlikely(t.sentinel != TWIN_SENTINEL):
+        if w.fault == 0:
+            w.fault = FAULT_SENTINEL
+        return <Twin *>w.scratch
+    return t
+
+cdef inline u64 chunk_of(Worker *w, u64 shape, u64 data) noexcept nogil:
+    # Where the bytes of a page lie, by its shape and data words, each read once.
+    return load(&twin_at(w, data).data) if unlikely(is_twin(shape)) else data
+
+cdef inline void copy_page(Worker *w, char *out, u64 shape, u64 data, u64 length) noexcept nogil:
+    # The bytes of a page whose shape and data word have been checked, each read once; the length is copied_of(shape).
+    cdef u64 done = 8 if length >= 8 else length
+    if not is_same(shape):
+        memcpy(out, w.base + data, length)
+        return
+    memcpy(out, &data, done)
+    while done < length:            # twice as much each time
+        memcpy(out + done, out, done if length - done >= done else length - done)
+        done *= 2
+
+cdef inline ClientRecord *client_at(Worker *w, u64 seat) noexcept nogil:
+    # The record of a pool's client by its word `seat`, or NULL. Its words are read as they are: a wrong one makes another page go, and no more.
+    return &(<ClientPage *>(w.base + w.client_off)).clients[seat - 1] if 0 < seat <= CLIENTS_MAX else NULL
+
+cdef inline bint is_frozen(Worker *w, PoolRecord *p) noexcept nogil:
+    cdef ClientRecord *client = client_at(w, load(&p.seat))
+    return client != NULL and client.frozen != 0
+
+cdef inline u64 pool_of_obj(Obj *o) noexcept nogil:
+    return <unsigned int>o.pool
+
+cdef inline u64 codec_of(PoolRecord *p) noexcept nogil:
+    # The flag of a pool's codec; 0: it has none.
+    return LZ4 if strncmp(p.pam, b"lz4", PAM_NAME_BYTES) == 0 else ZSTD if strncmp(p.pam, b"zstd", PAM_NAME_BYTES) == 0 else 0
+
+cdef inline bint is_live(PoolRecord *p, u64 gen) noexcept nogil:
+    # True if what the caller has read of the record so far is of the living pool of that generation. A record is written under the pool
+    # table lock, whose taking ends in a release fence, while the state says something else; and the state goes live by a release store
+    # after the generation. So who has read a word of a later pool sees, after this fence, that its own is gone.
+    fence_acquire()
+    return load_acquire(&p.state) == POOL_LIVE and load(&p.gen) == gen
+
+cdef inline u64 pools_high(Worker *w) noexcept nogil:
+    # Pool slots below were used at some time and have memory; never more than there are.
+    cdef u64 high = load_acquire(&(<ClientPage *>(w.base + w.client_off)).pools_high)
+    return high if high <= w.client_geometry[GEO_POOLS] else w.client_geometry[GEO_POOLS]
+
+cdef inline u64 allow_count(PoolRecord *p) noexcept nogil:
+    # Read once, and no more than there is room for.
+    cdef u64 count = load(&p.allow_count)
+    return count if count <= ALLOW_MAX else ALLOW_MAX
+
+cdef inline u64 allow_id(PoolRecord *p, u64 i) noexcept nogil:
+    return <unsigned int>(p.allow[i >> 1] >> (i & 1) * 32)
+
+cdef inline bint is_evictable(PoolRecord *p) noexcept nogil:
+    # True if pages of the pool go into queues: it is ephemeral, and its pages lie in the arena.
+    return p.flags & POOL_PERSISTENT == 0 and (codec_of(p) != 0 or strncmp(p.pam, b"raw", PAM_NAME_BYTES) == 0)
+
+cdef inline u64 hits_worth(PoolRecord *p) noexcept nogil:
+    # How many hits of a page are worth counting for the pool's policy.
+    if not is_evictable(p) or p.policy == POLICY_FIFO:
+        return 0
+    return HITS_MAX if p.policy == POLICY_S3FIFO else 1
+
+cdef inline u64 next_gen(Worker *w) noexcept nogil:
+    w.slot.client[ROOT_GENERATION] += 1
+    return (w.slot_idx + 1) << 48 | w.slot.client[ROOT_GENERATION] & ((<u64>1 << 48) - 1)
+
+cdef inline PoolRecord *pool_at(Worker *w, u64 idx) noexcept nogil:
+    return <PoolRecord *>(w.base + w.client_off + CLIENT_PAGE + idx * POOL_BYTES)
+
+cdef inline bint is_of_now(Worker *w, u64 mark) noexcept nogil:
+    # True if a page with this mark (Pampd.pool, read once) is of the pool that has the slot now.
+    return (mark != 0 and pool_of(mark) < w.client_geometry[GEO_POOLS]
+            and mark >> 32 == <unsigned int>pool_at(w, pool_of(mark)).gen)
+
+cdef inline u64 buckets_offset(Worker *w) noexcept nogil:
+    # The bucket arrays lie behind the pool records, one a pool slot.
+    return (w.client_off + CLIENT_PAGE + w.client_geometry[GEO_POOLS] * POOL_BYTES + CLIENT_PAGE - 1) & ~<u64>(CLIENT_PAGE - 1)
+
+cdef inline Bucket *buckets_at(Worker *w, u64 idx) noexcept nogil:
+    return <Bucket *>(w.base + buckets_offset(w) + idx * w.client_geometry[GEO_BUCKETS] * BUCKET_BYTES)
+
+cdef inline u64 queues_offset(Worker *w) noexcept nogil:
+    # Behind the bucket arrays: the queues of every pool slot, then the shards, then their ghosts, each from a page boundary.
+    return buckets_offset(w) + w.client_geometry[GEO_POOLS] * w.client_geometry[GEO_BUCKETS] * BUCKET_BYTES
+
+cdef inline u64 queues_bytes(Worker *w) noexcept nogil:
+    return w.client_geometry[GEO_SHARDS] * QUEUE_BYTES
+
+cdef inline u64 shards_offset(Worker *w) noexcept nogil:
+    return (queues_offset(w) + w.client_geometry[GEO_POOLS] * queues_bytes(w) + CLIENT_PAGE - 1) & ~<u64>(CLIENT_PAGE - 1)
+
+cdef inline u64 ghosts_offset(Worker *w, u64 shard) noexcept nogil:
+    return shards_offset(w) + CLIENT_PAGE + shard * w.client_geometry[GEO_GHOSTS] * 8
+
+cdef inline u64 twins_offset(Worker *w) noexcept nogil:
+    # Behind the ghosts.
+    return (ghosts_offset(w, w.client_geometry[GEO_SHARDS]) + CLIENT_PAGE - 1) & ~<u64>(CLIENT_PAGE - 1)
+
+cdef inline TwinBucket *twin_bucket(Worker *w, u64 digest) noexcept nogil:
+    return <TwinBucket *>(w.base + twins_offset(w)) + (digest & (w.client_geometry[GEO_TWINS] - 1))
+
+cdef inline bint has_twins(Worker *w) noexcept nogil:
+    return load(&(<ClientPage *>(w.base + w.client_off)).twins) != 0
+
+cdef inline Queue *queue_at(Worker *w, u64 pool, u64 shard) noexcept nogil:
+    return <Queue *>(w.base + queues_offset(w) + pool * queues_bytes(w)) + shard
+
+cdef inline Shard *shard_at(Worker *w, u64 shard) noexcept nogil:
+    return <Shard *>(w.base + shards_offset(w)) + shard
+
+cdef inline u64 shard_of(Worker *w, u64 hash) noexcept nogil:
+    return hash >> 58 & (w.client_geometry[GEO_SHARDS] - 1)
+
+cdef inline u64 pins_start(Worker *w) noexcept nogil:
+    # Behind the ledgers in a worker's part of them.
+    return (w.client_geometry[GEO_POOLS] * LEDGER_BYTES + CLIENT_PAGE - 1) & ~<u64>(CLIENT_PAGE - 1)
+
+cdef inline u64 *pins_at(Worker *w, u64 slot_idx) noexcept nogil:
+    return <u64 *>(w.base + w.ledgers_off + slot_idx * w.ledger_bytes + pins_start(w))
+
+cdef inline u64 *ledger_at(Worker *w, u64 slot_idx, u64 idx) noexcept nogil:
+    return <u64 *>(w.base + w.ledgers_off + slot_idx * w.ledger_bytes + idx * LEDGER_BYTES)

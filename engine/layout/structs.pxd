@@ -1,0 +1,315 @@
+# Owns the structs that the engine keeps in an arena, their constants, and what their words mean.
+#
+# Four structs live in chunks: obj, objnode, pampd, twin, and they begin alike: a sentinel and a link.
+# The sentinel is inverted when the struct is retired, and checked on every visit. The link chains what is
+# staged or retired; both lists hang on words of the worker's slot (guard: the worker's own lock).
+# Pools and buckets lie in the client region and never move: a lock, once a lock, stays a lock.
+
+from shm.layout cimport Lock, u64
+
+cdef enum:
+    ENGINE_LAYOUT_VERSION = 4
+
+    OBJ_SENTINEL = 0x6F626A31
+    OBJNODE_SENTINEL = 0x6E6F6431
+    PAMPD_SENTINEL = 0x70616431
+    POOL_SENTINEL = 0x706F6F31
+    TWIN_SENTINEL = 0x7477696E
+
+    # Size classes (shm/slab.py) of the three structs; asserted against the structs in session.py.
+    PAMPD_CLASS = 0
+    OBJ_CLASS = 1
+    OBJNODE_CLASS = 26
+
+    MAP_SHIFT = 6
+    MAP_SIZE = 64
+    HEIGHT_MAX = 11         # 6 * 11 >= 64 bits of index
+    DEPTH_MAX = 128         # a red-black tree of 2^64 nodes is no deeper
+    NODES_MAX = 22          # a put links at most 10 new roots and 11 nodes on the way down
+
+    POOL_FREE = 0
+    POOL_LIVE = 1
+    POOL_DYING = 2
+
+    POOL_PERSISTENT = 1
+    POOL_SHARED = 2
+    POOL_DEDUP = 4
+
+    # Header.client, Worker.client_geometry words
+    GEO_PAGE_SIZE = 0
+    GEO_BUCKETS = 1
+    GEO_POOLS = 2
+    GEO_SHARDS = 3
+    GEO_GHOSTS = 4          # ghosts a shard has room for, a power of two
+    GEO_TWINS = 5           # twin buckets, a power of two
+    GEO_PINNED = 6          # bytes of chunks that may be pinned
+
+    SHARDS_MAX = 64
+    SHARD_BYTES = 64
+    QUEUE_BYTES = 64
+
+    POLICY_FIFO = 0
+    POLICY_CLOCK = 1
+    POLICY_SIEVE = 2
+    POLICY_S3FIFO = 3
+    HITS_MAX = 3            # hits of a page that are counted, in its mark
+
+    # Slot.client words
+    ROOT_STAGED = 0         # pages copied in, not linked yet
+    ROOT_RETIRED = 1        # what was unlinked, not given back yet
+    ROOT_GENERATION = 2     # counts pages this slot ever made (not journalled)
+    ROOT_PENDING = 3        # pages linked, not in a queue yet
+    # On a line of their own, which only views write. Not journalled: pins.py says why.
+    PINS_HIGH = 8           # pins from here on are 0
+    PINS_BACKED = 9         # pins that have memory
+    PINS_USED = 10          # pins that are not 0
+    PINS_BYTES = 11         # bytes of their chunks
+    PINS_NEXT = 12          # pins below are not 0
+    PINS_MAX = 4096         # of a worker
+
+    # Words of a ledger: a worker's counters for one pool. Gauges are journalled with what they count.
+    PUTS_OK = 0
+    PUTS_REFUSED = 1
+    PUTS_DUPLICATE = 2
+    GETS_HIT = 3
+    GETS_MISS = 4
+    FLUSHES = 5
+    GAUGE_OBJECTS = 6
+    GAUGE_OBJNODES = 7
+    GAUGE_PAGES = 8
+    GAUGE_BYTES_ASKED = 9
+    GAUGE_BYTES_USED = 10
+    EVICTED = 11
+    GAUGE_BYTES_STORED = 12
+    TWIN_BYTES_MIN = 256    # stored; a shorter page would save less than a twin costs
+    TWINS_A_BUCKET = 64     # more are not made: a page that would be one gets a chunk of its own
+    TWIN_BUCKET_BYTES = 64
+    LEDGER_WORDS = 16
+    LEDGER_BYTES = 128
+
+    POOL_NAME_BYTES = 64
+    PAM_NAME_BYTES = 32
+    ALLOW_MAX = 32          # clients that a pool can name
+    POOL_BYTES = 512
+    BUCKET_BYTES = 64
+    CLIENT_PAGE = 4096
+    CLIENTS_MAX = 120       # clients that the client page has room for
+    WEIGHT_MAX = 1048576
+
+# Client (tenant), 32 bytes. Guard: the pool table lock; read by all.
+#   0    id           + 1; 0 = unused
+#   8    weight       its share of memory for ephemeral pages is its weight by the sum of all
+#   16   cap          ephemeral pages it may have; 0 = as many as there is room for
+#   24   frozen       1: its pools take no new pages
+cdef struct ClientRecord:
+    u64 id
+    u64 weight
+    u64 cap
+    u64 frozen
+
+# Client page, first page of the client region.
+#   0    lock         pool table lock: creating, finding by name, beginning to destroy
+#   32   pools_high   pool slots ever used: every one below is backed (guard: lock)
+#   40   twins        1: the twin buckets have memory (guard: lock)
+#   64   clients[]
+#   3904 limbo_lock
+#   3936 limbo        retired pages whose chunk somebody has a view on (guard: limbo_lock; journalled)
+#   3944 unpinned     1: a page in limbo may have been let go by whoever had the view (no guard: a hint)
+#   3968 cap_lock     who lets pages go because there are more than some client's cap
+cdef struct ClientPage:
+    Lock lock
+    u64 pools_high
+    u64 twins
+    u64 spare[2]
+    ClientRecord clients[CLIENTS_MAX]
+    Lock limbo_lock
+    u64 limbo
+    u64 unpinned
+    u64 spare2[2]
+    Lock cap_lock
+
+# Pool, 512 bytes. Guard: the pool table lock; `cursor` belongs to who destroys it.
+#   0    sentinel
+#   8    link         retired list, while it is being destroyed
+#   16   state        POOL_*; written last at creation
+#   24   gen          counts the pools that had this slot
+#   32   flags        POOL_PERSISTENT | POOL_SHARED
+#   40   client
+#   48   cursor       bucket the destroyer has come to
+#   56   policy       POLICY_*, of an ephemeral pool
+#   64   name         utf-8, zero-filled
+#   128  pam          name of the back end, zero-filled
+#   160  cap          pages it may have; 0 = as many as there is room for
+#   168  seat         where the record of its client is in the client page, + 1; 0 = its client found no room there
+#   176  allow_count  clients named in `allow`; 0 = a shared pool lets all in
+#   184  cap_lock     who lets pages go because there are more than `cap`
+#   256  base[16]     sums of all ledgers when the pool was made: counters start there
+#   384  allow[16]    ids of the clients that a shared pool lets in beside its own, two a word, the lower half first
+cdef struct PoolRecord:
+    u64 sentinel
+    u64 link
+    u64 state
+    u64 gen
+    u64 flags
+    u64 client
+    u64 cursor
+    u64 policy
+    char name[POOL_NAME_BYTES]
+    char pam[PAM_NAME_BYTES]
+    u64 cap
+    u64 seat
+    u64 allow_count
+    Lock cap_lock
+    u64 spare2[5]
+    u64 base[LEDGER_WORDS]
+    u64 allow[16]
+
+# Bucket, one cache line. Guard: its lock; `root` journalled.
+#   0    lock
+#   32   root         red-black tree of objs
+#   40   unlinked     counts objs unlinked or moved; never goes back, so not journalled
+#   48   spare[2]
+cdef struct Bucket:
+    Lock lock
+    u64 root
+    u64 unlinked
+    u64 spare[2]
+
+# Obj, 128 bytes; the first line is all that a search reads. Guard: the bucket; journalled.
+#   0    sentinel
+#   8    link
+#   16   oid[3]
+#   40   left
+#   48   right
+#   56   parent       offset | colour (1 = red)
+#   64   root         link word: to the page itself at height 0, else to the top objnode; 0 = no pages
+#   72   height
+#   80   pampd_count
+#   88   objnode_count
+#   96   pool         bits 0..31 index of the pool; bit 32: a back end in Python was told of the obj and wants to hear of its end
+#   104  stored       bytes of its pages as they lie in the arena, summed
+#   112  asked        lengths of its pages, summed
+#   120  used         bytes of their chunks
+cdef struct Obj:
+    u64 sentinel
+    u64 link
+    u64 oid[3]
+    u64 left
+    u64 right
+    u64 parent
+    u64 root
+    u64 height
+    u64 pampd_count
+    u64 objnode_count
+    u64 pool
+    u64 stored
+    u64 asked
+    u64 used
+
+# Objnode, 576 bytes. Guard: the bucket; journalled.
+#   0    sentinel
+#   8    link
+#   16   obj          back pointer
+#   24   level        1 = its slots are pages
+#   32   slots_in_use
+#   40   spare[3]
+#   64   slots[64]    link words: to objnodes, or to pages at level 1; 0 = none
+cdef struct Objnode:
+    u64 sentinel
+    u64 link
+    u64 obj
+    u64 level
+    u64 slots_in_use
+    u64 spare[3]
+    u64 slots[MAP_SIZE]
+
+# A link word says where a struct lies and, if that is a page, about where its bytes lie, so that both can be on their way from
+# memory at once:
+#   bits 0..36    offset of the struct / 64
+#   bits 37..63   hint: offset of the page chunk >> hint_shift; 0 = none. Only ever prefetched, never followed.
+# Pampd, one cache line. Guard: the bucket; journalled once linked.
+#   0    sentinel
+#   8    link         staged, pending, or retired list; while it is in a queue, the next older page (guard: the shard)
+#   16   obj          back pointer; retired list or limbo, of a page in the arena (it may still be in a queue then)
+#   24   index
+#   32   data         offset of the page chunk, or a back end's token, or the word a page is filled with
+#   40   shape        length | class << 32 | flags << 40 | compressed bytes << 48, 0 of a page that is not compressed
+#   48   gen          never the same for two pages ever put
+#   56   queue        queue word (guard: the shard); of a foreign page, once linked: generation << 32 | index + 1 of its pool
+#
+# A queue word:
+#   bits 0..36   offset of the next newer page / 64; 0 = it is the newest
+#   bits 37..42  shard
+#   bits 43..45  QUEUE_*
+#   bits 46..61  index of the pool
+#
+# The mark of its chunk (shm/layout.pxd) is the hits of a page, at most HITS_MAX: added by readers without a lock, so a hint. It is no part
+# of the descriptor: a reader may be late, and the chunk may hold page bytes by then. A hit too many or too few makes another page go.
+cdef struct Pampd:
+    u64 sentinel
+    u64 link
+    u64 obj
+    u64 index
+    u64 data
+    u64 shape
+    u64 gen
+    u64 queue
+
+# Shard of the queues, one cache line. Guard of all words: its lock. Pages are spread over shards by the hash of their handle.
+#   0    lock
+#   32   clock        ghosts ever remembered (not journalled: to forget a ghost is no harm)
+#   40   ghosts       1: its ghosts have memory
+#   48   spare[2]
+cdef struct Shard:
+    Lock lock
+    u64 clock
+    u64 ghosts
+    u64 spare[2]
+
+# Queues of one pool in one shard, one cache line. Guard: the shard's lock; journalled.
+#   0    head[2]      newest page of the small and of the main queue
+#   16   tail[2]      oldest
+#   32   count[2]
+#   48   hand         where SIEVE looks next; 0 = at the oldest
+#   56   spare
+cdef struct Queue:
+    u64 head[2]
+    u64 tail[2]
+    u64 count[2]
+    u64 hand
+    u64 spare
+
+# Twin: content that several pages of a pool have, 64 bytes, in a chunk of the class of page descriptors. Guard: its bucket's lock; journalled.
+# What a reader needs of it (data, shape) never changes while a page refers to it.
+#   0    sentinel
+#   8    link         next of its bucket
+#   16   digest[2]    XXH3, 128 bits, of the bytes as they are stored, seeded with the arena's nonce
+#   32   data         offset of the chunk
+#   40   shape        as of a page, without TWIN
+#   48   refs         pages that refer to it: linked, staged or retired
+#   56   pool         generation << 32 | index + 1 of its pool
+cdef struct Twin:
+    u64 sentinel
+    u64 link
+    u64 digest[2]
+    u64 data
+    u64 shape
+    u64 refs
+    u64 pool
+
+# Twin bucket, one cache line. Guard: its lock; journalled.
+#   0    lock
+#   32   head         first twin
+#   40   count        twins in it
+#   48   bytes        of their chunks
+cdef struct TwinBucket:
+    Lock lock
+    u64 head
+    u64 count
+    u64 bytes
+    u64 spare
+
+# What the three structs have in common.
+cdef struct Head:
+    u64 sentinel
+    u64 link

@@ -1,0 +1,129 @@
+# Owns the words that are made of several things: link words, the shape of a page and its flags, queue words, marks of pools.
+
+from libc.string cimport memcmp
+from engine.layout.structs cimport SHARDS_MAX, Pampd
+from shm.atomics cimport clz, prefetch
+from shm.layout cimport Worker, u64
+
+cdef enum:
+    FOREIGN = 1             # Pampd.flags: `data` is a back end's token, not a chunk
+    TWIN = 16               # Pampd.flags: `data` is the offset of a twin, which has the chunk; the shape else is the twin's
+    SAME = 2                # Pampd.flags: `data` is the word that the page consists of; there is no chunk
+    LZ4 = 4                 # Pampd.flags: the chunk holds the page compressed, by this codec
+    ZSTD = 8
+    VIEWED = 32             # Pampd.flags: the chunk is or was pinned: ask pins.py before it is used for something else
+
+    ASKED_LINES = 12        # cache lines of a page that `ask_for` asks for
+
+    # Eviction. A page's queue, in Pampd.queue.
+    QUEUE_NONE = 0          # it never was in one
+    QUEUE_PENDING = 1       # linked, and on the way into a queue: on the list of the worker that put it
+    QUEUE_SMALL = 2
+    QUEUE_MAIN = 3
+    QUEUE_ORPHAN = 4        # pending, and retired meanwhile: the worker that has it on its list gives it back
+    QUEUE_LEFT = 5          # it was in one; believed of a page only while nobody has its shard
+
+cdef inline int hint_shift(Worker *w) noexcept nogil:
+    # As fine as 27 bits can be for a file of this size, and no finer than a cache line.
+    cdef int shift = 64 - clz(w.map_bytes) - 27
+    return shift if shift > 6 else 6
+
+cdef inline u64 link_to(u64 off) noexcept nogil:
+    return off >> 6
+
+cdef inline u64 link_to_page(Worker *w, u64 off, u64 data, int flags) noexcept nogil:
+    # A back end's token is no place in the arena: no hint. Nor for a twin, whose chunk another page has moved or will move.
+    return off >> 6 if flags & (FOREIGN | SAME | TWIN) else off >> 6 | data >> hint_shift(w) << 37
+
+cdef inline u64 target_of(u64 link) noexcept nogil:
+    return (link & (((<u64>1) << 37) - 1)) << 6
+
+cdef inline u64 hint_of(Worker *w, u64 link) noexcept nogil:
+    return link >> 37 << hint_shift(w)
+
+cdef inline void ask_for(Worker *w, u64 link) noexcept nogil:
+    # The first bytes of a page set out at once with its descriptor; the processor sees to the others.
+    cdef char *at = w.base + hint_of(w, link)
+    cdef int line
+    for line in range(ASKED_LINES):
+        prefetch(at + line * 64)
+
+cdef inline u64 shape_of(u64 length, int cls, int flags) noexcept nogil:
+    return length | <u64>cls << 32 | <u64>flags << 40
+
+cdef inline u64 length_of(Pampd *d) noexcept nogil:
+    return <unsigned int>d.shape
+
+cdef inline int class_in(Pampd *d) noexcept nogil:
+    return <unsigned char>(d.shape >> 32)
+
+cdef inline u64 flags_in(u64 shape) noexcept nogil:
+    return <unsigned char>(shape >> 40)
+
+cdef inline int flags_of(Pampd *d) noexcept nogil:
+    return <int>flags_in(d.shape)
+
+cdef inline bint has_chunk(Pampd *d) noexcept nogil:
+    # True if `data` is the offset of a chunk that is this page's alone.
+    return flags_of(d) & (FOREIGN | SAME | TWIN) == 0
+
+cdef inline u64 packed_in(u64 shape) noexcept nogil:
+    # Bytes of the page compressed; 0: it is not.
+    return shape >> 48
+
+cdef inline u64 copied_of(u64 shape) noexcept nogil:
+    # What is copied of a page, whatever the shape says: all of it, or its compressed bytes.
+    return packed_in(shape) if packed_in(shape) != 0 else <unsigned int>shape
+
+cdef inline bint fits_codecs(u64 shape, u64 codecs) noexcept nogil:
+    # True if what a shape says of compression can be in a pool with one of these codecs.
+    cdef u64 flags = flags_in(shape) & ~<u64>(TWIN | VIEWED)
+    if packed_in(shape) == 0:
+        return flags <= (FOREIGN | SAME)
+    return flags != 0 and flags & codecs == flags and flags & (flags - 1) == 0 and packed_in(shape) < <unsigned int>shape
+
+cdef inline bint is_twin(u64 shape) noexcept nogil:
+    return flags_in(shape) & TWIN != 0
+
+cdef inline bint is_same(u64 shape) noexcept nogil:
+    return flags_in(shape) & SAME != 0
+
+cdef inline bint same_filled(const char *data, u64 length) noexcept nogil:
+    # True if the page is one word over and over: then it is the same as itself a word further on.
+    return length >= 16 and memcmp(data, data + 8, 8) == 0 and memcmp(data, data + 8, length - 8) == 0
+
+cdef inline u64 stored_bytes(Pampd *d) noexcept nogil:
+    # Bytes that are really stored of a page: of one that lies elsewhere none, of a same-filled one its word, of a twin where that is.
+    return 0 if flags_of(d) & FOREIGN else 8 if flags_of(d) & (SAME | TWIN) else copied_of(d.shape)
+
+cdef inline u64 pool_mark(u64 idx, u64 gen) noexcept nogil:
+    return gen << 32 | (idx + 1)
+
+cdef inline u64 pool_of(u64 mark) noexcept nogil:
+    return <u64><unsigned int>mark - 1
+
+cdef inline u64 queue_word(u64 prev, u64 shard, u64 state, u64 pool) noexcept nogil:
+    return prev >> 6 | shard << 37 | state << 43 | pool << 46
+
+cdef inline u64 prev_in(u64 queue) noexcept nogil:
+    return (queue & (((<u64>1) << 37) - 1)) << 6
+
+cdef inline u64 shard_in(u64 queue) noexcept nogil:
+    return queue >> 37 & (SHARDS_MAX - 1)
+
+cdef inline u64 state_in(u64 queue) noexcept nogil:
+    return queue >> 43 & 7
+
+cdef inline bint is_queued(u64 queue) noexcept nogil:
+    # True if a page with this queue word is in a queue. Not asked of a foreign page, whose word is another.
+    return state_in(queue) == QUEUE_SMALL or state_in(queue) == QUEUE_MAIN
+
+cdef inline u64 pool_in(u64 queue) noexcept nogil:
+    return queue >> 46 & 0xFFFF
+
+cdef inline u64 page_hash(u64 oid_hash, u64 index, u64 pool) noexcept nogil:
+    # Upper bits: the shard; lower 32: the fingerprint of a ghost. Mixing as in MurmurHash3's finalizer (Appleby).
+    cdef u64 h = oid_hash ^ (index * 0x9E3779B97F4A7C15u + pool)
+    h = (h ^ h >> 33) * 0xFF51AFD7ED558CCDu
+    h = (h ^ h >> 33) * 0xC4CEB9FE1A85EC53u
+    return h ^ h >> 33
