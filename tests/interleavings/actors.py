@@ -73,7 +73,9 @@ class Worker:
             try:
                 answer = self.answer(VERBS[verb], call)
             finally:
-                self.handler = ""   # a signal that comes late raises nothing: two come at most, and this may be cut by the second
+                # A signal that comes late raises nothing: two come at most, and this may be cut by the second.
+                if threading.current_thread() is threading.main_thread():
+                    self.handler = ""
         except Interrupt:           # perhaps only when the verb had answered, which the model allows for
             answer = model.RAISED
         points = 0
