@@ -25,6 +25,9 @@ from tests.crash.killing import (
 )
 from tests.support import text
 
+# All points of the longest verb take ten minutes where others are at work, too.
+pytestmark = pytest.mark.timeout(3600 if os.environ.get("EVERY_POINT") else 120)
+
 
 def visited(points, most):
     """Of so many kill points those to visit: all with EVERY_POINT in the environment, else about `most` of them, evenly spread."""

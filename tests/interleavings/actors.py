@@ -71,6 +71,7 @@ class Worker:
         call = Call(self, pool, tag, point)
         try:
             try:
+                self.tell("began", number)
                 answer = self.answer(VERBS[verb], call)
             finally:
                 # A signal that comes late raises nothing: two come at most, and this may be cut by the second.
@@ -113,7 +114,7 @@ class Worker:
         if self.handler == "use":
             try:
                 pool = self.engine.pool("s")
-                answer = pool.put(oid(9), 0, content(5, 500)) and pool.get(oid(9), 0) == content(5, 500)
+                answer = pool.get(oid(9), 0) == content(5, 500) if pool.put(oid(9), 0, content(5, 500)) else "refused"
             except BaseException as error:
                 answer = f"bad: in the handler: {error!r}"
             self.tell("handled", answer)

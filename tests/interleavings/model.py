@@ -44,6 +44,7 @@ class Op:
     answer: object = UNKNOWN
     pool: str = ""
     optional: bool = field(default=False)       # it may have done any number of its first steps
+    begun: bool = field(default=False)          # its worker has read it: a signal from now on comes to the verb
 
 
 def droppable(cell, rules):

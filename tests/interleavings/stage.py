@@ -226,6 +226,8 @@ class Stage:
             if op is not None:
                 op.answer, op.ended, op.points = answer, self.tick(), points
                 actor.waits = any(other.ended == model.FOREVER for other in actor.ops.values()) and actor.waits
+        elif what == "began":
+            actor.ops[rest[0]].begun = True
         elif what == "child":
             actor.children.append(rest[0])
         elif what == "handled":
@@ -357,6 +359,7 @@ class Stage:
         actor = self.actors[letter]
         if actor.waits and not actor.stopped:
             op, mode = actor.op, actor.handler
+            self.until(lambda: op.begun, LIMIT_S)
             os.kill(actor.pid, SIGNAL)
             # A resize takes back what it has begun before it lets the exception out, and may wait for the same lock in that.
             if mode == "raise" and not VERBS[op.verb].resizes and not self.until(lambda: op.ended != model.FOREVER, LIMIT_S):
@@ -427,7 +430,11 @@ class Stage:
         faults += [f"{op.text}: {op.answer}" for op in self.ops if isinstance(op.answer, str) and op.answer.startswith("bad")]
         faults += [f"{op.text}: {part}" for op in self.ops if isinstance(op.answer, list) for part in _parts(op.answer)
                    if isinstance(part, str) and part.startswith("bad")]
-        faults += [f"a handler: {said}" for actor in self.actors.values() for said in actor.handled if said is not True]
+        resizes = [op for op in self.ops if VERBS[op.verb].resizes]
+        # While it shrinks, pages go, and a put may find neither a page that can go nor a segment that may be taken.
+        rules = model.Rules(self.rules.refuses or bool(resizes), self.rules.drops or bool(resizes))
+        faults += [f"a handler: {said}" for actor in self.actors.values() for said in actor.handled
+                   if said is not True and not (said == "refused" and rules.refuses)]
         died = [actor for actor in self.actors.values() if actor.dead and actor.letter in self.engaged]
         faults += [f"worker {actor.letter} died by itself" for actor in died if not outcome.died]
         self.engine.recover()
@@ -443,11 +450,8 @@ class Stage:
         if stats["total"]["pages"] != count:
             faults.append(f"{stats['total']['pages']} pages are counted, {count} are found")
         capacity = stats["arena"]["capacity"]
-        resizes = [op for op in self.ops if VERBS[op.verb].resizes] if self.ops else []
         if capacity != self.capacity and not resizes:
             faults.append(f"the capacity is {capacity}")
-        # While it shrinks, pages go, and a put may find neither a page that can go nor a segment that may be taken.
-        rules = model.Rules(self.rules.refuses or bool(resizes), self.rules.drops or bool(resizes))
         if not wrong and not faults and not model.explained(self.ops, start, found, rules):
             faults.append(self._unexplained(start, found))
         self.state = found
