@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass, field
 
 import engine
-from tests.hostile.structs import CONSTANTS, Map, offset
+from tests.hostile.structs import CONSTANTS, SIZES, Map, offset
 from tests.interleavings import model
 from tests.interleavings.actors import HUGE, SIGNAL, Actor, poll
 from tests.interleavings.verbs import ATTACHING, BASE, HANDLES, LARGE, LEAVING, PAGE, VERBS, content, oid, prctl, tag_of
@@ -290,6 +290,14 @@ class Stage:
         heirs = {i for i, owner in words[:-1] if (owner & ~WAITS) >> 16 == struct.unpack_from("<Q", slots[i], offset("Slot", "gen"))[0] + 1}
         return bool(heirs) or any((owner & 0xFFFF) - 1 in (mine if its_own else mine - {i}) for i, owner in words)
 
+    def _inside(self, others):
+        """True if one of these is stopped in a call, or in the recovery with which an attachment ends."""
+        pids = {pid for other in others if other.stopped for pid in (other.pid, *other.children)}
+        high = min(self.word(self.map.depot + offset("Depot", "slots_high")), self.map.workers)
+        slots = [os.pread(self.fd, SIZES["Slot"], self.map.slot(i)) for i in range(high)]
+        return any(slot[0] == CONSTANTS["SLOT_LIVE"] and struct.unpack_from("<Q", slot, offset("Slot", "pid"))[0] in pids
+                   and struct.unpack_from("<Q", slot, offset("Slot", "phase"))[0] & 1 for slot in slots)
+
     def may_wait(self, actor, long):
         """Whether somebody who is stopped has what this one needs; `long`: it has waited long enough to look at bytes too."""
         others = self.in_the_way(actor)
@@ -303,7 +311,7 @@ class Stage:
         verbs = {other.op.verb for other in stopped}
         resizes = any(VERBS[op.verb].resizes for op in actor.ops.values() if op.ended == model.FOREVER)
         # For a resize: a worker's lists, the resize byte, or a call that has not ended.
-        return self._has_lists(others, resizes) or resizes and bool(verbs - ATTACHING)
+        return self._has_lists(others, resizes) or resizes and (bool(verbs - ATTACHING) or self._inside(others))
 
     def watch(self, actor, op):
         """Until a verb has answered, its worker has stopped, died, or waits for one that is stopped."""
