@@ -219,8 +219,11 @@ def make_room(w, first, cls, want, host):
                 return status
             status = OK
     while status == OK:
-        # Pages that go one by one leave chunks of their own class. If that is not what is missing, a segment has to change its class.
-        status = relieve(w, first, want if want > EVICT_BATCH else EVICT_BATCH, host) if turn < plain else _clear_segment(w, first, host)
+        # Pages that go one by one leave chunks of their own class. If that is not what is missing, a segment has to change its class. The
+        # oldest pages may have no chunk to tell which (same-filled ones), or be on their way out: then more pages go.
+        status = NOMEM if turn < plain else _clear_segment(w, first, host)
+        if status == NOMEM:
+            status = relieve(w, first, want if want > EVICT_BATCH else EVICT_BATCH, host)
         if status != OK:
             return status
         status = AGAIN
