@@ -106,7 +106,7 @@ def run_scenario(scenario: Scenario, options: Options, progress: Progress | None
     outcome = Outcome(scenario.name, scenario.question, options.seed, workers, round(options.seconds, 2))
     began = time.monotonic()
     name = f"tmem-stress-{os.getpid()}-{scenario.name}"
-    arena = dict(scenario.arena)
+    arena = scenario.arena_for(workers)
     if options.capacity:
         arena["capacity"] = options.capacity
     try:
