@@ -55,7 +55,8 @@ from engine.stats import pool_counters
 
 PATIENCE_S = 30.0       # without any progress
 REFUSALS_MAX = 50       # times in a row that nothing could go
-# The system may keep a part of a huge page that is in use just then, and only zero it: it is punched again, for so long.
+# The system may keep a part of a huge page that is in use just then, and only zero it: it is punched again,
+# for so long.
 PUNCH_S = 1.0
 PUNCH_PAUSE_S = 0.0005
 
@@ -372,8 +373,8 @@ def _give_up_holes(engine: Engine):
 
 
 def _punch(engine: Engine):
-    """Punch all holes. Those that keep memory are punched again after a pause, twice as long each time: others may be making room in their page
-    tables for other parts of the same huge page, and the system cannot take it apart as long as they do."""
+    """Punch all holes. Those that keep memory are punched again after a pause, twice as long each time: others may be
+    mapping other parts of the same huge page, and the system cannot take it apart as long as they do."""
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     pause = PUNCH_PAUSE_S
     deadline = time.monotonic() + PUNCH_S

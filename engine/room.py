@@ -215,9 +215,9 @@ def _clear_segment(w: cython.pointer(Worker), first: u64, host: HostOps) -> cyth
 @cython.nogil
 @cython.exceptval(check=False)
 def _skim(w: cython.pointer(Worker), begin: cython.int, end: cython.int) -> cython.int:
-    """Have the next of the other workers, in turn, keep no more than a batch of each class from `begin` on, below `end`: who has had nothing to
-    do for a while keeps what was a batch when there was more memory, or fewer workers. OK, NOMEM (it has no more than it may), BUSY or
-    CORRUPT. Called with the own lock alone."""
+    """Have the next of the other workers, in turn, keep no more than a batch of each class from `begin` on, below
+    `end`: who has had nothing to do for a while keeps what was a batch when there was more memory, or fewer workers.
+    OK, NOMEM (it has no more than it may), BUSY or CORRUPT. Called with the own lock alone."""
     slot: cython.pointer(Slot)
     cls: cython.int
     status: cython.int = NOMEM
@@ -269,8 +269,9 @@ def make_room(w, first, cls, want, host):
                 return status
             status = OK
     while status == OK:
-        # Pages that go one by one leave chunks of their own class. If that is not what is missing, a segment has to change its class. The
-        # oldest pages may have no chunk to tell which (same-filled ones), or be on their way out: then more pages go.
+        # Pages that go one by one leave chunks of their own class. If that is not what is missing, a segment has to
+        # change its class. The oldest pages may have no chunk to tell which (same-filled ones), or be on their way
+        # out: then more pages go.
         status = NOMEM if turn < plain else _clear_segment(w, first, host)
         if status == NOMEM:
             status = relieve(w, first, want if want > EVICT_BATCH else EVICT_BATCH, host)

@@ -79,8 +79,9 @@ def set_classes(w):
 @cython.nogil
 @cython.exceptval(check=False)
 def _set_batches(w: cython.pointer(Worker), tight: cython.bint) -> cython.void:
-    """How many chunks of each class this worker moves at once. What lies in magazines is nobody else's: a batch is at most 1/512 of what may
-    have memory, and where nearly all of that is taken (`tight`) more than eight workers share what eight would have."""
+    """How many chunks of each class this worker moves at once. What lies in magazines is nobody else's: a batch is at
+    most 1/512 of what may have memory, and where nearly all of that is taken (`tight`) more than eight workers share
+    what eight would have."""
     sharers: u64 = slots_used(w) if tight else 0
     segments: u64 = limit_of(w)
     batch: u64

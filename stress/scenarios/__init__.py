@@ -36,7 +36,8 @@ class Scenario:
 
     def arena_for(self, workers: int) -> dict[str, Any]:
         """Arguments of `engine.create` for so many guests."""
-        return self.arena | {name: parse_size(name, self.arena[name]) + workers * parse_size(name, more) for name, more in self.each.items()}
+        return self.arena | {name: parse_size(name, self.arena[name]) + workers * parse_size(name, more)
+                             for name, more in self.each.items()}
 
 
 def load_all() -> dict[str, Scenario]:

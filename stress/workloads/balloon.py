@@ -17,7 +17,7 @@ from stress.workloads.pressure import guest
 __all__ = ["guest", "prepare", "tick", "verdict"]
 FILLER = "filler"
 RANGE = 256                     # pages put at once
-EACH_BYTES = 8192               # what the tables grow by with each guest: a page of counters, and one of pins once it has a view
+EACH_BYTES = 8192               # what the tables grow by with each guest: a page of counters, and one of pins
 LEFT_BYTES = 1 << 20            # parts of huge pages that somebody was using as long as the resize tried
 
 

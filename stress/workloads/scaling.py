@@ -1,13 +1,15 @@
-"""One worker against two, four and so on up to the cores, and against as many that copy without an engine, in windows of one run.
+"""One worker against two, four and so on up to the cores, and against as many that copy without an engine.
 
-Time is cut into windows by the monotonic clock that all share, and windows take turns: of one guest, of two, of every power of two there
-is a core for, first through the engine, then the same again as a raw copy to and from memory of the guest's own. Contents are made and verified
-in both. A ratio is the median number of operations in the windows of so many guests over the median in those of one. A slow moment of
-the machine hits all alike, and where other programs take the cores the raw copy does no better: a ratio is judged by the raw copy's. Guests
-for whom there is no core have nothing to do.
+Time is cut into windows by the monotonic clock that all share, and windows take turns: of one guest, of two, of every
+power of two there is a core for, first through the engine, then the same again as a raw copy to and from memory of the
+guest's own. Contents are made and verified in both. A ratio is the median number of operations in the windows of so
+many guests over the median in those of one. A slow moment of the machine hits all alike, and where other programs take
+the cores the raw copy does no better: a ratio is judged by the raw copy's. Guests for whom there is no core have
+nothing to do.
 
-Settings: objects, pages, window_ms, windows_min (of a kind: with fewer nothing is judged), wanted (of the raw copy's ratio). Facts: for each number of
-guests ratio_N, raw_ratio_N, by_cpu_time_N (what the ratio would be if each had a core to itself), and ops_per_second of one and of the most.
+Settings: objects, pages, window_ms, windows_min (of a kind: with fewer nothing is judged), wanted (of the raw copy's
+ratio). Facts: for each number of guests ratio_N, raw_ratio_N, by_cpu_time_N (what the ratio would be if each had a core
+to itself), and ops_per_second of one and of the most.
 """
 from __future__ import annotations
 
@@ -88,9 +90,9 @@ def _raw(g: Guest) -> Callable[[], None]:
     def batch() -> None:
         for _ in range(BATCH // 2):
             at = randrange(objects * pages)
-            g.call("put", put, at, content.page(oid, at, g.fresh()))
+            g.call("copy", put, at, content.page(oid, at, g.fresh()))
             at = randrange(objects * pages)
-            content.verify(g.call("get", get, at), oid, at, "raw copy")
+            content.verify(g.call("copy", get, at), oid, at, "raw copy")
     return batch
 
 
@@ -112,7 +114,8 @@ def verdict(run) -> None:
     medians = {kind: median(ops[number] for number in windows) for kind, windows in kinds.items()}
     if (0, 1) not in medians or (1, 1) not in medians:
         return
-    each = {kind: sum(ops[number] for number in windows) / max(1, sum(cpu_ns[number] for number in windows)) for kind, windows in kinds.items()}
+    each = {kind: sum(ops[number] for number in windows) / max(1, sum(cpu_ns[number] for number in windows))
+            for kind, windows in kinds.items()}
     for count in numbers[1:]:
         if (0, count) not in medians or (1, count) not in medians:
             continue
