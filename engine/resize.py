@@ -56,9 +56,10 @@ from engine.stats import pool_counters
 PATIENCE_S = 30.0       # without any progress
 REFUSALS_MAX = 50       # times in a row that nothing could go
 # The system may keep a part of a huge page that is in use just then, and only zero it: it is punched again,
-# for so long.
+# for so long without any progress.
 PUNCH_S = 1.0
 PUNCH_PAUSE_S = 0.0005
+PUNCH_PAUSE_MAX_S = 0.1
 
 
 def run(engine: Engine, segments):
@@ -384,12 +385,15 @@ def _punch(engine: Engine):
             _until_free(engine, lambda number=n + 1: begin_punch(w, number))
             kill_point(w)
             _until_free(engine, lambda number=n + 1: end_punch(w, number))
+        before = len(left)
         left = [n for n in left if _is_hole_with_memory(engine, n)]
+        if len(left) < before:
+            deadline = time.monotonic() + PUNCH_S
         if left:
             if time.monotonic() > deadline:
                 return
             _rest(engine, pause)
-            pause *= 2
+            pause = min(2 * pause, PUNCH_PAUSE_MAX_S)
 
 
 def _is_hole_with_memory(engine: Engine, number: u64):
