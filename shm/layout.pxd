@@ -256,6 +256,8 @@ cdef struct Worker:
     void *semaphores        # borrowed: the SemTable of the attachment
     u64 marks_off
     u64 strange             # slices in a row in which the holder of a lock did not claim it
+    u64 batch_for           # what class_batch was computed from: segments that may have memory, and who shares it
+    u64 skimmed             # slot of the worker whose magazines were looked into last, by who lacked memory
 
 # The rank of the lock at an offset, or -1 if no lock lies there. Who takes a lock holds only such of lower rank.
 ctypedef int (*RankOf)(Worker *w, u64 offset) noexcept nogil

@@ -126,7 +126,7 @@ class Attachment:
         w.kill_at = _birth_kill_point
         w.kill_stops = _birth_stops
         self.arena.describe(cython.address(w))
-        set_classes(cython.address(w), geometry["capacity"])
+        set_classes(cython.address(w))
         w.inherit = cython.cast(cython.p_void, self.inherit)
         w.rank_of = cython.cast(cython.p_void, self.rank_of)
         w.slot_idx = w.max_workers
