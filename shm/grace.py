@@ -10,12 +10,12 @@ import cython
 from cython.cimports.shm.atomics import load
 from cython.cimports.shm.layout import OK, SLOT_LIVE, slot_at, u64
 from cython.cimports.shm.liveness import byte_held
-from cython.cimports.shm.system import MEMBARRIER_CMD_GLOBAL, SYS_membarrier, syscall
+from cython.cimports.shm.system import MEMBARRIER_GLOBAL, SYS_membarrier, syscall
 
 
 def announce():
     """What this process has written is seen by every call that begins from now on. OK, or not: the system has no membarrier."""
-    return OK if syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) == 0 else -1
+    return OK if syscall(SYS_membarrier, MEMBARRIER_GLOBAL, 0, 0) == 0 else -1
 
 
 def note_phases(w, phases):

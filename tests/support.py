@@ -44,7 +44,7 @@ def leftovers(prefix):
 
 def semaphores_of(name):
     """The semaphore files of one arena."""
-    return [entry for entry in os.listdir(SHM) if entry.startswith(f"sem.{name}@")]
+    return [entry for entry in os.listdir(SHM) if re.fullmatch(re.escape(name) + "@[0-9a-f]{16}-.*", entry.removeprefix("sem."))]
 
 
 def page(tag, length=64):
