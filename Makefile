@@ -81,13 +81,19 @@ lint: $(BUILT)  ## ruff over all source, mypy over the public interface
 	$(BIN)/mypy --strict engine/__init__.pyi engine/cli.py tests/cli/typed_usage.py
 	$(BIN)/mypy stress
 
-check-dist: $(BUILT)  ## sdist -> wheel -> import in a fresh environment
+DIST_TESTS := tests/conformance $(patsubst %,tests/contract/test_%.py,pages pools ranges batches views buffers codecs forks crews)
+
+check-dist: $(BUILT)  ## sdist -> wheel -> import in a fresh environment, and a part of the suite there
 	rm -rf build/dist && mkdir -p build/dist
 	$(BIN)/python -c 'from setuptools import build_meta; build_meta.build_sdist("build/dist")' > build/dist/sdist.log
 	$(PYTHON) -m venv build/dist/venv
 	build/dist/venv/bin/python -m pip --disable-pip-version-check wheel --quiet --no-deps -w build/dist build/dist/tmem-*.tar.gz
 	build/dist/venv/bin/python -m pip --disable-pip-version-check install --quiet build/dist/tmem-*.whl
 	cd build/dist && venv/bin/python $(CURDIR)/tests/cli/wheel_check.py
+	# The tests alone, without the source beside them: what they import is the wheel.
+	build/dist/venv/bin/python -m pip --disable-pip-version-check install --quiet "$$(ls build/dist/tmem-*.whl)[test]"
+	mkdir build/dist/suite && cp -r tests pyproject.toml build/dist/suite
+	cd build/dist/suite && ../venv/bin/python -m pytest -q -n $(JOBS) $(DIST_TESTS)
 
 asan: $(BUILT)  ## run the suite on a build with the address and undefined-behaviour sanitizers (separate tree)
 	mkdir -p $(ASAN_TREE)

@@ -24,16 +24,17 @@ CORES = os.cpu_count() or 1
 GENERATED = Path("build/c")
 
 
-def unsuited(platform=sys.platform, bits=sys.maxsize.bit_length() + 1, byteorder=sys.byteorder, implementation=sys.implementation.name):
+def unsuited():
     """Why nothing is built here, in one sentence; None where it is."""
-    if platform != "linux":
-        return f"tmem needs Linux, whose locks of open files tell it who lives; this is {platform}."
+    bits = sys.maxsize.bit_length() + 1
+    if sys.platform != "linux":
+        return f"tmem needs Linux, whose locks of open files tell it who lives; this is {sys.platform}."
     if bits != 64:
         return f"tmem needs a 64-bit Python, since it changes words of 64 bits at once; this one has {bits} bits."
-    if byteorder != "little":
-        return f"tmem needs a little-endian processor, since it also reads parts of words; this one is {byteorder}-endian."
-    if implementation != "cpython":
-        return f"tmem needs CPython, whose ints and buffers it reads from C; this is {implementation}."
+    if sys.byteorder != "little":
+        return f"tmem needs a little-endian processor, since it also reads parts of words; this one is {sys.byteorder}-endian."
+    if sys.implementation.name != "cpython":
+        return f"tmem needs CPython, whose ints and buffers it reads from C; this is {sys.implementation.name}."
     return None
 
 

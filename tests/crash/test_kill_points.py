@@ -29,8 +29,6 @@ from tests.support import text
 
 # All points of the longest verb take ten minutes where others are at work, too.
 pytestmark = pytest.mark.timeout(3600 if os.environ.get("EVERY_POINT") else 120)
-
-
 EVERY = bool(os.environ.get("EVERY_POINT"))
 MOST_USED = ("put-new-object", "put-new-page", "put-warm", "put-over", "put-over-same-length", "get-exclusive", "flush-page", "flush-object")
 ALL = 1 << 30
