@@ -48,8 +48,8 @@ HOLDS = {
 }
 LONG = bool(os.environ.get("MODELS_LONG"))
 # Without it, these are searched with a death less.
-SMALLER = {"two resize": 1, "slots never used": 1, "check": 1, "two newcomers": 2, "a free slot": 2, "a newcomer is stopped": 1, "check, a free slot": 2,
-           "progress, check": 1, "progress, resize": 1}
+SMALLER = {"two resize": 1, "slots never used": 1, "check": 1, "two newcomers": 2, "a free slot": 2, "a newcomer is stopped": 1,
+           "check, a free slot": 2, "progress, check": 1, "progress, resize": 1}
 # Minutes in all: only with MODELS_LONG=1 in the environment.
 SMALL = (*SAFETY, "-DCOLLAPSE")                # slower, in less memory
 HOLDS_LONG = {
