@@ -22,6 +22,8 @@ from tests.support import ROOT, SHM, SMALL, imported, leftovers
 PREFIX = f"tmemtest-{os.getpid()}-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}-"
 _numbers = itertools.count()
 os.environ["TMEM_CHECK_LOCKS"] = "1"        # in every process that the tests start: a lock out of order ends it
+if sysconfig.get_config_var("Py_GIL_DISABLED"):
+    os.environ["PYTHON_GIL"] = "1"          # in these, too: else each says on its standard error that the lock comes on
 
 hypothesis.settings.register_profile(
     "tmem", derandomize=True, database=None, deadline=None, print_blob=True,
