@@ -286,9 +286,9 @@ def _let_stay(engine: Engine):
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     number: u64
     for number in range(min(w.depot.seg_high, w.seg_total)):
-        if (w.segtable + number).state == SEG_LEAVING:
+        if load(cython.address((w.segtable + number).state)) == SEG_LEAVING:
             _until_free(engine, lambda number=number + 1: stay(w, number))
-        elif (w.segtable + number).state == SEG_PUNCHING:
+        elif load(cython.address((w.segtable + number).state)) == SEG_PUNCHING:
             _until_free(engine, lambda number=number + 1: end_punch(w, number))
 
 
@@ -399,6 +399,6 @@ def _punch(engine: Engine):
 def _is_hole_with_memory(engine: Engine, number: u64):
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     start: u64 = w.seg_lo + (number << w.seg_shift)
-    if (w.segtable + number).state != SEG_HOLE:
+    if load(cython.address((w.segtable + number).state)) != SEG_HOLE:
         return False
     return next_data(w, start) < start + _segment_bytes(engine)

@@ -58,6 +58,7 @@ from shm.errors import (
     TmemError,
 )
 from shm.liveness import SHM_DIR
+from shm.memory import has_huge_pages
 
 LIMIT_OFFSET = 64       # of Depot.limit
 LAYOUT_MARK = 0xA7      # first byte of a layout_id that tells versions
@@ -300,7 +301,7 @@ class Arena:
         w.seg_shift = self.geometry["seg_shift"]
         w.seg_total = self.geometry["seg_total"]
         w.max_workers = self.geometry["max_workers"]
-        w.huge = self.geometry["huge"]
+        w.huge = self.geometry["huge"] and has_huge_pages()
         w.huge_skip = 0
         w.huge_failures = 0
         w.slots_off = where["slots"]

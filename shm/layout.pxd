@@ -215,7 +215,7 @@ cdef struct Worker:
     u64 seg_span            # backed bytes of segments, as far as known here
     u64 seg_shift
     u64 seg_total
-    u64 huge                # Header.huge as it was checked at attach
+    u64 huge                # Header.huge as it was checked at attach, where the system has huge pages of HUGE_BYTES
     u64 huge_skip           # requests for a huge page to leave out, after huge_failures in a row
     u64 huge_failures
     u64 journal_cap         # entries that are backed

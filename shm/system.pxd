@@ -84,14 +84,12 @@ cdef extern from "<unistd.h>" nogil:
 cdef extern from "<sys/syscall.h>":
     long SYS_membarrier
 
-cdef extern from "<linux/membarrier.h>":
-    int MEMBARRIER_CMD_GLOBAL
-
 cdef extern from *:
     """
     #ifndef MADV_COLLAPSE
     #define MADV_COLLAPSE 25    /* Linux 6.1; older ones answer EINVAL */
     #endif
+    #define MEMBARRIER_GLOBAL 1    /* MEMBARRIER_CMD_GLOBAL; musl comes without the kernel's headers */
     #ifdef __GLIBC__
     #define SHM_SEM_PREFIX "sem."
     #else
@@ -99,3 +97,4 @@ cdef extern from *:
     #endif
     """
     const char *SHM_SEM_PREFIX
+    int MEMBARRIER_GLOBAL
