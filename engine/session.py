@@ -3,6 +3,10 @@
 May call: shm, core, pool, check, stats, spawn. Called by users through engine/__init__.py. The pool table is changed
 under its lock by plain stores ending in one that publishes (`state`), so a kill before it has done nothing.
 """
+import grp
+import os
+import pwd
+
 import cython
 from cython.cimports.engine import core
 from cython.cimports.engine.access import set_allow
@@ -119,20 +123,48 @@ def _round_up(size):
     return (size + CLIENT_PAGE - 1) // CLIENT_PAGE * CLIENT_PAGE
 
 
-def create(name, capacity="64MiB", *, page_size=4096, buckets=256, max_workers=256, max_pools=1024, mode=0o600,
+def _mode_bits(mode):
+    mode = _number("mode", mode, 0, 0o777)
+    if mode & 0o700 != 0o600 or mode >> 3 & 7 not in (0, 6) or mode & 7 not in (0, 6):
+        raise ValueError("mode: reading and writing for the owner (0o600), and both or neither for the group (0o060) and "
+                         f"for all others (0o006): who is attached writes, if only that he is; not {mode:#o}")
+    return mode
+
+
+def _user_or_none(name, value, number_of):
+    """The number of a user or a group, given as one or by name, an argument; None stays None."""
+    if isinstance(value, str):
+        try:
+            return number_of(value)
+        except KeyError:
+            raise ValueError(f"{name}: there is none of the name {value!r}") from None
+    return None if value is None else _number(name, value, 0, 2**32 - 2)
+
+
+def _group_number(name):
+    return grp.getgrnam(name).gr_gid
+
+
+def _user_number(name):
+    return pwd.getpwnam(name).pw_uid
+
+
+def create(name, capacity="64MiB", *, page_size=4096, buckets=256, max_workers=256, max_pools=1024, mode=0o600, group=None,
            huge_pages=True, shards=None, max_capacity=None, max_pinned=None, client=None, exist_ok=False):
     """Make an arena and attach to it.
 
     name: 1 to 200 letters, digits, '_', '.', '-'. capacity: bytes for pages and all that describes them (an int, or text
     such as "1GiB"), 1 MiB to 4 TiB. max_capacity: what Engine.resize may make of it, as capacity; None: no more than that.
     page_size: bytes, a power of two from 512 to 65536. buckets: of each pool, a power of two from 1 to 4096. max_workers: 1 to 4096.
-    max_pools: 1 to 65535. mode: permission bits of the file.
+    max_pools: 1 to 65535. mode: who may attach, and so write: 0o600 this user (and root), 0o660 a group besides, 0o666
+    everybody; there is no attaching without writing. group: which group, by name or number, one that this user is in; None:
+    this process's.
     huge_pages: ask the system for pages of 2 MiB where it has them to give (arenas of 64 MiB and more; memory is then taken in
     steps of 2 MiB). shards: of the queues of evictable pages, a power of two from 1 to 64; None: as many as the capacity is good for.
     max_pinned: bytes that views may keep from being used for anything else (Pool.view), as capacity, 0 to capacity; None: an eighth of it.
     client: whom this engine acts for, see attach.
     exist_ok: where an arena of that name is there already, attach to it instead, as to a leftover of a run that was killed; it stays as it was made,
-    whatever the other arguments say, but its page_size must be the one given (ValueError).
+    whatever the other arguments say, but its page_size must be the one given (ValueError), and its owner no stranger (as of attach).
     Raises ArenaExists, AccessDenied, TmemError (no memory for the tables), TypeError, ValueError.
     """
     arenas.check_name(name)
@@ -149,7 +181,8 @@ def create(name, capacity="64MiB", *, page_size=4096, buckets=256, max_workers=2
     buckets = _number("buckets", buckets, 1, 4096, power=True)
     max_workers = _number("max_workers", max_workers, 1, 4096)
     max_pools = _number("max_pools", max_pools, 1, 65535)
-    mode = _number("mode", mode, 0, 0o777)
+    mode = _mode_bits(mode)
+    group = _user_or_none("group", group, _group_number)
     if not isinstance(huge_pages, bool):
         raise TypeError(f"huge_pages: True or False, not {type(huge_pages).__name__}")
     pages = most // page_size
@@ -170,7 +203,7 @@ def create(name, capacity="64MiB", *, page_size=4096, buckets=256, max_workers=2
         try:
             arena = arenas.create(
                 name, most, size, max_workers, page_size, _ledger_bytes(max_pools), _client_bytes(max_pools, buckets, shards, ghosts, twins), mode,
-                huge_pages, CLIENT_LAYOUT, [page_size, buckets, max_pools, shards, ghosts, twins, pinned],
+                -1 if group is None else group, huge_pages, CLIENT_LAYOUT, [page_size, buckets, max_pools, shards, ghosts, twins, pinned],
             )
             break
         except ArenaExists:
@@ -186,7 +219,8 @@ def create(name, capacity="64MiB", *, page_size=4096, buckets=256, max_workers=2
 def _attach_if_there(name, client, page_size):
     """The engine of an arena that is there, for create; None if there is none."""
     try:
-        found = attach(name, client)
+        # Root's processes attach to everybody's, but take over nobody's.
+        found = attach(name, client, 0 if os.geteuid() == 0 else None)
     except ArenaNotFound:
         return None
     if found.page_size != page_size:
@@ -195,16 +229,19 @@ def _attach_if_there(name, client, page_size):
     return found
 
 
-def attach(name, client=None):
+def attach(name, client=None, owner=None):
     """Attach to an arena that is there.
 
     client: None: the engine is the host's and may do everything. An int from 0 to 2**32-1: it acts for that client, and makes
     pools of it alone; it opens the client's pools, and shared ones that let it in; other people's pools it does not destroy, and weights,
     caps and freezing are the host's. So that no worker does by mistake what is not its own: who may write to the arena can get round it.
+    owner: the user whose arena it must be, by name or number. None: this user's, root's, or one of a group that this process
+    is in and that may write to it; root's processes take everybody's. A stranger could have prepared any other.
     Raises ArenaNotFound, ArenaVersionMismatch (of an older or newer version of this package), ArenaCorrupted (not an arena, truncated),
     ArenaBusy (all worker slots, or all file descriptors, taken), AccessDenied, TypeError, ValueError."""
     client = client_or_none(client)
-    return _open_engine(arenas.attach(name, CLIENT_LAYOUT), client)
+    owner = _user_or_none("owner", owner, _user_number)
+    return _open_engine(arenas.attach(name, CLIENT_LAYOUT, owner), client)
 
 
 def _open_engine(arena, client):
@@ -628,7 +665,7 @@ class Engine:
         self.close()
 
     def __reduce__(self):
-        return (attach, (self.name, self.client_id))
+        return (attach, (self.name, self.client_id, self.att.arena.owner))
 
     def __repr__(self):
         who = "" if self.client_id is None else f" for client {self.client_id}"

@@ -77,6 +77,7 @@ cdef extern from "<dlfcn.h>" nogil:
     void *RTLD_DEFAULT
 
 cdef extern from "<unistd.h>" nogil:
+    int fchown(int fd, unsigned int owner, unsigned int group)
     int SEEK_DATA
     int SEEK_HOLE
     long syscall(long number, ...)

@@ -130,7 +130,8 @@ class Attachment:
         w.inherit = cython.cast(cython.p_void, self.inherit)
         w.rank_of = cython.cast(cython.p_void, self.rank_of)
         w.slot_idx = w.max_workers
-        self.semaphores = Semaphores(self.arena.name, geometry["nonce"], geometry["mode"], self.arena.owner, geometry["max_workers"])
+        self.semaphores = Semaphores(self.arena.name, geometry["nonce"], geometry["mode"], self.arena.owner, self.arena.group,
+                                     geometry["max_workers"])
         w.semaphores = cython.cast(cython.p_void, cython.address(self.semaphores.table))
         self.w = w
         open_alive(cython.address(self.w), f"{SHM_DIR}/{alive_name(self.arena.name, geometry['nonce'])}".encode(), self.arena.owner)
@@ -454,6 +455,7 @@ class Attachment:
                     self.pause()
             # Nobody but this worker adds to its lists, so they are empty still.
             self.outside()
+            self.semaphores.retire_mine(w)
             if status == OK and not force:
                 set_release(cython.address(w.slot.state), SLOT_FREE)
                 byte_release(w, w.slot_idx)

@@ -40,10 +40,10 @@ def filled(eng):
 
 def test_create_makes_the_arena_asked_for(arena_name):
     made = tmem_json("create", arena_name, "--capacity", "8MiB", "--page-size", 1024, "--buckets", 16,
-                     "--max-workers", 4, "--max-pools", 7, "--mode", "640")
+                     "--max-workers", 4, "--max-pools", 7, "--mode", "660", "--group", os.getgid())
     assert made == {"name": arena_name, "capacity": made["capacity"], "max_capacity": made["capacity"], "page_size": 1024, "buckets": 16,
-                    "max_workers": 4, "max_pools": 7, "mode": "0640"}
-    assert stat.S_IMODE(os.stat(f"/dev/shm/{arena_name}").st_mode) == 0o640
+                    "max_workers": 4, "max_pools": 7, "mode": "0660"}
+    assert stat.S_IMODE(os.stat(f"/dev/shm/{arena_name}").st_mode) == 0o660
     with engine.attach(arena_name) as eng:
         assert (eng.page_size, eng.buckets, eng.max_workers, eng.capacity) == (1024, 16, 4, made["capacity"])
 
@@ -183,7 +183,7 @@ def sick(monkeypatch):
     """Makes every attach find an engine whose check() answers the given report."""
     def attach(**report):
         eng = Sick(**report)
-        monkeypatch.setattr(engine, "attach", lambda name: eng)
+        monkeypatch.setattr(engine, "attach", lambda name, owner: eng)
         return eng
     return attach
 

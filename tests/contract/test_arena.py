@@ -14,11 +14,11 @@ MIB = 2**20
 
 
 def test_create_gives_what_was_asked_for(make_arena):
-    eng = make_arena(capacity="8MiB", page_size=1024, buckets=16, max_workers=5, max_pools=9, mode=0o640)
+    eng = make_arena(capacity="8MiB", page_size=1024, buckets=16, max_workers=5, max_pools=9, mode=0o660)
     assert (eng.capacity, eng.page_size, eng.buckets, eng.max_workers) == (8 * MIB, 1024, 16, 5)
     assert isinstance(eng.name, str) and eng.name in os.listdir(SHM)
     assert 0 <= eng.worker_id < 5
-    assert stat.S_IMODE((SHM / eng.name).stat().st_mode) == 0o640
+    assert stat.S_IMODE((SHM / eng.name).stat().st_mode) == 0o660
 
 
 def test_create_has_defaults(arena_name):
