@@ -12,7 +12,7 @@ COMPILED = """
     engine.adapters.python engine.registry engine.queues engine.pins engine.twins engine.reclaim engine.unlink
     engine.shares engine.evict engine.admit engine.room engine.compact engine.lookaside engine.core engine.overwrite
     engine.fetch engine.ranges engine.views engine.batch engine.pool engine.handle
-    engine.stats engine.repair engine.claims engine.check engine.stop engine.resize engine.access engine.client
+    engine.stats engine.repair engine.claims engine.check engine.stop engine.gentle engine.resize engine.access engine.client
     engine.ranks engine.session
 """.split()
 

@@ -385,26 +385,31 @@ def _lost_line(pool: str, oid: Any, index: int | None) -> str:
 
 @main.command()
 @name_argument
-@click.option("--repair", is_flag=True, help="Put right what can be; drop objects that contradict themselves.")
+@click.option("--frozen", is_flag=True, help="Stop its writers, and compare everything with everything.")
+@click.option("--repair", is_flag=True, help="Put right what can be; drop objects that contradict themselves. Stops its writers.")
 @json_option
-def check(name: str, repair: bool, as_json: bool) -> None:
-    """Verify every invariant of the arena NAME; its writers wait meanwhile.
+def check(name: str, frozen: bool, repair: bool, as_json: bool) -> None:
+    """Verify the invariants of the arena NAME, one bucket and one queue at a time, while others go on.
 
+    If one does not hold, or with --frozen, all of them, in a stopped world: that finds memory that nobody has and gauges that are wrong, too.
     The exit status is 1 if one did not hold, whether or not it was repaired.
     """
     with _attach(name) as eng:
-        report = eng.check(repair=repair)
+        report = eng.check(repair=repair, gentle=not (frozen or repair))
+        if report.gentle and not report.ok:
+            report = eng.check()
     found, left = [*report.repaired, *report.problems], report.problems
     if as_json:
         _print_json({"ok": report.ok, "problems": [vars(problem) for problem in left],
                      "repaired": [vars(problem) for problem in report.repaired], "lost": report.lost,
-                     "counts": report.counts})
+                     "counts": report.counts, "gentle": report.gentle})
     else:
         for problem in found:
             click.echo(f"{problem.id}  {problem.where}: {problem.what}")
         for lost in report.lost:
             click.echo(_lost_line(*lost))
         counted = ", ".join(f"{count} {what}" for what, count in report.counts.items())
+        counted += "; while others worked, see --frozen" if report.gentle else ""
         verdict = f"{len(found)} problems" + (f", {len(left)} left" if repair else "") if found else "ok"
         click.echo(f"{name}: {verdict}" + (f" ({counted})" if counted else ""))
     if found:

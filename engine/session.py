@@ -3,9 +3,8 @@
 May call: shm, core, pool, check, stats, spawn. Called by users through engine/__init__.py. The pool table is changed
 under its lock by plain stores ending in one that publishes (`state`), so a kill before it has done nothing.
 """
-import grp
 import os
-import pwd
+import time
 
 import cython
 from cython.cimports.engine import core
@@ -64,6 +63,7 @@ from cython.cimports.shm.memory import back, back_file
 from cython.cimports.shm.seal import seal
 from cython.cimports.shm.slab import limit_of
 from cython.cimports.shm.workers import blank
+from engine import gentle as checking
 from engine import resize as resizing
 from engine import spawn as spawning
 from engine import stats as counting
@@ -84,6 +84,7 @@ from engine.pam.codec import CODECS
 from engine.pool import POLICIES, open_pool
 from engine.ranks import order_checked
 from engine.sizes import parse_size, whole
+from engine.users import group_or_none, mode_argument, user_or_none
 from shm import arena as arenas
 
 CLIENT_LAYOUT = (
@@ -92,6 +93,7 @@ CLIENT_LAYOUT = (
 )
 CLOSE_TRIES = cython.declare(cython.int, 100)
 QUIET_WAITS = cython.declare(cython.int, 10)        # slices
+QUIET_NS = cython.declare(cython.longlong, 50_000_000)
 BYTES_A_TWIN_BUCKET = 8192      # of capacity, whatever the size of a page: pages may be shorter
 FAULTS = {1: "an offset that leads nowhere", 2: "a struct without its sentinel", 3: "a journal longer than itself",
           4: "a chunk that is free twice, or of another class", 5: "a walk longer than any legal one",
@@ -121,32 +123,6 @@ def _ledger_bytes(max_pools):
 
 def _round_up(size):
     return (size + CLIENT_PAGE - 1) // CLIENT_PAGE * CLIENT_PAGE
-
-
-def _mode_bits(mode):
-    mode = _number("mode", mode, 0, 0o777)
-    if mode & 0o700 != 0o600 or mode >> 3 & 7 not in (0, 6) or mode & 7 not in (0, 6):
-        raise ValueError("mode: reading and writing for the owner (0o600), and both or neither for the group (0o060) and "
-                         f"for all others (0o006): who is attached writes, if only that he is; not {mode:#o}")
-    return mode
-
-
-def _user_or_none(name, value, number_of):
-    """The number of a user or a group, given as one or by name, an argument; None stays None."""
-    if isinstance(value, str):
-        try:
-            return number_of(value)
-        except KeyError:
-            raise ValueError(f"{name}: there is none of the name {value!r}") from None
-    return None if value is None else _number(name, value, 0, 2**32 - 2)
-
-
-def _group_number(name):
-    return grp.getgrnam(name).gr_gid
-
-
-def _user_number(name):
-    return pwd.getpwnam(name).pw_uid
 
 
 def create(name, capacity="64MiB", *, page_size=4096, buckets=256, max_workers=256, max_pools=1024, mode=0o600, group=None,
@@ -181,8 +157,8 @@ def create(name, capacity="64MiB", *, page_size=4096, buckets=256, max_workers=2
     buckets = _number("buckets", buckets, 1, 4096, power=True)
     max_workers = _number("max_workers", max_workers, 1, 4096)
     max_pools = _number("max_pools", max_pools, 1, 65535)
-    mode = _mode_bits(mode)
-    group = _user_or_none("group", group, _group_number)
+    mode = mode_argument(mode)
+    group = group_or_none(group)
     if not isinstance(huge_pages, bool):
         raise TypeError(f"huge_pages: True or False, not {type(huge_pages).__name__}")
     pages = most // page_size
@@ -240,7 +216,7 @@ def attach(name, client=None, owner=None):
     Raises ArenaNotFound, ArenaVersionMismatch (of an older or newer version of this package), ArenaCorrupted (not an arena, truncated),
     ArenaBusy (all worker slots, or all file descriptors, taken), AccessDenied, TypeError, ValueError."""
     client = client_or_none(client)
-    owner = _user_or_none("owner", owner, _user_number)
+    owner = user_or_none(owner)
     return _open_engine(arenas.attach(name, CLIENT_LAYOUT, owner), client)
 
 
@@ -331,10 +307,13 @@ class Engine:
         return 0
 
     def settle_quietly(self):
-        """Give back what this worker has retired, after a verb that has taken effect: no signal handler runs, so none can make it look as if
-        it had not. What others are in the way of for longer is left to later calls, and to whoever lacks memory."""
+        """Give back what this worker has retired, after a verb that has taken effect: no signal handler runs, so none can make it
+        look as if it had not. What others are in the way of for longer is left to later calls, and to whoever lacks memory.
+        After QUIET_NS handlers run all the same, or nothing would end the giving back of millions of pages; what is left when
+        one raises is left to later calls, too."""
         status: cython.int = AGAIN
         waits: cython.int = 0
+        began: cython.longlong = time.monotonic_ns()
         while status == AGAIN or status == BUSY:
             status = core.work_off(cython.address(self.att.w), registry.host)
             if status == BUSY:
@@ -342,6 +321,8 @@ class Engine:
                 if waits > QUIET_WAITS:
                     return 0
                 self.att.wait_quietly()
+            elif status == AGAIN and time.monotonic_ns() - began > QUIET_NS:
+                self.att.breathe()
             elif status == AGAIN:
                 self.att.step_aside()
         if status != OK:
@@ -591,14 +572,20 @@ class Engine:
         worker had not counted yet."""
         return self.sound(counting.collect(self))
 
-    def check(self, repair=False):
+    def check(self, repair=False, gentle=False):
         """Stop all writers, walk everything, verify every invariant. A Report: ok, problems, counts.
 
         Dead workers are recovered first. repair=True puts right what objects themselves can tell (counts, trees, free
-        lists), and drops objects that contradict themselves: the report's `lost` names their pages. Raises TypeError."""
-        if not isinstance(repair, bool):
-            raise TypeError(f"repair: True or False, not {type(repair).__name__}")
-        return self.sound(stopping.run(self, repair))
+        lists), and drops objects that contradict themselves: the report's `lost` names their pages. gentle=True stops
+        nobody, and looks at one bucket, one queue at a time: at all that is in them, and not at what belongs to nobody,
+        gauges, and what workers have (docs/caveats.md, "Checking while others work"). Signal handlers run then; in a
+        stopped world they wait. Raises TypeError, ValueError (both)."""
+        for argument, value in (("repair", repair), ("gentle", gentle)):
+            if not isinstance(value, bool):
+                raise TypeError(f"{argument}: True or False, not {type(value).__name__}")
+        if repair and gentle:
+            raise ValueError("gentle: a repair stops the world")
+        return self.sound(checking.run(self) if gentle else stopping.run(self, repair))
 
     def recover(self):
         """Recover workers that died, and give back what they left. How many. Happens by itself when somebody waits for one, attaches, or lacks

@@ -382,9 +382,11 @@ class Attachment:
         return 0
 
     def breathe(self):
-        """Run signal handlers in the middle of long work, nothing being held, and let other threads have their turns."""
+        """Run signal handlers in the middle of long work, nothing being held, and let other threads have their turns, and the GIL."""
         self.give_up_turn()
         try:
+            with cython.nogil:
+                pass
             PyErr_CheckSignals()
         finally:
             self.again()
