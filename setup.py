@@ -6,7 +6,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 COMPILED = """
-    shm.seal shm.semaphores shm.memory shm.liveness shm.arena shm.turns shm.process shm.workers shm.journal shm.lock shm.waiting shm.slab
+    shm.seal shm.semaphores shm.groups shm.memory shm.liveness shm.arena shm.turns shm.process shm.workers shm.journal shm.lock shm.waiting shm.slab
     shm.grace shm.shrink shm.recovery
     engine.oid engine.arguments engine.rbtree engine.objnode engine.hostops engine.pam.base engine.pam.raw engine.pam.packed
     engine.adapters.python engine.registry engine.queues engine.pins engine.twins engine.reclaim engine.unlink

@@ -13,6 +13,7 @@ cdef extern from "<fcntl.h>" nogil:
     int O_CLOEXEC
     int O_NOFOLLOW
     int O_NONBLOCK
+    int O_RDONLY
     int O_RDWR
     int O_CREAT
     int O_EXCL

@@ -21,6 +21,7 @@ from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.libc.string import memset
 from cython.cimports.posix.unistd import close
 from cython.cimports.shm.atomics import add, barrier, cas, fence_full, load, load_acquire, set, set_release, swap
+from cython.cimports.shm.groups import find as find_groups
 from cython.cimports.shm.journal import kill_point
 from cython.cimports.shm.layout import (
     BUSY,
@@ -87,6 +88,7 @@ class Attachment:
         if self.w.scratch == cython.NULL:
             raise MemoryError
         self.kin.w = cython.address(self.w)
+        find_groups()
         join(cython.address(self.kin))
         take_turn(cython.address(self.kin.turn), True)
         try:

@@ -248,3 +248,21 @@ def test_a_module_that_hides_ours_is_named(tmp_path):
     code = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]\nimport engine"
     done = subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert f"{tmp_path}/shm.py hides it; rename that" in done.stderr.splitlines()[-1]
+
+
+def test_another_interpreter_of_the_process_hears_why_it_cannot_have_the_package():
+    code = """if True:
+        import engine
+        try:
+            import _interpreters as interpreters
+        except ImportError:
+            import _xxsubinterpreters as interpreters
+        (getattr(interpreters, "run_string", None) or interpreters.exec)(interpreters.create(), '''if True:
+            try:
+                import engine
+            except ImportError as error:
+                print(error)
+        ''')
+        """
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and "one interpreter of a process" in done.stdout, (done.stdout, done.stderr)
