@@ -10,13 +10,13 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 COMPILED = """
-    shm.seal shm.semaphores shm.memory shm.liveness shm.arena shm.turns shm.process shm.workers shm.journal shm.lock shm.waiting shm.slab
+    shm.seal shm.semaphores shm.groups shm.memory shm.liveness shm.arena shm.turns shm.process shm.workers shm.journal shm.lock shm.waiting shm.slab
     shm.grace shm.shrink shm.recovery
     engine.oid engine.arguments engine.rbtree engine.objnode engine.hostops engine.pam.base engine.pam.raw engine.pam.packed
     engine.adapters.python engine.registry engine.queues engine.pins engine.twins engine.reclaim engine.unlink
     engine.shares engine.evict engine.admit engine.room engine.compact engine.lookaside engine.core engine.overwrite
     engine.fetch engine.ranges engine.views engine.batch engine.pool engine.handle
-    engine.stats engine.repair engine.claims engine.check engine.stop engine.resize engine.access engine.client
+    engine.stats engine.repair engine.claims engine.check engine.stop engine.gentle engine.resize engine.access engine.client
     engine.ranks engine.session
 """.split()
 

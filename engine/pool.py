@@ -626,8 +626,8 @@ class Pool:
                 self.pause()
             if status != OK:
                 self.fail(status)
-            self.engine.settle_quietly()
             self.drop_semaphores()
+            self.engine.settle_quietly()
         finally:
             self.leave()
 

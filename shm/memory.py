@@ -1,6 +1,6 @@
 """Owns backing and punching of ranges of the arena file, asking what has memory, and the bounds check of chunk offsets.
 
-May call: libc. Called by arena, journal, slab, workers and every walk of a structure.
+May call: libc, groups. Called by arena, journal, slab, workers and every walk of a structure.
 Never maps anything: that is arena.py. Takes no lock. A kill between `posix_fallocate` and the word that
 records it costs nothing: backing twice is backing once.
 Before each call on the descriptor it is asked which file it is of: a program may have closed it, and have one of its own under the
@@ -11,6 +11,7 @@ from cython.cimports.posix.fcntl import posix_fallocate
 from cython.cimports.posix.stat import fstat, struct_stat
 from cython.cimports.posix.unistd import lseek
 from cython.cimports.shm.atomics import load
+from cython.cimports.shm.groups import has_room
 from cython.cimports.shm.layout import HUGE_BYTES, NOSPACE, OK, SYS_PAGE, u64
 from cython.cimports.shm.system import (
     FALLOC_FL_KEEP_SIZE,
@@ -83,7 +84,10 @@ def back_segment(w, offset, run):
     Linux 6.1). The request wants a page to start from. It may cost the kernel a search, so after a failure
     this process skips a while, longer each time. Its yes is not believed: kernels with pages of 16 or 64 KiB say it and do nothing.
     """
-    if w.huge and run and offset & (HUGE_BYTES - 1) == 0:
+    huge: cython.bint = w.huge and run and offset & (HUGE_BYTES - 1) == 0 and has_room(HUGE_BYTES)
+    if not huge and not has_room(cython.cast(u64, 1) << w.seg_shift):
+        return NOSPACE
+    if huge:
         if w.huge_skip > 0:
             w.huge_skip -= 1
         elif back(w, offset, SYS_PAGE) != OK:

@@ -13,6 +13,7 @@ cdef extern from "<fcntl.h>" nogil:
     int O_CLOEXEC
     int O_NOFOLLOW
     int O_NONBLOCK
+    int O_RDONLY
     int O_RDWR
     int O_CREAT
     int O_EXCL
@@ -77,6 +78,7 @@ cdef extern from "<dlfcn.h>" nogil:
     void *RTLD_DEFAULT
 
 cdef extern from "<unistd.h>" nogil:
+    int fchown(int fd, unsigned int owner, unsigned int group)
     int SEEK_DATA
     int SEEK_HOLE
     long syscall(long number, ...)
