@@ -6,6 +6,7 @@ VENV       ?= .venv
 BIN        := $(VENV)/bin
 JOBS       ?= auto
 ARGS       ?=
+EXTRAS     ?= all
 
 # What decides how to install and build, and what is compiled: a change in the first installs anew, a change in the
 # second compiles what it touches, anything else needs neither.
@@ -23,10 +24,10 @@ ASAN_ENV    = LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file
               ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test stress bench lint check-dist asan clean
+.PHONY: help setup test test-all test-pythons test-aarch64 stress bench lint check-dist asan clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 	@echo
 	@echo "  PYTHON=python3.12  another interpreter   ARGS='...'  passed on to test, stress, bench and asan"
 
@@ -38,7 +39,7 @@ $(INSTALLED): $(SETTINGS)
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "needs Python 3.11 or later: make PYTHON=...")'
 	@$(BIN)/python -c '$(BUILD_REQUIRES)' > $(VENV)/build-requires.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(VENV)/build-requires.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[all]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[$(EXTRAS)]'
 	@touch $@
 
 $(BUILT): $(INSTALLED) $(SOURCES)
@@ -47,6 +48,21 @@ $(BUILT): $(INSTALLED) $(SOURCES)
 
 test: $(BUILT)  ## run the test suite (ARGS='tests/crash -k fork')
 	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+# Nothing is left out, and nothing ends early: about two hours.
+test-all: export EVERY_POINT = 1
+test-all: export EVERY_INSTRUCTION = 1
+test-all: export MODELS_LONG = 1
+test-all: $(BUILT)  ## run the suite with every kill point, every instruction, every pair of verbs, every search
+	$(BIN)/python -m pytest -n $(JOBS) --timeout 7200 $(ARGS)
+
+test-pythons:  ## run tests/contract, crash and conformance on every Python that is found (ARGS='--only 3.13')
+	$(PYTHON) tests/pythons.py $(ARGS)
+
+AARCH64_TESTS := tests/contract tests/conformance tests/crash/test_dead_holder.py tests/crash/test_heirs.py
+
+test-aarch64: $(BUILT)  ## cross-build for aarch64 and run a part of the suite emulated (Debian, root)
+	PYTHON=$(CURDIR)/$(BIN)/python tests/aarch64.sh -n $(JOBS) -q --timeout 900 $(or $(ARGS),$(AARCH64_TESTS))
 
 stress: $(BUILT)  ## run every stress scenario; every byte read is verified
 	$(BIN)/tmem stress $(ARGS)
@@ -65,13 +81,19 @@ lint: $(BUILT)  ## ruff over all source, mypy over the public interface
 	$(BIN)/mypy --strict engine/__init__.pyi engine/cli/commands.py tests/cli/typed_usage.py
 	$(BIN)/mypy stress
 
-check-dist: $(BUILT)  ## sdist -> wheel -> import in a fresh environment
+DIST_TESTS := tests/conformance $(patsubst %,tests/contract/test_%.py,pages pools ranges batches views buffers codecs forks crews)
+
+check-dist: $(BUILT)  ## sdist -> wheel -> import in a fresh environment, and a part of the suite there
 	rm -rf build/dist && mkdir -p build/dist
 	$(BIN)/python -c 'from setuptools import build_meta; build_meta.build_sdist("build/dist")' > build/dist/sdist.log
 	$(PYTHON) -m venv build/dist/venv
 	build/dist/venv/bin/python -m pip --disable-pip-version-check wheel --quiet --no-deps -w build/dist build/dist/tmem-*.tar.gz
 	build/dist/venv/bin/python -m pip --disable-pip-version-check install --quiet build/dist/tmem-*.whl
 	cd build/dist && venv/bin/python $(CURDIR)/tests/cli/wheel_check.py
+	# The tests alone, without the source beside them: what they import is the wheel.
+	build/dist/venv/bin/python -m pip --disable-pip-version-check install --quiet "$$(ls build/dist/tmem-*.whl)[test]"
+	mkdir build/dist/suite && cp -r tests pyproject.toml build/dist/suite
+	cd build/dist/suite && ../venv/bin/python -m pytest -q -n $(JOBS) $(DIST_TESTS)
 
 asan: $(BUILT)  ## run the suite on a build with the address and undefined-behaviour sanitizers (separate tree)
 	mkdir -p $(ASAN_TREE)

@@ -14,5 +14,8 @@ def why(error):
         return f"tmem has a package 'shm', and {other} hides it; rename that"
     if isinstance(error, ModuleNotFoundError) and error.name in ("posix_ipc", "xxhash"):
         return f"tmem needs {error.name}, which is not installed here: pip install {error.name}"
+    if "interpreter" in str(error):     # Cython's words, and those of CPython 3.12 and later
+        return ("tmem works in one interpreter of a process, and this is another (a subinterpreter): "
+                "import it in the main one alone, or use processes")
     # A module that was not compiled fails in odd ways: its .py file is Cython and cannot be run.
     return "tmem's compiled modules are missing or stale; build them with `pip install .` (or `make setup` in a checkout)"

@@ -8,6 +8,7 @@ cdef class Arena:
     cdef u64 dev                # which file that is
     cdef u64 ino
     cdef readonly object owner
+    cdef readonly object group
     cdef char *claimed          # addresses that are this mapping's, from here on
     cdef u64 claimed_bytes
     cdef char *base             # the arena, somewhere in them

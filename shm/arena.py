@@ -58,6 +58,7 @@ from shm.errors import (
     TmemError,
 )
 from shm.liveness import SHM_DIR
+from shm.memory import has_huge_pages
 
 LIMIT_OFFSET = 64       # of Depot.limit
 LAYOUT_MARK = 0xA7      # first byte of a layout_id that tells versions
@@ -125,10 +126,11 @@ def _geometry(capacity, max_workers, bounce_bytes, ledger_bytes, client_bytes, m
     }
 
 
-def create(name, capacity, limit, max_workers, bounce_bytes, ledger_bytes, client_bytes, mode, huge, client_layout, client):
+def create(name, capacity, limit, max_workers, bounce_bytes, ledger_bytes, client_bytes, mode, group, huge, client_layout, client):
     """Make the arena file, its header and its tables. The Arena, mapped. `limit`: bytes of the capacity that may have memory for now.
+    `group`: the number of the group whose file it is; -1: this process's.
 
-    ArenaExists if the name is taken; TmemError if the file system cannot hold the tables.
+    ArenaExists if the name is taken; AccessDenied if the group is not this user's; TmemError if the file system cannot hold the tables.
     """
     check_name(name)
     geometry = _geometry(capacity, max_workers, bounce_bytes, ledger_bytes, client_bytes, mode, huge)
@@ -141,11 +143,12 @@ def create(name, capacity, limit, max_workers, bounce_bytes, ledger_bytes, clien
         os.pwrite(shared.fd, BORN, 0)       # before anything else: who finds it half made knows what it is
         birth_try(shared.fd)
         entry.unlink_beside(name)
-        make_alive(name, geometry["nonce"], mode)
+        make_alive(name, geometry["nonce"], mode, group)
         os.ftruncate(shared.fd, where["end"])
         for start, end in ((0, 2 * SYS_PAGE), (where["segtable"], where["marks"]), (where["tail"], where["end"])):
             if back_file(shared.fd, start, end - start) != OK:
                 raise TmemError(f"arena {name!r}: no memory in {SHM_DIR} for its tables")
+        os.fchown(shared.fd, -1, group)     # before others may write to it
         os.fchmod(shared.fd, mode)
         words = [geometry[field] for field in _FIELDS] + list(client)
         words += [0] * (len(_FIELDS) + CLIENT_WORDS - len(words))
@@ -165,14 +168,15 @@ def create(name, capacity, limit, max_workers, bounce_bytes, ledger_bytes, clien
     # The birth byte goes with the last descriptor of this opening; the arena's own opening is another.
     shared.close_fd()
     try:
-        return attach(name, client_layout)
+        return attach(name, client_layout, os.geteuid())
     except BaseException:
         entry.drop(name)
         raise
 
 
-def attach(name, client_layout):
-    """Open, check and map an arena that is there. See the error classes for what is refused."""
+def attach(name, client_layout, owner):
+    """Open, check and map an arena that is there. See the error classes for what is refused. `owner`: the user whose it must
+    be; None: one who is no stranger."""
     check_name(name)
     try:
         shared = entry.open_entry(name)
@@ -180,7 +184,7 @@ def attach(name, client_layout):
         raise entry.not_found(name) from None
     try:
         os.set_inheritable(shared.fd, False)
-        _check_owner(name, os.fstat(shared.fd))
+        _check_owner(name, os.fstat(shared.fd), owner)
         geometry = _read_header(name, shared.fd, client_layout)
         return Arena(name, shared.fd, geometry)
     except BaseException:
@@ -188,14 +192,19 @@ def attach(name, client_layout):
         raise
 
 
-def _check_owner(name, status):
+def _check_owner(name, status, owner):
+    """AccessDenied if the file is not of the user whose it must be. Anybody may make a file of any name in the directory of
+    shared memory, so that the kernel lets this process write to it says nothing; but nobody gives a file a group he is not in."""
     if not stat.S_ISREG(status.st_mode):
         raise ArenaCorrupted(f"{SHM_DIR}/{name} is not an arena: not a regular file")
-    if status.st_uid != os.geteuid() and status.st_mode & 0o022:
-        raise AccessDenied(
-            f"arena {name!r} belongs to user {status.st_uid}, and others may write to it "
-            f"(mode {stat.S_IMODE(status.st_mode):#o})"
-        )
+    mine = os.geteuid()
+    if owner is not None and status.st_uid != owner:
+        raise AccessDenied(f"arena {name!r} belongs to user {status.st_uid}, not to {owner}")
+    if owner is not None or mine == 0 or status.st_uid in (mine, 0):
+        return
+    if status.st_mode & 0o060 != 0o060 or status.st_gid not in (os.getegid(), *os.getgroups()):
+        raise AccessDenied(f"arena {name!r} belongs to user {status.st_uid}, with whom this one shares no group that may write to "
+                           f"it; anybody could have made one of that name. If it is meant, attach with owner={status.st_uid}")
 
 
 def _read_header(name, fd, client_layout):
@@ -252,7 +261,7 @@ class Arena:
     """One mapping of an arena, unmapped when collected, and the descriptor it was mapped from (`fd`), which belongs to the attachment.
     No lock is taken through that: forked children keep it, and the mapping.
 
-    geometry: header fields by name, checked; `client` is the list of the layer above's words. owner: the user whose file it is."""
+    geometry: header fields by name, checked; `client` is the list of the layer above's words. owner, group: whose file it is."""
 
     def __init__(self, name, fd, geometry):
         self.name = name
@@ -281,6 +290,7 @@ class Arena:
         self.dev = status.st_dev
         self.ino = status.st_ino
         self.owner = status.st_uid
+        self.group = status.st_gid
         self.fd = fd
 
     def __dealloc__(self):
@@ -300,7 +310,7 @@ class Arena:
         w.seg_shift = self.geometry["seg_shift"]
         w.seg_total = self.geometry["seg_total"]
         w.max_workers = self.geometry["max_workers"]
-        w.huge = self.geometry["huge"]
+        w.huge = self.geometry["huge"] and has_huge_pages()
         w.huge_skip = 0
         w.huge_failures = 0
         w.slots_off = where["slots"]

@@ -10,12 +10,12 @@ import cython
 from cython.cimports.shm.atomics import load
 from cython.cimports.shm.layout import OK, SLOT_LIVE, slot_at, u64
 from cython.cimports.shm.liveness import byte_held
-from cython.cimports.shm.system import MEMBARRIER_CMD_GLOBAL, SYS_membarrier, syscall
+from cython.cimports.shm.system import MEMBARRIER_GLOBAL, SYS_membarrier, syscall
 
 
 def announce():
     """What this process has written is seen by every call that begins from now on. OK, or not: the system has no membarrier."""
-    return OK if syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) == 0 else -1
+    return OK if syscall(SYS_membarrier, MEMBARRIER_GLOBAL, 0, 0) == 0 else -1
 
 
 def note_phases(w, phases):
@@ -33,7 +33,7 @@ def still_inside(w, phases):
     for i in range(w.max_workers):
         if phases[i] & 1 == 0:
             continue
-        if load(cython.address(slot_at(w, i).phase)) == phases[i] and slot_at(w, i).state == SLOT_LIVE and byte_held(w, i):
+        if load(cython.address(slot_at(w, i).phase)) == phases[i] and load(cython.address(slot_at(w, i).state)) == SLOT_LIVE and byte_held(w, i):
             return i + 1
         phases[i] = 0
     return 0

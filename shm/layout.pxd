@@ -215,7 +215,7 @@ cdef struct Worker:
     u64 seg_span            # backed bytes of segments, as far as known here
     u64 seg_shift
     u64 seg_total
-    u64 huge                # Header.huge as it was checked at attach
+    u64 huge                # Header.huge as it was checked at attach, where the system has huge pages of HUGE_BYTES
     u64 huge_skip           # requests for a huge page to leave out, after huge_failures in a row
     u64 huge_failures
     u64 journal_cap         # entries that are backed
@@ -256,6 +256,8 @@ cdef struct Worker:
     void *semaphores        # borrowed: the SemTable of the attachment
     u64 marks_off
     u64 strange             # slices in a row in which the holder of a lock did not claim it
+    u64 batch_for           # what class_batch was computed from: segments that may have memory, and who shares it
+    u64 skimmed             # slot of the worker whose magazines were looked into last, by who lacked memory
 
 # The rank of the lock at an offset, or -1 if no lock lies there. Who takes a lock holds only such of lower rank.
 ctypedef int (*RankOf)(Worker *w, u64 offset) noexcept nogil

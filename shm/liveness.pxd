@@ -9,7 +9,7 @@ cdef void byte_release(Worker *w, u64 which) noexcept nogil
 cdef bint byte_held(Worker *w, u64 which) noexcept nogil
 cdef int birth_try(int fd) noexcept nogil
 cdef bint birth_held(int fd) noexcept nogil
-cdef int make_alive(object name, u64 nonce, int mode) except -1
+cdef int make_alive(object name, u64 nonce, int mode, int group) except -1
 cdef int open_alive(Worker *w, object path, object owner) except -1
 cdef void let_die(Worker *w) noexcept
 

@@ -37,11 +37,12 @@ def alive_name(name, nonce):
     return f"{name}@{nonce:016x}"
 
 
-def make_alive(name, nonce, mode):
-    """Make the liveness file of a new arena: readable for whoever may write to the arena, and for nobody else."""
+def make_alive(name, nonce, mode, group):
+    """Make the liveness file of a new arena: for whoever may write to the arena, and for nobody else. `group`: as of arena.create."""
     writers = mode & 0o222
     fd = os.open(f"{SHM_DIR}/{alive_name(name, nonce)}", os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
+        os.fchown(fd, -1, group)
         os.fchmod(fd, writers | writers << READ_OF_WRITE)
     finally:
         os.close(fd)

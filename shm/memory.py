@@ -1,6 +1,6 @@
 """Owns backing and punching of ranges of the arena file, asking what has memory, and the bounds check of chunk offsets.
 
-May call: libc. Called by arena, journal, slab, workers and every walk of a structure.
+May call: libc, groups. Called by arena, journal, slab, workers and every walk of a structure.
 Never maps anything: that is arena.py. Takes no lock. A kill between `posix_fallocate` and the word that
 records it costs nothing: backing twice is backing once.
 Before each call on the descriptor it is asked which file it is of: a program may have closed it, and have one of its own under the
@@ -11,6 +11,7 @@ from cython.cimports.posix.fcntl import posix_fallocate
 from cython.cimports.posix.stat import fstat, struct_stat
 from cython.cimports.posix.unistd import lseek
 from cython.cimports.shm.atomics import load
+from cython.cimports.shm.groups import has_room
 from cython.cimports.shm.layout import HUGE_BYTES, NOSPACE, OK, SYS_PAGE, u64
 from cython.cimports.shm.system import (
     FALLOC_FL_KEEP_SIZE,
@@ -27,6 +28,16 @@ from cython.cimports.shm.system import (
 )
 
 NOWHERE = cython.declare(u64, cython.cast(u64, -1))
+HUGE_PAGE_SIZE = "/sys/kernel/mm/transparent_hugepage/hpage_pmd_size"
+
+
+def has_huge_pages(said=HUGE_PAGE_SIZE):
+    """True if the system's huge pages are of HUGE_BYTES. They are larger where a small one has 16 or 64 KiB: no segment is as large as that."""
+    try:
+        with open(said) as file:
+            return int(file.read()) == HUGE_BYTES
+    except (OSError, ValueError):
+        return False
 
 
 @cython.cfunc
@@ -71,16 +82,18 @@ def back_segment(w, offset, run):
 
     Shared memory gets huge pages by request alone, whatever the system's policy for the unasked (madvise(2), MADV_COLLAPSE,
     Linux 6.1). The request wants a page to start from. It may cost the kernel a search, so after a failure
-    this process skips a while, longer each time.
+    this process skips a while, longer each time. Its yes is not believed: kernels with pages of 16 or 64 KiB say it and do nothing.
     """
-    if w.huge and run and offset & (HUGE_BYTES - 1) == 0:
+    huge: cython.bint = w.huge and run and offset & (HUGE_BYTES - 1) == 0 and has_room(HUGE_BYTES)
+    if not huge and not has_room(cython.cast(u64, 1) << w.seg_shift):
+        return NOSPACE
+    if huge:
         if w.huge_skip > 0:
             w.huge_skip -= 1
         elif back(w, offset, SYS_PAGE) != OK:
             return NOSPACE
         elif madvise(w.base + offset, HUGE_BYTES, MADV_COLLAPSE) == 0:
             w.huge_failures = 0
-            return OK
         else:
             w.huge_skip = cython.cast(u64, 1) << w.huge_failures
             if w.huge_failures < 12:

@@ -17,6 +17,7 @@ cdef struct SemTable:
     char prefix[320]        # path of a semaphore, up to the nonce
     u64 sleepers            # how many can be asleep on one of them: the workers of the arena
     unsigned int owner      # the user who owns the arena
+    unsigned int group      # and its group
     unsigned int mode       # the arena's permission bits
     u64 next                # where to look for one to close
     Sem open[OPEN_MAX]
@@ -26,6 +27,7 @@ cdef class Semaphores:
     cdef object arena_name
     cdef u64 nonce
     cdef int retire(self, Worker *w, Lock *lock) except -1
+    cdef int retire_mine(self, Worker *w) except -1
     cdef Sem *find(self, u64 offset, u64 generation, bint make) except? NULL
 
 cdef void post_one(Worker *w, Lock *lock) noexcept nogil

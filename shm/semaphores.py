@@ -6,9 +6,12 @@ a file of that name; the generation changes when the semaphore is removed, so th
 the new one's sleepers. It is an ordinary named semaphore, which `posix_ipc.Semaphore` opens too.
 A semaphore is only a way to sleep. It carries no state of the lock: losing one, or a post too many, costs a sleeper its time slice
 and nothing else.
-A file is only used if it is a regular file of the right size and owner, looked at through the descriptor that is mapped: a file of
-another size would be a SIGBUS, another user's a way to hold us up. A new one is written under a name that begins like its own, and
-linked when it is whole: so a kill leaves nothing that `unlink_all` would not find. (sem_open(3) leaves a file `sem.XXXXXX`.)
+A file is only used if it is a regular file of the right size, made by somebody whom the arena's mode lets in
+(`_is_of_ours`), looked at through the descriptor that is mapped: a file of another size would be a SIGBUS, a stranger's a
+way to hold us up. A new one is written under a name that begins like its own, with the arena's group and mode (and owner,
+if root makes it), and linked when it is whole: so a kill leaves nothing that `unlink_all` would not find. (sem_open(3)
+leaves a file `sem.XXXXXX`.) Only who made a file here can remove it, and root: whoever uses another user's arena takes his
+with him when he leaves (`retire_mine`).
 Time-outs are on the monotonic clock (sem_clockwait, glibc 2.30; elsewhere a look each millisecond): sem_timedwait(3), which is all that
 posix_ipc has, is on the wall clock, and sleeps for an hour longer when that is set back an hour.
 """
@@ -26,7 +29,7 @@ from cython.cimports.posix.mman import MAP_FAILED, MAP_SHARED, PROT_READ, PROT_W
 from cython.cimports.posix.stat import S_ISREG, fchmod, fstat, struct_stat
 from cython.cimports.posix.unistd import access, close, geteuid, getpid, link, unlink
 from cython.cimports.shm.atomics import cas, load
-from cython.cimports.shm.layout import offset_of, u64
+from cython.cimports.shm.layout import Lock, offset_of, u64
 from cython.cimports.shm.semaphores import OPEN_MAX, Sem, SemTable
 from cython.cimports.shm.system import (
     CLOCK_MONOTONIC,
@@ -42,6 +45,7 @@ from cython.cimports.shm.system import (
     clock_gettime,
     clock_nanosleep,
     dlsym,
+    fchown,
     open,
     sem_getvalue,
     sem_init,
@@ -93,13 +97,24 @@ def unlink_one(file_name):
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def _is_of_ours(table: cython.pointer(SemTable), status: cython.pointer(struct_stat)) -> cython.bint:
+    """True if somebody has made a file who may write to the arena: nobody gives a file a group that is not his."""
+    return (
+        status.st_uid == table.owner or status.st_uid == geteuid() or table.mode & 0o002 != 0
+        or (table.mode & 0o020 != 0 and status.st_gid == table.group)
+    )
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def _map(table: cython.pointer(SemTable), fd: cython.int) -> cython.pointer(sem_t):
     """Map what is behind a descriptor, which is closed, if it can be a semaphore of this arena; else NULL."""
     status: struct_stat
     at: cython.p_void = MAP_FAILED
     if (
         fstat(fd, cython.address(status)) == 0 and S_ISREG(status.st_mode) and status.st_size == cython.sizeof(sem_t)
-        and (status.st_uid == table.owner or status.st_uid == geteuid() or table.mode & 0o022 != 0)
+        and _is_of_ours(table, cython.address(status))
     ):
         at = mmap(cython.NULL, cython.sizeof(sem_t), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
     close(fd)
@@ -119,6 +134,8 @@ def _make(table: cython.pointer(SemTable), path: cython.p_char) -> cython.void:
     fd = open(draft, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
     if fd < 0:
         return
+    if fchown(fd, table.owner, table.group) != 0:
+        fchown(fd, -1, table.group)     # not root; if the group is another's too, the mode lets everybody in
     if posix_fallocate(fd, 0, cython.sizeof(sem_t)) == 0 and fchmod(fd, table.mode) == 0:
         sem = _map(table, fd)
         if sem != cython.NULL:
@@ -259,14 +276,15 @@ def sleep_on(sem, nanoseconds):
 class Semaphores:
     """The semaphores of one arena as one attachment has them open.
 
-    nonce: the arena's. mode: its permission bits. owner: the user it belongs to. sleepers: how many can be asleep on one of them."""
+    nonce: the arena's. mode: its permission bits. owner, group: whose it is. sleepers: how many can be asleep on one of them."""
 
-    def __cinit__(self, arena_name, nonce, mode, owner, sleepers):
+    def __cinit__(self, arena_name, nonce, mode, owner, group, sleepers):
         path: bytes = f"{SHM_DIR}/{prefix()}{arena_name}@{nonce:016x}".encode()
         memset(cython.address(self.table), 0, cython.sizeof(SemTable))
         snprintf(self.table.prefix, 320, "%s", cython.cast(cython.p_char, path))
         self.table.mode = mode
         self.table.owner = owner
+        self.table.group = group
         self.table.sleepers = sleepers
         self.arena_name = arena_name
         self.nonce = nonce
@@ -292,6 +310,16 @@ class Semaphores:
         old: u64 = load(cython.address(lock.sem))
         if old & EXISTS and cas(cython.address(lock.sem), old, (old + 1) & ~EXISTS):
             self.unlink(offset_of(w, lock), old)
+        return 0
+
+    def retire_mine(self, w):
+        """Remove the semaphores that this user has made, as far as they are open here, if the arena is another's: nobody else could."""
+        i: u64
+        if self.table.owner == geteuid() or geteuid() == 0:
+            return 0
+        for i in range(OPEN_MAX):
+            if self.table.open[i].offset != 0:
+                self.retire(w, cython.cast(cython.pointer(Lock), w.base + self.table.open[i].offset))
         return 0
 
     def unlink(self, offset, generation):

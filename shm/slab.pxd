@@ -5,7 +5,7 @@ from shm.layout cimport (BULK_CAP, BULK_CLASS, CLASS_COUNT, FAULT_CHUNK, MAG_CAP
                          Magazine, Segment, Slot, Worker, u64)
 from shm.memory cimport chunk_at
 
-cdef void set_classes(Worker *w, u64 capacity) noexcept nogil
+cdef void set_classes(Worker *w) noexcept nogil
 cdef int class_of(u64 length) noexcept nogil
 cdef Segment *segment_at(Worker *w, u64 number) noexcept nogil
 cdef u64 limit_of(Worker *w) noexcept nogil

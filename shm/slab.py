@@ -31,11 +31,14 @@ from cython.cimports.shm.layout import (
     Magazine,
     Segment,
     Worker,
+    slots_used,
     u64,
 )
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import back, back_segment
 from cython.cimports.shm.slab import mag_cap
+
+SHARERS = cython.declare(u64, 8)        # workers whose magazines never get smaller because there are others
 
 # Chunk sizes in bytes, all multiples of a cache line. Fine steps up to a page keep the loss of a short
 # (or compressed) page under a quarter. The first class and the bulk class, last, are for structs of the layer above alone.
@@ -51,14 +54,13 @@ def sizes():
     return [SIZES[i] for i in range(CLASS_COUNT)]
 
 
-def set_classes(w, capacity):
+def set_classes(w):
     """Fill the size tables of a Worker: they follow from the geometry alone."""
     seg_bytes: u64 = cython.cast(u64, 1) << w.seg_shift
     cls: cython.int
     size: u64
     n: u64
     start: u64
-    batch: u64
     for cls in range(CLASS_COUNT):
         size = SIZES[cls]
         n = seg_bytes // size
@@ -69,8 +71,28 @@ def set_classes(w, capacity):
         w.class_bytes[cls] = size
         w.class_chunks[cls] = n
         w.class_start[cls] = start
-        # A magazine must not strand a small arena: a batch is at most 1/512 of it.
-        batch = capacity // (512 * size)
+    w.batch_for = 0
+    _set_batches(w, False)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _set_batches(w: cython.pointer(Worker), tight: cython.bint) -> cython.void:
+    """How many chunks of each class this worker moves at once. What lies in magazines is nobody else's: a batch is at
+    most 1/512 of what may have memory, and where nearly all of that is taken (`tight`) more than eight workers share
+    what eight would have."""
+    sharers: u64 = slots_used(w) if tight else 0
+    segments: u64 = limit_of(w)
+    batch: u64
+    cls: cython.int
+    if sharers < SHARERS:
+        sharers = SHARERS
+    if w.batch_for == (segments << 16 | sharers):
+        return
+    w.batch_for = segments << 16 | sharers
+    for cls in range(CLASS_COUNT):
+        batch = (segments << w.seg_shift) // (512 // SHARERS * sharers * w.class_bytes[cls])
         w.class_batch[cls] = 1 if batch < 1 else MAG_BATCH if batch > MAG_BATCH else batch
 
 
@@ -242,16 +264,19 @@ def refill(w, cls, want):
     s: cython.pointer(Segment)
     status: cython.int
     have: u64 = mag.count
-    goal: u64 = have + w.class_batch[cls]
-    if goal < want:
-        goal = want
-    if goal > mag_cap(cls):
-        goal = mag_cap(cls)
-    if have > goal or want > mag_cap(cls):
+    goal: u64
+    if have > mag_cap(cls) or want > mag_cap(cls):
         w.fault = FAULT_CHUNK
         return CORRUPT
     if lock_try(w, cython.address(w.depot.lock)) != OK:
         return BUSY
+    # Nearly all: where segments change their classes, one is free now and then.
+    _set_batches(w, w.depot.seg_used + limit_of(w) // 16 + 2 >= limit_of(w))
+    goal = have + w.class_batch[cls]
+    if goal < want:
+        goal = want
+    if goal > mag_cap(cls):
+        goal = mag_cap(cls)
     while have < goal and w.fault == 0:
         if w.depot.class_head[cls] != 0:
             s = segment_at(w, w.depot.class_head[cls])

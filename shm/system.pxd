@@ -13,6 +13,7 @@ cdef extern from "<fcntl.h>" nogil:
     int O_CLOEXEC
     int O_NOFOLLOW
     int O_NONBLOCK
+    int O_RDONLY
     int O_RDWR
     int O_CREAT
     int O_EXCL
@@ -77,6 +78,7 @@ cdef extern from "<dlfcn.h>" nogil:
     void *RTLD_DEFAULT
 
 cdef extern from "<unistd.h>" nogil:
+    int fchown(int fd, unsigned int owner, unsigned int group)
     int SEEK_DATA
     int SEEK_HOLE
     long syscall(long number, ...)
@@ -84,14 +86,12 @@ cdef extern from "<unistd.h>" nogil:
 cdef extern from "<sys/syscall.h>":
     long SYS_membarrier
 
-cdef extern from "<linux/membarrier.h>":
-    int MEMBARRIER_CMD_GLOBAL
-
 cdef extern from *:
     """
     #ifndef MADV_COLLAPSE
     #define MADV_COLLAPSE 25    /* Linux 6.1; older ones answer EINVAL */
     #endif
+    #define MEMBARRIER_GLOBAL 1    /* MEMBARRIER_CMD_GLOBAL; musl comes without the kernel's headers */
     #ifdef __GLIBC__
     #define SHM_SEM_PREFIX "sem."
     #else
@@ -99,3 +99,4 @@ cdef extern from *:
     #endif
     """
     const char *SHM_SEM_PREFIX
+    int MEMBARRIER_GLOBAL

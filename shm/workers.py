@@ -21,6 +21,7 @@ from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.libc.string import memset
 from cython.cimports.posix.unistd import close
 from cython.cimports.shm.atomics import add, barrier, cas, fence_full, load, load_acquire, set, set_release, swap
+from cython.cimports.shm.groups import find as find_groups
 from cython.cimports.shm.journal import kill_point
 from cython.cimports.shm.layout import (
     BUSY,
@@ -57,6 +58,7 @@ from shm.liveness import SHM_DIR, alive_name
 
 ATTACH_WAIT_S = 30.0
 SLICE_NS = cython.declare(u64, 10_000_000)      # longest sleep, and so the price of a lost wake-up
+HEIR_WAIT_S = 2.0       # recovering takes milliseconds, if it is not stopped
 TAKE_TRIES = 4                                  # a slot that is being given back is nobody's for a moment
 SCRATCH_BYTES = 1 << 17
 GENERATIONS = cython.declare(u64, (1 << 46) - 1)
@@ -86,6 +88,7 @@ class Attachment:
         if self.w.scratch == cython.NULL:
             raise MemoryError
         self.kin.w = cython.address(self.w)
+        find_groups()
         join(cython.address(self.kin))
         take_turn(cython.address(self.kin.turn), True)
         try:
@@ -126,11 +129,12 @@ class Attachment:
         w.kill_at = _birth_kill_point
         w.kill_stops = _birth_stops
         self.arena.describe(cython.address(w))
-        set_classes(cython.address(w), geometry["capacity"])
+        set_classes(cython.address(w))
         w.inherit = cython.cast(cython.p_void, self.inherit)
         w.rank_of = cython.cast(cython.p_void, self.rank_of)
         w.slot_idx = w.max_workers
-        self.semaphores = Semaphores(self.arena.name, geometry["nonce"], geometry["mode"], self.arena.owner, geometry["max_workers"])
+        self.semaphores = Semaphores(self.arena.name, geometry["nonce"], geometry["mode"], self.arena.owner, self.arena.group,
+                                     geometry["max_workers"])
         w.semaphores = cython.cast(cython.p_void, cython.address(self.semaphores.table))
         self.w = w
         open_alive(cython.address(self.w), f"{SHM_DIR}/{alive_name(self.arena.name, geometry['nonce'])}".encode(), self.arena.owner)
@@ -148,7 +152,12 @@ class Attachment:
         idx: u64
         i: u64
         high: u64
-        for _ in range(TAKE_TRIES):
+        contested: cython.bint = False
+        tries: cython.int = 0
+        deadline = time.monotonic() + HEIR_WAIT_S
+        while tries < TAKE_TRIES or contested:
+            tries += 1
+            contested = False
             high = slots_used(w)
             for idx in range(high):
                 if load(cython.address(slot_at(w, idx).state)) == SLOT_FREE and byte_try(w, idx) == OK:
@@ -177,9 +186,14 @@ class Attachment:
                 byte_release(w, idx)
             for idx in range(slots_used(w)):
                 if load(cython.address(slot_at(w, idx).state)) == SLOT_LIVE and byte_try(w, idx) == OK:
-                    return self.take_from_the_dead(idx)
+                    if self.take_from_the_dead(idx):
+                        return 0
+                    contested = True
             if w.lost:
                 self.lose()
+            if time.monotonic() > deadline:
+                raise ArenaBusy(f"arena {self.arena.name!r}: all worker slots are taken, but of workers that are dead, and somebody "
+                                f"has been recovering those for {HEIR_WAIT_S:.0f} s; is a process stopped?")
             time.sleep(0.001)
             self.refuse_fork()
         raise ArenaBusy(f"arena {self.arena.name!r}: all {w.max_workers} worker slots are taken")
@@ -227,26 +241,20 @@ class Attachment:
         return 0
 
     def take_from_the_dead(self, idx):
-        """Become the worker of a dead worker's slot, whose byte is held. Others may have begun to recover it."""
+        """Become the worker of a dead worker's slot, whose byte is held. True, or False with the byte given back: somebody else is about
+        it, who may be stopped. There may be other slots, and while we had the byte nobody could recover this one."""
         w: cython.pointer(Worker) = cython.address(self.w)
         slot: cython.pointer(Slot) = slot_at(w, idx)
         lock: cython.pointer(Lock) = cython.address(slot.own)
         owner: u64
-        deadline = time.monotonic() + ATTACH_WAIT_S
         # The name first: two heirs who die one after the other must not have the same.
         self.call_myself(idx)
+        owner = load(cython.address(lock.owner))
         # Not recorded in `held`, which is the dead worker's: an own lock that names a worker of its slot is known by that.
-        while True:
-            owner = load(cython.address(lock.owner))
-            if may_adopt(w, idx, owner) and cas(cython.address(lock.owner), owner, w.id | (owner & OWNER_WAITS())):
-                break
-            if w.lost:
-                self.lose()
-            if time.monotonic() > deadline:
-                raise ArenaBusy(f"arena {self.arena.name!r}: all worker slots are taken, and somebody has been recovering "
-                                f"a dead worker for {ATTACH_WAIT_S:.0f} s")
-            time.sleep(0.0005)
-            self.refuse_fork()
+        if not may_adopt(w, idx, owner) or not cas(cython.address(lock.owner), owner, w.id | (owner & OWNER_WAITS())):
+            w.slot_idx = w.max_workers
+            byte_release(w, idx)
+            return False
         kill_point(w)
         set(cython.address(lock.seq), lock.seq | 1)
         if load_acquire(cython.address(slot.state)) == SLOT_LIVE:
@@ -259,7 +267,7 @@ class Attachment:
         kill_point(w)
         if swap(cython.address(lock.owner), 0) & OWNER_WAITS():
             post(w, lock)
-        return 0
+        return True
 
     def pass_gate(self):
         """Wait until nobody has stopped the world, for ATTACH_WAIT_S at most. The turn is this thread's."""
@@ -381,9 +389,11 @@ class Attachment:
         return 0
 
     def breathe(self):
-        """Run signal handlers in the middle of long work, nothing being held, and let other threads have their turns."""
+        """Run signal handlers in the middle of long work, nothing being held, and let other threads have their turns, and the GIL."""
         self.give_up_turn()
         try:
+            with cython.nogil:
+                pass
             PyErr_CheckSignals()
         finally:
             self.again()
@@ -454,6 +464,7 @@ class Attachment:
                     self.pause()
             # Nobody but this worker adds to its lists, so they are empty still.
             self.outside()
+            self.semaphores.retire_mine(w)
             if status == OK and not force:
                 set_release(cython.address(w.slot.state), SLOT_FREE)
                 byte_release(w, w.slot_idx)

@@ -23,7 +23,7 @@ CONTROL_WORDS = 64
 PID, OPS, HITS, MISSES, REFUSED, BYTES, WAIT_MAX, WAIT_MAX_STOPPED, FORKS, INCARNATIONS = range(10)
 COUNTER_WORDS = 16
 
-KINDS = ("put", "get", "view", "put_range", "get_range", "flush", "pool", "fork", "check")
+KINDS = ("put", "get", "view", "put_range", "get_range", "flush", "pool", "fork", "check", "copy")
 KIND = {kind: number for number, kind in enumerate(KINDS)}
 
 SUB_BUCKETS = 16        # buckets per power of two: a percentile is at most 1/16 too high

@@ -5,6 +5,7 @@ Loaded by `engine.cli.commands` through the entry point group `tmem.commands`.
 """
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -52,7 +53,7 @@ def stress_command(names, seconds, ops, workers, seed, capacity, as_json, listin
     _check_capacity(options.capacity)
     chosen = [scenarios[name] for name in dict.fromkeys(names)] or list(scenarios.values())
     log = Console(stderr=True)
-    with report.LiveProgress(log) as progress:
+    with _ended_by_signals(), report.LiveProgress(log) as progress:
         outcomes = supervisor.run_all(chosen, options, scenarios, progress if log.is_terminal else None)
     if as_json:
         click.echo(json.dumps(report.as_json(outcomes, options), indent=2))
@@ -123,21 +124,35 @@ def bench_command(sizes, contests, peers, rounds, seed, shapes, buckets, workers
                         [name for name in known if not peers or name in (OURS, RAW, *peers)],
                         [count for count in (1, 2, 4, 8, 16, 32, 64) if count < workers] + [workers],
                         rounds, seed, list(shapes), int(buckets or 0), smoke)
-    signal.signal(signal.SIGTERM, _interrupted)             # so that servers and stores are removed
     try:
-        result = measure.run(plan, log=lambda line: click.echo(line, err=True))
+        with _ended_by_signals():
+            result = measure.run(plan, log=lambda line: click.echo(line, err=True))
     except MemoryError as error:
         raise click.UsageError(str(error)) from None
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
     result["remark"] = remark
     if out:
         _write(Path(out), result)
     click.echo(json.dumps(result, indent=2) if as_json else tables.markdown(result))
 
 
-def _interrupted(number, frame) -> None:
-    raise KeyboardInterrupt
+@contextlib.contextmanager
+def _ended_by_signals():
+    """SIGTERM and SIGHUP end what is done in here as Ctrl-C does: guests, servers, arenas and stores are removed on the
+    way out, which another signal does not cut short. One that is ignored, as under nohup, stays ignored."""
+    def interrupted(number, frame) -> None:
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before = {number: handler for number, handler in before.items() if handler != signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, interrupted)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _write(folder: Path, result: dict) -> None:

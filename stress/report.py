@@ -19,7 +19,7 @@ from stress import board as words
 from stress.supervisor import Options, Outcome, Run
 
 GROUPS = (("put", ("put", "put_range")), ("get", ("get", "view", "get_range")), ("flush", ("flush",)),
-          ("other", ("pool", "fork", "check")))
+          ("other", ("pool", "fork", "check", "copy")))
 
 
 class LiveProgress:

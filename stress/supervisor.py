@@ -30,6 +30,7 @@ from stress.worker import STOP_VIOLATION, Plan, guest_main
 
 POLL_S = 0.05
 HANG_S = 30.0                   # a crew that is not done so long after the time is up hangs
+CANARY_GUESTS = 8               # a bug is noticed by who does much: more guests would each do less
 NO_LIMIT_S = 24 * 3600.0
 SHM = Path("/dev/shm")
 VIOLATIONS_KEPT = 20
@@ -106,7 +107,7 @@ def run_scenario(scenario: Scenario, options: Options, progress: Progress | None
     outcome = Outcome(scenario.name, scenario.question, options.seed, workers, round(options.seconds, 2))
     began = time.monotonic()
     name = f"tmem-stress-{os.getpid()}-{scenario.name}"
-    arena = dict(scenario.arena)
+    arena = scenario.arena_for(workers)
     if options.capacity:
         arena["capacity"] = options.capacity
     try:
@@ -131,7 +132,7 @@ def run_scenario(scenario: Scenario, options: Options, progress: Progress | None
 def leftovers(name: str) -> list[str]:
     """Files in /dev/shm that belong to the arena of this name."""
     return sorted(path.name for path in SHM.iterdir()
-                  if path.name == name or path.name.startswith(f"sem.{name}@"))
+                  if path.name == name or path.name.removeprefix("sem.").startswith(f"{name}@"))
 
 
 def _run(scenario: Scenario, plan: Plan, eng, outcome: Outcome, progress: Progress | None) -> None:
@@ -250,7 +251,8 @@ def run_canary(scenario: Scenario, options: Options, scenarios: dict[str, Scenar
     bugs = scenario.settings
     for bug, target in bugs.items():
         part = run_scenario(scenarios[target],
-                            replace(options, bug=bug, seconds=max(0.3, options.seconds / len(bugs)),
+                            replace(options, bug=bug, workers=min(options.workers, CANARY_GUESTS),
+                                    seconds=max(0.3, options.seconds / len(bugs)),
                                     ops=-(-options.ops // len(bugs))), progress)
         kinds = sorted({violation["kind"] for violation in part.violations})
         outcome.facts[bug] = ", ".join(kinds) or "not noticed"

@@ -20,6 +20,7 @@ KINDS = {
     "exception": "an exception nobody expects",
     "died": "a process that ended on its own",
     "hang": "a call that does not return",
+    "slow": "guests that together do less than their copies would",
     "check": "eng.check() found a problem",
     "canary": "a planted bug that nobody noticed",
 }

@@ -53,6 +53,7 @@ class Plan:
 
 def guest_main(eng, plan: Plan) -> None:
     """The target of every process of the crew."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)        # Ctrl-C is for the supervisor, which ends its guests
     board = Board(plan.folder)
     index, claim = claim_index(plan.folder, plan.workers)
     trace = open(Path(plan.folder) / f"guest-{index}.trace", "a")

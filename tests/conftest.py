@@ -2,6 +2,7 @@
 /dev/shm and no child alive after any test, and no run on a build that is older than its source.
 """
 import ast
+import collections
 import contextlib
 import functools
 import itertools
@@ -21,6 +22,8 @@ from tests.support import ROOT, SHM, SMALL, imported, leftovers
 PREFIX = f"tmemtest-{os.getpid()}-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}-"
 _numbers = itertools.count()
 os.environ["TMEM_CHECK_LOCKS"] = "1"        # in every process that the tests start: a lock out of order ends it
+if sysconfig.get_config_var("Py_GIL_DISABLED"):
+    os.environ["PYTHON_GIL"] = "1"          # in these, too: else each says on its standard error that the lock comes on
 
 hypothesis.settings.register_profile(
     "tmem", derandomize=True, database=None, deadline=None, print_blob=True,
@@ -68,7 +71,14 @@ def stale_modules():
             yield name, f"is older than {newest.relative_to(ROOT)}"
 
 
+def is_installed():
+    """True where the tests lie without the source, so that what is tested is what was installed."""
+    return not (ROOT / "engine").exists()
+
+
 def pytest_configure(config):
+    if is_installed():
+        return
     stale = [f"  {name} {why}" for name, why in stale_modules()]
     if stale:
         text = "\n".join(stale)
@@ -78,8 +88,17 @@ def pytest_configure(config):
 def pytest_report_header(config):
     import engine
 
-    newest = max(path.stat().st_mtime for path in ROOT.glob("*/*.so"))
-    return f"tmem under test: {Path(engine.__file__).parent}, {len(compiled_modules())} compiled modules, newest {newest:.0f}"
+    folder = Path(engine.__file__).parent
+    suffix = sysconfig.get_config_var("EXT_SUFFIX")
+    compiled = [path.stat().st_mtime for layer in ("engine", "shm") for path in (folder.parent / layer).rglob(f"*{suffix}")]
+    return f"tmem under test: {folder}, {len(compiled)} compiled modules, newest {max(compiled):.0f}"
+
+
+def pytest_terminal_summary(terminalreporter):
+    """What was left out, in one line, with how to have it."""
+    reasons = collections.Counter(report.longrepr[2].removeprefix("Skipped: ") for report in terminalreporter.stats.get("skipped", ()))
+    if reasons:
+        terminalreporter.write_line("left out: " + "; ".join(f"{count} ({reason})" for reason, count in reasons.most_common()))
 
 
 # --- cleanliness ------------------------------------------------------------------------------------------

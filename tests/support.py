@@ -7,6 +7,7 @@ import os
 import random
 import re
 import struct
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -20,6 +21,11 @@ KINDS = {
     "persistent-private": dict(persistent=True, shared=False),
     "persistent-shared": dict(persistent=True, shared=True),
 }
+
+
+def child_env(**more):
+    """The environment of a child that finds all that this process finds, wherever it comes from: the tree, a wheel, PYTHONPATH."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **more}
 
 
 _IMPORT = re.compile(r"^[^\S\n]*(?:from\s+([\w.]+)\s+c?import\s+([^\n]*)|c?import\s+([\w., ]+))", re.MULTILINE)
@@ -44,7 +50,7 @@ def leftovers(prefix):
 
 def semaphores_of(name):
     """The semaphore files of one arena."""
-    return [entry for entry in os.listdir(SHM) if entry.startswith(f"sem.{name}@")]
+    return [entry for entry in os.listdir(SHM) if re.fullmatch(re.escape(name) + "@[0-9a-f]{16}-.*", entry.removeprefix("sem."))]
 
 
 def page(tag, length=64):

@@ -195,8 +195,8 @@ class Pool(Bound):
                 self.pause()
             if status != OK:
                 self.fail(status)
-            self.engine.settle_quietly()
             self.drop_semaphores()
+            self.engine.settle_quietly()
         finally:
             self.leave()
 

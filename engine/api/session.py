@@ -3,6 +3,8 @@
 May call: shm, core, pool, check, stats, spawn. Called by users through engine/__init__.py. The pool table is changed
 under its lock by plain stores ending in one that publishes (`state`), so a kill before it has done nothing.
 """
+import os
+
 import cython
 from cython.cimports.engine.layout.regions import (
     buckets_offset,
@@ -60,12 +62,14 @@ from engine.errors import (
     PoolNotFound,
     TmemError,
 )
+from engine.integrity import gentle as checking
 from engine.integrity import stop as stopping
 from engine.layout.geometry import CLIENT_LAYOUT, client_bytes, ledger_bytes
 from engine.member import stats as counting
 from engine.member.access import allow_argument, client_or_none, host_only, narrowed
 from engine.pages.pam.codec import CODECS
 from engine.sizes import parse_size, whole
+from engine.api.users import group_or_none, mode_argument, user_or_none
 from shm import arena as arenas
 
 CLOSE_TRIES = cython.declare(cython.int, 100)
@@ -79,20 +83,22 @@ def _number(name, value, low, high, power=False):
     return number
 
 
-def create(name, capacity="64MiB", *, page_size=4096, buckets=256, max_workers=256, max_pools=1024, mode=0o600,
+def create(name, capacity="64MiB", *, page_size=4096, buckets=256, max_workers=256, max_pools=1024, mode=0o600, group=None,
            huge_pages=True, shards=None, max_capacity=None, max_pinned=None, client=None, exist_ok=False):
     """Make an arena and attach to it.
 
     name: 1 to 200 letters, digits, '_', '.', '-'. capacity: bytes for pages and all that describes them (an int, or text
     such as "1GiB"), 1 MiB to 4 TiB. max_capacity: what Engine.resize may make of it, as capacity; None: no more than that.
     page_size: bytes, a power of two from 512 to 65536. buckets: of each pool, a power of two from 1 to 4096. max_workers: 1 to 4096.
-    max_pools: 1 to 65535. mode: permission bits of the file.
+    max_pools: 1 to 65535. mode: who may attach, and so write: 0o600 this user (and root), 0o660 a group besides, 0o666
+    everybody; there is no attaching without writing. group: which group, by name or number, one that this user is in; None:
+    this process's.
     huge_pages: ask the system for pages of 2 MiB where it has them to give (arenas of 64 MiB and more; memory is then taken in
     steps of 2 MiB). shards: of the queues of evictable pages, a power of two from 1 to 64; None: as many as the capacity is good for.
     max_pinned: bytes that views may keep from being used for anything else (Pool.view), as capacity, 0 to capacity; None: an eighth of it.
     client: whom this engine acts for, see attach.
     exist_ok: where an arena of that name is there already, attach to it instead, as to a leftover of a run that was killed; it stays as it was made,
-    whatever the other arguments say, but its page_size must be the one given (ValueError).
+    whatever the other arguments say, but its page_size must be the one given (ValueError), and its owner no stranger (as of attach).
     Raises ArenaExists, AccessDenied, TmemError (no memory for the tables), TypeError, ValueError.
     """
     arenas.check_name(name)
@@ -109,7 +115,8 @@ def create(name, capacity="64MiB", *, page_size=4096, buckets=256, max_workers=2
     buckets = _number("buckets", buckets, 1, 4096, power=True)
     max_workers = _number("max_workers", max_workers, 1, 4096)
     max_pools = _number("max_pools", max_pools, 1, 65535)
-    mode = _number("mode", mode, 0, 0o777)
+    mode = mode_argument(mode)
+    group = group_or_none(group)
     if not isinstance(huge_pages, bool):
         raise TypeError(f"huge_pages: True or False, not {type(huge_pages).__name__}")
     pages = most // page_size
@@ -130,7 +137,7 @@ def create(name, capacity="64MiB", *, page_size=4096, buckets=256, max_workers=2
         try:
             arena = arenas.create(
                 name, most, size, max_workers, page_size, ledger_bytes(max_pools), client_bytes(max_pools, buckets, shards, ghosts, twins), mode,
-                huge_pages, CLIENT_LAYOUT, [page_size, buckets, max_pools, shards, ghosts, twins, pinned],
+                -1 if group is None else group, huge_pages, CLIENT_LAYOUT, [page_size, buckets, max_pools, shards, ghosts, twins, pinned],
             )
             break
         except ArenaExists:
@@ -146,7 +153,8 @@ def create(name, capacity="64MiB", *, page_size=4096, buckets=256, max_workers=2
 def _attach_if_there(name, client, page_size):
     """The engine of an arena that is there, for create; None if there is none."""
     try:
-        found = attach(name, client)
+        # Root's processes attach to everybody's, but take over nobody's.
+        found = attach(name, client, 0 if os.geteuid() == 0 else None)
     except ArenaNotFound:
         return None
     if found.page_size != page_size:
@@ -155,16 +163,19 @@ def _attach_if_there(name, client, page_size):
     return found
 
 
-def attach(name, client=None):
+def attach(name, client=None, owner=None):
     """Attach to an arena that is there.
 
     client: None: the engine is the host's and may do everything. An int from 0 to 2**32-1: it acts for that client, and makes
     pools of it alone; it opens the client's pools, and shared ones that let it in; other people's pools it does not destroy, and weights,
     caps and freezing are the host's. So that no worker does by mistake what is not its own: who may write to the arena can get round it.
+    owner: the user whose arena it must be, by name or number. None: this user's, root's, or one of a group that this process
+    is in and that may write to it; root's processes take everybody's. A stranger could have prepared any other.
     Raises ArenaNotFound, ArenaVersionMismatch (of an older or newer version of this package), ArenaCorrupted (not an arena, truncated),
     ArenaBusy (all worker slots, or all file descriptors, taken), AccessDenied, TypeError, ValueError."""
     client = client_or_none(client)
-    return _open_engine(arenas.attach(name, CLIENT_LAYOUT), client)
+    owner = user_or_none(owner)
+    return _open_engine(arenas.attach(name, CLIENT_LAYOUT, owner), client)
 
 
 def _open_engine(arena, client):
@@ -371,14 +382,20 @@ class Engine(Member):
         worker had not counted yet."""
         return self.sound(counting.collect(self))
 
-    def check(self, repair=False):
+    def check(self, repair=False, gentle=False):
         """Stop all writers, walk everything, verify every invariant. A Report: ok, problems, counts.
 
         Dead workers are recovered first. repair=True puts right what objects themselves can tell (counts, trees, free
-        lists), and drops objects that contradict themselves: the report's `lost` names their pages. Raises TypeError."""
-        if not isinstance(repair, bool):
-            raise TypeError(f"repair: True or False, not {type(repair).__name__}")
-        return self.sound(stopping.run(self, repair))
+        lists), and drops objects that contradict themselves: the report's `lost` names their pages. gentle=True stops
+        nobody, and looks at one bucket, one queue at a time: at all that is in them, and not at what belongs to nobody,
+        gauges, and what workers have (docs/caveats.md, "Checking while others work"). Signal handlers run then; in a
+        stopped world they wait. Raises TypeError, ValueError (both)."""
+        for argument, value in (("repair", repair), ("gentle", gentle)):
+            if not isinstance(value, bool):
+                raise TypeError(f"{argument}: True or False, not {type(value).__name__}")
+        if repair and gentle:
+            raise ValueError("gentle: a repair stops the world")
+        return self.sound(checking.run(self) if gentle else stopping.run(self, repair))
 
     def recover(self):
         """Recover workers that died, and give back what they left. How many. Happens by itself when somebody waits for one, attaches, or lacks
@@ -432,7 +449,7 @@ class Engine(Member):
         self.close()
 
     def __reduce__(self):
-        return (attach, (self.name, self.client_id))
+        return (attach, (self.name, self.client_id, self.att.arena.owner))
 
     def __repr__(self):
         who = "" if self.client_id is None else f" for client {self.client_id}"

@@ -216,7 +216,7 @@ def _lock_obj(w: cython.pointer(Worker), obj_off: u64, bucket: cython.pointer(cy
         return BUSY
     # The tree of a dying pool has lost leaves, and its objs go anyway.
     if (
-        pool_at(w, pool).state != POOL_LIVE or o.sentinel != OBJ_SENTINEL or pool_of_obj(o) != pool
+        load(cython.address(pool_at(w, pool).state)) != POOL_LIVE or o.sentinel != OBJ_SENTINEL or pool_of_obj(o) != pool
         or buckets_at(w, pool) + (hash_oid(o.oid[0], o.oid[1], o.oid[2]) & (w.client_geometry[GEO_BUCKETS] - 1)) != b
         or rbtree.find(w, b, o.oid) != obj_off
     ):
@@ -495,7 +495,7 @@ def take_over(w, idx):
         return BUSY
     if idx == w.slot_idx:
         status = drain_all(w, w.slot)
-    elif slot_at(w, idx).state == SLOT_LIVE:
+    elif load(cython.address(slot_at(w, idx).state)) == SLOT_LIVE:
         if lock_try(w, cython.address(slot_at(w, idx).own)) != OK:
             unlock(w, cython.address(w.slot.own))
             return BUSY

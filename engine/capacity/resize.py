@@ -53,7 +53,11 @@ from engine.member.stats import pool_counters
 
 PATIENCE_S = 30.0       # without any progress
 REFUSALS_MAX = 50       # times in a row that nothing could go
-PUNCHES = 4             # the system may keep a part of a huge page that somebody is using just then, and only zero it: once more
+# The system may keep a part of a huge page that is in use just then, and only zero it: it is punched again,
+# for so long without any progress.
+PUNCH_S = 1.0
+PUNCH_PAUSE_S = 0.0005
+PUNCH_PAUSE_MAX_S = 0.1
 
 
 def run(engine: Member, segments):
@@ -280,9 +284,9 @@ def _let_stay(engine: Member):
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     number: u64
     for number in range(min(w.depot.seg_high, w.seg_total)):
-        if (w.segtable + number).state == SEG_LEAVING:
+        if load(cython.address((w.segtable + number).state)) == SEG_LEAVING:
             _until_free(engine, lambda number=number + 1: stay(w, number))
-        elif (w.segtable + number).state == SEG_PUNCHING:
+        elif load(cython.address((w.segtable + number).state)) == SEG_PUNCHING:
             _until_free(engine, lambda number=number + 1: end_punch(w, number))
 
 
@@ -364,19 +368,35 @@ def _give_up_holes(engine: Member):
             _rest(engine, 0.0005)
     finally:
         free(phases)
-    for _ in range(PUNCHES):
-        left = [n for n in range(min(w.depot.seg_high, w.seg_total)) if _is_hole_with_memory(engine, n)]
+    _punch(engine)
+
+
+def _punch(engine: Member):
+    """Punch all holes. Those that keep memory are punched again after a pause, twice as long each time: others may be
+    mapping other parts of the same huge page, and the system cannot take it apart as long as they do."""
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    pause = PUNCH_PAUSE_S
+    deadline = time.monotonic() + PUNCH_S
+    left = [n for n in range(min(w.depot.seg_high, w.seg_total)) if _is_hole_with_memory(engine, n)]
+    while left:
         for n in left:
             _until_free(engine, lambda number=n + 1: begin_punch(w, number))
             kill_point(w)
             _until_free(engine, lambda number=n + 1: end_punch(w, number))
-        if not left:
-            break
+        before = len(left)
+        left = [n for n in left if _is_hole_with_memory(engine, n)]
+        if len(left) < before:
+            deadline = time.monotonic() + PUNCH_S
+        if left:
+            if time.monotonic() > deadline:
+                return
+            _rest(engine, pause)
+            pause = min(2 * pause, PUNCH_PAUSE_MAX_S)
 
 
 def _is_hole_with_memory(engine: Member, number: u64):
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     start: u64 = w.seg_lo + (number << w.seg_shift)
-    if (w.segtable + number).state != SEG_HOLE:
+    if load(cython.address((w.segtable + number).state)) != SEG_HOLE:
         return False
     return next_data(w, start) < start + _segment_bytes(engine)

@@ -90,10 +90,15 @@ def _usage() -> Iterator[None]:
 
 def _attach(name: str) -> engine.Engine:
     with _usage():
-        return engine.attach(name)
+        # Nobody's pages are put in here, so any arena will do that this user may write to.
+        try:
+            owner = os.lstat(f"{SHM_DIR}/{name}").st_uid
+        except (OSError, ValueError):
+            owner = None                # attaching says why
+        return engine.attach(name, owner=owner)
 
 
-def _size(text: str) -> int | str:
+def _number(text: str) -> int | str:
     return int(text) if text.isdecimal() else text
 
 
@@ -152,22 +157,23 @@ def main() -> None:
 @click.option("--max-workers", default=256, show_default=True, help="Processes that can be attached at a time.")
 @click.option("--max-pools", default=1024, show_default=True, help="Pools that can exist at a time.")
 @click.option("--mode", default="600", show_default=True, callback=_octal, help="Permission bits, octal.")
+@click.option("--group", default=None, help="Whose group may attach too, with --mode 660.  [default: yours]")
 @click.option("--shards", type=click.IntRange(1, 64), default=None, help="Shards of the eviction queues; a power of two.  [default: by capacity]")
 @click.option("--huge-pages/--no-huge-pages", default=True, show_default=True, help="Ask the system for pages of 2 MiB.")
 @click.option("--max-pinned", default=None, help="Bytes that views may pin.  [default: an eighth of the capacity]")
 @click.option("--max-capacity", default=None, help="What `tmem resize` may make of it.  [default: the capacity]")
 @json_option
 def create(
-    name: str, capacity: str, page_size: int, buckets: int, max_workers: int, max_pools: int, mode: int,
+    name: str, capacity: str, page_size: int, buckets: int, max_workers: int, max_pools: int, mode: int, group: str | None,
     shards: int | None, huge_pages: bool, max_capacity: str | None, max_pinned: str | None,
     as_json: bool
 ) -> None:
     """Create the arena NAME."""
     with _usage():
-        eng = engine.create(name, _size(capacity), max_capacity=None if max_capacity is None else _size(max_capacity),
-                            max_pinned=None if max_pinned is None else _size(max_pinned),
+        eng = engine.create(name, _number(capacity), max_capacity=None if max_capacity is None else _number(max_capacity),
+                            max_pinned=None if max_pinned is None else _number(max_pinned),
                             page_size=page_size, buckets=buckets, max_workers=max_workers,
-                            max_pools=max_pools, mode=mode, huge_pages=huge_pages, shards=shards)
+                            max_pools=max_pools, mode=mode, group=None if group is None else _number(group), huge_pages=huge_pages, shards=shards)
     with eng:
         made: dict[str, Any] = {
             "name": eng.name, "capacity": eng.capacity, "max_capacity": eng.max_capacity, "page_size": eng.page_size, "buckets": eng.buckets,
@@ -210,7 +216,7 @@ def _arenas() -> Iterator[dict[str, Any]]:
 def resize(name: str, capacity: str, as_json: bool) -> None:
     """Change the capacity of the arena NAME while everybody works."""
     with _attach(name) as eng, _usage():
-        before, after = eng.capacity, eng.resize(_size(capacity))
+        before, after = eng.capacity, eng.resize(_number(capacity))
     if as_json:
         _print_json({"name": name, "before": before, "capacity": after})
     else:
@@ -246,8 +252,8 @@ def balloon(name: str, low: str, high: str | None, interval: float, count: int |
     with _attach(name) as eng, _usage():
         if read_pressure() is None and read_cgroup() is None:
             raise click.ClickException("this system tells nothing of memory pressure, and there is no cgroup limit to follow")
-        smallest = parse_size("--min", _size(low))
-        largest = eng.max_capacity if high is None else parse_size("--max", _size(high))
+        smallest = parse_size("--min", _number(low))
+        largest = eng.max_capacity if high is None else parse_size("--max", _number(high))
         if not 1 << 20 <= smallest <= largest <= eng.max_capacity:
             raise click.UsageError(f"--min, --max: from 1 MiB to {eng.max_capacity} bytes (its max_capacity), --min not above --max")
         with contextlib.suppress(KeyboardInterrupt):
@@ -379,26 +385,31 @@ def _lost_line(pool: str, oid: Any, index: int | None) -> str:
 
 @main.command()
 @name_argument
-@click.option("--repair", is_flag=True, help="Put right what can be; drop objects that contradict themselves.")
+@click.option("--frozen", is_flag=True, help="Stop its writers, and compare everything with everything.")
+@click.option("--repair", is_flag=True, help="Put right what can be; drop objects that contradict themselves. Stops its writers.")
 @json_option
-def check(name: str, repair: bool, as_json: bool) -> None:
-    """Verify every invariant of the arena NAME; its writers wait meanwhile.
+def check(name: str, frozen: bool, repair: bool, as_json: bool) -> None:
+    """Verify the invariants of the arena NAME, one bucket and one queue at a time, while others go on.
 
+    If one does not hold, or with --frozen, all of them, in a stopped world: that finds memory that nobody has and gauges that are wrong, too.
     The exit status is 1 if one did not hold, whether or not it was repaired.
     """
     with _attach(name) as eng:
-        report = eng.check(repair=repair)
+        report = eng.check(repair=repair, gentle=not (frozen or repair))
+        if report.gentle and not report.ok:
+            report = eng.check()
     found, left = [*report.repaired, *report.problems], report.problems
     if as_json:
         _print_json({"ok": report.ok, "problems": [vars(problem) for problem in left],
                      "repaired": [vars(problem) for problem in report.repaired], "lost": report.lost,
-                     "counts": report.counts})
+                     "counts": report.counts, "gentle": report.gentle})
     else:
         for problem in found:
             click.echo(f"{problem.id}  {problem.where}: {problem.what}")
         for lost in report.lost:
             click.echo(_lost_line(*lost))
         counted = ", ".join(f"{count} {what}" for what, count in report.counts.items())
+        counted += "; while others worked, see --frozen" if report.gentle else ""
         verdict = f"{len(found)} problems" + (f", {len(left)} left" if repair else "") if found else "ok"
         click.echo(f"{name}: {verdict}" + (f" ({counted})" if counted else ""))
     if found:

@@ -79,7 +79,7 @@ def _evict_page(w: cython.pointer(Worker), off: u64, ghost: cython.bint, host: H
             return BUSY
         # The tree of a dying pool has lost leaves and is no red-black tree any more: its pages go with it, and not one by one.
         if (
-            pool_at(w, pool).state == POOL_LIVE and d.sentinel == PAMPD_SENTINEL and d.obj == obj_off
+            load(cython.address(pool_at(w, pool).state)) == POOL_LIVE and d.sentinel == PAMPD_SENTINEL and d.obj == obj_off
             and o.sentinel == OBJ_SENTINEL and pool_of_obj(o) == pool and hash_oid(o.oid[0], o.oid[1], o.oid[2]) == oid_hash
         ):
             if is_viewed(w, d):
@@ -99,7 +99,7 @@ def _evict_page(w: cython.pointer(Worker), off: u64, ghost: cython.bint, host: H
                 remember_ghost(w, shard_in(word), hash)
             return status
         # Its obj may just have been moved (compact.py): a page that is linked somewhere keeps its place.
-        living: cython.bint = pool_at(w, pool).state == POOL_LIVE and d.sentinel == PAMPD_SENTINEL
+        living: cython.bint = load(cython.address(pool_at(w, pool).state)) == POOL_LIVE and d.sentinel == PAMPD_SENTINEL
         moved: cython.bint = living and d.obj != obj_off
         unlock(w, cython.address(b.lock))
         if living:

@@ -23,9 +23,23 @@ from cython.cimports.engine.pages.pins import collect, limbo_of
 from cython.cimports.engine.pages.reclaim import reap
 from cython.cimports.engine.tree.hostops import HostOps
 from cython.cimports.shm.atomics import load
-from cython.cimports.shm.layout import BULK_CLASS, BUSY, CLASS_COUNT, CORRUPT, NOMEM, OK, Worker, offset_of, u64
+from cython.cimports.shm.layout import (
+    BULK_CLASS,
+    BUSY,
+    CLASS_COUNT,
+    CORRUPT,
+    NOMEM,
+    OK,
+    Slot,
+    Worker,
+    offset_of,
+    slot_at,
+    slots_used,
+    u64,
+)
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import chunk_at, widen
+from cython.cimports.shm.recovery import is_open
 from cython.cimports.shm.slab import drain, ensure
 
 EVICT_BATCH = cython.declare(u64, 8)          # pages that go at once when memory is short
@@ -192,6 +206,35 @@ def _clear_segment(w: cython.pointer(Worker), first: u64, host: HostOps) -> cyth
     return BUSY if busy else NOMEM
 
 
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _skim(w: cython.pointer(Worker), begin: cython.int, end: cython.int) -> cython.int:
+    """Have the next of the other workers, in turn, keep no more than a batch of each class from `begin` on, below
+    `end`: who has had nothing to do for a while keeps what was a batch when there was more memory, or fewer workers.
+    OK, NOMEM (it has no more than it may), BUSY or CORRUPT. Called with the own lock alone."""
+    slot: cython.pointer(Slot)
+    cls: cython.int
+    status: cython.int = NOMEM
+    w.skimmed = w.skimmed + 1 if w.skimmed + 1 < slots_used(w) else 0
+    slot = slot_at(w, w.skimmed)
+    for cls in range(begin, end):
+        if load(cython.address(slot.mags[cls].count)) > 2 * w.class_batch[cls]:
+            status = OK
+    if w.skimmed == w.slot_idx or status != OK:
+        return NOMEM
+    if lock_try(w, cython.address(slot.own)) != OK:
+        return BUSY
+    # Not if a transaction is open there, of a dead worker that is not settled: as in take_garbage.
+    if is_open(w, w.skimmed):
+        status = BUSY
+    for cls in range(begin, end):
+        if status == OK and slot.mags[cls].count > 2 * w.class_batch[cls]:
+            status = drain(w, cython.address(slot.mags[cls]), cls, w.class_batch[cls])
+    unlock(w, cython.address(slot.own))
+    return status
+
+
 def make_room(w, first, cls, want, host):
     """Let pages go until the worker has `want` chunks of a class, and some pages more: a full arena must not evict at every put.
 
@@ -201,6 +244,13 @@ def make_room(w, first, cls, want, host):
     plain: cython.int = PLAIN_TURNS if has_twins(w) else 1
     other: cython.int
     status: cython.int = settle_pending(w, host)
+    if status == OK:
+        status = _skim(w, cls, cls + 1)
+        if status == OK:
+            status = ensure(w, cls, want)
+        if status == OK or status == CORRUPT:
+            return status
+        status = OK
     if status == OK and load(cython.address(limbo_of(w).unpinned)) != 0:
         # Before any page goes: what others have had a view on.
         status = collect(w, 0)
@@ -214,14 +264,20 @@ def make_room(w, first, cls, want, host):
                 return status
             status = OK
     while status == OK:
-        # Pages that go one by one leave chunks of their own class. If that is not what is missing, a segment has to change its class.
-        status = relieve(w, first, want if want > EVICT_BATCH else EVICT_BATCH, host) if turn < plain else _clear_segment(w, first, host)
+        # Pages that go one by one leave chunks of their own class. If that is not what is missing, a segment has to
+        # change its class. The oldest pages may have no chunk to tell which (same-filled ones), or be on their way
+        # out: then more pages go.
+        status = NOMEM if turn < plain else _clear_segment(w, first, host)
+        if status == NOMEM:
+            status = relieve(w, first, want if want > EVICT_BATCH else EVICT_BATCH, host)
         if status != OK:
             return status
         status = AGAIN
         while status == AGAIN:
             status = reap(w, REAP_STEPS)
         if turn >= plain:
+            if status == OK and _skim(w, 0, CLASS_COUNT) == CORRUPT:
+                status = CORRUPT
             for other in range(CLASS_COUNT):
                 if other != cls and other != PAMPD_CLASS and status == OK:
                     status = drain(w, cython.address(w.slot.mags[other]), other, 0)

@@ -1,5 +1,5 @@
 from engine.integrity.claims cimport Claims
-from engine.layout.structs cimport Obj, Pampd
+from engine.layout.structs cimport Bucket, Obj, Pampd
 from shm.layout cimport u64
 
 cdef class Checker(Claims):
@@ -29,6 +29,9 @@ cdef class Checker(Claims):
     cdef int walk_rb(self, u64 off, u64 parent, Obj **low, Obj **high, int depth, u64 bucket) except -1
     cdef int walk_retired(self, u64 off) except -1
     cdef int walk_slot(self, u64 idx) except -1
+    cdef int begin_pool(self, u64 idx) except -1
+    cdef int walk_record(self, u64 idx) except -1
+    cdef int walk_living(self, Bucket *b, u64 bucket) except -1
     cdef int walk_pool(self, u64 idx) except -1
     cdef dict twins                     # offset of a twin -> pages that refer to it, as found
     cdef int walk_twins(self) except -1

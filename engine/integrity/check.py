@@ -1,6 +1,7 @@
 """Owns the check of a whole arena: every invariant of every structure, each with an id.
 
-May call: everything that reads; changes nothing. Called by stop.py, which has stopped the world. Who owns which chunk is in claims.py.
+May call: everything that reads; changes nothing. Called by stop.py, which has stopped the world, and part by part by gentle.py, which has locked the
+part. Who owns which chunk is in claims.py.
 """
 
 import cython
@@ -121,9 +122,9 @@ NO_POOL = cython.declare(u64, 0xFFFFFFFFFFFFFFFF)
 
 @cython.cclass
 class Checker(Claims):
-    """One walk over a stopped arena."""
+    """One walk over an arena."""
 
-    def __cinit__(self, engine: Member):
+    def __cinit__(self, engine: Member, stopped: bool = True):
         self.retired_pools = set()
         self.twins = {}
         self.listed = cython.cast(cython.pointer(u64), calloc(self.span // 4096 + 1, 8))
@@ -177,7 +178,8 @@ class Checker(Claims):
         if length == 0 or length > cython.cast(u64, self.engine.page_size):
             self.note("page-length", off, f"length {length}")
         if is_twin(d.shape) and d.data != 0:
-            self.twins[d.data] = self.twins.get(d.data, 0) + 1
+            if self.stopped:
+                self.twins[d.data] = self.twins.get(d.data, 0) + 1
             if twin_at(self.w, d.data).shape | cython.cast(u64, TWIN) << 40 != d.shape & ~(cython.cast(u64, VIEWED) << 40):
                 self.note("page-twin", off, f"shape {d.shape:#x}, its twin's is {twin_at(self.w, d.data).shape:#x}")
             self.w.fault = 0        # a twin that is none is in no bucket: see walk_twins
@@ -192,15 +194,16 @@ class Checker(Claims):
         return 0
 
     def walk_queued(self, d, off, word, linked):
-        """What a page says of its queue, against the queues as they were walked before."""
+        """What a page says of its queue, against the queues as they were walked before. A queue has a lock of its own: in a world that is not
+        stopped a page may be on its way from one to the other."""
         state: u64 = state_in(word)
         rel: u64 = off - self.w.seg_lo
         listed: cython.bint = self.listed[rel >> 12] >> ((rel >> 6) & 63) & 1
-        if (state == QUEUE_SMALL or state == QUEUE_MAIN) != listed or state > QUEUE_LEFT:
+        if state > QUEUE_LEFT or self.stopped and (state == QUEUE_SMALL or state == QUEUE_MAIN) != listed:
             self.note("page-queue", off, f"state {state}, and {'in' if listed else 'in no'} queue")
         if state == QUEUE_ORPHAN and linked:
             self.note("page-queue", off, "an orphan that is linked")
-        if linked and self.evictable and (state == QUEUE_NONE or state == QUEUE_LEFT):
+        if linked and self.evictable and self.stopped and (state == QUEUE_NONE or state == QUEUE_LEFT):
             self.note("page-queue", off, "a page that may be evicted, in no queue")
         return 0
 
@@ -223,7 +226,6 @@ class Checker(Claims):
         newer: u64
         rel: u64
         count: u64
-        bit: u64
         for which in range(2):
             off = q.head[which]
             newer = 0
@@ -233,11 +235,10 @@ class Checker(Claims):
                 rel = off - self.w.seg_lo
                 if self.fault("queue-offset", offset_of(self.w, q), "a queued page outside the arena") or rel >= self.span:
                     break
-                bit = cython.cast(u64, 1) << ((rel >> 6) & 63)
-                if self.listed[rel >> 12] & bit:
+                if self.listed[rel >> 12] >> ((rel >> 6) & 63) & 1:
                     self.note("queue-twice", off, "in two places of the queues")
                     break
-                self.listed[rel >> 12] |= bit
+                self.set_bit(self.listed, rel)
                 if d.queue != queue_word(newer, shard, QUEUE_SMALL + which, pool):
                     self.note("queue-word", off, f"{d.queue:#x} in queue {which} of pool {pool}, shard {shard}")
                     break
@@ -363,19 +364,9 @@ class Checker(Claims):
         self.w.fault = 0
         return answer
 
-    def walk_pool(self, idx):
+    def walk_record(self, idx):
+        """What the record of a pool says of it."""
         p: cython.pointer(PoolRecord) = pool_at(self.w, idx)
-        b: cython.pointer(Bucket)
-        low: cython.pointer(Obj) = cython.NULL
-        high: cython.pointer(Obj) = cython.NULL
-        i: u64
-        self.enter_pool(idx)
-        self.objects = 0
-        self.pages = 0
-        self.nodes = 0
-        self.pool_asked = 0
-        self.pool_used = 0
-        self.pool_stored = 0
         # A destroyer that is killed when the record is retired, and not yet called dying, has destroyed it.
         if p.state == POOL_LIVE and p.sentinel != POOL_SENTINEL and not (idx in self.retired_pools
                                                                          and p.sentinel == ~cython.cast(u64, POOL_SENTINEL)):
@@ -384,6 +375,34 @@ class Checker(Claims):
             self.note("pool-client", offset_of(self.w, p), f"pool {idx}: seat {p.seat}, not that of client {p.client}")
         if p.state == POOL_LIVE and p.allow_count > ALLOW_MAX:
             self.note("pool-allow", offset_of(self.w, p), f"pool {idx}: {p.allow_count} clients, more than it can name")
+        return 0
+
+    def walk_living(self, b, bucket):
+        """The tree of a bucket, which is not empty, of the living pool under the walk."""
+        low: cython.pointer(Obj) = cython.NULL
+        high: cython.pointer(Obj) = cython.NULL
+        if self.red(b.root):
+            self.note("rb-root", offset_of(self.w, b), "the root is red")
+        self.walk_rb(b.root, 0, cython.address(low), cython.address(high), 0, bucket)
+        return 0
+
+    def begin_pool(self, idx):
+        """What is walked from here on is counted anew, as this pool's."""
+        self.enter_pool(idx)
+        self.objects = 0
+        self.pages = 0
+        self.nodes = 0
+        self.pool_asked = 0
+        self.pool_used = 0
+        self.pool_stored = 0
+        return 0
+
+    def walk_pool(self, idx):
+        p: cython.pointer(PoolRecord) = pool_at(self.w, idx)
+        b: cython.pointer(Bucket)
+        i: u64
+        self.begin_pool(idx)
+        self.walk_record(idx)
         if p.cap_lock.owner != 0 or p.cap_lock.seq & 1:
             self.note("cap-lock", offset_of(self.w, cython.address(p.cap_lock)), "held in a stopped world")
         for i in range(cython.cast(u64, self.engine.buckets)):
@@ -392,13 +411,10 @@ class Checker(Claims):
                 self.note("bucket-lock", offset_of(self.w, b), f"owner {b.lock.owner:#x}, seq {b.lock.seq} in a stopped world")
             if b.root != 0 and p.state == POOL_FREE:
                 self.note("bucket-root", offset_of(self.w, b), "a pool that is free has an object")
+            elif b.root != 0 and p.state == POOL_LIVE:
+                self.walk_living(b, i)
             elif b.root != 0:
-                if self.red(b.root) and p.state == POOL_LIVE:
-                    self.note("rb-root", offset_of(self.w, b), "the root is red")
-                if p.state == POOL_LIVE:
-                    self.walk_rb(b.root, 0, cython.address(low), cython.address(high), 0, i)
-                else:
-                    self.walk_dying(b.root, 0)
+                self.walk_dying(b.root, 0)
         return 0
 
     def walk_dying(self, off, depth):
@@ -671,5 +687,7 @@ class Checker(Claims):
         self.walk_limbo()
         self.walk_twins()
         self.walk_pins()
+        if w.depot.lock.owner != 0 or w.depot.lock.seq & 1:
+            self.note("depot-lock", offset_of(w, w.depot), "held in a stopped world")
         self.walk_depot()
         self.report.counts.update(counts, workers=workers)

@@ -8,9 +8,12 @@ cdef class Claims:
     cdef u64 span                   # bytes of segments that `seen` covers
     cdef u64 *seen                  # one bit for every 64 bytes of backed segments: a chunk found owned
     cdef object report
+    cdef bint stopped
+    cdef u64 claims                 # so far, right or wrong
     cdef int note(self, str id, u64 where, str what) except -1
     cdef bint fault(self, str id, u64 where, str what) except -1
     cdef bint own(self, u64 off, int cls, str what) except -1
+    cdef int set_bit(self, u64 *map, u64 rel) except -1
     cdef u64 *bitmap(self, Segment *s, int cls) noexcept
     cdef int claimed(self, u64 rel, int cls) except -1
     cdef int walk_depot(self) except -1

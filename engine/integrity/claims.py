@@ -1,6 +1,7 @@
-"""Owns the map of who owns which chunk, while a stopped arena is checked: claims, and the depot's own account against them.
+"""Owns the map of who owns which chunk, while an arena is checked: claims, and the depot's own account against them.
 
 May call: the layout, memory; changes nothing. Called by check.py, whose Checker is a Claims that walks everything that may own a chunk.
+Other threads of this process get the interpreter now and then meanwhile, not often: in a stopped world everybody waits as long as they run.
 """
 import cython
 from cython.cimports.engine.member.member import Member
@@ -21,20 +22,24 @@ from cython.cimports.shm.memory import widen
 from engine.integrity.report import Problem, Report
 
 PROBLEMS_MAX = 1000
+YIELD_AFTER = cython.declare(u64, 1 << 16)      # chunks: 20 to 40 ms
 
 
 @cython.cclass
 class Claims:
-    """Who owns which chunk, in one walk over a stopped arena; what is wrong goes into `report`."""
+    """Who owns which chunk, in one walk over an arena; what is wrong goes into `report`.
 
-    def __cinit__(self, engine: Member):
+    stopped: the world stands still, so that all there is can be compared with all else; if not, what is walked is locked, and no more."""
+
+    def __cinit__(self, engine: Member, stopped: bool = True):
+        self.stopped = stopped
         self.engine = engine
         self.w = cython.address(engine.att.w)
         self.report = Report()
         self.w.fault = 0
         widen(self.w, 0)
-        # Worker.seg_span may grow on the way if somebody still writes into the depot; the map does not.
-        self.span = self.w.seg_span
+        # Worker.seg_span may grow on the way, as others work, or still write into the depot; the map does not.
+        self.span = self.w.seg_span if stopped else self.w.seg_total << self.w.seg_shift
         self.seen = cython.cast(cython.pointer(u64), calloc(self.span // 4096 + 1, 8))
         if self.seen == cython.NULL:
             raise MemoryError
@@ -64,7 +69,10 @@ class Claims:
         inside: u64
         index: u64
         words: cython.pointer(u64)
-        bit: u64
+        self.claims += 1
+        if self.claims % YIELD_AFTER == 0:
+            with cython.nogil:
+                pass
         if off < w.seg_lo or rel >= self.span or cls < 0 or cls >= CLASS_COUNT:
             self.note("chunk-outside", off, f"{what}: no such chunk")
             return False
@@ -78,12 +86,16 @@ class Claims:
         if words[index >> 6] >> (index & 63) & 1 == 0:
             self.note("chunk-free", off, f"{what}: the depot holds this chunk free")
             return False
-        bit = cython.cast(u64, 1) << ((rel >> 6) & 63)
-        if self.seen[rel >> 12] & bit:
+        if self.seen[rel >> 12] >> ((rel >> 6) & 63) & 1:
             self.note("chunk-twice", off, f"{what}: this chunk has another owner too")
             return False
-        self.seen[rel >> 12] |= bit
+        self.set_bit(self.seen, rel)
         return True
+
+    def set_bit(self, map, rel):
+        """Set the bit of the 64 bytes at an offset into the segments."""
+        map[rel >> 12] |= cython.cast(u64, 1) << ((rel >> 6) & 63)
+        return 0
 
     def bitmap(self, s, cls):
         if self.w.class_start[cls] == 0:
@@ -114,8 +126,6 @@ class Claims:
         steps: u64
         state: u64
         holes: u64 = 0
-        if w.depot.lock.owner != 0 or w.depot.lock.seq & 1:
-            self.note("depot-lock", offset_of(w, w.depot), "held in a stopped world")
         for number in range(high):
             s = w.segtable + number
             owner = s.cls
@@ -178,6 +188,6 @@ class Claims:
         return 0
 
     def claimed(self, rel, cls):
-        if self.seen[rel >> 12] >> ((rel >> 6) & 63) & 1 == 0:
+        if self.stopped and self.seen[rel >> 12] >> ((rel >> 6) & 63) & 1 == 0:
             self.note("chunk-leaked", self.w.seg_lo + rel, f"a chunk of {self.w.class_bytes[cls]} bytes is out, and nobody has it")
         return 0

@@ -20,12 +20,14 @@ class Report:
 
     After a repair, `problems` are those that are left, `repaired` those that were found, and `lost` names what had to go:
     (pool name, oid, index) tuples; index None: pages of the object that nobody can name; oid None: so for an object.
+    gentle: nobody was stopped, and what only a stopped world shows was not looked at.
     """
 
     problems: list = field(default_factory=list)
     counts: dict = field(default_factory=dict)
     repaired: list = field(default_factory=list)
     lost: list = field(default_factory=list)
+    gentle: bool = False
 
     @property
     def ok(self):

@@ -122,7 +122,7 @@ cdef inline PoolRecord *pool_at(Worker *w, u64 idx) noexcept nogil:
 cdef inline bint is_of_now(Worker *w, u64 mark) noexcept nogil:
     # True if a page with this mark (Pampd.pool, read once) is of the pool that has the slot now.
     return (mark != 0 and pool_of(mark) < w.client_geometry[GEO_POOLS]
-            and mark >> 32 == <unsigned int>pool_at(w, pool_of(mark)).gen)
+            and mark >> 32 == <unsigned int>load(&pool_at(w, pool_of(mark)).gen))
 
 cdef inline u64 buckets_offset(Worker *w) noexcept nogil:
     # The bucket arrays lie behind the pool records, one a pool slot.

@@ -4,6 +4,8 @@ It is attached, or refused; it gives back what it has retired; a status that is 
 made of it (`engine/api/session.py`).
 May call: shm, verbs, registry, ranks. Called by whatever works on an arena as a whole.
 """
+import time
+
 import cython
 from cython.cimports.engine.layout.call import AGAIN
 from cython.cimports.engine.layout.regions import is_live, pool_at, pools_high
@@ -31,6 +33,7 @@ from engine.member.ranks import order_checked
 from shm import arena as arenas
 
 QUIET_WAITS = cython.declare(cython.int, 10)        # slices
+QUIET_NS = cython.declare(cython.longlong, 50_000_000)
 FAULTS = {1: "an offset that leads nowhere", 2: "a struct without its sentinel", 3: "a journal longer than itself",
           4: "a chunk that is free twice, or of another class", 5: "a walk longer than any legal one",
           6: "a lock word that its holder did not write"}
@@ -98,10 +101,13 @@ class Member:
         return 0
 
     def settle_quietly(self):
-        """Give back what this worker has retired, after a verb that has taken effect: no signal handler runs, so none can make it look as if
-        it had not. What others are in the way of for longer is left to later calls, and to whoever lacks memory."""
+        """Give back what this worker has retired, after a verb that has taken effect: no signal handler runs, so none can make it
+        look as if it had not. What others are in the way of for longer is left to later calls, and to whoever lacks memory.
+        After QUIET_NS handlers run all the same, or nothing would end the giving back of millions of pages; what is left when
+        one raises is left to later calls, too."""
         status: cython.int = AGAIN
         waits: cython.int = 0
+        began: cython.longlong = time.monotonic_ns()
         while status == AGAIN or status == BUSY:
             status = core.work_off(cython.address(self.att.w), registry.host)
             if status == BUSY:
@@ -109,6 +115,8 @@ class Member:
                 if waits > QUIET_WAITS:
                     return 0
                 self.att.wait_quietly()
+            elif status == AGAIN and time.monotonic_ns() - began > QUIET_NS:
+                self.att.breathe()
             elif status == AGAIN:
                 self.att.step_aside()
         if status != OK:

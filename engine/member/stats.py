@@ -27,6 +27,7 @@ from cython.cimports.engine.layout.structs import (
     PUTS_REFUSED,
 )
 from cython.cimports.engine.member.member import Member
+from cython.cimports.shm.atomics import load
 from cython.cimports.shm.layout import (
     SLOT_LIVE,
     STAT_LOCK_WAIT_NS,
@@ -93,7 +94,7 @@ def collect(engine: Member):
         for i in range(slots_used(w)):
             slot = slot_at(w, i)
             # The state of one that was killed is LIVE until it is recovered; its liveness byte is not held any more.
-            workers += slot.state == SLOT_LIVE and (i == w.slot_idx or byte_held(w, i))
+            workers += load(cython.address(slot.state)) == SLOT_LIVE and (i == w.slot_idx or byte_held(w, i))
             total["lock_waits"] += slot.stat[STAT_LOCK_WAITS]
             total["lock_wait_ns"] += slot.stat[STAT_LOCK_WAIT_NS]
             total["lock_wait_ns_max"] = max(total["lock_wait_ns_max"], slot.stat[STAT_LOCK_WAIT_NS_MAX])

@@ -6,9 +6,10 @@
     share = 1.0                     its part of the time when several scenarios run
     workers = 2                     optional: the scenario decides, not --workers
     [arena]                         arguments of `engine.create`
+    [each]                          optional: what each guest adds to numbers of [arena]
     [settings]                      what the workload reads; each workload says which
 
-Calls tomllib. Called by the commands, the supervisor and the tests.
+Calls tomllib, and `engine.sizes` to add sizes. Called by the commands, the supervisor and the tests.
 """
 from __future__ import annotations
 
@@ -16,6 +17,8 @@ import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from engine.sizes import parse_size
 
 FOLDER = Path(__file__).parent
 
@@ -28,7 +31,13 @@ class Scenario:
     share: float = 1.0
     workers: int = 0
     arena: dict[str, Any] = field(default_factory=dict)
+    each: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
+
+    def arena_for(self, workers: int) -> dict[str, Any]:
+        """Arguments of `engine.create` for so many guests."""
+        return self.arena | {name: parse_size(name, self.arena[name]) + workers * parse_size(name, more)
+                             for name, more in self.each.items()}
 
 
 def load_all() -> dict[str, Scenario]:

@@ -23,12 +23,12 @@ def guest(g: Guest) -> None:
     cache, keep = g.pool(CACHE), g.pool(KEEP)
     put: dict[tuple, int] = {}                  # handle of the cache -> version put last
     held: dict[tuple, int] = {}                 # handle of the persistent pool -> version
-    back = 0
+    back, kept = 0, max(1, g.settings["kept"] // g.workers)
     while g.running():
         rng = g.rng
         what = rng.random()
         if what < 0.15:
-            oid, index = (g.index + 1, 77, 77), rng.randrange(g.settings["kept"])
+            oid, index = (g.index + 1, 77, 77), rng.randrange(kept)
             if rng.random() < 0.5:
                 back += _read_kept(g, keep, oid, index, held)
             else:

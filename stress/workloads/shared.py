@@ -67,7 +67,7 @@ class Player:
         self.pools = [g.pool(name) for name in POOLS]
         self.buffer = bytearray(g.plan.page_size)
         seconds = min(g.plan.seconds, 60.0)
-        self.limit = int(g.settings["recorded_per_second"] * seconds)
+        self.limit = int(g.settings["recorded_per_second"] * seconds / g.workers)
 
     def step(self) -> None:
         g, rng = self.g, self.g.rng

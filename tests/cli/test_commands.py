@@ -41,10 +41,10 @@ def filled(eng):
 
 def test_create_makes_the_arena_asked_for(arena_name):
     made = tmem_json("create", arena_name, "--capacity", "8MiB", "--page-size", 1024, "--buckets", 16,
-                     "--max-workers", 4, "--max-pools", 7, "--mode", "640")
+                     "--max-workers", 4, "--max-pools", 7, "--mode", "660", "--group", os.getgid())
     assert made == {"name": arena_name, "capacity": made["capacity"], "max_capacity": made["capacity"], "page_size": 1024, "buckets": 16,
-                    "max_workers": 4, "max_pools": 7, "mode": "0640"}
-    assert stat.S_IMODE(os.stat(f"/dev/shm/{arena_name}").st_mode) == 0o640
+                    "max_workers": 4, "max_pools": 7, "mode": "0660"}
+    assert stat.S_IMODE(os.stat(f"/dev/shm/{arena_name}").st_mode) == 0o660
     with engine.attach(arena_name) as eng:
         assert (eng.page_size, eng.buckets, eng.max_workers, eng.capacity) == (1024, 16, 4, made["capacity"])
 
@@ -167,6 +167,7 @@ class Sick:
 
     def __init__(self, **report):
         self.report = engine.Report(**report)
+        self.asked = []
 
     def __enter__(self):
         return self
@@ -174,8 +175,9 @@ class Sick:
     def __exit__(self, *_):
         return None
 
-    def check(self, repair=False):
-        self.repair = repair
+    def check(self, repair=False, gentle=False):
+        self.asked.append({"repair": repair, "gentle": gentle})
+        self.report.gentle = gentle
         return self.report
 
 
@@ -184,7 +186,7 @@ def sick(monkeypatch):
     """Makes every attach find an engine whose check() answers the given report."""
     def attach(**report):
         eng = Sick(**report)
-        monkeypatch.setattr(engine, "attach", lambda name: eng)
+        monkeypatch.setattr(engine, "attach", lambda name, owner: eng)
         return eng
     return attach
 
@@ -198,17 +200,25 @@ def test_check_prints_each_problem_and_fails(sick):
     assert "chunk-leaked  segment 3: chunk 17 belongs to nobody" in text and "a: 1 problems (2 pools)" in text
     answer = tmem_json("check", "a", status=1)
     assert answer["problems"] == [{"id": BAD.id, "where": BAD.where, "what": BAD.what}] and answer["ok"] is False
-    assert eng.repair is False
+    gentle_first = [{"repair": False, "gentle": True}, {"repair": False, "gentle": False}]
+    assert eng.asked == gentle_first * 2 and answer["gentle"] is False
 
 
 def test_check_repair_tells_what_was_mended_and_what_was_lost(sick):
     eng = sick(repaired=[BAD], lost=[("thumbs", (1, 2, 3), 7), ("thumbs", (1, 2, 3), None), ("thumbs", None, None)])
     text = tmem("check", "a", "--repair", status=1)
-    assert eng.repair is True
+    assert eng.asked == [{"repair": True, "gentle": False}]
     assert BAD.what in text and "1 problems, 0 left" in text
     assert "pool thumbs: object (1, 2, 3), page 7" in text and "an object, pages that nobody can name" in text
     answer = tmem_json("check", "a", "--repair", status=1)
     assert answer["ok"] is True and len(answer["repaired"]) == 1 and answer["lost"][0] == ["thumbs", [1, 2, 3], 7]
+
+
+def test_check_stops_nobody_unless_asked_to(sick):
+    eng = sick(counts={"pools": 2})
+    assert tmem("check", "a") == "a: ok (2 pools; while others worked, see --frozen)\n" and tmem_json("check", "a")["gentle"] is True
+    assert tmem("check", "a", "--frozen") == "a: ok (2 pools)\n" and tmem_json("check", "a", "--frozen")["gentle"] is False
+    assert eng.asked == [{"repair": False, "gentle": gentle} for gentle in (True, True, False, False)]
 
 
 def test_check_repair_of_a_sound_arena_does_nothing(filled):

@@ -14,11 +14,11 @@ MIB = 2**20
 
 
 def test_create_gives_what_was_asked_for(make_arena):
-    eng = make_arena(capacity="8MiB", page_size=1024, buckets=16, max_workers=5, max_pools=9, mode=0o640)
+    eng = make_arena(capacity="8MiB", page_size=1024, buckets=16, max_workers=5, max_pools=9, mode=0o660)
     assert (eng.capacity, eng.page_size, eng.buckets, eng.max_workers) == (8 * MIB, 1024, 16, 5)
     assert isinstance(eng.name, str) and eng.name in os.listdir(SHM)
     assert 0 <= eng.worker_id < 5
-    assert stat.S_IMODE((SHM / eng.name).stat().st_mode) == 0o640
+    assert stat.S_IMODE((SHM / eng.name).stat().st_mode) == 0o660
 
 
 def test_create_has_defaults(arena_name):
@@ -248,3 +248,21 @@ def test_a_module_that_hides_ours_is_named(tmp_path):
     code = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]\nimport engine"
     done = subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert f"{tmp_path}/shm.py hides it; rename that" in done.stderr.splitlines()[-1]
+
+
+def test_another_interpreter_of_the_process_hears_why_it_cannot_have_the_package():
+    code = """if True:
+        import engine
+        try:
+            import _interpreters as interpreters
+        except ImportError:
+            import _xxsubinterpreters as interpreters
+        (getattr(interpreters, "run_string", None) or interpreters.exec)(interpreters.create(), '''if True:
+            try:
+                import engine
+            except ImportError as error:
+                print(error)
+        ''')
+        """
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and "one interpreter of a process" in done.stdout, (done.stdout, done.stderr)

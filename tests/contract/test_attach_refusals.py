@@ -80,15 +80,6 @@ def test_the_magic_is_where_the_file_starts(file):
     assert file.read_bytes()[:len(engine.ARENA_MAGIC)] == engine.ARENA_MAGIC
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
-@pytest.mark.parametrize("mode", [0o666, 0o622, 0o660, 0o606])
-def test_a_file_of_another_user_that_others_may_write_to(file, mode):
-    os.chown(file, 65534, 65534)
-    os.chmod(file, mode)
-    with pytest.raises(engine.AccessDenied, match=file.name):
-        engine.attach(file.name)
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_a_user_without_permission(file):
     pid = os.fork()

@@ -8,7 +8,7 @@ import pytest
 
 import engine
 from tests.hostile.structs import CONSTANTS, Map, offset
-from tests.support import SHM, CountingHost, DictPam, page
+from tests.support import SHM, CountingHost, DictPam, child_env, page
 
 OID = (1, 2, 3)
 
@@ -378,6 +378,6 @@ def test_a_back_end_that_is_not_registered_here(eng, pam):
         "        print(type(error).__name__, error)\n"
     )
     told = subprocess.run([sys.executable, "-c", code, eng.name], capture_output=True, text=True, timeout=60,
-                          env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+                          env=child_env())
     assert told.stdout.startswith("TmemError") and "dict" in told.stdout, told
     assert pool.get(OID, 0) == b"x"

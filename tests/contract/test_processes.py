@@ -10,7 +10,7 @@ import sys
 import pytest
 
 import engine
-from tests.support import SHM, SMALL, page, semaphores_of
+from tests.support import SHM, SMALL, child_env, page, semaphores_of
 
 METHODS = ("spawn", "fork", "forkserver")
 OID = (1, 2, 3)
@@ -342,7 +342,7 @@ def test_a_dying_attacher_leaves_the_arena_alone(eng, end):
     pool = eng.new_pool("p", persistent=True)
     assert pool.put(OID, 0, b"page")
     subprocess.run([sys.executable, "-c", ATTACH, eng.name, end], capture_output=True, timeout=60,
-                   env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+                   env=child_env())
     assert (SHM / eng.name).exists()
     assert pool.get(OID, 0) == b"page" and pool.get((5, 5, 5), 0) == b"from the other process"
     assert eng.check().ok and eng.stats()["arena"]["workers"] == 1
@@ -353,7 +353,7 @@ def test_the_creator_may_die(arena_name):
     code = ("import os, sys, engine; eng = engine.create(sys.argv[1], capacity='4MiB', page_size=512);"
             "eng.new_pool('p', persistent=True).put((1, 2, 3), 0, b'page'); os._exit(0)")
     subprocess.run([sys.executable, "-c", code, arena_name], check=True, timeout=60,
-                   env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+                   env=child_env())
     with engine.attach(arena_name) as eng:
         assert eng.pool("p").get(OID, 0) == b"page" and eng.check().ok
 

@@ -61,3 +61,15 @@ def test_over_and_under_others(make_arena):
     assert eng.stats()["pools"]["p"]["evicted"] == 0 and eng.check().ok
     got = pool.get_range((1, 0, 0), index, 3) if verb == 1 else None
     assert got in (None, bytes(3 * PAGE))
+
+
+def test_old_same_filled_pages_do_not_keep_others_from_coming(make_arena):
+    """They go like others when memory is short, also where all that is oldest is same-filled, and lies in no chunk."""
+    eng = make_arena(capacity="1MiB", page_size=4096)
+    pool = eng.new_pool("p")
+    for n in range(2000):
+        assert pool.put((1, 0, 0), n, bytes(4096))
+    for n in range(2000, 4000):
+        assert pool.put((1, 0, 0), n, b"%d/" % n * 800)
+    assert pool.get((1, 0, 0), 3999) == b"3999/" * 800
+    assert eng.check().ok

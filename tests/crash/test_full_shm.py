@@ -3,12 +3,13 @@
 A child with a mount namespace of its own gets a small /dev/shm: one of 16 MiB, which it fills to the last block, or one of 64 MiB as
 containers have it, with an arena that would be four times as large. Skipped where such a namespace cannot be had (it takes root).
 """
-import os
 import shutil
 import subprocess
 import sys
 
 import pytest
+
+from tests.support import child_env
 
 PERSISTENT = """
 import multiprocessing, os
@@ -300,7 +301,7 @@ def run(tmp_path, size, text, *arguments):
     script.write_text(text)
     done = subprocess.run(
         [unshare, "-m", "sh", "-c", f'{mount} && exec "$0" "$@"', sys.executable, str(script), *arguments],
-        capture_output=True, text=True, timeout=100, env={**os.environ, "PYTHONPATH": os.getcwd()},
+        capture_output=True, text=True, timeout=100, env=child_env(),
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.startswith("held ")

@@ -14,7 +14,7 @@ from tests.stopped import Stopped
 
 PAGES = 60
 SLOTS_OFF = 2 * CONSTANTS["SYS_PAGE"]
-NOTED, ADOPTED, RELEASING, BURYING = 1, 2, 4, 82    # kill points of a rescue
+NOTED, ADOPTED, RELEASING = 1, 2, 4        # kill points of a rescue
 SETTLING = 160                              # of a flush: in its transaction
 NAMED, HAS_OWN = 2, 3                       # kill points of an heir: it has its name; it has the slot's own lock
 
@@ -134,25 +134,65 @@ def test_a_check_waits_for_an_heir_with_a_transaction_open(make_arena):
 
 
 def test_an_heir_of_a_slot_just_buried_dies(make_arena):
-    """The next worker of the slot finds its own lock held, by a worker of its own slot."""
+    """It had the byte and its name when a rescuer freed the slot, and adopted the own lock after that: the next worker of the slot finds
+    its own lock held, by an earlier worker of its own slot."""
     eng = begin(make_arena, 3)
-    with Case(eng.name, flush, SETTLING) as dead, Case(eng.name, rescue, BURYING) as rescuer:
+    with Case(eng.name, flush, SETTLING) as dead:
         dies(eng, dead, 1)
-        rescuer.until_stopped()
-        assert word(eng, 1, "state") == CONSTANTS["SLOT_LIVE"] and word(eng, 1, "own") == word(eng, 2, "own") != 0, "another BURYING"
-        generation = word(eng, 1, "gen")
-        heirs = []
-        waiting = threading.Thread(target=lambda: heirs.append(Stopped(eng.name, nothing, born=HAS_OWN)))
-        waiting.start()
-        while word(eng, 1, "gen") == generation:        # it has the byte, and waits for the rescuer
-            time.sleep(0)
-        rescuer.go_on()
-        waiting.join()
-        assert word(eng, 1, "state") == CONSTANTS["SLOT_FREE"] and word(eng, 1, "own") & 0xFFFF == 2
-        heirs[0].kill()
+    eng.recover()
+    assert word(eng, 1, "state") == CONSTANTS["SLOT_FREE"]
+    generation = word(eng, 1, "gen") + 1
+    with open(f"/dev/shm/{eng.name}", "r+b") as file:
+        for field, value in (("gen", generation), ("own", generation << 16 | 2)):
+            os.pwrite(file.fileno(), struct.pack("<Q", value), SLOTS_OFF + CONSTANTS["SLOT_BYTES"] + offset("Slot", field))
     with engine.attach(eng.name) as other:
-        assert other.pool("p").put((9, 0, 0), 0, b"x")
+        assert other.worker_id == 1 and other.pool("p").put((9, 0, 0), 0, b"x")
     judge(eng)
+
+
+def test_an_heir_passes_by_a_slot_that_a_stopped_one_recovers(make_arena):
+    """The table is full of the living and the dead. Who is stopped while it recovers one of the dead keeps nobody from the others."""
+    eng = begin(make_arena, 4)
+    with Case(eng.name, rescue, ADOPTED) as rescuer, Case(eng.name, flush, SETTLING) as first, Case(eng.name, flush, SETTLING) as second:
+        os.kill(first.pid, signal.SIGKILL)
+        first.end()
+        os.kill(second.pid, signal.SIGKILL)
+        second.end()
+        rescuer.until_stopped()
+        assert word(eng, 2, "own") == word(eng, 1, "gen") << 16 | 2, "another ADOPTED"
+        began = time.monotonic()
+        with engine.attach(eng.name) as heir:
+            assert heir.worker_id == 3 and time.monotonic() - began < 1
+            with pytest.raises(engine.ArenaBusy, match="recovering"):
+                engine.attach(eng.name)
+        assert rescuer.go_on() == 0
+    judge(eng)
+
+
+@pytest.mark.parametrize("crowded", [False, True])
+def test_one_who_is_stopped_while_it_attaches_holds_nobody_up(make_arena, crowded):
+    """At any kill point: others attach, and what a worker has that dies then is recovered."""
+    eng = begin(make_arena, 6)
+    pool = eng.pool("p")
+    for point in range(1, 100, 7 if crowded else 1):
+        victims = [Case(eng.name, nothing, 0) for _ in range(4)] if crowded else []
+        for victim in victims:
+            victim.kill()
+        with Stopped(eng.name, nothing, born=point) as newcomer:
+            if not newcomer.stopped:
+                break
+            with Case(eng.name, lambda mine: mine.pool("p").put((2, 0, 0), 0, b"dead"), 8) as dead:
+                dead.until_stopped()
+                dead.kill()
+                began = time.monotonic()
+                assert pool.put((2, 0, 0), 0, b"mine") and pool.get((2, 0, 0), 0) == b"mine"
+                other = engine.attach(eng.name)
+                assert other.pool("p").get((2, 0, 0), 0) == b"mine"
+                assert time.monotonic() - began < 1
+            assert newcomer.go_on() == 0
+            other.close()           # not before: the newcomer may have been stopped with the depot, as it recovered somebody
+        eng.recover()
+    assert point > 3 and eng.check().ok
 
 
 def test_an_own_lock_that_another_rescuer_adopts_is_not_given_back(make_arena):

@@ -1,8 +1,10 @@
 """Owns the enumeration: every verb killed at every one of its kill points leaves the state before or the state after.
 
+`make test` visits all points of the verbs that are used most, and of a long one among the rest some hundred, chosen by seed; `make test-all` all.
 Recovery and attaching are verbs here too: a rescuer or a newcomer is killed at each of its points, twice in a row.
 """
 import os
+import random
 
 import pytest
 
@@ -25,10 +27,20 @@ from tests.crash.killing import (
 )
 from tests.support import text
 
+# All points of the longest verb take ten minutes where others are at work, too.
+pytestmark = pytest.mark.timeout(3600 if os.environ.get("EVERY_POINT") else 120)
+EVERY = bool(os.environ.get("EVERY_POINT"))
+MOST_USED = ("put-new-object", "put-new-page", "put-warm", "put-over", "put-over-same-length", "get-exclusive", "flush-page", "flush-object")
+ALL = 1 << 30
 
-def visited(points, most):
-    """Of so many kill points those to visit: all with EVERY_POINT in the environment, else about `most` of them, evenly spread."""
-    return range(1, points + 1, 1 if os.environ.get("EVERY_POINT") else max(1, -(-points // most)))
+
+def visited(points, most, seed):
+    """Of so many kill points those to visit: all with EVERY_POINT in the environment, or if there are no more than `most`; else one out of
+    each of so many stretches, chosen by seed."""
+    if EVERY or points <= most:
+        return range(1, points + 1)
+    rnd = random.Random(seed)
+    return [1 + int((at + rnd.random()) * points / most) for at in range(most)]
 
 
 def outcomes(prefix, prepare, act):
@@ -44,13 +56,14 @@ def outcomes(prefix, prepare, act):
 def test_killed_at_every_point_of_a_verb(arena_name, verb, record_property):
     prepare, act = VERBS[verb]
     points, before, after = outcomes(arena_name, prepare, act)
-    for point in visited(points, 500):
+    chosen = visited(points, ALL if verb in MOST_USED else 200, verb)
+    for point in chosen:
         with Scene(arena_name) as scene:
             assert scene.die_in(prepare, act, point) is None, f"point {point} of {points} was not reached"
             scene.assert_sound(before, after)
     assert points or verb in ("get", "get-range-into")                      # a get that leaves the page takes no lock and stores nothing
     record_property("kill_points", points)
-    print(f"{verb}: {len(visited(points, 500))} of {points} kill points, all before or after")
+    print(f"{verb}: {len(chosen)} of {points} kill points, all before or after")
 
 
 def test_killed_at_every_point_of_a_range_that_exchanges_its_chunks(arena_name):
@@ -92,13 +105,14 @@ def test_killed_at_every_point_of_a_batch(arena_name, verb, pam):
             states.append(scene.state())
     assert points > 50 and sum(states[n] != states[n + 1] for n in range(5)) >= 4
     seen = set()
-    for point in visited(points, 250):
+    chosen = visited(points, 120, f"{verb} {pam}")
+    for point in chosen:
         with PackedScene(arena_name, pam=pam) as scene:
             assert scene.die_in(nothing, lambda e: act(e, 5), point) is None, f"point {point} of {points} was not reached"
             scene.assert_sound(*states)
             seen.add(states.index(scene.state()))
     assert len(seen) >= 5
-    print(f"{verb}: {len(visited(points, 250))} of {points} kill points, all after some page")
+    print(f"{verb}: {len(chosen)} of {points} kill points, all after some page")
 
 
 @pytest.mark.parametrize("verb", list(PACKED))
@@ -109,7 +123,7 @@ def test_killed_at_every_point_of_a_verb_on_compressed_pages(arena_name, pam, ve
         points = scene.die_in(nothing, PACKED[verb], HUGE)
         scene.engine.recover()
         after = scene.state()
-    for point in visited(points, 80):
+    for point in visited(points, 60, f"{verb} {pam}"):
         with PackedScene(arena_name, pam=pam) as scene:
             assert scene.die_in(nothing, PACKED[verb], point) is None, f"point {point} of {points} was not reached"
             scene.assert_sound(before, after)
@@ -123,12 +137,13 @@ def test_killed_at_every_point_of_a_verb_on_pages_of_equal_content(arena_name, v
         points = scene.die_in(nothing, TWINS[verb], HUGE)
         scene.engine.recover()
         after = scene.state()
-    for point in visited(points, 150):
+    chosen = visited(points, 80, verb)
+    for point in chosen:
         with TwinScene(arena_name) as scene:
             assert scene.die_in(nothing, TWINS[verb], point) is None, f"point {point} of {points} was not reached"
             scene.assert_sound(before, after)
     assert points > 10
-    print(f"{verb}: {len(visited(points, 150))} of {points} kill points")
+    print(f"{verb}: {len(chosen)} of {points} kill points")
 
 
 @pytest.mark.parametrize("verb", list(PACKED_OVER))
@@ -141,7 +156,7 @@ def test_killed_at_every_point_of_a_put_over_a_compressed_page_in_a_full_arena(a
         scene.engine.recover()
         after, new = scene.state(), scene.p.get((0, 9, 9), 3)
     assert points > 10 and new == (text(3, 3000) if verb == "it-fits" else None) != old
-    for point in visited(points, 80):
+    for point in visited(points, 60, f"{verb} {pam}"):
         with PackedFullScene(arena_name, pam=pam) as scene:
             assert scene.die_in(nothing, PACKED_OVER[verb], point) is None, f"point {point} of {points} was not reached"
             scene.assert_sound(before, after)
@@ -159,7 +174,8 @@ def test_killed_at_every_point_of_an_eviction(arena_name, verb):
             scene.e = scene.engine.new_pool("e")
         after = scene.state()
     assert points > 20
-    for point in visited(points, 200):
+    chosen = visited(points, 120, verb)
+    for point in chosen:
         with FullScene(arena_name) as scene:
             assert scene.die_in(nothing, act, point) is None, f"point {point} of {points} was not reached"
             scene.engine.recover()
@@ -170,7 +186,7 @@ def test_killed_at_every_point_of_an_eviction(arena_name, verb):
                 # What was left half done is no hindrance: it gets as small as it was meant to, and as large.
                 assert scene.engine.resize("1MiB") == 1 << 20 and scene.engine.resize("2MiB") == 2 << 20
                 scene.assert_sound(before, after)
-    print(f"{verb}: {len(visited(points, 200))} of {points} kill points")
+    print(f"{verb}: {len(chosen)} of {points} kill points")
 
 
 @pytest.mark.parametrize("verb", list(CRAMMED))
@@ -187,20 +203,24 @@ def test_killed_at_every_point_in_an_arena_that_has_no_room(arena_name, verb):
         scene.assert_sound(scene.state())
         after = scene.state()
     assert points > 20 and (after != before) == (answer or "over" in verb)
-    for point in range(1, points + 1):
+    chosen = visited(points, 80, verb)
+    for point in chosen:
         with CrammedScene(arena_name) as scene:
             assert scene.die_in(nothing, act, point) is None, f"point {point} of {points} was not reached"
             scene.assert_sound(before, after)
-    print(f"{verb}: {points} kill points, all before or after")
+    print(f"{verb}: {len(chosen)} of {points} kill points, all before or after")
 
 
 @pytest.mark.parametrize("verb", ["put-new-object", "flush-object", "destroy", "put-range"])
 def test_rescuer_killed_at_every_point_twice(arena_name, verb):
     prepare, act = VERBS[verb]
     points, before, after = outcomes(arena_name, prepare, act)
-    first, point = points // 2, 0
+    # How many points there are shows at the end: every one is visited after a verb that is used most, and one in three of the rest.
+    first, point, count = points // 2, 0, 0
+    rnd = random.Random(verb)
     while True:
-        point += 1
+        point += 1 if EVERY or verb in MOST_USED else rnd.randint(1, 5)
+        count += 1
         with Scene(arena_name) as scene:
             # The scene's own engine must not come first: the rescuer is another worker, and so is the second.
             assert scene.die_in(prepare, act, first) is None
@@ -210,7 +230,7 @@ def test_rescuer_killed_at_every_point_twice(arena_name, verb):
             scene.assert_sound(before, after)
             if done is not None:
                 break
-    print(f"{verb}: rescuers killed at {point - 1} points, twice each")
+    print(f"{verb}: rescuers killed at {count - 1} of about {point - 1} points, twice each")
 
 
 def test_newcomer_killed_at_every_point(arena_name):

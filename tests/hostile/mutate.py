@@ -75,7 +75,8 @@ def late(scene, rnd):
                 for (_, oid, index) in rnd.sample(sorted(scene.content), 3):
                     pool.get(oid, index)
                     pool.put(oid, index, b"late" * 50)
-        for call in rnd.sample((e.stats, e.check, e.recover, e.pools, lambda: e.new_pool(f"l{rnd.randrange(9)}").put((1, 2, 3), 4, b"l"),
+        for call in rnd.sample((e.stats, e.check, lambda: e.check(gentle=True), e.recover, e.pools,
+                                lambda: e.new_pool(f"l{rnd.randrange(9)}").put((1, 2, 3), 4, b"l"),
                                 lambda: e.check(repair=True), lambda: e.pools()[0].destroy()), 3):
             with contextlib.suppress(engine.TmemError, IndexError):
                 call()
@@ -141,7 +142,7 @@ def writes(scene, rnd):
         ("new_pool", lambda: e.new_pool(f"n{rnd.randrange(9)}").put((1, 2, 3), 4, b"new")),
         ("destroy", lambda: destroy(scene, rnd)),
         ("pools", lambda: [pool.get(o0, i0) for pool in e.pools()]),
-        ("stats", e.stats), ("recover", e.recover), ("check", e.check),
+        ("stats", e.stats), ("recover", e.recover), ("check", e.check), ("gentle check", lambda: e.check(gentle=True)),
         ("repair", lambda: repaired(scene, rnd)),
         ("late", lambda: late(scene, rnd)),
         ("other", lambda: (scene.other.pool("p").put(o0, i0, b"o" * 99), scene.other.pool("q").get(o1, i1))),

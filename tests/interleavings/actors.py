@@ -71,9 +71,12 @@ class Worker:
         call = Call(self, pool, tag, point)
         try:
             try:
+                self.tell("began", number)
                 answer = self.answer(VERBS[verb], call)
             finally:
-                self.handler = ""   # a signal that comes late raises nothing: two come at most, and this may be cut by the second
+                # A signal that comes late raises nothing: two come at most, and this may be cut by the second.
+                if threading.current_thread() is threading.main_thread():
+                    self.handler = ""
         except Interrupt:           # perhaps only when the verb had answered, which the model allows for
             answer = model.RAISED
         points = 0
@@ -111,7 +114,7 @@ class Worker:
         if self.handler == "use":
             try:
                 pool = self.engine.pool("s")
-                answer = pool.put(oid(9), 0, content(5, 500)) and pool.get(oid(9), 0) == content(5, 500)
+                answer = pool.get(oid(9), 0) == content(5, 500) if pool.put(oid(9), 0, content(5, 500)) else "refused"
             except BaseException as error:
                 answer = f"bad: in the handler: {error!r}"
             self.tell("handled", answer)

@@ -44,6 +44,7 @@ class Op:
     answer: object = UNKNOWN
     pool: str = ""
     optional: bool = field(default=False)       # it may have done any number of its first steps
+    begun: bool = field(default=False)          # its worker has read it: a signal from now on comes to the verb
 
 
 def droppable(cell, rules):
@@ -158,7 +159,9 @@ def _gone(pool):
 def _as_steps(op):
     """[(step, what it said)], and from how many of them on the verb may be over."""
     if op.answer == GONE:
-        return [(_gone(op.pool), GONE)], 1
+        # Of a batch, its first pages may have been had before the pool went.
+        first = [(either(step, _gone(op.pool)), UNKNOWN) for step in op.steps] if len(op.steps) > 1 else []
+        return [*first, (_gone(op.pool), GONE)], len(first) + 1
     if op.answer is UNKNOWN:
         return [(step, UNKNOWN) for step in op.steps], 0
     if op.answer == RAISED:

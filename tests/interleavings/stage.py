@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass, field
 
 import engine
-from tests.hostile.structs import CONSTANTS, Map, offset
+from tests.hostile.structs import CONSTANTS, SIZES, Map, offset
 from tests.interleavings import model
 from tests.interleavings.actors import HUGE, SIGNAL, Actor, poll
 from tests.interleavings.verbs import ATTACHING, BASE, HANDLES, LARGE, LEAVING, PAGE, VERBS, content, oid, prctl, tag_of
@@ -226,6 +226,8 @@ class Stage:
             if op is not None:
                 op.answer, op.ended, op.points = answer, self.tick(), points
                 actor.waits = any(other.ended == model.FOREVER for other in actor.ops.values()) and actor.waits
+        elif what == "began":
+            actor.ops[rest[0]].begun = True
         elif what == "child":
             actor.children.append(rest[0])
         elif what == "handled":
@@ -288,6 +290,14 @@ class Stage:
         heirs = {i for i, owner in words[:-1] if (owner & ~WAITS) >> 16 == struct.unpack_from("<Q", slots[i], offset("Slot", "gen"))[0] + 1}
         return bool(heirs) or any((owner & 0xFFFF) - 1 in (mine if its_own else mine - {i}) for i, owner in words)
 
+    def _inside(self, others):
+        """True if one of these is stopped in a call, or in the recovery with which an attachment ends."""
+        pids = {pid for other in others if other.stopped for pid in (other.pid, *other.children)}
+        high = min(self.word(self.map.depot + offset("Depot", "slots_high")), self.map.workers)
+        slots = [os.pread(self.fd, SIZES["Slot"], self.map.slot(i)) for i in range(high)]
+        return any(slot[0] == CONSTANTS["SLOT_LIVE"] and struct.unpack_from("<Q", slot, offset("Slot", "pid"))[0] in pids
+                   and struct.unpack_from("<Q", slot, offset("Slot", "phase"))[0] & 1 for slot in slots)
+
     def may_wait(self, actor, long):
         """Whether somebody who is stopped has what this one needs; `long`: it has waited long enough to look at bytes too."""
         others = self.in_the_way(actor)
@@ -301,7 +311,7 @@ class Stage:
         verbs = {other.op.verb for other in stopped}
         resizes = any(VERBS[op.verb].resizes for op in actor.ops.values() if op.ended == model.FOREVER)
         # For a resize: a worker's lists, the resize byte, or a call that has not ended.
-        return self._has_lists(others, resizes) or resizes and bool(verbs - ATTACHING)
+        return self._has_lists(others, resizes) or resizes and (bool(verbs - ATTACHING) or self._inside(others))
 
     def watch(self, actor, op):
         """Until a verb has answered, its worker has stopped, died, or waits for one that is stopped."""
@@ -357,6 +367,7 @@ class Stage:
         actor = self.actors[letter]
         if actor.waits and not actor.stopped:
             op, mode = actor.op, actor.handler
+            self.until(lambda: op.begun, LIMIT_S)
             os.kill(actor.pid, SIGNAL)
             # A resize takes back what it has begun before it lets the exception out, and may wait for the same lock in that.
             if mode == "raise" and not VERBS[op.verb].resizes and not self.until(lambda: op.ended != model.FOREVER, LIMIT_S):
@@ -427,7 +438,11 @@ class Stage:
         faults += [f"{op.text}: {op.answer}" for op in self.ops if isinstance(op.answer, str) and op.answer.startswith("bad")]
         faults += [f"{op.text}: {part}" for op in self.ops if isinstance(op.answer, list) for part in _parts(op.answer)
                    if isinstance(part, str) and part.startswith("bad")]
-        faults += [f"a handler: {said}" for actor in self.actors.values() for said in actor.handled if said is not True]
+        resizes = [op for op in self.ops if VERBS[op.verb].resizes]
+        # While it shrinks, pages go, and a put may find neither a page that can go nor a segment that may be taken.
+        rules = model.Rules(self.rules.refuses or bool(resizes), self.rules.drops or bool(resizes))
+        faults += [f"a handler: {said}" for actor in self.actors.values() for said in actor.handled
+                   if said is not True and not (said == "refused" and rules.refuses)]
         died = [actor for actor in self.actors.values() if actor.dead and actor.letter in self.engaged]
         faults += [f"worker {actor.letter} died by itself" for actor in died if not outcome.died]
         self.engine.recover()
@@ -443,11 +458,8 @@ class Stage:
         if stats["total"]["pages"] != count:
             faults.append(f"{stats['total']['pages']} pages are counted, {count} are found")
         capacity = stats["arena"]["capacity"]
-        resizes = [op for op in self.ops if VERBS[op.verb].resizes] if self.ops else []
         if capacity != self.capacity and not resizes:
             faults.append(f"the capacity is {capacity}")
-        # While it shrinks, pages go, and a put may find neither a page that can go nor a segment that may be taken.
-        rules = model.Rules(self.rules.refuses or bool(resizes), self.rules.drops or bool(resizes))
         if not wrong and not faults and not model.explained(self.ops, start, found, rules):
             faults.append(self._unexplained(start, found))
         self.state = found

@@ -30,7 +30,7 @@ def test_interleavings_chosen_by_seed(prefix, part):
     assert total.reached > total.played // 2 and total.waited > total.played // 8 and total.died > total.played // 4
 
 
-@pytest.mark.skipif(not EVERY, reason="half an hour: EVERY_POINT=1")
+@pytest.mark.skipif(not EVERY, reason="half an hour: make test-all")
 @pytest.mark.parametrize("kind", list(stage.KINDS))
 def test_every_pair_of_verbs_at_every_kill_point(prefix, kind):
     total = plans.Total(ENOUGH)

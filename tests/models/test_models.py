@@ -26,6 +26,15 @@ HOLDS = {
     "progress": ({"DEATHS": 1, "ANYTIME": 1}, FAIR),
     "progress with newcomers": ({"WORKERS": 2, "DEATHS": 2, "RESTARTS": 2, "ANYTIME": 1}, FAIR),
 }
+LONG = bool(os.environ.get("MODELS_LONG"))
+# Without it, these are searched in smaller bounds.
+SMALLER = {
+    "newcomer": {"WORKERS": 2},
+    "slices end at any moment": {"DEATHS": 1},
+    "reader": {"ROUNDS": 1},
+    "progress": {"WORKERS": 2, "DEATHS": 2},
+    "progress with newcomers": {"DEATHS": 1, "RESTARTS": 1},
+}
 # Minutes in all: only with MODELS_LONG=1 in the environment.
 HOLDS_LONG = {
     "newcomer, two deaths": ({"DEATHS": 2, "RESTARTS": 1}, SAFETY),
@@ -117,13 +126,14 @@ CODE = {
 @needs_spin
 @pytest.mark.parametrize("name", HOLDS)
 def test_it_holds(name, tmp_path):
-    states, error = search(tmp_path, MODEL, *HOLDS[name])
+    defines, how = HOLDS[name]
+    states, error = search(tmp_path, MODEL, defines if LONG else defines | SMALLER.get(name, {}), how)
     print(f"{name}: {states} states")
     assert error is None
 
 
 @needs_spin
-@pytest.mark.skipif(not os.environ.get("MODELS_LONG"), reason="minutes: set MODELS_LONG=1")
+@pytest.mark.skipif(not LONG, reason="minutes: make test-all")
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", HOLDS_LONG)
 def test_it_holds_in_larger_bounds(name, tmp_path):

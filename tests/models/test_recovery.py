@@ -46,6 +46,10 @@ HOLDS = {
     "progress, check": (crew("check work", 2, **TWO), FAIR),
     "progress, resize": (crew("work resize", 2, **TWO), FAIR),
 }
+LONG = bool(os.environ.get("MODELS_LONG"))
+# Without it, these are searched with a death less.
+SMALLER = {"two resize": 1, "slots never used": 1, "check": 1, "two newcomers": 2, "a free slot": 2, "a newcomer is stopped": 1,
+           "check, a free slot": 2, "progress, check": 1, "progress, resize": 1}
 # Minutes in all: only with MODELS_LONG=1 in the environment.
 SMALL = (*SAFETY, "-DCOLLAPSE")                # slower, in less memory
 HOLDS_LONG = {
@@ -88,15 +92,16 @@ MISTAKES = {
 @needs_spin
 @pytest.mark.parametrize("name", HOLDS)
 def test_it_holds(name, tmp_path):
-    _, how = HOLDS[name]
+    defines, how = HOLDS[name]
+    fewer = {} if LONG or name not in SMALLER else {"DEATHS": SMALLER[name]}
     # Most of the time goes into compiling, but where the search is for progress.
-    states, error = search(tmp_path, MODEL, *HOLDS[name], "-O1" if how is FAIR else "-O0")
+    states, error = search(tmp_path, MODEL, defines | fewer, how, "-O1" if how is FAIR else "-O0")
     print(f"{name}: {states} states")
     assert error is None
 
 
 @needs_spin
-@pytest.mark.skipif(not os.environ.get("MODELS_LONG"), reason="minutes: set MODELS_LONG=1")
+@pytest.mark.skipif(not LONG, reason="minutes: make test-all")
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", HOLDS_LONG)
 def test_it_holds_in_larger_bounds(name, tmp_path):

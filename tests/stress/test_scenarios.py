@@ -6,7 +6,9 @@ import pytest
 
 from stress import sabotage
 from stress.scenarios import load_all
-from stress.supervisor import SHM, Options, run_canary, run_scenario
+from stress.supervisor import SHM, Options, Run, run_canary, run_scenario
+from stress.worker import Plan
+from stress.workloads import scaling
 
 SCENARIOS = load_all()
 PLAIN = sorted(set(SCENARIOS) - {"canary"})
@@ -30,6 +32,39 @@ def test_a_moment_of(name, tmp_path):
     assert outcome.ops_total > 0 and outcome.bytes_verified > 0
     assert not [path.name for path in SHM.iterdir() if f"tmem-stress-{os.getpid()}-" in path.name]
     FACTS.get(name, lambda outcome: None)(outcome)
+
+
+@pytest.mark.parametrize("name", ["churn", "fork", "pressure", "linearizable"])
+def test_a_moment_of_many(name):
+    """More guests than cores: a scenario makes its arena, and what each guest does, as large as their number asks."""
+    outcome = run_scenario(SCENARIOS[name], Options(seconds=0.7, workers=16, seed=7))
+    assert outcome.violations == [] and len(outcome.ops_per_worker) >= 16
+
+
+def test_an_arena_grows_with_the_guests():
+    scenario = dataclasses.replace(SCENARIOS["ranges"], arena={"capacity": "1MiB", "max_pools": 3, "buckets": 4},
+                                   each={"capacity": "2 MiB", "max_pools": 5})
+    assert scenario.arena_for(4) == {"capacity": 9 << 20, "max_pools": 23, "buckets": 4}
+    assert all(each.arena_for(64)["max_workers"] > 64 for each in SCENARIOS.values() if "max_workers" in each.each)
+
+
+def test_scaling_measures_powers_of_two_up_to_the_cores(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(6)))
+    assert [scaling.counts(workers) for workers in (1, 2, 3, 4, 64)] == [[1], [1, 2], [1, 2], [1, 2, 4], [1, 2, 4]]
+
+
+@pytest.mark.parametrize("together, found", [(190, []), (120, ["slow"])])
+def test_scaling_is_judged_by_the_raw_copy(monkeypatch, together, found):
+    """Windows in turns: one guest, two, one that copies, two that copy; two copy twice as much as one."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    scenario = SCENARIOS["scaling"]
+    plan = Plan("scaling", "scaling", 1, 2, 1.0, 0, "", 4096, scenario.settings)
+    run = Run(scenario, plan, None, None)
+    done = (100,), (together // 2,) * 2, (300,), (300,) * 2
+    run.history = [(number, ops, 1000) for number in range(48) for ops in done[number % 4]]
+    scaling.verdict(run)
+    assert [violation["kind"] for violation in run.violations] == found
+    assert run.facts["ratio_2"] == together / 100 and run.facts["raw_ratio_2"] == 2.0
 
 
 def _cleancache(outcome):

@@ -1,0 +1,176 @@
+"""Owns the check during which everybody goes on working: pool records, buckets, queues and the depot, one after the other.
+
+May call: check, and shm's locks. Called by session. Each part is walked under the lock that guards it, and the worker's own, as a verb
+would; then both go back, other threads and signal handlers have their turns, and the next part comes. So a caller waits only for the
+part that he needs, and only while it is walked; gets of such a bucket wait too. Nothing is written but lock words: a kill is any dead
+holder's.
+What lies in two parts cannot be compared while it changes. So these are for a stopped world alone (stop.py): chunks that nobody has, or
+two parts have, gauges, lists and journals of workers, references of twins, limbo, pins, and whether a page is in the queue that it names.
+"""
+import cython
+from cython.cimports.engine.integrity.check import Checker
+from cython.cimports.engine.layout.regions import buckets_at, is_live, pool_at, pools_high, shard_at
+from cython.cimports.engine.layout.structs import GEO_SHARDS, Bucket, PoolRecord
+from cython.cimports.engine.member.member import Member
+from cython.cimports.libc.stdlib import free, realloc
+from cython.cimports.shm.atomics import load
+from cython.cimports.shm.layout import OK, Lock, Worker, u64
+from cython.cimports.shm.lock import lock_try, unlock
+
+ROOM_FIRST = cython.declare(u64, 4096)
+
+
+@cython.cclass
+class Gentle(Checker):
+    """A walk over parts of an arena that others work in. Claims are of one part: `forget` ends them."""
+
+    def __dealloc__(self):
+        free(self.words)
+
+    def set_bit(self, map, rel):
+        more: cython.pointer(cython.pointer(u64))
+        room: u64
+        if self.count == self.room:
+            room = self.room * 2 if self.room != 0 else ROOM_FIRST
+            more = cython.cast(cython.pointer(cython.pointer(u64)), realloc(self.words, room * cython.sizeof(cython.pointer(u64))))
+            if more == cython.NULL:
+                raise MemoryError
+            self.words = more
+            self.room = room
+        self.words[self.count] = map + (rel >> 12)
+        self.count += 1
+        map[rel >> 12] |= cython.cast(u64, 1) << ((rel >> 6) & 63)
+        return 0
+
+    def forget(self):
+        """The maps are empty again."""
+        i: u64
+        for i in range(self.count):
+            self.words[i][0] = 0
+        self.count = 0
+
+
+def run(engine: Member):
+    """Check an arena part by part. A Report."""
+    checker: Gentle
+    engine.recover_dead()
+    engine.att.enter()
+    try:
+        checker = Gentle(engine, False)
+        checker.report.gentle = True
+        checker.report.counts.update(pools=0, objects=0, objnodes=0, pages=0)
+        _check_pools(engine, checker)
+        _check_queues(engine, checker)
+        _hold(engine, cython.address(engine.att.w.depot.lock))
+        try:
+            checker.walk_depot()
+        finally:
+            _let_go(engine, cython.address(engine.att.w.depot.lock))
+        return checker.report
+    finally:
+        engine.att.w.fault = 0
+        engine.att.leave()
+
+
+@cython.cfunc
+@cython.exceptval(-1)
+def _hold(engine: Member, lock: cython.pointer(Lock)) -> cython.int:
+    """Take the own lock and this one. What waits meanwhile may use the engine, and so leave a fault behind, which is not the arena's."""
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    epoch: cython.int = engine.att.epoch
+    while True:
+        if lock_try(w, cython.address(w.slot.own)) == OK:
+            if lock_try(w, lock) == OK:
+                w.fault = 0
+                return 0
+            unlock(w, cython.address(w.slot.own))
+        engine.att.pause()
+        engine.refuse_fork(epoch)
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _let_go(engine: Member, lock: cython.pointer(Lock)) -> cython.void:
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    unlock(w, lock)
+    unlock(w, cython.address(w.slot.own))
+
+
+@cython.cfunc
+@cython.exceptval(-1)
+def _next(engine: Member, checker: Gentle) -> cython.int:
+    """Between two parts, with nothing held."""
+    epoch: cython.int = engine.att.epoch
+    checker.forget()
+    engine.att.breathe()
+    engine.refuse_fork(epoch)
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1)
+def _check_pools(engine: Member, checker: Gentle) -> cython.int:
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    table: cython.pointer(Lock) = cython.cast(cython.pointer(Lock), w.base + w.client_off)
+    p: cython.pointer(PoolRecord)
+    idx: u64
+    gen: u64
+    for idx in range(pools_high(w)):
+        p = pool_at(w, idx)
+        _hold(engine, table)
+        gen = load(cython.address(p.gen))
+        try:
+            if is_live(p, gen):
+                checker.walk_record(idx)
+        finally:
+            _let_go(engine, table)
+        _next(engine, checker)
+        _check_buckets(engine, checker, idx, gen)
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1)
+def _check_buckets(engine: Member, checker: Gentle, idx: u64, gen: u64) -> cython.int:
+    p: cython.pointer(PoolRecord) = pool_at(cython.address(engine.att.w), idx)
+    b: cython.pointer(Bucket)
+    i: u64
+    checker.begin_pool(idx)
+    for i in range(cython.cast(u64, engine.buckets)):
+        b = buckets_at(cython.address(engine.att.w), idx) + i
+        if not is_live(p, gen):
+            break
+        if load(cython.address(b.root)) == 0:
+            continue
+        _hold(engine, cython.address(b.lock))
+        try:
+            # Again, now that nobody can take the tree apart.
+            if b.root != 0 and is_live(p, gen):
+                checker.walk_living(b, i)
+        finally:
+            _let_go(engine, cython.address(b.lock))
+        _next(engine, checker)
+    if is_live(p, gen):
+        for what, count in (("pools", 1), ("objects", checker.objects), ("objnodes", checker.nodes), ("pages", checker.pages)):
+            checker.report.counts[what] += count
+    checker.leave_pools()
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1)
+def _check_queues(engine: Member, checker: Gentle) -> cython.int:
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    lock: cython.pointer(Lock)
+    shard: u64
+    idx: u64
+    for shard in range(w.client_geometry[GEO_SHARDS]):
+        lock = cython.address(shard_at(w, shard).lock)
+        for idx in range(pools_high(w)):
+            _hold(engine, lock)
+            try:
+                checker.walk_queues(idx, shard)
+            finally:
+                _let_go(engine, lock)
+            _next(engine, checker)
+    return 0
