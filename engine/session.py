@@ -86,6 +86,7 @@ from engine.ranks import order_checked
 from engine.sizes import parse_size, whole
 from engine.users import group_or_none, mode_argument, user_or_none
 from shm import arena as arenas
+from shm.entry import no_memory
 
 CLIENT_LAYOUT = (
     f"engine {ENGINE_LAYOUT_VERSION} {cython.sizeof(Twin)} {cython.sizeof(Obj)} {cython.sizeof(Objnode)} {cython.sizeof(Pampd)} "
@@ -263,7 +264,7 @@ class Engine:
         start = arenas.regions(geometry)["client"]
         queues = start + _client_bytes(self.max_pools, self.buckets, shards, 0, 0) - CLIENT_PAGE
         if back_file(arena.fd, start, 2 * CLIENT_PAGE) != OK or back_file(arena.fd, queues, CLIENT_PAGE) != OK:
-            raise TmemError(f"arena {self.name!r}: no memory left for its pool table")
+            raise no_memory(self.name, "its pool table")
         self.att = blank()
         self.att.roots = 1 << ROOT_STAGED | 1 << ROOT_RETIRED | 1 << ROOT_PENDING
         self.att.inherit = bury
@@ -291,7 +292,7 @@ class Engine:
         """TmemError: the file system gave no memory for something, or could not be asked."""
         if self.att.w.lost:
             self.att.lose()
-        raise TmemError(f"arena {self.name!r}: no memory left for {what}")
+        raise no_memory(self.name, what)
 
     def sound(self, answer):
         """The answer; ArenaCorrupted if memory was missing that it was made from."""
