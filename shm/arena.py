@@ -147,7 +147,7 @@ def create(name, capacity, limit, max_workers, bounce_bytes, ledger_bytes, clien
         os.ftruncate(shared.fd, where["end"])
         for start, end in ((0, 2 * SYS_PAGE), (where["segtable"], where["marks"]), (where["tail"], where["end"])):
             if back_file(shared.fd, start, end - start) != OK:
-                raise TmemError(f"arena {name!r}: no memory in {SHM_DIR} for its tables")
+                raise entry.no_memory(name, "its tables")
         os.fchown(shared.fd, -1, group)     # before others may write to it
         os.fchmod(shared.fd, mode)
         words = [geometry[field] for field in _FIELDS] + list(client)

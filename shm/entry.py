@@ -30,9 +30,22 @@ def open_entry(name, **how):
     try:
         return posix_ipc.SharedMemory("/" + name, flags=how.pop("flags", 0) | os.O_NONBLOCK | os.O_NOFOLLOW, **how)
     except posix_ipc.ExistentialError:
+        if not os.path.isdir(SHM_DIR):
+            raise TmemError(f"arena {name!r}: there is no directory {SHM_DIR} on this system; a tmpfs belongs there") from None
         raise
     except (OSError, ValueError, posix_ipc.Error) as error:
         raise refusal(name, error) from None
+
+
+def no_memory(name, what):
+    """The TmemError for a file system that gives no memory for something of an arena: it tells how large that is, and how to have more."""
+    try:
+        found = os.statvfs(SHM_DIR)
+        size = f"{SHM_DIR} has {found.f_blocks * found.f_frsize} bytes, {found.f_bavail * found.f_frsize} of them free"
+    except OSError:
+        size = f"{SHM_DIR} cannot be looked at"
+    return TmemError(f"arena {name!r}: no memory left for {what}: {size}; a container has more with docker run --shm-size, or with a memory-backed "
+                     "emptyDir there in Kubernetes")
 
 
 def refusal(name, error):
@@ -46,7 +59,7 @@ def refusal(name, error):
     if isinstance(error, (PermissionError, posix_ipc.PermissionsError)):
         return AccessDenied(f"arena {name!r}: permission denied")
     if getattr(error, "errno", None) == errno.ENOSPC:
-        return TmemError(f"arena {name!r}: no memory, or no inode, is left in {SHM_DIR}")
+        return no_memory(name, "a file, or no inode")
     try:
         if not stat.S_ISREG(os.lstat(f"{SHM_DIR}/{name}").st_mode):
             return ArenaCorrupted(f"{SHM_DIR}/{name} is not an arena: not a regular file")

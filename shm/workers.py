@@ -53,6 +53,7 @@ from cython.cimports.shm.semaphores import Sem, Semaphores, sleep_on
 from cython.cimports.shm.slab import drain_all, set_classes
 from cython.cimports.shm.turns import pass_turn, take_turn
 from cython.cimports.shm.waiting import REST, UNKNOWN, WRONG, consider, note_wait, refuse
+from shm.entry import no_memory
 from shm.errors import ArenaBusy, ArenaCorrupted, TmemError
 from shm.liveness import SHM_DIR, alive_name
 
@@ -177,7 +178,7 @@ class Attachment:
                         byte_release(w, idx)
                         if w.lost:
                             self.lose()
-                        raise TmemError(f"arena {self.arena.name!r}: no memory for another worker")
+                        raise no_memory(self.arena.name, "another worker")
                 kill_point(w)
                 while slots_used(w) <= idx:
                     cas(cython.address(w.depot.slots_high), slots_used(w), idx + 1)

@@ -51,6 +51,7 @@ from cython.cimports.shm.slab import limit_of
 from engine.api import spawn as spawning
 from engine.api.client import open_client
 from engine.api.pool import POLICIES, open_pool
+from engine.api.users import group_or_none, mode_argument, user_or_none
 from engine.capacity import resize as resizing
 from engine.errors import (
     AccessDenied,
@@ -69,7 +70,6 @@ from engine.member import stats as counting
 from engine.member.access import allow_argument, client_or_none, host_only, narrowed
 from engine.pages.pam.codec import CODECS
 from engine.sizes import parse_size, whole
-from engine.api.users import group_or_none, mode_argument, user_or_none
 from shm import arena as arenas
 
 CLOSE_TRIES = cython.declare(cython.int, 100)

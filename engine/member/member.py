@@ -31,6 +31,7 @@ from engine.errors import ArenaCorrupted, TmemError
 from engine.layout.geometry import client_bytes, is_possible
 from engine.member.ranks import order_checked
 from shm import arena as arenas
+from shm.entry import no_memory
 
 QUIET_WAITS = cython.declare(cython.int, 10)        # slices
 QUIET_NS = cython.declare(cython.longlong, 50_000_000)
@@ -57,7 +58,7 @@ class Member:
         start = arenas.regions(geometry)["client"]
         queues = start + client_bytes(self.max_pools, self.buckets, shards, 0, 0) - CLIENT_PAGE
         if back_file(arena.fd, start, 2 * CLIENT_PAGE) != OK or back_file(arena.fd, queues, CLIENT_PAGE) != OK:
-            raise TmemError(f"arena {self.name!r}: no memory left for its pool table")
+            raise no_memory(self.name, "its pool table")
         self.att = blank()
         self.att.roots = 1 << ROOT_STAGED | 1 << ROOT_RETIRED | 1 << ROOT_PENDING
         self.att.inherit = bury
@@ -85,7 +86,7 @@ class Member:
         """TmemError: the file system gave no memory for something, or could not be asked."""
         if self.att.w.lost:
             self.att.lose()
-        raise TmemError(f"arena {self.name!r}: no memory left for {what}")
+        raise no_memory(self.name, what)
 
     def sound(self, answer):
         """The answer; ArenaCorrupted if memory was missing that it was made from."""

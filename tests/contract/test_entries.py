@@ -188,6 +188,24 @@ def test_no_inode_left(arena_name):
     in_a_child(starve)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for a file system of its own")
+@pytest.mark.parametrize("size", ["size=64k", "size=4k", None])
+def test_a_directory_for_shared_memory_that_is_too_small_or_not_there(arena_name, size):
+    def starve():
+        libc = ctypes.CDLL(None, use_errno=True)
+        assert libc.unshare(0x20000) == 0 and libc.mount(b"none", b"/", None, 1 << 14 | 1 << 18, None) == 0
+        where = "/dev/shm" if size else "/dev"
+        if libc.mount(b"none", where.encode(), b"tmpfs", 0, (size or "size=64k").encode()) != 0:
+            raise OSError(ctypes.get_errno(), "mount")
+        for exist_ok in (False, True):
+            with pytest.raises(engine.TmemError, match="--shm-size" if size else "no directory /dev/shm") as caught:
+                engine.create(arena_name, exist_ok=exist_ok, **SMALL)
+            assert type(caught.value) is engine.TmemError
+        assert not size or os.listdir("/dev/shm") == []
+
+    in_a_child(starve)
+
+
 @pytest.mark.parametrize("error", [
     PermissionError(13, "no"), OSError(24, "Too many open files"), OSError(23, "Too many open files in system"), OSError(28, "No space"),
     OSError(5, "Input/output error"), ValueError("Invalid parameter(s)"), entry.posix_ipc.PermissionsError("no"), entry.posix_ipc.Error("odd"),
