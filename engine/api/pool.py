@@ -27,7 +27,7 @@ from cython.cimports.engine.member.arguments import handle, word
 from cython.cimports.engine.member.bound import Bound
 from cython.cimports.engine.member.member import Member
 from cython.cimports.engine.pages.pam.packed import flag_of
-from cython.cimports.engine.verbs import core
+from cython.cimports.engine.verbs import ends
 from cython.cimports.shm.atomics import load
 from cython.cimports.shm.layout import BUSY, OK, Worker, u64
 from cython.cimports.shm.seal import seal
@@ -189,7 +189,7 @@ class Pool(Bound):
         self.enter()
         try:
             while True:
-                status = core.begin_destroy(w, cython.address(self.ref))
+                status = ends.begin_destroy(w, cython.address(self.ref))
                 if status != BUSY:
                     break
                 self.pause()

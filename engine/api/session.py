@@ -72,6 +72,7 @@ from engine.pages.pam.codec import CODECS
 from engine.sizes import parse_size, whole
 from shm import arena as arenas
 
+SALVAGES = 3
 CLOSE_TRIES = cython.declare(cython.int, 100)
 BYTES_A_TWIN_BUCKET = 8192      # of capacity, whatever the size of a page: pages may be shorter
 def _number(name, value, low, high, power=False):
@@ -261,6 +262,18 @@ class Engine(Member):
         return open_pool(self, idx, gen)
 
     def _publish(self, name, flags, client, pam, policy, cap, allow):
+        """The index and generation of a new pool."""
+        record = (name, flags, client, pam, policy, cap, allow)
+        found = self._try_to_publish(*record)
+        # A destroyed pool keeps its place until it is taken apart, and the worker whose task that is may have other things to do.
+        for _ in range(SALVAGES):
+            if found is None and self.salvage():
+                found = self._try_to_publish(*record)
+        if found is None:
+            raise TmemError(f"arena {self.name!r}: all {self.max_pools} pools are taken")
+        return found
+
+    def _try_to_publish(self, name, flags, client, pam, policy, cap, allow):
         w: cython.pointer(Worker) = cython.address(self.att.w)
         table: cython.pointer(ClientPage) = self.lock_table()
         try:
@@ -270,6 +283,7 @@ class Engine(Member):
             unlock(w, cython.address(w.slot.own))
 
     def publish_locked(self, table, name, flags, client, pam, policy, cap, allow):
+        """Its index and generation; None: all places are taken."""
         w: cython.pointer(Worker) = cython.address(self.att.w)
         p: cython.pointer(PoolRecord)
         idx: u64
@@ -285,7 +299,7 @@ class Engine(Member):
                 chosen = idx
         if chosen == high:
             if high == cython.cast(u64, self.max_pools):
-                raise TmemError(f"arena {self.name!r}: all {self.max_pools} pools are taken")
+                return None
             for start, size in (
                 (w.client_off + CLIENT_PAGE + high * POOL_BYTES, POOL_BYTES),
                 (buckets_offset(w) + high * self.buckets * BUCKET_BYTES, self.buckets * BUCKET_BYTES),

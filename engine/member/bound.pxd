@@ -36,7 +36,6 @@ cdef class Bound:
     cdef int leave(self) except -1
     cdef int leave_python(self) except -1
     cdef int fail(self, int status) except -1
-    cdef bint salvage(self) except -1
     cdef bint put_call(self, Call *c) except -1
     cdef bint put_inside(self, Call *c) except -1
     cdef bint put_pages(self, Call *c) except -1

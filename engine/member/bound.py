@@ -23,22 +23,20 @@ from cython.cimports.engine.layout.structs import (
     PUTS_DUPLICATE,
     PUTS_OK,
     PUTS_REFUSED,
-    ROOT_PENDING,
-    ROOT_RETIRED,
 )
 from cython.cimports.engine.layout.words import packed_in
 from cython.cimports.engine.member.access import assert_open_to
 from cython.cimports.engine.member.arguments import buffer_of, free_flag, word, wrong_length
 from cython.cimports.engine.member.registry import registry
 from cython.cimports.engine.pages.pam.packed import PackedPam, digest
-from cython.cimports.engine.pages.reclaim import back_ledgers, has_ledger, take_garbage
+from cython.cimports.engine.pages.reclaim import back_ledgers, has_ledger
 from cython.cimports.engine.tree import lookaside
 from cython.cimports.engine.verbs import core, fetch
 from cython.cimports.engine.verbs.overwrite import overwrite
 from cython.cimports.libc.string import memcpy
 from cython.cimports.shm.atomics import unlikely
 from cython.cimports.shm.journal import reserve, shrink
-from cython.cimports.shm.layout import BUSY, NOMEM, NOSPACE, OK, Worker, slots_used, u64
+from cython.cimports.shm.layout import BUSY, NOMEM, NOSPACE, OK, Worker, u64
 from cython.cimports.shm.process import COPY
 from engine.errors import ArenaCorrupted, PoolDestroyed, TmemError
 
@@ -200,7 +198,7 @@ class Bound:
             elif status == NOMEM or (status == REFUSED and (c.refuse or c.exhausted) and not c.salvaged):
                 c.salvaged = True
                 c.staged = 0
-                if not self.salvage() and status == REFUSED:
+                if not self.engine.salvage() and status == REFUSED:
                     break           # a foreign back end was told, and would be told the same again
             else:
                 break
@@ -218,21 +216,6 @@ class Bound:
         else:
             self.fail(status)
         return status == OK
-
-    def salvage(self):
-        """Memory is short: give back what this worker has retired, and what the dead had, or else what other workers have retired or keep in
-        their magazines. True if there was any."""
-        w: cython.pointer(Worker) = cython.address(self.engine.att.w)
-        idx: u64
-        found: cython.bint = w.slot.client[ROOT_RETIRED] != 0 or w.slot.client[ROOT_PENDING] != 0
-        found = self.engine.att.recover_quick() > 0 or found
-        if not found:
-            for idx in range(slots_used(w)):
-                if idx != w.slot_idx:
-                    found = take_garbage(w, idx) == OK or found
-        if found:
-            self.engine.settle()
-        return found
 
     def put_buffer(self, c, data):
         view: Py_buffer

@@ -18,6 +18,7 @@ cdef class Member:
     cdef int raise_status(self, int status) except -1
     cdef int settle(self) except -1
     cdef int settle_quietly(self) except -1
+    cdef bint salvage(self) except -1
     cdef object sound(self, object answer)
     cdef int no_memory(self, str what) except -1
     cdef int refuse_fork(self, int epoch) except -1

@@ -20,10 +20,10 @@ from cython.cimports.engine.layout.structs import (
 )
 from cython.cimports.engine.member.ranks import rank_of
 from cython.cimports.engine.member.registry import registry
-from cython.cimports.engine.pages.reclaim import back_ledgers, bury
-from cython.cimports.engine.verbs import core
+from cython.cimports.engine.pages.reclaim import back_ledgers, bury, take_garbage
+from cython.cimports.engine.verbs import ends
 from cython.cimports.shm.atomics import load_acquire
-from cython.cimports.shm.layout import BUSY, CORRUPT, GONE, OK, Worker, u64
+from cython.cimports.shm.layout import BUSY, CORRUPT, GONE, OK, Worker, slots_used, u64
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import back_file
 from cython.cimports.shm.workers import blank
@@ -110,7 +110,7 @@ class Member:
         waits: cython.int = 0
         began: cython.longlong = time.monotonic_ns()
         while status == AGAIN or status == BUSY:
-            status = core.work_off(cython.address(self.att.w), registry.host)
+            status = ends.work_off(cython.address(self.att.w), registry.host)
             if status == BUSY:
                 waits += 1
                 if waits > QUIET_WAITS:
@@ -128,7 +128,7 @@ class Member:
         """Give back all that this worker has retired; the caller is inside enter and leave."""
         status: cython.int = AGAIN
         while status == AGAIN or status == BUSY:
-            status = core.work_off(cython.address(self.att.w), registry.host)
+            status = ends.work_off(cython.address(self.att.w), registry.host)
             if status == BUSY:
                 self.att.pause()
             elif status == AGAIN:
@@ -137,11 +137,26 @@ class Member:
             self.raise_status(status)
         return 0
 
+    def salvage(self):
+        """Memory is short, or pools are: give back what this worker has retired, and what the dead had, or else what other workers have
+        retired or keep in their magazines. True if there was any."""
+        w: cython.pointer(Worker) = cython.address(self.att.w)
+        idx: u64
+        found: cython.bint = w.slot.client[ROOT_RETIRED] != 0 or w.slot.client[ROOT_PENDING] != 0
+        found = self.att.recover_quick() > 0 or found
+        if not found:
+            for idx in range(slots_used(w)):
+                if idx != w.slot_idx:
+                    found = take_garbage(w, idx) == OK or found
+        if found:
+            self.settle()
+        return found
+
     def keep_caps(self, idx):
         """A page was put into a pool that has a cap, or whose client has one: what is too much does not stay when the call returns. As settle."""
         status: cython.int = BUSY
         while status == BUSY:
-            status = core.keep_caps(cython.address(self.att.w), idx, registry.host)
+            status = ends.keep_caps(cython.address(self.att.w), idx, registry.host)
             if status == BUSY:
                 self.att.pause()
         if status != OK:

@@ -28,7 +28,4 @@ cdef int put(Worker *w, PoolRef *p, Call *c, PamOps pam, HostOps host) noexcept 
 cdef int flush_page(Worker *w, PoolRef *p, Call *c, PamOps pam, HostOps host) noexcept nogil
 cdef int flush_object(Worker *w, PoolRef *p, Call *c, HostOps host) noexcept nogil
 cdef int replace(Worker *w, PoolRef *p, Call *c, u64 data, u64 gen, PamOps pam) noexcept nogil
-cdef int begin_destroy(Worker *w, PoolRef *p) noexcept nogil
-cdef int keep_caps(Worker *w, u64 pool, HostOps host) noexcept nogil
-cdef int work_off(Worker *w, HostOps host) noexcept nogil
 cdef int finish(Worker *w, int budget, HostOps host) noexcept nogil

@@ -10,7 +10,7 @@ Kill at any instruction: what a locked section did is undone from its journal or
 retired hangs on the worker's slot, where recovery finds it.
 """
 import cython
-from cython.cimports.engine.eviction.admit import hold_caps, is_over, settle_pending
+from cython.cimports.engine.eviction.admit import settle_pending
 from cython.cimports.engine.eviction.room import make_room
 from cython.cimports.engine.layout.call import (
     AGAIN,
@@ -44,14 +44,10 @@ from cython.cimports.engine.layout.structs import (
     OBJNODE_CLASS,
     PAMPD_CLASS,
     PAMPD_SENTINEL,
-    POOL_DYING,
-    POOL_SENTINEL,
     ROOT_PENDING,
-    ROOT_RETIRED,
     ROOT_STAGED,
     TWIN_BYTES_MIN,
     Bucket,
-    ClientPage,
     Obj,
     Pampd,
     TwinBucket,
@@ -82,9 +78,9 @@ from cython.cimports.engine.tree.hostops import HostOps
 from cython.cimports.engine.tree.lookaside import ask_for_leaf, find_obj, note_leaf, remember, top_of
 from cython.cimports.engine.tree.unlink import take_obj, take_page, weigh
 from cython.cimports.libc.string import memcpy, memset
-from cython.cimports.shm.atomics import load, set_release
-from cython.cimports.shm.journal import conclude, kill_point, redo_copy, rollback, savepoint, store
-from cython.cimports.shm.layout import BUSY, CORRUPT, FAULT_SENTINEL, NOMEM, OK, Worker, offset_of, set_mark, u64
+from cython.cimports.shm.atomics import load
+from cython.cimports.shm.journal import conclude, redo_copy, rollback, savepoint, store
+from cython.cimports.shm.layout import BUSY, CORRUPT, FAULT_SENTINEL, NOMEM, OK, Worker, set_mark, u64
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import chunk_at
 from cython.cimports.shm.slab import class_of, ensure, pop
@@ -589,64 +585,6 @@ def put(w, p, c, pam, host):
             drop_staged(w)
         finish(w, REAP_BUDGET, host)
         return status
-
-
-# --- pools ------------------------------------------------------------------------------------------------
-
-
-def begin_destroy(w, p):
-    """Make a pool die: the record goes on the retired list, and then the state says so. OK, BUSY, DESTROYED or CORRUPT.
-
-    From here on every verb on it answers DESTROYED; `finish` takes it apart. The state is no part of the transaction: nobody may
-    be told of a death that a rollback takes back. Who is killed between the two has destroyed it all the same."""
-    table: cython.pointer(ClientPage) = cython.cast(cython.pointer(ClientPage), w.base + w.client_off)
-    status: cython.int = OK
-    if lock_try(w, cython.address(w.slot.own)) != OK:
-        return BUSY
-    if lock_try(w, cython.address(table.lock)) != OK:
-        unlock(w, cython.address(w.slot.own))
-        return BUSY
-    if not alive(p) or p.record.sentinel == ~cython.cast(u64, POOL_SENTINEL):
-        status = DESTROYED
-    else:
-        store(w, cython.address(p.record.cursor), 0)
-        retire(w, offset_of(w, p.record))
-    if conclude(w) != OK:
-        status = CORRUPT
-    elif status == OK:
-        kill_point(w)
-        set_release(cython.address(p.record.state), POOL_DYING)
-    unlock(w, cython.address(table.lock))
-    unlock(w, cython.address(w.slot.own))
-    return status
-
-
-def work_off(w, host):
-    """Take this worker's lists apart, a budget at a time, what is staged too: nobody is in the middle of a put. OK, AGAIN, BUSY or CORRUPT."""
-    if w.slot.client[ROOT_RETIRED] | w.slot.client[ROOT_PENDING] | w.slot.client[ROOT_STAGED] == 0:
-        return OK
-    if lock_try(w, cython.address(w.slot.own)) != OK:
-        return BUSY
-    drop_staged(w)
-    if w.fault != 0:
-        unlock(w, cython.address(w.slot.own))
-        return CORRUPT
-    return finish(w, REAP_BUDGET, host)
-
-
-def keep_caps(w, pool, host):
-    """After a put: have its pages queued, and its pool and its client no larger than they may be. OK, BUSY (call again) or CORRUPT."""
-    status: cython.int
-    if w.slot.client[ROOT_PENDING] == 0 and not is_over(w, pool):
-        return OK
-    if lock_try(w, cython.address(w.slot.own)) != OK:
-        return BUSY
-    status = settle_pending(w, host)
-    if status == OK:
-        status = hold_caps(w, pool, 0, host)
-    if finish(w, REAP_BUDGET, host) == CORRUPT:
-        status = CORRUPT
-    return status
 
 
 # --- flush, replace ----------------------------------------------------------------------------------------

@@ -298,7 +298,7 @@ def test_other_packages_are_not_imported_unasked(entries):
 
 def test_installed_as_a_program(arena_name):
     def run(*args):
-        return subprocess.run([sys.executable, "-m", "engine.cli.commands", *args], capture_output=True, text=True, timeout=60)
+        return subprocess.run([sys.executable, "-m", "engine.cli", *args], capture_output=True, text=True, timeout=60)
 
     made = run("create", arena_name, "--capacity", "8MiB", "--json")
     assert made.returncode == 0 and json.loads(made.stdout)["name"] == arena_name
@@ -321,6 +321,6 @@ def test_a_name_that_the_terminal_cannot_write(eng):
     eng.new_pool("naïve 日")
     env = dict(os.environ, LC_ALL="C", PYTHONUTF8="0", PYTHONIOENCODING="", PYTHONCOERCECLOCALE="0")
     for command in (["stat"], ["top", "--once", "--interval", "0.01"], ["check"]):
-        done = subprocess.run([sys.executable, "-m", "engine.cli.commands", *command, eng.name], cwd=ROOT, env=env, capture_output=True, text=True)
+        done = subprocess.run([sys.executable, "-m", "engine.cli", *command, eng.name], cwd=ROOT, env=env, capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (0, "")
         assert command == ["check"] or "na\\xefve" in done.stdout

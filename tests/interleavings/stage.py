@@ -90,6 +90,7 @@ class Stage:
         for actor in self.actors.values():
             actor.drop()
         self.actors = {}
+        prctl(PR_SET_CHILD_SUBREAPER, 0)
         signal.set_wakeup_fd(self.before[1])
         signal.signal(signal.SIGCHLD, self.before[0])
         for fd in (self.read_fd, self.write_fd, self.fd):
@@ -445,12 +446,14 @@ class Stage:
                    if said is not True and not (said == "refused" and rules.refuses)]
         died = [actor for actor in self.actors.values() if actor.dead and actor.letter in self.engaged]
         faults += [f"worker {actor.letter} died by itself" for actor in died if not outcome.died]
-        self.engine.recover()
+        # A child that died with its parent may die a moment later.
+        living = 1 + sum(not actor.dead for actor in self.actors.values())
+        self.until(lambda: self.engine.recover() == 0 and self.engine.stats()["arena"]["workers"] == living, 1.0)
         report = self.engine.check()
         if not report.ok:
             faults.append(f"check: {[str(problem) for problem in report.problems[:3]]}")
         stats = self.engine.stats()
-        workers, living = stats["arena"]["workers"], 1 + sum(not actor.dead for actor in self.actors.values())
+        workers = stats["arena"]["workers"]
         if workers != living:
             faults.append(f"{workers} slots are taken, by {living} workers")
         found, wrong, count = self.seen()

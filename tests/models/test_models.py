@@ -97,7 +97,9 @@ CODE = {
         ("def rescue(", ["_settle_dead(w)", "if n > 0 and lock_try", "_is_dead(w, i) or adopt(w, i)", "if _is_dead(w, i)",
                          "settle_slot(w, i)", "_bury(w, i)", "give_back(w, i)"]),
     ],
-    "engine/capacity/compact.py": [("def take_over(", ["cython.address(w.slot.own)", "slot_at(w, idx).own", "is_open(w, idx)", "inherit(", "drain_all("])],
+    "engine/capacity/compact.py": [
+        ("def take_over(", ["cython.address(w.slot.own)", "slot_at(w, idx).own", "is_open(w, idx)", "inherit(", "drain_all("]),
+    ],
     "engine/integrity/stop.py": [
         ("def _close_gate", ["gate_keeper(w)", "held[HELD_MAX - 1]", "cas(cython.address(w.depot.gate.owner), owner, w.id)", "fence_full()"]),
         ("def _take_all", ["slot.state", "cas(cython.address(slot.own.owner), 0, w.id)", "is_open(w, idx)"]),

@@ -89,7 +89,7 @@ def test_what_is_missing_or_broken_is_reported(monkeypatch):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_leaves_nothing(number):
-    run = subprocess.Popen([sys.executable, "-m", "engine.cli.commands", "bench", "--smoke", "--pages", "64", "--contest", "64"], cwd=ROOT,
+    run = subprocess.Popen([sys.executable, "-m", "engine.cli", "bench", "--smoke", "--pages", "64", "--contest", "64"], cwd=ROOT,
                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     with run:
         for line in run.stderr:

@@ -15,7 +15,7 @@ START = """
 import signal, sys
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from engine.cli import main
+from engine.cli.commands import main
 main(sys.argv[1:])
 """
 

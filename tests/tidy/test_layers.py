@@ -69,3 +69,83 @@ def test_a_module_says_what_it_owns():
     wrong = [relative(path) for path in SOURCES
              if path.suffix == ".py" and path.read_text().strip() and not ast.get_docstring(ast.parse(path.read_text()))]
     assert not wrong, "these open without a docstring"
+
+
+# --- the floors of the engine -----------------------------------------------------------------------------
+
+# Each imports only from those that stand before it, in .py and in .pxd. What lies in engine/ itself is below all of them.
+FLOORS = ("", "layout", "pages", "tree", "eviction", "verbs", "member", "capacity", "integrity", "api", "cli")
+
+
+def modules():
+    """{name of a module of the engine or the substrate: what it imports of them}."""
+    paths = [path for path in SOURCES if layer_of(path) != "stress" and path.suffix != ".pyi"]
+    names = {relative(path).rpartition(".")[0].replace("/", ".").removesuffix(".__init__") for path in paths}
+    found = {name: set() for name in names}
+    for path in paths:
+        name = relative(path).rpartition(".")[0].replace("/", ".").removesuffix(".__init__")
+        for target in imported(path.read_text()):
+            while target and target not in names:
+                target = target.rpartition(".")[0]
+            if target and target != name:
+                found[name].add(target)
+    return found
+
+
+def floor_of(name):
+    parts = name.split(".")
+    return parts[1] if len(parts) > 1 and parts[1] in FLOORS else ""
+
+
+def circles(graph):
+    """The strongly connected parts of more than one module (Tarjan, "Depth-first search and linear graph algorithms", 1972)."""
+    index, low, stack, found = {}, {}, [], []
+
+    def visit(node):
+        index[node] = low[node] = len(index)
+        stack.append(node)
+        for other in graph[node]:
+            if other not in index:
+                visit(other)
+            if other in stack:
+                low[node] = min(low[node], low[other])
+        if low[node] == index[node]:
+            part = stack[stack.index(node):]
+            del stack[stack.index(node):]
+            if len(part) > 1:
+                found.append(sorted(part))
+
+    for node in graph:
+        if node not in index:
+            visit(node)
+    return found
+
+
+def test_a_floor_imports_only_from_those_below(record_property):
+    graph = modules()
+    across = [(name, target) for name, targets in graph.items() for target in targets
+              if name != "engine" and name.startswith("engine.") and target.startswith("engine") and floor_of(name) != floor_of(target)]
+    print(f"{len(FLOORS) - 1} floors, {len(graph)} modules, {len(across)} imports from one floor of the engine to another, "
+          f"{len(circles(graph))} circles")
+    wrong = [f"{name} imports {target}" for name, target in across if FLOORS.index(floor_of(name)) < FLOORS.index(floor_of(target))]
+    assert not wrong
+
+
+def test_no_module_imports_itself_by_others():
+    assert circles(modules()) == []
+
+
+def test_the_search_for_circles_finds_one():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
+
+
+def test_a_floor_says_what_it_owns():
+    assert [floor for floor in FLOORS[1:] if not ast.get_docstring(ast.parse((ROOT / "engine" / floor / "__init__.py").read_text()))] == []
+
+
+def test_nothing_is_imported_in_the_middle_of_a_function():
+    wrong = [f"{relative(path)}:{node.lineno}" for path in SOURCES if layer_of(path) != "stress" and path.suffix == ".py"
+             for function in ast.walk(ast.parse(path.read_text())) if isinstance(function, ast.FunctionDef)
+             for node in ast.walk(function) if isinstance(node, (ast.Import, ast.ImportFrom))
+             and any(name.split(".")[0] in LAYERS for name in [getattr(node, "module", None) or "", *(alias.name for alias in node.names)])]
+    assert not wrong

@@ -1,0 +1,77 @@
+"""Owns what ends: how a pool begins to die, and when what a worker has retired, staged or not queued yet is worked off.
+
+May call: core, admit, reclaim, and shm's journal and locks. Called by member and by what callers hold, with no lock held.
+Kill at any instruction: each step is a transaction; who is killed between the two words of a pool's death has destroyed it all the same.
+"""
+import cython
+from cython.cimports.engine.eviction.admit import hold_caps, is_over, settle_pending
+from cython.cimports.engine.layout.call import DESTROYED
+from cython.cimports.engine.layout.structs import (
+    POOL_DYING,
+    POOL_SENTINEL,
+    ROOT_PENDING,
+    ROOT_RETIRED,
+    ROOT_STAGED,
+    ClientPage,
+)
+from cython.cimports.engine.pages.reclaim import drop_staged, retire
+from cython.cimports.engine.verbs.core import REAP_BUDGET, alive, finish
+from cython.cimports.shm.atomics import set_release
+from cython.cimports.shm.journal import conclude, kill_point, store
+from cython.cimports.shm.layout import BUSY, CORRUPT, OK, offset_of, u64
+from cython.cimports.shm.lock import lock_try, unlock
+
+
+def begin_destroy(w, p):
+    """Make a pool die: the record goes on the retired list, and then the state says so. OK, BUSY, DESTROYED or CORRUPT.
+
+    From here on every verb on it answers DESTROYED; `finish` takes it apart. The state is no part of the transaction: nobody may
+    be told of a death that a rollback takes back. Who is killed between the two has destroyed it all the same."""
+    table: cython.pointer(ClientPage) = cython.cast(cython.pointer(ClientPage), w.base + w.client_off)
+    status: cython.int = OK
+    if lock_try(w, cython.address(w.slot.own)) != OK:
+        return BUSY
+    if lock_try(w, cython.address(table.lock)) != OK:
+        unlock(w, cython.address(w.slot.own))
+        return BUSY
+    if not alive(p) or p.record.sentinel == ~cython.cast(u64, POOL_SENTINEL):
+        status = DESTROYED
+    else:
+        store(w, cython.address(p.record.cursor), 0)
+        retire(w, offset_of(w, p.record))
+    if conclude(w) != OK:
+        status = CORRUPT
+    elif status == OK:
+        kill_point(w)
+        set_release(cython.address(p.record.state), POOL_DYING)
+    unlock(w, cython.address(table.lock))
+    unlock(w, cython.address(w.slot.own))
+    return status
+
+
+def work_off(w, host):
+    """Take this worker's lists apart, a budget at a time, what is staged too: nobody is in the middle of a put. OK, AGAIN, BUSY or CORRUPT."""
+    if w.slot.client[ROOT_RETIRED] | w.slot.client[ROOT_PENDING] | w.slot.client[ROOT_STAGED] == 0:
+        return OK
+    if lock_try(w, cython.address(w.slot.own)) != OK:
+        return BUSY
+    drop_staged(w)
+    if w.fault != 0:
+        unlock(w, cython.address(w.slot.own))
+        return CORRUPT
+    return finish(w, REAP_BUDGET, host)
+
+
+def keep_caps(w, pool, host):
+    """After a put: have its pages queued, and its pool and its client no larger than they may be. OK, BUSY (call again) or CORRUPT."""
+    status: cython.int
+    if w.slot.client[ROOT_PENDING] == 0 and not is_over(w, pool):
+        return OK
+    if lock_try(w, cython.address(w.slot.own)) != OK:
+        return BUSY
+    status = settle_pending(w, host)
+    if status == OK:
+        status = hold_caps(w, pool, 0, host)
+    if finish(w, REAP_BUDGET, host) == CORRUPT:
+        status = CORRUPT
+    return status
