@@ -11,24 +11,45 @@ from cython.cimports.engine.layout.structs import (
     PINS_MAX,
     POOL_BYTES,
     QUEUE_BYTES,
+    SHARD_BYTES,
     SHARDS_MAX,
     TWIN_BUCKET_BYTES,
     Bucket,
+    ClientPage,
+    ClientRecord,
     Obj,
     Objnode,
     Pampd,
     PoolRecord,
+    Queue,
+    Shard,
     Twin,
+    TwinBucket,
 )
 
-CLIENT_LAYOUT = (
-    f"engine {ENGINE_LAYOUT_VERSION} {cython.sizeof(Twin)} {cython.sizeof(Obj)} {cython.sizeof(Objnode)} {cython.sizeof(Pampd)} "
-    f"{cython.sizeof(PoolRecord)} {cython.sizeof(Bucket)}"
-)
+# Every struct that lies in an arena: its size, and the constant or the size of chunk that it must fill.
+SIZES = {
+    "ClientRecord": (cython.sizeof(ClientRecord), 32),
+    "ClientPage": (cython.sizeof(ClientPage), 4000),    # of CLIENT_PAGE; the rest is spare
+    "PoolRecord": (cython.sizeof(PoolRecord), POOL_BYTES),
+    "Bucket": (cython.sizeof(Bucket), BUCKET_BYTES),
+    "Shard": (cython.sizeof(Shard), SHARD_BYTES),
+    "Queue": (cython.sizeof(Queue), QUEUE_BYTES),
+    "TwinBucket": (cython.sizeof(TwinBucket), TWIN_BUCKET_BYTES),
+    "Twin": (cython.sizeof(Twin), 64),          # in chunks of PAMPD_CLASS
+    "Pampd": (cython.sizeof(Pampd), 64),
+    "Obj": (cython.sizeof(Obj), 128),
+    "Objnode": (cython.sizeof(Objnode), 576),
+}
+WRONG = {name: sizes for name, sizes in SIZES.items() if sizes[0] != sizes[1]}
+if WRONG:
+    raise ImportError(f"structs of another size than what they lie in: {WRONG}")
+
+CLIENT_LAYOUT = f"engine {ENGINE_LAYOUT_VERSION} {' '.join(f'{name} {size}' for name, (size, _) in SIZES.items())}"
 
 
 def client_bytes(max_pools, buckets, shards, ghosts, twins):
-    """Size of the client region; what lies where in it is in layout.pxd."""
+    """Size of the client region; what lies where in it is in structs.pxd."""
     records = _round_up(CLIENT_PAGE + max_pools * POOL_BYTES)
     queues = _round_up(records + max_pools * buckets * BUCKET_BYTES + max_pools * shards * QUEUE_BYTES)
     return _round_up(queues + CLIENT_PAGE + shards * ghosts * 8) + twins * TWIN_BUCKET_BYTES

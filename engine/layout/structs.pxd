@@ -16,7 +16,7 @@ cdef enum:
     POOL_SENTINEL = 0x706F6F31
     TWIN_SENTINEL = 0x7477696E
 
-    # Size classes (shm/slab.py) of the three structs; asserted against the structs in session.py.
+    # Size classes (shm/slab.py) of the three structs; compared with the structs in geometry.py.
     PAMPD_CLASS = 0
     OBJ_CLASS = 1
     OBJNODE_CLASS = 26
