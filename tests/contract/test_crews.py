@@ -72,9 +72,10 @@ def test_another_forked_child_does_not_keep_the_gate_open(eng):
     gate = crew._gate
     gate.close()            # as the kernel does when this process ends
     crew[0].join(30)
-    assert crew[0].pid == pid and crew.exitcodes == [-signal.SIGTERM]
     os.close(here)
     assert os.waitpid(child, 0)[1] == 0
+    # It was told by the signal, or had not passed the gate yet and ended by itself.
+    assert crew[0].pid == pid and crew.exitcodes in ([-signal.SIGTERM], [0])
 
 
 # --- restarts ---------------------------------------------------------------------------------------------
