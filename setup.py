@@ -46,8 +46,8 @@ def unsuited():
 
 
 def declarations_changed():
-    """True if a .pxd, or this file with its directives, is newer than a module made from it. Cython follows the former itself, but not in a
-    circle, and these cimport each other."""
+    """True if a .pxd, or this file with its directives, is newer than a module made from it. Cython
+    follows the former itself, but not in a circle, and these cimport each other."""
     newest = max(path.stat().st_mtime for path in (Path("setup.py"), *Path("engine").rglob("*.pxd"), *Path("shm").rglob("*.pxd")))
     made = (GENERATED / f"{name.replace('.', '/')}.c" for name in COMPILED)
     return any(path.exists() and path.stat().st_mtime < newest for path in made)
@@ -65,7 +65,8 @@ def build():
             force=declarations_changed(),
             annotate=False,
             nthreads=CORES,
-            # Without auto_pickle: a copy of an object that owns memory, a descriptor or a pin would give it back a second time.
+            # Without auto_pickle: a copy of an object that owns memory, a descriptor or a pin would
+            # give it back a second time.
             compiler_directives={"language_level": 3, "boundscheck": False, "wraparound": False, "cdivision": True, "auto_pickle": False},
         ),
         options={"build_ext": {"parallel": CORES}},

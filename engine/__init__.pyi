@@ -1,4 +1,5 @@
-# The Python-visible interface, typed. Names with a leading underscore exist only here, for type checkers.
+# The Python-visible interface, typed. Names with a leading underscore exist only here, for type
+# checkers.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from multiprocessing.process import BaseProcess
 from types import TracebackType

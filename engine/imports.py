@@ -7,7 +7,8 @@ from pathlib import Path
 
 
 def why(error):
-    """The most likely reason for an error while the compiled modules were imported, and what to do, as a sentence."""
+    """The most likely reason for an error while the compiled modules were imported, and what to do,
+    as a sentence."""
     here = Path(__file__).resolve().parent.parent
     other = getattr(sys.modules.get("shm"), "__file__", None)
     if other is not None and Path(other).resolve().parent != here / "shm":

@@ -39,16 +39,18 @@ cdef extern from *:
     #endif
     }
     """
-    # An int as a word; all ones, with an exception set, if it is none. Without the look at PyErr_Occurred behind each call of cpython.long.
-    # Where the digits are known (Python 3.11, and otherwise 3.12 to 3.15) they are read here: 12 instructions instead of 68.
+    # An int as a word; all ones, with an exception set, if it is none. Without the look at
+    # PyErr_Occurred behind each call of cpython.long. Where the digits are known (Python 3.11, and
+    # otherwise 3.12 to 3.15) they are read here: 12 instructions instead of 68.
     u64 int_word "int_word_of"(object number) noexcept
 
 cdef inline u64 rotl(u64 x, int r) noexcept nogil:
     return x << r | x >> (64 - r)
 
 cdef inline u64 hash_oid(u64 a, u64 b, u64 c) noexcept nogil:
-    # XXH64 (Yann Collet, specification 0.1.1) of the three words, little-endian, with seed 0. Written out
-    # because the xxhash package can only be called with Python objects; tests compare the two.
+    # XXH64 (Yann Collet, specification 0.1.1) of the three words, little-endian, with seed 0.
+    # Written out because the xxhash package can only be called with Python objects; tests compare
+    # the two.
     cdef u64 p1 = 0x9E3779B185EBCA87u
     cdef u64 p2 = 0xC2B2AE3D27D4EB4Fu
     cdef u64 p3 = 0x165667B19E3779F9u

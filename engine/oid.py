@@ -18,9 +18,10 @@ _KIND_BYTES = 2 << 56
 def oid(key):
     """The object id of a key: a tuple of three unsigned 64-bit words.
 
-    key: str or bytes-like (XXH3-128 of the bytes, and kind and length in the third word), an int from 0 to
-    2^64-1 (itself), or a triple of such ints (unchanged). What says which int it is (`__index__`, NumPy's integers) is that int; a buffer
-    of anything else than bytes is no key. TypeError, ValueError else.
+    key: str or bytes-like (XXH3-128 of the bytes, and kind and length in the third word), an int
+    from 0 to 2^64-1 (itself), or a triple of such ints (unchanged). What says which int it is
+    (`__index__`, NumPy's integers) is that int; a buffer of anything else than bytes is no key.
+    TypeError, ValueError else.
     """
     if isinstance(key, str):
         return _digest(key.encode("utf-8", "surrogatepass"), _KIND_STR)

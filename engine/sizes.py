@@ -1,4 +1,5 @@
-"""Owns reading whole numbers, and sizes as people write them. May call nothing. Called by whoever takes one, and the command line."""
+"""Owns reading whole numbers, and sizes as people write them. May call nothing. Called by whoever
+takes one, and the command line."""
 import operator
 import re
 
@@ -8,7 +9,8 @@ _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
 
 
 def whole(value: object) -> int | None:
-    """An argument as an int, if it is one or, as NumPy's integers do, says which one it is (`__index__`); None else, and for True and False."""
+    """An argument as an int, if it is one or, as NumPy's integers do, says which one it is
+    (`__index__`); None else, and for True and False."""
     if isinstance(value, bool) or not hasattr(type(value), "__index__"):
         return None
     try:
@@ -18,7 +20,8 @@ def whole(value: object) -> int | None:
 
 
 def parse_size(argument: str, value: object) -> int:
-    """Bytes of a size: an int, or text such as "64MiB" or "1.5 GiB". TypeError or ValueError names the argument."""
+    """Bytes of a size: an int, or text such as "64MiB" or "1.5 GiB". TypeError or ValueError names
+    the argument."""
     number = whole(value)
     if number is not None:
         return number

@@ -1,9 +1,11 @@
-"""Owns the arena file: its name, its geometry, creating, attaching (with every check), mapping, unlinking.
+"""Owns the arena file: its name, its geometry, creating, attaching (with every check), mapping,
+unlinking.
 
-May call: entry, memory, semaphores, liveness, posix_ipc. Called by workers.Attachment; tables inside the regions are
-other files' business. An arena is ready when its magic word is there, written last; a creator holds the birth
-byte until then, so that an attacher can tell one that is slow from one that died.
-Beside the arena lie its liveness file and semaphores, whose names begin with the arena's and go on with its nonce.
+May call: entry, memory, semaphores, liveness, posix_ipc. Called by workers.Attachment; tables
+inside the regions are other files' business. An arena is ready when its magic word is there,
+written last; a creator holds the birth byte until then, so that an attacher can tell one that is
+slow from one that died. Beside the arena lie its liveness file and semaphores, whose names begin
+with the arena's and go on with its nonce.
 """
 import os
 import re
@@ -107,8 +109,8 @@ def regions(geometry):
 
 
 def layout_id(client_layout):
-    """A number that changes when a struct of either layer does: a mark, the version of either, and a hash. The client's layout is a text
-    whose first number is its version."""
+    """A number that changes when a struct of either layer does: a mark, the version of either, and
+    a hash. The client's layout is a text whose first number is its version."""
     text = (f"{LAYOUT_VERSION} {cython.sizeof(Header)} {cython.sizeof(Depot)} {cython.sizeof(Slot)} "
             f"{cython.sizeof(Segment)} {SLOT_BYTES} {JOURNAL_BYTES} {CLASS_COUNT} {client_layout}")
     version = LAYOUT_MARK << 16 | LAYOUT_VERSION << 8 | int(re.search(r"\d+", client_layout)[0])
@@ -127,10 +129,12 @@ def _geometry(capacity, max_workers, bounce_bytes, ledger_bytes, client_bytes, m
 
 
 def create(name, capacity, limit, max_workers, bounce_bytes, ledger_bytes, client_bytes, mode, group, huge, client_layout, client):
-    """Make the arena file, its header and its tables. The Arena, mapped. `limit`: bytes of the capacity that may have memory for now.
-    `group`: the number of the group whose file it is; -1: this process's.
+    """Make the arena file, its header and its tables. The Arena, mapped. `limit`: bytes of the
+    capacity that may have memory for now. `group`: the number of the group whose file it is; -1:
+    this process's.
 
-    ArenaExists if the name is taken; AccessDenied if the group is not this user's; TmemError if the file system cannot hold the tables.
+    ArenaExists if the name is taken; AccessDenied if the group is not this user's; TmemError if the
+    file system cannot hold the tables.
     """
     check_name(name)
     geometry = _geometry(capacity, max_workers, bounce_bytes, ledger_bytes, client_bytes, mode, huge)
@@ -165,7 +169,8 @@ def create(name, capacity, limit, max_workers, bounce_bytes, ledger_bytes, clien
         if isinstance(error, (OSError, posix_ipc.Error)):
             raise entry.refusal(name, error) from error
         raise
-    # The birth byte goes with the last descriptor of this opening; the arena's own opening is another.
+    # The birth byte goes with the last descriptor of this opening; the arena's own opening is
+    # another.
     shared.close_fd()
     try:
         return attach(name, client_layout, os.geteuid())
@@ -175,8 +180,8 @@ def create(name, capacity, limit, max_workers, bounce_bytes, ledger_bytes, clien
 
 
 def attach(name, client_layout, owner):
-    """Open, check and map an arena that is there. See the error classes for what is refused. `owner`: the user whose it must
-    be; None: one who is no stranger."""
+    """Open, check and map an arena that is there. See the error classes for what is refused.
+    `owner`: the user whose it must be; None: one who is no stranger."""
     check_name(name)
     try:
         shared = entry.open_entry(name)
@@ -193,8 +198,9 @@ def attach(name, client_layout, owner):
 
 
 def _check_owner(name, status, owner):
-    """AccessDenied if the file is not of the user whose it must be. Anybody may make a file of any name in the directory of
-    shared memory, so that the kernel lets this process write to it says nothing; but nobody gives a file a group he is not in."""
+    """AccessDenied if the file is not of the user whose it must be. Anybody may make a file of any
+    name in the directory of shared memory, so that the kernel lets this process write to it says
+    nothing; but nobody gives a file a group he is not in."""
     if not stat.S_ISREG(status.st_mode):
         raise ArenaCorrupted(f"{SHM_DIR}/{name} is not an arena: not a regular file")
     mine = os.geteuid()
@@ -251,17 +257,20 @@ def _read_header(name, fd, client_layout):
 
 
 def unlink(name):
-    """Remove the arena's name and its semaphores; who is attached goes on until it closes. What is no arena stays."""
+    """Remove the arena's name and its semaphores; who is attached goes on until it closes. What is
+    no arena stays."""
     check_name(name)
     entry.remove(name)
 
 
 @cython.cclass
 class Arena:
-    """One mapping of an arena, unmapped when collected, and the descriptor it was mapped from (`fd`), which belongs to the attachment.
+    """One mapping of an arena, unmapped when collected, and the descriptor it was mapped from
+    (`fd`), which belongs to the attachment.
     No lock is taken through that: forked children keep it, and the mapping.
 
-    geometry: header fields by name, checked; `client` is the list of the layer above's words. owner, group: whose file it is."""
+    geometry: header fields by name, checked; `client` is the list of the layer above's words.
+    owner, group: whose file it is."""
 
     def __init__(self, name, fd, geometry):
         self.name = name
@@ -269,8 +278,8 @@ class Arena:
         self.fd = -1
         status: struct_stat
         size = regions(geometry)["end"]
-        # A huge page of the file can be one of the mapping only if both begin at a multiple of its size: claim addresses
-        # for that much more, and map over the part of them that begins right.
+        # A huge page of the file can be one of the mapping only if both begin at a multiple of its
+        # size: claim addresses for that much more, and map over the part of them that begins right.
         wide: u64 = size + HUGE_BYTES
         claimed: cython.p_void = mmap(cython.NULL, wide, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
         if claimed == MAP_FAILED:
@@ -278,8 +287,9 @@ class Arena:
         self.claimed = cython.cast(cython.p_char, claimed)
         self.claimed_bytes = wide
         start: u64 = (cython.cast(u64, claimed) + HUGE_BYTES - 1) & ~cython.cast(u64, HUGE_BYTES - 1)
-        # A process that has asked for all its future memory to be locked (mlockall(2)) would give the whole file memory here. What
-        # cannot be read or written is not filled, and what is unlocked by then stays as it is.
+        # A process that has asked for all its future memory to be locked (mlockall(2)) would give
+        # the whole file memory here. What cannot be read or written is not filled, and what is
+        # unlocked by then stays as it is.
         at: cython.p_void = mmap(cython.cast(cython.p_void, start), size, PROT_NONE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, 0)
         if at == MAP_FAILED or munlock(at, size) != 0 or mprotect(at, size, PROT_READ | PROT_WRITE) != 0:
             raise TmemError(f"arena {name!r}: cannot map {size} bytes")

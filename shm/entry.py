@@ -1,8 +1,10 @@
-"""Owns the entry of an arena in the directory of shared memory: opening it, telling whether the file is an arena's, removing it, and the
-exceptions of this package for what the system or posix_ipc says.
+"""Owns the entry of an arena in the directory of shared memory: opening it, telling whether the
+file is an arena's, removing it, and the exceptions of this package for what the system or posix_ipc
+says.
 
-May call: semaphores, posix_ipc. Called by arena and by tools. Anybody may put anything under any name there: opening never waits (a FIFO, a
-device), follows no link, and nothing is removed that is not an arena, or one whose making was cut short.
+May call: semaphores, posix_ipc. Called by arena and by tools. Anybody may put anything under any
+name there: opening never waits (a FIFO, a device), follows no link, and nothing is removed that is
+not an arena, or one whose making was cut short.
 """
 import contextlib
 import errno
@@ -26,7 +28,8 @@ FULL = (errno.EMFILE, errno.ENFILE)
 
 
 def open_entry(name, **how):
-    """An opening of the file of that name, a posix_ipc.SharedMemory. posix_ipc.ExistentialError if it is there, or is not."""
+    """An opening of the file of that name, a posix_ipc.SharedMemory. posix_ipc.ExistentialError if
+    it is there, or is not."""
     try:
         return posix_ipc.SharedMemory("/" + name, flags=how.pop("flags", 0) | os.O_NONBLOCK | os.O_NOFOLLOW, **how)
     except posix_ipc.ExistentialError:
@@ -38,7 +41,8 @@ def open_entry(name, **how):
 
 
 def no_memory(name, what):
-    """The TmemError for a file system that gives no memory for something of an arena: it tells how large that is, and how to have more."""
+    """The TmemError for a file system that gives no memory for something of an arena: it tells how
+    large that is, and how to have more."""
     try:
         found = os.statvfs(SHM_DIR)
         size = f"{SHM_DIR} has {found.f_blocks * found.f_frsize} bytes, {found.f_bavail * found.f_frsize} of them free"
@@ -49,7 +53,8 @@ def no_memory(name, what):
 
 
 def refusal(name, error):
-    """The exception of this package for what the system or posix_ipc raised about the arena of that name."""
+    """The exception of this package for what the system or posix_ipc raised about the arena of that
+    name."""
     if isinstance(error, TmemError):
         return error
     # posix_ipc tells some errors by their text alone.
@@ -69,14 +74,16 @@ def refusal(name, error):
 
 
 def is_arena(fd):
-    """True if the file is an arena's, whole or damaged, or one whose making was cut short: by its first word, or by the header's checksum."""
+    """True if the file is an arena's, whole or damaged, or one whose making was cut short: by its
+    first word, or by the header's checksum."""
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         return False
     page = os.pread(fd, HEADER_PAGE, 0)
     first = page[:8]
     if first in (b"", BORN, MAGIC):
         return True
-    # The checksum covers the header's words behind it; how many they are is the header's business, and no more than fit.
+    # The checksum covers the header's words behind it; how many they are is the header's business,
+    # and no more than fit.
     return len(page) == HEADER_PAGE and any(
         struct.unpack_from("<Q", page, 16)[0] == xxhash.xxh64_intdigest(page[24:end]) for end in range(32, 512, 8))
 
@@ -108,7 +115,8 @@ def not_found(name):
 
 
 def unlink_beside(name):
-    """Remove what lies beside an arena of that name: its liveness file and its semaphores, as far as they are this user's."""
+    """Remove what lies beside an arena of that name: its liveness file and its semaphores, as far
+    as they are this user's."""
     try:
         semaphores.unlink_all(name)
     except (OSError, ValueError, posix_ipc.Error) as error:
@@ -122,7 +130,8 @@ def drop(name):
 
 
 def remove(name):
-    """Remove the entry and its semaphores. ArenaNotFound, ArenaCorrupted (it is no arena, and stays), AccessDenied, ArenaBusy."""
+    """Remove the entry and its semaphores. ArenaNotFound, ArenaCorrupted (it is no arena, and
+    stays), AccessDenied, ArenaBusy."""
     try:
         shared = open_entry(name, read_only=True)
     except posix_ipc.ExistentialError:

@@ -22,7 +22,8 @@ class ArenaCorrupted(TmemError):
 
 
 class ArenaVersionMismatch(ArenaCorrupted):
-    """The arena is of another version of this package, older or newer, and may be sound: nothing is known of it but that."""
+    """The arena is of another version of this package, older or newer, and may be sound: nothing is
+    known of it but that."""
 
 
 class ArenaBusy(TmemError):

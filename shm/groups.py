@@ -1,9 +1,13 @@
-"""Owns asking how much memory the control groups of this process leave: the kernel kills who takes more, where a file system refuses.
+"""Owns asking how much memory the control groups of this process leave: the kernel kills who takes
+more, where a file system refuses.
 
-May call: files of the system. Called by workers (who attaches finds the groups that have a limit) and memory (before a segment gets memory).
-A group's pages of files count as free, since they are dropped when memory is short; swap does not count. It is a look and no reservation: what
-others of the group take in between may still be too much, so MARGIN stays free. Where no group has a limit it costs nothing.
-Rejected: memory.high and the events file (nothing is refused by them); asking for each page (a segment is what is taken).
+May call: files of the system. Called by workers (who attaches finds the groups that have a limit)
+and memory (before a segment gets memory). A group's pages of files count as free, since they are
+dropped when memory is short; swap does not count. It is a look and no reservation: what others of
+the group take in between may still be too much, so MARGIN stays free. Where no group has a limit it
+costs nothing.
+Rejected: memory.high and the events file (nothing is refused by them); asking for each page (a
+segment is what is taken).
 """
 import os
 import re
@@ -25,7 +29,8 @@ MARGIN_PART = cython.declare(u64, 32)
 MARGIN_MAX = cython.declare(u64, 16 << 20)
 NAMES = {1: ("memory.limit_in_bytes", "memory.usage_in_bytes"), 2: ("memory.max", "memory.current")}
 
-# Of each group with a limit the files that tell limit, use, and of what. Guard: the GIL; the count is written last.
+# Of each group with a limit the files that tell limit, use, and of what. Guard: the GIL; the count
+# is written last.
 _limits = cython.declare(cython.char[8][512])
 _uses = cython.declare(cython.char[8][512])
 _parts = cython.declare(cython.char[8][512])
@@ -38,13 +43,15 @@ def _folders(text, root):
     old = re.search(r"^\d+:(?:[^:\n]*,)?memory(?:,[^:\n]*)?:/(.*)$", text, re.MULTILINE)
     new = re.search(r"^0::/(.*)$", text, re.MULTILINE)
     version, base, path = (1, f"{root}/memory", old[1]) if old else (2, root, new[1] if new else "")
-    # In a container the path may be the host's, and what is mounted there the container's own group.
+    # In a container the path may be the host's, and what is mounted there the container's own
+    # group.
     parts = path.split("/") if path and os.path.isdir(f"{base}/{path}") else []
     return version, ["/".join([base, *parts[:n]]) for n in range(len(parts), -1, -1)]
 
 
 def find():
-    """Look for the groups of this process that have a limit. They are what `has_room` asks from now on."""
+    """Look for the groups of this process that have a limit. They are what `has_room` asks from now
+    on."""
     global _count, _total
     path: bytes
     try:
@@ -101,7 +108,8 @@ def _number(path: cython.p_char) -> u64:
 @cython.nogil
 @cython.exceptval(check=False)
 def _figure(text: cython.p_char, name: cython.p_char) -> u64:
-    """A figure of memory.stat by the end of the line before, its name and a blank; 0 if it is not there."""
+    """A figure of memory.stat by the end of the line before, its name and a blank; 0 if it is not
+    there."""
     at: cython.p_char = strstr(text, name)
     return strtoull(at + strlen(name), cython.NULL, 10) if at != cython.NULL else 0
 

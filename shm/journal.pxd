@@ -1,13 +1,14 @@
 # Owns the undo journal: store, commit, roll back, the redo copy, and the kill-point counter.
 # May call: atomics. Called by everything that changes shared words.
 #
-# A transaction is what lies between two commits; it needs no begin. Every change of a journalled word
-# goes through `store`: the old value is written to the worker's journal, the length is bumped, the word
-# is changed, in this order. A worker killed anywhere leaves a journal that undoes exactly what it had
-# done; undoing twice is undoing once. Words that nothing links to yet are written plainly.
+# A transaction is what lies between two commits; it needs no begin. Every change of a journalled
+# word goes through `store`: the old value is written to the worker's journal, the length is bumped,
+# the word is changed, in this order. A worker killed anywhere leaves a journal that undoes exactly
+# what it had done; undoing twice is undoing once. Words that nothing links to yet are written
+# plainly.
 #
-# A transaction may end in one copy that cannot be undone (a page over a page): it is armed last, and
-# from then on recovery goes forward, by doing the copy again, instead of back.
+# A transaction may end in one copy that cannot be undone (a page over a page): it is armed last,
+# and from then on recovery goes forward, by doing the copy again, instead of back.
 
 from shm.atomics cimport barrier, unlikely
 from shm.layout cimport CORRUPT, FAULT_JOURNAL, OK, Slot, Worker, u64

@@ -26,7 +26,8 @@ from cython.cimports.shm.system import SIGSTOP, kill
 
 
 def die_here(w):
-    """Count a kill point; at the chosen one, die as a worker killed there would, or stop until somebody lets the process go on."""
+    """Count a kill point; at the chosen one, die as a worker killed there would, or stop until
+    somebody lets the process go on."""
     w.kill_points += 1
     if w.kill_points == w.kill_at:
         if w.kill_stops:
@@ -53,7 +54,8 @@ def rollback(w, to):
 
 
 def reserve(w, entries):
-    """Back the journal for a transaction of `entries` stores. OK or NOSPACE; called with no lock held."""
+    """Back the journal for a transaction of `entries` stores. OK or NOSPACE; called with no lock
+    held."""
     if entries <= w.journal_cap:
         return OK
     total: u64 = (entries * JOURNAL_ENTRY + SYS_PAGE - 1) & ~cython.cast(u64, SYS_PAGE - 1)

@@ -14,9 +14,9 @@
 #   segments    seg_total << seg_shift        all chunks
 #   tail        one page, so that a struct at the very end may be read whole
 #
-# The file is sparse: a region is given memory (posix_fallocate) before it is first touched, so a full
-# file system is an error code, never a SIGBUS. All offsets are relative to the start of the file;
-# 0 means none. All shared words are 8 bytes, aligned, and read and written whole.
+# The file is sparse: a region is given memory (posix_fallocate) before it is first touched, so a
+# full file system is an error code, never a SIGBUS. All offsets are relative to the start of the
+# file; 0 means none. All shared words are 8 bytes, aligned, and read and written whole.
 #
 # A change of any struct here or in engine/layout/structs.pxd must change LAYOUT_VERSION.
 
@@ -166,8 +166,9 @@ cdef struct Magazine:
     u64 count
     u64 items[MAG_CAP]
 
-# Worker slot, SLOT_BYTES. Guard: the worker's own lock, unless said otherwise. Who is not the slot's living worker holds that lock,
-# in his own name, whatever he touches here: the rule of docs/locking.md.
+# Worker slot, SLOT_BYTES. Guard: the worker's own lock, unless said otherwise. Who is not the
+# slot's living worker holds that lock, in his own name, whatever he touches here: the rule of
+# docs/locking.md.
 #   0    state          the liveness byte of the slot; journalled never
 #   8    gen            as state; counts the workers that had the slot
 #   16   pid            for people
@@ -259,24 +260,29 @@ cdef struct Worker:
     u64 batch_for           # what class_batch was computed from: segments that may have memory, and who shares it
     u64 skimmed             # slot of the worker whose magazines were looked into last, by who lacked memory
 
-# The rank of the lock at an offset, or -1 if no lock lies there. Who takes a lock holds only such of lower rank.
+# The rank of the lock at an offset, or -1 if no lock lies there. Who takes a lock holds only such
+# of lower rank.
 ctypedef int (*RankOf)(Worker *w, u64 offset) noexcept nogil
 
-# Moves what a dead worker's `client` words lead to into this worker's own: OK, BUSY or CORRUPT. `dead` may be the slot that this worker
-# has just taken: then the words are its own already, and no lock is held.
+# Moves what a dead worker's `client` words lead to into this worker's own: OK, BUSY or CORRUPT.
+# `dead` may be the slot that this worker has just taken: then the words are its own already, and no
+# lock is held.
 ctypedef int (*Inherit)(Worker *w, Slot *dead) noexcept nogil
 
 cdef inline Slot *slot_at(Worker *w, u64 idx) noexcept nogil:
     return <Slot *>(w.base + w.slots_off + idx * SLOT_BYTES)
 
 cdef inline u64 slots_used(Worker *w) noexcept nogil:
-    # Slots below were used at some time and have memory; read once, since it may grow meanwhile. Acquire: what the slots hold is as new.
+    # Slots below were used at some time and have memory; read once, since it may grow meanwhile.
+    # Acquire: what the slots hold is as new.
     cdef u64 high = load_acquire(&w.depot.slots_high)
     return high if high <= w.max_workers else w.max_workers
 
-# The mark of a chunk of the first class, 0 to 3, by an offset that has been checked against seg_span. Wherever a segment has memory its marks
-# have some, and keep it when it goes, so that a late look at a chunk that has gone leads nowhere else. Marks are hints: four share a
-# byte, read and written relaxed, and who sets one may take back what another sets beside it at the same moment.
+# The mark of a chunk of the first class, 0 to 3, by an offset that has been checked against
+# seg_span. Wherever a segment has memory its marks have some, and keep it when it goes, so that a
+# late look at a chunk that has gone leads nowhere else. Marks are hints: four share a byte, read
+# and written relaxed, and who sets one may take back what another sets beside it at the same
+# moment.
 cdef inline unsigned char *mark_at(Worker *w, u64 off) noexcept nogil:
     return <unsigned char *>w.base + w.marks_off + ((off - w.seg_lo) >> 8)
 

@@ -17,5 +17,6 @@ cdef inline u64 RESIZE_BYTE() noexcept nogil:
     return (1 << 20) + 1
 
 cdef inline u64 next_mark(u64 seed) noexcept nogil:
-    # Where an opening of the liveness file stands: anywhere in 8 TiB, far from where files of people are read.
+    # Where an opening of the liveness file stands: anywhere in 8 TiB, far from where files of
+    # people are read.
     return (<u64>1 << 42) | (seed * 6364136223846793005u + 1442695040888963407u) >> 22

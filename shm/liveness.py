@@ -1,15 +1,20 @@
-"""Owns the liveness file of an arena, and the byte locks in it by which the kernel says who lives: one byte a worker slot, one for the resize.
+"""Owns the liveness file of an arena, and the byte locks in it by which the kernel says who lives:
+one byte a worker slot, one for the resize.
 
-The locks are open-file-description locks; the kernel drops them when the last reference to the opening is gone, however the process
-ends. No pid is guessed, so pid reuse and pid namespaces do not matter. The worker's opening is kept by a mapping of one page, which is
-never read: so nobody in the process takes its life by closing descriptors, and a forked child lets go of it by unmapping the
-page (process.py). The file is another one than the arena's: only who may write can open it, so that a reader of the arena cannot
-lock anything, and nothing that happens to this descriptor touches pages.
-Before each call the descriptor is asked where it stands. Nobody else's stands there; if this one does not, somebody has closed it and
-the number is another file's: nothing is asked of that, and Worker.lost is set.
-May call: fcntl, mmap. Called by workers (to live), recovery, waiting and grace (to ask), arena (birth). Never blocks.
-Rejected: pids with start times (races, namespaces), robust futexes (not reachable from a named semaphore), F_SETLK (any close of
-the file in the process drops them), locks in the arena's file (see above).
+The locks are open-file-description locks; the kernel drops them when the last reference to the
+opening is gone, however the process ends. No pid is guessed, so pid reuse and pid namespaces do not
+matter. The worker's opening is kept by a mapping of one page, which is never read: so nobody in the
+process takes its life by closing descriptors, and a forked child lets go of it by unmapping the
+page (process.py). The file is another one than the arena's: only who may write can open it, so that
+a reader of the arena cannot lock anything, and nothing that happens to this descriptor touches
+pages. Before each call the descriptor is asked where it stands. Nobody else's stands there; if this
+one does not, somebody has closed it and the number is another file's: nothing is asked of that, and
+Worker.lost is set.
+May call: fcntl, mmap. Called by workers (to live), recovery, waiting and grace (to ask), arena
+(birth). Never blocks.
+Rejected: pids with start times (races, namespaces), robust futexes (not reachable from a named
+semaphore), F_SETLK (any close of the file in the process drops them), locks in the arena's file
+(see above).
 """
 import os
 
@@ -33,12 +38,14 @@ READ_OF_WRITE = 1       # by how much a class's permission to read lies above th
 
 
 def alive_name(name, nonce):
-    """The liveness file's name. '@' cannot occur in an arena's name; the nonce tells arenas of one name apart."""
+    """The liveness file's name. '@' cannot occur in an arena's name; the nonce tells arenas of one
+    name apart."""
     return f"{name}@{nonce:016x}"
 
 
 def make_alive(name, nonce, mode, group):
-    """Make the liveness file of a new arena: for whoever may write to the arena, and for nobody else. `group`: as of arena.create."""
+    """Make the liveness file of a new arena: for whoever may write to the arena, and for nobody
+    else. `group`: as of arena.create."""
     writers = mode & 0o222
     fd = os.open(f"{SHM_DIR}/{alive_name(name, nonce)}", os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
@@ -50,9 +57,11 @@ def make_alive(name, nonce, mode, group):
 
 
 def open_alive(w, path, owner):
-    """Open the liveness file, which must be a file of user `owner`, for a worker that has none; a forked child may have it open already.
+    """Open the liveness file, which must be a file of user `owner`, for a worker that has none; a
+    forked child may have it open already.
 
-    In one go with the GIL held: a child forked by another thread either knows of the opening, or does not have it."""
+    In one go with the GIL held: a child forked by another thread either knows of the opening, or
+    does not have it."""
     status: struct_stat
     fd: cython.int = w.live_fd
     page: cython.p_void

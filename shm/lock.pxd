@@ -10,16 +10,18 @@
 #   orphaned   id of a dead worker (| WAITS)  the rescuer, after settling its journal: free, then post;
 #                                             a slot's own lock: the rescuer, before: held by itself (recovery.adopt)
 #
-# The id is generation << 16 | slot + 1, so a lock always names its holder. OWNER_WAITS is a bit and not a
-# count: a count would stay wrong for ever when a waiter dies; a bit costs one post too many.
+# The id is generation << 16 | slot + 1, so a lock always names its holder. OWNER_WAITS is a bit and
+# not a count: a count would stay wrong for ever when a waiter dies; a bit costs one post too many.
 #
-# Taking never sleeps: after a short spin it answers BUSY with Worker.blocked_on set, the caller gives back
-# whatever it holds, waits (waiting.py) with nothing held, and starts over. So no worker ever waits while it
-# holds, which rules out deadlock; the order in docs/locking.md is what the verbs use all the same.
+# Taking never sleeps: after a short spin it answers BUSY with Worker.blocked_on set, the caller
+# gives back whatever it holds, waits (waiting.py) with nothing held, and starts over. So no worker
+# ever waits while it holds, which rules out deadlock; the order in docs/locking.md is what the
+# verbs use all the same.
 #
 # Memory order: the compare-and-swap acquires, the swap releases. `seq` is made odd before the first
-# store of a section (release fence between) and even by a release store after the last. It is made odd whatever it was: a stray write
-# that changed its lowest bit must not let readers take what a writer is in the middle of.
+# store of a section (release fence between) and even by a release store after the last. It is made
+# odd whatever it was: a stray write that changed its lowest bit must not let readers take what a
+# writer is in the middle of.
 
 from shm.atomics cimport (barrier, cas, fence_acquire, fence_release, load, load_acquire, set,
                           set_release, swap, unlikely)
@@ -34,7 +36,8 @@ cdef int spin(Worker *w, Lock *lock, u64 offset) noexcept nogil
 cdef void post(Worker *w, Lock *lock) noexcept nogil
 
 cdef inline u64 new_owner(Worker *w, u64 offset) noexcept nogil:
-    # Who slept on this lock may have been one of several: it takes it awaited, to pass the wake-up on.
+    # Who slept on this lock may have been one of several: it takes it awaited, to pass the wake-up
+    # on.
     return w.id | OWNER_WAITS() if w.waited_on == offset else w.id
 
 cdef inline int lock_try(Worker *w, Lock *lock) noexcept nogil:
@@ -77,8 +80,8 @@ cdef inline void unlock(Worker *w, Lock *lock) noexcept nogil:
         else:
             post(w, lock)
 
-# Read side. `seq_begin` answers an odd number while somebody writes. What is copied between it and a
-# `seq_same` that answers True was there, all of it, at one moment.
+# Read side. `seq_begin` answers an odd number while somebody writes. What is copied between it and
+# a `seq_same` that answers True was there, all of it, at one moment.
 cdef inline u64 seq_begin(Lock *lock) noexcept nogil:
     return load_acquire(&lock.seq)
 

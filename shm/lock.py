@@ -15,7 +15,8 @@ SPINS = cython.declare(cython.int, 120)   # about a microsecond: ten critical se
 
 
 def check_rank(w, offset):
-    """End the process if it takes locks out of order: where the layer above has said what the order is."""
+    """End the process if it takes locks out of order: where the layer above has said what the order
+    is."""
     rank: cython.int = cython.cast(RankOf, w.rank_of)(w, offset)
     i: u64
     for i in range(w.held):

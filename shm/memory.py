@@ -1,10 +1,11 @@
-"""Owns backing and punching of ranges of the arena file, asking what has memory, and the bounds check of chunk offsets.
+"""Owns backing and punching of ranges of the arena file, asking what has memory, and the bounds
+check of chunk offsets.
 
 May call: libc, groups. Called by arena, journal, slab, workers and every walk of a structure.
-Never maps anything: that is arena.py. Takes no lock. A kill between `posix_fallocate` and the word that
-records it costs nothing: backing twice is backing once.
-Before each call on the descriptor it is asked which file it is of: a program may have closed it, and have one of its own under the
-same number. Then nothing is done, and Worker.lost is set.
+Never maps anything: that is arena.py. Takes no lock. A kill between `posix_fallocate` and the word
+that records it costs nothing: backing twice is backing once. Before each call on the descriptor it
+is asked which file it is of: a program may have closed it, and have one of its own under the same
+number. Then nothing is done, and Worker.lost is set.
 """
 import cython
 from cython.cimports.posix.fcntl import posix_fallocate
@@ -32,7 +33,8 @@ HUGE_PAGE_SIZE = "/sys/kernel/mm/transparent_hugepage/hpage_pmd_size"
 
 
 def has_huge_pages(said=HUGE_PAGE_SIZE):
-    """True if the system's huge pages are of HUGE_BYTES. They are larger where a small one has 16 or 64 KiB: no segment is as large as that."""
+    """True if the system's huge pages are of HUGE_BYTES. They are larger where a small one has 16
+    or 64 KiB: no segment is as large as that."""
     try:
         with open(said) as file:
             return int(file.read()) == HUGE_BYTES
@@ -60,7 +62,8 @@ def is_arena(w):
 def back_file(fd, offset, length):
     """Give the range of a file memory, zeroed where it had none. OK or NOSPACE.
 
-    Signals wait meanwhile: each would end the call and undo what it had done, and a timer that rings often would do so for ever."""
+    Signals wait meanwhile: each would end the call and undo what it had done, and a timer that
+    rings often would do so for ever."""
     all: sigset_t
     before: sigset_t
     rc: cython.int
@@ -72,17 +75,19 @@ def back_file(fd, offset, length):
 
 
 def back(w, offset, length):
-    """Give the range memory, zeroed where it had none. OK or NOSPACE, also (Worker.lost) if the descriptor is not of the arena any more."""
+    """Give the range memory, zeroed where it had none. OK or NOSPACE, also (Worker.lost) if the
+    descriptor is not of the arena any more."""
     return back_file(w.fd, offset, length) if is_arena(w) else NOSPACE
 
 
 def back_segment(w, offset, run):
-    """Give a segment memory. OK or NOSPACE. If `run` says that the memory up to HUGE_BYTES from here may be had, and a huge page can
-    begin here, it becomes one where the system has one.
+    """Give a segment memory. OK or NOSPACE. If `run` says that the memory up to HUGE_BYTES from
+    here may be had, and a huge page can begin here, it becomes one where the system has one.
 
-    Shared memory gets huge pages by request alone, whatever the system's policy for the unasked (madvise(2), MADV_COLLAPSE,
-    Linux 6.1). The request wants a page to start from. It may cost the kernel a search, so after a failure
-    this process skips a while, longer each time. Its yes is not believed: kernels with pages of 16 or 64 KiB say it and do nothing.
+    Shared memory gets huge pages by request alone, whatever the system's policy for the unasked
+    (madvise(2), MADV_COLLAPSE, Linux 6.1). The request wants a page to start from. It may cost the
+    kernel a search, so after a failure this process skips a while, longer each time. Its yes is not
+    believed: kernels with pages of 16 or 64 KiB say it and do nothing.
     """
     huge: cython.bint = w.huge and run and offset & (HUGE_BYTES - 1) == 0 and has_room(HUGE_BYTES)
     if not huge and not has_room(cython.cast(u64, 1) << w.seg_shift):
@@ -118,7 +123,8 @@ def _seek(w: cython.pointer(Worker), at: u64, what: cython.int) -> u64:
 
 
 def next_data(w, at):
-    """Where the first memory from `at` on is; the largest number if there is none, or the kernel would not say."""
+    """Where the first memory from `at` on is; the largest number if there is none, or the kernel
+    would not say."""
     return _seek(w, at, SEEK_DATA)
 
 
@@ -128,7 +134,8 @@ def next_hole(w, at):
 
 
 def backed_bytes(w):
-    """What the arena's file takes of the system's memory, in bytes; 0 if the descriptor is not of it any more."""
+    """What the arena's file takes of the system's memory, in bytes; 0 if the descriptor is not of
+    it any more."""
     status: struct_stat
     return status.st_blocks * 512 if _look(w, cython.address(status)) else 0
 

@@ -16,7 +16,8 @@ cdef enum:
     SHUT = 1            # nothing that can be touched
     COPY = 2            # its own copy: it was forked in the middle of a call, which goes on in it
 
-# What belongs to this process of one attachment; lies in the Attachment. Guard: the GIL, and what process.py says of its handlers.
+# What belongs to this process of one attachment; lies in the Attachment. Guard: the GIL, and what
+# process.py says of its handlers.
 cdef struct Kin:
     Worker *w
     int barred

@@ -1,21 +1,27 @@
-"""Owns what befalls a process as a whole: a fork, and memory of a mapping that is not there when it is touched.
+"""Owns what befalls a process as a whole: a fork, and memory of a mapping that is not there when it
+is touched.
 
-Both come at any moment, in any thread, with or without the GIL, so both are answered by C handlers that only make system calls and
-set words; `Attachment` looks at the words when the next call begins. They find the attachments of the process in a list of `Kin`.
-May call: system calls. Called by workers (join, part), by the C library (after fork, in the child) and by the kernel (SIGBUS).
+Both come at any moment, in any thread, with or without the GIL, so both are answered by C handlers
+that only make system calls and set words; `Attachment` looks at the words when the next call
+begins. They find the attachments of the process in a list of `Kin`.
+May call: system calls. Called by workers (join, part), by the C library (after fork, in the child)
+and by the kernel (SIGBUS).
 
-A fork: the child must not keep its parent's slot alive, nor use it. Whoever forks, and whatever hooks of Python run before ours, the
-handler has run first (pthread_atfork(3)): the child has let go of its parent's opening of the liveness file, has one of its own as far
-as a descriptor can be had, and every attachment is barred until it has a slot of its own. Its memory cannot be touched until then,
-unless somebody may be looking at pages in it (and so mlockall(2) in a child does not fill it). A child that was forked in the
-middle of a call, by a back end in Python, goes on in that call: on a copy of its own, so that nobody is harmed, and the call ends with
-an error.
+A fork: the child must not keep its parent's slot alive, nor use it. Whoever forks, and whatever
+hooks of Python run before ours, the handler has run first (pthread_atfork(3)): the child has let go
+of its parent's opening of the liveness file, has one of its own as far as a descriptor can be had,
+and every attachment is barred until it has a slot of its own. Its memory cannot be touched until
+then, unless somebody may be looking at pages in it (and so mlockall(2) in a child does not fill
+it). A child that was forked in the middle of a call, by a back end in Python, goes on in that call:
+on a copy of its own, so that nobody is harmed, and the call ends with an error.
 
-A SIGBUS: a file that was truncated, or a damaged word that says of memory that it is there, while the file system is full. The page
-that is missing is replaced by one of zeroes of this process alone; zeroes have no sentinel, so the walk that met them ends as
-`CORRUPT`, and the attachment is barred. So a fault costs an exception and not the interpreter, and the hot paths pay nothing for it.
+A SIGBUS: a file that was truncated, or a damaged word that says of memory that it is there, while
+the file system is full. The page that is missing is replaced by one of zeroes of this process
+alone; zeroes have no sentinel, so the walk that met them ends as `CORRUPT`, and the attachment is
+barred. So a fault costs an exception and not the interpreter, and the hot paths pay nothing for it.
 A fault elsewhere goes to the handler that was there before.
-Rejected: comparing every offset with what has memory by this process's own books (a load and a branch on each of them).
+Rejected: comparing every offset with what has memory by this process's own books (a load and a
+branch on each of them).
 """
 import cython
 from cython.cimports.libc.stdio import snprintf
@@ -134,7 +140,8 @@ def _mend(kin: cython.pointer(Kin), at: cython.p_char) -> cython.bint:
     left: u64
     at = cython.cast(cython.p_char, cython.cast(u64, at) & ~cython.cast(u64, SYS_PAGE - 1))
     if w.base != cython.NULL and w.base <= at < w.base + w.map_bytes:
-        # More each time: what is missing is missing in one piece as a rule, and a process may have only so many mappings.
+        # More each time: what is missing is missing in one piece as a rule, and a process may have
+        # only so many mappings.
         size = cython.cast(u64, SYS_PAGE) << kin.faults
         left = cython.cast(u64, w.base + w.map_bytes - at)
         if not _replace(at, size if size < left else left):
@@ -190,7 +197,8 @@ def _install() -> cython.int:
 
 
 def join(kin):
-    """Add an attachment, before it has a descriptor. One store makes it known: a handler that comes meanwhile sees it or does not."""
+    """Add an attachment, before it has a descriptor. One store makes it known: a handler that comes
+    meanwhile sees it or does not."""
     global _kin
     _install()
     kin.next = _kin
@@ -200,7 +208,8 @@ def join(kin):
 
 
 def part(kin):
-    """Forget an attachment, which has no descriptor any more. Of one that never joined, nothing happens."""
+    """Forget an attachment, which has no descriptor any more. Of one that never joined, nothing
+    happens."""
     global _kin
     at: cython.pointer(cython.pointer(Kin)) = cython.address(_kin)
     while at[0] != cython.NULL and at[0] != kin:

@@ -1,14 +1,16 @@
 """Owns what happens to a dead worker: its transaction, its locks, its chunks, its slot.
 
-May call: liveness, journal, lock, slab, and the `Inherit` function of the layer above. Called by waiting (a
-lock's holder is dead), workers (a newcomer), and by anyone short of memory. Never called with a lock held.
-The rule: who touches anything of a slot that is not his own holds the slot's own lock, in his own name. A rescuer takes it from the dead
-(`adopt`), so two rescuers, or one and who resizes, never work on the same slot. There is no lock for all rescues: one who is stopped
-in the middle of his holds up those alone who need what that one dead worker had.
-Step one, for every dead worker, needs no lock besides, since what its journal covers is covered by locks that are
-still its own: settle the journal, then release the locks. Step two uses the rescuer's own transactions
-to take over its lists and to return its chunks; then the slot is free. Each step may be
-cut anywhere and done again by the next rescuer, who finds the slot still taken and its byte free.
+May call: liveness, journal, lock, slab, and the `Inherit` function of the layer above. Called by
+waiting (a lock's holder is dead), workers (a newcomer), and by anyone short of memory. Never called
+with a lock held.
+The rule: who touches anything of a slot that is not his own holds the slot's own lock, in his own
+name. A rescuer takes it from the dead (`adopt`), so two rescuers, or one and who resizes, never
+work on the same slot. There is no lock for all rescues: one who is stopped in the middle of his
+holds up those alone who need what that one dead worker had. Step one, for every dead worker, needs
+no lock besides, since what its journal covers is covered by locks that are still its own: settle
+the journal, then release the locks. Step two uses the rescuer's own transactions to take over its
+lists and to return its chunks; then the slot is free. Each step may be cut anywhere and done again
+by the next rescuer, who finds the slot still taken and its byte free.
 """
 import cython
 from cython.cimports.shm.atomics import barrier, cas, load, load_acquire, set, set_release
@@ -40,13 +42,14 @@ from cython.cimports.shm.slab import drain_all
 @cython.nogil
 @cython.exceptval(check=False)
 def _is_dead(w: cython.pointer(Worker), idx: u64) -> cython.bint:
-    """True if the worker of a slot is dead: it says that it lives, and the kernel that it does not. The word is read first: a slot is
-    given its word by who has the byte already."""
+    """True if the worker of a slot is dead: it says that it lives, and the kernel that it does not.
+    The word is read first: a slot is given its word by who has the byte already."""
     return idx != w.slot_idx and load_acquire(cython.address(slot_at(w, idx).state)) == SLOT_LIVE and not byte_held(w, idx)
 
 
 def is_gone(w, owner):
-    """True if the holder that an owner word names is dead: its slot has another worker by now, or none that lives."""
+    """True if the holder that an owner word names is dead: its slot has another worker by now, or
+    none that lives."""
     idx: u64 = (owner & 0xFFFF) - 1
     if idx >= slots_used(w) or (owner & ~OWNER_WAITS()) == w.id:
         return False
@@ -56,14 +59,16 @@ def is_gone(w, owner):
 
 
 def may_adopt(w, idx, owner):
-    """True if the own lock of a dead worker may be taken from whom its owner word names: from nobody, from a worker of that slot, or from
-    another that is dead and has no transaction open. One that has must be settled first: it may be about words of this slot. It has its
-    own lock then, so that can be had; two dead workers that have each other's have no transactions."""
+    """True if the own lock of a dead worker may be taken from whom its owner word names: from
+    nobody, from a worker of that slot, or from another that is dead and has no transaction open.
+    One that has must be settled first: it may be about words of this slot. It has its own lock
+    then, so that can be had; two dead workers that have each other's have no transactions."""
     other: cython.pointer(Slot)
     if owner == 0:
         return True
     if (owner & 0xFFFF) == idx + 1:
-        # The byte is asked after the word was read: an heir has it before he writes his name there. Else he would be robbed.
+        # The byte is asked after the word was read: an heir has it before he writes his name there.
+        # Else he would be robbed.
         return idx == w.slot_idx or not byte_held(w, idx)
     if not is_gone(w, owner):
         return False
@@ -72,12 +77,14 @@ def may_adopt(w, idx, owner):
 
 
 def is_open(w, idx):
-    """True if a transaction of a slot is open, its own lock being held by this worker, who is not the slot's."""
+    """True if a transaction of a slot is open, its own lock being held by this worker, who is not
+    the slot's."""
     return load(cython.address(slot_at(w, idx).journal_len)) != 0 or load(cython.address(slot_at(w, idx).redo_len)) != 0
 
 
 def adopt(w, idx):
-    """Take the own lock of a slot whose worker is dead. OK with it held, or BUSY: somebody else is about it."""
+    """Take the own lock of a slot whose worker is dead. OK with it held, or BUSY: somebody else is
+    about it."""
     lock: cython.pointer(Lock) = cython.address(slot_at(w, idx).own)
     offset: u64 = offset_of(w, lock)
     owner: u64
@@ -104,7 +111,8 @@ def give_back(w, idx):
 
 
 def gate_keeper(w):
-    """The owner word of the gate if somebody who lives has closed it, and says so in his slot; 0: it is open, whatever its word is."""
+    """The owner word of the gate if somebody who lives has closed it, and says so in his slot; 0:
+    it is open, whatever its word is."""
     owner: u64 = load_acquire(cython.address(w.depot.gate.owner))
     idx: u64 = (owner & 0xFFFF) - 1
     if owner == 0 or owner == w.id or idx >= slots_used(w) or is_gone(w, owner):
@@ -118,8 +126,9 @@ def gate_keeper(w):
 @cython.nogil
 @cython.exceptval(check=False)
 def _release(w: cython.pointer(Worker), lock: cython.pointer(Lock), idx: u64) -> cython.void:
-    """Give back a lock if a dead worker of the slot has it: sequence even first, owner last, then wake a sleeper. Of whatever generation:
-    an heir may have died as well. By compare-and-swap: of a dead worker that is settled another rescuer may adopt an own lock just now."""
+    """Give back a lock if a dead worker of the slot has it: sequence even first, owner last, then
+    wake a sleeper. Of whatever generation: an heir may have died as well. By compare-and-swap: of a
+    dead worker that is settled another rescuer may adopt an own lock just now."""
     owner: u64 = load(cython.address(lock.owner))
     if owner & 0xFFFF != idx + 1 or owner & ~OWNER_WAITS() == w.id:
         return
@@ -138,7 +147,8 @@ def _release(w: cython.pointer(Worker), lock: cython.pointer(Lock), idx: u64) ->
 
 
 def disown(w, idx):
-    """Give back the own lock of the slot that this worker has taken, if an earlier worker of it has it."""
+    """Give back the own lock of the slot that this worker has taken, if an earlier worker of it has
+    it."""
     _release(w, cython.address(slot_at(w, idx).own), idx)
 
 
@@ -151,8 +161,8 @@ def settle_slot(w, idx):
         cython.pointer(u64), w.base + w.journals_off + idx * JOURNAL_BYTES
     )
     if settle(w, dead, idx, journal) == CORRUPT:
-        # Its transaction cannot be undone. The locks go back all the same: what it left behind will be
-        # found by sentinel and bounds checks, and hanging everybody is not better.
+        # Its transaction cannot be undone. The locks go back all the same: what it left behind will
+        # be found by sentinel and bounds checks, and hanging everybody is not better.
         pass
     for i in range(HELD_MAX):
         offset = dead.held[i]
@@ -170,7 +180,8 @@ def settle_slot(w, idx):
 @cython.nogil
 @cython.exceptval(check=False)
 def _bury(w: cython.pointer(Worker), idx: u64) -> cython.int:
-    """Step two: take over what the dead worker had, and free its slot. Both own locks are held. OK, BUSY or CORRUPT."""
+    """Step two: take over what the dead worker had, and free its slot. Both own locks are held. OK,
+    BUSY or CORRUPT."""
     dead: cython.pointer(Slot) = slot_at(w, idx)
     status: cython.int = OK
     if w.inherit != cython.NULL:
@@ -217,8 +228,8 @@ def _settle_dead(w: cython.pointer(Worker)) -> cython.int:
 def rescue(w):
     """Recover every dead worker that can be had: how many were settled. Called with no lock held.
 
-    A dead worker whose step two has to wait (the depot's holder is slow, somebody else is at it) stays for the next rescuer; nobody is
-    blocked by it any more."""
+    A dead worker whose step two has to wait (the depot's holder is slow, somebody else is at it)
+    stays for the next rescuer; nobody is blocked by it any more."""
     i: u64
     n: cython.int = _settle_dead(w)
     status: cython.int

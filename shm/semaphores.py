@@ -1,18 +1,21 @@
-"""Owns the named semaphores of an arena: their names, making and opening them, posting, sleeping with a time-out, removal.
+"""Owns the named semaphores of an arena: their names, making and opening them, posting, sleeping
+with a time-out, removal.
 
-May call: the C library's semaphores, posix_ipc (removal). Called by lock (post) and workers (sleep), never on an uncontended path.
-A lock's semaphore is `/<arena>@<nonce>-<offset>-<generation>`, in hexadecimal: the nonce, which is random, keeps anybody from preparing
-a file of that name; the generation changes when the semaphore is removed, so that a process with the old one open cannot post past
-the new one's sleepers. It is an ordinary named semaphore, which `posix_ipc.Semaphore` opens too.
-A semaphore is only a way to sleep. It carries no state of the lock: losing one, or a post too many, costs a sleeper its time slice
-and nothing else.
-A file is only used if it is a regular file of the right size, made by somebody whom the arena's mode lets in
-(`_is_of_ours`), looked at through the descriptor that is mapped: a file of another size would be a SIGBUS, a stranger's a
-way to hold us up. A new one is written under a name that begins like its own, with the arena's group and mode (and owner,
-if root makes it), and linked when it is whole: so a kill leaves nothing that `unlink_all` would not find. (sem_open(3)
-leaves a file `sem.XXXXXX`.) Only who made a file here can remove it, and root: whoever uses another user's arena takes his
-with him when he leaves (`retire_mine`).
-Time-outs are on the monotonic clock (sem_clockwait, glibc 2.30; elsewhere a look each millisecond): sem_timedwait(3), which is all that
+May call: the C library's semaphores, posix_ipc (removal). Called by lock (post) and workers
+(sleep), never on an uncontended path. A lock's semaphore is
+`/<arena>@<nonce>-<offset>-<generation>`, in hexadecimal: the nonce, which is random, keeps anybody
+from preparing a file of that name; the generation changes when the semaphore is removed, so that a
+process with the old one open cannot post past the new one's sleepers. It is an ordinary named
+semaphore, which `posix_ipc.Semaphore` opens too. A semaphore is only a way to sleep. It carries no
+state of the lock: losing one, or a post too many, costs a sleeper its time slice and nothing else.
+A file is only used if it is a regular file of the right size, made by somebody whom the arena's
+mode lets in (`_is_of_ours`), looked at through the descriptor that is mapped: a file of another
+size would be a SIGBUS, a stranger's a way to hold us up. A new one is written under a name that
+begins like its own, with the arena's group and mode (and owner, if root makes it), and linked when
+it is whole: so a kill leaves nothing that `unlink_all` would not find. (sem_open(3) leaves a file
+`sem.XXXXXX`.) Only who made a file here can remove it, and root: whoever uses another user's arena
+takes his with him when he leaves (`retire_mine`). Time-outs are on the monotonic clock
+(sem_clockwait, glibc 2.30; elsewhere a look each millisecond): sem_timedwait(3), which is all that
 posix_ipc has, is on the wall clock, and sleeps for an hour longer when that is set back an hour.
 """
 import os
@@ -64,7 +67,7 @@ NS = cython.declare(cython.long, 1_000_000_000)
 _clockwait = cython.declare(cython.p_void, dlsym(RTLD_DEFAULT, "sem_clockwait"))
 
 
-# --- files ------------------------------------------------------------------------------------------------
+# --- files ----------------------------------------------------------------------------------------
 
 
 def prefix():
@@ -73,7 +76,8 @@ def prefix():
 
 
 def unlink_all(arena_name):
-    """Remove every file that belongs to an arena of this name, besides the arena's own: how many there were. Other users' stay."""
+    """Remove every file that belongs to an arena of this name, besides the arena's own: how many
+    there were. Other users' stay."""
     pattern = re.compile("(?:" + re.escape(prefix()) + ")?" + re.escape(arena_name) + r"@[0-9a-f]{16}(?:-[0-9a-f]+-[0-9a-f]+)?(?:~[0-9]+)?")
     count = 0
     for entry in os.listdir(SHM_DIR):
@@ -83,7 +87,8 @@ def unlink_all(arena_name):
 
 
 def unlink_one(file_name):
-    """Remove one file of /dev/shm; 1 if it was there, and this user's to remove. A semaphore goes as one."""
+    """Remove one file of /dev/shm; 1 if it was there, and this user's to remove. A semaphore goes
+    as one."""
     try:
         if prefix() and file_name.startswith(prefix()) and "~" not in file_name:
             posix_ipc.unlink_semaphore("/" + file_name[len(prefix()):])
@@ -98,7 +103,8 @@ def unlink_one(file_name):
 @cython.nogil
 @cython.exceptval(check=False)
 def _is_of_ours(table: cython.pointer(SemTable), status: cython.pointer(struct_stat)) -> cython.bint:
-    """True if somebody has made a file who may write to the arena: nobody gives a file a group that is not his."""
+    """True if somebody has made a file who may write to the arena: nobody gives a file a group that
+    is not his."""
     return (
         status.st_uid == table.owner or status.st_uid == geteuid() or table.mode & 0o002 != 0
         or (table.mode & 0o020 != 0 and status.st_gid == table.group)
@@ -109,7 +115,8 @@ def _is_of_ours(table: cython.pointer(SemTable), status: cython.pointer(struct_s
 @cython.nogil
 @cython.exceptval(check=False)
 def _map(table: cython.pointer(SemTable), fd: cython.int) -> cython.pointer(sem_t):
-    """Map what is behind a descriptor, which is closed, if it can be a semaphore of this arena; else NULL."""
+    """Map what is behind a descriptor, which is closed, if it can be a semaphore of this arena;
+    else NULL."""
     status: struct_stat
     at: cython.p_void = MAP_FAILED
     if (
@@ -147,7 +154,7 @@ def _make(table: cython.pointer(SemTable), path: cython.p_char) -> cython.void:
     unlink(draft)
 
 
-# --- the table of open ones -------------------------------------------------------------------------------
+# --- the table of open ones -----------------------------------------------------------------------
 
 
 @cython.cfunc
@@ -192,7 +199,8 @@ def _place(table: cython.pointer(SemTable), offset: u64, generation: u64, found:
 @cython.nogil
 @cython.exceptval(check=False)
 def _open(table: cython.pointer(SemTable), offset: u64, generation: u64, make: cython.bint) -> cython.pointer(Sem):
-    """The open semaphore of a lock; NULL if it is not there, cannot be had, or is not to be trusted."""
+    """The open semaphore of a lock; NULL if it is not there, cannot be had, or is not to be
+    trusted."""
     path: cython.char[400]
     alive: cython.char[400]
     fd: cython.int
@@ -236,8 +244,9 @@ def _prefix_length() -> cython.int:
 @cython.nogil
 @cython.exceptval(check=False)
 def _post(table: cython.pointer(SemTable), offset: u64, generation: u64, make: cython.bint) -> cython.void:
-    """Wake one sleeper. Where as many posts are waiting as there can be sleepers, all of them are awake already: so posts do
-    not pile up. (One waiting post is not enough: whoever it was for may be about to take it, and another asleep.)"""
+    """Wake one sleeper. Where as many posts are waiting as there can be sleepers, all of them are
+    awake already: so posts do not pile up. (One waiting post is not enough: whoever it was for may
+    be about to take it, and another asleep.)"""
     value: cython.int = 0
     sem: cython.pointer(Sem) = _open(table, offset, generation, make)
     if sem != cython.NULL and sem_getvalue(sem.at, cython.address(value)) == 0 and value < cython.cast(cython.longlong, table.sleepers):
@@ -245,7 +254,8 @@ def _post(table: cython.pointer(SemTable), offset: u64, generation: u64, make: c
 
 
 def post_one(w, lock):
-    """Wake one sleeper of a lock. Who sleeps has made the semaphore: where there is none, nobody does. No Python, so no handler, runs here."""
+    """Wake one sleeper of a lock. Who sleeps has made the semaphore: where there is none, nobody
+    does. No Python, so no handler, runs here."""
     _post(cython.cast(cython.pointer(SemTable), w.semaphores), offset_of(w, lock), lock.sem, False)
 
 
@@ -276,7 +286,8 @@ def sleep_on(sem, nanoseconds):
 class Semaphores:
     """The semaphores of one arena as one attachment has them open.
 
-    nonce: the arena's. mode: its permission bits. owner, group: whose it is. sleepers: how many can be asleep on one of them."""
+    nonce: the arena's. mode: its permission bits. owner, group: whose it is. sleepers: how many can
+    be asleep on one of them."""
 
     def __cinit__(self, arena_name, nonce, mode, owner, group, sleepers):
         path: bytes = f"{SHM_DIR}/{prefix()}{arena_name}@{nonce:016x}".encode()
@@ -302,18 +313,21 @@ class Semaphores:
         _post(cython.address(self.table), offset, generation, True)
 
     def sleep(self, offset, generation, seconds):
-        """Sleep until posted or for `seconds`; without a semaphore the sleep is the same. True if posted."""
+        """Sleep until posted or for `seconds`; without a semaphore the sleep is the same. True if
+        posted."""
         return sleep_on(_open(cython.address(self.table), offset, generation, True), cython.cast(u64, seconds * 1e9)) == 1
 
     def retire(self, w, lock):
-        """Remove the semaphore of a lock, if it has one; a late sleeper makes a new one, of the next generation."""
+        """Remove the semaphore of a lock, if it has one; a late sleeper makes a new one, of the
+        next generation."""
         old: u64 = load(cython.address(lock.sem))
         if old & EXISTS and cas(cython.address(lock.sem), old, (old + 1) & ~EXISTS):
             self.unlink(offset_of(w, lock), old)
         return 0
 
     def retire_mine(self, w):
-        """Remove the semaphores that this user has made, as far as they are open here, if the arena is another's: nobody else could."""
+        """Remove the semaphores that this user has made, as far as they are open here, if the arena
+        is another's: nobody else could."""
         i: u64
         if self.table.owner == geteuid() or geteuid() == 0:
             return 0

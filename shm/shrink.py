@@ -1,9 +1,12 @@
-"""Owns how many segments have memory: the limit, segments that are to be emptied, and giving the memory of holes back to the system.
+"""Owns how many segments have memory: the limit, segments that are to be emptied, and giving the
+memory of holes back to the system.
 
-May call: slab (lists), memory (punch), lock, journal. Called by the layer above, which empties the segments that leave: only it knows
-what is in them. Each step is one transaction under the worker's own lock, which it takes itself, and the depot's.
-Kill at any instruction: a limit that was lowered and not reached yet is a state like any other; segments that leave go on leaving, and
-holes that still have memory go on having it, until somebody resizes again.
+May call: slab (lists), memory (punch), lock, journal. Called by the layer above, which empties the
+segments that leave: only it knows what is in them. Each step is one transaction under the worker's
+own lock, which it takes itself, and the depot's.
+Kill at any instruction: a limit that was lowered and not reached yet is a state like any other;
+segments that leave go on leaving, and holes that still have memory go on having it, until somebody
+resizes again.
 """
 import cython
 from cython.cimports.shm.journal import conclude, store
@@ -28,7 +31,8 @@ from cython.cimports.shm.slab import free_segment, limit_of, list_push, list_rem
 @cython.nogil
 @cython.exceptval(check=False)
 def _begin(w: cython.pointer(Worker)) -> cython.int:
-    """Take the own lock, which is the right to change anything while nobody checks, then the depot's: OK, or BUSY with neither."""
+    """Take the own lock, which is the right to change anything while nobody checks, then the
+    depot's: OK, or BUSY with neither."""
     if lock_try(w, cython.address(w.slot.own)) != OK:
         return BUSY
     if lock_try(w, cython.address(w.depot.lock)) != OK:
@@ -62,7 +66,8 @@ def set_limit(w, segments):
 
 
 def leave(w, number):
-    """Let nobody take chunks of a segment any more. OK (also if it has no class, or leaves already), BUSY or CORRUPT."""
+    """Let nobody take chunks of a segment any more. OK (also if it has no class, or leaves
+    already), BUSY or CORRUPT."""
     s: cython.pointer(Segment)
     if _begin(w) != OK:
         return BUSY
@@ -88,7 +93,8 @@ def stay(w, number):
 
 
 def dig(w):
-    """Make one free segment a hole, if too many have memory. OK (also if there is nothing to do), BUSY or CORRUPT."""
+    """Make one free segment a hole, if too many have memory. OK (also if there is nothing to do),
+    BUSY or CORRUPT."""
     s: cython.pointer(Segment)
     if _begin(w) != OK:
         return BUSY
@@ -100,9 +106,11 @@ def dig(w):
 
 
 def begin_punch(w, number):
-    """Take a hole out of the list, if the segment is one, and give its memory back: `end_punch` must follow. OK, BUSY or CORRUPT.
+    """Take a hole out of the list, if the segment is one, and give its memory back: `end_punch`
+    must follow. OK, BUSY or CORRUPT.
 
-    A grace period has passed since it became one. The system takes long for it, so the depot is not held meanwhile."""
+    A grace period has passed since it became one. The system takes long for it, so the depot is not
+    held meanwhile."""
     s: cython.pointer(Segment)
     hole: cython.bint
     status: cython.int
@@ -120,7 +128,8 @@ def begin_punch(w, number):
 
 
 def end_punch(w, number):
-    """List a segment that was being punched as a hole again, also if whoever punched it was killed. OK, BUSY or CORRUPT."""
+    """List a segment that was being punched as a hole again, also if whoever punched it was killed.
+    OK, BUSY or CORRUPT."""
     s: cython.pointer(Segment)
     if _begin(w) != OK:
         return BUSY

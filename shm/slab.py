@@ -1,13 +1,15 @@
 """Owns chunk memory: segments, size classes, the depot, and moving chunks to and from magazines.
 
-A segment is a run of 1 << seg_shift bytes, given to one size class until it is empty again. The depot
-knows which chunks of it are out by a bitmap; out means in a magazine, or linked by the layer above. No more segments have memory than
-`Depot.limit` says, but for the time it takes to empty those that are too many (shrink.py): one that leaves becomes a hole when it is empty.
+A segment is a run of 1 << seg_shift bytes, given to one size class until it is empty again. The
+depot knows which chunks of it are out by a bitmap; out means in a magazine, or linked by the layer
+above. No more segments have memory than `Depot.limit` says, but for the time it takes to empty
+those that are too many (shrink.py): one that leaves becomes a hole when it is empty.
 May call: atomics, journal, lock, memory. Called by the verbs, between their locked sections.
-Locks: the depot lock, with nothing else but the worker's own lock. Each move is one transaction, so a kill
-leaves a chunk on exactly one side. Chunks in a magazine are found there by recovery.
-Rejected: free lists threaded through the chunks (a list walk touches one cold line a chunk, and a stray
-write into a free page breaks the list); one list for all segments (empty ones could not be told).
+Locks: the depot lock, with nothing else but the worker's own lock. Each move is one transaction, so
+a kill leaves a chunk on exactly one side. Chunks in a magazine are found there by recovery.
+Rejected: free lists threaded through the chunks (a list walk touches one cold line a chunk, and a
+stray write into a free page breaks the list); one list for all segments (empty ones could not be
+told).
 """
 import cython
 from cython.cimports.libc.string import memset
@@ -40,8 +42,9 @@ from cython.cimports.shm.slab import mag_cap
 
 SHARERS = cython.declare(u64, 8)        # workers whose magazines never get smaller because there are others
 
-# Chunk sizes in bytes, all multiples of a cache line. Fine steps up to a page keep the loss of a short
-# (or compressed) page under a quarter. The first class and the bulk class, last, are for structs of the layer above alone.
+# Chunk sizes in bytes, all multiples of a cache line. Fine steps up to a page keep the loss of a
+# short (or compressed) page under a quarter. The first class and the bulk class, last, are for
+# structs of the layer above alone.
 SIZES = cython.declare(cython.int[27])
 SIZES[:] = [
     64, 128, 192, 256, 320, 384, 512, 768, 1024, 1280, 1536, 1792, 2048, 2304, 2560, 2816, 3072, 3328,
@@ -79,9 +82,9 @@ def set_classes(w):
 @cython.nogil
 @cython.exceptval(check=False)
 def _set_batches(w: cython.pointer(Worker), tight: cython.bint) -> cython.void:
-    """How many chunks of each class this worker moves at once. What lies in magazines is nobody else's: a batch is at
-    most 1/512 of what may have memory, and where nearly all of that is taken (`tight`) more than eight workers share
-    what eight would have."""
+    """How many chunks of each class this worker moves at once. What lies in magazines is nobody
+    else's: a batch is at most 1/512 of what may have memory, and where nearly all of that is taken
+    (`tight`) more than eight workers share what eight would have."""
     sharers: u64 = slots_used(w) if tight else 0
     segments: u64 = limit_of(w)
     batch: u64
@@ -97,7 +100,8 @@ def _set_batches(w: cython.pointer(Worker), tight: cython.bint) -> cython.void:
 
 
 def class_of(length):
-    """The smallest class whose chunks hold `length` bytes, the first and the last class aside, which are for structs; -1: none."""
+    """The smallest class whose chunks hold `length` bytes, the first and the last class aside,
+    which are for structs; -1: none."""
     cls: cython.int = 1
     if length > 2048:
         cls = 13
@@ -107,7 +111,8 @@ def class_of(length):
 
 
 def segment_at(w, number):
-    """Descriptor of segment `number` - 1; a number out of range sets the fault and answers segment 0."""
+    """Descriptor of segment `number` - 1; a number out of range sets the fault and answers segment
+    0."""
     if number == 0 or number > w.seg_total:
         if w.fault == 0:
             w.fault = FAULT_OFFSET
@@ -157,7 +162,8 @@ def list_remove(w, head, s):
 @cython.nogil
 @cython.exceptval(check=False)
 def _run_is_free(w: cython.pointer(Worker), s: cython.pointer(Segment)) -> cython.bint:
-    """True if a whole huge page may be had from this segment on: nothing but holes, and the limit leaves room for all of them."""
+    """True if a whole huge page may be had from this segment on: nothing but holes, and the limit
+    leaves room for all of them."""
     run: u64 = HUGE_BYTES >> w.seg_shift
     i: u64
     if w.depot.seg_high - w.depot.holes + run > limit_of(w) or cython.cast(u64, s - w.segtable) + run > w.seg_total:
@@ -203,7 +209,8 @@ def _take_segment(w: cython.pointer(Worker), cls: cython.int) -> cython.pointer(
             store(w, cython.address(w.depot.holes), w.depot.holes - 1)
         else:
             store(w, cython.address(w.depot.seg_high), number)
-    # Chunks of the first class are looked through without knowing which are in use: nothing of a former class may be left there.
+    # Chunks of the first class are looked through without knowing which are in use: nothing of a
+    # former class may be left there.
     if cls == 0:
         memset(w.base + w.seg_lo + (cython.cast(u64, s - w.segtable) << w.seg_shift), 0, cython.cast(u64, 1) << w.seg_shift)
     # The map lies where a former class had chunks. Nobody reads it before the class is set.
@@ -220,7 +227,8 @@ def _take_segment(w: cython.pointer(Worker), cls: cython.int) -> cython.pointer(
 @cython.exceptval(check=False)
 def _take_chunks(w: cython.pointer(Worker), s: cython.pointer(Segment), cls: cython.int,
                  mag: cython.pointer(Magazine), have: u64, want: u64) -> u64:
-    """Move free chunks of the segment to mag.items[have:], until `want` or it has none; the new count."""
+    """Move free chunks of the segment to mag.items[have:], until `want` or it has none; the new
+    count."""
     words: cython.pointer(u64) = _bitmap(w, s, cls)
     chunks: u64 = w.class_chunks[cls]
     first: u64 = (w.seg_lo + (cython.cast(u64, s - w.segtable) << w.seg_shift)) + w.class_start[cls]
@@ -256,7 +264,8 @@ def _take_chunks(w: cython.pointer(Worker), s: cython.pointer(Segment), cls: cyt
 
 
 def refill(w, cls, want):
-    """Fill the worker's magazine of `cls` to `want` or a batch more. OK, BUSY, NOMEM, GONE or CORRUPT.
+    """Fill the worker's magazine of `cls` to `want` or a batch more. OK, BUSY, NOMEM, GONE or
+    CORRUPT.
 
     NOMEM still leaves what could be had in the magazine. One transaction, under the depot lock.
     """
@@ -301,7 +310,8 @@ def refill(w, cls, want):
 
 
 def free_segment(w, s):
-    """List a segment without a class that is in no list: as free, or as a hole if more have memory than may. Inside the caller's transaction."""
+    """List a segment without a class that is in no list: as free, or as a hole if more have memory
+    than may. Inside the caller's transaction."""
     if w.depot.seg_high - w.depot.holes > limit_of(w):
         store(w, cython.address(s.state), SEG_HOLE)
         store(w, cython.address(w.depot.holes), w.depot.holes + 1)
@@ -347,7 +357,8 @@ def _give_back(w: cython.pointer(Worker), cls: cython.int, off: u64) -> cython.v
         if s.state == SEG_LEAVING:
             free_segment(w, s)
         else:
-            # Also while too many have memory: whoever emptied it may need it for another class. Who resizes digs it up, or empties another.
+            # Also while too many have memory: whoever emptied it may need it for another class. Who
+            # resizes digs it up, or empties another.
             list_remove(w, cython.address(w.depot.class_head[cls]), s)
             list_push(w, cython.address(w.depot.free_head), s)
 
@@ -355,7 +366,8 @@ def _give_back(w: cython.pointer(Worker), cls: cython.int, off: u64) -> cython.v
 def drain(w, mag, cls, keep):
     """Return chunks of a magazine (the worker's own, or a dead one's) to the depot, down to `keep`.
 
-    OK, BUSY or CORRUPT. Transactions of at most a batch, so that the journal's standing part holds them.
+    OK, BUSY or CORRUPT. Transactions of at most a batch, so that the journal's standing part holds
+    them.
     """
     n: u64
     status: cython.int = OK

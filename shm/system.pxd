@@ -1,4 +1,5 @@
-# Owns the declarations of system calls and types that Cython's own libc and posix files lack. No code.
+# Owns the declarations of system calls and types that Cython's own libc and posix files lack. No
+# code.
 from cpython.pythread cimport PyThread_type_lock
 from libc.stdint cimport int64_t, uint64_t
 
@@ -70,7 +71,8 @@ cdef extern from "<semaphore.h>" nogil:
     int sem_trywait(sem_t *sem)
     int sem_getvalue(sem_t *sem, int *value)
 
-# sem_clockwait(3) of glibc 2.30 and later, found when the program runs: one binary serves older ones too.
+# sem_clockwait(3) of glibc 2.30 and later, found when the program runs: one binary serves older
+# ones too.
 ctypedef int (*SemClockwait)(sem_t *sem, clockid_t clock, const timespec *until) noexcept nogil
 
 cdef extern from "<dlfcn.h>" nogil:

@@ -1,10 +1,14 @@
-"""Owns turns: which thread of a process uses an attachment now, and in what order the others follow.
+"""Owns turns: which thread of a process uses an attachment now, and in what order the others
+follow.
 
-A turn has an owner, and who does not own it gives nothing away: a verb that was ended while another thread had the turn leaves that
-thread's turn alone. Who gives a turn up hands it to the thread that has waited longest, so no thread waits longer than for the
-calls that were asked for before its own; a thread that calls in a loop goes to the end of the queue each time.
-May call: the interpreter's thread locks. Called by workers. Guard of everything here: the GIL, which is held between any two lines.
-Rejected: polling with naps (a thread that calls long verbs in a loop starves the others, and each turn costs a nap).
+A turn has an owner, and who does not own it gives nothing away: a verb that was ended while another
+thread had the turn leaves that thread's turn alone. Who gives a turn up hands it to the thread that
+has waited longest, so no thread waits longer than for the calls that were asked for before its own;
+a thread that calls in a loop goes to the end of the queue each time.
+May call: the interpreter's thread locks. Called by workers. Guard of everything here: the GIL,
+which is held between any two lines.
+Rejected: polling with naps (a thread that calls long verbs in a loop starves the others, and each
+turn costs a nap).
 """
 import cython
 from cython.cimports.cpython.exc import PyErr_CheckSignals
@@ -19,7 +23,8 @@ from cython.cimports.shm.atomics import this_thread
 from cython.cimports.shm.system import PyThread_acquire_lock_timed
 from cython.cimports.shm.turns import Waiter
 
-# How long a waiting thread sleeps at most before it looks for signals: one that arrives in another thread does not wake it.
+# How long a waiting thread sleeps at most before it looks for signals: one that arrives in another
+# thread does not wake it.
 SLICE_US = cython.declare(cython.longlong, 50_000)
 ACQUIRED = cython.declare(cython.int, 1)
 NOWAIT = cython.declare(cython.int, 0)
@@ -54,8 +59,9 @@ def pass_turn(turn):
 
 
 def take_turn(turn, interruptible):
-    """Wait until the turn is this thread's. If `interruptible`, signal handlers run meanwhile, with the place in the queue kept and
-    nothing owned, so that they may take turns themselves; what one raises ends the wait, without the turn."""
+    """Wait until the turn is this thread's. If `interruptible`, signal handlers run meanwhile, with
+    the place in the queue kept and nothing owned, so that they may take turns themselves; what one
+    raises ends the wait, without the turn."""
     me: Waiter
     got: cython.int
     if not turn.busy:

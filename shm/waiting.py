@@ -1,10 +1,13 @@
-"""Owns what to do about a lock that was BUSY: spin, ask whether the holder lives, rescue it, or sleep.
+"""Owns what to do about a lock that was BUSY: spin, ask whether the holder lives, rescue it, or
+sleep.
 
-May call: liveness, recovery. Called by workers with no lock held, the turn being this thread's; the sleep itself is theirs, since the
-turn is given up for it. A sleep is of one time slice at most, so that signal handlers run.
-The promise: a holder that is dead already costs no time slice, since liveness is asked before the first sleep. One slice is
-what it costs a sleeper when the holder dies later, when a wake-up is lost because its sender or receiver died, or when
-the receiver turns out not to want the lock any more (a get that finds its answer without it, a handler that raises).
+May call: liveness, recovery. Called by workers with no lock held, the turn being this thread's; the
+sleep itself is theirs, since the turn is given up for it. A sleep is of one time slice at most, so
+that signal handlers run.
+The promise: a holder that is dead already costs no time slice, since liveness is asked before the
+first sleep. One slice is what it costs a sleeper when the holder dies later, when a wake-up is lost
+because its sender or receiver died, or when the receiver turns out not to want the lock any more (a
+get that finds its answer without it, a handler that raises).
 """
 import cython
 from cython.cimports.shm.atomics import cas, load, load_acquire, pause, set_bits
@@ -47,8 +50,8 @@ def _spin_free(lock: cython.pointer(Lock)) -> cython.bint:
 @cython.nogil
 @cython.exceptval(check=False)
 def _claims(w: cython.pointer(Worker), idx: u64, owner: u64, offset: u64) -> cython.bint:
-    """True if the living worker of a slot says that it has the lock, or need not say so: it has stopped the world, or is about to have
-    the slot and has taken the slot's own lock."""
+    """True if the living worker of a slot says that it has the lock, or need not say so: it has
+    stopped the world, or is about to have the slot and has taken the slot's own lock."""
     slot: cython.pointer(Slot) = slot_at(w, idx)
     i: cython.int
     if offset == offset_of(w, cython.address(slot.own)) and (owner & ~OWNER_WAITS()) >> 16 == load(cython.address(slot.gen)):
@@ -66,7 +69,8 @@ def _claims(w: cython.pointer(Worker), idx: u64, owner: u64, offset: u64) -> cyt
 @cython.nogil
 @cython.exceptval(check=False)
 def _doubt(w: cython.pointer(Worker)) -> cython.int:
-    """One slice more in which nobody says that the lock is his. After enough of them its word is a stray write."""
+    """One slice more in which nobody says that the lock is his. After enough of them its word is a
+    stray write."""
     w.strange += 1
     if w.strange <= STRANGE_MAX:
         return REST
@@ -75,7 +79,8 @@ def _doubt(w: cython.pointer(Worker)) -> cython.int:
 
 
 def consider(w):
-    """What to do about the lock at w.blocked_on. REST: somebody has been asked to post its semaphore."""
+    """What to do about the lock at w.blocked_on. REST: somebody has been asked to post its
+    semaphore."""
     offset: u64 = w.blocked_on
     lock: cython.pointer(Lock) = cython.cast(cython.pointer(Lock), w.base + offset)
     owner: u64
@@ -95,7 +100,8 @@ def consider(w):
         if load(cython.address(lock.owner)) != owner:
             w.strange = 0
             return GO_ON
-        # Its slot may be in the hands of another rescuer, who is slow. If not, the dead worker was settled: this lock it never took.
+        # Its slot may be in the hands of another rescuer, who is slow. If not, the dead worker was
+        # settled: this lock it never took.
         if load(cython.address(slot_at(w, idx).own.owner)) == 0 or load(cython.address(slot_at(w, idx).state)) != SLOT_LIVE:
             todo = _doubt(w)
     elif not _claims(w, idx, owner, offset) and load(cython.address(lock.owner)) == owner:

@@ -43,7 +43,8 @@ cdef class Attachment:
     cdef int take_from_the_dead(self, u64 idx) except -1
     cdef int take_slot(self) except -1
 
-    # Brackets of every operation. `enter` returns with this thread the only one that uses the Worker.
+    # Brackets of every operation. `enter` returns with this thread the only one that uses the
+    # Worker.
     cdef inline int enter(self) except -1:
         if unlikely(self.kin.turn.busy or self.kin.barred != 0):
             self.enter_slow()
@@ -51,14 +52,15 @@ cdef class Attachment:
             self.kin.turn.busy = True
             self.kin.turn.thread = this_thread()
             self.kin.turn.count += 1
-        # Inside, and not as ever before: after a pause the phase was odd already. No fence: see grace.py.
+        # Inside, and not as ever before: after a pause the phase was odd already. No fence: see
+        # grace.py.
         self.w.slot.phase = (self.w.slot.phase + 1) | 1
         barrier()
         return 0
 
     cdef inline void outside(self) noexcept:
-        # Nothing of the arena is being read: what was read is read before this is seen. Not where the slot is not this process's, or
-        # not any more.
+        # Nothing of the arena is being read: what was read is read before this is seen. Not where
+        # the slot is not this process's, or not any more.
         if likely(self.kin.barred & (FORKED | LOST | CLOSED) == 0):
             set_release(&self.w.slot.phase, (self.w.slot.phase | 1) + 1)
 

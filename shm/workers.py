@@ -1,16 +1,19 @@
-"""Owns the worker table: taking a slot, living in it, what a call begins and ends with, fork, leaving.
+"""Owns the worker table: taking a slot, living in it, what a call begins and ends with, fork,
+leaving.
 
-May call: arena, liveness, process, turns, recovery, slab, waiting, semaphores. Called by the layer above, which runs every operation
-between `enter` and `leave`. Who holds a slot's liveness byte owns the slot; no other lock is needed to choose one, so a
-newcomer who is stopped holds nobody up. Slots are taken in this order: one that is free, one that was never used, and only then a dead
-worker's, whose own lock the newcomer adopts in the name that it is about to have: it settles the transaction, releases the locks, and
-inherits the chunks as they lie.
-A newcomer says that it lives, and then looks at the gate (stop.py); who stops the world closes the gate, and then looks who lives. A
-full fence each: one of the two sees the other.
-Kill at any instruction: until `state` is SLOT_LIVE the slot is free, or still the dead worker's; from then on it is a dead worker's.
-Signal handlers run in `pause`, `rest` and `breathe` alone, with nothing held and the turn given up; whatever they raise, the turn is
-taken back before the verb goes on or ends.
-After a fork, process.py has barred the attachment in the child; the first call takes a slot of its own, with the turn held.
+May call: arena, liveness, process, turns, recovery, slab, waiting, semaphores. Called by the layer
+above, which runs every operation between `enter` and `leave`. Who holds a slot's liveness byte owns
+the slot; no other lock is needed to choose one, so a newcomer who is stopped holds nobody up. Slots
+are taken in this order: one that is free, one that was never used, and only then a dead worker's,
+whose own lock the newcomer adopts in the name that it is about to have: it settles the transaction,
+releases the locks, and inherits the chunks as they lie. A newcomer says that it lives, and then
+looks at the gate (stop.py); who stops the world closes the gate, and then looks who lives. A full
+fence each: one of the two sees the other.
+Kill at any instruction: until `state` is SLOT_LIVE the slot is free, or still the dead worker's;
+from then on it is a dead worker's. Signal handlers run in `pause`, `rest` and `breathe` alone, with
+nothing held and the turn given up; whatever they raise, the turn is taken back before the verb goes
+on or ends. After a fork, process.py has barred the attachment in the child; the first call takes a
+slot of its own, with the turn held.
 """
 import os
 import time
@@ -68,7 +71,8 @@ _birth_stops = cython.declare(cython.bint, False)
 
 
 def kill_newcomers_at(n, stop=False):
-    """Let every later attachment of this process die (or stop) at its n-th kill point, attaching included; 0: never. For tests."""
+    """Let every later attachment of this process die (or stop) at its n-th kill point, attaching
+    included; 0: never. For tests."""
     global _birth_kill_point, _birth_stops
     _birth_kill_point = n
     _birth_stops = stop
@@ -104,7 +108,8 @@ class Attachment:
         return 0
 
     def __dealloc__(self):
-        # No orderly detach here: other objects may be gone, at the end of the interpreter the names of modules too. The kernel tells the others.
+        # No orderly detach here: other objects may be gone, at the end of the interpreter the names
+        # of modules too. The kernel tells the others.
         self.close_descriptors()
         part(cython.address(self.kin))
         free(self.w.scratch)
@@ -116,7 +121,7 @@ class Attachment:
         self.w.fd = -1
         return 0
 
-    # --- a slot --------------------------------------------------------------------------------------------
+    # --- a slot -----------------------------------------------------------------------------------
 
     def attach_slot(self):
         """Fill the Worker and take a slot. The turn is this thread's."""
@@ -165,7 +170,8 @@ class Attachment:
                     if load_acquire(cython.address(slot_at(w, idx).state)) == SLOT_FREE:
                         return self.live_in(idx)
                     byte_release(w, idx)
-            # Of slots that were never used, the first that no other newcomer is about to have: one that is stopped keeps its own alone.
+            # Of slots that were never used, the first that no other newcomer is about to have: one
+            # that is stopped keeps its own alone.
             for idx in range(high, w.max_workers):
                 if byte_try(w, idx) != OK:
                     continue
@@ -206,7 +212,8 @@ class Attachment:
         return 0
 
     def call_myself(self, idx):
-        """Take the next generation of a slot whose byte is held: a name that nobody has had, whoever dies with it."""
+        """Take the next generation of a slot whose byte is held: a name that nobody has had,
+        whoever dies with it."""
         w: cython.pointer(Worker) = cython.address(self.w)
         slot: cython.pointer(Slot) = slot_at(w, idx)
         w.slot = slot
@@ -242,8 +249,9 @@ class Attachment:
         return 0
 
     def take_from_the_dead(self, idx):
-        """Become the worker of a dead worker's slot, whose byte is held. True, or False with the byte given back: somebody else is about
-        it, who may be stopped. There may be other slots, and while we had the byte nobody could recover this one."""
+        """Become the worker of a dead worker's slot, whose byte is held. True, or False with the
+        byte given back: somebody else is about it, who may be stopped. There may be other slots,
+        and while we had the byte nobody could recover this one."""
         w: cython.pointer(Worker) = cython.address(self.w)
         slot: cython.pointer(Slot) = slot_at(w, idx)
         lock: cython.pointer(Lock) = cython.address(slot.own)
@@ -251,7 +259,8 @@ class Attachment:
         # The name first: two heirs who die one after the other must not have the same.
         self.call_myself(idx)
         owner = load(cython.address(lock.owner))
-        # Not recorded in `held`, which is the dead worker's: an own lock that names a worker of its slot is known by that.
+        # Not recorded in `held`, which is the dead worker's: an own lock that names a worker of its
+        # slot is known by that.
         if not may_adopt(w, idx, owner) or not cas(cython.address(lock.owner), owner, w.id | (owner & OWNER_WAITS())):
             w.slot_idx = w.max_workers
             byte_release(w, idx)
@@ -271,7 +280,8 @@ class Attachment:
         return True
 
     def pass_gate(self):
-        """Wait until nobody has stopped the world, for ATTACH_WAIT_S at most. The turn is this thread's."""
+        """Wait until nobody has stopped the world, for ATTACH_WAIT_S at most. The turn is this
+        thread's."""
         deadline = time.monotonic() + ATTACH_WAIT_S
         while gate_keeper(cython.address(self.w)) != 0:
             if time.monotonic() > deadline:
@@ -280,10 +290,11 @@ class Attachment:
         self.kin.barred &= ~GATED
         return 0
 
-    # --- turns ---------------------------------------------------------------------------------------------
+    # --- turns ------------------------------------------------------------------------------------
 
     def enter_slow(self):
-        """Wait for this thread's turn; see to what bars the call: a forked child takes a slot of its own first."""
+        """Wait for this thread's turn; see to what bars the call: a forked child takes a slot of
+        its own first."""
         if self.kin.turn.busy and self.kin.turn.thread == this_thread():
             raise ArenaBusy(f"arena {self.arena.name!r}: called from inside a call of the same engine (a back end?)")
         take_turn(cython.address(self.kin.turn), True)
@@ -292,7 +303,8 @@ class Attachment:
         return 0
 
     def unbar(self):
-        """See to what bars this attachment. If it cannot be mended, the turn, which is this thread's, is given up and the reason raised."""
+        """See to what bars this attachment. If it cannot be mended, the turn, which is this
+        thread's, is given up and the reason raised."""
         try:
             if self.kin.barred & CLOSED:
                 raise TmemError(f"arena {self.arena.name!r}: this engine is closed")
@@ -320,7 +332,8 @@ class Attachment:
         return 0
 
     def again(self):
-        """Take the turn back, whatever comes meanwhile. Raises, without the turn, only what unbar does."""
+        """Take the turn back, whatever comes meanwhile. Raises, without the turn, only what unbar
+        does."""
         take_turn(cython.address(self.kin.turn), False)
         if self.kin.barred & ~GATED != 0:
             self.unbar()
@@ -336,8 +349,9 @@ class Attachment:
     def pause(self):
         """Wait a little for the lock that was BUSY, nothing being held; runs signal handlers.
 
-        The turn is given up, also to them: they may use the engine, and what was staged may be gone afterwards. A handler may have
-        forked: then this is another process, with another slot (`epoch`)."""
+        The turn is given up, also to them: they may use the engine, and what was staged may be gone
+        afterwards. A handler may have forked: then this is another process, with another slot
+        (`epoch`)."""
         began = time.monotonic_ns()
         slept: cython.bint = self.sleep_once()
         try:
@@ -355,7 +369,8 @@ class Attachment:
         return 0
 
     def sleep_once(self):
-        """Give up the turn, and sleep on the semaphore of the lock that was BUSY if there is need to. True if it slept."""
+        """Give up the turn, and sleep on the semaphore of the lock that was BUSY if there is need
+        to. True if it slept."""
         w: cython.pointer(Worker) = cython.address(self.w)
         todo: cython.int
         sem: cython.pointer(Sem) = cython.NULL
@@ -390,7 +405,8 @@ class Attachment:
         return 0
 
     def breathe(self):
-        """Run signal handlers in the middle of long work, nothing being held, and let other threads have their turns, and the GIL."""
+        """Run signal handlers in the middle of long work, nothing being held, and let other threads
+        have their turns, and the GIL."""
         self.give_up_turn()
         try:
             with cython.nogil:
@@ -408,13 +424,14 @@ class Attachment:
         self.again()
         return 0
 
-    # --- what can go wrong, and the end --------------------------------------------------------------------
+    # --- what can go wrong, and the end -----------------------------------------------------------
 
     def lose(self):
-        """Give up the slot, since a descriptor is not the arena's any more; TmemError. Nothing is held.
+        """Give up the slot, since a descriptor is not the arena's any more; TmemError. Nothing is
+        held.
 
-        To the others this worker is dead: they recover what it had. If the layer above keeps something that others must not
-        touch, that comes when it has let go (`end_keep`)."""
+        To the others this worker is dead: they recover what it had. If the layer above keeps
+        something that others must not touch, that comes when it has let go (`end_keep`)."""
         self.kin.barred |= LOST
         if self.kin.keeps == 0:
             let_die(cython.address(self.w))
@@ -438,10 +455,11 @@ class Attachment:
         return n
 
     def close(self, force=False):
-        """Return the magazines and the slot. True, or False: its lists are not empty, and it is not closed. Doing it twice is doing it once.
+        """Return the magazines and the slot. True, or False: its lists are not empty, and it is not
+        closed. Doing it twice is doing it once.
 
-        force: also with lists, and chunks that cannot be given back; then the slot is a dead worker's. Raises ArenaCorrupted, having
-        closed, if chunks are not this worker's own."""
+        force: also with lists, and chunks that cannot be given back; then the slot is a dead
+        worker's. Raises ArenaCorrupted, having closed, if chunks are not this worker's own."""
         status: cython.int = BUSY
         i: u64
         w: cython.pointer(Worker) = cython.address(self.w)
@@ -494,7 +512,8 @@ class Attachment:
         return self.w.slot_idx
 
     def set_kill_point(self, n, stop=False):
-        """Die by SIGKILL at the n-th kill point from here, or stop there (SIGSTOP) and go on when let; 0: never. For tests of crash safety."""
+        """Die by SIGKILL at the n-th kill point from here, or stop there (SIGSTOP) and go on when
+        let; 0: never. For tests of crash safety."""
         self.w.kill_points = 0
         self.w.kill_at = n
         self.w.kill_stops = stop

@@ -1,8 +1,10 @@
-"""Owns the scoreboard of a run: one mapped file of 64-bit words that outlives every process that writes it.
+"""Owns the scoreboard of a run: one mapped file of 64-bit words that outlives every process that
+writes it.
 
-A row per guest holds its counters and its latency histograms, written by that guest alone; the control row is written as
-its table says. A guest killed at any instant loses nothing it had counted. The file lies in the run's folder, not in
-/dev/shm. Supervisor and guests open the board by path. Calls mmap.
+A row per guest holds its counters and its latency histograms, written by that guest alone; the
+control row is written as its table says. A guest killed at any instant loses nothing it had
+counted. The file lies in the run's folder, not in /dev/shm. Supervisor and guests open the board by
+path. Calls mmap.
 """
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Owns the commands `tmem stress` and `tmem bench`: options in, exit status out (0 good, 1 violation, 2 usage).
+"""Owns the commands `tmem stress` and `tmem bench`: options in, exit status out (0 good, 1
+violation, 2 usage).
 
-Calls the supervisor, the report and the benchmark, all imported when a command runs so that `tmem --help` stays quick.
-Loaded by `engine.cli.commands` through the entry point group `tmem.commands`.
+Calls the supervisor, the report and the benchmark, all imported when a command runs so that `tmem
+--help` stays quick. Loaded by `engine.cli.commands` through the entry point group `tmem.commands`.
 """
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ def default_workers() -> int:
 def stress_command(names, seconds, ops, workers, seed, capacity, as_json, listing) -> None:
     """Put the engine under load and verify every byte that comes back.
 
-    Runs the named scenarios, or all of them. Exit status 1 and a line that replays the run on any violation.
+    Runs the named scenarios, or all of them. Exit status 1 and a line that replays the run on any
+    violation.
     """
     from stress.scenarios import load_all
     scenarios = load_all()
@@ -137,8 +139,9 @@ def bench_command(sizes, contests, peers, rounds, seed, shapes, buckets, workers
 
 @contextlib.contextmanager
 def _ended_by_signals():
-    """SIGTERM and SIGHUP end what is done in here as Ctrl-C does: guests, servers, arenas and stores are removed on the
-    way out, which another signal does not cut short. One that is ignored, as under nohup, stays ignored."""
+    """SIGTERM and SIGHUP end what is done in here as Ctrl-C does: guests, servers, arenas and
+    stores are removed on the way out, which another signal does not cut short. One that is ignored,
+    as under nohup, stays ignored."""
     def interrupted(number, frame) -> None:
         for each in before:
             signal.signal(each, signal.SIG_IGN)

@@ -1,9 +1,11 @@
-"""Owns the bytes of every page the harness puts: handle, version and seed expand to a whole page, and back.
+"""Owns the bytes of every page the harness puts: handle, version and seed expand to a whole page,
+and back.
 
-A page is `head + noise + head`. The head (56 bytes) says which handle, version, length and seed this page is of; the
-noise is a slice of one fixed block of random bytes, taken at an offset that is a hash of the head. Building a page is
-one pack, one hash and one copy; verifying it is building it again and comparing every byte. A page that mixes two
-versions shows at the heads, or at the noise unless both versions hash to the same offset (1 in 131,072).
+A page is `head + noise + head`. The head (56 bytes) says which handle, version, length and seed
+this page is of; the noise is a slice of one fixed block of random bytes, taken at an offset that is
+a hash of the head. Building a page is one pack, one hash and one copy; verifying it is building it
+again and comparing every byte. A page that mixes two versions shows at the heads, or at the noise
+unless both versions hash to the same offset (1 in 131,072).
 
 Calls xxhash. Called by guests and by the tests.
 """
@@ -68,7 +70,8 @@ class Content:
         return b"".join(whole) + self.page(oid, index + count - 1, version, last)
 
     def verify_pages(self, data: bytes, oid: Oid, index: int, count: int, where: str = "") -> int:
-        """Check every byte of a range and that all its pages are of one version; the answer is that version."""
+        """Check every byte of a range and that all its pages are of one version; the answer is that
+        version."""
         size, versions = self.page_size, []
         for n in range(count):
             versions.append(self.verify(data[n * size:(n + 1) * size], oid, index + n, where))

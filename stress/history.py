@@ -1,10 +1,12 @@
-"""Owns the question "may this get return that?": the definition of the allowed answers, and the checker.
+"""Owns the question "may this get return that?": the definition of the allowed answers, and the
+checker.
 
-**Which answers are allowed.** A handle is a register that holds no page (0) or one version (every put writes a version
-that no other put writes). An operation is invoked at one instant and answers at a later one, both read from
-CLOCK_MONOTONIC, which all processes of a machine share. The answers to a set of operations are allowed if and only if
-each operation can be given one instant between its own invocation and its own answer such that, carried out alone in
-that order, starting from "no page", every operation answers what it did answer (linearizability, per handle):
+**Which answers are allowed.** A handle is a register that holds no page (0) or one version (every
+put writes a version that no other put writes). An operation is invoked at one instant and answers
+at a later one, both read from CLOCK_MONOTONIC, which all processes of a machine share. The answers
+to a set of operations are allowed if and only if each operation can be given one instant between
+its own invocation and its own answer such that, carried out alone in that order, starting from "no
+page", every operation answers what it did answer (linearizability, per handle):
 
     put v     True    the register holds v
     put v     False   refused: the register holds no page; the older content never comes back
@@ -15,14 +17,16 @@ that order, starting from "no page", every operation answers what it did answer 
     flush     ?       (a whole object: the answer is about its pages together) it holds none after
     anything  never answered (the process died): it took effect once after its invocation, or never
 
-In an ephemeral pool the engine may drop a page between any two operations, so "no page" may be answered at any time; but a
-dropped page is gone, and no later get may return it. An operation on several pages counts as one operation on each,
-with the instants of the whole. That a range is never torn is judged elsewhere (`content.verify_pages`).
+In an ephemeral pool the engine may drop a page between any two operations, so "no page" may be
+answered at any time; but a dropped page is gone, and no later get may return it. An operation on
+several pages counts as one operation on each, with the instants of the whole. That a range is never
+torn is judged elsewhere (`content.verify_pages`).
 
-**How it is checked.** Just-in-time linearization (Wing and Gong's search, in the order of Lowe and Porcupine): walk the
-invocations and answers of one handle in time order, holding every possible pair (register, which of the operations
-in flight have taken effect). At an answer, keep the pairs in which the operation has taken or can now take effect with
-that answer. No pair left: nothing explains this answer. A get that keeps the page, and an answer "no page", take effect as soon as
+**How it is checked.** Just-in-time linearization (Wing and Gong's search, in the order of Lowe and
+Porcupine): walk the invocations and answers of one handle in time order, holding every possible
+pair (register, which of the operations in flight have taken effect). At an answer, keep the pairs
+in which the operation has taken or can now take effect with that answer. No pair left: nothing
+explains this answer. A get that keeps the page, and an answer "no page", take effect as soon as
 they may, which is never a loss. Cost: about 5 us an operation; memory: the operations in flight.
 
 Calls nothing. Called by the workload `shared` and by the tests.
@@ -58,7 +62,8 @@ def put(handle, invoked_ns, answered_ns, version, accepted, worker=0) -> Op:
 
 
 def get(handle, invoked_ns, answered_ns, version, exclusive=False, worker=0) -> Op:
-    """`version` 0 is a miss. An exclusive get that never answered is recorded as `flush(..., NEVER, None)`."""
+    """`version` 0 is a miss. An exclusive get that never answered is recorded as `flush(..., NEVER,
+    None)`."""
     return Op(handle, invoked_ns, answered_ns, version, NONE if exclusive or not version else ANY, worker)
 
 
@@ -88,7 +93,8 @@ class Problem(NamedTuple):
 def check(ops: Iterable[Op], ephemeral=frozenset(), limit: int = 10) -> list[Problem]:
     """Judge a whole history; at most one problem per handle and `limit` in all.
 
-    `ephemeral` holds the handles of ephemeral pools, or is a function from a handle to a truth value.
+    `ephemeral` holds the handles of ephemeral pools, or is a function from a handle to a truth
+    value.
     """
     drops = ephemeral if callable(ephemeral) else ephemeral.__contains__
     by_handle: dict[Any, list[Op]] = defaultdict(list)
@@ -140,7 +146,8 @@ def check_handle(history: list[Op], ephemeral: bool = False) -> Problem | None:
 
 
 def _explain(starts, wanted: int, flying: list[tuple[int, Op]], ephemeral: bool) -> set[tuple[int, int]]:
-    """Every (register, done) in which the wanted operation has just taken effect, its bit taken off."""
+    """Every (register, done) in which the wanted operation has just taken effect, its bit taken
+    off."""
     found: set[tuple[int, int]] = set()
     seen = set(starts)
     stack = list(starts)

@@ -1,9 +1,10 @@
 """Owns what is known of each handle of one writer, in a mapped file that outlives the writer.
 
-Three words per handle: `last`, the newest version ever attempted; `begun`, the state the operation in hand would bring;
-`done`, the state that is certain. A state is `2 * version + present`. Only the one living writer of a handle stores; the
-order is last, begun, the operation, done. So whatever a writer dies in, the page must be as `done` or as `begun`
-says, and a reader that loads `done` before its get and `begun` after it knows the bounds of a right answer.
+Three words per handle: `last`, the newest version ever attempted; `begun`, the state the operation
+in hand would bring; `done`, the state that is certain. A state is `2 * version + present`. Only the
+one living writer of a handle stores; the order is last, begun, the operation, done. So whatever a
+writer dies in, the page must be as `done` or as `begun` says, and a reader that loads `done` before
+its get and `begun` after it knows the bounds of a right answer.
 
 Calls nothing. Called by the workload `crash`.
 """

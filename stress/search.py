@@ -1,17 +1,22 @@
-"""Owns the textbook answer to "does some order of these operations explain every answer?": a search over one raw history of one handle.
+"""Owns the textbook answer to "does some order of these operations explain every answer?": a search
+over one raw history of one handle.
 
-The search is that of J. M. Wing and C. Gong, *Testing and verifying concurrent objects* (Journal of Parallel and Distributed Computing 17, 1993):
-of the operations that were called before the first one that is left has answered, carry out one that may have answered so, and go on
-with the rest; go back where none may. As G. Lowe has it in *Testing for linearizability* (Concurrency and Computation 29(4), 2017), a pair (set
-of operations carried out, state) that was seen before is not searched again.
+The search is that of J. M. Wing and C. Gong, *Testing and verifying concurrent objects* (Journal of
+Parallel and Distributed Computing 17, 1993): of the operations that were called before the first
+one that is left has answered, carry out one that may have answered so, and go on with the rest; go
+back where none may. As G. Lowe has it in *Testing for linearizability* (Concurrency and Computation
+29(4), 2017), a pair (set of operations carried out, state) that was seen before is not searched
+again.
 
-What an operation in flight at a kill may have done follows M. K. Aguilera and S. Frolund, *Strict linearizability and the power of aborting* (HP
-Laboratories, 2003): it took effect between its call and the death of its worker, or never. So it is an operation like any other, whose answer
-is the death, and which may have done nothing.
+What an operation in flight at a kill may have done follows M. K. Aguilera and S. Frolund, *Strict
+linearizability and the power of aborting* (HP Laboratories, 2003): it took effect between its call
+and the death of its worker, or never. So it is an operation like any other, whose answer is the
+death, and which may have done nothing.
 
-`stress/history.py` judges the same question another way: forward in time, on long histories, with short cuts for reads. This one
-takes none, knows operations by what was called and said, and shares no line with it; each is a check on the other (`tests/stress/test_search.py`).
-An ephemeral pool may drop a page at any time. Calls nothing. Called by the workload `linearizable` and the tests.
+`stress/history.py` judges the same question another way: forward in time, on long histories, with
+short cuts for reads. This one takes none, knows operations by what was called and said, and shares
+no line with it; each is a check on the other (`tests/stress/test_search.py`). An ephemeral pool may
+drop a page at any time. Calls nothing. Called by the workload `linearizable` and the tests.
 """
 from __future__ import annotations
 
@@ -24,7 +29,8 @@ UNKNOWN = -1                            # the answer of an operation whose worke
 
 
 class Raw(NamedTuple):
-    """One call: of a put `version` is what it put; `answer` is True or False (put, flush) or the version that was got, 0 for none."""
+    """One call: of a put `version` is what it put; `answer` is True or False (put, flush) or the
+    version that was got, 0 for none."""
 
     handle: Any
     kind: int
@@ -36,7 +42,8 @@ class Raw(NamedTuple):
 
 
 def outcomes(op: Raw, held: int, ephemeral: bool) -> tuple[int, ...]:
-    """What the register may hold after an operation that answered so, if it held `held`; empty if it cannot have."""
+    """What the register may hold after an operation that answered so, if it held `held`; empty if
+    it cannot have."""
     _, kind, _, _, version, answer, _ = op
     if answer == UNKNOWN:
         if kind == PUT:
@@ -52,7 +59,8 @@ def outcomes(op: Raw, held: int, ephemeral: bool) -> tuple[int, ...]:
 
 
 class Refusal(NamedTuple):
-    """A history that nothing explains: as far as any order came, and the operation that no order got past."""
+    """A history that nothing explains: as far as any order came, and the operation that no order
+    got past."""
 
     op: Raw
     held: int
@@ -80,7 +88,8 @@ def search(history: list[Raw], ephemeral: bool = False) -> Refusal | None:
     for op in history:
         if op.ended_ns < op.called_ns:
             raise ValueError(f"answered before it was called: {tell(op)}")
-    # A list of calls and answers in the order of time, from which what was carried out is taken out; calls come first at the same instant.
+    # A list of calls and answers in the order of time, from which what was carried out is taken
+    # out; calls come first at the same instant.
     events = sorted([(op.called_ns, 0, n) for n, op in enumerate(history)] + [(op.ended_ns, 1, n) for n, op in enumerate(history)])
     after, before = list(range(1, 2 * count + 2)), list(range(-1, 2 * count + 1))       # linked; 0 is the head, 2 * count + 1 the end
     place = [[0, 0] for _ in history]
@@ -122,7 +131,8 @@ def search(history: list[Raw], ephemeral: bool = False) -> Refusal | None:
 
 
 def swapped(history: list[Raw]) -> list[Raw] | None:
-    """The history with the answers of two gets exchanged so that one got what was put only after it had answered; None if it has no such two."""
+    """The history with the answers of two gets exchanged so that one got what was put only after it
+    had answered; None if it has no such two."""
     puts = {op.version: op for op in history if op.kind == PUT}
     gets = [(n, op) for n, op in enumerate(history) if op.kind == GET and op.answer > 0]
     for n, early in gets:

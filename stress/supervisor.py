@@ -1,8 +1,10 @@
-"""Owns a run: makes the arena, starts the guests, watches them, gathers what they left, judges, cleans up.
+"""Owns a run: makes the arena, starts the guests, watches them, gathers what they left, judges,
+cleans up.
 
-One scenario is one arena, one crew of `eng.spawn`, one folder under the system's temporary directory. The order: prepare,
-spawn, watch (progress, hang limit), gather (violations, facts, histories), the workload's verdict, `eng.check()`,
-unlink, and nothing of the arena may be left in /dev/shm. Whatever fails becomes a violation of the outcome.
+One scenario is one arena, one crew of `eng.spawn`, one folder under the system's temporary
+directory. The order: prepare, spawn, watch (progress, hang limit), gather (violations, facts,
+histories), the workload's verdict, `eng.check()`, unlink, and nothing of the arena may be left in
+/dev/shm. Whatever fails becomes a violation of the outcome.
 
 Calls `engine` (public API), the workloads and the board. Called by the commands and the tests.
 """
@@ -102,7 +104,8 @@ class Outcome:
 
 
 def run_scenario(scenario: Scenario, options: Options, progress: Progress | None = None) -> Outcome:
-    """Run one scenario to its verdict. Never raises for what the engine does wrong; KeyboardInterrupt passes."""
+    """Run one scenario to its verdict. Never raises for what the engine does wrong;
+    KeyboardInterrupt passes."""
     workers = scenario.workers or options.workers
     outcome = Outcome(scenario.name, scenario.question, options.seed, workers, round(options.seconds, 2))
     began = time.monotonic()
@@ -246,7 +249,8 @@ def _summarise(run: Run, outcome: Outcome) -> None:
 
 def run_canary(scenario: Scenario, options: Options, scenarios: dict[str, Scenario],
                progress: Progress | None = None) -> Outcome:
-    """Run the scenarios that the canary names, each with its planted bug; good only if every one is reported."""
+    """Run the scenarios that the canary names, each with its planted bug; good only if every one is
+    reported."""
     outcome = Outcome(scenario.name, scenario.question, options.seed, options.workers, round(options.seconds, 2))
     bugs = scenario.settings
     for bug, target in bugs.items():
@@ -271,7 +275,8 @@ def run_canary(scenario: Scenario, options: Options, scenarios: dict[str, Scenar
 
 def run_all(chosen: list[Scenario], options: Options, scenarios: dict[str, Scenario],
             progress: Progress | None = None) -> list[Outcome]:
-    """Run the chosen ones after each other; `options.seconds` and `options.ops` are shared out by weight."""
+    """Run the chosen ones after each other; `options.seconds` and `options.ops` are shared out by
+    weight."""
     weight = sum(scenario.share for scenario in chosen)
     outcomes = []
     for scenario in chosen:

@@ -27,7 +27,8 @@ KINDS = {
 
 
 class Violation(Exception):
-    """One broken promise. `where` names pool and handle, `what` says what was seen and what was allowed."""
+    """One broken promise. `where` names pool and handle, `what` says what was seen and what was
+    allowed."""
 
     def __init__(self, kind: str, where: str, what: str):
         assert kind in KINDS, kind

@@ -1,10 +1,12 @@
-"""Owns a guest process: its seeded randomness, its clock, its counters, and the calls that verify what they read.
+"""Owns a guest process: its seeded randomness, its clock, its counters, and the calls that verify
+what they read.
 
-A workload's `guest(g)` gets a `Guest` and does everything through it: `g.put`, `g.read` and the rest time the call, count
-it and verify every byte. Whatever goes wrong is a `Violation`, written to the run's folder at once, where it outlives
-the process; then everybody is told to stop.
+A workload's `guest(g)` gets a `Guest` and does everything through it: `g.put`, `g.read` and the
+rest time the call, count it and verify every byte. Whatever goes wrong is a `Violation`, written to
+the run's folder at once, where it outlives the process; then everybody is told to stop.
 
-Calls the public API of `engine` through the engine it is given. Started by the supervisor with `eng.spawn`.
+Calls the public API of `engine` through the engine it is given. Started by the supervisor with
+`eng.spawn`.
 """
 from __future__ import annotations
 
@@ -83,7 +85,8 @@ def guard(guest: Guest, work, *args) -> bool:
 
 
 def claim_index(folder: str, count: int) -> tuple[int, int]:
-    """The lowest number that no living process of this run has; the kernel gives it back when the process dies."""
+    """The lowest number that no living process of this run has; the kernel gives it back when the
+    process dies."""
     for index in range(count):
         fd = os.open(Path(folder) / f"guest-{index}.claim", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -144,7 +147,8 @@ class Guest:
         return accepted
 
     def read(self, pool, oid: Oid, index: int, free: bool | None = None) -> int:
-        """Get and verify every byte; the answer is the version, 0 for a miss. Now and then through a view, if the page stays."""
+        """Get and verify every byte; the answer is the version, 0 for a miss. Now and then through
+        a view, if the page stays."""
         if isinstance(pool, engine.Pool) and (free is False or pool.persistent or pool.shared) and not free and self.rng.randrange(8) == 0:
             try:
                 return self.look(pool, oid, index)
@@ -154,7 +158,8 @@ class Guest:
         return self._got(pool, data, oid, index)
 
     def look(self, pool, oid: Oid, index: int) -> int:
-        """The same through a view, whose bytes must not change while it is held, whatever becomes of the page."""
+        """The same through a view, whose bytes must not change while it is held, whatever becomes
+        of the page."""
         with self.call("view", pool.view, oid, index) as page:
             data = None if page is None else bytes(page)
             version = self._got(pool, data, oid, index)

@@ -1,5 +1,6 @@
-"""Owns the fixtures of the whole suite and its cleanliness: arena names with a prefix of this run, nothing left in
-/dev/shm and no child alive after any test, and no run on a build that is older than its source.
+"""Owns the fixtures of the whole suite and its cleanliness: arena names with a prefix of this run,
+nothing left in /dev/shm and no child alive after any test, and no run on a build that is older than
+its source.
 """
 import ast
 import collections
@@ -32,7 +33,7 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("tmem")
 
 
-# --- the build under test ---------------------------------------------------------------------------------
+# --- the build under test -------------------------------------------------------------------------
 
 
 def compiled_modules():
@@ -45,7 +46,8 @@ def compiled_modules():
 
 @functools.cache
 def sources_of(name):
-    """The files that decide how a module is compiled: its own, and every .pxd it cimports, near or far."""
+    """The files that decide how a module is compiled: its own, and every .pxd it cimports, near or
+    far."""
     stem = ROOT / name.replace(".", "/")
     found = {path for path in (stem.with_suffix(".py"), stem.with_suffix(".pxd")) if path.exists()}
     pending = set(found)
@@ -101,7 +103,7 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line("left out: " + "; ".join(f"{count} ({reason})" for reason, count in reasons.most_common()))
 
 
-# --- cleanliness ------------------------------------------------------------------------------------------
+# --- cleanliness ----------------------------------------------------------------------------------
 
 
 def living_children():
@@ -141,7 +143,7 @@ def _nothing_left():
     assert not files, f"left in {SHM}: {files}"
 
 
-# --- arenas -----------------------------------------------------------------------------------------------
+# --- arenas ---------------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
-"""Run by `make test-pythons`: the tests that an interpreter can break, on every CPython of this machine that the engine is for.
+"""Run by `make test-pythons`: the tests that an interpreter can break, on every CPython of this
+machine that the engine is for.
 
-Looked for are pyenv's and those on PATH. Of each minor version the newest is taken, and free-threaded builds count as their own. Each has an
-environment of its own under build/pythons; what is compiled lies in the tree, under a name that tells the interpreters apart.
+Looked for are pyenv's and those on PATH. Of each minor version the newest is taken, and
+free-threaded builds count as their own. Each has an environment of its own under build/pythons;
+what is compiled lies in the tree, under a name that tells the interpreters apart.
 """
 import argparse
 import os
@@ -44,7 +46,8 @@ def folders():
 
 
 def about(path):
-    """The Interpreter behind a path; None if it does not run, or is no CPython of this kind of machine."""
+    """The Interpreter behind a path; None if it does not run, or is no CPython of this kind of
+    machine."""
     try:
         told = subprocess.run([path, "-c", ABOUT], capture_output=True, text=True, timeout=30)
     except (OSError, subprocess.TimeoutExpired):

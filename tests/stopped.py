@@ -1,4 +1,5 @@
-"""Owns workers that stand still where a test wants them: forked children, stopped by SIGSTOP at a kill point of a call."""
+"""Owns workers that stand still where a test wants them: forked children, stopped by SIGSTOP at a
+kill point of a call."""
 import os
 import signal
 import sys
@@ -9,7 +10,8 @@ from shm import workers
 
 
 class Stopped:
-    """A child that runs `act(engine)` on an engine of its own and stops at kill point `point` of it, or, with `born`, of attaching.
+    """A child that runs `act(engine)` on an engine of its own and stops at kill point `point` of
+    it, or, with `born`, of attaching.
 
     A context manager: at its end the child is killed if nobody has seen its end before."""
 
@@ -58,7 +60,8 @@ class Stopped:
 
 
 def in_child(call):
-    """Run a call in a forked child: its exit code, 0 if nothing was raised (which is printed), or minus the signal that ended it."""
+    """Run a call in a forked child: its exit code, 0 if nothing was raised (which is printed), or
+    minus the signal that ended it."""
     pid = os.fork()
     if pid == 0:
         code = 1

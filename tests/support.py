@@ -1,5 +1,5 @@
-"""Owns what the tests share and what child processes import: the dictionary model of a pool, page contents, back
-ends in Python, and leftovers in /dev/shm.
+"""Owns what the tests share and what child processes import: the dictionary model of a pool, page
+contents, back ends in Python, and leftovers in /dev/shm.
 
 Never imports pytest: it is loaded by spawned children, which should start fast.
 """
@@ -24,7 +24,8 @@ KINDS = {
 
 
 def child_env(**more):
-    """The environment of a child that finds all that this process finds, wherever it comes from: the tree, a wheel, PYTHONPATH."""
+    """The environment of a child that finds all that this process finds, wherever it comes from:
+    the tree, a wheel, PYTHONPATH."""
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **more}
 
 
@@ -32,8 +33,9 @@ _IMPORT = re.compile(r"^[^\S\n]*(?:from\s+([\w.]+)\s+c?import\s+([^\n]*)|c?impor
 
 
 def imported(text, compiled=False):
-    """Names of all modules that the text of a .py or .pxd imports or cimports (only the latter with `compiled`), without
-    cython's own prefix. What is imported from a package may be a module of it, and is named too."""
+    """Names of all modules that the text of a .py or .pxd imports or cimports (only the latter with
+    `compiled`), without cython's own prefix. What is imported from a package may be a module of it,
+    and is named too."""
     for match in _IMPORT.finditer(text):
         source, names, modules = match.groups(default="")
         if compiled and "cimport" not in match[0]:
@@ -54,7 +56,8 @@ def semaphores_of(name):
 
 
 def page(tag, length=64):
-    """A page of `length` bytes that names `tag`, an unsigned 64-bit number: other tags give other bytes everywhere."""
+    """A page of `length` bytes that names `tag`, an unsigned 64-bit number: other tags give other
+    bytes everywhere."""
     return (struct.pack("<Q", tag) * (length // 8 + 1))[:length]
 
 
@@ -65,14 +68,16 @@ PHRASES = [phrase.encode() for phrase in (
 
 
 def text(tag, length=64):
-    """Text of `length` bytes that follows from `tag`: words in lines, which compress about as code and prose do."""
+    """Text of `length` bytes that follows from `tag`: words in lines, which compress about as code
+    and prose do."""
     rnd = random.Random(tag)
     lines = (b"%d: " % rnd.getrandbits(16) + b" ".join(rnd.choices(PHRASES, k=4)) for _ in range(length // 24 + 1))
     return b"\n".join(lines)[:length]
 
 
 def mixed(tag, length=64):
-    """A page of `length` bytes that follows from `tag`: one word over and over, text, noise, or noise with text."""
+    """A page of `length` bytes that follows from `tag`: one word over and over, text, noise, or
+    noise with text."""
     kind = tag % 4
     if kind == 0:
         return page(tag, length)
@@ -100,7 +105,8 @@ def tree_shape(indexes):
 
 
 class ModelPool:
-    """What a pool that never refuses must answer: a dictionary of objects, each a dictionary of pages."""
+    """What a pool that never refuses must answer: a dictionary of objects, each a dictionary of
+    pages."""
 
     def __init__(self, persistent=False, shared=True, page_size=512):
         self.persistent = persistent
@@ -182,7 +188,8 @@ class ModelPool:
 
 
 class DictPam:
-    """A back end in Python that keeps pages in a dictionary by token, up to `capacity` pages (None: no limit)."""
+    """A back end in Python that keeps pages in a dictionary by token, up to `capacity` pages (None:
+    no limit)."""
 
     def __init__(self, capacity=None):
         self.capacity = capacity
@@ -239,7 +246,8 @@ class DictPam:
 
 
 class CountingHost:
-    """HostOps that count what is allocated and refuse what they were told to: the next obj, the n-th objnode from here."""
+    """HostOps that count what is allocated and refuse what they were told to: the next obj, the
+    n-th objnode from here."""
 
     def __init__(self):
         self.objects = 0

@@ -1,1 +1,2 @@
-"""What callers hold: engines, pools, objects, views, clients, crews. Arguments in; bools, bytes and exceptions out."""
+"""What callers hold: engines, pools, objects, views, clients, crews. Arguments in; bools, bytes and
+exceptions out."""

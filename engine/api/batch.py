@@ -1,11 +1,14 @@
 """Owns batches: many pages put or got in one call, each by itself as the single verbs do it.
 
-May call: arguments, oid, pool (what is between enter and leave), registry. Called by pool.py and handle.py.
-Arguments are read first, all of them, into tables of C structs; so a bad one changes nothing, and nothing of Python's is looked at twice.
-Then the pages are worked off in runs: one enter and leave a run, compressing before and decompressing after it. Between runs signal
-handlers and other threads have a chance. A run is one page where the back end or the host is written in Python: what they raise ends
-the batch at that page. A run also ends where the process has become another while it waited for a lock (in a handler that forks).
-Kill at any instruction: the page under way is as its verb leaves it, those before are done, those behind are untouched.
+May call: arguments, oid, pool (what is between enter and leave), registry. Called by pool.py and
+handle.py. Arguments are read first, all of them, into tables of C structs; so a bad one changes
+nothing, and nothing of Python's is looked at twice. Then the pages are worked off in runs: one
+enter and leave a run, compressing before and decompressing after it. Between runs signal handlers
+and other threads have a chance. A run is one page where the back end or the host is written in
+Python: what they raise ends the batch at that page. A run also ends where the process has become
+another while it waited for a lock (in a handler that forks).
+Kill at any instruction: the page under way is as its verb leaves it, those before are done, those
+behind are untouched.
 """
 import cython
 from cython.cimports.cpython.buffer import Py_buffer, PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
@@ -35,7 +38,8 @@ NEAR = cython.declare(cython.Py_ssize_t, 2)
 
 @cython.cfunc
 def _sequence(name: str, of: str, given: object) -> tuple:
-    """An argument that is a sequence, as it is now: what the caller does with a list meanwhile does not matter."""
+    """An argument that is a sequence, as it is now: what the caller does with a list meanwhile does
+    not matter."""
     if not PySequence_Check(given) or isinstance(given, str):
         raise TypeError(f"{name}: a sequence of {of}, not {type(given).__name__}")
     return tuple(given)
@@ -43,7 +47,8 @@ def _sequence(name: str, of: str, given: object) -> tuple:
 
 @cython.cfunc
 def _places(name: str, of: str, given: object, oid: cython.pointer(u64), hash: u64) -> bytes:
-    """A table of Place from a sequence of indexes of one oid, or of pairs (oid, index) if `oid` is NULL."""
+    """A table of Place from a sequence of indexes of one oid, or of pairs (oid, index) if `oid` is
+    NULL."""
     items: tuple = _sequence(name, of, given)
     n: cython.Py_ssize_t = len(items)
     i: cython.Py_ssize_t = 0
@@ -98,8 +103,9 @@ def _aim(c: cython.pointer(Call), place: cython.pointer(Place)) -> cython.void:
 @cython.nogil
 @cython.exceptval(check=False)
 def _foresee(w: cython.pointer(Worker), p: cython.pointer(PoolRef), place: cython.pointer(Place), left: cython.Py_ssize_t) -> cython.void:
-    """Ask for what the pages behind `place` will need from memory, of which `left` are left: bucket and lookaside entry of one, obj and
-    node of a nearer one, descriptor and page of the nearest. Hints: no lock, and what is read here is believed by nobody."""
+    """Ask for what the pages behind `place` will need from memory, of which `left` are left: bucket
+    and lookaside entry of one, obj and node of a nearer one, descriptor and page of the nearest.
+    Hints: no lock, and what is read here is believed by nobody."""
     a: cython.pointer(Aside)
     link: u64
     if left > FAR and place[FAR].hash != place[FAR - 1].hash:
@@ -112,7 +118,8 @@ def _foresee(w: cython.pointer(Worker), p: cython.pointer(PoolRef), place: cytho
             ask_for_node(w, a.top, place[MIDDLE].index)
     if left > NEAR:
         a = p.asides + (place[NEAR].hash & p.aside_mask)
-        # Here the obj is read. What a stale entry leads to may have gone back to the system, and must not be touched: see grace.py.
+        # Here the obj is read. What a stale entry leads to may have gone back to the system, and
+        # must not be touched: see grace.py.
         if (a.obj ^ place[NEAR].hash) >> 37 == 0 and a.unlinked == load(cython.address(p.buckets[place[NEAR].hash & p.mask].unlinked)):
             link = objnode.lookup(w, obj_at(w, target_of(a.obj)), place[NEAR].index)
             if link != 0:
@@ -131,12 +138,13 @@ def _between_runs() -> cython.int:
     return 0
 
 
-# --- put --------------------------------------------------------------------------------------------------
+# --- put ------------------------------------------------------------------------------------------
 
 
 @cython.cclass
 class Loads:
-    """The pages of a put_many: a table of Load, and the buffers it leads into, which are given back with this object."""
+    """The pages of a put_many: a table of Load, and the buffers it leads into, which are given back
+    with this object."""
 
     pages: tuple
     table: bytes
@@ -225,7 +233,7 @@ def put_many(pool, places, name, pages):
     return answers
 
 
-# --- get --------------------------------------------------------------------------------------------------
+# --- get ------------------------------------------------------------------------------------------
 
 
 def get_many(pool, places, free):

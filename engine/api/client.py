@@ -1,7 +1,8 @@
 """Owns what an arena knows of a client: its weight, its cap, and whether it is frozen.
 
-May call: session, and shm's locks. Called by session: every pool's client has a seat in the client page, as far as there is room. A seat is
-for ever. Its words are written under the pool table lock one at a time, and read by everybody as they are: a kill has set a word or has not.
+May call: session, and shm's locks. Called by session: every pool's client has a seat in the client
+page, as far as there is room. A seat is for ever. Its words are written under the pool table lock
+one at a time, and read by everybody as they are: a kill has set a word or has not.
 """
 import cython
 from cython.cimports.engine.layout.regions import client_at
@@ -17,7 +18,8 @@ from engine.member.access import host_only
 
 
 def open_client(engine: Member, id, weight=None, cap=None):
-    """The client of this id, with what is given set. TmemError if all seats are taken, AccessDenied if it is not the host who sets."""
+    """The client of this id, with what is given set. TmemError if all seats are taken, AccessDenied
+    if it is not the host who sets."""
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     table: cython.pointer(ClientPage)
     client: Client = Client.__new__(Client)
@@ -67,7 +69,8 @@ class Client:
 
     @property
     def weight(self):
-        """Its part of the memory for ephemeral pages, by the sum of all weights, when memory is short."""
+        """Its part of the memory for ephemeral pages, by the sum of all weights, when memory is
+        short."""
         self.engine.att.enter()
         try:
             return load(cython.address(self.record().weight))
@@ -93,8 +96,8 @@ class Client:
             self.engine.att.leave()
 
     def freeze(self):
-        """Take no new pages from now on: puts of such are refused. Puts over pages, gets and flushes go on.
-        Raises AccessDenied (only the host does this)."""
+        """Take no new pages from now on: puts of such are refused. Puts over pages, gets and
+        flushes go on. Raises AccessDenied (only the host does this)."""
         self.freeze_or_thaw(1)
 
     def thaw(self):

@@ -1,9 +1,10 @@
 # cython: binding=False, embedsignature=True, embedsignature.format=clinic
 """Owns Pool, what callers hold: arguments in, bools, bytes and exceptions out.
 
-May call: arguments, batch, ranges, views, core, fetch, lookaside, registry, session. Called by users and by handle.py. Each call is
-bracketed by the attachment's enter and leave; a verb that answers BUSY is called again after a pause,
-with nothing held, in which signal handlers run. Below this file nothing raises.
+May call: arguments, batch, ranges, views, core, fetch, lookaside, registry, session. Called by
+users and by handle.py. Each call is bracketed by the attachment's enter and leave; a verb that
+answers BUSY is called again after a pause, with nothing held, in which signal handlers run. Below
+this file nothing raises.
 binding=False: a method that can be bound like a Python function costs 9 ns a call.
 """
 import cython
@@ -40,8 +41,9 @@ POLICIES = {"s3fifo": POLICY_S3FIFO, "sieve": POLICY_SIEVE, "clock": POLICY_CLOC
 
 
 def open_pool(engine: Member, idx, gen, name=None, nonce=None):
-    """The Pool of slot `idx` that lives with generation `gen`; if given, of that name and in the arena with that nonce. PoolNotFound or
-    PoolDestroyed if there is none, AccessDenied if the engine acts for a client that may not use it."""
+    """The Pool of slot `idx` that lives with generation `gen`; if given, of that name and in the
+    arena with that nonce. PoolNotFound or PoolDestroyed if there is none, AccessDenied if the
+    engine acts for a client that may not use it."""
     pool: Pool = Pool.__new__(Pool)
     pool.engine = engine
     pool.id = idx
@@ -67,7 +69,8 @@ def open_pool(engine: Member, idx, gen, name=None, nonce=None):
     pool.ref.seed = pool.engine.att.w.header.nonce
     pool.ref.codec = flag_of(pool.pam)
     pool.ref.packed_max = min(pool.ref.page_size - 1, 0xFFFF) if pool.ref.codec else 0
-    # One that is named, in a pickle, may have been destroyed on the way, and nobody have its slot yet: its calls say so.
+    # One that is named, in a pickle, may have been destroyed on the way, and nobody have its slot
+    # yet: its calls say so.
     live: cython.bint = is_live(pool.ref.record, pool.ref.gen)
     if not live and (name is None or load(cython.address(pool.ref.record.gen)) != pool.ref.gen) or name not in (None, pool.name):
         raise PoolDestroyed(f"pool {name or pool.name!r} was destroyed")
@@ -78,94 +81,109 @@ def open_pool(engine: Member, idx, gen, name=None, nonce=None):
 class Pool(Bound):
     """A pool of pages, addressed by (oid, index). Made by Engine.new_pool and Engine.pool.
 
-    oid: a triple of ints from 0 to 2**64-1, or what engine.oid returns. index: an int from 0 to 2**64-1.
-    Every call may raise TypeError and ValueError (naming the argument), PoolDestroyed, ArenaCorrupted, and TmemError
-    when the engine is closed, or the package of the pool's codec is not installed. Page lengths are of pages as they were put, whatever
-    the pool stores. A get that takes away a page which turns out not to decompress (ArenaCorrupted) has taken it away.
-    Attributes tell what it was made with: client, pam, policy, cap, allow (a tuple of client ids, or None), and dedup.
+    oid: a triple of ints from 0 to 2**64-1, or what engine.oid returns. index: an int from 0 to
+    2**64-1. Every call may raise TypeError and ValueError (naming the argument), PoolDestroyed,
+    ArenaCorrupted, and TmemError when the engine is closed, or the package of the pool's codec is
+    not installed. Page lengths are of pages as they were put, whatever the pool stores. A get that
+    takes away a page which turns out not to decompress (ArenaCorrupted) has taken it away.
+    Attributes tell what it was made with: client, pam, policy, cap, allow (a tuple of client ids,
+    or None), and dedup.
     """
 
-    # --- put ---------------------------------------------------------------------------------------------
+    # --- put --------------------------------------------------------------------------------------
 
     def put(self, oid, index, data):
-        """Put a page: a copy of `data`, 1 to page_size bytes. True, or False: refused, and no page is under the handle."""
+        """Put a page: a copy of `data`, 1 to page_size bytes. True, or False: refused, and no page
+        is under the handle."""
         c: Call
         handle(cython.address(c), oid, index)
         return self.put_buffer(cython.address(c), data)
 
     def put_range(self, oid, index, buffer):
-        """Put consecutive pages from `index` on, cut from `buffer` (the last may be shorter): all of them, at one moment.
+        """Put consecutive pages from `index` on, cut from `buffer` (the last may be shorter): all
+        of them, at one moment.
 
-        True, or False: refused, and all handles of the range are empty. 1 to 16384 pages. TmemError when the file system has
-        no memory left for the journal of a long range: then nothing has changed.
+        True, or False: refused, and all handles of the range are empty. 1 to 16384 pages. TmemError
+        when the file system has no memory left for the journal of a long range: then nothing has
+        changed.
         """
         c: Call
         handle(cython.address(c), oid, index)
         return self.put_range_call(cython.address(c), buffer)
 
-    # --- get ---------------------------------------------------------------------------------------------
+    # --- get --------------------------------------------------------------------------------------
 
     def get(self, oid, index, free=None):
-        """A copy of the page, or None. free: True: the page leaves; False: it stays; None: it leaves in a private
-        ephemeral pool and stays in any other."""
+        """A copy of the page, or None. free: True: the page leaves; False: it stays; None: it
+        leaves in a private ephemeral pool and stays in any other."""
         c: Call
         handle(cython.address(c), oid, index)
         return self.get_call(cython.address(c), free)
 
     def get_into(self, oid, index, buffer, free=None):
-        """Copy the page into a writable buffer at least as long as the page: its length, or -1 on a miss. free as in get.
+        """Copy the page into a writable buffer at least as long as the page: its length, or -1 on a
+        miss. free as in get.
 
-        The copy is made without a lock and then confirmed: what lies behind the page in the buffer, and all of it
-        after a miss, is undefined."""
+        The copy is made without a lock and then confirmed: what lies behind the page in the buffer,
+        and all of it after a miss, is undefined."""
         c: Call
         handle(cython.address(c), oid, index)
         return self.get_into_call(cython.address(c), buffer, free)
 
     def get_range(self, oid, index, count, free=None):
-        """The pages from `index` on, joined, as they were at one moment; None if one is missing (and then none leaves)."""
+        """The pages from `index` on, joined, as they were at one moment; None if one is missing
+        (and then none leaves)."""
         c: Call
         handle(cython.address(c), oid, index)
         return ranges.get_range(self, cython.address(c), count, free)
 
     def get_range_into(self, oid, index, count, buffer, free=None):
-        """Copy the pages of a range, joined, into a writable buffer: how many bytes, or -1 if one is missing. free as in get_range.
+        """Copy the pages of a range, joined, into a writable buffer: how many bytes, or -1 if one
+        is missing. free as in get_range.
 
-        ValueError if the buffer is shorter than that; then none leaves. What lies behind the bytes in the buffer, and all of it
-        after a miss or an error, is undefined. An array of NumPy is a buffer if it is C-contiguous."""
+        ValueError if the buffer is shorter than that; then none leaves. What lies behind the bytes
+        in the buffer, and all of it after a miss or an error, is undefined. An array of NumPy is a
+        buffer if it is C-contiguous."""
         c: Call
         handle(cython.address(c), oid, index)
         return ranges.get_range_into(self, cython.address(c), count, buffer, free)
 
     def view(self, oid, index, count=None):
-        """The page where it lies, without a copy: a View, to be entered, which gives a read-only memoryview; None on a miss.
+        """The page where it lies, without a copy: a View, to be entered, which gives a read-only
+        memoryview; None on a miss.
 
-        With a count, 1 to 4096: a tuple of memoryviews, one a page, as the pages were at one moment; None if one is missing. Until the View
-        is left, and what was made of the memoryviews is gone too, the page is not evicted, and its bytes stay as they are, also if
-        somebody puts another page, flushes this one or destroys the pool. No page leaves its pool by being viewed. What does not
-        lie in the arena as it was put (compressed, one word over and over, of a back end in Python; there, page by page) comes as a copy.
+        With a count, 1 to 4096: a tuple of memoryviews, one a page, as the pages were at one
+        moment; None if one is missing. Until the View is left, and what was made of the memoryviews
+        is gone too, the page is not evicted, and its bytes stay as they are, also if somebody puts
+        another page, flushes this one or destroys the pool. No page leaves its pool by being
+        viewed. What does not lie in the arena as it was put (compressed, one word over and over, of
+        a back end in Python; there, page by page) comes as a copy.
         Raises TooMuchPinned: see max_pinned of engine.create."""
         c: Call
         handle(cython.address(c), oid, index)
         return views.view(self, cython.address(c), count)
 
-    # --- batches -----------------------------------------------------------------------------------------
+    # --- batches ----------------------------------------------------------------------------------
 
     def put_many(self, handles, pages):
-        """Put a page under each handle, a pair (oid, index): for each True or False as `put` answers, in a list.
+        """Put a page under each handle, a pair (oid, index): for each True or False as `put`
+        answers, in a list.
 
-        Each page is put by itself, in this order: others see some of them before the rest, and a refusal does not hold up the
-        others. All arguments are looked at first: a TypeError or ValueError, which names the place, has changed nothing. An exception
-        that comes later (of a signal handler, of a back end, PoolDestroyed) leaves the pages up to there put."""
+        Each page is put by itself, in this order: others see some of them before the rest, and a
+        refusal does not hold up the others. All arguments are looked at first: a TypeError or
+        ValueError, which names the place, has changed nothing. An exception that comes later (of a
+        signal handler, of a back end, PoolDestroyed) leaves the pages up to there put."""
         return batch.put_many(self, batch.places_of(handles), "handles", pages)
 
     def get_many(self, handles, free=None):
         """The page under each handle, a pair (oid, index), or None, in a list. free as in get.
 
-        Each page is got by itself, in this order. All arguments are looked at first. Where pages leave, an exception that comes
-        later (of a signal handler, of a back end) takes the pages along that have left by then; free=False keeps them."""
+        Each page is got by itself, in this order. All arguments are looked at first. Where pages
+        leave, an exception that comes later (of a signal handler, of a back end) takes the pages
+        along that have left by then; free=False keeps them."""
         return batch.get_many(self, batch.places_of(handles), free)
 
-    # --- flush -------------------------------------------------------------------------------------------
+    # --- flush ------------------------------------------------------------------------------------
 
     def flush_page(self, oid, index):
         """Drop a page. True if there was one."""
@@ -180,7 +198,8 @@ class Pool(Bound):
         return self.flush_object_call(cython.address(c))
 
     def destroy(self):
-        """Drop the pool and all its pages. Calls on it, here and elsewhere, raise PoolDestroyed from now on.
+        """Drop the pool and all its pages. Calls on it, here and elsewhere, raise PoolDestroyed
+        from now on.
 
         Raises AccessDenied if the engine acts for a client to whom the pool does not belong."""
         status: cython.int
@@ -201,28 +220,32 @@ class Pool(Bound):
             self.leave()
 
     def drop_semaphores(self):
-        """Remove the semaphores of a destroyed pool's locks. The lock words stay locks; a late sleeper makes a new one."""
+        """Remove the semaphores of a destroyed pool's locks. The lock words stay locks; a late
+        sleeper makes a new one."""
         i: u64
         for i in range(self.ref.mask + 1):
             self.engine.att.semaphores.retire(cython.address(self.engine.att.w), cython.address(self.ref.buckets[i].lock))
         return 0
 
-    # --- looking -----------------------------------------------------------------------------------------
+    # --- looking ----------------------------------------------------------------------------------
 
     def object_info(self, oid):
-        """(pampd_count, objnode_count, height) of an object: pages, tree nodes, tree levels; None if there is none."""
+        """(pampd_count, objnode_count, height) of an object: pages, tree nodes, tree levels; None
+        if there is none."""
         c: Call
         handle(cython.address(c), oid, 0)
         return self.object_info_call(cython.address(c))
 
     def descriptor(self, oid, index):
-        """(pampd, generation) of a page, or None: what `replace` wants. In a raw pool pampd is an arena offset."""
+        """(pampd, generation) of a page, or None: what `replace` wants. In a raw pool pampd is an
+        arena offset."""
         c: Call
         handle(cython.address(c), oid, index)
         return self.descriptor_call(cython.address(c))
 
     def replace(self, oid, index, pampd, generation):
-        """Let a page be `pampd` from now on, if it is still of this generation and its back end agrees. True if so."""
+        """Let a page be `pampd` from now on, if it is still of this generation and its back end
+        agrees. True if so."""
         c: Call
         handle(cython.address(c), oid, index)
         return self.replace_call(cython.address(c), pampd, generation)

@@ -1,9 +1,11 @@
-"""Owns getting ranges: of consecutive pages of an object, as they were at one moment, into a `bytes` or a buffer of the caller's.
+"""Owns getting ranges: of consecutive pages of an object, as they were at one moment, into a
+`bytes` or a buffer of the caller's.
 
-May call: arguments, fetch, registry. Called by pool.py and handle.py, with a Call that has the handle of the first page.
-Long ranges are copied with the GIL released: the turn stays this thread's (Attachment.busy), so other threads of the process wait
-for it as they do while a verb sleeps. Not those that leave: at their end a bucket may be given back with a shard held, and waking who
-sleeps there takes the GIL.
+May call: arguments, fetch, registry. Called by pool.py and handle.py, with a Call that has the
+handle of the first page. Long ranges are copied with the GIL released: the turn stays this thread's
+(Attachment.busy), so other threads of the process wait for it as they do while a verb sleeps. Not
+those that leave: at their end a bucket may be given back with a shard held, and waking who sleeps
+there takes the GIL.
 """
 import cython
 from cython.cimports.cpython.buffer import Py_buffer, PyBUF_WRITABLE, PyBuffer_Release
@@ -58,8 +60,9 @@ def _room(c: cython.pointer(Call), into: cython.p_char, out: cython.pointer(cyth
 
 @cython.cfunc
 def _get(pool: Bound, c: cython.pointer(Call), remove: cython.bint, into: cython.p_char) -> object:
-    """The pages of a range as they are stored, joined, in a bytes object; None if one is missing. With `into`, which has room for
-    c.room bytes, they go there, and the answer is True. c.length says how many bytes they are."""
+    """The pages of a range as they are stored, joined, in a bytes object; None if one is missing.
+    With `into`, which has room for c.room bytes, they go there, and the answer is True. c.length
+    says how many bytes they are."""
     status: cython.int
     peeks: cython.int = 0
     w: cython.pointer(Worker) = cython.address(pool.engine.att.w)

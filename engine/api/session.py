@@ -1,7 +1,8 @@
 """Owns Engine: creating and attaching arenas, making and finding pools, the engine's end.
 
-May call: shm, core, pool, check, stats, spawn. Called by users through engine/__init__.py. The pool table is changed
-under its lock by plain stores ending in one that publishes (`state`), so a kill before it has done nothing.
+May call: shm, core, pool, check, stats, spawn. Called by users through engine/__init__.py. The pool
+table is changed under its lock by plain stores ending in one that publishes (`state`), so a kill
+before it has done nothing.
 """
 import os
 
@@ -88,19 +89,24 @@ def create(name, capacity="64MiB", *, page_size=4096, buckets=256, max_workers=2
            huge_pages=True, shards=None, max_capacity=None, max_pinned=None, client=None, exist_ok=False):
     """Make an arena and attach to it.
 
-    name: 1 to 200 letters, digits, '_', '.', '-'. capacity: bytes for pages and all that describes them (an int, or text
-    such as "1GiB"), 1 MiB to 4 TiB. max_capacity: what Engine.resize may make of it, as capacity; None: no more than that.
-    page_size: bytes, a power of two from 512 to 65536. buckets: of each pool, a power of two from 1 to 4096. max_workers: 1 to 4096.
-    max_pools: 1 to 65535. mode: who may attach, and so write: 0o600 this user (and root), 0o660 a group besides, 0o666
-    everybody; there is no attaching without writing. group: which group, by name or number, one that this user is in; None:
-    this process's.
-    huge_pages: ask the system for pages of 2 MiB where it has them to give (arenas of 64 MiB and more; memory is then taken in
-    steps of 2 MiB). shards: of the queues of evictable pages, a power of two from 1 to 64; None: as many as the capacity is good for.
-    max_pinned: bytes that views may keep from being used for anything else (Pool.view), as capacity, 0 to capacity; None: an eighth of it.
+    name: 1 to 200 letters, digits, '_', '.', '-'. capacity: bytes for pages and all that describes
+    them (an int, or text such as "1GiB"), 1 MiB to 4 TiB. max_capacity: what Engine.resize may make
+    of it, as capacity; None: no more than that.
+    page_size: bytes, a power of two from 512 to 65536. buckets: of each pool, a power of two from 1
+    to 4096. max_workers: 1 to 4096.
+    max_pools: 1 to 65535. mode: who may attach, and so write: 0o600 this user (and root), 0o660 a
+    group besides, 0o666 everybody; there is no attaching without writing. group: which group, by
+    name or number, one that this user is in; None: this process's.
+    huge_pages: ask the system for pages of 2 MiB where it has them to give (arenas of 64 MiB and
+    more; memory is then taken in steps of 2 MiB). shards: of the queues of evictable pages, a power
+    of two from 1 to 64; None: as many as the capacity is good for.
+    max_pinned: bytes that views may keep from being used for anything else (Pool.view), as
+    capacity, 0 to capacity; None: an eighth of it.
     client: whom this engine acts for, see attach.
-    exist_ok: where an arena of that name is there already, attach to it instead, as to a leftover of a run that was killed; it stays as it was made,
-    whatever the other arguments say, but its page_size must be the one given (ValueError), and its owner no stranger (as of attach).
-    Raises ArenaExists, AccessDenied, TmemError (no memory for the tables), TypeError, ValueError.
+    exist_ok: where an arena of that name is there already, attach to it instead, as to a leftover
+    of a run that was killed; it stays as it was made, whatever the other arguments say, but its
+    page_size must be the one given (ValueError), and its owner no stranger (as of attach). Raises
+    ArenaExists, AccessDenied, TmemError (no memory for the tables), TypeError, ValueError.
     """
     arenas.check_name(name)
     size = parse_size("capacity", capacity)
@@ -167,13 +173,16 @@ def _attach_if_there(name, client, page_size):
 def attach(name, client=None, owner=None):
     """Attach to an arena that is there.
 
-    client: None: the engine is the host's and may do everything. An int from 0 to 2**32-1: it acts for that client, and makes
-    pools of it alone; it opens the client's pools, and shared ones that let it in; other people's pools it does not destroy, and weights,
-    caps and freezing are the host's. So that no worker does by mistake what is not its own: who may write to the arena can get round it.
-    owner: the user whose arena it must be, by name or number. None: this user's, root's, or one of a group that this process
-    is in and that may write to it; root's processes take everybody's. A stranger could have prepared any other.
-    Raises ArenaNotFound, ArenaVersionMismatch (of an older or newer version of this package), ArenaCorrupted (not an arena, truncated),
-    ArenaBusy (all worker slots, or all file descriptors, taken), AccessDenied, TypeError, ValueError."""
+    client: None: the engine is the host's and may do everything. An int from 0 to 2**32-1: it acts
+    for that client, and makes pools of it alone; it opens the client's pools, and shared ones that
+    let it in; other people's pools it does not destroy, and weights, caps and freezing are the
+    host's. So that no worker does by mistake what is not its own: who may write to the arena can
+    get round it.
+    owner: the user whose arena it must be, by name or number. None: this user's, root's, or one of
+    a group that this process is in and that may write to it; root's processes take everybody's. A
+    stranger could have prepared any other. Raises ArenaNotFound, ArenaVersionMismatch (of an older
+    or newer version of this package), ArenaCorrupted (not an arena, truncated), ArenaBusy (all
+    worker slots, or all file descriptors, taken), AccessDenied, TypeError, ValueError."""
     client = client_or_none(client)
     owner = user_or_none(owner)
     return _open_engine(arenas.attach(name, CLIENT_LAYOUT, owner), client)
@@ -186,16 +195,19 @@ def _open_engine(arena, client):
 
 
 def unlink(name):
-    """Remove an arena and its semaphores. Who is attached goes on until it closes. Raises ArenaNotFound, ArenaCorrupted (what has
-    the name is no arena, and stays), ArenaBusy (no file descriptor left), AccessDenied."""
+    """Remove an arena and its semaphores. Who is attached goes on until it closes. Raises
+    ArenaNotFound, ArenaCorrupted (what has the name is no arena, and stays), ArenaBusy (no file
+    descriptor left), AccessDenied."""
     arenas.unlink(name)
 
 
 @cython.cclass
 class Engine(Member):
-    """An attached arena: one worker. Made by engine.create and engine.attach; a context manager that closes it.
+    """An attached arena: one worker. Made by engine.create and engine.attach; a context manager
+    that closes it.
 
-    Threads may share one, and take turns in it. A forked child may go on using it: it becomes a worker of its own.
+    Threads may share one, and take turns in it. A forked child may go on using it: it becomes a
+    worker of its own.
     """
 
     @property
@@ -214,24 +226,29 @@ class Engine(Member):
         return self.att.worker_id
 
     def _act_for(self, client):
-        """Act for this client from now on; what it may not use of the pools opened before raises AccessDenied at the next call."""
+        """Act for this client from now on; what it may not use of the pools opened before raises
+        AccessDenied at the next call."""
         self.client_id = client
         self.att.epoch += 1             # every pool binds anew, and asks again
 
-    # --- pools -------------------------------------------------------------------------------------------
+    # --- pools ------------------------------------------------------------------------------------
 
     def new_pool(self, name, persistent=False, shared=True, client=None, pam="raw", policy="s3fifo", cap=0, allow=None, dedup=False):
         """Make a pool.
 
-        name: 1 to 63 bytes of utf-8, unique in the arena. persistent: pages stay until they are flushed. shared: gets leave
-        the page where it is. client: the tenant, 0 to 2**32-1; None: whom the engine acts for, 0 if it is the host's.
-        pam: the back end: "raw"; "lz4" or "zstd", which compress and need the extra of that name installed; or one of register_pam.
-        policy: which page of an ephemeral pool goes when memory is short: "s3fifo", "sieve", "clock" or "fifo". cap: pages that an
-        ephemeral pool may hold, 0: as many as there is room for. allow: 1 to
-        32 client ids: of the engines that act for a client, only those of these and of the pool's own may open it; for a shared pool;
-        None: all may. dedup: pages of the same bytes, of 256 and more, share one chunk; for an ephemeral pool whose pages lie in the
-        arena. Raises PoolExists, AccessDenied (the engine acts for another client), TmemError (table full, no memory, unknown pam,
-        package of a codec not installed), TypeError, ValueError.
+        name: 1 to 63 bytes of utf-8, unique in the arena. persistent: pages stay until they are
+        flushed. shared: gets leave the page where it is. client: the tenant, 0 to 2**32-1; None:
+        whom the engine acts for, 0 if it is the host's.
+        pam: the back end: "raw"; "lz4" or "zstd", which compress and need the extra of that name
+        installed; or one of register_pam.
+        policy: which page of an ephemeral pool goes when memory is short: "s3fifo", "sieve",
+        "clock" or "fifo". cap: pages that an ephemeral pool may hold, 0: as many as there is room
+        for. allow: 1 to 32 client ids: of the engines that act for a client, only those of these
+        and of the pool's own may open it; for a shared pool; None: all may. dedup: pages of the
+        same bytes, of 256 and more, share one chunk; for an ephemeral pool whose pages lie in the
+        arena. Raises PoolExists, AccessDenied (the engine acts for another client), TmemError
+        (table full, no memory, unknown pam, package of a codec not installed), TypeError,
+        ValueError.
         """
         raw_name = _pool_name(name)
         for argument, value in (("persistent", persistent), ("shared", shared), ("dedup", dedup)):
@@ -254,7 +271,8 @@ class Engine(Member):
             raise ValueError("dedup: only for an ephemeral pool whose pages lie in the arena")
         self.att.enter()
         try:
-            # What the dead left half done in the ledgers must not become part of where the new pool's counters start.
+            # What the dead left half done in the ledgers must not become part of where the new
+            # pool's counters start.
             self.att.recover_quick()
             idx, gen = self._publish(raw_name, flags, client, pam.encode(), POLICIES[policy], cap, allow)
         finally:
@@ -265,7 +283,8 @@ class Engine(Member):
         """The index and generation of a new pool."""
         record = (name, flags, client, pam, policy, cap, allow)
         found = self._try_to_publish(*record)
-        # A destroyed pool keeps its place until it is taken apart, and the worker whose task that is may have other things to do.
+        # A destroyed pool keeps its place until it is taken apart, and the worker whose task that
+        # is may have other things to do.
         for _ in range(SALVAGES):
             if found is None and self.salvage():
                 found = self._try_to_publish(*record)
@@ -360,10 +379,10 @@ class Engine(Member):
     def client(self, id, weight=None, cap=None):
         """A client, by the id that pools are made with; what is given is set, for all workers.
 
-        id: 0 to 2**32-1. weight: 1 to 2**20, at first 1; when memory is short, the client with most ephemeral pages for its weight
-        lets one go. cap: ephemeral pages its pools may hold together, 0: as many as there is room for.
-        Raises AccessDenied (only the host sets either), TypeError, ValueError, TmemError (the table of
-        clients is full).
+        id: 0 to 2**32-1. weight: 1 to 2**20, at first 1; when memory is short, the client with most
+        ephemeral pages for its weight lets one go. cap: ephemeral pages its pools may hold
+        together, 0: as many as there is room for. Raises AccessDenied (only the host sets either),
+        TypeError, ValueError, TmemError (the table of clients is full).
         """
         id = _number("id", id, 0, 2**32 - 1)
         if weight is not None:
@@ -373,12 +392,15 @@ class Engine(Member):
         return open_client(self, id, weight, cap)
 
     def resize(self, capacity):
-        """Change the capacity while everybody works. The new one, in bytes: a multiple of the size of a segment (64 or 256 KiB).
+        """Change the capacity while everybody works. The new one, in bytes: a multiple of the size
+        of a segment (64 or 256 KiB).
 
-        capacity: an int, or text such as "1GiB", from 1 MiB to max_capacity. To make it smaller, pages of ephemeral pools go by their policy,
-        the others are moved together, and what that empties is given back to the system. Raises TmemError when pages that may not go
-        need more than that, or the system cannot give memory back; ArenaBusy when somebody else resizes, or a stopped process is in the
-        way, for 30 s (the first two leave the capacity as it was); AccessDenied for an engine that acts for a client; TypeError, ValueError.
+        capacity: an int, or text such as "1GiB", from 1 MiB to max_capacity. To make it smaller,
+        pages of ephemeral pools go by their policy, the others are moved together, and what that
+        empties is given back to the system. Raises TmemError when pages that may not go need more
+        than that, or the system cannot give memory back; ArenaBusy when somebody else resizes, or a
+        stopped process is in the way, for 30 s (the first two leave the capacity as it was);
+        AccessDenied for an engine that acts for a client; TypeError, ValueError.
         """
         host_only(self, "change the capacity")
         size = parse_size("capacity", capacity)
@@ -387,23 +409,26 @@ class Engine(Member):
         resizing.run(self, size >> self.att.w.seg_shift)
         return self.capacity
 
-    # --- the whole arena ---------------------------------------------------------------------------------
+    # --- the whole arena --------------------------------------------------------------------------
 
     def stats(self):
-        """Counters and gauges: {"total": {...}, "pools": {name: {...}}, "arena": {...}}; see docs/architecture.md.
+        """Counters and gauges: {"total": {...}, "pools": {name: {...}}, "arena": {...}}; see
+        docs/architecture.md.
 
-        Gauges (objects, objnodes, pages, bytes_*) are exact when nobody works; counts of calls may miss what a killed
-        worker had not counted yet."""
+        Gauges (objects, objnodes, pages, bytes_*) are exact when nobody works; counts of calls may
+        miss what a killed worker had not counted yet."""
         return self.sound(counting.collect(self))
 
     def check(self, repair=False, gentle=False):
-        """Stop all writers, walk everything, verify every invariant. A Report: ok, problems, counts.
+        """Stop all writers, walk everything, verify every invariant. A Report: ok, problems,
+        counts.
 
-        Dead workers are recovered first. repair=True puts right what objects themselves can tell (counts, trees, free
-        lists), and drops objects that contradict themselves: the report's `lost` names their pages. gentle=True stops
-        nobody, and looks at one bucket, one queue at a time: at all that is in them, and not at what belongs to nobody,
-        gauges, and what workers have (docs/caveats.md, "Checking while others work"). Signal handlers run then; in a
-        stopped world they wait. Raises TypeError, ValueError (both)."""
+        Dead workers are recovered first. repair=True puts right what objects themselves can tell
+        (counts, trees, free lists), and drops objects that contradict themselves: the report's
+        `lost` names their pages. gentle=True stops nobody, and looks at one bucket, one queue at a
+        time: at all that is in them, and not at what belongs to nobody, gauges, and what workers
+        have (docs/caveats.md, "Checking while others work"). Signal handlers run then; in a stopped
+        world they wait. Raises TypeError, ValueError (both)."""
         for argument, value in (("repair", repair), ("gentle", gentle)):
             if not isinstance(value, bool):
                 raise TypeError(f"{argument}: True or False, not {type(value).__name__}")
@@ -412,17 +437,19 @@ class Engine(Member):
         return self.sound(checking.run(self) if gentle else stopping.run(self, repair))
 
     def recover(self):
-        """Recover workers that died, and give back what they left. How many. Happens by itself when somebody waits for one, attaches, or lacks
-        memory."""
+        """Recover workers that died, and give back what they left. How many. Happens by itself when
+        somebody waits for one, attaches, or lacks memory."""
         return self.recover_dead()
 
     def spawn(self, n, target, *args, restart=False, method=None, client=None):
-        """Run target(*args) in n processes of multiprocessing, released together once all are attached. A Crew.
+        """Run target(*args) in n processes of multiprocessing, released together once all are
+        attached. A Crew.
 
-        Engines and pools among the args arrive attached. The processes get SIGTERM when this one has ended, however it did. restart: replace
-        a process that ends with an exit code other than 0, after a pause; Crew says how often. method: "spawn" (None), "fork" or
-        "forkserver". client: in these processes this engine, with its pools, acts for that client; None: as it does here.
-        Raises AccessDenied (it acts for another client), TypeError, ValueError."""
+        Engines and pools among the args arrive attached. The processes get SIGTERM when this one
+        has ended, however it did. restart: replace a process that ends with an exit code other than
+        0, after a pause; Crew says how often. method: "spawn" (None), "fork" or "forkserver".
+        client: in these processes this engine, with its pools, acts for that client; None: as it
+        does here. Raises AccessDenied (it acts for another client), TypeError, ValueError."""
         return spawning.spawn(self, n, target, args, restart, method, narrowed(self, client))
 
     @property
@@ -431,7 +458,8 @@ class Engine(Member):
         return self.att.closed
 
     def close(self):
-        """Leave the arena; it stays. Pools of this engine raise TmemError afterwards. Twice is once. Waits for who holds a queue.
+        """Leave the arena; it stays. Pools of this engine raise TmemError afterwards. Twice is
+        once. Waits for who holds a queue.
 
         Raises BufferError while a view of its pages is held; then it is not closed."""
         whole: cython.bint = False
@@ -445,12 +473,14 @@ class Engine(Member):
                         self.refuse_while_viewed()
                         self.settle()
                         while self.att.w.slot.client[ROOT_PENDING] != 0:
-                            # A shard was locked: what is not queued when its worker has gone would never be evicted.
+                            # A shard was locked: what is not queued when its worker has gone would
+                            # never be evicted.
                             self.att.pause()
                             self.settle()
                     finally:
                         self.att.leave()
-                # Not whole if a dead worker's lists have become this one's meanwhile. That ends; where it does not, somebody writes into the lists.
+                # Not whole if a dead worker's lists have become this one's meanwhile. That ends;
+                # where it does not, somebody writes into the lists.
                 whole = self.att.close(tries > CLOSE_TRIES)
             except ArenaCorrupted:
                 self.att.close(True)            # what cannot be given back stays for a repair; the slot does not
@@ -470,7 +500,8 @@ class Engine(Member):
         return f"<tmem engine on arena {self.name!r}{who}{', closed' if self.att.closed else ''}>"
 
     def set_kill_point(self, n, stop=False):
-        """Die by SIGKILL at the n-th kill point from here, or stop there (SIGSTOP) and go on when let; 0: never. For tests of crash safety."""
+        """Die by SIGKILL at the n-th kill point from here, or stop there (SIGSTOP) and go on when
+        let; 0: never. For tests of crash safety."""
         self.att.set_kill_point(n, stop)
 
     def kill_points(self):

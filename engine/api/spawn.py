@@ -1,15 +1,19 @@
 """Owns starting worker processes: Engine.spawn and the Crew it gives.
 
-May call: multiprocessing, session (attach, through pickling). Called by session. Every process attaches first (its
-arguments are unpickled, and the arena opened by name), says that it is ready, and waits; when all have, all run.
+May call: multiprocessing, session (attach, through pickling). Called by session. Every process
+attaches first (its arguments are unpickled, and the arena opened by name), says that it is ready,
+and waits; when all have, all run.
 
-A crew does not outlive its parent. Each process has the reading end of a pipe, the gate, whose sending end is the parent's alone: the kernel
-closes it however the parent ends. Before the release a process waits at the gate; after it, the kernel sends it SIGTERM when the gate
-falls (`_end_with`). So that nobody else has the sending end, a forked child closes it, in a hook, before any other code of its own; a fork waits
-for whoever is between making a gate and noting it.
-Rejected: PR_SET_PDEATHSIG (it fires when the *thread* that forked ends, and the keeper is one); a watching thread (one that runs only with
-the GIL, and a fork of a process with threads is a warning since Python 3.12); multiprocessing's own sentinel of the parent, and a
-semaphore to count who is ready (siblings that are forked later inherit the one; the other is told as leaked when its parent is killed).
+A crew does not outlive its parent. Each process has the reading end of a pipe, the gate, whose
+sending end is the parent's alone: the kernel closes it however the parent ends. Before the release
+a process waits at the gate; after it, the kernel sends it SIGTERM when the gate falls
+(`_end_with`). So that nobody else has the sending end, a forked child closes it, in a hook, before
+any other code of its own; a fork waits for whoever is between making a gate and noting it.
+Rejected: PR_SET_PDEATHSIG (it fires when the *thread* that forked ends, and the keeper is one); a
+watching thread (one that runs only with the GIL, and a fork of a process with threads is a warning
+since Python 3.12); multiprocessing's own sentinel of the parent, and a semaphore to count who is
+ready (siblings that are forked later inherit the one; the other is told as leaked when its parent
+is killed).
 """
 import contextlib
 import fcntl
@@ -30,8 +34,8 @@ from engine.sizes import whole
 METHODS = ("spawn", "fork", "forkserver")
 READY_S = 120.0
 LOOK_S = 0.2                # between two looks at who lives, where nothing wakes the one who looks
-# A process that ends badly is replaced after a pause, twice as long each time, unless it had run for RAN_S; so many short lives in a row
-# are the end of it.
+# A process that ends badly is replaced after a pause, twice as long each time, unless it had run
+# for RAN_S; so many short lives in a row are the end of it.
 PAUSE_S = 0.1
 PAUSE_MAX_S = 5.0
 RAN_S = 5.0
@@ -52,7 +56,8 @@ os.register_at_fork(before=_gates_lock.acquire, after_in_parent=_gates_lock.rele
 
 
 def _released(go, parent):
-    """Wait at the gate: True when it opens, False if the parent (of this pid, if it is one of the system's too) ends instead."""
+    """Wait at the gate: True when it opens, False if the parent (of this pid, if it is one of the
+    system's too) ends instead."""
     poll = select.poll()
     poll.register(go.fileno(), select.POLLIN)
     while True:
@@ -63,8 +68,10 @@ def _released(go, parent):
 
 
 def _end_with(go):
-    """Have SIGTERM sent to this process when the gate's last sending end is closed. False if it is already."""
-    # An opening of its own: those that were inherited or passed on are one and the same for the kernel, with one owner to be told.
+    """Have SIGTERM sent to this process when the gate's last sending end is closed. False if it is
+    already."""
+    # An opening of its own: those that were inherited or passed on are one and the same for the
+    # kernel, with one owner to be told.
     fd = os.open(f"/proc/self/fd/{go.fileno()}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGTERM)
@@ -76,7 +83,8 @@ def _end_with(go):
 
 
 def _run(engine, client, place, ready, go, parent, target, args):
-    # `engine` and `args` were unpickled, or inherited by fork: touching the engine makes this process a worker.
+    # `engine` and `args` were unpickled, or inherited by fork: touching the engine makes this
+    # process a worker.
     engine._act_for(client)
     engine.stats()
     try:
@@ -109,12 +117,14 @@ def spawn(engine, n, target, args, restart, method, client):
 
 
 def pause_before(short_lives):
-    """Seconds to wait before a process is replaced, by how many in its place have ended soon after they began, in a row."""
+    """Seconds to wait before a process is replaced, by how many in its place have ended soon after
+    they began, in a row."""
     return min(PAUSE_MAX_S, PAUSE_S * 2 ** (short_lives - 1)) if short_lives > 0 else 0.0
 
 
 class _Place:
-    """One place of a crew that is kept full: when its process began, and what became of those before."""
+    """One place of a crew that is kept full: when its process began, and what became of those
+    before."""
 
     def __init__(self):
         self.began = time.monotonic()
@@ -130,11 +140,15 @@ class _Place:
 
 
 class Crew(Sequence):
-    """Worker processes that started together: a sequence of them. A context manager that joins (terminates on error).
+    """Worker processes that started together: a sequence of them. A context manager that joins
+    (terminates on error).
 
-    They end with their parent: when it has ended, however it did, each gets SIGTERM at once. One that ignores that goes on.
-    restart=True: who ends with an exit code other than 0 is replaced, after a pause that doubles from 0.1 s to 5 s as long as those in its place
-    end within 5 s; also where the system has no process to give. Eight such short lives in a row, and nobody is replaced any more, and join raises.
+    They end with their parent: when it has ended, however it did, each gets SIGTERM at once. One
+    that ignores that goes on.
+    restart=True: who ends with an exit code other than 0 is replaced, after a pause that doubles
+    from 0.1 s to 5 s as long as those in its place end within 5 s; also where the system has no
+    process to give. Eight such short lives in a row, and nobody is replaced any more, and join
+    raises.
     restarts: how many were replaced so far."""
 
     def __init__(self, engine, client, n, target, args, restart, context):
@@ -174,7 +188,8 @@ class Crew(Sequence):
             target=_run, args=(self._engine, self._client, place, ready, self._go, self._parent, self._target, self._args)
         )
         process.start()
-        # multiprocessing keeps a process that runs, and with it the gate, also if nobody keeps the crew.
+        # multiprocessing keeps a process that runs, and with it the gate, also if nobody keeps the
+        # crew.
         process._gate = self._gate
         return process
 
@@ -191,7 +206,7 @@ class Crew(Sequence):
     def _open_gate(self):
         self._gate.send(True)
 
-    # --- replacing who ends badly, in a thread of its own ------------------------------------------------
+    # --- replacing who ends badly, in a thread of its own -----------------------------------------
 
     def _keep(self):
         try:
@@ -239,8 +254,9 @@ class Crew(Sequence):
         return [p.exitcode for p in self._processes]
 
     def join(self, timeout=None):
-        """Wait for all to end. True if they did within `timeout` seconds. With restart=True: to end well, that is with exit code 0; raises
-        TmemError, which names the exit codes, as soon as nobody is replaced any more (those that run go on)."""
+        """Wait for all to end. True if they did within `timeout` seconds. With restart=True: to end
+        well, that is with exit code 0; raises TmemError, which names the exit codes, as soon as
+        nobody is replaced any more (those that run go on)."""
         deadline = None if timeout is None else time.monotonic() + timeout
         if self._keeper is not None and not self._closing:
             self._keeper.join(timeout)

@@ -1,4 +1,5 @@
-"""Owns users as arguments: permission bits, a group, the owner that an arena must have. May call sizes. Called by session."""
+"""Owns users as arguments: permission bits, a group, the owner that an arena must have. May call
+sizes. Called by session."""
 import grp
 import pwd
 
@@ -19,7 +20,8 @@ def mode_argument(mode):
 
 
 def group_or_none(group):
-    """The number of the group that a new arena is to have, an argument: a number or a name; None stays None."""
+    """The number of the group that a new arena is to have, an argument: a number or a name; None
+    stays None."""
     return _number("group", group, lambda name: grp.getgrnam(name).gr_gid)
 
 

@@ -1,10 +1,12 @@
 # cython: binding=False, embedsignature=True, embedsignature.format=clinic
 """Owns views: reading pages where they lie, and the Python objects that keep them pinned.
 
-May call: arguments, core (finding), fetch, pins, registry. Called by pool.py and handle.py, with a Call that has the handle of the first page.
-A View gives memoryviews; each is of a Pin, which owns one pin and lives as long as any buffer of it: a slice or an array made of a
-memoryview keeps the page after the View was left. So a pin may go at any moment at which Python frees an object, also inside
-another call of the same engine: then only the pin is cleared, and whoever lacks memory next looks through limbo.
+May call: arguments, core (finding), fetch, pins, registry. Called by pool.py and handle.py, with a
+Call that has the handle of the first page. A View gives memoryviews; each is of a Pin, which owns
+one pin and lives as long as any buffer of it: a slice or an array made of a memoryview keeps the
+page after the View was left. So a pin may go at any moment at which Python frees an object, also
+inside another call of the same engine: then only the pin is cleared, and whoever lacks memory next
+looks through limbo.
 """
 import cython
 from cython.cimports.cpython.buffer import Py_buffer, PyBuffer_FillInfo
@@ -39,14 +41,15 @@ from cython.cimports.shm.process import CLOSED, FORKED
 from cython.cimports.shm.seal import seal
 from engine.errors import TooMuchPinned
 
-# --- finding and pinning ----------------------------------------------------------------------------------
+# --- finding and pinning --------------------------------------------------------------------------
 
 
 @cython.cfunc
 @cython.exceptval(check=False)
 def _find_all(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), b: cython.pointer(Bucket),
               sights: cython.pointer(Sight), count: cython.pointer(u64), size: cython.pointer(u64)) -> cython.int:
-    """Where the pages of a call lie, how many chunks those are, and of how many bytes. OK or MISS, or a fault."""
+    """Where the pages of a call lie, how many chunks those are, and of how many bytes. OK or MISS,
+    or a fault."""
     d: cython.pointer(Pampd)
     obj_off: u64
     i: u64
@@ -75,7 +78,8 @@ def _find_all(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.p
 @cython.cfunc
 @cython.exceptval(check=False)
 def _pin_all(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), sights: cython.pointer(Sight)) -> cython.void:
-    """Pin what _find_all has found in this locked section, and mark the pages. After a fault only some are, whose places the sights tell."""
+    """Pin what _find_all has found in this locked section, and mark the pages. After a fault only
+    some are, whose places the sights tell."""
     d: cython.pointer(Pampd)
     i: u64
     for i in range(c.count):
@@ -93,7 +97,8 @@ def _pin_all(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.po
 @cython.cfunc
 @cython.exceptval(check=False)
 def _hold(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), sights: cython.pointer(Sight)) -> cython.int:
-    """Find the pages of a call, and pin them, at one moment. OK, MISS, BUSY, FULL, NOSPACE, DESTROYED or CORRUPT: nothing is pinned then."""
+    """Find the pages of a call, and pin them, at one moment. OK, MISS, BUSY, FULL, NOSPACE,
+    DESTROYED or CORRUPT: nothing is pinned then."""
     b: cython.pointer(Bucket) = bucket_of(p, c)
     count: u64 = 0
     size: u64 = 0
@@ -145,14 +150,15 @@ def _let_go(engine: Member, worker: u64, place: u64, cls: cython.int, data: u64,
         note_unpinned(w)
 
 
-# --- what callers hold ------------------------------------------------------------------------------------
+# --- what callers hold ----------------------------------------------------------------------------
 
 
 @cython.no_gc
 @cython.freelist(8)
 @cython.cclass
 class Pin:
-    """One pinned chunk, as a buffer of the page's bytes in it. It refers to its engine alone, which does not know of it."""
+    """One pinned chunk, as a buffer of the page's bytes in it. It refers to its engine alone, which
+    does not know of it."""
 
     def __getbuffer__(self, buffer: cython.pointer(Py_buffer), flags: cython.int):
         PyBuffer_FillInfo(buffer, self, self.engine.att.w.base + self.data, self.length, 1, flags)
@@ -165,8 +171,8 @@ class Pin:
 @cython.freelist(8)
 @cython.cclass
 class View:
-    """Pages where they lie, pinned from Pool.view on until it is left or released. A context manager: entering gives a memoryview, a tuple of
-    them, or None."""
+    """Pages where they lie, pinned from Pool.view on until it is left or released. A context
+    manager: entering gives a memoryview, a tuple of them, or None."""
 
     def __enter__(self):
         if self.released:
@@ -183,7 +189,8 @@ class View:
     def release(self):
         """Let the pages go; the memoryviews are of no use from then on. Twice is once.
 
-        Raises BufferError if an array or a memoryview made of them is still in use: their pages stay pinned until it is gone."""
+        Raises BufferError if an array or a memoryview made of them is still in use: their pages
+        stay pinned until it is gone."""
         pages: object = self.pages
         kept: cython.int = 0
         self.pages = None
@@ -195,7 +202,8 @@ class View:
             except BufferError:
                 kept += 1
             else:
-                # A slice, or an array made of it, has the pin by the buffer that all memoryviews of one share: then it is not ours alone.
+                # A slice, or an array made of it, has the pin by the buffer that all memoryviews of
+                # one share: then it is not ours alone.
                 kept += isinstance(pin, Pin) and Py_REFCNT(pin) > 1
         if kept:
             raise BufferError(f"{kept} pages of this view are still in use, by an array or another memoryview; they stay pinned until then")

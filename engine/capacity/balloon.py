@@ -1,9 +1,12 @@
-"""Owns following the memory of the machine: when it is short, an arena gets smaller, and when there is plenty, larger again.
+"""Owns following the memory of the machine: when it is short, an arena gets smaller, and when there
+is plenty, larger again.
 
-May call: the public interface of engine alone. Called by `tmem balloon`. What the system says is read by `read_pressure` and `read_cgroup`
-from files; what follows from it is `decide`, which is arithmetic. A step down is made at once and is a quarter, a step up is an eighth and
-comes after a quiet time, so that two arenas on one machine do not swing against each other.
-Source of the idea: Waldspurger, "Memory Resource Management in VMware ESX Server", OSDI 2002 (ballooning); pressure: Linux PSI.
+May call: the public interface of engine alone. Called by `tmem balloon`. What the system says is
+read by `read_pressure` and `read_cgroup` from files; what follows from it is `decide`, which is
+arithmetic. A step down is made at once and is a quarter, a step up is an eighth and comes after a
+quiet time, so that two arenas on one machine do not swing against each other.
+Source of the idea: Waldspurger, "Memory Resource Management in VMware ESX Server", OSDI 2002
+(ballooning); pressure: Linux PSI.
 """
 import re
 from collections.abc import Callable
@@ -43,7 +46,8 @@ def read_pressure(path: Path = PRESSURE_FILE) -> float | None:
 
 
 def read_cgroup(own: Path = CGROUP_SELF, root: Path = CGROUP_ROOT) -> float | None:
-    """The part of the tightest memory limit (cgroup v2) above this process that is free, 0 to 1; None without a limit."""
+    """The part of the tightest memory limit (cgroup v2) above this process that is free, 0 to 1;
+    None without a limit."""
     tightest = None
     try:
         found = re.search(r"^0::/(.*)$", Path(own).read_text(), re.MULTILINE)
@@ -69,7 +73,8 @@ def read_cgroup(own: Path = CGROUP_SELF, root: Path = CGROUP_ROOT) -> float | No
 def decide(sample: Sample, capacity: int, low: int, high: int, quiet: int) -> tuple[int, int]:
     """(the capacity to have now, quiet ticks so far): one tick of the balloon.
 
-    sample: a Sample. capacity: bytes now. low, high: what it may become. quiet: what the last tick answered, 0 at first.
+    sample: a Sample. capacity: bytes now. low, high: what it may become. quiet: what the last tick
+    answered, 0 at first.
     """
     short = ((sample.pressure is not None and sample.pressure >= SHORT_PERCENT)
              or (sample.free is not None and sample.free <= SHORT_FREE))
@@ -96,8 +101,9 @@ def follow(
 ) -> None:
     """Resize an arena after what the system says, until `tick` answers False.
 
-    eng: an Engine. low, high: bounds in bytes. tick() -> bool: waits for the next look. on_step(before, after, error): told of every
-    step; error is None, or the TmemError that kept it from being made (persistent pages may need more).
+    eng: an Engine. low, high: bounds in bytes. tick() -> bool: waits for the next look.
+    on_step(before, after, error): told of every step; error is None, or the TmemError that kept it
+    from being made (persistent pages may need more).
     """
     quiet = 0
     error: TmemError | None

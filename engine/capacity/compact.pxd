@@ -2,7 +2,8 @@
 from engine.tree.hostops cimport HostOps
 from shm.layout cimport CLASS_COUNT, Worker, u64
 
-# Chunks in this worker's magazines that stay where they are: of a class, those below `good`. Above lie chunks of what was moved.
+# Chunks in this worker's magazines that stay where they are: of a class, those below `good`. Above
+# lie chunks of what was moved.
 cdef struct Supply:
     u64 good[CLASS_COUNT]
 

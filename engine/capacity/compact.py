@@ -1,10 +1,13 @@
-"""Owns moving what lies in segments that leave to segments that stay: page bytes, page descriptors, objnodes, objs.
+"""Owns moving what lies in segments that leave to segments that stay: page bytes, page descriptors,
+objnodes, objs.
 
-May call: objnode and rbtree (finding), pins, evict and room (when there is nowhere to move to), reclaim, and shm's journal, locks, slab. Called by
-resize, with no lock held. Lock order: own, shard, bucket; shard and bucket are only tried, what is in use is left for the next sweep.
-A move is one transaction: the new chunk is filled while nobody knows of it, then the one link to it changes, and the chunk takes the place
-of the new one in the magazine, so that no list has to be touched while the bucket is held.
-Lock-free readers see the bucket's sequence word change, and look again.
+May call: objnode and rbtree (finding), pins, evict and room (when there is nowhere to move to),
+reclaim, and shm's journal, locks, slab. Called by resize, with no lock held. Lock order: own,
+shard, bucket; shard and bucket are only tried, what is in use is left for the next sweep.
+A move is one transaction: the new chunk is filled while nobody knows of it, then the one link to it
+changes, and the chunk takes the place of the new one in the magazine, so that no list has to be
+touched while the bucket is held. Lock-free readers see the bucket's sequence word change, and look
+again.
 """
 import cython
 from cython.cimports.engine.capacity.compact import Supply
@@ -101,7 +104,8 @@ STANDING = cython.declare(u64, 64)          # stores of a move besides those to 
 @cython.inline
 @cython.exceptval(check=False)
 def _leaves(w: cython.pointer(Worker), off: u64) -> cython.bint:
-    """True if a chunk lies in a segment that is to be emptied. Without the depot's lock: whoever resizes is the only one to decide that."""
+    """True if a chunk lies in a segment that is to be emptied. Without the depot's lock: whoever
+    resizes is the only one to decide that."""
     rel: u64 = off - w.seg_lo
     return rel < w.seg_span and load(cython.address((w.segtable + (rel >> w.seg_shift)).state)) == SEG_LEAVING
 
@@ -152,12 +156,13 @@ def _sort(w: cython.pointer(Worker), have: cython.pointer(Supply), cls: cython.i
 @cython.nogil
 @cython.exceptval(check=False)
 def _supply(w: cython.pointer(Worker), have: cython.pointer(Supply), cls: cython.int, host: HostOps) -> cython.int:
-    """Have a chunk of the class that stays, the last below `good`. OK, NOMEM (nothing is left that could make room), STARVED (whatever
-    is made room for goes to others), BUSY or CORRUPT."""
+    """Have a chunk of the class that stays, the last below `good`. OK, NOMEM (nothing is left that
+    could make room), STARVED (whatever is made room for goes to others), BUSY or CORRUPT."""
     status: cython.int
     turns: cython.int = 0
     while have.good[cls] == 0:
-        # What has been moved goes back; what stays is kept, and not shown to others who are short of it too.
+        # What has been moved goes back; what stays is kept, and not shown to others who are short
+        # of it too.
         status = _sort(w, have, cls)
         if status != OK:
             return status
@@ -204,7 +209,8 @@ def _supplied(w: cython.pointer(Worker), have: cython.pointer(Supply), cls: cyth
 @cython.nogil
 @cython.exceptval(check=False)
 def _lock_obj(w: cython.pointer(Worker), obj_off: u64, bucket: cython.pointer(cython.pointer(Bucket))) -> cython.int:
-    """Lock the bucket of an obj by what it says of itself, if it is still there then. OK, BUSY, or NOMEM: it is not."""
+    """Lock the bucket of an obj by what it says of itself, if it is still there then. OK, BUSY, or
+    NOMEM: it is not."""
     o: cython.pointer(Obj) = cython.cast(cython.pointer(Obj), chunk_at(w, obj_off))
     pool: u64 = pool_of_obj(o)
     b: cython.pointer(Bucket)
@@ -231,7 +237,8 @@ def _lock_obj(w: cython.pointer(Worker), obj_off: u64, bucket: cython.pointer(cy
 @cython.nogil
 @cython.exceptval(check=False)
 def _move_page(w: cython.pointer(Worker), have: cython.pointer(Supply), off: u64, host: HostOps) -> cython.int:
-    """Move the bytes of a page, its descriptor, or both, as far as they leave. OK, BUSY, NOMEM, CORRUPT, or AGAIN: it has gone."""
+    """Move the bytes of a page, its descriptor, or both, as far as they leave. OK, BUSY, NOMEM,
+    CORRUPT, or AGAIN: it has gone."""
     d: cython.pointer(Pampd) = page_at(w, off)
     word: u64 = load(cython.address(d.queue))
     shape: u64 = load(cython.address(d.shape))
@@ -292,7 +299,8 @@ def _move_locked(w: cython.pointer(Worker), have: cython.pointer(Supply), off: u
     if has_chunk(d) and _leaves(w, d.data):
         cls = class_in(d)
         old = d.data
-        # Another page may have come under the handle since there was a chunk for it; or somebody looks at this one where it is.
+        # Another page may have come under the handle since there was a chunk for it; or somebody
+        # looks at this one where it is.
         if cls >= OBJNODE_CLASS or have.good[cls] == 0 or (cls == PAMPD_CLASS and leaves) or is_viewed(w, d):
             unlock(w, cython.address(b.lock))
             return BUSY
@@ -390,7 +398,8 @@ def _adopt(w: cython.pointer(Worker), link: u64, level: u64, obj_off: u64) -> cy
 @cython.nogil
 @cython.exceptval(check=False)
 def _move_obj(w: cython.pointer(Worker), have: cython.pointer(Supply), off: u64, host: HostOps) -> cython.int:
-    """Move an obj: all its pages name it, so the transaction is as long as it has pages. OK, BUSY, NOMEM, CORRUPT, or AGAIN: it has gone."""
+    """Move an obj: all its pages name it, so the transaction is as long as it has pages. OK, BUSY,
+    NOMEM, CORRUPT, or AGAIN: it has gone."""
     o: cython.pointer(Obj) = cython.cast(cython.pointer(Obj), chunk_at(w, off))
     p: cython.pointer(Obj)
     b: cython.pointer(Bucket) = cython.NULL
@@ -434,8 +443,9 @@ def _move_obj(w: cython.pointer(Worker), have: cython.pointer(Supply), off: u64,
 
 
 def sweep_segment(w, number, result, host):
-    """Move what leaves of a segment: chunks of it, if it leaves itself, and page bytes that its descriptors name. OK, NOMEM, BUSY (the own
-    lock) or CORRUPT; `result` is added to. Called with no lock held."""
+    """Move what leaves of a segment: chunks of it, if it leaves itself, and page bytes that its
+    descriptors name. OK, NOMEM, BUSY (the own lock) or CORRUPT; `result` is added to. Called with
+    no lock held."""
     have: Supply
     s: cython.pointer(Segment) = w.segtable + number
     cls: u64 = load(cython.address(s.cls)) - 1
@@ -453,12 +463,14 @@ def sweep_segment(w, number, result, host):
     status = OK
     for i in range(w.class_chunks[cls]):
         at = w.seg_lo + (number << w.seg_shift) + w.class_start[cls] + i * w.class_bytes[cls]
-        # Which chunks are in use is not asked: who is about to move one finds out, with its bucket locked, whether something links to it.
+        # Which chunks are in use is not asked: who is about to move one finds out, with its bucket
+        # locked, whether something links to it.
         sentinel = load(cython.cast(cython.pointer(u64), chunk_at(w, at)))
         if cls == PAMPD_CLASS and sentinel == PAMPD_SENTINEL:
             d = page_at(w, at)
             if _twin_leaves(w, d):
-                # Readers copy from a twin as long as any page refers to it: it is not moved, all its pages go.
+                # Readers copy from a twin as long as any page refers to it: it is not moved, all
+                # its pages go.
                 status = evict_found(w, at, host)
                 status = AGAIN if status == MISS else status
             elif not leaves and (flags_in(load(cython.address(d.shape))) & (FOREIGN | SAME | TWIN)
@@ -486,10 +498,11 @@ def sweep_segment(w, number, result, host):
 
 
 def take_over(w, idx):
-    """Take what lies in another worker's lists and magazines: the chunks go to the depot, what it has retired onto this worker's list.
-    OK, BUSY or CORRUPT. Called with no lock held.
+    """Take what lies in another worker's lists and magazines: the chunks go to the depot, what it
+    has retired onto this worker's list. OK, BUSY or CORRUPT. Called with no lock held.
 
-    What it has staged goes too: a put that waits for a bucket at this moment finds its list empty, and stages anew."""
+    What it has staged goes too: a put that waits for a bucket at this moment finds its list empty,
+    and stages anew."""
     status: cython.int = OK
     if lock_try(w, cython.address(w.slot.own)) != OK:
         return BUSY
@@ -499,8 +512,9 @@ def take_over(w, idx):
         if lock_try(w, cython.address(slot_at(w, idx).own)) != OK:
             unlock(w, cython.address(w.slot.own))
             return BUSY
-        # A transaction that is open is of a dead worker that is not settled, though its lock is free: a rescuer gave it back to an heir, or
-        # died. Nothing of it may be touched before that.
+        # A transaction that is open is of a dead worker that is not settled, though its lock is
+        # free: a rescuer gave it back to an heir, or died. Nothing of it may be touched before
+        # that.
         status = BUSY if is_open(w, idx) else inherit(w, slot_at(w, idx))
         if status == OK:
             status = drain_all(w, slot_at(w, idx))

@@ -1,8 +1,9 @@
-"""Owns changing the capacity of a live arena: how much has to go, which segments are emptied for it, in which order, and when to give up.
+"""Owns changing the capacity of a live arena: how much has to go, which segments are emptied for
+it, in which order, and when to give up.
 
-May call: compact (moving), room (evicting), pins (limbo), core (giving back), shm's shrink and grace. Called by session. One at a
-time: who resizes holds the resize byte, which the kernel drops with the process. No lock is held between the steps, and all of them
-may be killed: see shrink.py.
+May call: compact (moving), room (evicting), pins (limbo), core (giving back), shm's shrink and
+grace. Called by session. One at a time: who resizes holds the resize byte, which the kernel drops
+with the process. No lock is held between the steps, and all of them may be killed: see shrink.py.
 """
 import time
 
@@ -53,8 +54,8 @@ from engine.member.stats import pool_counters
 
 PATIENCE_S = 30.0       # without any progress
 REFUSALS_MAX = 50       # times in a row that nothing could go
-# The system may keep a part of a huge page that is in use just then, and only zero it: it is punched again,
-# for so long without any progress.
+# The system may keep a part of a huge page that is in use just then, and only zero it: it is
+# punched again, for so long without any progress.
 PUNCH_S = 1.0
 PUNCH_PAUSE_S = 0.0005
 PUNCH_PAUSE_MAX_S = 0.1
@@ -89,7 +90,8 @@ def run(engine: Member, segments):
 
 
 def _rest(engine: Member, seconds):
-    """Sleep a little with nothing held. TmemError in a child that a signal handler has forked meanwhile."""
+    """Sleep a little with nothing held. TmemError in a child that a signal handler has forked
+    meanwhile."""
     epoch: cython.int = engine.att.epoch
     engine.att.rest(seconds)
     engine.refuse_fork(epoch)
@@ -153,7 +155,7 @@ def _refuse_less_than_needed(engine: Member, segments):
                         f"and {segments << w.seg_shift} would be left")
 
 
-# --- emptying segments ------------------------------------------------------------------------------------
+# --- emptying segments ----------------------------------------------------------------------------
 
 
 def _empty(engine: Member):
@@ -186,7 +188,8 @@ def _empty(engine: Member):
         if (_evict(engine, min(short, w.seg_total)) if short else _sweep(engine)) == OK:
             refusals = 0
         else:
-            # Others may have taken the chunks that were counted on, or have pages on their way into a queue: choose anew.
+            # Others may have taken the chunks that were counted on, or have pages on their way into
+            # a queue: choose anew.
             refusals += 1
             if refusals > REFUSALS_MAX:
                 raise TmemError(f"capacity: pages of arena {engine.name!r} that may not go, or are viewed, leave no room for so little")
@@ -196,7 +199,8 @@ def _empty(engine: Member):
 
 
 def _collect(engine: Member):
-    """Bring home what workers keep in magazines and lists, as far as they are not in the middle of something."""
+    """Bring home what workers keep in magazines and lists, as far as they are not in the middle of
+    something."""
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     idx: u64
     status: cython.int
@@ -239,8 +243,9 @@ def _census(engine: Member):
 
 
 def _choose(engine: Member, count, force):
-    """Let segments leave until `count` do: those with least in them, of classes that can spare one. 0, or how many segments' worth of
-    pages would have to be evicted first. With `force` that many leave too, of those with pages in them."""
+    """Let segments leave until `count` do: those with least in them, of classes that can spare one.
+    0, or how many segments' worth of pages would have to be evicted first. With `force` that many
+    leave too, of those with pages in them."""
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     viewed = _viewed_segments(engine)
     candidates = []
@@ -263,7 +268,8 @@ def _choose(engine: Member, count, force):
 
 
 def _viewed_segments(engine: Member):
-    """Numbers of the segments that have pinned chunks: they cannot be emptied. Any that is to be stays for now."""
+    """Numbers of the segments that have pinned chunks: they cannot be emptied. Any that is to be
+    stays for now."""
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     i: u64
     j: u64
@@ -291,7 +297,8 @@ def _let_stay(engine: Member):
 
 
 def _evict(engine: Member, segments):
-    """Let about so many segments' worth of pages go, the same from every shard. OK, or NOMEM: none can."""
+    """Let about so many segments' worth of pages go, the same from every shard. OK, or NOMEM: none
+    can."""
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     shards: u64 = w.client_geometry[GEO_SHARDS]
     shard: u64
@@ -339,7 +346,7 @@ def _sweep(engine: Member):
     return OK
 
 
-# --- giving memory back -----------------------------------------------------------------------------------
+# --- giving memory back ---------------------------------------------------------------------------
 
 
 def _give_up_holes(engine: Member):
@@ -372,8 +379,9 @@ def _give_up_holes(engine: Member):
 
 
 def _punch(engine: Member):
-    """Punch all holes. Those that keep memory are punched again after a pause, twice as long each time: others may be
-    mapping other parts of the same huge page, and the system cannot take it apart as long as they do."""
+    """Punch all holes. Those that keep memory are punched again after a pause, twice as long each
+    time: others may be mapping other parts of the same huge page, and the system cannot take it
+    apart as long as they do."""
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     pause = PUNCH_PAUSE_S
     deadline = time.monotonic() + PUNCH_S

@@ -1,7 +1,8 @@
 """Owns the command line `tmem`: arguments in, a table or JSON out, and the exit status.
 
-May call: the public interface of engine, and /dev/shm's directory for `ls`. Commands of other packages come by
-the entry-point group "tmem.commands" and are imported only when named, so that a broken one breaks nothing else.
+May call: the public interface of engine, and /dev/shm's directory for `ls`. Commands of other
+packages come by the entry-point group "tmem.commands" and are imported only when named, so that a
+broken one breaks nothing else.
 Exit status: 0 good, 1 found a problem, 2 usage (or a part that is not installed).
 """
 import contextlib
@@ -231,9 +232,11 @@ def resize(name: str, capacity: str, as_json: bool) -> None:
 @click.option("--count", type=click.IntRange(1), default=None, help="Stop after so many looks.")
 @json_option
 def balloon(name: str, low: str, high: str | None, interval: float, count: int | None, as_json: bool) -> None:
-    """Let the arena NAME follow the memory of this machine (/proc/pressure/memory, the cgroup's limit), until interrupted.
+    """Let the arena NAME follow the memory of this machine (/proc/pressure/memory, the cgroup's
+    limit), until interrupted.
 
-    When memory is short the arena gets smaller, when there is plenty it grows back. One line a step.
+    When memory is short the arena gets smaller, when there is plenty it grows back. One line a
+    step.
     """
     def report(before: int, after: int, error: Exception | None) -> None:
         if as_json:
@@ -309,7 +312,8 @@ def show_stats(name: str, as_json: bool) -> None:
 
 
 def _rates(before: Any, after: Any, seconds: float) -> dict[str, Any]:
-    """What happened between two answers of stats(), per second; a pool that is new started from nothing."""
+    """What happened between two answers of stats(), per second; a pool that is new started from
+    nothing."""
     def rate(now: Any, then: Any) -> dict[str, Any]:
         done = {key: max(0, now[key] - then.get(key, 0)) for key in now}
         gets = done["gets_hit"] + done["gets_miss"]
@@ -389,10 +393,12 @@ def _lost_line(pool: str, oid: Any, index: int | None) -> str:
 @click.option("--repair", is_flag=True, help="Put right what can be; drop objects that contradict themselves. Stops its writers.")
 @json_option
 def check(name: str, frozen: bool, repair: bool, as_json: bool) -> None:
-    """Verify the invariants of the arena NAME, one bucket and one queue at a time, while others go on.
+    """Verify the invariants of the arena NAME, one bucket and one queue at a time, while others go
+    on.
 
-    If one does not hold, or with --frozen, all of them, in a stopped world: that finds memory that nobody has and gauges that are wrong, too.
-    The exit status is 1 if one did not hold, whether or not it was repaired.
+    If one does not hold, or with --frozen, all of them, in a stopped world: that finds memory that
+    nobody has and gauges that are wrong, too. The exit status is 1 if one did not hold, whether or
+    not it was repaired.
     """
     with _attach(name) as eng:
         report = eng.check(repair=repair, gentle=not (frozen or repair))
@@ -419,7 +425,8 @@ def check(name: str, frozen: bool, repair: bool, as_json: bool) -> None:
 @main.command("rm")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 def remove(names: tuple[str, ...]) -> None:
-    """Remove arenas and all that belongs to them; processes still attached keep their memory until they end.
+    """Remove arenas and all that belongs to them; processes still attached keep their memory until
+    they end.
 
     What has such a name and is no arena is left alone.
     """

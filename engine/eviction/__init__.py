@@ -1,1 +1,2 @@
-"""Who goes when memory is short: policies, shares of pools and clients, caps, and the room that is made."""
+"""Who goes when memory is short: policies, shares of pools and clients, caps, and the room that is
+made."""

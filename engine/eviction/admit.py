@@ -1,14 +1,20 @@
-"""Owns how a new page comes into its queue, and caps: a pool or a client with one has that many pages in queues once all calls have
-returned, and none of them went to make place while there were fewer.
+"""Owns how a new page comes into its queue, and caps: a pool or a client with one has that many
+pages in queues once all calls have returned, and none of them went to make place while there were
+fewer.
 
-A put leaves the page it has linked on its worker's pending list; here, with the bucket free, it is put into its queue. Where there is a cap,
-one page goes before, if there are as many as it says, from the shard that has most of them: of two that do this at one moment each puts one
-in. Who finds too many afterwards takes the cap's lock, counts again, and lets one go: where many find one too many, one goes.
-Nobody counts but here: the queues know how many pages they have, so a cap costs a look at all shards, and no cap costs nothing.
-May call: evict, queues, shares, and shm's journal and locks. Called by core and room with the worker's own lock and no bucket.
+A put leaves the page it has linked on its worker's pending list; here, with the bucket free, it is
+put into its queue. Where there is a cap, one page goes before, if there are as many as it says,
+from the shard that has most of them: of two that do this at one moment each puts one in. Who finds
+too many afterwards takes the cap's lock, counts again, and lets one go: where many find one too
+many, one goes.
+Nobody counts but here: the queues know how many pages they have, so a cap costs a look at all
+shards, and no cap costs nothing.
+May call: evict, queues, shares, and shm's journal and locks. Called by core and room with the
+worker's own lock and no bucket.
 Lock order: own, a cap's, one shard, bucket; all but the own are only ever tried.
 Kill at any instruction: each step is one transaction; a cap's lock guards no word.
-Rejected: a part of the cap for each shard. Shards get pages by chance: small caps were missed by far, in both directions.
+Rejected: a part of the cap for each shard. Shards get pages by chance: small caps were missed by
+far, in both directions.
 """
 import cython
 from cython.cimports.engine.eviction.evict import evict_one
@@ -66,7 +72,8 @@ def _cap_of(w: cython.pointer(Worker), seat: u64) -> u64:
 @cython.nogil
 @cython.exceptval(check=False)
 def _fullest(w: cython.pointer(Worker), counts: cython.pointer(u64), first: u64, tried: u64) -> u64:
-    """The shard with most pages of those not tried, the nearest from `first` on of several; NOWHERE: none has any."""
+    """The shard with most pages of those not tried, the nearest from `first` on of several;
+    NOWHERE: none has any."""
     i: u64
     shard: u64
     most: u64 = 0
@@ -83,8 +90,8 @@ def _fullest(w: cython.pointer(Worker), counts: cython.pointer(u64), first: u64,
 @cython.nogil
 @cython.exceptval(check=False)
 def _let_one_go(w: cython.pointer(Worker), pool: u64, seat: u64, counts: cython.pointer(u64), first: u64, tried: u64, host: HostOps) -> cython.int:
-    """Let one page of a pool, or of the client of a seat that is not 0, go, from the fullest shard not tried that can. OK, BUSY, CORRUPT,
-    or MISS: none can."""
+    """Let one page of a pool, or of the client of a seat that is not 0, go, from the fullest shard
+    not tried that can. OK, BUSY, CORRUPT, or MISS: none can."""
     shard: u64
     status: cython.int = MISS
     busy: cython.bint = False
@@ -105,7 +112,8 @@ def _let_one_go(w: cython.pointer(Worker), pool: u64, seat: u64, counts: cython.
 @cython.nogil
 @cython.exceptval(check=False)
 def _evict_here(w: cython.pointer(Worker), pool: u64, seat: u64, shard: u64, host: HostOps) -> cython.int:
-    """Let one page of a pool, or of the largest pool of a client, go from a shard that is held. As evict_one."""
+    """Let one page of a pool, or of the largest pool of a client, go from a shard that is held. As
+    evict_one."""
     if seat != 0:
         pool = largest_pool(w, shard, seat)
         if pool == 0:
@@ -118,8 +126,9 @@ def _evict_here(w: cython.pointer(Worker), pool: u64, seat: u64, shard: u64, hos
 @cython.nogil
 @cython.exceptval(check=False)
 def _make_place(w: cython.pointer(Worker), pool: u64, seat: u64, cap: u64, shard: u64, host: HostOps) -> cython.int:
-    """Before a page comes into a shard: let one go elsewhere if there are as many as the cap says. No more than one, since whoever does the same
-    at this moment brings a page, too. OK; or MISS: if one has to go, then from this shard."""
+    """Before a page comes into a shard: let one go elsewhere if there are as many as the cap says.
+    No more than one, since whoever does the same at this moment brings a page, too. OK; or MISS: if
+    one has to go, then from this shard."""
     counts: u64[64]
     if cap == 0 or spread(w, pool, seat, counts) < cap:
         return OK
@@ -149,8 +158,9 @@ def _trim(w: cython.pointer(Worker), lock: cython.pointer(Lock), pool: u64, seat
 @cython.nogil
 @cython.exceptval(check=False)
 def _take_in(w: cython.pointer(Worker), off: u64, pool_leaves: cython.bint, client_leaves: cython.bint, host: HostOps) -> cython.int:
-    """Put a pending page, first of the list, into its queue; its shard is held. OK or CORRUPT. `pool_leaves`, `client_leaves`: if a page
-    of its pool, or of its client, has to go, then from this shard."""
+    """Put a pending page, first of the list, into its queue; its shard is held. OK or CORRUPT.
+    `pool_leaves`, `client_leaves`: if a page of its pool, or of its client, has to go, then from
+    this shard."""
     d: cython.pointer(Pampd) = page_at(w, off)
     pool: u64 = pool_in(d.queue)
     shard: u64 = shard_in(d.queue)
@@ -189,7 +199,8 @@ def _take_in(w: cython.pointer(Worker), off: u64, pool_leaves: cython.bint, clie
 
 
 def settle_pending(w, host):
-    """Put the pages that this worker has linked into their queues. OK, BUSY (some are left for the next time) or CORRUPT."""
+    """Put the pages that this worker has linked into their queues. OK, BUSY (some are left for the
+    next time) or CORRUPT."""
     off: u64
     word: u64
     pool: u64
@@ -212,7 +223,8 @@ def settle_pending(w, host):
             return CORRUPT
         seat = load(cython.address(pool_at(w, pool).seat))      # once: it is an index
         pool_leaves = _make_place(w, pool, 0, load(cython.address(pool_at(w, pool).cap)), shard, host) != OK
-        # A page of the pool is one of the client: if it goes under the shard's lock, it is seen there whether that was enough.
+        # A page of the pool is one of the client: if it goes under the shard's lock, it is seen
+        # there whether that was enough.
         client_leaves = pool_leaves or _make_place(w, pool, seat, _cap_of(w, seat), shard, host) != OK
         s = shard_at(w, shard)
         if w.fault != 0 or lock_try(w, cython.address(s.lock)) != OK:
@@ -226,7 +238,8 @@ def settle_pending(w, host):
 
 
 def hold_caps(w, pool, first, host):
-    """Let pages of a pool and of its client go while there are more than their caps say. OK, BUSY or CORRUPT. With the own lock alone."""
+    """Let pages of a pool and of its client go while there are more than their caps say. OK, BUSY
+    or CORRUPT. With the own lock alone."""
     record: cython.pointer(PoolRecord) = pool_at(w, pool)
     table: cython.pointer(ClientPage) = cython.cast(cython.pointer(ClientPage), w.base + w.client_off)
     seat: u64 = load(cython.address(record.seat))
@@ -237,7 +250,8 @@ def hold_caps(w, pool, first, host):
 
 
 def is_over(w, pool):
-    """True if a pool or its client has more pages in queues than its cap says. Asked with no lock: an answer of a moment."""
+    """True if a pool or its client has more pages in queues than its cap says. Asked with no lock:
+    an answer of a moment."""
     counts: u64[64]
     seat: u64 = load(cython.address(pool_at(w, pool).seat))
     cap: u64 = load(cython.address(pool_at(w, pool).cap))

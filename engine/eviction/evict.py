@@ -1,9 +1,12 @@
-"""Owns eviction: which page of a pool goes, by the pool's policy, and how it goes. How a new one comes into its queue is in admit.py.
+"""Owns eviction: which page of a pool goes, by the pool's policy, and how it goes. How a new one
+comes into its queue is in admit.py.
 
-Policies: S3-FIFO (Yang, Zhang, Qiu, Yue, Vinayak: "FIFO queues are all you need for cache eviction", SOSP 2023), SIEVE (Zhang et al.,
-NSDI 2024), CLOCK (Corbato 1968), FIFO. A hit is a mark beside the descriptor, set by readers without a lock; queues are walked only here.
-May call: pins, queues, unlink, and shm's journal and locks. Called by admit, room and compact between locked sections, with the
-worker's own lock and no bucket. Lock order: own, shard, bucket; the bucket is only ever tried, and a page whose bucket is taken is passed over.
+Policies: S3-FIFO (Yang, Zhang, Qiu, Yue, Vinayak: "FIFO queues are all you need for cache
+eviction", SOSP 2023), SIEVE (Zhang et al., NSDI 2024), CLOCK (Corbato 1968), FIFO. A hit is a mark
+beside the descriptor, set by readers without a lock; queues are walked only here.
+May call: pins, queues, unlink, and shm's journal and locks. Called by admit, room and compact
+between locked sections, with the worker's own lock and no bucket. Lock order: own, shard, bucket;
+the bucket is only ever tried, and a page whose bucket is taken is passed over.
 Kill at any instruction: each step (a page moved on, a page evicted) is one transaction.
 """
 import cython
@@ -54,8 +57,9 @@ BUSY_MAX = cython.declare(cython.int, 8)        # pages with a taken bucket that
 @cython.nogil
 @cython.exceptval(check=False)
 def _evict_page(w: cython.pointer(Worker), off: u64, ghost: cython.bint, host: HostOps) -> cython.int:
-    """Evict the page at `off`, which is in a queue of a shard this worker holds. OK, BUSY (its bucket is taken), PINNED (somebody
-    has a view on it), CORRUPT, or MISS: it is on its way out already, and has left its queue."""
+    """Evict the page at `off`, which is in a queue of a shard this worker holds. OK, BUSY (its
+    bucket is taken), PINNED (somebody has a view on it), CORRUPT, or MISS: it is on its way out
+    already, and has left its queue."""
     d: cython.pointer(Pampd) = page_at(w, off)
     o: cython.pointer(Obj)
     b: cython.pointer(Bucket)
@@ -69,15 +73,17 @@ def _evict_page(w: cython.pointer(Worker), off: u64, ghost: cython.bint, host: H
         w.fault = w.fault if w.fault else FAULT_LOOP
         return conclude(w)
     if d.sentinel == PAMPD_SENTINEL:
-        # Without its bucket's lock the page may be retired, and its obj another struct, at any moment: what is read here is a guess
-        # at the bucket. Under the bucket's lock it is looked at again.
+        # Without its bucket's lock the page may be retired, and its obj another struct, at any
+        # moment: what is read here is a guess at the bucket. Under the bucket's lock it is looked
+        # at again.
         o = cython.cast(cython.pointer(Obj), chunk_at(w, obj_off))
         w.fault = 0
         oid_hash = hash_oid(o.oid[0], o.oid[1], o.oid[2])
         b = buckets_at(w, pool) + (oid_hash & (w.client_geometry[GEO_BUCKETS] - 1))
         if lock_try(w, cython.address(b.lock)) != OK:
             return BUSY
-        # The tree of a dying pool has lost leaves and is no red-black tree any more: its pages go with it, and not one by one.
+        # The tree of a dying pool has lost leaves and is no red-black tree any more: its pages go
+        # with it, and not one by one.
         if (
             load(cython.address(pool_at(w, pool).state)) == POOL_LIVE and d.sentinel == PAMPD_SENTINEL and d.obj == obj_off
             and o.sentinel == OBJ_SENTINEL and pool_of_obj(o) == pool and hash_oid(o.oid[0], o.oid[1], o.oid[2]) == oid_hash
@@ -98,15 +104,17 @@ def _evict_page(w: cython.pointer(Worker), off: u64, ghost: cython.bint, host: H
             if status == OK and ghost:
                 remember_ghost(w, shard_in(word), hash)
             return status
-        # Its obj may just have been moved (compact.py): a page that is linked somewhere keeps its place.
+        # Its obj may just have been moved (compact.py): a page that is linked somewhere keeps its
+        # place.
         living: cython.bint = load(cython.address(pool_at(w, pool).state)) == POOL_LIVE and d.sentinel == PAMPD_SENTINEL
         moved: cython.bint = living and d.obj != obj_off
         unlock(w, cython.address(b.lock))
         if living:
             return BUSY if moved else PINNED
     else:
-        # Retired; or about to be, by a transaction that may yet be taken back: then it is a living page again, and must be where it was.
-        # Whoever gives its memory back takes it out of its queue.
+        # Retired; or about to be, by a transaction that may yet be taken back: then it is a living
+        # page again, and must be where it was. Whoever gives its memory back takes it out of its
+        # queue.
         return PINNED
     dequeue(w, off)
     status = conclude(w)
@@ -126,8 +134,8 @@ def _renew(w: cython.pointer(Worker), q: cython.pointer(Queue), state: u64, off:
 
 
 def evict_one(w, pool, shard, host):
-    """Let one page of the pool go from a shard that is held. OK, MISS (none can; or none by this worker now, which lacks the memory to
-    count it), BUSY (only such as are in use) or CORRUPT."""
+    """Let one page of the pool go from a shard that is held. OK, MISS (none can; or none by this
+    worker now, which lacks the memory to count it), BUSY (only such as are in use) or CORRUPT."""
     q: cython.pointer(Queue) = queue_at(w, pool, shard)
     policy: u64 = pool_at(w, pool).policy
     steps: u64 = 4 * (q.count[0] + q.count[1]) + 16
@@ -190,8 +198,8 @@ def evict_one(w, pool, shard, host):
 
 
 def evict_found(w, off, host):
-    """Evict a page that was found by its descriptor, whatever its turn. OK, MISS (as in evict_one), BUSY or CORRUPT. Called with the own
-    lock alone."""
+    """Evict a page that was found by its descriptor, whatever its turn. OK, MISS (as in evict_one),
+    BUSY or CORRUPT. Called with the own lock alone."""
     d: cython.pointer(Pampd) = page_at(w, off)
     word: u64 = load(cython.address(d.queue))
     shard: u64 = shard_in(word)

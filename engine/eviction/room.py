@@ -1,7 +1,9 @@
-"""Owns getting chunks when there is no memory: how many pages go, from which shards, and clearing a segment for another class.
+"""Owns getting chunks when there is no memory: how many pages go, from which shards, and clearing a
+segment for another class.
 
-May call: admit (before any page goes), evict (one page), shares (whose), pins (limbo), reclaim and the slab. Called by core, before its
-locked sections, and by compact and resize, with the worker's own lock alone.
+May call: admit (before any page goes), evict (one page), shares (whose), pins (limbo), reclaim and
+the slab. Called by core, before its locked sections, and by compact and resize, with the worker's
+own lock alone.
 """
 import cython
 from cython.cimports.engine.eviction.admit import settle_pending
@@ -48,7 +50,8 @@ REAP_STEPS = cython.declare(cython.int, 64)
 
 
 def relieve(w, first, pages, host):
-    """Let up to `pages` pages go, from shard `first` on. OK if at least one did, NOMEM if none can, BUSY or CORRUPT.
+    """Let up to `pages` pages go, from shard `first` on. OK if at least one did, NOMEM if none can,
+    BUSY or CORRUPT.
 
     Called with the own lock alone; what went is on the retired list."""
     shards: u64 = w.client_geometry[GEO_SHARDS]
@@ -61,7 +64,8 @@ def relieve(w, first, pages, host):
     start: u64 = first
     busy: cython.bint = False
     status: cython.int
-    # The fullest of four: pages that go several at a time would else leave shards of ever more different sizes, like a random walk.
+    # The fullest of four: pages that go several at a time would else leave shards of ever more
+    # different sizes, like a random walk.
     for i in range(4):
         shard = (first + i * (shards // 4 + 1)) & (shards - 1)
         count = pages_in(w, shard)
@@ -101,14 +105,16 @@ def relieve(w, first, pages, host):
 @cython.nogil
 @cython.exceptval(check=False)
 def _emptiest(w: cython.pointer(Worker)) -> u64:
-    """Number + 1 of the segment of page chunks that has most free, if that is half of it or more; else 0."""
+    """Number + 1 of the segment of page chunks that has most free, if that is half of it or more;
+    else 0."""
     number: u64
     cls: u64
     free: u64
     best: u64 = 0
     most: u64 = 0
     for number in range(w.seg_span >> w.seg_shift):
-        # Read without the depot's lock, each word once: a hint. What is in use is found by who clears the segment.
+        # Read without the depot's lock, each word once: a hint. What is in use is found by who
+        # clears the segment.
         cls = load(cython.address((w.segtable + number).cls)) - 1
         if cls < BULK_CLASS and cls != PAMPD_CLASS and cls != OBJ_CLASS:
             free = load(cython.address((w.segtable + number).free_count))
@@ -122,7 +128,8 @@ def _emptiest(w: cython.pointer(Worker)) -> u64:
 @cython.nogil
 @cython.exceptval(check=False)
 def _bytes_at(w: cython.pointer(Worker), d: cython.pointer(Pampd)) -> u64:
-    """Where the bytes of a page lie, without a lock: a hint. Its twin may be gone meanwhile, and be any other struct."""
+    """Where the bytes of a page lie, without a lock: a hint. Its twin may be gone meanwhile, and be
+    any other struct."""
     off: u64 = load(cython.address(d.data))
     if is_twin(load(cython.address(d.shape))):
         off = load(cython.address(cython.cast(cython.pointer(Twin), chunk_at(w, off)).data))
@@ -134,7 +141,8 @@ def _bytes_at(w: cython.pointer(Worker), d: cython.pointer(Pampd)) -> u64:
 @cython.nogil
 @cython.exceptval(check=False)
 def _oldest(w: cython.pointer(Worker), shard: u64) -> u64:
-    """Number + 1 of the segment that has the oldest page of a shard, of the pool that has most pages there; 0: none."""
+    """Number + 1 of the segment that has the oldest page of a shard, of the pool that has most
+    pages there; 0: none."""
     off: u64
     q: cython.pointer(Queue)
     pool: u64 = victim(w, shard) if pages_in(w, shard) != 0 else 0
@@ -156,8 +164,9 @@ def _oldest(w: cython.pointer(Worker), shard: u64) -> u64:
 @cython.nogil
 @cython.exceptval(check=False)
 def _clear(w: cython.pointer(Worker), target: u64, host: HostOps) -> cython.int:
-    """Evict what can be of a segment. Where its pages hang is not written in it: the descriptors of the arena are looked through, which
-    is why pages go one segment at a time here and not one by one."""
+    """Evict what can be of a segment. Where its pages hang is not written in it: the descriptors of
+    the arena are looked through, which is why pages go one segment at a time here and not one by
+    one."""
     number: u64
     i: u64
     at: cython.p_char
@@ -187,8 +196,9 @@ def _clear(w: cython.pointer(Worker), target: u64, host: HostOps) -> cython.int:
 @cython.nogil
 @cython.exceptval(check=False)
 def _clear_segment(w: cython.pointer(Worker), first: u64, host: HostOps) -> cython.int:
-    """Let all pages of one segment go, so that it can change its class: of one that is nearly empty, else of one with an old page.
-    OK if a page went, NOMEM, BUSY or CORRUPT. Called with the own lock alone; what went is on the retired list."""
+    """Let all pages of one segment go, so that it can change its class: of one that is nearly
+    empty, else of one with an old page. OK if a page went, NOMEM, BUSY or CORRUPT. Called with the
+    own lock alone; what went is on the retired list."""
     shards: u64 = w.client_geometry[GEO_SHARDS]
     target: u64
     i: u64
@@ -210,9 +220,10 @@ def _clear_segment(w: cython.pointer(Worker), first: u64, host: HostOps) -> cyth
 @cython.nogil
 @cython.exceptval(check=False)
 def _skim(w: cython.pointer(Worker), begin: cython.int, end: cython.int) -> cython.int:
-    """Have the next of the other workers, in turn, keep no more than a batch of each class from `begin` on, below
-    `end`: who has had nothing to do for a while keeps what was a batch when there was more memory, or fewer workers.
-    OK, NOMEM (it has no more than it may), BUSY or CORRUPT. Called with the own lock alone."""
+    """Have the next of the other workers, in turn, keep no more than a batch of each class from
+    `begin` on, below `end`: who has had nothing to do for a while keeps what was a batch when there
+    was more memory, or fewer workers. OK, NOMEM (it has no more than it may), BUSY or CORRUPT.
+    Called with the own lock alone."""
     slot: cython.pointer(Slot)
     cls: cython.int
     status: cython.int = NOMEM
@@ -236,9 +247,11 @@ def _skim(w: cython.pointer(Worker), begin: cython.int, end: cython.int) -> cyth
 
 
 def make_room(w, first, cls, want, host):
-    """Let pages go until the worker has `want` chunks of a class, and some pages more: a full arena must not evict at every put.
+    """Let pages go until the worker has `want` chunks of a class, and some pages more: a full arena
+    must not evict at every put.
 
-    first: the shard to begin with. OK, NOMEM (there is nothing left that may go), BUSY or CORRUPT. Called with the own lock alone."""
+    first: the shard to begin with. OK, NOMEM (there is nothing left that may go), BUSY or CORRUPT.
+    Called with the own lock alone."""
     turn: cython.int = 0
     # Pages that go one by one leave no chunk while others have the same content.
     plain: cython.int = PLAIN_TURNS if has_twins(w) else 1
@@ -264,9 +277,9 @@ def make_room(w, first, cls, want, host):
                 return status
             status = OK
     while status == OK:
-        # Pages that go one by one leave chunks of their own class. If that is not what is missing, a segment has to
-        # change its class. The oldest pages may have no chunk to tell which (same-filled ones), or be on their way
-        # out: then more pages go.
+        # Pages that go one by one leave chunks of their own class. If that is not what is missing,
+        # a segment has to change its class. The oldest pages may have no chunk to tell which
+        # (same-filled ones), or be on their way out: then more pages go.
         status = NOMEM if turn < plain else _clear_segment(w, first, host)
         if status == NOMEM:
             status = relieve(w, first, want if want > EVICT_BATCH else EVICT_BATCH, host)

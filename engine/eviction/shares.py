@@ -1,7 +1,9 @@
-"""Owns whose turn it is when memory is short: which client has most pages for its weight, and which of its pools is largest.
+"""Owns whose turn it is when memory is short: which client has most pages for its weight, and which
+of its pools is largest.
 
-May call: reclaim (whether pages of a pool can be counted). Called by admit and room. Reads queues' counts and clients' words as they are, with
-the shard's lock or without: the answer is a choice, and any choice is sound.
+May call: reclaim (whether pages of a pool can be counted). Called by admit and room. Reads queues'
+counts and clients' words as they are, with the shard's lock or without: the answer is a choice, and
+any choice is sound.
 """
 import cython
 from cython.cimports.engine.layout.call import Tally
@@ -58,7 +60,8 @@ def pages_in(w, shard):
 
 
 def spread(w, pool, seat, counts):
-    """Pages of a pool in each shard, or, with a seat that is not 0, of all pools of its client; and their sum."""
+    """Pages of a pool in each shard, or, with a seat that is not 0, of all pools of its client; and
+    their sum."""
     i: u64
     shard: u64
     count: u64
@@ -87,7 +90,8 @@ def _count_by_client(w: cython.pointer(Worker), shard: u64, tally: cython.pointe
 
 
 def largest_pool(w, shard, seat):
-    """The pool of a client that has most pages in a shard, + 1; 0 if none has any that this worker can let go."""
+    """The pool of a client that has most pages in a shard, + 1; 0 if none has any that this worker
+    can let go."""
     i: u64
     most: u64 = 0
     found: u64 = 0
@@ -99,7 +103,8 @@ def largest_pool(w, shard, seat):
 
 
 def victim(w, shard):
-    """The pool that has to let a page of a shard go, + 1; 0 if none has any that this worker can let go."""
+    """The pool that has to let a page of a shard go, + 1; 0 if none has any that this worker can
+    let go."""
     tally: Tally
     weight: u64
     heaviest: u64 = 1

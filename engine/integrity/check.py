@@ -1,7 +1,7 @@
 """Owns the check of a whole arena: every invariant of every structure, each with an id.
 
-May call: everything that reads; changes nothing. Called by stop.py, which has stopped the world, and part by part by gentle.py, which has locked the
-part. Who owns which chunk is in claims.py.
+May call: everything that reads; changes nothing. Called by stop.py, which has stopped the world,
+and part by part by gentle.py, which has locked the part. Who owns which chunk is in claims.py.
 """
 
 import cython
@@ -134,10 +134,11 @@ class Checker(Claims):
     def __dealloc__(self):
         free(self.listed)
 
-    # --- the pool under the walk ---------------------------------------------------------------------------
+    # --- the pool under the walk ------------------------------------------------------------------
 
     def enter_pool(self, idx):
-        """What is walked from here on is linked by this pool: the living one of the slot, or the one that is being destroyed."""
+        """What is walked from here on is linked by this pool: the living one of the slot, or the
+        one that is being destroyed."""
         p: cython.pointer(PoolRecord) = pool_at(self.w, idx)
         self.pool_idx = idx
         self.mark = pool_mark(idx, p.gen)
@@ -146,15 +147,15 @@ class Checker(Claims):
         return 0
 
     def leave_pools(self):
-        """What is walked from here on no pool links any more, or not yet. The pool it was of may be gone, and another in its slot: nothing a
-        pool says can be expected of it."""
+        """What is walked from here on no pool links any more, or not yet. The pool it was of may be
+        gone, and another in its slot: nothing a pool says can be expected of it."""
         self.pool_idx = NO_POOL
         self.mark = 0
         self.evictable = False
         self.codecs = LZ4 | ZSTD
         return 0
 
-    # --- trees -------------------------------------------------------------------------------------------
+    # --- trees ------------------------------------------------------------------------------------
 
     def walk_page(self, off, obj_off, index, linked):
         d: cython.pointer(Pampd) = cython.cast(cython.pointer(Pampd), chunk_at(self.w, off))
@@ -185,7 +186,8 @@ class Checker(Claims):
             self.w.fault = 0        # a twin that is none is in no bucket: see walk_twins
         if has_chunk(d) and d.data != 0 and self.own(d.data, cls, "page") and copied_of(d.shape) > self.w.class_bytes[cls]:
             self.note("page-length", off, f"{copied_of(d.shape)} bytes in a chunk of {self.w.class_bytes[cls]}")
-        # Whether it decompresses is not looked at: the codec's package may not be installed where the check runs.
+        # Whether it decompresses is not looked at: the codec's package may not be installed where
+        # the check runs.
         if not fits_codecs(d.shape, self.codecs):
             self.note("page-packed", off, f"flags {flags_of(d)}, {packed_in(d.shape)} bytes compressed of {length}")
         self.asked += length
@@ -194,8 +196,9 @@ class Checker(Claims):
         return 0
 
     def walk_queued(self, d, off, word, linked):
-        """What a page says of its queue, against the queues as they were walked before. A queue has a lock of its own: in a world that is not
-        stopped a page may be on its way from one to the other."""
+        """What a page says of its queue, against the queues as they were walked before. A queue has
+        a lock of its own: in a world that is not stopped a page may be on its way from one to the
+        other."""
         state: u64 = state_in(word)
         rel: u64 = off - self.w.seg_lo
         listed: cython.bint = self.listed[rel >> 12] >> ((rel >> 6) & 63) & 1
@@ -367,7 +370,8 @@ class Checker(Claims):
     def walk_record(self, idx):
         """What the record of a pool says of it."""
         p: cython.pointer(PoolRecord) = pool_at(self.w, idx)
-        # A destroyer that is killed when the record is retired, and not yet called dying, has destroyed it.
+        # A destroyer that is killed when the record is retired, and not yet called dying, has
+        # destroyed it.
         if p.state == POOL_LIVE and p.sentinel != POOL_SENTINEL and not (idx in self.retired_pools
                                                                          and p.sentinel == ~cython.cast(u64, POOL_SENTINEL)):
             self.note("pool-sentinel", offset_of(self.w, p), f"pool {idx}: wrong sentinel")
@@ -418,7 +422,8 @@ class Checker(Claims):
         return 0
 
     def walk_dying(self, off, depth):
-        """Objs of a pool that is being taken apart: their tree has lost leaves, so only ownership is checked."""
+        """Objs of a pool that is being taken apart: their tree has lost leaves, so only ownership
+        is checked."""
         o: cython.pointer(Obj)
         if off == 0 or depth > 128:
             return 0
@@ -443,7 +448,7 @@ class Checker(Claims):
                 self.note("gauge", offset_of(self.w, pool_at(self.w, idx)), f"{name}: {what} counted {words[which]}, {truth} are there")
         return 0
 
-    # --- workers -----------------------------------------------------------------------------------------
+    # --- workers ----------------------------------------------------------------------------------
 
     def walk_retired(self, off):
         """A retired struct, and all below it."""
@@ -466,7 +471,8 @@ class Checker(Claims):
                 if not self.fault("objnode-back", off, "its obj is outside the arena"):
                     for i in range(MAP_SIZE):
                         if n.slots[i] != 0:
-                            # The part of the index above this node is not known any more: pages are not compared with it.
+                            # The part of the index above this node is not known any more: pages are
+                            # not compared with it.
                             self.walk_below(target_of(n.slots[i]), n.level - 1)
         elif kind == OBJ_SENTINEL:
             o = cython.cast(cython.pointer(Obj), h)
@@ -578,7 +584,8 @@ class Checker(Claims):
         return 0
 
     def walk_pins(self):
-        """All pins, after everything that may own their chunks. Pins may go while this looks; none can come."""
+        """All pins, after everything that may own their chunks. Pins may go while this looks; none
+        can come."""
         w: cython.pointer(Worker) = self.w
         i: u64
         j: u64
@@ -648,8 +655,8 @@ class Checker(Claims):
         found = self.twins.pop(off, 0)
         if found != t.refs:
             self.note("twin-refs", off, f"{t.refs} references, {found} are there")
-        # The digest is not compared with the bytes: a caller that changes its buffer during a put makes them differ, which costs a twin
-        # that is not found again, and no more.
+        # The digest is not compared with the bytes: a caller that changes its buffer during a put
+        # makes them differ, which costs a twin that is not found again, and no more.
         return 1
 
     def walk(self):

@@ -1,7 +1,9 @@
-"""Owns the map of who owns which chunk, while an arena is checked: claims, and the depot's own account against them.
+"""Owns the map of who owns which chunk, while an arena is checked: claims, and the depot's own
+account against them.
 
-May call: the layout, memory; changes nothing. Called by check.py, whose Checker is a Claims that walks everything that may own a chunk.
-Other threads of this process get the interpreter now and then meanwhile, not often: in a stopped world everybody waits as long as they run.
+May call: the layout, memory; changes nothing. Called by check.py, whose Checker is a Claims that
+walks everything that may own a chunk. Other threads of this process get the interpreter now and
+then meanwhile, not often: in a stopped world everybody waits as long as they run.
 """
 import cython
 from cython.cimports.engine.member.member import Member
@@ -29,7 +31,8 @@ YIELD_AFTER = cython.declare(u64, 1 << 16)      # chunks: 20 to 40 ms
 class Claims:
     """Who owns which chunk, in one walk over an arena; what is wrong goes into `report`.
 
-    stopped: the world stands still, so that all there is can be compared with all else; if not, what is walked is locked, and no more."""
+    stopped: the world stands still, so that all there is can be compared with all else; if not,
+    what is walked is locked, and no more."""
 
     def __cinit__(self, engine: Member, stopped: bool = True):
         self.stopped = stopped
@@ -38,7 +41,8 @@ class Claims:
         self.report = Report()
         self.w.fault = 0
         widen(self.w, 0)
-        # Worker.seg_span may grow on the way, as others work, or still write into the depot; the map does not.
+        # Worker.seg_span may grow on the way, as others work, or still write into the depot; the
+        # map does not.
         self.span = self.w.seg_span if stopped else self.w.seg_total << self.w.seg_shift
         self.seen = cython.cast(cython.pointer(u64), calloc(self.span // 4096 + 1, 8))
         if self.seen == cython.NULL:
@@ -62,7 +66,8 @@ class Claims:
         return True
 
     def own(self, off, cls, what):
-        """Claim a chunk for an owner. True if it is a chunk of that class, out of the depot, claimed by nobody else."""
+        """Claim a chunk for an owner. True if it is a chunk of that class, out of the depot,
+        claimed by nobody else."""
         w: cython.pointer(Worker) = self.w
         rel: u64 = off - w.seg_lo
         s: cython.pointer(Segment)
@@ -105,7 +110,7 @@ class Claims:
             self.w.base + self.w.seg_lo + (cython.cast(u64, s - self.w.segtable) << self.w.seg_shift),
         )
 
-    # --- depot -------------------------------------------------------------------------------------------
+    # --- depot ------------------------------------------------------------------------------------
 
     def walk_depot(self):
         w: cython.pointer(Worker) = self.w

@@ -1,11 +1,13 @@
-"""Owns the check during which everybody goes on working: pool records, buckets, queues and the depot, one after the other.
+"""Owns the check during which everybody goes on working: pool records, buckets, queues and the
+depot, one after the other.
 
-May call: check, and shm's locks. Called by session. Each part is walked under the lock that guards it, and the worker's own, as a verb
-would; then both go back, other threads and signal handlers have their turns, and the next part comes. So a caller waits only for the
-part that he needs, and only while it is walked; gets of such a bucket wait too. Nothing is written but lock words: a kill is any dead
-holder's.
-What lies in two parts cannot be compared while it changes. So these are for a stopped world alone (stop.py): chunks that nobody has, or
-two parts have, gauges, lists and journals of workers, references of twins, limbo, pins, and whether a page is in the queue that it names.
+May call: check, and shm's locks. Called by session. Each part is walked under the lock that guards
+it, and the worker's own, as a verb would; then both go back, other threads and signal handlers have
+their turns, and the next part comes. So a caller waits only for the part that he needs, and only
+while it is walked; gets of such a bucket wait too. Nothing is written but lock words: a kill is any
+dead holder's. What lies in two parts cannot be compared while it changes. So these are for a
+stopped world alone (stop.py): chunks that nobody has, or two parts have, gauges, lists and journals
+of workers, references of twins, limbo, pins, and whether a page is in the queue that it names.
 """
 import cython
 from cython.cimports.engine.integrity.check import Checker
@@ -22,7 +24,8 @@ ROOM_FIRST = cython.declare(u64, 4096)
 
 @cython.cclass
 class Gentle(Checker):
-    """A walk over parts of an arena that others work in. Claims are of one part: `forget` ends them."""
+    """A walk over parts of an arena that others work in. Claims are of one part: `forget` ends
+    them."""
 
     def __dealloc__(self):
         free(self.words)
@@ -75,7 +78,8 @@ def run(engine: Member):
 @cython.cfunc
 @cython.exceptval(-1)
 def _hold(engine: Member, lock: cython.pointer(Lock)) -> cython.int:
-    """Take the own lock and this one. What waits meanwhile may use the engine, and so leave a fault behind, which is not the arena's."""
+    """Take the own lock and this one. What waits meanwhile may use the engine, and so leave a fault
+    behind, which is not the arena's."""
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     epoch: cython.int = engine.att.epoch
     while True:

@@ -1,11 +1,13 @@
-"""Owns putting a damaged arena right: what objects say of themselves is the truth, all else is made anew from it.
+"""Owns putting a damaged arena right: what objects say of themselves is the truth, all else is made
+anew from it.
 
-May call: rbtree (insert), the layout. Called by check.run, in a stopped world, when problems were found. Truth is an obj whose
-whole tree is sound: sentinels, indexes, lengths, and chunks that no other sound object has. Its counts, its place in
-its bucket's red-black tree and all back pointers are set from that. An object that is not sound is dropped
-whole, never guessed; every page of it that can still be named is reported. Segments, bitmaps, lists, gauges, journals and
-lock words are rebuilt; magazines, staged and retired lists are emptied, and limbo holds what pins keep. Plain stores: a kill leaves an arena that
-has to be repaired again, with the same result.
+May call: rbtree (insert), the layout. Called by check.run, in a stopped world, when problems were
+found. Truth is an obj whose whole tree is sound: sentinels, indexes, lengths, and chunks that no
+other sound object has. Its counts, its place in its bucket's red-black tree and all back pointers
+are set from that. An object that is not sound is dropped whole, never guessed; every page of it
+that can still be named is reported. Segments, bitmaps, lists, gauges, journals and lock words are
+rebuilt; magazines, staged and retired lists are emptied, and limbo holds what pins keep. Plain
+stores: a kill leaves an arena that has to be repaired again, with the same result.
 """
 
 from xxhash import xxh3_128_intdigest
@@ -126,7 +128,8 @@ NAMED_MAX = 100_000      # lost pages named one by one; beyond that only counted
 
 
 def mend(engine: Member):
-    """Repair a stopped arena. The lost handles: (pool name, oid, index) tuples, index None for pages nobody can name."""
+    """Repair a stopped arena. The lost handles: (pool name, oid, index) tuples, index None for
+    pages nobody can name."""
     mender: Mender = Mender(engine)
     mender.run()
     return mender.lost
@@ -152,7 +155,8 @@ class Mender:
         self.twins = {}
         self.classes = {}
         w.fault = 0
-        # Every segment that has memory counts, whatever the depot says: its own word may be the damaged one.
+        # Every segment that has memory counts, whatever the depot says: its own word may be the
+        # damaged one.
         total: u64 = w.seg_total << w.seg_shift
         end: u64 = w.seg_lo
         at = w.seg_lo
@@ -172,7 +176,8 @@ class Mender:
         free(self.seen)
 
     def claim(self, off, cls):
-        """Keep a chunk for the object under the walk. True if it can be one of that class and nobody has it."""
+        """Keep a chunk for the object under the walk. True if it can be one of that class and
+        nobody has it."""
         w: cython.pointer(Worker) = self.w
         rel: u64 = off - w.seg_lo
         number: u64 = rel >> w.seg_shift
@@ -205,7 +210,8 @@ class Mender:
         return 0
 
     def claim_twin(self, off, shape):
-        """Keep a twin, and its chunks if nobody has yet, for a page of this shape of the object under the walk. True if it is sound."""
+        """Keep a twin, and its chunks if nobody has yet, for a page of this shape of the object
+        under the walk. True if it is sound."""
         t: cython.pointer(Twin)
         cls: cython.int = cython.cast(cython.uchar, shape >> 32)
         mark: u64 = pool_mark(self.pool_idx, pool_at(self.w, self.pool_idx).gen)
@@ -226,7 +232,8 @@ class Mender:
         return True
 
     def mend_twins(self):
-        """All twin buckets from the twins that are kept. TmemError if the table has no memory and can have none."""
+        """All twin buckets from the twins that are kept. TmemError if the table has no memory and
+        can have none."""
         w: cython.pointer(Worker) = self.w
         table: cython.pointer(ClientPage) = cython.cast(cython.pointer(ClientPage), w.base + w.client_off)
         b: cython.pointer(TwinBucket)
@@ -463,13 +470,15 @@ class Mender:
             self.lost.extend((name, oid, index) for index in sorted(indexes))
             if len(indexes) != o.pampd_count:
                 self.lost.append((name, oid, None))
-        # One transaction a bucket: a repair that is killed must leave the next one as many objects to find. What the journal cannot
-        # hold (more objects than a bucket ever should have) is done one by one.
+        # One transaction a bucket: a repair that is killed must leave the next one as many objects
+        # to find. What the journal cannot hold (more objects than a bucket ever should have) is
+        # done one by one.
         whole: cython.bint = reserve(w, 64 + len(good) * INSERT_STORES) == OK
         while True:
             store(w, cython.address(b.root), 0)
             for off in good:
-                # Written plainly by `insert`, which is for objs that nothing links to; here an old tree may have to be put back.
+                # Written plainly by `insert`, which is for objs that nothing links to; here an old
+                # tree may have to be put back.
                 o = obj_at(w, off)
                 store(w, cython.address(o.left), 0)
                 store(w, cython.address(o.right), 0)
@@ -518,7 +527,8 @@ class Mender:
         for number in range(cython.cast(u64, self.engine.buckets)):
             lock = cython.address((buckets_at(self.w, idx) + number).lock)
             _free_lock(lock)
-            # The world stands still, but for those who read without a lock: the sequence word must tell them.
+            # The world stands still, but for those who read without a lock: the sequence word must
+            # tell them.
             held = lock_try(self.w, lock) == OK
             try:
                 self.mend_bucket(idx, number)
@@ -526,7 +536,8 @@ class Mender:
                 if held:
                     unlock(self.w, lock)
         if p.state == POOL_LIVE and self.objects < before and len(self.lost) == losses:
-            # Fewer objects than were counted, and none of them was seen to go: their names are gone with the tree.
+            # Fewer objects than were counted, and none of them was seen to go: their names are gone
+            # with the tree.
             self.lost.append((self.pool_name, None, None))
         self.set_gauges(idx)
         return 0
@@ -542,7 +553,8 @@ class Mender:
             for slot in range(slots_used(w)):
                 if slot_at(w, slot).ledger_backed >= need:
                     ledger_at(w, slot, idx)[which] = 0
-            # The counter's start moves the other way, so that the sum is right even where no ledger has room.
+            # The counter's start moves the other way, so that the sum is right even where no ledger
+            # has room.
             pool_at(w, idx).base[which] = -cython.cast(u64, value)
         return 0
 
@@ -573,8 +585,9 @@ class Mender:
         return 0
 
     def mend_limbo(self):
-        """Limbo from the pins alone: a descriptor for each chunk that somebody looks at and no sound object has. A pin that cannot be true,
-        or for which there is no descriptor left, keeps nothing."""
+        """Limbo from the pins alone: a descriptor for each chunk that somebody looks at and no
+        sound object has. A pin that cannot be true, or for which there is no descriptor left, keeps
+        nothing."""
         w: cython.pointer(Worker) = self.w
         limbo: cython.pointer(ClientPage) = limbo_of(w)
         d: cython.pointer(Pampd)
@@ -608,7 +621,8 @@ class Mender:
         return 0
 
     def free_descriptor(self):
-        """Claim a chunk of the class of descriptors; 0: there is none, nor a segment that could have one."""
+        """Claim a chunk of the class of descriptors; 0: there is none, nor a segment that could
+        have one."""
         w: cython.pointer(Worker) = self.w
         i: u64
         for number in range(self.span >> w.seg_shift):
@@ -623,7 +637,8 @@ class Mender:
         """Segments, bitmaps and lists from the chunks that are kept."""
         w: cython.pointer(Worker) = self.w
         s: cython.pointer(Segment)
-        # Local copies throughout: whoever damaged the arena may still be writing, and what is used must be what was set.
+        # Local copies throughout: whoever damaged the arena may still be writing, and what is used
+        # must be what was set.
         heads: u64[28]
         high: u64 = self.span >> w.seg_shift
         seg_used: u64 = 0

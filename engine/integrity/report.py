@@ -1,4 +1,5 @@
-"""Owns what a check says: Problem and Report. May call nothing. Called by check and by whoever reads its answer."""
+"""Owns what a check says: Problem and Report. May call nothing. Called by check and by whoever
+reads its answer."""
 from dataclasses import dataclass, field
 
 
@@ -16,10 +17,12 @@ class Problem:
 
 @dataclass
 class Report:
-    """The answer of Engine.check. counts: what was seen (pools, objects, objnodes, pages, chunks, segments, workers).
+    """The answer of Engine.check. counts: what was seen (pools, objects, objnodes, pages, chunks,
+    segments, workers).
 
-    After a repair, `problems` are those that are left, `repaired` those that were found, and `lost` names what had to go:
-    (pool name, oid, index) tuples; index None: pages of the object that nobody can name; oid None: so for an object.
+    After a repair, `problems` are those that are left, `repaired` those that were found, and `lost`
+    names what had to go: (pool name, oid, index) tuples; index None: pages of the object that
+    nobody can name; oid None: so for an object.
     gentle: nobody was stopped, and what only a stopped world shows was not looked at.
     """
 

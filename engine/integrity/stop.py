@@ -1,10 +1,12 @@
 """Owns stopping the world for a check or a repair, and letting it go on.
 
-May call: check, repair, and shm's locks and recovery. Called by session. Who checks has closed the gate, so nobody begins to work who has
-just attached, and holds every worker's own lock, so nobody changes anything and nobody recovers the dead.
-Nobody is stopped for longer than an own lock is held as a rule: if one is not to be had within a few slices (its holder is stopped, or
-waits for the processor), the world goes on, and the checker waits for that lock alone, as for any other, before it tries again.
-A checker that dies leaves locks that recovery gives back (recovery.py, settle_slot), and a gate that whoever looks at it takes for open.
+May call: check, repair, and shm's locks and recovery. Called by session. Who checks has closed the
+gate, so nobody begins to work who has just attached, and holds every worker's own lock, so nobody
+changes anything and nobody recovers the dead. Nobody is stopped for longer than an own lock is held
+as a rule: if one is not to be had within a few slices (its holder is stopped, or waits for the
+processor), the world goes on, and the checker waits for that lock alone, as for any other, before
+it tries again. A checker that dies leaves locks that recovery gives back (recovery.py,
+settle_slot), and a gate that whoever looks at it takes for open.
 """
 import cython
 from cython.cimports.engine.integrity.check import Checker
@@ -89,7 +91,8 @@ def _close_gate(engine: Member) -> cython.int:
     while True:
         owner = load(cython.address(w.depot.gate.owner))
         if gate_keeper(w) == 0:
-            # Noted first, as any lock: recovery opens the gate of a dead checker by his note, and a gate that nobody notes is open.
+            # Noted first, as any lock: recovery opens the gate of a dead checker by his note, and a
+            # gate that nobody notes is open.
             set(cython.address(w.slot.held[HELD_MAX - 1]), offset_of(w, cython.address(w.depot.gate)))
             if cas(cython.address(w.depot.gate.owner), owner, w.id):
                 fence_full()        # the gate first, then who lives: see the head of shm/workers.py
@@ -105,8 +108,9 @@ def _close_gate(engine: Member) -> cython.int:
 @cython.cfunc
 @cython.exceptval(-1)
 def _take_all(w: cython.pointer(Worker), patient: cython.bint) -> cython.longlong:
-    """Take the own locks in the order of slots. 0, or the slot + 1 of one that could not be had. Who waits here holds only such locks;
-    their owners wait for nothing while they hold theirs; and there is one checker, who has the gate."""
+    """Take the own locks in the order of slots. 0, or the slot + 1 of one that could not be had.
+    Who waits here holds only such locks; their owners wait for nothing while they hold theirs; and
+    there is one checker, who has the gate."""
     idx: u64
     tries: cython.int
     slot: cython.pointer(Slot)

@@ -1,4 +1,5 @@
-# Owns the record of a verb under way, what a process knows of a pool, and the statuses of verbs. Nothing here lies in an arena.
+# Owns the record of a verb under way, what a process knows of a pool, and the statuses of verbs.
+# Nothing here lies in an arena.
 
 from engine.layout.structs cimport CLIENTS_MAX, Bucket, PoolRecord
 from engine.layout.words cimport shape_of
@@ -57,8 +58,8 @@ cdef struct Call:
     bint salvaged           # what others have retired was looked through: without memory now, it is refused
     bint bounce             # the new page waits in the bounce page
 
-# An entry of a lookaside table: offset of an obj / 64 with the upper 27 bits of its oid's hash, and Bucket.unlinked when it was
-# seen to be linked.
+# An entry of a lookaside table: offset of an obj / 64 with the upper 27 bits of its oid's hash, and
+# Bucket.unlinked when it was seen to be linked.
 cdef struct Aside:
     u64 obj
     u64 unlinked

@@ -27,7 +27,8 @@ from cython.cimports.engine.layout.structs import (
     TwinBucket,
 )
 
-# Every struct that lies in an arena: its size, and the constant or the size of chunk that it must fill.
+# Every struct that lies in an arena: its size, and the constant or the size of chunk that it must
+# fill.
 SIZES = {
     "ClientRecord": (cython.sizeof(ClientRecord), 32),
     "ClientPage": (cython.sizeof(ClientPage), 4000),    # of CLIENT_PAGE; the rest is spare

@@ -1,4 +1,5 @@
-# Owns where things lie in an arena: an offset, or an index, to a pointer, bounds and sentinels checked; and what a record says of itself.
+# Owns where things lie in an arena: an offset, or an index, to a pointer, bounds and sentinels
+# checked; and what a record says of itself.
 
 from libc.string cimport memcpy, strncmp
 from engine.layout.structs cimport (
@@ -57,7 +58,8 @@ cdef inline u64 chunk_of(Worker *w, u64 shape, u64 data) noexcept nogil:
     return load(&twin_at(w, data).data) if unlikely(is_twin(shape)) else data
 
 cdef inline void copy_page(Worker *w, char *out, u64 shape, u64 data, u64 length) noexcept nogil:
-    # The bytes of a page whose shape and data word have been checked, each read once; the length is copied_of(shape).
+    # The bytes of a page whose shape and data word have been checked, each read once; the length is
+    # copied_of(shape).
     cdef u64 done = 8 if length >= 8 else length
     if not is_same(shape):
         memcpy(out, w.base + data, length)
@@ -68,7 +70,8 @@ cdef inline void copy_page(Worker *w, char *out, u64 shape, u64 data, u64 length
         done *= 2
 
 cdef inline ClientRecord *client_at(Worker *w, u64 seat) noexcept nogil:
-    # The record of a pool's client by its word `seat`, or NULL. Its words are read as they are: a wrong one makes another page go, and no more.
+    # The record of a pool's client by its word `seat`, or NULL. Its words are read as they are: a
+    # wrong one makes another page go, and no more.
     return &(<ClientPage *>(w.base + w.client_off)).clients[seat - 1] if 0 < seat <= CLIENTS_MAX else NULL
 
 cdef inline bint is_frozen(Worker *w, PoolRecord *p) noexcept nogil:
@@ -83,9 +86,11 @@ cdef inline u64 codec_of(PoolRecord *p) noexcept nogil:
     return LZ4 if strncmp(p.pam, b"lz4", PAM_NAME_BYTES) == 0 else ZSTD if strncmp(p.pam, b"zstd", PAM_NAME_BYTES) == 0 else 0
 
 cdef inline bint is_live(PoolRecord *p, u64 gen) noexcept nogil:
-    # True if what the caller has read of the record so far is of the living pool of that generation. A record is written under the pool
-    # table lock, whose taking ends in a release fence, while the state says something else; and the state goes live by a release store
-    # after the generation. So who has read a word of a later pool sees, after this fence, that its own is gone.
+    # True if what the caller has read of the record so far is of the living pool of that
+    # generation. A record is written under the pool table lock, whose taking ends in a release
+    # fence, while the state says something else; and the state goes live by a release store after
+    # the generation. So who has read a word of a later pool sees, after this fence, that its own is
+    # gone.
     fence_acquire()
     return load_acquire(&p.state) == POOL_LIVE and load(&p.gen) == gen
 
@@ -132,7 +137,8 @@ cdef inline Bucket *buckets_at(Worker *w, u64 idx) noexcept nogil:
     return <Bucket *>(w.base + buckets_offset(w) + idx * w.client_geometry[GEO_BUCKETS] * BUCKET_BYTES)
 
 cdef inline u64 queues_offset(Worker *w) noexcept nogil:
-    # Behind the bucket arrays: the queues of every pool slot, then the shards, then their ghosts, each from a page boundary.
+    # Behind the bucket arrays: the queues of every pool slot, then the shards, then their ghosts,
+    # each from a page boundary.
     return buckets_offset(w) + w.client_geometry[GEO_POOLS] * w.client_geometry[GEO_BUCKETS] * BUCKET_BYTES
 
 cdef inline u64 queues_bytes(Worker *w) noexcept nogil:

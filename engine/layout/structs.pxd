@@ -1,9 +1,10 @@
 # Owns the structs that the engine keeps in an arena, their constants, and what their words mean.
 #
-# Four structs live in chunks: obj, objnode, pampd, twin, and they begin alike: a sentinel and a link.
-# The sentinel is inverted when the struct is retired, and checked on every visit. The link chains what is
-# staged or retired; both lists hang on words of the worker's slot (guard: the worker's own lock).
-# Pools and buckets lie in the client region and never move: a lock, once a lock, stays a lock.
+# Four structs live in chunks: obj, objnode, pampd, twin, and they begin alike: a sentinel and a
+# link. The sentinel is inverted when the struct is retired, and checked on every visit. The link
+# chains what is staged or retired; both lists hang on words of the worker's slot (guard: the
+# worker's own lock). Pools and buckets lie in the client region and never move: a lock, once a
+# lock, stays a lock.
 
 from shm.layout cimport Lock, u64
 
@@ -67,7 +68,8 @@ cdef enum:
     PINS_NEXT = 12          # pins below are not 0
     PINS_MAX = 4096         # of a worker
 
-    # Words of a ledger: a worker's counters for one pool. Gauges are journalled with what they count.
+    # Words of a ledger: a worker's counters for one pool. Gauges are journalled with what they
+    # count.
     PUTS_OK = 0
     PUTS_REFUSED = 1
     PUTS_DUPLICATE = 2
@@ -223,8 +225,8 @@ cdef struct Objnode:
     u64 spare[3]
     u64 slots[MAP_SIZE]
 
-# A link word says where a struct lies and, if that is a page, about where its bytes lie, so that both can be on their way from
-# memory at once:
+# A link word says where a struct lies and, if that is a page, about where its bytes lie, so that
+# both can be on their way from memory at once:
 #   bits 0..36    offset of the struct / 64
 #   bits 37..63   hint: offset of the page chunk >> hint_shift; 0 = none. Only ever prefetched, never followed.
 # Pampd, one cache line. Guard: the bucket; journalled once linked.
@@ -243,8 +245,9 @@ cdef struct Objnode:
 #   bits 43..45  QUEUE_*
 #   bits 46..61  index of the pool
 #
-# The mark of its chunk (shm/layout.pxd) is the hits of a page, at most HITS_MAX: added by readers without a lock, so a hint. It is no part
-# of the descriptor: a reader may be late, and the chunk may hold page bytes by then. A hit too many or too few makes another page go.
+# The mark of its chunk (shm/layout.pxd) is the hits of a page, at most HITS_MAX: added by readers
+# without a lock, so a hint. It is no part of the descriptor: a reader may be late, and the chunk
+# may hold page bytes by then. A hit too many or too few makes another page go.
 cdef struct Pampd:
     u64 sentinel
     u64 link
@@ -255,7 +258,8 @@ cdef struct Pampd:
     u64 gen
     u64 queue
 
-# Shard of the queues, one cache line. Guard of all words: its lock. Pages are spread over shards by the hash of their handle.
+# Shard of the queues, one cache line. Guard of all words: its lock. Pages are spread over shards by
+# the hash of their handle.
 #   0    lock
 #   32   clock        ghosts ever remembered (not journalled: to forget a ghost is no harm)
 #   40   ghosts       1: its ghosts have memory
@@ -279,8 +283,9 @@ cdef struct Queue:
     u64 hand
     u64 spare
 
-# Twin: content that several pages of a pool have, 64 bytes, in a chunk of the class of page descriptors. Guard: its bucket's lock; journalled.
-# What a reader needs of it (data, shape) never changes while a page refers to it.
+# Twin: content that several pages of a pool have, 64 bytes, in a chunk of the class of page
+# descriptors. Guard: its bucket's lock; journalled. What a reader needs of it (data, shape) never
+# changes while a page refers to it.
 #   0    sentinel
 #   8    link         next of its bucket
 #   16   digest[2]    XXH3, 128 bits, of the bytes as they are stored, seeded with the arena's nonce

@@ -1,4 +1,5 @@
-# Owns the words that are made of several things: link words, the shape of a page and its flags, queue words, marks of pools.
+# Owns the words that are made of several things: link words, the shape of a page and its flags,
+# queue words, marks of pools.
 
 from libc.string cimport memcmp
 from engine.layout.structs cimport SHARDS_MAX, Pampd
@@ -32,7 +33,8 @@ cdef inline u64 link_to(u64 off) noexcept nogil:
     return off >> 6
 
 cdef inline u64 link_to_page(Worker *w, u64 off, u64 data, int flags) noexcept nogil:
-    # A back end's token is no place in the arena: no hint. Nor for a twin, whose chunk another page has moved or will move.
+    # A back end's token is no place in the arena: no hint. Nor for a twin, whose chunk another page
+    # has moved or will move.
     return off >> 6 if flags & (FOREIGN | SAME | TWIN) else off >> 6 | data >> hint_shift(w) << 37
 
 cdef inline u64 target_of(u64 link) noexcept nogil:
@@ -42,7 +44,8 @@ cdef inline u64 hint_of(Worker *w, u64 link) noexcept nogil:
     return link >> 37 << hint_shift(w)
 
 cdef inline void ask_for(Worker *w, u64 link) noexcept nogil:
-    # The first bytes of a page set out at once with its descriptor; the processor sees to the others.
+    # The first bytes of a page set out at once with its descriptor; the processor sees to the
+    # others.
     cdef char *at = w.base + hint_of(w, link)
     cdef int line
     for line in range(ASKED_LINES):
@@ -93,7 +96,8 @@ cdef inline bint same_filled(const char *data, u64 length) noexcept nogil:
     return length >= 16 and memcmp(data, data + 8, 8) == 0 and memcmp(data, data + 8, length - 8) == 0
 
 cdef inline u64 stored_bytes(Pampd *d) noexcept nogil:
-    # Bytes that are really stored of a page: of one that lies elsewhere none, of a same-filled one its word, of a twin where that is.
+    # Bytes that are really stored of a page: of one that lies elsewhere none, of a same-filled one
+    # its word, of a twin where that is.
     return 0 if flags_of(d) & FOREIGN else 8 if flags_of(d) & (SAME | TWIN) else copied_of(d.shape)
 
 cdef inline u64 pool_mark(u64 idx, u64 gen) noexcept nogil:
@@ -115,14 +119,16 @@ cdef inline u64 state_in(u64 queue) noexcept nogil:
     return queue >> 43 & 7
 
 cdef inline bint is_queued(u64 queue) noexcept nogil:
-    # True if a page with this queue word is in a queue. Not asked of a foreign page, whose word is another.
+    # True if a page with this queue word is in a queue. Not asked of a foreign page, whose word is
+    # another.
     return state_in(queue) == QUEUE_SMALL or state_in(queue) == QUEUE_MAIN
 
 cdef inline u64 pool_in(u64 queue) noexcept nogil:
     return queue >> 46 & 0xFFFF
 
 cdef inline u64 page_hash(u64 oid_hash, u64 index, u64 pool) noexcept nogil:
-    # Upper bits: the shard; lower 32: the fingerprint of a ghost. Mixing as in MurmurHash3's finalizer (Appleby).
+    # Upper bits: the shard; lower 32: the fingerprint of a ghost. Mixing as in MurmurHash3's
+    # finalizer (Appleby).
     cdef u64 h = oid_hash ^ (index * 0x9E3779B97F4A7C15u + pool)
     h = (h ^ h >> 33) * 0xFF51AFD7ED558CCDu
     h = (h ^ h >> 33) * 0xC4CEB9FE1A85EC53u

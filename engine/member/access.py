@@ -1,7 +1,9 @@
-"""Owns who may do what: an engine that acts for a client, and the list of clients that a shared pool lets in.
+"""Owns who may do what: an engine that acts for a client, and the list of clients that a shared
+pool lets in.
 
-May call: layout. Called by session, pool, client and spawn. A matter of manners among processes that trust each other: whoever may write to
-the arena's file can write all of it. A record's list is written before its pool goes live and never again, so readers take no lock.
+May call: layout. Called by session, pool, client and spawn. A matter of manners among processes
+that trust each other: whoever may write to the arena's file can write all of it. A record's list is
+written before its pool goes live and never again, so readers take no lock.
 """
 import cython
 from cython.cimports.engine.layout.regions import allow_count, allow_id, is_live
@@ -28,7 +30,8 @@ def client_or_none(client):
 
 
 def narrowed(engine: Member, client):
-    """Who is meant by a `client` argument: the engine's own if None. AccessDenied if the engine acts for another."""
+    """Who is meant by a `client` argument: the engine's own if None. AccessDenied if the engine
+    acts for another."""
     client = client_or_none(client)
     if client is None:
         return engine.client_id
@@ -111,7 +114,8 @@ def _lets_in(p: cython.pointer(PoolRecord), client: u64) -> cython.bint:
 
 
 def assert_open_to(engine: Member, p, gen):
-    """AccessDenied if the engine's client may not use this pool. PoolDestroyed if it is none of generation `gen` any more."""
+    """AccessDenied if the engine's client may not use this pool. PoolDestroyed if it is none of
+    generation `gen` any more."""
     if engine.client_id is None or _lets_in(p, engine.client_id):
         return 0
     name = p.name[:cython.sizeof(p.name)].rstrip(b"\0").decode("utf-8", "replace")

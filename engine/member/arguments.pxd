@@ -11,7 +11,8 @@ cdef int buffer_of(str name, object data, Py_buffer *view, int flags) except -1
 cdef object free_flag(object free)
 
 cdef inline void clear(Call *c) noexcept nogil:
-    # In pieces that the compiler writes out, the last over the one before: for all of it at once it takes `rep stos`, three times as slow.
+    # In pieces that the compiler writes out, the last over the one before: for all of it at once it
+    # takes `rep stos`, three times as slow.
     cdef size_t at
     for at in range(0, sizeof(Call) - 64, 64):
         memset(<char *>c + at, 0, 64)

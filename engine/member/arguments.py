@@ -1,4 +1,5 @@
-"""Owns the checks of what callers of a pool pass: handles, numbers, buffers, flags. Errors name the argument and what it takes.
+"""Owns the checks of what callers of a pool pass: handles, numbers, buffers, flags. Errors name the
+argument and what it takes.
 
 May call: oid. Called by pool.py, before Attachment.enter.
 """

@@ -1,8 +1,10 @@
-"""Owns Bound: a pool as this attachment sees it, and each call on it once: arguments have been read, and bools, bytes and exceptions come out.
+"""Owns Bound: a pool as this attachment sees it, and each call on it once: arguments have been
+read, and bools, bytes and exceptions come out.
 
-May call: arguments, verbs, lookaside, registry, member. Called by what callers hold (`engine/api/`). Each call is
-bracketed by the attachment's enter and leave; a verb that answers BUSY is called again after a pause,
-with nothing held, in which signal handlers run. Below this file nothing raises.
+May call: arguments, verbs, lookaside, registry, member. Called by what callers hold
+(`engine/api/`). Each call is bracketed by the attachment's enter and leave; a verb that answers
+BUSY is called again after a pause, with nothing held, in which signal handlers run. Below this file
+nothing raises.
 """
 import cython
 from cython.cimports.cpython.buffer import (
@@ -43,7 +45,8 @@ from engine.errors import ArenaCorrupted, PoolDestroyed, TmemError
 
 @cython.cclass
 class Bound:
-    """A pool, bound to an attachment. A blank one, as Python can make it, has nothing that Python can call."""
+    """A pool, bound to an attachment. A blank one, as Python can make it, has nothing that Python
+    can call."""
 
     def bind(self):
         """Point at this attachment's view of the pool."""
@@ -88,8 +91,9 @@ class Bound:
         return 0
 
     def let_others(self, c, wait):
-        """In the middle of a put, wait for the lock that was BUSY, or only let signal handlers and other threads have their turn. If they
-        used the engine, or this is a forked child afterwards, what was staged is not there any more."""
+        """In the middle of a put, wait for the lock that was BUSY, or only let signal handlers and
+        other threads have their turn. If they used the engine, or this is a forked child
+        afterwards, what was staged is not there any more."""
         turn: u64 = self.engine.att.kin.turn.count
         epoch: cython.int = self.epoch
         if wait:
@@ -132,14 +136,15 @@ class Bound:
         self.engine.raise_status(status)
         return 0
 
-    # --- codecs, with no lock held and out of this thread's turn ------------------------------------------
+    # --- codecs, with no lock held and out of this thread's turn ----------------------------------
 
     def packer(self):
         """The back end of a pool that compresses. TmemError if its package is not installed here."""
         return cython.cast(PackedPam, registry.pam(self.pam), typecheck=True)
 
     def packed(self, c):
-        """Compress the pages of a put, as c.packs says then, and find their digests. What must be kept until the put is done."""
+        """Compress the pages of a put, as c.packs says then, and find their digests. What must be
+        kept until the put is done."""
         kept: list = self.packer().pack(cython.address(self.ref), c) if self.ref.codec != 0 else []
         if self.ref.dedup:
             kept.append(digest(cython.address(self.ref), c))
@@ -152,7 +157,7 @@ class Bound:
             raise ArenaCorrupted(f"arena {self.engine.name!r}: a page of pool {self.name!r} does not decompress")
         return page
 
-    # --- put ---------------------------------------------------------------------------------------------
+    # --- put --------------------------------------------------------------------------------------
 
     def put_pages(self, c):
         if self.ref.codec == 0 and not self.ref.dedup:
@@ -183,10 +188,12 @@ class Bound:
         elif c.length >= LONG_BYTES:
             with cython.nogil:
                 core.stage(w, p, c, pam)
-            # The longest part is over, and nothing has changed yet: what a signal handler raises now leaves the put undone.
+            # The longest part is over, and nothing has changed yet: what a signal handler raises
+            # now leaves the put undone.
             self.let_others(c, False)
         while True:
-            # Every time: another thread, or a signal handler, may have had a turn and shrunk the journal.
+            # Every time: another thread, or a signal handler, may have had a turn and shrunk the
+            # journal.
             if c.count > 1 and reserve(w, 1024 + c.count * STORES_A_PAGE) == NOSPACE:
                 self.engine.no_memory("the journal of so many pages")
             status = overwrite(w, p, c, registry.host) if short else AGAIN
@@ -250,7 +257,7 @@ class Bound:
         finally:
             PyBuffer_Release(cython.address(view))
 
-    # --- get ---------------------------------------------------------------------------------------------
+    # --- get --------------------------------------------------------------------------------------
 
     def get_call(self, c, free):
         remove: cython.bint = self.exclusive if free is None else free_flag(free)
@@ -263,7 +270,8 @@ class Bound:
         return self.unpacked(c, result) if result is not None and packed_in(c.shape) != 0 else result
 
     def get_inside(self, c, remove):
-        """Get a page, between enter and leave: its bytes as they are stored, of which c.shape tells; None on a miss."""
+        """Get a page, between enter and leave: its bytes as they are stored, of which c.shape
+        tells; None on a miss."""
         status: cython.int
         peeks: cython.int = 0
         w: cython.pointer(Worker) = cython.address(self.engine.att.w)
@@ -394,7 +402,7 @@ class Bound:
         finally:
             self.leave()
 
-    # --- flush -------------------------------------------------------------------------------------------
+    # --- flush ------------------------------------------------------------------------------------
 
     def flush_page_call(self, c):
         status: cython.int
@@ -432,7 +440,7 @@ class Bound:
             self.leave()
         return status == OK
 
-    # --- looking -----------------------------------------------------------------------------------------
+    # --- looking ----------------------------------------------------------------------------------
 
     def describe_call(self, c, out):
         status: cython.int

@@ -1,7 +1,8 @@
-"""Owns Member: what a process is in an arena, as far as every part of the engine above the verbs needs it.
+"""Owns Member: what a process is in an arena, as far as every part of the engine above the verbs
+needs it.
 
-It is attached, or refused; it gives back what it has retired; a status that is no answer becomes an exception here. What callers hold is
-made of it (`engine/api/session.py`).
+It is attached, or refused; it gives back what it has retired; a status that is no answer becomes an
+exception here. What callers hold is made of it (`engine/api/session.py`).
 May call: shm, verbs, registry, ranks. Called by whatever works on an arena as a whole.
 """
 import time
@@ -42,7 +43,8 @@ FAULTS = {1: "an offset that leads nowhere", 2: "a struct without its sentinel",
 
 @cython.cclass
 class Member:
-    """A process in an arena: one worker. A blank one, as Python can make it, has nothing that Python can call."""
+    """A process in an arena: one worker. A blank one, as Python can make it, has nothing that
+    Python can call."""
 
     def begin(self, arena, client):
         """Be attached to this arena, as a worker that acts for this client."""
@@ -95,17 +97,18 @@ class Member:
         return answer
 
     def refuse_fork(self, epoch):
-        """TmemError if this process is not the one any more that began something when the attachment had this epoch: a signal handler has
-        forked, and the parent goes on with it."""
+        """TmemError if this process is not the one any more that began something when the
+        attachment had this epoch: a signal handler has forked, and the parent goes on with it."""
         if self.att.epoch != epoch:
             raise TmemError(f"arena {self.name!r}: this process was forked in the middle of the call; the parent goes on with it")
         return 0
 
     def settle_quietly(self):
-        """Give back what this worker has retired, after a verb that has taken effect: no signal handler runs, so none can make it
-        look as if it had not. What others are in the way of for longer is left to later calls, and to whoever lacks memory.
-        After QUIET_NS handlers run all the same, or nothing would end the giving back of millions of pages; what is left when
-        one raises is left to later calls, too."""
+        """Give back what this worker has retired, after a verb that has taken effect: no signal
+        handler runs, so none can make it look as if it had not. What others are in the way of for
+        longer is left to later calls, and to whoever lacks memory. After QUIET_NS handlers run all
+        the same, or nothing would end the giving back of millions of pages; what is left when one
+        raises is left to later calls, too."""
         status: cython.int = AGAIN
         waits: cython.int = 0
         began: cython.longlong = time.monotonic_ns()
@@ -138,8 +141,9 @@ class Member:
         return 0
 
     def salvage(self):
-        """Memory is short, or pools are: give back what this worker has retired, and what the dead had, or else what other workers have
-        retired or keep in their magazines. True if there was any."""
+        """Memory is short, or pools are: give back what this worker has retired, and what the dead
+        had, or else what other workers have retired or keep in their magazines. True if there was
+        any."""
         w: cython.pointer(Worker) = cython.address(self.att.w)
         idx: u64
         found: cython.bint = w.slot.client[ROOT_RETIRED] != 0 or w.slot.client[ROOT_PENDING] != 0
@@ -153,7 +157,8 @@ class Member:
         return found
 
     def keep_caps(self, idx):
-        """A page was put into a pool that has a cap, or whose client has one: what is too much does not stay when the call returns. As settle."""
+        """A page was put into a pool that has a cap, or whose client has one: what is too much does
+        not stay when the call returns. As settle."""
         status: cython.int = BUSY
         while status == BUSY:
             status = ends.keep_caps(cython.address(self.att.w), idx, registry.host)
@@ -164,7 +169,8 @@ class Member:
         return 0
 
     def lock_table(self):
-        """Take the own lock and the pool table's; the caller is inside enter and leave, and gives both back."""
+        """Take the own lock and the pool table's; the caller is inside enter and leave, and gives
+        both back."""
         w: cython.pointer(Worker) = cython.address(self.att.w)
         table: cython.pointer(ClientPage) = cython.cast(cython.pointer(ClientPage), w.base + w.client_off)
         while True:

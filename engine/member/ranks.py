@@ -1,7 +1,9 @@
-"""Owns the order of locks: the rank of every lock of an arena. Who takes a lock holds only such of lower rank.
+"""Owns the order of locks: the rank of every lock of an arena. Who takes a lock holds only such of
+lower rank.
 
-May call: the layout. Called by shm's `check_rank` where TMEM_CHECK_LOCKS is in the environment, as in the tests: the first lock out of order ends
-the process. Else nobody calls it, and taking a lock costs one branch more. docs/locking.md says why the order is this one.
+May call: the layout. Called by shm's `check_rank` where TMEM_CHECK_LOCKS is in the environment, as
+in the tests: the first lock out of order ends the process. Else nobody calls it, and taking a lock
+costs one branch more. docs/locking.md says why the order is this one.
 """
 import os
 
@@ -31,8 +33,8 @@ def turn_over_for_tests():
 
 
 def rank_of(w, offset):
-    """0 the worker's own lock, 1 another worker's or a cap's, 2 a shard, 3 a bucket, the pool table, limbo, the depot or a twin bucket; -1: no
-    lock is there."""
+    """0 the worker's own lock, 1 another worker's or a cap's, 2 a shard, 3 a bucket, the pool
+    table, limbo, the depot or a twin bucket; -1: no lock is there."""
     rank: cython.int = -1
     table: cython.pointer(ClientPage) = cython.cast(cython.pointer(ClientPage), w.base + w.client_off)
     limbo_lock: u64 = offset_of(w, cython.address(limbo_of(w).limbo_lock))

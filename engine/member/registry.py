@@ -1,7 +1,8 @@
 """Owns the back ends this process knows: one host, and PAMs by name.
 
-May call: hostops, pam, adapters. Called by pool (which PAM a pool has), and by reclaim, through a function pointer, to
-free what a foreign PAM holds for pages that were retired with their object or pool.
+May call: hostops, pam, adapters. Called by pool (which PAM a pool has), and by reclaim, through a
+function pointer, to free what a foreign PAM holds for pages that were retired with their object or
+pool.
 """
 import cython
 from cython.cimports.engine.layout.regions import pool_at
@@ -27,7 +28,8 @@ class Registry:
         self.instances = {}
 
     def pam(self, name):
-        """The PAM of this name, made at its first use; TmemError if nobody registered it here, or what it needs is not installed."""
+        """The PAM of this name, made at its first use; TmemError if nobody registered it here, or
+        what it needs is not installed."""
         found = self.instances.get(name)
         if found is None:
             factory = self.factories.get(name)
@@ -44,11 +46,12 @@ BUILT_IN = tuple(registry.factories)
 
 
 def register_hostops(ops):
-    """Let `ops` decide about memory for objects and tree nodes, in this process; None: the built-in host again.
+    """Let `ops` decide about memory for objects and tree nodes, in this process; None: the built-in
+    host again.
 
     ops: an engine.hostops.HostOps, or an object with obj_alloc(pool_id) -> bool, obj_free(pool_id),
-    objnode_alloc(pool_id) -> bool, objnode_free(pool_id). False refuses: the put is refused. The memory itself
-    always comes from the arena. Raises TypeError.
+    objnode_alloc(pool_id) -> bool, objnode_free(pool_id). False refuses: the put is refused. The
+    memory itself always comes from the arena. Raises TypeError.
     """
     set_host_told(cython.NULL)
     if ops is None:
@@ -61,7 +64,8 @@ def register_hostops(ops):
 
 
 def register_pam(name, factory):
-    """Make a PAM known by name, in this process; pools made with pam=name use it. Replaces an earlier one.
+    """Make a PAM known by name, in this process; pools made with pam=name use it. Replaces an
+    earlier one.
 
     factory() gives an engine.pam.base.PamOps or an object with
     create(pool_id, oid, index, data) -> int | None     a 64-bit token, None refuses
@@ -100,7 +104,8 @@ def _foreign_free(w: cython.pointer(Worker), pool: u64, off: u64) -> cython.void
 @cython.cfunc
 @cython.exceptval(check=False)
 def _free_one(w: cython.pointer(Worker), pool: u64, off: u64) -> cython.void:
-    """Free a retired page or object in its PAM. Without that PAM here, the back end keeps what nobody can name."""
+    """Free a retired page or object in its PAM. Without that PAM here, the back end keeps what
+    nobody can name."""
     o: cython.pointer(Obj)
     d: cython.pointer(Pampd)
     pam: PamOps

@@ -1,6 +1,7 @@
 """Owns the statistics a caller sees: per-worker ledgers summed, and what the arena file takes.
 
-May call: shm's slot counters. Called by session, pool, check and repair. Readers sum; nobody shares a hot word.
+May call: shm's slot counters. Called by session, pool, check and repair. Readers sum; nobody shares
+a hot word.
 """
 
 import cython
@@ -54,7 +55,8 @@ NAMES = {
 
 
 def pool_counters(engine: Member, idx: u64):
-    """The counters of a pool summed over all workers, as a list by ledger word; see engine/layout/structs.pxd."""
+    """The counters of a pool summed over all workers, as a list by ledger word; see
+    engine/layout/structs.pxd."""
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     sums: u64[16]
     i: u64
@@ -93,7 +95,8 @@ def collect(engine: Member):
         workers = 0
         for i in range(slots_used(w)):
             slot = slot_at(w, i)
-            # The state of one that was killed is LIVE until it is recovered; its liveness byte is not held any more.
+            # The state of one that was killed is LIVE until it is recovered; its liveness byte is
+            # not held any more.
             workers += load(cython.address(slot.state)) == SLOT_LIVE and (i == w.slot_idx or byte_held(w, i))
             total["lock_waits"] += slot.stat[STAT_LOCK_WAITS]
             total["lock_wait_ns"] += slot.stat[STAT_LOCK_WAIT_NS]

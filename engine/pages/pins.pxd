@@ -24,9 +24,11 @@ cdef inline ClientPage *limbo_of(Worker *w) noexcept nogil:
     return <ClientPage *>(w.base + w.client_off)
 
 cdef inline void note_unpinned(Worker *w) noexcept nogil:
-    # Whoever lacks memory next looks through all of limbo. Who sees the note sees that the pin is gone.
+    # Whoever lacks memory next looks through all of limbo. Who sees the note sees that the pin is
+    # gone.
     set_release(&limbo_of(w).unpinned, 1)
 
 cdef inline bint is_viewed(Worker *w, Pampd *d) noexcept nogil:
-    # True if somebody has a view on a page that is not of a foreign back end. Under its bucket's lock, or as a hint.
+    # True if somebody has a view on a page that is not of a foreign back end. Under its bucket's
+    # lock, or as a hint.
     return flags_of(d) & VIEWED != 0 and is_pinned(w, chunk_of(w, d.shape, d.data))

@@ -1,13 +1,16 @@
-"""Owns pins: which chunks are being looked at in place, by whom, and limbo, where retired pages wait until nobody looks any more.
+"""Owns pins: which chunks are being looked at in place, by whom, and limbo, where retired pages
+wait until nobody looks any more.
 
-A pin is a word of its worker's table: offset of the chunk | its class; only that worker writes it, with the GIL held. It is set under the
-bucket's lock, as is VIEWED in the page's shape, which stays: whoever wants the chunk for something else sees the flag,
-and then asks all workers' tables. May call: journal, lock, memory. Called by views (pinning), by reclaim, twins, evict, core, compact
+A pin is a word of its worker's table: offset of the chunk | its class; only that worker writes it,
+with the GIL held. It is set under the bucket's lock, as is VIEWED in the page's shape, which stays:
+whoever wants the chunk for something else sees the flag, and then asks all workers' tables. May
+call: journal, lock, memory. Called by views (pinning), by reclaim, twins, evict, core, compact
 (before they take a chunk), by room and recovery.
 Locks: limbo's, with nothing else but the worker's own.
-Kill at any instruction: nothing here is undone. Pins of the dead are dropped with the slot (`forget`); a flag without a pin costs a look.
-A pin that goes and a page that comes into limbo: who lets go clears the pin, then looks whether limbo has anything; who keeps a page
-makes it known, then looks for pins again. One of the two sees the other.
+Kill at any instruction: nothing here is undone. Pins of the dead are dropped with the slot
+(`forget`); a flag without a pin costs a look. A pin that goes and a page that comes into limbo: who
+lets go clears the pin, then looks whether limbo has anything; who keeps a page makes it known, then
+looks for pins again. One of the two sees the other.
 """
 import cython
 from cython.cimports.engine.layout.call import FULL
@@ -47,7 +50,8 @@ PINS_A_PAGE = cython.declare(u64, 512)
 
 
 def prepare(w, count):
-    """Have memory for so many pins more. OK, FULL (this worker has as many as there can be) or NOSPACE. Called with no lock held."""
+    """Have memory for so many pins more. OK, FULL (this worker has as many as there can be) or
+    NOSPACE. Called with no lock held."""
     own: cython.pointer(u64) = cython.address(w.slot.client[0])
     used: u64 = min(own[PINS_USED], cython.cast(u64, PINS_MAX))
     need: u64 = pins_high(w.slot) + count
@@ -64,12 +68,13 @@ def prepare(w, count):
 
 
 def charge(w, count, size):
-    """Count pins that are about to be set, and the bytes of their chunks. OK, or FULL: all workers together would have pinned too much."""
+    """Count pins that are about to be set, and the bytes of their chunks. OK, or FULL: all workers
+    together would have pinned too much."""
     own: cython.pointer(u64) = cython.address(w.slot.client[0])
     sum: u64 = 0
     i: u64
-    # Counted first, then compared: of two who do this at once the later one sees both. A full fence between: an exchange alone lets later
-    # loads go before its store on a weakly ordered processor.
+    # Counted first, then compared: of two who do this at once the later one sees both. A full fence
+    # between: an exchange alone lets later loads go before its store on a weakly ordered processor.
     set(cython.address(own[PINS_BYTES]), own[PINS_BYTES] + size)
     fence_full()
     for i in range(slots_used(w)):
@@ -89,8 +94,8 @@ def uncharge(w, count, size):
 
 
 def pin(w, data, cls):
-    """Pin a chunk, which has been prepared and charged for: the place of the pin + 1, or 0 (the arena contradicts itself). Under
-    the lock of the bucket that links to the page."""
+    """Pin a chunk, which has been prepared and charged for: the place of the pin + 1, or 0 (the
+    arena contradicts itself). Under the lock of the bucket that links to the page."""
     own: cython.pointer(u64) = cython.address(w.slot.client[0])
     pins: cython.pointer(u64) = pins_at(w, w.slot_idx)
     place: u64 = own[PINS_NEXT]
@@ -111,8 +116,8 @@ def pin(w, data, cls):
 
 
 def unpin(w, place, cls):
-    """Let go of the pin at `place` - 1. True if something waits in limbo: then `collect`. No lock is needed, and none must be held that
-    others wait for."""
+    """Let go of the pin at `place` - 1. True if something waits in limbo: then `collect`. No lock
+    is needed, and none must be held that others wait for."""
     own: cython.pointer(u64) = cython.address(w.slot.client[0])
     pins: cython.pointer(u64) = pins_at(w, w.slot_idx)
     high: u64 = pins_high(w.slot)
@@ -143,7 +148,8 @@ def is_pinned(w, data):
 
 
 def keep(w, off):
-    """Move the page that heads the retired list, and is in no queue, into limbo, since its chunk is pinned. OK, BUSY or CORRUPT."""
+    """Move the page that heads the retired list, and is in no queue, into limbo, since its chunk is
+    pinned. OK, BUSY or CORRUPT."""
     limbo: cython.pointer(ClientPage) = limbo_of(w)
     d: cython.pointer(Pampd) = page_at(w, off)
     data: u64 = d.data
@@ -165,8 +171,8 @@ def keep(w, off):
 
 
 def collect(w, data):
-    """Put pages of limbo that nobody looks at any more on this worker's retired list: those of one chunk, or all, if `data` is 0.
-    OK, BUSY or CORRUPT. Called with the own lock alone."""
+    """Put pages of limbo that nobody looks at any more on this worker's retired list: those of one
+    chunk, or all, if `data` is 0. OK, BUSY or CORRUPT. Called with the own lock alone."""
     limbo: cython.pointer(ClientPage) = limbo_of(w)
     at: cython.pointer(u64) = cython.address(limbo.limbo)
     off: u64
@@ -189,7 +195,8 @@ def collect(w, data):
         if w.fault == 0 and steps > w.max_workers * PINS_MAX:
             w.fault = FAULT_LOOP
         if w.fault != 0:
-            # What cannot be read cannot be given back. The list is cut here; check() finds what it lost.
+            # What cannot be read cannot be given back. The list is cut here; check() finds what it
+            # lost.
             rollback(w, 0)
             w.fault = 0
             store(w, at, 0)
@@ -216,7 +223,8 @@ def forget(w, slot):
     for i in range(high if high <= backed else backed):
         set(cython.address(pins[i]), 0)
         kill_point(w)
-    # Also without a pin: it may have died between letting go of its last one and looking through limbo.
+    # Also without a pin: it may have died between letting go of its last one and looking through
+    # limbo.
     if high != 0 or load(cython.address(limbo_of(w).limbo)) != 0:
         note_unpinned(w)
     kill_point(w)

@@ -1,11 +1,13 @@
-"""Owns the queues of evictable pages: linking and unlinking a page, and the ghosts of pages evicted of late.
+"""Owns the queues of evictable pages: linking and unlinking a page, and the ghosts of pages evicted
+of late.
 
-A queue is a doubly linked list of page descriptors, newest first, one pair (small, main) a pool and shard; of the policies only S3-FIFO
-uses the small one. May call: journal, memory, lock. Called by evict and compact (under the
-shard's lock) and by reclaim. All links are journalled
-under the shard's lock; ghosts are hints, written plainly.
-Ghosts: an open-addressed table a shard of fingerprint << 32 | clock. An entry counts while fewer than so many ghosts have been
-remembered after it, so it needs no queue of its own, and an old entry is as good as a free place.
+A queue is a doubly linked list of page descriptors, newest first, one pair (small, main) a pool and
+shard; of the policies only S3-FIFO uses the small one. May call: journal, memory, lock. Called by
+evict and compact (under the shard's lock) and by reclaim. All links are journalled under the
+shard's lock; ghosts are hints, written plainly.
+Ghosts: an open-addressed table a shard of fingerprint << 32 | clock. An entry counts while fewer
+than so many ghosts have been remembered after it, so it needs no queue of its own, and an old entry
+is as good as a free place.
 """
 import cython
 from cython.cimports.engine.layout.regions import ghosts_offset, page_at, queue_at, shard_at
@@ -76,7 +78,8 @@ def dequeue(w, off):
 
 
 def rename(w, off, new):
-    """A queued page's descriptor moves to another offset, where a copy of it is already: let its queue name that one."""
+    """A queued page's descriptor moves to another offset, where a copy of it is already: let its
+    queue name that one."""
     d: cython.pointer(Pampd) = page_at(w, off)
     word: u64 = d.queue
     q: cython.pointer(Queue) = queue_at(w, pool_in(word), shard_in(word))
@@ -100,16 +103,18 @@ def rename(w, off, new):
 @cython.nogil
 @cython.exceptval(check=False)
 def _has_left(d: cython.pointer(Pampd), s: cython.pointer(Shard)) -> cython.bint:
-    """True if a page has left its queue for good: that is committed. Whoever has its shard may be about to put it back, as the newest or
-    since his transaction is undone."""
+    """True if a page has left its queue for good: that is committed. Whoever has its shard may be
+    about to put it back, as the newest or since his transaction is undone."""
     seen: u64 = seq_begin(cython.address(s.lock))
     return seen & 1 == 0 and state_in(load(cython.address(d.queue))) == QUEUE_LEFT and seq_same(cython.address(s.lock), seen)
 
 
 def leave_queue(w, off, orphaned):
-    """A retired page is about to be given back: take it out of its queue, in a transaction of its own. OK, BUSY or CORRUPT.
+    """A retired page is about to be given back: take it out of its queue, in a transaction of its
+    own. OK, BUSY or CORRUPT.
 
-    `orphaned`: it is on another worker's pending list, who gives it back; it is no longer the caller's."""
+    `orphaned`: it is on another worker's pending list, who gives it back; it is no longer the
+    caller's."""
     d: cython.pointer(Pampd) = page_at(w, off)
     word: u64 = load(cython.address(d.queue))
     s: cython.pointer(Shard)
@@ -137,7 +142,7 @@ def leave_queue(w, off, orphaned):
     return status
 
 
-# --- ghosts -----------------------------------------------------------------------------------------------
+# --- ghosts ---------------------------------------------------------------------------------------
 
 
 @cython.cfunc
@@ -164,7 +169,8 @@ def _age(s: cython.pointer(Shard), entry: u64) -> u64:
 
 
 def remember_ghost(w, shard, hash):
-    """A page of this hash was evicted from a small queue. What does not fit is forgotten, the oldest first."""
+    """A page of this hash was evicted from a small queue. What does not fit is forgotten, the
+    oldest first."""
     table: cython.pointer(u64) = _ghosts(w, shard)
     s: cython.pointer(Shard) = shard_at(w, shard)
     room: u64 = w.client_geometry[GEO_GHOSTS]
@@ -189,7 +195,8 @@ def remember_ghost(w, shard, hash):
 
 
 def recall_ghost(w, shard, hash, age):
-    """True if a page of this hash is among the last `age` ghosts of the shard; it is forgotten then."""
+    """True if a page of this hash is among the last `age` ghosts of the shard; it is forgotten
+    then."""
     table: cython.pointer(u64)
     s: cython.pointer(Shard) = shard_at(w, shard)
     room: u64 = w.client_geometry[GEO_GHOSTS]

@@ -18,10 +18,12 @@ from shm.journal cimport store
 from shm.layout cimport Slot, Worker, u64
 from shm.memory cimport chunk_at
 
-# Frees what a foreign back end holds for a retired page or object; set by the session of this process.
+# Frees what a foreign back end holds for a retired page or object; set by the session of this
+# process.
 ctypedef void (*ForeignFree)(Worker *w, u64 pool, u64 off) noexcept nogil
 
-# Tells a host written in Python that an obj or objnode went with a whole object; NULL for the built-in host.
+# Tells a host written in Python that an obj or objnode went with a whole object; NULL for the
+# built-in host.
 ctypedef void (*HostTold)(u64 pool, bint is_obj) noexcept nogil
 
 cdef void set_host_told(HostTold f) noexcept
@@ -46,18 +48,21 @@ cdef inline Head *head_at(Worker *w, u64 off) noexcept nogil:
 cdef Head *pool_head(Worker *w, u64 off) noexcept nogil
 
 cdef inline bint has_ledger(Worker *w, u64 pool) noexcept nogil:
-    # True if this worker's ledger of a pool has memory, or can be given some now. Asked before a transaction that counts pages of a pool
-    # which this worker may never have opened: what cannot be counted is not done.
+    # True if this worker's ledger of a pool has memory, or can be given some now. Asked before a
+    # transaction that counts pages of a pool which this worker may never have opened: what cannot
+    # be counted is not done.
     return likely((pool + 1) * LEDGER_BYTES <= w.slot.ledger_backed) or back_ledger(w, pool)
 
 cdef inline u64 *retired_link(Head *h) noexcept nogil:
-    # Where a struct on a retired list names the next: a page in the arena may still be in a queue, whose link its own is.
+    # Where a struct on a retired list names the next: a page in the arena may still be in a queue,
+    # whose link its own is.
     if h.sentinel == ~<u64>PAMPD_SENTINEL and not flags_of(<Pampd *>h) & FOREIGN:
         return &(<Pampd *>h).obj
     return &h.link
 
 cdef inline void retire(Worker *w, u64 off) noexcept nogil:
-    # Put an unlinked struct on this worker's retired list, its sentinel inverted, inside the caller's transaction.
+    # Put an unlinked struct on this worker's retired list, its sentinel inverted, inside the
+    # caller's transaction.
     cdef Head *h = head_at(w, off)
     if unlikely(h.sentinel != PAMPD_SENTINEL and h.sentinel != OBJNODE_SENTINEL and h.sentinel != OBJ_SENTINEL
                 and h.sentinel != POOL_SENTINEL):

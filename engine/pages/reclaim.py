@@ -1,11 +1,13 @@
 """Owns giving back: the retired list of a worker, taken apart piece by piece in small transactions.
 
-What a verb unlinks under a bucket's lock it only chains here (`retire`, constant time); the chunks go back to
-the magazines afterwards, with no bucket locked. An object, an objnode or a whole pool may be retired with
-everything below it: taking it apart pushes its parts on the same list. A page that somebody has a view on goes into limbo instead.
-May call: pins, twins, queues, slab, journal, lock.
-Called by core at the end of each verb and by recovery (`inherit`), with the worker's own lock held.
-Kill at any instruction: each step is one transaction on the list and the magazines; the list outlives the worker.
+What a verb unlinks under a bucket's lock it only chains here (`retire`, constant time); the chunks
+go back to the magazines afterwards, with no bucket locked. An object, an objnode or a whole pool
+may be retired with everything below it: taking it apart pushes its parts on the same list. A page
+that somebody has a view on goes into limbo instead.
+May call: pins, twins, queues, slab, journal, lock. Called by core at the end of each verb and by
+recovery (`inherit`), with the worker's own lock held.
+Kill at any instruction: each step is one transaction on the list and the magazines; the list
+outlives the worker.
 """
 import cython
 from cython.cimports.engine.layout.call import AGAIN, MISS
@@ -109,7 +111,8 @@ def pool_head(w, off):
 
 
 def back_ledger(w, pool):
-    """Give the ledgers up to that of a pool memory. False: the file system is full, or there can be no such pool."""
+    """Give the ledgers up to that of a pool memory. False: the file system is full, or there can be
+    no such pool."""
     need: u64 = ((pool + 1) * LEDGER_BYTES + CLIENT_PAGE - 1) & ~cython.cast(u64, CLIENT_PAGE - 1)
     if pool >= w.client_geometry[GEO_POOLS] or back(w, w.ledgers_off + w.slot_idx * w.ledger_bytes, need) != OK:
         return False
@@ -118,14 +121,16 @@ def back_ledger(w, pool):
 
 
 def back_ledgers(w):
-    """Give the ledgers of all pools there are memory, if it can be had: to make room, pages of any of them go."""
+    """Give the ledgers of all pools there are memory, if it can be had: to make room, pages of any
+    of them go."""
     high: u64 = load(cython.address(cython.cast(cython.pointer(ClientPage), w.base + w.client_off).pools_high))
     if 0 < high <= w.client_geometry[GEO_POOLS]:
         has_ledger(w, high - 1)
 
 
 def ledger_for(w, pool):
-    """This worker's ledger of any pool; NULL after a fault: whoever counts has asked `has_ledger` before."""
+    """This worker's ledger of any pool; NULL after a fault: whoever counts has asked `has_ledger`
+    before."""
     if pool >= w.client_geometry[GEO_POOLS] or not has_ledger(w, pool):
         w.fault = w.fault if w.fault else FAULT_OFFSET
         return cython.NULL
@@ -185,7 +190,8 @@ def _reap_pampd(w: cython.pointer(Worker), off: u64) -> cython.int:
     if status != OK:
         return status
     if viewed != 0:
-        # The twin is gone, and its chunk this page's, which goes into limbo with it at the next step.
+        # The twin is gone, and its chunk this page's, which goes into limbo with it at the next
+        # step.
         store(w, cython.address(d.shape), (d.shape & ~(cython.cast(u64, TWIN) << 40)) | cython.cast(u64, VIEWED) << 40)
         store(w, cython.address(d.data), viewed)
         status = conclude(w)
@@ -234,7 +240,8 @@ def _reap_objnode(w: cython.pointer(Worker), off: u64) -> cython.int:
 @cython.nogil
 @cython.exceptval(check=False)
 def _reap_obj(w: cython.pointer(Worker), off: u64) -> cython.int:
-    """An obj hands its tree to the list and stays below it, so that its pages can name it; then it goes."""
+    """An obj hands its tree to the list and stays below it, so that its pages can name it; then it
+    goes."""
     o: cython.pointer(Obj) = cython.cast(cython.pointer(Obj), chunk_at(w, off))
     status: cython.int
     if o.root != 0:
@@ -257,7 +264,8 @@ def _reap_obj(w: cython.pointer(Worker), off: u64) -> cython.int:
 @cython.nogil
 @cython.exceptval(check=False)
 def _declare_dying(p: cython.pointer(PoolRecord)) -> cython.void:
-    """A pool is on a retired list: if its destroyer was killed before he said so, let it be said now, and not when its turn comes."""
+    """A pool is on a retired list: if its destroyer was killed before he said so, let it be said
+    now, and not when its turn comes."""
     if p.state == POOL_LIVE and p.sentinel == ~cython.cast(u64, POOL_SENTINEL):
         set_release(cython.address(p.state), POOL_DYING)
 
@@ -266,7 +274,8 @@ def _declare_dying(p: cython.pointer(PoolRecord)) -> cython.void:
 @cython.nogil
 @cython.exceptval(check=False)
 def _reap_pool(w: cython.pointer(Worker), off: u64) -> cython.int:
-    """Take one obj off a dying pool, a leaf of the first tree that has any; at the end the pool slot is free."""
+    """Take one obj off a dying pool, a leaf of the first tree that has any; at the end the pool
+    slot is free."""
     p: cython.pointer(PoolRecord) = cython.cast(cython.pointer(PoolRecord), w.base + off)
     idx: u64 = (off - w.client_off - CLIENT_PAGE) // POOL_BYTES
     b: cython.pointer(Bucket)
@@ -278,7 +287,8 @@ def _reap_pool(w: cython.pointer(Worker), off: u64) -> cython.int:
     _declare_dying(p)
     while p.cursor < w.client_geometry[GEO_BUCKETS]:
         b = buckets_at(w, idx) + p.cursor
-        # Taken even when the tree looks empty: a verb that saw the pool alive may still be in there.
+        # Taken even when the tree looks empty: a verb that saw the pool alive may still be in
+        # there.
         if lock_try(w, cython.address(b.lock)) != OK:
             return BUSY
         at = b.root
@@ -308,7 +318,8 @@ def _reap_pool(w: cython.pointer(Worker), off: u64) -> cython.int:
         status = conclude(w)
         unlock(w, cython.address(b.lock))
         return status
-    # Under the table lock until it is committed: nobody may make a pool of a slot that a rollback would take back.
+    # Under the table lock until it is committed: nobody may make a pool of a slot that a rollback
+    # would take back.
     table: cython.pointer(ClientPage) = cython.cast(cython.pointer(ClientPage), w.base + w.client_off)
     if lock_try(w, cython.address(table.lock)) != OK:
         return BUSY
@@ -321,7 +332,8 @@ def _reap_pool(w: cython.pointer(Worker), off: u64) -> cython.int:
 
 
 def detach(w, off):
-    """Retire an obj that its bucket no longer links, with all its pages, and take them out of the gauges."""
+    """Retire an obj that its bucket no longer links, with all its pages, and take them out of the
+    gauges."""
     o: cython.pointer(Obj) = obj_at(w, off)
     pool: u64 = pool_of_obj(o)
     gauge(w, pool, GAUGE_OBJECTS, -1)
@@ -334,7 +346,8 @@ def detach(w, off):
 
 
 def reap(w, budget):
-    """Take up to `budget` steps on the retired list. OK when it is empty, AGAIN, BUSY or CORRUPT else."""
+    """Take up to `budget` steps on the retired list. OK when it is empty, AGAIN, BUSY or CORRUPT
+    else."""
     off: u64
     kind: u64
     status: cython.int
@@ -359,7 +372,8 @@ def reap(w, budget):
         if w.fault != 0:
             status = CORRUPT
             rollback(w, 0)
-            # What cannot be read cannot be given back. The list is cut here; check() finds what it lost.
+            # What cannot be read cannot be given back. The list is cut here; check() finds what it
+            # lost.
             w.fault = 0
             store(w, cython.address(w.slot.client[ROOT_RETIRED]), 0)
             commit(w)
@@ -380,7 +394,8 @@ def drop_staged(w):
         store(w, cython.address(w.slot.client[ROOT_STAGED]), d.link)
         retire(w, off)
         if conclude(w) != OK:
-            # What cannot be read cannot be given back. The list is cut here; check() finds what it lost.
+            # What cannot be read cannot be given back. The list is cut here; check() finds what it
+            # lost.
             w.fault = 0
             store(w, cython.address(w.slot.client[ROOT_STAGED]), 0)
             commit(w)
@@ -403,7 +418,8 @@ def _commit_or_cut(w: cython.pointer(Worker), root: cython.pointer(u64)) -> cyth
 @cython.nogil
 @cython.exceptval(check=False)
 def _endless(w: cython.pointer(Worker), root: cython.pointer(u64), steps: cython.pointer(u64)) -> cython.bint:
-    """Count a step along a dead worker's list. After more than a sound list has, the list is cut, and True."""
+    """Count a step along a dead worker's list. After more than a sound list has, the list is cut,
+    and True."""
     steps[0] += 1
     if steps[0] <= w.seg_span // 64 + 65536:
         return False
@@ -416,8 +432,9 @@ def _endless(w: cython.pointer(Worker), root: cython.pointer(u64), steps: cython
 @cython.nogil
 @cython.exceptval(check=False)
 def _inherit_retired(w: cython.pointer(Worker), other: cython.pointer(Slot)) -> cython.int:
-    """Move another worker's retired list, whole and in its order (an obj must stay below its pages), before this worker's. OK, or BUSY: a
-    pool is on it, and there is no memory now to count its pages as they go."""
+    """Move another worker's retired list, whole and in its order (an obj must stay below its
+    pages), before this worker's. OK, or BUSY: a pool is on it, and there is no memory now to count
+    its pages as they go."""
     steps: u64 = 0
     status: cython.int = OK
     off: u64 = other.client[ROOT_RETIRED]
@@ -439,8 +456,9 @@ def _inherit_retired(w: cython.pointer(Worker), other: cython.pointer(Slot)) -> 
 
 
 def take_garbage(w, idx):
-    """Take what another worker has retired and not given back yet, and what lies in its magazines: garbage is everybody's who lacks memory.
-    OK, MISS (it has none), BUSY or CORRUPT. Called with no lock held. What it has staged or not queued yet stays its own."""
+    """Take what another worker has retired and not given back yet, and what lies in its magazines:
+    garbage is everybody's who lacks memory. OK, MISS (it has none), BUSY or CORRUPT. Called with no
+    lock held. What it has staged or not queued yet stays its own."""
     other: cython.pointer(Slot) = slot_at(w, idx)
     cls: cython.int
     status: cython.int = MISS
@@ -466,8 +484,9 @@ def take_garbage(w, idx):
 
 
 def inherit(w, dead):
-    """Move a dead worker's lists onto this worker's retired and pending lists. A list that cannot be read is cut. OK, or BUSY: a pool is
-    among what was retired, and there is no memory now to count its pages as they go; the lists stay for the next heir."""
+    """Move a dead worker's lists onto this worker's retired and pending lists. A list that cannot
+    be read is cut. OK, or BUSY: a pool is among what was retired, and there is no memory now to
+    count its pages as they go; the lists stay for the next heir."""
     off: u64
     steps: u64 = 0
     status: cython.int
@@ -493,7 +512,7 @@ def inherit(w, dead):
 
 
 def bury(w, dead):
-    """What a dead worker leaves: its pins go, its lists become this worker's. If it is the slot that this worker has just taken, they
-    are already. OK, BUSY or CORRUPT."""
+    """What a dead worker leaves: its pins go, its lists become this worker's. If it is the slot
+    that this worker has just taken, they are already. OK, BUSY or CORRUPT."""
     forget(w, dead)
     return OK if dead == w.slot else inherit(w, dead)

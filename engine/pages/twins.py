@@ -1,12 +1,17 @@
-"""Owns twins: one chunk for all pages of a pool that have the same content, and how many pages refer to it.
+"""Owns twins: one chunk for all pages of a pool that have the same content, and how many pages
+refer to it.
 
-A twin is found by a digest that the caller has computed (xxHash: XXH3, 128 bits), and then its bytes are compared: equal digests prove nothing.
-A bucket takes only so many: whoever chooses contents whose digests fall into one makes its pages take chunks, and no put walk far.
-It is never changed while a page refers to it, so readers need nothing but the reference they came by. May call: pam (filling a chunk), pins, slab,
-journal, lock. Called by core when a page is staged and by reclaim when one is given back, each inside its own transaction, with the
-worker's own lock.
-Lock order: own, twin bucket; the lock comes back held, so that the caller's part of the transaction is committed under it.
-Within a pool alone: who can see by the time a put takes that another has a page must not be another tenant.
+A twin is found by a digest that the caller has computed (xxHash: XXH3, 128 bits), and then its
+bytes are compared: equal digests prove nothing.
+A bucket takes only so many: whoever chooses contents whose digests fall into one makes its pages
+take chunks, and no put walk far. It is never changed while a page refers to it, so readers need
+nothing but the reference they came by. May call: pam (filling a chunk), pins, slab, journal, lock.
+Called by core when a page is staged and by reclaim when one is given back, each inside its own
+transaction, with the worker's own lock.
+Lock order: own, twin bucket; the lock comes back held, so that the caller's part of the transaction
+is committed under it.
+Within a pool alone: who can see by the time a put takes that another has a page must not be another
+tenant.
 """
 import cython
 from cython.cimports.engine.layout.call import MISS, Call, PoolRef, put_bytes, put_shape
@@ -58,8 +63,9 @@ def _find(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
 
 
 def share(w, p, c, i, page, pam, held):
-    """Let `page`, an unlinked descriptor, be a reference to the twin of page i of a put, which is made if there is none. OK with the
-    twin's bucket held; BUSY, NOMEM, CORRUPT, or MISS (there is none, and its bucket takes no more) with nothing held and nothing changed."""
+    """Let `page`, an unlinked descriptor, be a reference to the twin of page i of a put, which is
+    made if there is none. OK with the twin's bucket held; BUSY, NOMEM, CORRUPT, or MISS (there is
+    none, and its bucket takes no more) with nothing held and nothing changed."""
     stored: u64
     data: cython.p_const_char = put_bytes(c, i, p.page_size, cython.address(stored))
     cls: cython.int = class_of(stored)
@@ -77,7 +83,8 @@ def share(w, p, c, i, page, pam, held):
             return MISS
         if w.fault != 0 or off != 0 or (available(w, PAMPD_CLASS) >= 2 and available(w, cls) >= 1):
             break
-        # Chunks are only looked for when the page turned out to have no twin, and not with the bucket held.
+        # Chunks are only looked for when the page turned out to have no twin, and not with the
+        # bucket held.
         unlock(w, cython.address(b.lock))
         status = ensure(w, PAMPD_CLASS, 2)
         if status == OK:
@@ -115,8 +122,9 @@ def share(w, p, c, i, page, pam, held):
 
 
 def let_go(w, off, cls, held, viewed):
-    """Give a reference to a twin back; the last one takes twin and chunk (of class `cls`) into the magazines, which have room; a chunk
-    that somebody has a view on goes to the caller, in `viewed`. OK with the twin's bucket held, BUSY or CORRUPT with nothing held."""
+    """Give a reference to a twin back; the last one takes twin and chunk (of class `cls`) into the
+    magazines, which have room; a chunk that somebody has a view on goes to the caller, in `viewed`.
+    OK with the twin's bucket held, BUSY or CORRUPT with nothing held."""
     t: cython.pointer(Twin) = twin_at(w, off)
     b: cython.pointer(TwinBucket)
     at: cython.pointer(u64)

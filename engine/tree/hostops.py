@@ -1,8 +1,9 @@
-"""Owns allocation of objs and objnodes: the op table, its built-in form, and the adapter to Python back ends.
+"""Owns allocation of objs and objnodes: the op table, its built-in form, and the adapter to Python
+back ends.
 
-May call: slab (pop), reclaim (retire). Called by core and objnode under a bucket's lock, inside the transaction;
-each returned chunk is one that lies in the worker's magazine, so nothing here can block. `*_undone`
-tells a back end of allocations that a rolled-back put had made.
+May call: slab (pop), reclaim (retire). Called by core and objnode under a bucket's lock, inside the
+transaction; each returned chunk is one that lies in the worker's magazine, so nothing here can
+block. `*_undone` tells a back end of allocations that a rolled-back put had made.
 """
 import cython
 from cython.cimports.engine.layout.structs import OBJ_CLASS, OBJNODE_CLASS
@@ -41,8 +42,9 @@ class HostOps:
 class PyHostOps(HostOps):
     """Asks an object written in Python before each allocation, and tells it of each free.
 
-    ops: obj_alloc(pool_id) -> bool, obj_free(pool_id), objnode_alloc(pool_id) -> bool, objnode_free(pool_id).
-    False refuses. What it raises counts as a refusal and reaches the caller of the verb.
+    ops: obj_alloc(pool_id) -> bool, obj_free(pool_id), objnode_alloc(pool_id) -> bool,
+    objnode_free(pool_id). False refuses. What it raises counts as a refusal and reaches the caller
+    of the verb.
     """
 
     def __cinit__(self, ops):

@@ -16,7 +16,8 @@ cdef inline u64 top_of(Obj *o) noexcept nogil:
     return target_of(load(&o.root)) >> 6 | load(&o.height) << 37
 
 cdef inline void ask_for_node(Worker *w, u64 top, u64 index) noexcept nogil:
-    # What hangs on the obj, its top node or its only page, sets out together with the obj itself; a hint, like the one in a link word.
+    # What hangs on the obj, its top node or its only page, sets out together with the obj itself; a
+    # hint, like the one in a link word.
     cdef u64 height = top >> 37
     cdef char *at = w.base + target_of(top)
     prefetch(at)
@@ -24,7 +25,8 @@ cdef inline void ask_for_node(Worker *w, u64 top, u64 index) noexcept nogil:
         prefetch(at + 64 + ((index >> 6 * (height - 1)) & (MAP_SIZE - 1)) * 8)
 
 cdef inline u64 find_obj(Worker *w, PoolRef *p, Call *c, Bucket *b) noexcept nogil:
-    # Offset of the obj of c.oid, or 0. Under the bucket's lock, or between two looks at its sequence word.
+    # Offset of the obj of c.oid, or 0. Under the bucket's lock, or between two looks at its
+    # sequence word.
     cdef Aside *a = p.asides + (c.hash & p.aside_mask)
     cdef u64 unlinked = load(&b.unlinked)
     cdef u64 off
@@ -70,6 +72,7 @@ cdef inline void note_leaf(PoolRef *p, Call *c, u64 index, u64 off) noexcept nog
         keep_leaf(p, key, leaf)
 
 cdef inline void remember(PoolRef *p, Call *c) noexcept nogil:
-    # What `find_obj` found in the tree, once it is known to have been true: under the lock, or after the sequence word was the same.
+    # What `find_obj` found in the tree, once it is known to have been true: under the lock, or
+    # after the sequence word was the same.
     if c.obj != 0:
         keep(p, c)

@@ -1,14 +1,16 @@
-"""Owns this process's memory of where objs are: oid to obj, so that a page is found without walking the bucket's tree.
+"""Owns this process's memory of where objs are: oid to obj, so that a page is found without walking
+the bucket's tree.
 
-May call: libc. Called by core and fetch between Attachment.enter and leave, and by pool.py (its room comes and goes with the Pool).
-An entry holds the offset of an obj and what Bucket.unlinked was when it was found. That word changes with every obj that is
-unlinked or moved, before it is, and never goes back, not even in a rollback: while it is the same, an obj that was linked
-for good is still linked where it was. A part of the oid's hash in it saves a look at the wrong obj. An entry serves one hash value modulo the table,
-and a table has at least as many entries as the
-pool has buckets, so the entries of one place are of one bucket. Nothing here is shared, so a kill takes it along.
-A second table, made when a tree of several levels is met, has hints where bottom nodes are.
-Rejected: trusting sentinel and oid of the obj (a page's bytes may look like one); offsets kept in the handles of pool.object()
-(the same work for one way of calling only).
+May call: libc. Called by core and fetch between Attachment.enter and leave, and by pool.py (its
+room comes and goes with the Pool). An entry holds the offset of an obj and what Bucket.unlinked was
+when it was found. That word changes with every obj that is unlinked or moved, before it is, and
+never goes back, not even in a rollback: while it is the same, an obj that was linked for good is
+still linked where it was. A part of the oid's hash in it saves a look at the wrong obj. An entry
+serves one hash value modulo the table, and a table has at least as many entries as the pool has
+buckets, so the entries of one place are of one bucket. Nothing here is shared, so a kill takes it
+along. A second table, made when a tree of several levels is met, has hints where bottom nodes are.
+Rejected: trusting sentinel and oid of the obj (a page's bytes may look like one); offsets kept in
+the handles of pool.object() (the same work for one way of calling only).
 """
 import cython
 from cython.cimports.engine.layout.call import ASIDES_MAX, LEAVES_MIN, Aside
@@ -17,7 +19,8 @@ from cython.cimports.shm.layout import NOMEM, OK
 
 
 def new_table(p, entries):
-    """An empty table of so many entries, a power of two, in place of the one there is. OK, or NOMEM with the old one still there."""
+    """An empty table of so many entries, a power of two, in place of the one there is. OK, or NOMEM
+    with the old one still there."""
     table: cython.pointer(Aside) = cython.cast(cython.pointer(Aside), calloc(entries, cython.sizeof(Aside)))
     if table == cython.NULL:
         return NOMEM
@@ -41,7 +44,8 @@ def keep(p, c):
 
 
 def keep_leaf(p, key, leaf):
-    """Remember where a bottom node is, in place of another; where they fight for places, with more of them."""
+    """Remember where a bottom node is, in place of another; where they fight for places, with more
+    of them."""
     entries: u64 = (p.leaf_mask + 1) * 2
     table: cython.pointer(u64)
     if p.leaves != cython.NULL and p.leaves[key & p.leaf_mask] != 0:

@@ -1,8 +1,9 @@
-"""Owns the radix tree of an object: 64-slot objnodes, 6 bits of the index a level, as high as the largest index needs.
+"""Owns the radix tree of an object: 64-slot objnodes, 6 bits of the index a level, as high as the
+largest index needs.
 
-A tree of height 0 is the page of index 0 itself. May call: journal, hostops. Called by core under the bucket's lock;
-`link_word` and `lookup` also without it. Faults as in rbtree.py. Counts of the obj are kept here, so that a rollback of
-the transaction undoes tree and counts together.
+A tree of height 0 is the page of index 0 itself. May call: journal, hostops. Called by core under
+the bucket's lock; `link_word` and `lookup` also without it. Faults as in rbtree.py. Counts of the
+obj are kept here, so that a rollback of the transaction undoes tree and counts together.
 """
 import cython
 from cython.cimports.engine.layout.call import REFUSED
@@ -19,8 +20,9 @@ from cython.cimports.shm.memory import chunk_at
 
 
 def link_word(w, o, index, level):
-    """Where the link word lies that leads to the page of `index` (level 0), or to the objnode of a level above it; NULL: nowhere.
-    Under the bucket's lock, or between two looks at its sequence word."""
+    """Where the link word lies that leads to the page of `index` (level 0), or to the objnode of a
+    level above it; NULL: nowhere. Under the bucket's lock, or between two looks at its sequence
+    word."""
     height: u64 = load(cython.address(o.height))
     at: cython.pointer(u64) = cython.address(o.root)
     link: u64 = load(at)
@@ -50,7 +52,8 @@ def lookup(w, o, index):
 @cython.nogil
 @cython.exceptval(check=False)
 def _new_node(w: cython.pointer(Worker), obj_off: u64, level: u64, host: HostOps) -> u64:
-    """A node with empty slots, counted in its obj; 0 when refused. Nothing links to it, so it is written plainly."""
+    """A node with empty slots, counted in its obj; 0 when refused. Nothing links to it, so it is
+    written plainly."""
     o: cython.pointer(Obj) = obj_at(w, obj_off)
     off: u64 = host.objnode_alloc(w, pool_of_obj(o))
     n: cython.pointer(Objnode)
@@ -66,7 +69,8 @@ def _new_node(w: cython.pointer(Worker), obj_off: u64, level: u64, host: HostOps
 
 
 def insert(w, obj_off, index, page, old, host):
-    """Link a page (`page`: its link word) at an index; `old`: offset of the page that is there and stays, or 0.
+    """Link a page (`page`: its link word) at an index; `old`: offset of the page that is there and
+    stays, or 0.
 
     OK, REFUSED (some nodes may be linked: roll back) or CORRUPT."""
     o: cython.pointer(Obj) = obj_at(w, obj_off)
@@ -127,7 +131,8 @@ def insert(w, obj_off, index, page, old, host):
 
 
 def remove(w, obj_off, index, host):
-    """Unlink the page of `index`: its offset, or 0 if there is none. Empty nodes go, the tree gets as low as it can."""
+    """Unlink the page of `index`: its offset, or 0 if there is none. Empty nodes go, the tree gets
+    as low as it can."""
     o: cython.pointer(Obj) = obj_at(w, obj_off)
     n: cython.pointer(Objnode)
     path: u64[12]

@@ -1,9 +1,11 @@
 """Owns the red-black tree of objs in a bucket: find, insert, erase.
 
-Algorithms: Cormen, Leiserson, Rivest, Stein, "Introduction to Algorithms", chapter 13, with offset 0 as nil.
-May call: journal (store), memory (the bounds check). Called by core, under the bucket's lock; `find` also without
-it, by readers that check the sequence word afterwards. A bad offset or sentinel sets Worker.fault: from then on
-reads give zeroes (nil), stores do nothing, and the caller rolls back. Every loop is bounded.
+Algorithms: Cormen, Leiserson, Rivest, Stein, "Introduction to Algorithms", chapter 13, with offset
+0 as nil.
+May call: journal (store), memory (the bounds check). Called by core, under the bucket's lock;
+`find` also without it, by readers that check the sequence word afterwards. A bad offset or sentinel
+sets Worker.fault: from then on reads give zeroes (nil), stores do nothing, and the caller rolls
+back. Every loop is bounded.
 """
 import cython
 from cython.cimports.engine.layout.regions import obj_at
@@ -175,7 +177,8 @@ def erase(w, b, off):
     parent: u64
     depth: cython.int = 0
     removed_red: cython.bint = o.parent & RED != 0
-    # Before the obj goes. A plain store, which no rollback takes back: lookaside tables forget the bucket's objs.
+    # Before the obj goes. A plain store, which no rollback takes back: lookaside tables forget the
+    # bucket's objs.
     set(cython.address(b.unlinked), b.unlinked + 1)
     if o.left == 0 or o.right == 0:
         x = o.left if o.left != 0 else o.right

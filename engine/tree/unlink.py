@@ -1,7 +1,9 @@
-"""Owns taking a page out of its object, and an object without pages out of its bucket, with everything that counts them.
+"""Owns taking a page out of its object, and an object without pages out of its bucket, with
+everything that counts them.
 
-May call: objnode, rbtree, hostops, reclaim. Called by core and fetch (a verb drops a page) and by evict, under the bucket's lock and
-inside the caller's transaction. What a foreign back end holds is the verbs' business.
+May call: objnode, rbtree, hostops, reclaim. Called by core and fetch (a verb drops a page) and by
+evict, under the bucket's lock and inside the caller's transaction. What a foreign back end holds is
+the verbs' business.
 """
 import cython
 from cython.cimports.engine.layout.regions import chunk_bytes, obj_at, pampd_at
@@ -23,7 +25,8 @@ from cython.cimports.shm.layout import u64
 
 
 def weigh(w, pool, obj_off, asked, used, stored):
-    """Add to the bytes of an obj, and to the gauges of its pool: lengths of pages, bytes of chunks, bytes really stored."""
+    """Add to the bytes of an obj, and to the gauges of its pool: lengths of pages, bytes of chunks,
+    bytes really stored."""
     o: cython.pointer(Obj) = obj_at(w, obj_off)
     ledger: cython.pointer(u64)
     if asked == 0 and used == 0 and stored == 0:
@@ -43,7 +46,8 @@ def weigh(w, pool, obj_off, asked, used, stored):
 
 
 def take_page(w, pool, obj_off, index, host):
-    """Unlink the page of an index and retire it: its offset, or 0 if there is none, or after a fault."""
+    """Unlink the page of an index and retire it: its offset, or 0 if there is none, or after a
+    fault."""
     o: cython.pointer(Obj) = obj_at(w, obj_off)
     nodes: u64 = o.objnode_count
     off: u64 = objnode.remove(w, obj_off, index, host)

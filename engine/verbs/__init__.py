@@ -1,1 +1,2 @@
-"""What every call does under a bucket's lock, or without it: put, overwrite, get, flush. Read this floor first."""
+"""What every call does under a bucket's lock, or without it: put, overwrite, get, flush. Read this
+floor first."""

@@ -1,13 +1,15 @@
-"""Owns the verbs that change things: put, flush, replace, destroy. Read this first; docs/walk-of-a-put.md names the steps.
+"""Owns the verbs that change things: put, flush, replace, destroy. Read this first;
+docs/walk-of-a-put.md names the steps.
 
-May call: rbtree, objnode, hostops, pam, pins, reclaim, and shm's journal, lock, slab. Called by pool.py, between
-Attachment.enter and leave, and by fetch.py, which has the verbs that get. Nothing here blocks,
-raises or touches a Python object (adapters of Python back ends aside).
-A verb that meets a taken lock gives back what it holds and answers BUSY; the caller waits and calls it again,
-and it goes on from where it was (staged pages stay staged). Lock order: the worker's own lock, then one bucket.
-The worker's own lock is the right to change anything at all: who holds everybody's has stopped the world (check.py).
-Kill at any instruction: what a locked section did is undone from its journal or complete; what was staged or
-retired hangs on the worker's slot, where recovery finds it.
+May call: rbtree, objnode, hostops, pam, pins, reclaim, and shm's journal, lock, slab. Called by
+pool.py, between Attachment.enter and leave, and by fetch.py, which has the verbs that get. Nothing
+here blocks, raises or touches a Python object (adapters of Python back ends aside). A verb that
+meets a taken lock gives back what it holds and answers BUSY; the caller waits and calls it again,
+and it goes on from where it was (staged pages stay staged). Lock order: the worker's own lock, then
+one bucket. The worker's own lock is the right to change anything at all: who holds everybody's has
+stopped the world (check.py).
+Kill at any instruction: what a locked section did is undone from its journal or complete; what was
+staged or retired hangs on the worker's slot, where recovery finds it.
 """
 import cython
 from cython.cimports.engine.eviction.admit import settle_pending
@@ -85,7 +87,7 @@ from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import chunk_at
 from cython.cimports.shm.slab import class_of, ensure, pop
 
-# --- helpers of all verbs ---------------------------------------------------------------------------------
+# --- helpers of all verbs -------------------------------------------------------------------------
 
 
 def lock_bucket(w, p, b):
@@ -103,7 +105,8 @@ def lock_bucket(w, p, b):
 
 
 def end_section(w, b, status):
-    """Commit (or roll back after a fault), release the bucket; own lock stays. The status, or CORRUPT."""
+    """Commit (or roll back after a fault), release the bucket; own lock stays. The status, or
+    CORRUPT."""
     if conclude(w) != OK:
         status = CORRUPT
     unlock(w, cython.address(b.lock))
@@ -111,8 +114,8 @@ def end_section(w, b, status):
 
 
 def find_place(w, p, c, b, index, obj_off):
-    """Where the link word lies that leads to the page of an index, or NULL, and the offset of the obj, 0 without one. Under the lock, or
-    between two looks at the sequence word."""
+    """Where the link word lies that leads to the page of an index, or NULL, and the offset of the
+    obj, 0 without one. Under the lock, or between two looks at the sequence word."""
     o: cython.pointer(Obj)
     at: cython.pointer(u64)
     ask_for_leaf(w, p, c, index)
@@ -127,8 +130,9 @@ def find_place(w, p, c, b, index, obj_off):
 
 
 def find_page(w, p, c, b, index, obj_off):
-    """The page of an index and the offset of its obj; NULL, and 0 without an obj. Under the lock, or between two looks at the
-    sequence word. A page that says it is another's, or of an impossible length, sets the fault and is not answered."""
+    """The page of an index and the offset of its obj; NULL, and 0 without an obj. Under the lock,
+    or between two looks at the sequence word. A page that says it is another's, or of an impossible
+    length, sets the fault and is not answered."""
     link: u64
     length: u64
     d: cython.pointer(Pampd)
@@ -146,7 +150,8 @@ def find_page(w, p, c, b, index, obj_off):
 
 
 def finish(w, budget, host):
-    """Queue what was linked and give back what was retired, as far as no lock is in the way, and release the own lock."""
+    """Queue what was linked and give back what was retired, as far as no lock is in the way, and
+    release the own lock."""
     status: cython.int = OK
     if w.slot.client[ROOT_PENDING] != 0:
         status = settle_pending(w, host)
@@ -157,7 +162,8 @@ def finish(w, budget, host):
 
 
 def drop_page(w, p, c, obj_off, index, told, pam, host):
-    """Unlink the page of an index and retire it: its offset, or 0. `told`: the back end freed it already."""
+    """Unlink the page of an index and retire it: its offset, or 0. `told`: the back end freed it
+    already."""
     off: u64 = take_page(w, p.idx, obj_off, index, host)
     d: cython.pointer(Pampd)
     if off != 0 and pam.foreign:
@@ -179,7 +185,7 @@ def drop_empty_obj(w, p, c, b, obj_off, pam, host):
     take_obj(w, p.idx, b, obj_off, host)
 
 
-# --- put --------------------------------------------------------------------------------------------------
+# --- put ------------------------------------------------------------------------------------------
 
 
 @cython.cfunc
@@ -187,8 +193,8 @@ def drop_empty_obj(w, p, c, b, obj_off, pam, host):
 @cython.exceptval(check=False)
 def _stage(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), i: u64, larger: cython.bint,
            pam: PamOps) -> cython.int:
-    """Put steps 1 and 2 for page i: reserve a pampd and a chunk (a `larger` one than it needs), copy the page. OK with it on the
-    staged list, BUSY or NOMEM."""
+    """Put steps 1 and 2 for page i: reserve a pampd and a chunk (a `larger` one than it needs),
+    copy the page. OK with it on the staged list, BUSY or NOMEM."""
     page: Pampd
     d: cython.pointer(Pampd)
     off: u64
@@ -200,7 +206,8 @@ def _stage(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.poin
         return status
     memset(cython.address(page), 0, cython.sizeof(Pampd))
     if p.evictable and not is_packed(c, i) and same_filled(data, stored):
-        # Only where pages are evicted: over a persistent page another can always be put, since it has a chunk.
+        # Only where pages are evicted: over a persistent page another can always be put, since it
+        # has a chunk.
         memcpy(cython.address(page.data), data, 8)
         page.shape = shape_of(stored, 0, SAME)
     elif p.dedup and c.packs != cython.NULL and stored >= TWIN_BYTES_MIN:
@@ -239,7 +246,8 @@ def _stage(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.poin
 @cython.exceptval(check=False)
 def _reserve(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), pam: PamOps,
              host: HostOps) -> cython.int:
-    """Put steps 1 and 2 for all pages of the call, last page first. c.refuse is set when memory is short."""
+    """Put steps 1 and 2 for all pages of the call, last page first. c.refuse is set when memory is
+    short."""
     status: cython.int
     i: u64
     data: cython.p_const_char
@@ -261,7 +269,8 @@ def _reserve(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.po
             if status == OK:
                 continue
         if status == NOMEM and p.codec != 0:
-            # Pages of all lengths leave chunks free in every class: better part of one is lost than a page.
+            # Pages of all lengths leave chunks free in every class: better part of one is lost than
+            # a page.
             status = _stage(w, p, c, i, True, pam)
         if status == NOMEM:
             c.refuse = True
@@ -306,7 +315,8 @@ def _lacking(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.po
 @cython.exceptval(check=False)
 def _over(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call),
           b: cython.pointer(Bucket)) -> cython.bint:
-    """The put of last resort: copy the bounce page over the old page's chunk, if that is large enough and nobody has a view on it."""
+    """The put of last resort: copy the bounce page over the old page's chunk, if that is large
+    enough and nobody has a view on it."""
     obj_off: u64
     data: u64
     stored: u64
@@ -332,8 +342,8 @@ def _over(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
 @cython.exceptval(check=False)
 def _link_page(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), obj_off: u64,
                i: u64, replaced: cython.pointer(u64), pam: PamOps, host: HostOps) -> cython.int:
-    """Put step 5 for page i: offer it to the PAM, link it from the tree, take it off the staged list; retire and count in
-    `replaced` the page that had its place."""
+    """Put step 5 for page i: offer it to the PAM, link it from the tree, take it off the staged
+    list; retire and count in `replaced` the page that had its place."""
     old: u64
     data: u64
     shape: u64
@@ -345,7 +355,8 @@ def _link_page(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.
     if w.fault != 0:
         return CORRUPT
     if pam.foreign:
-        # The length is the caller's, not what the arena says: it is how much of the caller's buffer is read.
+        # The length is the caller's, not what the arena says: it is how much of the caller's buffer
+        # is read.
         status = pam.create(p.idx, c.oid, d, c.data + i * p.page_size, put_length(c, i, p.page_size))
         if status != OK:
             return status
@@ -358,7 +369,8 @@ def _link_page(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.
     stored: u64 = stored_bytes(d)
     store(w, cython.address(w.slot.client[ROOT_STAGED]), d.link)
     if old != 0:
-        # The descriptor that is there gets the new bytes, and keeps its place in its queue; the staged one leaves with the old.
+        # The descriptor that is there gets the new bytes, and keeps its place in its queue; the
+        # staged one leaves with the old.
         o = pampd_at(w, old)
         asked -= length_of(o)
         used -= chunk_bytes(w, o)
@@ -415,10 +427,12 @@ def _new_obj(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.po
 @cython.exceptval(check=False)
 def _link(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call),
           b: cython.pointer(Bucket), pam: PamOps, host: HostOps) -> cython.int:
-    """Put steps 3 to 5 under the bucket's lock: old pages out, new pages in. OK, REFUSED, AGAIN (more nodes), NOMEM or CORRUPT.
+    """Put steps 3 to 5 under the bucket's lock: old pages out, new pages in. OK, REFUSED, AGAIN
+    (more nodes), NOMEM or CORRUPT.
 
-    After REFUSED all handles of the call are empty and everything else is as it was. After NOMEM all is as it was: handles are emptied
-    once, by a put that is refused for good, and nobody sees them empty who may then put something that a second try would drop.
+    After REFUSED all handles of the call are empty and everything else is as it was. After NOMEM
+    all is as it was: handles are emptied once, by a put that is refused for good, and nobody sees
+    them empty who may then put something that a second try would drop.
     """
     i: u64
     nodes: u64
@@ -426,7 +440,8 @@ def _link(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     created_obj: cython.bint = False
     told: cython.bint = True        # the back end knows of the obj
     status: cython.int = OK
-    # Where nobody counts what is given back and asked for again, the new page takes the old one's place at once.
+    # Where nobody counts what is given back and asked for again, the new page takes the old one's
+    # place at once.
     swap: cython.bint = not (pam.foreign or host.careful or c.refuse or c.exhausted)
     replaced: u64 = 0
     may_wait: cython.bint = not (pam.foreign or host.careful or c.salvaged)
@@ -493,8 +508,9 @@ def _link(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
 @cython.nogil
 @cython.exceptval(check=False)
 def _uncreate(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), pam: PamOps) -> cython.void:
-    """Give pages of a failed put back to a foreign PAM. They are reached by index before the rollback, in
-    the order they were made; the last one may not be linked yet, and heads the staged list then."""
+    """Give pages of a failed put back to a foreign PAM. They are reached by index before the
+    rollback, in the order they were made; the last one may not be linked yet, and heads the staged
+    list then."""
     i: u64
     off: u64
     d: cython.pointer(Pampd)
@@ -531,8 +547,9 @@ def _all_there(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.
 
 
 def stage(w, p, c, pam):
-    """Put steps 1 and 2 as far as there is memory without an eviction; `put` does the rest. OK, BUSY or CORRUPT. Made to run with the
-    GIL released: no lock but the own one is held when another is given back, and a sleeper woken, which takes the GIL."""
+    """Put steps 1 and 2 as far as there is memory without an eviction; `put` does the rest. OK,
+    BUSY or CORRUPT. Made to run with the GIL released: no lock but the own one is held when another
+    is given back, and a sleeper woken, which takes the GIL."""
     status: cython.int = lock_try(w, cython.address(w.slot.own))
     if status == OK:
         drop_staged(w)      # of a put that an exception ended
@@ -544,7 +561,8 @@ def stage(w, p, c, pam):
 
 
 def put(w, p, c, pam, host):
-    """Put the pages of a call: all of them or none. OK, REFUSED, BUSY (call again), NOMEM (call again, `salvaged`), DESTROYED or CORRUPT."""
+    """Put the pages of a call: all of them or none. OK, REFUSED, BUSY (call again), NOMEM (call
+    again, `salvaged`), DESTROYED or CORRUPT."""
     b: cython.pointer(Bucket) = bucket_of(p, c)
     status: cython.int
     while True:
@@ -587,7 +605,7 @@ def put(w, p, c, pam, host):
         return status
 
 
-# --- flush, replace ----------------------------------------------------------------------------------------
+# --- flush, replace -------------------------------------------------------------------------------
 
 
 def flush_page(w, p, c, pam, host):
@@ -608,7 +626,8 @@ def flush_page(w, p, c, pam, host):
 
 
 def flush_object(w, p, c, host):
-    """Drop an object: unlinked in constant time, taken apart by `finish` (call it until it is not AGAIN)."""
+    """Drop an object: unlinked in constant time, taken apart by `finish` (call it until it is not
+    AGAIN)."""
     b: cython.pointer(Bucket) = bucket_of(p, c)
     obj_off: u64
     status: cython.int = lock_bucket(w, p, b)
@@ -626,7 +645,8 @@ def flush_object(w, p, c, host):
 
 
 def replace(w, p, c, data, gen, pam):
-    """Swap the token of a foreign page if it is still of generation `gen`. OK, MISS, REFUSED, BUSY, DESTROYED, CORRUPT."""
+    """Swap the token of a foreign page if it is still of generation `gen`. OK, MISS, REFUSED, BUSY,
+    DESTROYED, CORRUPT."""
     b: cython.pointer(Bucket) = bucket_of(p, c)
     obj_off: u64
     d: cython.pointer(Pampd)

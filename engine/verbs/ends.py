@@ -1,7 +1,10 @@
-"""Owns what ends: how a pool begins to die, and when what a worker has retired, staged or not queued yet is worked off.
+"""Owns what ends: how a pool begins to die, and when what a worker has retired, staged or not
+queued yet is worked off.
 
-May call: core, admit, reclaim, and shm's journal and locks. Called by member and by what callers hold, with no lock held.
-Kill at any instruction: each step is a transaction; who is killed between the two words of a pool's death has destroyed it all the same.
+May call: core, admit, reclaim, and shm's journal and locks. Called by member and by what callers
+hold, with no lock held.
+Kill at any instruction: each step is a transaction; who is killed between the two words of a pool's
+death has destroyed it all the same.
 """
 import cython
 from cython.cimports.engine.eviction.admit import hold_caps, is_over, settle_pending
@@ -23,10 +26,12 @@ from cython.cimports.shm.lock import lock_try, unlock
 
 
 def begin_destroy(w, p):
-    """Make a pool die: the record goes on the retired list, and then the state says so. OK, BUSY, DESTROYED or CORRUPT.
+    """Make a pool die: the record goes on the retired list, and then the state says so. OK, BUSY,
+    DESTROYED or CORRUPT.
 
-    From here on every verb on it answers DESTROYED; `finish` takes it apart. The state is no part of the transaction: nobody may
-    be told of a death that a rollback takes back. Who is killed between the two has destroyed it all the same."""
+    From here on every verb on it answers DESTROYED; `finish` takes it apart. The state is no part
+    of the transaction: nobody may be told of a death that a rollback takes back. Who is killed
+    between the two has destroyed it all the same."""
     table: cython.pointer(ClientPage) = cython.cast(cython.pointer(ClientPage), w.base + w.client_off)
     status: cython.int = OK
     if lock_try(w, cython.address(w.slot.own)) != OK:
@@ -50,7 +55,8 @@ def begin_destroy(w, p):
 
 
 def work_off(w, host):
-    """Take this worker's lists apart, a budget at a time, what is staged too: nobody is in the middle of a put. OK, AGAIN, BUSY or CORRUPT."""
+    """Take this worker's lists apart, a budget at a time, what is staged too: nobody is in the
+    middle of a put. OK, AGAIN, BUSY or CORRUPT."""
     if w.slot.client[ROOT_RETIRED] | w.slot.client[ROOT_PENDING] | w.slot.client[ROOT_STAGED] == 0:
         return OK
     if lock_try(w, cython.address(w.slot.own)) != OK:
@@ -63,7 +69,8 @@ def work_off(w, host):
 
 
 def keep_caps(w, pool, host):
-    """After a put: have its pages queued, and its pool and its client no larger than they may be. OK, BUSY (call again) or CORRUPT."""
+    """After a put: have its pages queued, and its pool and its client no larger than they may be.
+    OK, BUSY (call again) or CORRUPT."""
     status: cython.int
     if w.slot.client[ROOT_PENDING] == 0 and not is_over(w, pool):
         return OK

@@ -1,8 +1,10 @@
-"""Owns the verbs that get: of a page and of a range, without a lock and under it, and of pages in a foreign PAM.
+"""Owns the verbs that get: of a page and of a range, without a lock and under it, and of pages in a
+foreign PAM.
 
-May call: core (finding, dropping, finishing), lookaside, objnode, pam. Called by pool.py, between Attachment.enter and leave.
-A get that leaves the page where it is takes no lock: `peek` finds it, the caller copies, `peek_valid` tells whether what was
-copied was the page; after a few tries `fetch` copies under the lock. A get that removes goes through `fetch`.
+May call: core (finding, dropping, finishing), lookaside, objnode, pam. Called by pool.py, between
+Attachment.enter and leave. A get that leaves the page where it is takes no lock: `peek` finds it,
+the caller copies, `peek_valid` tells whether what was copied was the page; after a few tries
+`fetch` copies under the lock. A get that removes goes through `fetch`.
 Kill at any instruction: a reader without a lock has changed nothing; the rest is as in core.py.
 """
 import cython
@@ -54,8 +56,9 @@ def _look(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
 
 
 def peek(w, p, c):
-    """Find a page without a lock. OK with c.found, c.length, c.stored, c.seq set (copy, then ask peek_valid), MISS, DESTROYED,
-    or BUSY: somebody was writing all the time, or the arena is corrupt; `fetch` knows."""
+    """Find a page without a lock. OK with c.found, c.length, c.stored, c.seq set (copy, then ask
+    peek_valid), MISS, DESTROYED, or BUSY: somebody was writing all the time, or the arena is
+    corrupt; `fetch` knows."""
     b: cython.pointer(Bucket) = bucket_of(p, c)
     tries: cython.int
     status: cython.int
@@ -69,7 +72,8 @@ def peek(w, p, c):
             return DESTROYED
         d = find_page(w, p, c, b, c.index, cython.address(obj_off))
         if d != cython.NULL:
-            # Each word once: without the lock a second read may give another value than the one that was checked.
+            # Each word once: without the lock a second read may give another value than the one
+            # that was checked.
             c.shape = load(cython.address(d.shape))
             c.found = chunk_of(w, c.shape, load(cython.address(d.data)))
             c.length = cython.cast(cython.uint, c.shape)
@@ -102,9 +106,10 @@ def peek_valid(w, p, c):
 
 
 def touch(w, p, off):
-    """Count a hit of the page that a get has found by the descriptor at `off`. The page may be gone by now, and its chunk anything else's:
-    then a mark that says nothing is changed, or another page has a hit too many. Of two hits at one moment one may be lost, which is why
-    no locked instruction is needed. Full marks are only read, so a hot page's line stays shared."""
+    """Count a hit of the page that a get has found by the descriptor at `off`. The page may be gone
+    by now, and its chunk anything else's: then a mark that says nothing is changed, or another page
+    has a hit too many. Of two hits at one moment one may be lost, which is why no locked
+    instruction is needed. Full marks are only read, so a hot page's line stays shared."""
     kill_point(w)
     hits: u64 = mark_of(w, off)
     if hits < p.hits_max:
@@ -112,9 +117,10 @@ def touch(w, p, off):
 
 
 def fetch(w, p, c, out, remove, pam, host):
-    """Get a page under the lock into `out`, which has room for c.stored bytes. OK, MISS, SIZE (c.stored says how much
-    room; or the page is longer than c.room, which is not 0), FAILED, BUSY, DESTROYED or CORRUPT. A compressed page comes as
-    it is stored, which c.shape tells. A foreign page goes to pam.result instead; out is not used then."""
+    """Get a page under the lock into `out`, which has room for c.stored bytes. OK, MISS, SIZE
+    (c.stored says how much room; or the page is longer than c.room, which is not 0), FAILED, BUSY,
+    DESTROYED or CORRUPT. A compressed page comes as it is stored, which c.shape tells. A foreign
+    page goes to pam.result instead; out is not used then."""
     b: cython.pointer(Bucket) = bucket_of(p, c)
     obj_off: u64
     room: u64 = c.stored
@@ -159,8 +165,9 @@ def fetch(w, p, c, out, remove, pam, host):
 
 
 def fetch_remote(w, p, c, remove, pam, host):
-    """Get a remote page, which `fetch` answered AGAIN for: fetched with the bucket free, used only if the page is still
-    of the generation seen. OK with pam.result, AGAIN, MISS, FAILED, BUSY, DESTROYED or CORRUPT."""
+    """Get a remote page, which `fetch` answered AGAIN for: fetched with the bucket free, used only
+    if the page is still of the generation seen. OK with pam.result, AGAIN, MISS, FAILED, BUSY,
+    DESTROYED or CORRUPT."""
     b: cython.pointer(Bucket) = bucket_of(p, c)
     seen: Pampd
     d: cython.pointer(Pampd)
@@ -197,8 +204,9 @@ def fetch_remote(w, p, c, remove, pam, host):
 @cython.exceptval(check=False)
 def _walk_range(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call),
                 b: cython.pointer(Bucket), out: cython.p_char) -> cython.int:
-    """Sum the bytes of the range's pages, as they are stored, into c.total, and as they were put into c.asked; with `out`,
-    copy them there if they are c.length bytes, and leave their shapes in c.shapes, if that is not NULL."""
+    """Sum the bytes of the range's pages, as they are stored, into c.total, and as they were put
+    into c.asked; with `out`, copy them there if they are c.length bytes, and leave their shapes in
+    c.shapes, if that is not NULL."""
     obj_off: u64 = find_obj(w, p, c, b)
     o: cython.pointer(Obj)
     d: cython.pointer(Pampd)
@@ -230,7 +238,8 @@ def _walk_range(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython
             w.fault = w.fault if w.fault else FAULT_SENTINEL
             return MISS
         if out != cython.NULL:
-            # Read once: without the lock a second read may give another offset than the one that was checked.
+            # Read once: without the lock a second read may give another offset than the one that
+            # was checked.
             data = chunk_of(w, shape, load(cython.address(d.data)))
             check_chunk(w, shape, data, n)
             if w.fault != 0 or c.total + n > c.length:
@@ -246,8 +255,9 @@ def _walk_range(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython
 
 
 def peek_range(w, p, c, out):
-    """A range without a lock. With out NULL: OK and c.length, the bytes of all pages as stored, or SIZE: there is no room for c.asked.
-    Else they are copied if they still are c.length bytes: OK or SIZE. MISS, DESTROYED; BUSY: try `fetch_range`."""
+    """A range without a lock. With out NULL: OK and c.length, the bytes of all pages as stored, or
+    SIZE: there is no room for c.asked. Else they are copied if they still are c.length bytes: OK or
+    SIZE. MISS, DESTROYED; BUSY: try `fetch_range`."""
     b: cython.pointer(Bucket) = bucket_of(p, c)
     tries: cython.int
     status: cython.int
@@ -272,8 +282,8 @@ def peek_range(w, p, c, out):
 
 
 def fetch_range(w, p, c, out, remove, pam, host):
-    """A range under the lock, into `out` with room for c.length bytes; SIZE says that c.length is what it takes, or that there is
-    no room for c.asked bytes."""
+    """A range under the lock, into `out` with room for c.length bytes; SIZE says that c.length is
+    what it takes, or that there is no room for c.asked bytes."""
     b: cython.pointer(Bucket) = bucket_of(p, c)
     i: u64
     obj_off: u64
@@ -297,7 +307,8 @@ def fetch_range(w, p, c, out, remove, pam, host):
 
 
 def describe(w, p, c, out):
-    """pampd_count, objnode_count, height of an object, and token and generation of the page at c.index (0, 0 without).
+    """pampd_count, objnode_count, height of an object, and token and generation of the page at
+    c.index (0, 0 without).
 
     OK, MISS (no such object), BUSY, DESTROYED or CORRUPT."""
     b: cython.pointer(Bucket) = bucket_of(p, c)

@@ -1,11 +1,14 @@
-"""Owns the short way of a put: over pages that are there and are stored the same way, chunk for chunk.
+"""Owns the short way of a put: over pages that are there and are stored the same way, chunk for
+chunk.
 
-May call: slab, lookaside, unlink (sums), core's helpers of all verbs. Called by pool.py, which calls core.put for every other put.
-The bytes are copied into chunks that stay in the worker's magazine; then, under the bucket's lock and in one transaction, each page
-and its place in the magazine exchange their chunks. So nothing is staged, retired or queued, and no descriptor is taken.
-The pages are found before the copy, without the lock: if the sequence word says under the lock that nobody has written since, they
-are still there. Else they are found again.
-Kill at any instruction: the journal undoes the exchange; before it, nothing but free chunks was written.
+May call: slab, lookaside, unlink (sums), core's helpers of all verbs. Called by pool.py, which
+calls core.put for every other put. The bytes are copied into chunks that stay in the worker's
+magazine; then, under the bucket's lock and in one transaction, each page and its place in the
+magazine exchange their chunks. So nothing is staged, retired or queued, and no descriptor is taken.
+The pages are found before the copy, without the lock: if the sequence word says under the lock that
+nobody has written since, they are still there. Else they are found again.
+Kill at any instruction: the journal undoes the exchange; before it, nothing but free chunks was
+written.
 """
 import cython
 from cython.cimports.engine.layout.call import AGAIN, DESTROYED, Call, PoolRef, put_length
@@ -39,7 +42,8 @@ from cython.cimports.shm.slab import class_of, ensure, mag_cap
 @cython.inline
 @cython.exceptval(check=False)
 def _ask_for_chunk(w: cython.pointer(Worker), cls: cython.int, length: u64) -> cython.void:
-    """Let the first lines of the chunk that a page will be copied into set out while the page's place is looked for. A hint."""
+    """Let the first lines of the chunk that a page will be copied into set out while the page's
+    place is looked for. A hint."""
     mag: cython.pointer(Magazine) = cython.address(w.slot.mags[cls])
     have: u64 = mag.count
     line: u64
@@ -53,8 +57,8 @@ def _ask_for_chunk(w: cython.pointer(Worker), cls: cython.int, length: u64) -> c
 @cython.exceptval(check=False)
 def _find(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), b: cython.pointer(Bucket),
           places: cython.pointer(cython.pointer(u64))) -> u64:
-    """Where the link words lie that lead to the pages of a call; the offset of their obj, or 0: one is missing. Under the bucket's lock, or
-    between two looks at its sequence word."""
+    """Where the link words lie that lead to the pages of a call; the offset of their obj, or 0: one
+    is missing. Under the bucket's lock, or between two looks at its sequence word."""
     obj_off: u64
     o: cython.pointer(Obj)
     at: cython.pointer(u64) = find_place(w, p, c, b, c.index, cython.address(obj_off))
@@ -78,7 +82,8 @@ def _find(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
 @cython.exceptval(check=False)
 def _fits(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), obj_off: u64,
           places: cython.pointer(cython.pointer(u64)), cls: cython.int) -> cython.bint:
-    """True if all pages lie in chunks of the class, each its own, with nothing special about them. Faults as in find_page."""
+    """True if all pages lie in chunks of the class, each its own, with nothing special about them.
+    Faults as in find_page."""
     d: cython.pointer(Pampd)
     i: u64
     if pool_of_obj(obj_at(w, obj_off)) != p.idx:
@@ -98,7 +103,8 @@ def _fits(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
 @cython.exceptval(check=False)
 def _exchange(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), obj_off: u64,
               places: cython.pointer(cython.pointer(u64)), cls: cython.int, item: cython.pointer(u64)) -> cython.void:
-    """Give each page the chunk with its new bytes, and the magazine the old one; `item`: the topmost of the magazine."""
+    """Give each page the chunk with its new bytes, and the magazine the old one; `item`: the
+    topmost of the magazine."""
     d: cython.pointer(Pampd)
     old: u64
     more: u64 = 0
@@ -125,8 +131,8 @@ def _exchange(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.p
 @cython.exceptval(check=False)
 def _copy(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), cls: cython.int,
           item: cython.pointer(cython.pointer(u64))) -> cython.int:
-    """Copy the pages of a call into the topmost chunks of the magazine, the first page into the topmost, `item`. OK, BUSY, or AGAIN: there
-    are not that many, or it is damaged."""
+    """Copy the pages of a call into the topmost chunks of the magazine, the first page into the
+    topmost, `item`. OK, BUSY, or AGAIN: there are not that many, or it is damaged."""
     mag: cython.pointer(Magazine) = cython.address(w.slot.mags[cls])
     status: cython.int
     have: u64
@@ -152,8 +158,8 @@ def _copy(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
 
 
 def overwrite(w, p, c, host):
-    """Put the pages of a call over those that are there. OK, BUSY, DESTROYED or CORRUPT as `put`; AGAIN: nothing was done, go the
-    long way."""
+    """Put the pages of a call over those that are there. OK, BUSY, DESTROYED or CORRUPT as `put`;
+    AGAIN: nothing was done, go the long way."""
     b: cython.pointer(Bucket) = bucket_of(p, c)
     places: cython.pointer(u64)[16]
     item: cython.pointer(u64) = cython.NULL

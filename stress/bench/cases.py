@@ -1,9 +1,11 @@
-"""Owns the loops that are timed, and the memory they run against: an arena and a raw mapping of the same number of pages.
+"""Owns the loops that are timed, and the memory they run against: an arena and a raw mapping of the
+same number of pages.
 
-Both sides walk a list of tuples prepared outside the timing, one Python call or slice a step, so the cost of the loop is
-the same for both and is included in both. Nothing is subtracted. The raw side is what a Python program does that keeps
-pages in plain shared memory by itself: `view[a:b] = page` and `bytes(view[a:b])`, without finding a page by key,
-without locks, without bounds. Its mapping is touched page by page before anything is timed.
+Both sides walk a list of tuples prepared outside the timing, one Python call or slice a step, so
+the cost of the loop is the same for both and is included in both. Nothing is subtracted. The raw
+side is what a Python program does that keeps pages in plain shared memory by itself: `view[a:b] =
+page` and `bytes(view[a:b])`, without finding a page by key, without locks, without bounds. Its
+mapping is touched page by page before anything is timed.
 """
 from __future__ import annotations
 
@@ -84,7 +86,8 @@ class Bench:
         engine.unlink(self.name)
 
     # -- what to walk -----------------------------------------------------------------------------
-    # Every oid is made anew: the arguments of a walk lie in memory in the order of their use, as the numbers of a slice do.
+    # Every oid is made anew: the arguments of a walk lie in memory in the order of their use, as
+    # the numbers of a slice do.
 
     def oid(self, number: int) -> tuple[int, int, int]:
         return engine.oid(f"bench {number}")
@@ -116,7 +119,8 @@ class Bench:
         return [(start, start + size * pages) for start in starts]
 
 
-# -- the loops: each walks `steps` once and gives back the nanoseconds it took ------------------------
+# -- the loops: each walks `steps` once and gives back the nanoseconds it took
+# ------------------------
 
 
 def write_slices(view: memoryview, page: bytes, steps) -> int:

@@ -1,8 +1,10 @@
-"""Owns the cases in which every store does the same, by one process: interleaved rounds over one working set.
+"""Owns the cases in which every store does the same, by one process: interleaved rounds over one
+working set.
 
-A round runs each case of each store once, stores and cases in a shuffled order, and each for about the same time. All walk
-a list of `(call, arguments)` prepared outside the timing, so the loop costs each store the same; nothing is subtracted.
-Ratios are taken within a round. Everything is pinned to one core, servers too. Calls `rounds` and the peers.
+A round runs each case of each store once, stores and cases in a shuffled order, and each for about
+the same time. All walk a list of `(call, arguments)` prepared outside the timing, so the loop costs
+each store the same; nothing is subtracted. Ratios are taken within a round. Everything is pinned to
+one core, servers too. Calls `rounds` and the peers.
 """
 from __future__ import annotations
 

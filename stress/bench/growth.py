@@ -1,7 +1,9 @@
-"""Owns the question what more pages cost: two working sets of this engine and of the raw copy, in turns within each round.
+"""Owns the question what more pages cost: two working sets of this engine and of the raw copy, in
+turns within each round.
 
-The raw copy grows too, since more memory needs more of the tables that translate addresses: it is measured in a run of
-rounds of its own, over mappings of the same sizes, because both do not fit into memory together. Calls `cases`. Called by `measure`.
+The raw copy grows too, since more memory needs more of the tables that translate addresses: it is
+measured in a run of rounds of its own, over mappings of the same sizes, because both do not fit
+into memory together. Calls `cases`. Called by `measure`.
 """
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ STEPS = 4000
 
 
 def measure(small: int, large: int, rounds: int, seed: int, object_pages: int, buckets: int) -> dict:
-    """Nanoseconds a call over so many pages and over so many more; the ratio is the median of those within the rounds."""
+    """Nanoseconds a call over so many pages and over so many more; the ratio is the median of those
+    within the rounds."""
     sizes, rng = (small, large), random.Random(seed)
     found = _ours(sizes, rounds, rng, seed, object_pages, buckets) | _raw(sizes, rounds, rng)
     return {"small": small, "large": large, "object_pages": object_pages, "rounds": rounds, "cases": found}

@@ -1,6 +1,8 @@
-"""Owns what was wanted of this engine, beside what a run measured: met, missed, or not measured. Called by `measure`.
+"""Owns what was wanted of this engine, beside what a run measured: met, missed, or not measured.
+Called by `measure`.
 
-Each limit finds its figure in the result of a run; a part that was not run, or a store that is not installed, gives none.
+Each limit finds its figure in the result of a run; a part that was not run, or a store that is not
+installed, gives none.
 """
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ def _ratio(pages: int, case: str, object_pages: int = 0) -> Find:
 
 
 def _one(sets: list[dict], pages: int, object_pages: int = 0) -> dict:
-    """The first working set of about so many pages, with objects of that many, if it matters; KeyError if there is none."""
+    """The first working set of about so many pages, with objects of that many, if it matters;
+    KeyError if there is none."""
     for one in sets:
         if round(one["pages"] / pages, 1) == 1.0 and object_pages in (0, one.get("object_pages")):
             return one

@@ -1,4 +1,5 @@
-"""Owns the pictures of a result: throughput, latency, workers, number of pages. Calls matplotlib. Called by the command."""
+"""Owns the pictures of a result: throughput, latency, workers, number of pages. Calls matplotlib.
+Called by the command."""
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -1,4 +1,5 @@
-"""Owns two questions about many pages: how much memory a store takes for them, and what many small objects cost us.
+"""Owns two questions about many pages: how much memory a store takes for them, and what many small
+objects cost us.
 
 Calls `rounds`, the peers and `engine`.
 """
@@ -45,7 +46,8 @@ def memory(names: list[str], smoke: bool) -> dict:
 
 
 def small_objects(rounds: int, seed: int, smoke: bool) -> dict:
-    """The same number of pages, one to an object against a thousand to an object, in two pools of one arena."""
+    """The same number of pages, one to an object against a thousand to an object, in two pools of
+    one arena."""
     small, large = (1000, 10) if smoke else (SMALL_OBJECTS, LARGE_OBJECTS)
     each = small // large
     rng = random.Random(seed)
@@ -58,7 +60,8 @@ def small_objects(rounds: int, seed: int, smoke: bool) -> dict:
         stack.callback(engine.unlink, place.name)
         stack.callback(eng.close)
         pools = {kind: eng.new_pool(kind, persistent=True, shared=True) for kind in ("small", "large")}
-        # Made anew for each walk: the arguments of both lie in memory in the order in which they are used.
+        # Made anew for each walk: the arguments of both lie in memory in the order in which they
+        # are used.
         handle = {"small": lambda number: (engine.oid(number), 0), "large": lambda number: (engine.oid(number // each), number % each)}
         times: dict[str, dict[str, list[float]]] = {case: {"small": [], "large": []} for case in ("put new", "put over", "get hit")}
         for kind, pool in pools.items():

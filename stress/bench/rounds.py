@@ -1,4 +1,5 @@
-"""Owns what every measurement shares: pinning to one core, opening peers, seeded walks, percentiles, and how much memory there is.
+"""Owns what every measurement shares: pinning to one core, opening peers, seeded walks,
+percentiles, and how much memory there is.
 
 Calls the peers. Called by `contest`, `workers` and `room`.
 """
@@ -24,7 +25,8 @@ QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999)
 
 @contextlib.contextmanager
 def one_core() -> Iterator[None]:
-    """This process, and every server it starts meanwhile, on one core: to wake another idle core costs more than a call."""
+    """This process, and every server it starts meanwhile, on one core: to wake another idle core
+    costs more than a call."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {max(before)})
     try:
@@ -42,7 +44,8 @@ def available() -> int:
 
 
 def spans(pages: int) -> list[tuple[int, int, int]]:
-    """(pages of a span, number of spans, first number) for 64 KiB and 1 MiB, beside a working set of so many pages."""
+    """(pages of a span, number of spans, first number) for 64 KiB and 1 MiB, beside a working set
+    of so many pages."""
     small, large = max(16, pages // 16 // 16), max(4, pages // 16 // 256)
     return [(16, small, 0), (256, large, small)]
 
@@ -110,7 +113,8 @@ def fill(peer: Peer, pages: int) -> None:
 
 
 class Zipf:
-    """Numbers below `count`, the n-th most frequent with weight 1 / n ** skew, scattered over the range."""
+    """Numbers below `count`, the n-th most frequent with weight 1 / n ** skew, scattered over the
+    range."""
 
     def __init__(self, count: int, skew: float, rng: random.Random):
         self._rng = rng

@@ -1,4 +1,5 @@
-"""Owns how the benchmark's figures are printed: Markdown, ready to be pasted. Called by `stress.commands`."""
+"""Owns how the benchmark's figures are printed: Markdown, ready to be pasted. Called by
+`stress.commands`."""
 from __future__ import annotations
 
 HEAD = """\

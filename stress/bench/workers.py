@@ -1,8 +1,10 @@
-"""Owns the cases of several processes: workers attached to every store, released together for a window of time.
+"""Owns the cases of several processes: workers attached to every store, released together for a
+window of time.
 
-All workers live through the whole measurement and hold every store open; the parent says over a pipe which store and case
-the next window is for, when it starts and ends, and how many take part, so that one worker and several alternate within
-each round. A worker counts its calls and its CPU time. Workers and servers are not pinned. Calls `rounds` and the peers.
+All workers live through the whole measurement and hold every store open; the parent says over a
+pipe which store and case the next window is for, when it starts and ends, and how many take part,
+so that one worker and several alternate within each round. A worker counts its calls and its CPU
+time. Workers and servers are not pinned. Calls `rounds` and the peers.
 """
 from __future__ import annotations
 
@@ -67,7 +69,8 @@ def run(counts: list[int], rounds: int, seed: int, names: list[str], smoke: bool
 
 
 def _ratios(rates: dict, by_cpu: dict, name: str, case: str, count: int) -> dict[str, float]:
-    """Within the rounds: against one worker, by CPU time too; ours against it; it against the raw copy."""
+    """Within the rounds: against one worker, by CPU time too; ours against it; it against the raw
+    copy."""
     def ratio(mine: list[float], other: list[float] | None) -> float | None:
         return round(median(a / b for a, b in zip(mine, other, strict=True) if b), 3) if other else None
     mine = rates[name, case, count]
@@ -104,7 +107,8 @@ class Worker:
         self._process.close()
 
 
-# -- in the worker ----------------------------------------------------------------------------------
+# -- in the worker
+# ----------------------------------------------------------------------------------
 
 
 def main(pipe: Any, number: int, of: int, pages: int, seed: int, tickets: dict[str, tuple]) -> None:

@@ -1,4 +1,5 @@
-"""Owns the scenarios: one folder each, named by the question it asks, with a `scenario.toml` inside.
+"""Owns the scenarios: one folder each, named by the question it asks, with a `scenario.toml`
+inside.
 
     name = "frontswap"              what `tmem stress` calls it
     question = "..."                the same question as the folder's name, in words
@@ -9,7 +10,8 @@
     [each]                          optional: what each guest adds to numbers of [arena]
     [settings]                      what the workload reads; each workload says which
 
-Calls tomllib, and `engine.sizes` to add sizes. Called by the commands, the supervisor and the tests.
+Calls tomllib, and `engine.sizes` to add sizes. Called by the commands, the supervisor and the
+tests.
 """
 from __future__ import annotations
 

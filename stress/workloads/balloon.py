@@ -1,10 +1,12 @@
-"""Guests of the scenario pressure, in an arena that is full at first and whose capacity goes down and up all the while.
+"""Guests of the scenario pressure, in an arena that is full at first and whose capacity goes down
+and up all the while.
 
-The supervisor resizes. After each step down the arena file may take no more of the system's memory than the new capacity and the arena's
-tables, which is what it took beyond its segments when it was full.
+The supervisor resizes. After each step down the arena file may take no more of the system's memory
+than the new capacity and the arena's tables, which is what it took beyond its segments when it was
+full.
 
-Settings: those of pressure, and small, rest. Facts: those of pressure, resizes, given_back_mib (by the first step down),
-down_ms_max, up_ms_max.
+Settings: those of pressure, and small, rest. Facts: those of pressure, resizes, given_back_mib (by
+the first step down), down_ms_max, up_ms_max.
 """
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ def prepare(eng, plan) -> None:
     pressure.prepare(eng, plan)
     filler = eng.new_pool(FILLER, persistent=False, shared=True)
     batch = Content(plan.seed, eng.page_size).pages((0, 0, 0), 0, RANGE, 1)
-    # A tenth more than fits, so that something has been evicted from every shard: its ghosts have memory then, which is no segment's.
+    # A tenth more than fits, so that something has been evicted from every shard: its ghosts have
+    # memory then, which is no segment's.
     for n in range(int(1.1 * eng.capacity / len(batch))):
         filler.put_range((n, 0, 0), 0, batch)
 

@@ -1,9 +1,10 @@
 """Pools and objects that come and go while others use them.
 
-A guest keeps a few pools of its own, each of a random kind, fills and empties objects in them, verifies, destroys the
-pool and creates the next. Meanwhile everybody uses everybody's pools, gets `PoolDestroyed` or `PoolNotFound` at any
-moment and nothing worse, and fights over a few contested names. The third word of every oid is a number unique to the pool, so a
-page that turns up in another pool is noticed.
+A guest keeps a few pools of its own, each of a random kind, fills and empties objects in them,
+verifies, destroys the pool and creates the next. Meanwhile everybody uses everybody's pools, gets
+`PoolDestroyed` or `PoolNotFound` at any moment and nothing worse, and fights over a few contested
+names. The third word of every oid is a number unique to the pool, so a page that turns up in
+another pool is noticed.
 
 Settings: pools, contested, objects, pages. Facts: pools_created, pools_destroyed, met_destroyed.
 """

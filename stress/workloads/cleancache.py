@@ -1,10 +1,12 @@
 """Guests that read a real directory tree through a small cache of their own, and tmem behind it.
 
-The kernel's cleancache in a process: a page is asked of the private LRU, then of tmem (`get`), then read from the file;
-what the LRU evicts is put. Half of the files live in the guest's private ephemeral pool (gets are exclusive), half in a
-shared ephemeral pool where guests find each other's pages. Every page got from tmem is compared with the file.
+The kernel's cleancache in a process: a page is asked of the private LRU, then of tmem (`get`), then
+read from the file; what the LRU evicts is put. Half of the files live in the guest's private
+ephemeral pool (gets are exclusive), half in a shared ephemeral pool where guests find each other's
+pages. Every page got from tmem is compared with the file.
 
-Settings: tree, files_max, tree_bytes_max, lru_pages, invalidate. Facts: pages_read, file_reads, file_reads_saved.
+Settings: tree, files_max, tree_bytes_max, lru_pages, invalidate. Facts: pages_read, file_reads,
+file_reads_saved.
 """
 from __future__ import annotations
 
@@ -127,7 +129,8 @@ class Reader:
 
 
 def find_files(tree: Path, files_max: int, bytes_max: int) -> list[Path]:
-    """Readable, non-empty regular files below `tree` in a fixed order, until either limit is reached."""
+    """Readable, non-empty regular files below `tree` in a fixed order, until either limit is
+    reached."""
     found: list[Path] = []
     total = 0
     for folder, folders, names in os.walk(tree):

@@ -1,12 +1,14 @@
 """Workers killed and stopped at random instants, with writers, readers and a watcher.
 
-Guest 0 is the killer: it forks the victims (writers and readers), kills one or several of them at a random instant, also right
-after the fork, stops some, most for a moment and some for seconds, reaps them and forks the next. Guest 1 is the watcher: never killed, it reads
-everything, measures waits and calls `eng.check()`. The other guests are writers that the crew restarts when the supervisor
+Guest 0 is the killer: it forks the victims (writers and readers), kills one or several of them at a
+random instant, also right after the fork, stops some, most for a moment and some for seconds, reaps
+them and forks the next. Guest 1 is the watcher: never killed, it reads everything, measures waits
+and calls `eng.check()`. The other guests are writers that the crew restarts when the supervisor
 kills them. What a page may be is known from a ledger that outlives its writer (`stress/ledger.py`).
 
-Settings: writers, readers, pages, ranges, range_pages, kill_every_ms, stop_every_ms, stop_ms_max, spawn_kill_every_ms, wait_ms_max. Facts:
-kills, stops, stopped_ms_max, recoveries, wait_ms_max, wait_ms_max_stopped.
+Settings: writers, readers, pages, ranges, range_pages, kill_every_ms, stop_every_ms, stop_ms_max,
+spawn_kill_every_ms, wait_ms_max. Facts: kills, stops, stopped_ms_max, recoveries, wait_ms_max,
+wait_ms_max_stopped.
 """
 from __future__ import annotations
 
@@ -105,7 +107,8 @@ def verdict(run) -> None:
         return
     run.expect(run.facts["wait_ms_max"] <= plan.settings["wait_ms_max"], "hang", "arena",
                f"a call waited {run.facts['wait_ms_max']} ms with nobody stopped")
-    # Who waits for one that is stopped goes on when that one does; two are stopped at a time, one may follow on the other.
+    # Who waits for one that is stopped goes on when that one does; two are stopped at a time, one
+    # may follow on the other.
     limit = 2 * plan.settings["stop_ms_max"] + plan.settings["wait_ms_max"]
     run.expect(run.facts["wait_ms_max_stopped"] <= limit, "hang", "arena",
                f"a call waited {run.facts['wait_ms_max_stopped']} ms, and nobody was stopped for more than {plan.settings['stop_ms_max']} ms")
@@ -199,7 +202,8 @@ def _do_seldom(g: Guest, writer: int) -> None:
 
 
 def _use_own_pool(g: Guest, writer: int) -> None:
-    """A private ephemeral pool that comes, is used and goes; its last owner may have left it half way."""
+    """A private ephemeral pool that comes, is used and goes; its last owner may have left it half
+    way."""
     name = f"victim-{writer}"
     try:
         pool = g.eng.new_pool(name, shared=False, client=writer)
@@ -224,7 +228,8 @@ def _read_any(g: Guest, pool, handles: Handles, ledger: Ledger) -> None:
 
 
 def _waited(g: Guest, function, *args):
-    """Call, and keep the longest wait; apart, if a process was stopped meanwhile, since others wait for its lock."""
+    """Call, and keep the longest wait; apart, if a process was stopped meanwhile, since others wait
+    for its lock."""
     control = g.board.control
     ended = control[words.STOPS_ENDED]
     result = function(*args)
@@ -316,7 +321,8 @@ class Killer:
             self.kill(role)
 
     def stop(self, now: int) -> None:
-        """Stop a victim now and then: most for a moment, few for as long as any, but the first of a run for long in any case."""
+        """Stop a victim now and then: most for a moment, few for as long as any, but the first of a
+        run for long in any case."""
         g, rng = self.g, self.g.rng
         pids = [pid for pid in self.pids.values() if pid not in self.stopped]
         if now < self.next_stop or len(self.stopped) >= 2 or not pids:

@@ -1,20 +1,24 @@
 """Guests that are clients of different weights in a full arena: is each left what is its own?
 
-Five guests, each a client, through an engine that acts for it. *greedy* puts new pages as fast as it can, and *heavy*, of another
-weight, does too. *light* keeps a working set below its share and reads all of it each time the greedy one has put as many pages as the
-arena holds: without shares hardly a page would be there. *frozen* has pages from before it was frozen, and tries to put new ones.
-*capped* puts more than its cap.
+Five guests, each a client, through an engine that acts for it. *greedy* puts new pages as fast as
+it can, and *heavy*, of another weight, does too. *light* keeps a working set below its share and
+reads all of it each time the greedy one has put as many pages as the arena holds: without shares
+hardly a page would be there. *frozen* has pages from before it was frozen, and tries to put new
+ones. *capped* puts more than its cap.
 
-What is promised: whoever has fewer pages for its weight than others is not asked for any. Where that ends: shares hold in each shard, so
-the working set is well below the share (`light_part`) and shards are few; and a segment that has to change its size class takes its
-pages along, whoever they belong to. Most pages are whole, so segments change seldom once the arena is full: `missing_percent_max` is
-what is left for that, and `missing_start_max` pages, a few segments, may go while segments find their classes. Heavy and greedy must
-end at the ratio of their weights, within `ratio_off_max`. A page counts for a cap once it is in a queue, and its putter may find the queue
-locked: until its next put there may be some more.
+What is promised: whoever has fewer pages for its weight than others is not asked for any. Where
+that ends: shares hold in each shard, so the working set is well below the share (`light_part`) and
+shards are few; and a segment that has to change its size class takes its pages along, whoever they
+belong to. Most pages are whole, so segments change seldom once the arena is full:
+`missing_percent_max` is what is left for that, and `missing_start_max` pages, a few segments, may
+go while segments find their classes. Heavy and greedy must end at the ratio of their weights,
+within `ratio_off_max`. A page counts for a cap once it is in a queue, and its putter may find the
+queue locked: until its next put there may be some more.
 
-Settings: weights, light_part, frozen_pages, cap, cap_slack, missing_percent_max, missing_start_max, ratio_off_max, short (part of
-greedy's and heavy's pages that are short). Facts: sweeps, light_pages, light_share, light_reads, light_missing, light_missing_worst
-(in one sweep), frozen_missing, frozen_refused, capped_most, capped_late, pages of greedy and heavy at the end.
+Settings: weights, light_part, frozen_pages, cap, cap_slack, missing_percent_max, missing_start_max,
+ratio_off_max, short (part of greedy's and heavy's pages that are short). Facts: sweeps,
+light_pages, light_share, light_reads, light_missing, light_missing_worst (in one sweep),
+frozen_missing, frozen_refused, capped_most, capped_late, pages of greedy and heavy at the end.
 """
 from __future__ import annotations
 
@@ -74,7 +78,8 @@ def fill(g: Guest) -> None:
 
 
 def keep(g: Guest) -> None:
-    """A working set, read as often as the arena has been filled anew; what is missing is counted and put again."""
+    """A working set, read as often as the arena has been filled anew; what is missing is counted
+    and put again."""
     pool = g.pool(LIGHT)
     put = {}
     for n in range(int(g.settings["light_part"] * share_of(g.eng, g.settings, LIGHT))):
@@ -108,7 +113,8 @@ def _put(g: Guest, pool, n: int, length: int = 0) -> int:
 
 
 def _turned_over(g: Guest) -> bool:
-    """Wait until the greedy one has put once more what the arena holds. False: the run is over before."""
+    """Wait until the greedy one has put once more what the arena holds. False: the run is over
+    before."""
     greedy, most = g.board.rows[NAMES.index(GREEDY)].words, g.plan.ops or 1 << 62
     until = greedy[words.OPS] + pages_of(g.eng)
     while g.running() and greedy[words.OPS] < min(until, most):
@@ -178,7 +184,8 @@ def verdict(run) -> None:
     run.expect(facts["light_missing"] <= limit * facts["light_reads"] + start, "unfair", f"pool {LIGHT}",
                f"{facts['light_missing']} of {facts['light_reads']} pages were missing, at most {settings['missing_percent_max']} % "
                f"and {start} may be: {facts['light_pages']} pages, and its share is {facts['light_share']}")
-    # What goes of the frozen one's does not come back, so it may lose as much with every sweep of the light one's.
+    # What goes of the frozen one's does not come back, so it may lose as much with every sweep of
+    # the light one's.
     run.expect(facts["frozen_missing"] <= limit * settings["frozen_pages"] * facts["sweeps"] + start, "unfair", f"pool {FROZEN}",
                f"{facts['frozen_missing']} of {settings['frozen_pages']} pages have gone in {facts['sweeps']} fillings of the arena")
     run.expect(pools[FROZEN]["pages"] <= settings["frozen_pages"], "unfair", f"pool {FROZEN}",

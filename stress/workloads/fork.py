@@ -1,8 +1,8 @@
 """Workers that fork: parent and child go on using the arena through the engine they both hold.
 
-A guest puts pages into a persistent pool, forks, and works on while the child reads them, puts its own and sometimes forks
-a child itself. When the child is gone, its pages must be there, and its worker slot must be free: a run forks more
-children than the arena has slots.
+A guest puts pages into a persistent pool, forks, and works on while the child reads them, puts its
+own and sometimes forks a child itself. When the child is gone, its pages must be there, and its
+worker slot must be free: a run forks more children than the arena has slots.
 
 Settings: child_ops. Facts: children.
 """
@@ -59,7 +59,8 @@ def verdict(run) -> None:
 
 
 def child(g: Guest, pool, oid, child_oid, put) -> None:
-    """What a forked child does: reads what its parent put, puts pages of its own, sometimes forks as well."""
+    """What a forked child does: reads what its parent put, puts pages of its own, sometimes forks
+    as well."""
     for index in range(g.settings["child_ops"]):
         accepted = pool.put(child_oid, index, g.content.page(child_oid, index, index + 1))
         g.expect(accepted, "lost", f"pool fork {describe(child_oid, index)}", "a put was refused in a roomy arena")
@@ -79,7 +80,8 @@ def grandchild(g: Guest, pool, child_oid) -> None:
 
 
 def leave_with(g: Guest, work, *args) -> None:
-    """End a forked process: 0 if the work went well. The counters belong to the parent, so the child counts nothing."""
+    """End a forked process: 0 if the work went well. The counters belong to the parent, so the
+    child counts nothing."""
     code = 1
     try:
         g.rng.seed(f"child {g.rng.random()}")

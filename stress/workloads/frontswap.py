@@ -1,9 +1,12 @@
-"""Guests that swap to a private persistent pool: a page whose put succeeded must come back until it is flushed.
+"""Guests that swap to a private persistent pool: a page whose put succeeded must come back until it
+is flushed.
 
-A guest remembers the version it last put under every handle, or that the put was refused (then the page must not be
-there: it would be older content). At the end every page is read once more, area by area, and each area is flushed.
+A guest remembers the version it last put under every handle, or that the put was refused (then the
+page must not be there: it would be older content). At the end every page is read once more, area by
+area, and each area is flushed.
 
-Settings: areas, pages, sparse, short. Facts: pages_out (accepted), pages_back (verified gets), refused.
+Settings: areas, pages, sparse, short. Facts: pages_out (accepted), pages_back (verified gets),
+refused.
 """
 from __future__ import annotations
 

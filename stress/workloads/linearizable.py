@@ -1,15 +1,18 @@
-"""Players on few hot pages record every call and answer, and are killed at random; every page's history is searched for an order.
+"""Players on few hot pages record every call and answer, and are killed at random; every page's
+history is searched for an order.
 
-A guest is a keeper: it forks players, kills one at random, keeps what that one recorded, and forks the next. Time is cut into rounds: all
-players begin one at the same instant, on pages that nobody had before, and leave a page alone after so many calls, so that a history
-begins with nothing and is short enough to be searched (`stress/search.py`). A record lies in a mapped file: what was called is there before
-the call, what was answered after it, so a killed player leaves its last call without an answer; it may have happened until the player was
-seen to be dead. A persistent and an ephemeral pool, both shared; the arena is small, and ballast makes ephemeral pages go. Keepers flush
-pages of rounds that are over, and that is recorded too.
+A guest is a keeper: it forks players, kills one at random, keeps what that one recorded, and forks
+the next. Time is cut into rounds: all players begin one at the same instant, on pages that nobody
+had before, and leave a page alone after so many calls, so that a history begins with nothing and is
+short enough to be searched (`stress/search.py`). A record lies in a mapped file: what was called is
+there before the call, what was answered after it, so a killed player leaves its last call without
+an answer; it may have happened until the player was seen to be dead. A persistent and an ephemeral
+pool, both shared; the arena is small, and ballast makes ephemeral pages go. Keepers flush pages of
+rounds that are over, and that is recorded too.
 
-Settings: players, handles, round_ms, history_ops, kill_every_ms, ballast, histories_per_second. Facts: kills, cut_off (calls without an
-answer), histories, operations, longest, swapped_refused: histories in which two answers were exchanged, each of which the search must
-refuse, or it is deaf.
+Settings: players, handles, round_ms, history_ops, kill_every_ms, ballast, histories_per_second.
+Facts: kills, cut_off (calls without an answer), histories, operations, longest, swapped_refused:
+histories in which two answers were exchanged, each of which the search must refuse, or it is deaf.
 """
 from __future__ import annotations
 
@@ -59,7 +62,8 @@ class Log(Words):
         self.words[base + 1] = ended
 
     def drain(self, row: int, died: int) -> list[tuple]:
-        """All records, and an empty log; a call without an answer has ended when its player had certainly died."""
+        """All records, and an empty log; a call without an answer has ended when its player had
+        certainly died."""
         found = []
         for base in range(HEAD_WORDS, HEAD_WORDS + self.words[COUNT] * RECORD_WORDS, RECORD_WORDS):
             called, ended, number, page, kind, version, answer, _ = self.words[base:base + RECORD_WORDS]
@@ -151,7 +155,8 @@ class Keeper:
             os._exit(code)
 
     def kill(self, row: int, again: bool) -> bool:
-        """Kill a player, keep its records, fork the next one. False if it had ended by itself before its time."""
+        """Kill a player, keep its records, fork the next one. False if it had ended by itself
+        before its time."""
         pid = self.pids.pop(row, 0)
         if not pid:
             return False

@@ -1,10 +1,12 @@
 """Guests that put more pages than the arena holds, beside persistent pages that it must not lose.
 
-Each guest has handles of its own in one ephemeral pool: a get of one is the page it put last, or nothing, never an older one. A put
-there is always taken. It also keeps some pages in a persistent pool: those come back, all of them, and a put of a new one is
-taken, since there is always something ephemeral to evict.
+Each guest has handles of its own in one ephemeral pool: a get of one is the page it put last, or
+nothing, never an older one. A put there is always taken. It also keeps some pages in a persistent
+pool: those come back, all of them, and a put of a new one is taken, since there is always something
+ephemeral to evict.
 
-Settings: objects, pages, kept, short. Facts: evicted, kept_back (verified gets of persistent pages), hits_percent of the ephemeral pool.
+Settings: objects, pages, kept, short. Facts: evicted, kept_back (verified gets of persistent
+pages), hits_percent of the ephemeral pool.
 """
 from __future__ import annotations
 

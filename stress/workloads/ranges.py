@@ -1,8 +1,9 @@
 """Values of many pages, put and got as ranges by everybody at once: none may be made of two puts.
 
-Every object holds one range of a fixed number of pages. Guests put whole ranges, read whole ranges (all pages must be of
-one version), read single pages, flush objects, and take ranges exclusively: a version is taken at most once over all
-guests. A reader never sees a version older than one it has seen of the same writer under the same handle.
+Every object holds one range of a fixed number of pages. Guests put whole ranges, read whole ranges
+(all pages must be of one version), read single pages, flush objects, and take ranges exclusively: a
+version is taken at most once over all guests. A reader never sees a version older than one it has
+seen of the same writer under the same handle.
 
 Settings: objects, range_pages, short_last. Facts: ranges_read, ranges_taken.
 """

@@ -1,15 +1,17 @@
-"""One worker against two, four and so on up to the cores, and against as many that copy without an engine.
+"""One worker against two, four and so on up to the cores, and against as many that copy without an
+engine.
 
-Time is cut into windows by the monotonic clock that all share, and windows take turns: of one guest, of two, of every
-power of two there is a core for, first through the engine, then the same again as a raw copy to and from memory of the
-guest's own. Contents are made and verified in both. A ratio is the median number of operations in the windows of so
-many guests over the median in those of one. A slow moment of the machine hits all alike, and where other programs take
-the cores the raw copy does no better: a ratio is judged by the raw copy's. Guests for whom there is no core have
+Time is cut into windows by the monotonic clock that all share, and windows take turns: of one
+guest, of two, of every power of two there is a core for, first through the engine, then the same
+again as a raw copy to and from memory of the guest's own. Contents are made and verified in both. A
+ratio is the median number of operations in the windows of so many guests over the median in those
+of one. A slow moment of the machine hits all alike, and where other programs take the cores the raw
+copy does no better: a ratio is judged by the raw copy's. Guests for whom there is no core have
 nothing to do.
 
-Settings: objects, pages, window_ms, windows_min (of a kind: with fewer nothing is judged), wanted (of the raw copy's
-ratio). Facts: for each number of guests ratio_N, raw_ratio_N, by_cpu_time_N (what the ratio would be if each had a core
-to itself), and ops_per_second of one and of the most.
+Settings: objects, pages, window_ms, windows_min (of a kind: with fewer nothing is judged), wanted
+(of the raw copy's ratio). Facts: for each number of guests ratio_N, raw_ratio_N, by_cpu_time_N
+(what the ratio would be if each had a core to itself), and ops_per_second of one and of the most.
 """
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """Writers and readers on the same few handles; every answer goes to the history checker.
 
-Two pools, one persistent and one ephemeral, a few objects of a few pages, every operation of the contract. Odd guests
-have a host whose allocations are refused now and then, so that refused puts race with everything else. A guest records
-so many operations as its share of time allows to check, then goes on with other objects, verified byte by byte only.
+Two pools, one persistent and one ephemeral, a few objects of a few pages, every operation of the
+contract. Odd guests have a host whose allocations are refused now and then, so that refused puts
+race with everything else. A guest records so many operations as its share of time allows to check,
+then goes on with other objects, verified byte by byte only.
 
 Settings: objects, pages, recorded_per_second, refuse. Facts: recorded, handles.
 """
@@ -101,7 +102,8 @@ class Player:
             for page in range(g.settings["pages"]):
                 self._record(recording, history.put, (which, number, page), version, accepted)
         else:
-            # A range is of one version only if a range put wrote it last; so its pages are verified one by one.
+            # A range is of one version only if a range put wrote it last; so its pages are verified
+            # one by one.
             self._read_range(pool, oid, which, number, recording)
 
     def _read_range(self, pool, oid, which, number, recording) -> None:

@@ -48,7 +48,7 @@ def test_only_two_packages_are_needed():
     assert {re.match(r"[\w-]+", line).group().replace("-", "_") for line in needed} == {"posix_ipc", "xxhash"}
 
 
-# --- the build --------------------------------------------------------------------------------------------
+# --- the build ------------------------------------------------------------------------------------
 
 # Runs setup.py as the main program of an interpreter that says something else of itself.
 ELSEWHERE = """
@@ -75,7 +75,8 @@ def test_where_it_cannot_work_the_build_says_so_in_one_sentence(what, value, sai
 
 
 def test_setup_can_be_imported_by_the_processes_that_translate():
-    """As the main module of a process that is not forked: nothing is built, nothing is asked of setuptools."""
+    """As the main module of a process that is not forked: nothing is built, nothing is asked of
+    setuptools."""
     script = "import runpy; runpy.run_path('setup.py', run_name='__mp_main__')"
     told = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (told.returncode, told.stdout, told.stderr) == (0, "", "")

@@ -1,6 +1,8 @@
-"""Run by `make check-dist` in an environment that holds only the wheel: what was installed is whole and works.
+"""Run by `make check-dist` in an environment that holds only the wheel: what was installed is whole
+and works.
 
-Not a test of the suite: the suite runs on the source tree, and would not notice a file missing from the wheel.
+Not a test of the suite: the suite runs on the source tree, and would not notice a file missing from
+the wheel.
 """
 import subprocess
 import sys

@@ -1,9 +1,10 @@
 """Owns the project's own traces: makes those in data/ from a plain reference model and a seed.
 
-`python -m tests.conformance.generate` writes them anew, byte for byte the same ones. The format is that of the traces
-of the original. The model is a dictionary (support.ModelPool) plus the rules of a put: the old page goes first, then an
-object is allocated, the page offered to the store, the tree nodes allocated; a step that fails undoes the put and leaves
-the handle empty. Unlike the original it leaves no tree nodes behind.
+`python -m tests.conformance.generate` writes them anew, byte for byte the same ones. The format is
+that of the traces of the original. The model is a dictionary (support.ModelPool) plus the rules of
+a put: the old page goes first, then an object is allocated, the page offered to the store, the tree
+nodes allocated; a step that fails undoes the put and leaves the handle empty. Unlike the original
+it leaves no tree nodes behind.
 """
 import collections
 import gzip
@@ -34,7 +35,8 @@ class Reference:
         return tree_shape(before | {index})[0] - (tree_shape(before)[0] if before else 0)
 
     def put(self, label, oid, index, content, fail):
-        """0 or -12. fail: None, "obj", "create", or the number of the objnode allocation that fails."""
+        """0 or -12. fail: None, "obj", "create", or the number of the objnode allocation that
+        fails."""
         pool = self.pools[label]
         is_new = oid not in pool.objects
         pool.flush_page(oid, index)
@@ -53,7 +55,8 @@ class Reference:
 
 
 class Recipe:
-    """What a trace is made of: a seed, the number of operations, and how oids and indexes are chosen."""
+    """What a trace is made of: a seed, the number of operations, and how oids and indexes are
+    chosen."""
 
     def __init__(self, name, description, seed, ops, oids, indexes, capacity=None, failures=0.0, churn=0.0, moving=False):
         self.name = name

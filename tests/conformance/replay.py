@@ -1,9 +1,9 @@
 """Owns replaying a conformance trace: every line run through an engine, every answer compared.
 
-Traces without limits and failures go through the built-in back end; the others through a back end and host operations
-written in Python, which hold the limit and the failures. Where an allocation of a tree node was made to fail, the
-original leaves nodes behind and this engine does not: such objects must have the shape that follows from their
-indexes alone, and the trace at least that.
+Traces without limits and failures go through the built-in back end; the others through a back end
+and host operations written in Python, which hold the limit and the failures. Where an allocation of
+a tree node was made to fail, the original leaves nodes behind and this engine does not: such
+objects must have the shape that follows from their indexes alone, and the trace at least that.
 """
 import gzip
 import json
@@ -59,7 +59,7 @@ class Replay:
             if self.pam:
                 engine.register_hostops(None)
 
-    # --- operations --------------------------------------------------------------------------------------
+    # --- operations -------------------------------------------------------------------------------
 
     def new_pool(self, label, persistent, shared):
         self.names += 1
@@ -118,7 +118,7 @@ class Replay:
                 del self.indexes[label][oid]
                 self.scarred.discard((label, oid))
 
-    # --- observables -------------------------------------------------------------------------------------
+    # --- observables ------------------------------------------------------------------------------
 
     def stat(self, label, obj_count):
         found = self.pools[label].obj_count
@@ -148,7 +148,7 @@ class Replay:
         held = sorted([*oid, index] for oid, indexes in self.indexes[label].items() for index in indexes)
         assert held == [[*oid, index] for oid, index, _ in pages]
 
-    # --- conditions --------------------------------------------------------------------------------------
+    # --- conditions -------------------------------------------------------------------------------
 
     def pam_capacity(self, pages):
         self.pam.capacity = pages
@@ -165,7 +165,8 @@ class Replay:
 
 
 def replay(eng, path):
-    """Run the trace at `path` on an empty arena; then the arena must be sound, and the back end must hold what is in it."""
+    """Run the trace at `path` on an empty arena; then the arena must be sound, and the back end
+    must hold what is in it."""
     header, lines = read_trace(path)
     run = Replay(eng, header, lines)
     run.run()

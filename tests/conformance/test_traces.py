@@ -1,4 +1,5 @@
-"""Owns conformance: the traces of the original, when they lie beside the project, and the project's own traces."""
+"""Owns conformance: the traces of the original, when they lie beside the project, and the project's
+own traces."""
 import gzip
 from pathlib import Path
 

@@ -1,5 +1,5 @@
-"""Owns what the processes of the race tests run: a meeting point, operations that a model can repeat, and loops that
-verify every read by themselves.
+"""Owns what the processes of the race tests run: a meeting point, operations that a model can
+repeat, and loops that verify every read by themselves.
 
 Loaded by spawned children: never imports pytest.
 """
@@ -13,7 +13,8 @@ FAR = 70                                # an index that needs a higher tree
 
 
 class Gate:
-    """A meeting point of processes: nobody passes `arrive` before all have come. Spins, so that all leave together."""
+    """A meeting point of processes: nobody passes `arrive` before all have come. Spins, so that all
+    leave together."""
 
     def __init__(self, context, parties):
         self.counts = context.RawArray("Q", parties)
@@ -28,7 +29,8 @@ class Gate:
 def get_into(pool, oid):
     buffer = bytearray(PAGE)
     length = pool.get_into(oid, 0, buffer, False)
-    # What lies behind the page is not looked at: a copy that had to be repeated may have left something there.
+    # What lies behind the page is not looked at: a copy that had to be repeated may have left
+    # something there.
     return length, bytes(buffer[:max(length, 0)])
 
 
@@ -66,7 +68,8 @@ def observe(pool, oid):
 
 
 def serve(pipe, gate, me, pool):
-    """Do what the pipe says: (operation, oids), at every oid together with the others; send the answers back."""
+    """Do what the pipe says: (operation, oids), at every oid together with the others; send the
+    answers back."""
     while (job := pipe.recv()) is not None:
         name, oids = job
         operation = OPERATIONS[name]
@@ -80,11 +83,12 @@ def serve(pipe, gate, me, pool):
         pipe.send(answers)
 
 
-# --- loops without meeting points -------------------------------------------------------------------------
+# --- loops without meeting points -----------------------------------------------------------------
 
 
 def write_versions(pool, oid, pages, gate, me):
-    """Put a page, or a range of several, that names its writer and version, until the reader has enough."""
+    """Put a page, or a range of several, that names its writer and version, until the reader has
+    enough."""
     gate.arrive(me)
     version = 0
     while not gate.stop.value:
@@ -131,14 +135,16 @@ def take_all(pool, oid, count, pipe):
     pipe.send(taken)
 
 
-# --- owners that may be killed ----------------------------------------------------------------------------
+# --- owners that may be killed --------------------------------------------------------------------
 
 
 class Ledger:
-    """What each handle may hold, in memory that outlives a killed writer. One owner a handle; anybody reads.
+    """What each handle may hold, in memory that outlives a killed writer. One owner a handle;
+    anybody reads.
 
-    Versions count up from 0; odd: content that names the version; even: nothing there. started: of the latest write
-    begun; finished: of the latest that returned. A read between finds one of these or what lies between.
+    Versions count up from 0; odd: content that names the version; even: nothing there. started: of
+    the latest write begun; finished: of the latest that returned. A read between finds one of these
+    or what lies between.
     """
 
     def __init__(self, context, handles, workers):

@@ -1,4 +1,5 @@
-"""Owns what an engine that acts for a client may do, in which processes it does so, and lists of clients that a pool lets in."""
+"""Owns what an engine that acts for a client may do, in which processes it does so, and lists of
+clients that a pool lets in."""
 import multiprocessing
 import os
 import pickle
@@ -36,7 +37,7 @@ def five(eng):
         yield attached
 
 
-# --- whom an engine acts for ------------------------------------------------------------------------------
+# --- whom an engine acts for ----------------------------------------------------------------------
 
 
 def test_an_engine_tells_for_whom_it_acts(eng, five, arena_name):
@@ -63,7 +64,7 @@ def test_a_client_is_a_number(eng, arena_name, value, error):
     assert eng.pools() == [] and eng.stats()["arena"]["workers"] == 1
 
 
-# --- what it may do ---------------------------------------------------------------------------------------
+# --- what it may do -------------------------------------------------------------------------------
 
 
 def test_it_makes_pools_of_its_client(five):
@@ -124,7 +125,7 @@ def test_it_sees_the_whole_arena(eng, pools, five):
     assert five.check().ok and five.check(repair=True).ok and five.recover() == 0
 
 
-# --- lists of clients -------------------------------------------------------------------------------------
+# --- lists of clients -----------------------------------------------------------------------------
 
 
 def test_a_pool_tells_with_what_it_was_made(eng):
@@ -187,7 +188,7 @@ def test_a_damaged_count_is_cut_to_the_room_there_is(eng, count):
     assert eng.check(repair=True).ok and eng.pool("p").put(OID, 0, b"x")
 
 
-# --- other processes --------------------------------------------------------------------------------------
+# --- other processes ------------------------------------------------------------------------------
 
 
 def denied(call, *arguments):
@@ -199,7 +200,8 @@ def denied(call, *arguments):
 
 
 def act(eng, pools, client):
-    """In a worker: it acts for `client`, with the pools it was handed as well as with those it opens."""
+    """In a worker: it acts for `client`, with the pools it was handed as well as with those it
+    opens."""
     assert eng.client_id == client
     for name, pool in pools.items():
         assert denied(pool.get, OID, 0, False) == denied(eng.pool, name) == (name in CLOSED), name

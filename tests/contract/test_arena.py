@@ -1,4 +1,5 @@
-"""Owns the contract of an arena as a whole: create, attach, unlink, what an Engine tells, close, and the worker table."""
+"""Owns the contract of an arena as a whole: create, attach, unlink, what an Engine tells, close,
+and the worker table."""
 import os
 import re
 import stat
@@ -172,7 +173,7 @@ def test_what_workers_leave_is_given_to_the_next(make_arena):
     assert eng.check().ok
 
 
-# --- an arena that is there already -----------------------------------------------------------------------
+# --- an arena that is there already ---------------------------------------------------------------
 
 
 def test_create_takes_an_arena_that_is_there_if_it_may(arena_name):
@@ -197,7 +198,8 @@ def test_create_does_not_take_what_is_no_sound_arena(arena_name):
 
 
 def test_an_arena_that_comes_between_is_taken(arena_name, monkeypatch):
-    """Between the look whether it is there and the making, somebody else makes it; or removes it, before it is attached to."""
+    """Between the look whether it is there and the making, somebody else makes it; or removes it,
+    before it is attached to."""
     from shm import entry
 
     real, calls = entry.open_entry, []
@@ -221,7 +223,7 @@ def test_what_is_not_found_is_told_with_what_there_is(eng, arena_name):
             call(arena_name + "-no")
 
 
-# --- the end of the interpreter ---------------------------------------------------------------------------
+# --- the end of the interpreter -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("keep", ["", "import sys; sys.keep = pool; del pool, eng", "import builtins; builtins.keep = pool; del pool, eng",
@@ -233,7 +235,7 @@ def test_an_engine_that_lives_until_the_end_says_nothing(eng, keep):
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-# --- importing --------------------------------------------------------------------------------------------
+# --- importing ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("missing", ["posix_ipc", "xxhash"])

@@ -1,5 +1,5 @@
-"""Owns bad input: every argument of every call, with wrong types and values; the error names the argument, and nothing
-changes."""
+"""Owns bad input: every argument of every call, with wrong types and values; the error names the
+argument, and nothing changes."""
 import array
 import ctypes
 import itertools
@@ -62,7 +62,8 @@ CALLS = {
 
 
 def bad_arguments():
-    """(via, verb, argument, bad values, error) for every argument of every call, of a pool and of an object's handle."""
+    """(via, verb, argument, bad values, error) for every argument of every call, of a pool and of
+    an object's handle."""
     for via, verb in itertools.product(("pool", "object"), CALLS):
         if (via, verb) == ("object", "object"):
             continue

@@ -1,4 +1,5 @@
-"""Owns what attach refuses: files that are not arenas, are cut short, have another layout, or belong to somebody else."""
+"""Owns what attach refuses: files that are not arenas, are cut short, have another layout, or
+belong to somebody else."""
 import os
 import struct
 

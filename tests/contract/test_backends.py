@@ -1,5 +1,5 @@
-"""Owns the contract of back ends written in Python: pages kept elsewhere, allocations asked for and told of, and
-exceptions raised in them."""
+"""Owns the contract of back ends written in Python: pages kept elsewhere, allocations asked for and
+told of, and exceptions raised in them."""
 import os
 import subprocess
 import sys
@@ -103,7 +103,8 @@ def test_a_get_that_fails_leaves_the_page(pool, pam):
 
 
 class Liar(DictPam):
-    """Between its two calls of a put, the descriptor in the arena says that the page has another length."""
+    """Between its two calls of a put, the descriptor in the arena says that the page has another
+    length."""
 
     def __init__(self, eng, length):
         super().__init__()
@@ -112,7 +113,8 @@ class Liar(DictPam):
         self.told = None
 
     def set_length(self, length):
-        """Write a length into the descriptor of the page that is being put, the first on its worker's list of such. The one it had."""
+        """Write a length into the descriptor of the page that is being put, the first on its
+        worker's list of such. The one it had."""
         with open(SHM / self.engine.name, "r+b", buffering=0) as file:
             fd = file.fileno()
             slot = Map(os.pread(fd, 4096, 0)).slot(self.engine.worker_id)
@@ -278,7 +280,7 @@ def test_one_instance_a_process_and_name(eng):
     assert sorted(entry[3] for entry in made[0].stored.values()) == [b"a", b"b"]
 
 
-# --- host operations --------------------------------------------------------------------------------------
+# --- host operations ------------------------------------------------------------------------------
 
 
 def test_allocations_are_asked_for_and_frees_told(eng, host):
@@ -363,7 +365,7 @@ def test_none_brings_the_built_in_host_back(eng, host):
     assert eng.new_pool("p").put(OID, 0, b"x") and host.objects == 0
 
 
-# --- back ends of another process -------------------------------------------------------------------------
+# --- back ends of another process -----------------------------------------------------------------
 
 
 def test_a_back_end_that_is_not_registered_here(eng, pam):

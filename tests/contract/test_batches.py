@@ -1,4 +1,5 @@
-"""Owns the contract of batches: many pages in one call, each as the single verbs answer for it; bad arguments change nothing."""
+"""Owns the contract of batches: many pages in one call, each as the single verbs answer for it; bad
+arguments change nothing."""
 import collections
 import random
 import signal
@@ -120,7 +121,7 @@ def test_a_range_into_a_buffer(make_arena, kind, pam):
     assert pool.engine.check().ok
 
 
-# --- refusals ---------------------------------------------------------------------------------------------
+# --- refusals -------------------------------------------------------------------------------------
 
 
 def test_a_refusal_does_not_hold_up_the_others(make_arena):
@@ -215,7 +216,7 @@ def test_a_destroyed_pool_and_a_closed_engine(make_arena):
         pool.get_many([(OID, 0)])
 
 
-# --- arguments --------------------------------------------------------------------------------------------
+# --- arguments ------------------------------------------------------------------------------------
 
 GOOD = (OID, 7)
 BAD_HANDLES = [
@@ -288,7 +289,7 @@ def test_other_bad_arguments(untouched):
             untouched.get_many([GOOD], free)
 
 
-# --- signals and threads ----------------------------------------------------------------------------------
+# --- signals and threads --------------------------------------------------------------------------
 
 
 def test_a_signal_handler_runs_in_the_middle_and_may_end_it(eng):

@@ -1,7 +1,9 @@
-"""Owns the rule that no object of an extension type, however it was come by, ends the interpreter: what only the engine makes cannot be made
-from Python, and what can be made without being set up raises. Every type and function of every compiled module is found by itself.
+"""Owns the rule that no object of an extension type, however it was come by, ends the interpreter:
+what only the engine makes cannot be made from Python, and what can be made without being set up
+raises. Every type and function of every compiled module is found by itself.
 
-Each is tried in a forked child of one fresh process, so that a crash is that child's alone, and is told by its signal.
+Each is tried in a forked child of one fresh process, so that a crash is that child's alone, and is
+told by its signal.
 """
 import copy
 import copyreg
@@ -30,7 +32,8 @@ def types_of_all():
 
 
 def functions_of_all():
-    """Every function that a compiled module lets Python call, those aside whose name says that they are for their own module."""
+    """Every function that a compiled module lets Python call, those aside whose name says that they
+    are for their own module."""
     modules = [__import__(name, fromlist=["_"]) for name in compiled_modules()]
     return [found for module in modules for found in vars(module).values()
             if getattr(found, "__module__", None) == module.__name__ and callable(found) and not isinstance(found, type)
@@ -108,7 +111,8 @@ def use_all_types():
 
 
 def call_all_functions():
-    """What went wrong, as text: each function with Nones, with numbers that lead nowhere, and with a closed engine."""
+    """What went wrong, as text: each function with Nones, with numbers that lead nowhere, and with
+    a closed engine."""
     wrong = []
     closed = engine.attach(sys.argv[1])
     closed.close()

@@ -1,6 +1,8 @@
-"""Owns what may be put from and got into: every kind of buffer, as long as its bytes lie one after the other and there are some.
+"""Owns what may be put from and got into: every kind of buffer, as long as its bytes lie one after
+the other and there are some.
 
-What is read is what `bytes` would make of it; what is written to is written in place, and nothing else of it.
+What is read is what `bytes` would make of it; what is written to is written in place, and nothing
+else of it.
 """
 import array
 import ctypes

@@ -1,5 +1,5 @@
-"""Owns the contract of caps: a pool, or a client's pools together, have that many pages when all calls have returned: never more, and no
-fewer as long as so many were put and none was flushed."""
+"""Owns the contract of caps: a pool, or a client's pools together, have that many pages when all
+calls have returned: never more, and no fewer as long as so many were put and none was flushed."""
 import multiprocessing
 import os
 import signal
@@ -100,7 +100,8 @@ def _put_own(name, me, count, start):
 @pytest.mark.parametrize("cap,count", [(400, 100), (1, 1500), (10, 1500), (100, 1500)])
 @pytest.mark.parametrize("whose", ["pool", "client"])
 def test_many_who_put_at_once(make_arena, cap, count, whose):
-    """Four workers put pages of their own: as many as the cap says are there in the end, and no page went if they are no more."""
+    """Four workers put pages of their own: as many as the cap says are there in the end, and no
+    page went if they are no more."""
     eng = make_arena(capacity="16MiB", page_size=4096, buckets=4)
     if whose == "client":
         eng.client(5, cap=cap)
@@ -119,7 +120,8 @@ def test_many_who_put_at_once(make_arena, cap, count, whose):
 
 
 def test_whoever_dies_while_it_lets_pages_go(make_arena):
-    """The cap was made smaller, and the next put lets many go; its worker is killed on the way, with the cap's lock or another."""
+    """The cap was made smaller, and the next put lets many go; its worker is killed on the way,
+    with the cap's lock or another."""
     eng = make_arena(capacity="16MiB", page_size=4096, buckets=2)
     pool = eng.new_pool("p", client=5)
     for point in range(1, 10**6, 23):

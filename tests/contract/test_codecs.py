@@ -1,5 +1,5 @@
-"""Owns the contract of pools that compress: every verb as with any pool, what is kept raw, what a damaged page looks like, full
-arenas, threads and forks, and how many more pages an arena holds."""
+"""Owns the contract of pools that compress: every verb as with any pool, what is kept raw, what a
+damaged page looks like, full arenas, threads and forks, and how many more pages an arena holds."""
 import os
 import random
 import subprocess
@@ -33,7 +33,7 @@ def pool(request, make_arena):
     assert found.engine.check().ok
 
 
-# --- verbs ------------------------------------------------------------------------------------------------
+# --- verbs ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("data", [
@@ -111,7 +111,7 @@ def test_other_page_sizes(make_arena, pam, page_size):
     assert stats(pool)["bytes_stored"] < stats(pool)["bytes_asked"] * 0.8 and pool.engine.check().ok
 
 
-# --- what is stored ---------------------------------------------------------------------------------------
+# --- what is stored -------------------------------------------------------------------------------
 
 
 @both
@@ -152,7 +152,8 @@ def held(eng, pages, pam):
 
 
 def test_how_many_more_pages_an_arena_holds(make_arena):
-    """With all that describes them. Classes that differ between the pools are no matter: an empty segment changes its class."""
+    """With all that describes them. Classes that differ between the pools are no matter: an empty
+    segment changes its class."""
     pages = list(stdlib_pages())
     assert len(pages) > 200
     eng = make_arena(capacity="16MiB", page_size=PAGE, buckets=64)
@@ -168,12 +169,13 @@ def test_generated_text(make_arena):
     assert held(eng, pages, "lz4") >= 1.6 * raw and held(eng, pages, "zstd") >= 2.2 * raw
 
 
-# --- full arenas ------------------------------------------------------------------------------------------
+# --- full arenas ----------------------------------------------------------------------------------
 
 
 @both
 def test_over_a_page_in_a_full_arena(make_arena, pam):
-    """What fits the old page's chunk goes over it; what does not is refused, and then the handle is empty."""
+    """What fits the old page's chunk goes over it; what does not is refused, and then the handle is
+    empty."""
     eng = make_arena(capacity="1MiB", page_size=PAGE, max_workers=2, buckets=16)
     pool, count = eng.new_pool("p", persistent=True, pam=pam), 0
     while pool.put((count % 20, 0, 0), count, text(count, PAGE)):
@@ -210,11 +212,12 @@ def test_ephemeral_pages_make_room(make_arena, pam, policy):
     assert eng.check().ok
 
 
-# --- damage -----------------------------------------------------------------------------------------------
+# --- damage ---------------------------------------------------------------------------------------
 
 
 class Damaged:
-    """An arena with one page, and the arena's file to write into: the page's bytes, or words of its descriptor."""
+    """An arena with one page, and the arena's file to write into: the page's bytes, or words of its
+    descriptor."""
 
     def __init__(self, eng, pam, data, **kwargs):
         self.eng, self.data = eng, data
@@ -303,7 +306,8 @@ def test_a_page_that_unpacks_to_another_length(make_arena, pam):
 @pytest.mark.parametrize("flags", [0, 1, 2, 4, 5, 6, 8, 10, 12, 14, 255])
 @pytest.mark.parametrize("pam", [*PAMS, "raw"])
 def test_a_page_of_another_codec(make_arena, pam, flags):
-    """A pool unpacks pages of its own codec alone, and a raw pool none; check says so, and a repair drops the object."""
+    """A pool unpacks pages of its own codec alone, and a raw pool none; check says so, and a repair
+    drops the object."""
     own = {"lz4": 4, "zstd": 8, "raw": None}[pam]
     for data in (text(1, PAGE), noise[:2000]):
         with Damaged(make_arena(page_size=PAGE), pam, data) as one:
@@ -346,7 +350,7 @@ def test_a_repair_counts_what_is_stored(make_arena, pam):
         assert one.pool.flush_object(OID) and stats(one.pool)["bytes_stored"] == 0 and one.eng.check().ok
 
 
-# --- threads, processes, packages -------------------------------------------------------------------------
+# --- threads, processes, packages -----------------------------------------------------------------
 
 
 @both

@@ -1,6 +1,8 @@
-"""Owns what becomes of crews when things go wrong: a parent that ends, processes that end at once, processes that cannot be had.
+"""Owns what becomes of crews when things go wrong: a parent that ends, processes that end at once,
+processes that cannot be had.
 
-A parent runs as a process of its own; whatever it starts has its standard error, so the end of that is the end of them all.
+A parent runs as a process of its own; whatever it starts has its standard error, so the end of that
+is the end of them all.
 """
 import os
 import signal
@@ -28,7 +30,8 @@ def end_with(code):
 
 
 def lead(name, method, stage):
-    """A parent: makes a crew, and is killed before it lets it go; or later, or ends with its standard input, without a word to its crew."""
+    """A parent: makes a crew, and is killed before it lets it go; or later, or ends with its
+    standard input, without a word to its crew."""
     eng = engine.attach(name)
     if stage == "before the release":
         spawn.Crew._open_gate = lambda crew: os.kill(os.getpid(), signal.SIGKILL)
@@ -78,7 +81,7 @@ def test_another_forked_child_does_not_keep_the_gate_open(eng):
     assert crew[0].pid == pid and crew.exitcodes in ([-signal.SIGTERM], [0])
 
 
-# --- restarts ---------------------------------------------------------------------------------------------
+# --- restarts -------------------------------------------------------------------------------------
 
 
 def test_pauses_double_up_to_a_bound():

@@ -1,4 +1,5 @@
-"""Owns the contract of pools that keep equal pages once: every page is as if it had a chunk of its own, and memory is used once."""
+"""Owns the contract of pools that keep equal pages once: every page is as if it had a chunk of its
+own, and memory is used once."""
 import itertools
 import multiprocessing
 import os
@@ -202,7 +203,8 @@ def write_words(eng, words):
 
 
 def test_a_repair_counts_the_references_anew(make_arena):
-    """Whatever the words of a twin and of its bucket say: pages that are there stay, and their twins are right again."""
+    """Whatever the words of a twin and of its bucket say: pages that are there stay, and their
+    twins are right again."""
     eng = make_arena(capacity="2MiB", page_size=PAGE)
     pool = eng.new_pool("p", dedup=True)
     for n in range(200):
@@ -239,7 +241,8 @@ def test_a_twin_that_is_none_takes_its_pages_along(make_arena):
 
 
 def contents_of_one_bucket(eng, count):
-    """Contents whose twins all belong into the first bucket of this arena: whoever has it open can find some, by trying."""
+    """Contents whose twins all belong into the first bucket of this arena: whoever has it open can
+    find some, by trying."""
     with open(SHM / eng.name, "rb") as file:
         geometry = Map(file.read(4096)).geometry
     found, mask = [], geometry["client"][5] - 1
@@ -277,7 +280,8 @@ def test_a_bucket_takes_so_many_twins_and_its_other_pages_have_chunks_of_their_o
 
 
 def test_what_falls_into_one_bucket_of_one_arena_does_not_in_another(make_arena):
-    """Digests are seeded with a number that no two arenas have in common, so that nobody can prepare such contents."""
+    """Digests are seeded with a number that no two arenas have in common, so that nobody can
+    prepare such contents."""
     data = contents_of_one_bucket(make_arena(capacity="1MiB", page_size=PAGE), 200)
     eng = make_arena(capacity="1MiB", page_size=PAGE)
     pool = eng.new_pool("p", dedup=True)

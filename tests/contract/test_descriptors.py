@@ -1,5 +1,5 @@
-"""Owns the promise that a program which closes the engine's descriptors hears of it, and that nobody else is harmed: no file of its own, no
-worker, no page."""
+"""Owns the promise that a program which closes the engine's descriptors hears of it, and that
+nobody else is harmed: no file of its own, no worker, no page."""
 import os
 
 import pytest
@@ -11,7 +11,8 @@ PRECIOUS = b"precious" * 4096
 
 
 def take_numbers(folder, first=3, last=100):
-    """Close all descriptors as daemons do, and have files of this program's own under their numbers."""
+    """Close all descriptors as daemons do, and have files of this program's own under their
+    numbers."""
     os.closerange(first, last)
     paths = [folder / f"own-{n}" for n in range(12)]
     for path in paths:

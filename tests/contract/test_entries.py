@@ -1,5 +1,6 @@
-"""Owns what may lie under an arena's name in /dev/shm and is none: it is not waited for, not followed, not removed, and told from a damaged
-arena. And what the system refuses on the way in: descriptors, inodes.
+"""Owns what may lie under an arena's name in /dev/shm and is none: it is not waited for, not
+followed, not removed, and told from a damaged arena. And what the system refuses on the way in:
+descriptors, inodes.
 """
 import ctypes
 import os
@@ -99,7 +100,7 @@ def test_the_first_store_of_a_creator_says_what_it_makes(arena_name, monkeypatch
     assert seen == [entry.BORN] and not (SHM / arena_name).exists()
 
 
-# --- another version --------------------------------------------------------------------------------------
+# --- another version ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("change, word", [
@@ -120,7 +121,7 @@ def test_an_arena_of_another_version(arena_name, change, word):
     engine.unlink(arena_name)
 
 
-# --- what the system does not give ------------------------------------------------------------------------
+# --- what the system does not give ----------------------------------------------------------------
 
 
 def in_a_child(call):
@@ -139,7 +140,8 @@ def in_a_child(call):
 
 @pytest.mark.parametrize("free", range(6))
 def test_no_descriptor_left(eng, arena_name, free):
-    """However many are left: it works, or an error says what is short; and a half-made arena is not left behind."""
+    """However many are left: it works, or an error says what is short; and a half-made arena is not
+    left behind."""
     other = arena_name + "-other"
     eng.new_pool("p")
 

@@ -1,4 +1,5 @@
-"""Owns the contract of ephemeral and persistent pages when memory is short: who goes, who never does, and what a put answers."""
+"""Owns the contract of ephemeral and persistent pages when memory is short: who goes, who never
+does, and what a put answers."""
 import multiprocessing
 import os
 import random
@@ -55,7 +56,8 @@ def test_a_persistent_put_evicts_and_a_persistent_page_never_goes(make_arena):
     while store.put((2, 0, 0), held, page(held)):
         held += 1
     assert held > 300 and eng.stats()["pools"]["cache"]["pages"] == 0
-    # Nothing can be evicted any more: refused, the handle empty, nothing else changed; over a page it succeeds.
+    # Nothing can be evicted any more: refused, the handle empty, nothing else changed; over a page
+    # it succeeds.
     before = eng.stats()["pools"]["store"]["pages"]
     assert not store.put((3, 0, 0), 0, page(1)) and store.get((3, 0, 0), 0) is None
     assert not cache.put((3, 0, 0), 0, page(1)) and cache.get((3, 0, 0), 0) is None
@@ -188,7 +190,8 @@ def _come_and_go(name, seed, turns, stop):
 
 
 def test_pools_are_destroyed_while_others_evict_from_them(make_arena):
-    """The tree of a dying pool is taken apart leaf by leaf: it is no red-black tree any more, and nobody may balance it."""
+    """The tree of a dying pool is taken apart leaf by leaf: it is no red-black tree any more, and
+    nobody may balance it."""
     eng = full(make_arena, capacity="1MiB", buckets=1)
     eng.new_pool("cache")
     fork = multiprocessing.get_context("fork")
@@ -205,7 +208,8 @@ def test_pools_are_destroyed_while_others_evict_from_them(make_arena):
 
 
 def test_who_leaves_queues_its_pages_first(make_arena):
-    """A page that its worker could not queue, because the shard was locked, is nobody's to evict: close waits for the lock."""
+    """A page that its worker could not queue, because the shard was locked, is nobody's to evict:
+    close waits for the lock."""
     eng = make_arena(shards=1)
     pool = eng.new_pool("p")
     leaving, holder = engine.attach(eng.name), engine.attach(eng.name)

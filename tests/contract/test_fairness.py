@@ -1,7 +1,9 @@
-"""Owns the promise that who puts into one object without a pause does not keep others from reading it.
+"""Owns the promise that who puts into one object without a pause does not keep others from reading
+it.
 
-A reader without the lock finds the page changed under it again and again, and then has to get the lock from a writer that
-takes it back at once. Counted in operations: so many gets see something new before the writer has done so many puts.
+A reader without the lock finds the page changed under it again and again, and then has to get the
+lock from a writer that takes it back at once. Counted in operations: so many gets see something new
+before the writer has done so many puts.
 """
 import multiprocessing
 

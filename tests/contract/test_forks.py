@@ -1,5 +1,6 @@
-"""Owns what a forked child may do with an inherited engine, at whatever moment it was forked: by threads, in handlers, in a resize, in hooks that
-come before the engine's, in a back end. One slot a process, and nobody's pages but its own."""
+"""Owns what a forked child may do with an inherited engine, at whatever moment it was forked: by
+threads, in handlers, in a resize, in hooks that come before the engine's, in a back end. One slot a
+process, and nobody's pages but its own."""
 import os
 import signal
 import subprocess

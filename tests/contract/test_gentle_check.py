@@ -1,4 +1,5 @@
-"""Owns the check that stops nobody: it sees what lies in buckets, queues and the depot, cries no wolf while others work, and lets go."""
+"""Owns the check that stops nobody: it sees what lies in buckets, queues and the depot, cries no
+wolf while others work, and lets go."""
 import contextlib
 import os
 import random
@@ -157,7 +158,8 @@ class Enough(Exception):
 
 @pytest.fixture
 def ringing():
-    """ringing(function): that function handles a signal that comes every millisecond until the test ends."""
+    """ringing(function): that function handles a signal that comes every millisecond until the test
+    ends."""
     before = signal.getsignal(signal.SIGALRM)
 
     def begin(function):

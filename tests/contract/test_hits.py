@@ -1,4 +1,5 @@
-"""Owns the hits of pages: a get that counts its one late, when the page's descriptor is something else by now, changes no page."""
+"""Owns the hits of pages: a get that counts its one late, when the page's descriptor is something
+else by now, changes no page."""
 import os
 import signal
 import struct
@@ -48,7 +49,8 @@ def go_on(pid):
 
 
 def test_a_late_hit_changes_no_page_of_somebody_else(make_arena):
-    """The segment of the descriptor holds bytes of persistent pages by then, all words of which are the descriptor's generation."""
+    """The segment of the descriptor holds bytes of persistent pages by then, all words of which are
+    the descriptor's generation."""
     eng = make_arena(capacity="1MiB", page_size=PAGE, buckets=2)
     kept = eng.new_pool("kept", persistent=True)
     with engine.attach(eng.name) as giver:
@@ -83,7 +85,8 @@ def mark_of(eng, at):
 
 
 def test_a_late_hit_counts_for_whoever_has_the_descriptor(make_arena):
-    """The page was evicted, and its descriptor is another page's: that one has a hit too many, and all else is as it was."""
+    """The page was evicted, and its descriptor is another page's: that one has a hit too many, and
+    all else is as it was."""
     eng = make_arena(capacity="1MiB", page_size=PAGE, shards=1)
     pool = eng.new_pool("p", cap=1)
     assert pool.put((1, 0, 0), 77, b"looked at")

@@ -1,5 +1,5 @@
-"""Owns what happens while somebody holds a bucket: a back end that waits inside `create` holds it for as long as a test
-wants. Waiters, signals, other buckets, and the holder's death.
+"""Owns what happens while somebody holds a bucket: a back end that waits inside `create` holds it
+for as long as a test wants. Waiters, signals, other buckets, and the holder's death.
 """
 import multiprocessing
 import signal
@@ -80,7 +80,8 @@ class Alarm(Exception):
 
 @pytest.fixture
 def watch(holder):
-    """watch(action): do it, in a thread, as soon as somebody has slept on a lock of the holder's arena."""
+    """watch(action): do it, in a thread, as soon as somebody has slept on a lock of the holder's
+    arena."""
     eng = engine.attach(holder.eng.name)
     threads = []
 

@@ -49,7 +49,8 @@ def test_the_argument(value):
 
 
 def test_a_hole_that_the_system_keeps_is_punched_again(make_arena):
-    """A pipe that has a byte of each huge page keeps the system from taking any apart; memory goes when it lets go."""
+    """A pipe that has a byte of each huge page keeps the system from taking any apart; memory goes
+    when it lets go."""
     eng = make_arena(capacity="64MiB", page_size=4096)
     pool = eng.new_pool("p")
     for n in range(20000):

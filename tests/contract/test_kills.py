@@ -1,4 +1,5 @@
-"""Owns SIGKILL at random (seeded) moments: the others go on, every read stays explained, the dead are recovered."""
+"""Owns SIGKILL at random (seeded) moments: the others go on, every read stays explained, the dead
+are recovered."""
 import itertools
 import multiprocessing
 import os
@@ -16,7 +17,8 @@ KILLS = 40
 
 @pytest.mark.parametrize("seed", range(5))
 def test_killed_owners_leave_every_page_before_or_after(make_arena, seed):
-    """More kills than worker slots; each victim is replaced, and goes on with what the dead one had begun."""
+    """More kills than worker slots; each victim is replaced, and goes on with what the dead one had
+    begun."""
     eng = make_arena(max_workers=OWNERS + 1, buckets=(1, 2, 64)[seed % 3])
     pool = eng.new_pool("p", persistent=True)
     ledger = Ledger(FORK, handles=12, workers=OWNERS)
@@ -63,7 +65,8 @@ def test_killed_owners_leave_every_page_before_or_after(make_arena, seed):
     stats = eng.stats()
     # Every death was dealt with once: the killed, and the owners that ended without closing.
     assert stats["total"]["recoveries"] == KILLS + OWNERS and stats["arena"]["workers"] == 1
-    # A write that was cut off and never done again may have happened or not: then one object more or less.
+    # A write that was cut off and never done again may have happened or not: then one object more
+    # or less.
     sure = sum(done % 2 for begun, done in zip(ledger.started, ledger.finished, strict=True) if begun == done)
     open_ended = sum(begun != done for begun, done in zip(ledger.started, ledger.finished, strict=True))
     assert sure <= report.counts["objects"] <= sure + open_ended

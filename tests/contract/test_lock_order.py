@@ -1,4 +1,5 @@
-"""Owns the proof that the check of the lock order rings: the suite runs with it, and it ends a process that breaks the order."""
+"""Owns the proof that the check of the lock order rings: the suite runs with it, and it ends a
+process that breaks the order."""
 import os
 import subprocess
 import sys

@@ -1,4 +1,5 @@
-"""Owns the promise that a worker's memory of where objects are never shows: others link and unlink them all the time.
+"""Owns the promise that a worker's memory of where objects are never shows: others link and unlink
+them all the time.
 
 Two engines attached in one process are two workers, each with a lookaside table of its own.
 """

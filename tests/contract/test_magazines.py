@@ -1,4 +1,5 @@
-"""Owns what workers may keep from each other in their magazines: docs/caveats.md, "Capacity is not all it takes"."""
+"""Owns what workers may keep from each other in their magazines: docs/caveats.md, "Capacity is not
+all it takes"."""
 import os
 import random
 import struct
@@ -58,7 +59,8 @@ def test_what_workers_keep_in_a_full_arena(make_arena, workers):
 
 
 def test_who_is_idle_does_not_keep_what_was_little_when_there_was_plenty(make_arena):
-    """Workers that have put once, while there was memory, have batches of that time; who goes on brings them down."""
+    """Workers that have put once, while there was memory, have batches of that time; who goes on
+    brings them down."""
     workers = 32
     eng = make_arena(capacity="16MiB", page_size=PAGE, max_workers=workers, buckets=16)
     pool = eng.new_pool("p")

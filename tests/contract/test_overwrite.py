@@ -1,4 +1,5 @@
-"""Owns the contract of puts over pages that are there: what a reader, the counters and check() see is what a put anywhere leaves."""
+"""Owns the contract of puts over pages that are there: what a reader, the counters and check() see
+is what a put anywhere leaves."""
 import os
 import random
 
@@ -122,7 +123,8 @@ def test_in_an_arena_that_is_full(make_arena):
 
 
 def test_over_the_same_pages_from_everywhere(eng):
-    """Three processes write single pages and ranges over one object, and each read is of one write as a whole."""
+    """Three processes write single pages and ranges over one object, and each read is of one write
+    as a whole."""
     pool = eng.new_pool("p", persistent=True)
 
     def text(who, turn, i):

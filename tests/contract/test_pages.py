@@ -1,4 +1,5 @@
-"""Owns the contract of single pages: put, get, get_into, flush, handles of objects, object_info, a full arena."""
+"""Owns the contract of single pages: put, get, get_into, flush, handles of objects, object_info, a
+full arena."""
 import array
 import mmap
 
@@ -195,7 +196,8 @@ def test_arguments_by_keyword(pool):
 
 @pytest.mark.parametrize("length", [1, 64, 400, 512])
 def test_a_full_arena(make_arena, length):
-    """A persistent pool that fills the arena: a refused put, overwrites that succeed, and room after a flush."""
+    """A persistent pool that fills the arena: a refused put, overwrites that succeed, and room
+    after a flush."""
     eng = make_arena(capacity="1MiB", max_workers=2, buckets=16)
     pool = eng.new_pool("p", persistent=True)
     count = 0

@@ -1,4 +1,5 @@
-"""Owns the contract of pools: making, finding, listing, destroying, ids and names, thousands of them."""
+"""Owns the contract of pools: making, finding, listing, destroying, ids and names, thousands of
+them."""
 import os
 
 import pytest
@@ -158,7 +159,8 @@ def test_equal_names_in_two_arenas(eng, make_arena):
 
 
 def test_a_pool_made_anew_meanwhile_is_not_taken_for_the_one_before(eng):
-    """While pools of one slot come and go, whoever lists them sees each under its own name, or not at all."""
+    """While pools of one slot come and go, whoever lists them sees each under its own name, or not
+    at all."""
     child = os.fork()
     if child == 0:
         try:

@@ -1,4 +1,5 @@
-"""Owns the promise that posts of a lock's semaphore do not pile up, however long workers fight for the lock."""
+"""Owns the promise that posts of a lock's semaphore do not pile up, however long workers fight for
+the lock."""
 import multiprocessing
 import os
 

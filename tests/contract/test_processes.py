@@ -1,5 +1,5 @@
-"""Owns the contract between processes: pickling, the start methods of multiprocessing, spawn and its crew, fork in the
-middle, and attachers that die."""
+"""Owns the contract between processes: pickling, the start methods of multiprocessing, spawn and
+its crew, fork in the middle, and attachers that die."""
 import multiprocessing
 import os
 import pickle
@@ -16,7 +16,7 @@ METHODS = ("spawn", "fork", "forkserver")
 OID = (1, 2, 3)
 
 
-# --- what the children do ---------------------------------------------------------------------------------
+# --- what the children do -------------------------------------------------------------------------
 
 
 def put_one(pool, key, data):
@@ -43,7 +43,8 @@ def leave_once(pool):
 
 
 def wait_for(gate):
-    """Wait for a message that nobody reads: an Event could not be set once a waiter of it was killed."""
+    """Wait for a message that nobody reads: an Event could not be set once a waiter of it was
+    killed."""
     gate.poll(None)
 
 
@@ -70,7 +71,7 @@ def meet_all(pool, count):
     meet(pool, take_a_number(pool, count), count)
 
 
-# --- pickling ---------------------------------------------------------------------------------------------
+# --- pickling -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
@@ -107,7 +108,8 @@ def test_unpickling_a_pool_that_went_on_the_way(eng):
 
 
 def test_a_pool_is_never_another_of_an_arena_made_anew(arena_name):
-    """The slot and generation of a pool are soon those of another in a second arena of the same name."""
+    """The slot and generation of a pool are soon those of another in a second arena of the same
+    name."""
     with engine.create(arena_name, **SMALL) as eng:
         alice = eng.new_pool("alice", persistent=True, client=1)
         eng.new_pool("bob", persistent=True, client=2)
@@ -156,7 +158,7 @@ def test_unpickling_an_arena_that_is_gone(make_arena):
         pickle.loads(data)
 
 
-# --- multiprocessing --------------------------------------------------------------------------------------
+# --- multiprocessing ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -238,7 +240,7 @@ def test_restart_after_a_kill(eng):
     assert crew.join(60) is True and crew.exitcodes == [0, 0] and crew.restarts == 1
 
 
-# --- fork -------------------------------------------------------------------------------------------------
+# --- fork -----------------------------------------------------------------------------------------
 
 
 def in_a_fork(call):
@@ -321,7 +323,7 @@ def test_a_child_that_closes_what_it_inherited(eng):
     assert pool.put(OID, 0, b"x") and eng.check().ok
 
 
-# --- the end of processes ---------------------------------------------------------------------------------
+# --- the end of processes -------------------------------------------------------------------------
 
 
 ATTACH = """

@@ -1,5 +1,6 @@
-"""Owns races between processes on one object: what every process was answered, and what is there afterwards, must be
-what some order of the operations gives. All pairs and triples, many times, released at the same moment.
+"""Owns races between processes on one object: what every process was answered, and what is there
+afterwards, must be what some order of the operations gives. All pairs and triples, many times,
+released at the same moment.
 """
 import contextlib
 import itertools

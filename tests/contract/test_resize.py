@@ -1,4 +1,5 @@
-"""Owns the contract of a capacity that moves: what goes, what never does, what the system gets back, and who may be in the way."""
+"""Owns the contract of a capacity that moves: what goes, what never does, what the system gets
+back, and who may be in the way."""
 import multiprocessing
 import os
 import random
@@ -60,7 +61,8 @@ def test_a_smaller_arena_keeps_persistent_pages_and_gives_memory_back(make_arena
 
 @pytest.mark.parametrize("policy", ["s3fifo", "sieve", "clock", "fifo"])
 def test_what_is_moved_is_evicted_in_its_turn(make_arena, policy):
-    """Queues survive the moving of descriptors: pages that were hit stay longer than those that were not."""
+    """Queues survive the moving of descriptors: pages that were hit stay longer than those that
+    were not."""
     eng = make_arena(capacity="8MiB", page_size=512, shards=4, huge_pages=False)
     cache = eng.new_pool("cache", policy=policy)
     for n in range(12000):
@@ -111,7 +113,8 @@ def test_not_below_what_persistent_pages_need(make_arena):
 
 
 def test_what_only_turns_out_on_the_way_changes_nothing_persistent(make_arena):
-    """Chunks of many sizes fill segments badly: the sum of the bytes would fit, the segments do not."""
+    """Chunks of many sizes fill segments badly: the sum of the bytes would fit, the segments do
+    not."""
     eng = make_arena(capacity="8MiB", page_size=PAGE)
     store = eng.new_pool("store", persistent=True)
     lengths = [60, 130, 200, 300, 400, 600, 900, 1100, 1500, 1700, 2000, 2300, 2500, 2700, 3000, 3300, 3500, 4000]
@@ -128,7 +131,8 @@ def test_what_only_turns_out_on_the_way_changes_nothing_persistent(make_arena):
 
 
 def test_objects_of_every_shape_are_moved(make_arena):
-    """Deep trees, single pages, many objects in one bucket, private and foreign pools; handles and other engines see the same."""
+    """Deep trees, single pages, many objects in one bucket, private and foreign pools; handles and
+    other engines see the same."""
     eng = make_arena(capacity="48MiB", page_size=512, buckets=2, huge_pages=False)
     filler = eng.new_pool("filler", persistent=True)
     pools = [eng.new_pool("p", persistent=True), eng.new_pool("q", persistent=True, shared=False)]
@@ -179,11 +183,12 @@ def test_a_largest_capacity_that_makes_no_sense(arena_name, most, error):
         engine.create(arena_name, "2MiB", max_capacity=most)
 
 
-# --- others -----------------------------------------------------------------------------------------------
+# --- others ---------------------------------------------------------------------------------------
 
 
 def work(name, seed, stop):
-    """Put and get, verifying, in an arena whose size moves. Persistent pages are this worker's alone."""
+    """Put and get, verifying, in an arena whose size moves. Persistent pages are this worker's
+    alone."""
     rnd = random.Random(seed)
     mine = {}
     with engine.attach(name) as eng:

@@ -1,4 +1,5 @@
-"""Owns what holds of pages that are one word over and over: they come back like any other, and take no chunk in an ephemeral pool."""
+"""Owns what holds of pages that are one word over and over: they come back like any other, and take
+no chunk in an ephemeral pool."""
 import random
 
 import pytest
@@ -64,7 +65,8 @@ def test_over_and_under_others(make_arena):
 
 
 def test_old_same_filled_pages_do_not_keep_others_from_coming(make_arena):
-    """They go like others when memory is short, also where all that is oldest is same-filled, and lies in no chunk."""
+    """They go like others when memory is short, also where all that is oldest is same-filled, and
+    lies in no chunk."""
     eng = make_arena(capacity="1MiB", page_size=4096)
     pool = eng.new_pool("p")
     for n in range(2000):

@@ -1,4 +1,5 @@
-"""Owns the contract of stats() and check(): keys, what is counted when, gauges, counts of what was seen."""
+"""Owns the contract of stats() and check(): keys, what is counted when, gauges, counts of what was
+seen."""
 import os
 import signal
 
@@ -84,7 +85,8 @@ def test_bytes(eng):
 
 
 def test_bytes_stored(eng):
-    """As they lie in the arena: pages as they are by their length, same-filled ones by their word, foreign ones not at all."""
+    """As they lie in the arena: pages as they are by their length, same-filled ones by their word,
+    foreign ones not at all."""
     engine.register_pam("dict", DictPam)
     for name, kwargs, stored in (
         ("kept", dict(persistent=True), 512 + 100 + 8), ("eph", {}, 512 + 8 + 8), ("dict", dict(pam="dict"), 0),

@@ -12,7 +12,8 @@ THREADS = 4
 
 
 def together(count, target):
-    """Run target(0), target(1), ... in threads that start together; what any of them raised is raised here."""
+    """Run target(0), target(1), ... in threads that start together; what any of them raised is
+    raised here."""
     barrier, errors = threading.Barrier(count), []
 
     def run(n):
@@ -140,7 +141,8 @@ def test_engines_of_one_process_are_workers_of_their_own(eng):
 
 @pytest.mark.parametrize("verb", ["get_range", "get_range_into", "put_range"])
 def test_others_run_while_a_long_range_is_copied(make_arena, verb):
-    """The interpreter is told not to make anybody switch: the other thread can only run because the copying one lets it."""
+    """The interpreter is told not to make anybody switch: the other thread can only run because the
+    copying one lets it."""
     count = 2048
     eng = make_arena(capacity="64MiB", page_size=4096)
     pool = eng.new_pool("p", persistent=True)

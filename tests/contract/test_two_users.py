@@ -1,4 +1,5 @@
-"""Owns the contract of an arena that several users share: whom a mode lets in, whose files are trusted, and that nobody leaves any behind.
+"""Owns the contract of an arena that several users share: whom a mode lets in, whose files are
+trusted, and that nobody leaves any behind.
 
 Users are numbers that no account needs to have; a child of the test becomes one.
 """
@@ -109,7 +110,8 @@ def test_a_group_that_the_user_is_not_in(arena_name):
 
 
 def test_an_arena_that_a_stranger_could_have_prepared(arena_name):
-    """Whoever meant an arena of his own, or his group's, does not put its pages into one that somebody else has laid there."""
+    """Whoever meant an arena of his own, or his group's, does not put its pages into one that
+    somebody else has laid there."""
     as_user(STRANGER, make, arena_name, 0o666)
     as_user(OWNER, refused, arena_name, match=f"owner={STRANGER}")
     as_user(OWNER, refused, arena_name, owner=PEER, match=f"{STRANGER}, not to {PEER}")
@@ -163,7 +165,7 @@ def test_another_user_cannot_remove_it(arena_name):
     as_user(OWNER, use, arena_name)
 
 
-# --- semaphores -------------------------------------------------------------------------------------------
+# --- semaphores -----------------------------------------------------------------------------------
 
 
 def semaphores_by_hand(eng, mode):

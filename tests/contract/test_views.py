@@ -1,4 +1,5 @@
-"""Owns the contract of views: pages read where they lie stay as they are until they are let go, whoever does what meanwhile."""
+"""Owns the contract of views: pages read where they lie stay as they are until they are let go,
+whoever does what meanwhile."""
 import gc
 import os
 import pickle
@@ -419,7 +420,8 @@ def test_a_forked_child_does_not_let_go_for_its_parent(make_arena):
 
 
 def test_a_view_dropped_inside_another_call(make_arena):
-    """A back end in Python frees the last reference while the engine is busy with its put: the page is given back by who needs it."""
+    """A back end in Python frees the last reference while the engine is busy with its put: the page
+    is given back by who needs it."""
     held = []
 
     class Dropping(DictPam):
@@ -534,7 +536,8 @@ def test_threads(make_arena):
 
 
 def _look_and_change(eng, seed, rounds):
-    """A worker of the test below: looks at pages, a few at a time, while it and others put, flush and evict."""
+    """A worker of the test below: looks at pages, a few at a time, while it and others put, flush
+    and evict."""
     rnd = random.Random(seed)
     pool = eng.pool("p")
     held = []

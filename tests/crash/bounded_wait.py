@@ -1,8 +1,10 @@
-"""Owns the measurement of how long a call waits for a holder that dies: `python -m tests.crash.bounded_wait [--deaths N] [--json]`.
+"""Owns the measurement of how long a call waits for a holder that dies: `python -m
+tests.crash.bounded_wait [--deaths N] [--json]`.
 
-Two cases. *asleep*: the caller sleeps on the lock already when the holder is killed; counted from the kill to the answer. *late*: the
-holder is dead before the caller comes; the whole call is counted. The holder is caught in a back end written in Python, which
-is called under the bucket's lock. Exit status 1 if a limit is passed: 50 ms in the middle, 250 ms at worst.
+Two cases. *asleep*: the caller sleeps on the lock already when the holder is killed; counted from
+the kill to the answer. *late*: the holder is dead before the caller comes; the whole call is
+counted. The holder is caught in a back end written in Python, which is called under the bucket's
+lock. Exit status 1 if a limit is passed: 50 ms in the middle, 250 ms at worst.
 """
 import argparse
 import json
@@ -20,7 +22,8 @@ MEDIAN_MS, WORST_MS = 50, 250
 
 
 class Holding:
-    """A back end that keeps nothing; in the process that sets `told`, a put never comes back from it."""
+    """A back end that keeps nothing; in the process that sets `told`, a put never comes back from
+    it."""
 
     told = None
 

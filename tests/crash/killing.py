@@ -1,7 +1,8 @@
 """Owns killing a worker at the n-th kill point of a verb, and looking at what it leaves behind.
 
-A kill point is a place in the compiled code before or after a step that others can see: a journalled store, a step of
-taking or releasing a lock, a commit. Workers die by SIGKILL there, in a forked child; the parent recovers and looks.
+A kill point is a place in the compiled code before or after a step that others can see: a
+journalled store, a step of taking or releasing a lock, a commit. Workers die by SIGKILL there, in a
+forked child; the parent recovers and looks.
 """
 import itertools
 import os
@@ -39,7 +40,8 @@ def fork(call, *args):
 
 
 def let_die(eng, victim, deaths, at_once=4):
-    """Fork `victim(number)` so many times, a few at once; each must end by SIGKILL, and the arena is checked now and then, and at the end."""
+    """Fork `victim(number)` so many times, a few at once; each must end by SIGKILL, and the arena
+    is checked now and then, and at the end."""
     victims, number, checks = [], 0, random.Random(9)
     try:
         while number < deaths or victims:
@@ -59,7 +61,8 @@ def let_die(eng, victim, deaths, at_once=4):
 
 
 class Scene:
-    """A populated arena: persistent pool p and private ephemeral pool q, the same 30 pages in three objects each."""
+    """A populated arena: persistent pool p and private ephemeral pool q, the same 30 pages in three
+    objects each."""
 
     page = staticmethod(page)
 
@@ -80,7 +83,8 @@ class Scene:
         engine.unlink(self.name)
 
     def state(self):
-        """All that a caller can see: every page of every handle the verbs touch, counts, names of pools."""
+        """All that a caller can see: every page of every handle the verbs touch, counts, names of
+        pools."""
         seen = {"pools": sorted(pool.name for pool in self.engine.pools())}
         for name in seen["pools"]:
             pool = self.engine.pool(name)
@@ -98,7 +102,8 @@ class Scene:
         return seen
 
     def die_in(self, prepare, act, point, born=0):
-        """Run prepare and act in a worker of its own that dies at kill point `point` of act (or `born`: of attaching).
+        """Run prepare and act in a worker of its own that dies at kill point `point` of act (or
+        `born`: of attaching).
 
         The number of points of act if it got through, else None."""
         read, write = os.pipe()
@@ -183,7 +188,8 @@ class FullScene(Scene):
             assert self.e.put((n // 64, 9, 9), n % 64, self.extra(n))
 
     def state(self):
-        """What may not change: all but the pool whose pages may go. Those of its pages that are there are looked at here."""
+        """What may not change: all but the pool whose pages may go. Those of its pages that are
+        there are looked at here."""
         for n in range(self.EXTRA):
             assert self.e.get((n // 64, 9, 9), n % 64) in (None, self.extra(n))
         return {key: value for key, value in super().state().items() if key != "e"}
@@ -264,7 +270,8 @@ CRAMMED = {
     "put-over-shorter": (lambda e: e.pool("f").put((1, 9, 9), 7, b"o" * 100), True),
 }
 
-# Verbs that are many, each by itself: what they do up to the n-th. Killed anywhere, the first of them have happened and no other.
+# Verbs that are many, each by itself: what they do up to the n-th. Killed anywhere, the first of
+# them have happened and no other.
 _MANY = [((5, 0, 0), 10**12), ((0, 0, 0), index(0)), ((1, 0, 0), 10**12), ((0, 0, 0), 150), ((0, 0, 0), 151)]
 _PAGES = [b"n" * 4096, bytearray(b"o" * 300), b"m" * 5, memoryview(b"p" * 2000), b"q"]
 _TAKEN = [((1, 0, 0), index(1)), ((1, 0, 0), 9), ((0, 0, 0), index(0)), ((0, 0, 0), index(3)), ((2, 0, 0), index(2))]

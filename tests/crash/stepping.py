@@ -1,8 +1,10 @@
-"""Owns stopping a child at one machine instruction of what it calls, by ptrace, and killing it there. x86-64 Linux only.
+"""Owns stopping a child at one machine instruction of what it calls, by ptrace, and killing it
+there. x86-64 Linux only.
 
-`trace` steps a child through a call once and tells which of its instructions can change an arena: those of the compiled
-modules, and those of the C library while it is called from them. `die_at` brings another child, forked from the same
-process and doing the same, to one of these by a breakpoint, and kills it before the instruction is executed.
+`trace` steps a child through a call once and tells which of its instructions can change an arena:
+those of the compiled modules, and those of the C library while it is called from them. `die_at`
+brings another child, forked from the same process and doing the same, to one of these by a
+breakpoint, and kills it before the instruction is executed.
 """
 import ctypes
 import os
@@ -35,16 +37,18 @@ class NotAllowedError(Exception):
 
 
 class Place(NamedTuple):
-    """One moment of a call: `steps` instructions after the `nth` arrival at `address`, and there the pointer is `rip`.
+    """One moment of a call: `steps` instructions after the `nth` arrival at `address`, and there
+    the pointer is `rip`.
 
-    `address` lies in a compiled module; the C library is reached by steps, since the interpreter calls it as well."""
+    `address` lies in a compiled module; the C library is reached by steps, since the interpreter
+    calls it as well."""
     address: int
     nth: int
     steps: int
     rip: int
 
 
-# --- which code is whose ----------------------------------------------------------------------------------
+# --- which code is whose --------------------------------------------------------------------------
 
 
 def _executable():
@@ -57,7 +61,8 @@ def _executable():
 
 
 def code_ranges():
-    """(ranges of the compiled modules, ranges of the C library and of the loader that binds calls to it)."""
+    """(ranges of the compiled modules, ranges of the C library and of the loader that binds calls
+    to it)."""
     folders = tuple(f"{Path(one.__file__).resolve().parent}{os.sep}" for one in (engine, shm))
     ours, libc = [], []
     for start, end, path in _executable():
@@ -70,7 +75,8 @@ def code_ranges():
 
 
 def name_of(rip):
-    """The file that an instruction lies in, and where in it: what `objdump -d` and `addr2line` ask for."""
+    """The file that an instruction lies in, and where in it: what `objdump -d` and `addr2line` ask
+    for."""
     for line in Path("/proc/self/maps").read_text().splitlines():
         span, _, offset, _, _, *path = line.split(maxsplit=5)
         start, end = (int(one, 16) for one in span.split("-"))
@@ -93,7 +99,7 @@ def why_not():
     return None
 
 
-# --- one child --------------------------------------------------------------------------------------------
+# --- one child ------------------------------------------------------------------------------------
 
 
 def _request(what, pid, address=0, data=0):
@@ -128,7 +134,8 @@ def _step(pid):
 
 
 def _child(prepare, act):
-    """Prepare, stop, act, stop: what a child does, with nothing between the stops but the call itself."""
+    """Prepare, stop, act, stop: what a child does, with nothing between the stops but the call
+    itself."""
     me, stop, kill = os.getpid(), signal.SIGSTOP, os.kill
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(GUARD_S)
@@ -142,7 +149,8 @@ def _child(prepare, act):
 
 @contextmanager
 def stopped(prepare, act):
-    """A child that has done prepare() and is about to do act(): its pid. At the end it is killed by SIGKILL and reaped."""
+    """A child that has done prepare() and is about to do act(): its pid. At the end it is killed by
+    SIGKILL and reaped."""
     pid = os.fork()
     if pid == 0:
         try:
@@ -162,7 +170,7 @@ def stopped(prepare, act):
             os.waitpid(pid, 0)
 
 
-# --- a whole call, and one place in it --------------------------------------------------------------------
+# --- a whole call, and one place in it ------------------------------------------------------------
 
 
 def trace(prepare, act):
@@ -181,7 +189,8 @@ def trace(prepare, act):
                 address, steps, called = rip, 0, True
                 nth = seen[rip] = seen[rip] + 1
             elif called:
-                # The first place outside is taken whoever it belongs to: the last instruction of ours has been executed there.
+                # The first place outside is taken whoever it belongs to: the last instruction of
+                # ours has been executed there.
                 steps += 1
                 called = whose[rip] == 2
             else:

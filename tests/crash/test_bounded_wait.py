@@ -1,4 +1,5 @@
-"""Owns the promise that a call goes on when the holder of its lock dies, whether it came before the death or after."""
+"""Owns the promise that a call goes on when the holder of its lock dies, whether it came before the
+death or after."""
 from tests.crash.bounded_wait import measure
 
 

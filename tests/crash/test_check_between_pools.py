@@ -1,4 +1,5 @@
-"""Owns the rule that what no pool links is not judged by one: pages in limbo, retired and staged, whatever pools there are by now."""
+"""Owns the rule that what no pool links is not judged by one: pages in limbo, retired and staged,
+whatever pools there are by now."""
 import os
 import signal
 
@@ -74,7 +75,8 @@ class Tokens:
 
 @pytest.mark.parametrize("pam", ["tokens", "lz4"])
 def test_what_a_dead_worker_had_retired_beside_a_later_pool_of_its_slot(make_arena, pam):
-    """An object is flushed by a worker that dies before it is taken apart; its pool goes, and another comes, before an heir is through."""
+    """An object is flushed by a worker that dies before it is taken apart; its pool goes, and
+    another comes, before an heir is through."""
     engine.register_pam("tokens", Tokens)
     eng = make_arena(capacity="4MiB", page_size=PAGE, max_pools=1)
     seen = 0

@@ -1,4 +1,5 @@
-"""Owns the promise that checks of a sound arena agree that it is sound, several at once, while workers die under them."""
+"""Owns the promise that checks of a sound arena agree that it is sound, several at once, while
+workers die under them."""
 import os
 import random
 import signal
@@ -37,7 +38,8 @@ def put_until_killed(name, seed):
 
 
 def test_checkers_and_the_dying(arena_name):
-    """Checkers stop the world one after the other; a worker that dies while one of them waits for it confuses nobody."""
+    """Checkers stop the world one after the other; a worker that dies while one of them waits for
+    it confuses nobody."""
     with Scene(arena_name, max_workers=24) as scene:
         pipes = [os.pipe() for _ in range(CHECKERS)]
         checkers = [fork(check_often, scene.name, tell) for _, tell in pipes]

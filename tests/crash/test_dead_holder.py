@@ -1,4 +1,5 @@
-"""Owns the promise that a worker which dies in a locked section hangs nobody: the failure uWSGI's cache is known for."""
+"""Owns the promise that a worker which dies in a locked section hangs nobody: the failure uWSGI's
+cache is known for."""
 import os
 import signal
 
@@ -13,7 +14,8 @@ def over(e):
 
 
 def warm(e):
-    """The second leaves a chunk at hand, whoever was buried before: each overwrite after it has as many points as the last."""
+    """The second leaves a chunk at hand, whoever was buried before: each overwrite after it has as
+    many points as the last."""
     over(e)
     over(e)
 
@@ -24,7 +26,8 @@ def points_with_lock(scene):
 
 
 def test_uwsgi_cache_failure_does_not_happen_here(arena_name):
-    """A worker dies while it holds the lock; every other worker goes on at once, with the old page or the new."""
+    """A worker dies while it holds the lock; every other worker goes on at once, with the old page
+    or the new."""
     with Scene(arena_name) as scene:
         points = points_with_lock(scene)
         old = scene.p.get((0, 0, 0), 0)
@@ -58,7 +61,8 @@ def test_all_slots_of_the_living_are_refused(arena_name):
 
 
 def test_a_child_that_lives_does_not_keep_its_dead_parent_alive(arena_name):
-    """A forked child inherits the mapping and the descriptor of its parent, and must not hold the parent's liveness."""
+    """A forked child inherits the mapping and the descriptor of its parent, and must not hold the
+    parent's liveness."""
     with Scene(arena_name) as scene:
         read, write = os.pipe()
         hold, release = os.pipe()

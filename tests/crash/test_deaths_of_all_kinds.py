@@ -1,5 +1,5 @@
-"""Owns the promise that workers may die while pools of every kind are in use and the capacity moves: whoever puts, takes, evicts, keeps
-equal pages once, compresses, or resizes."""
+"""Owns the promise that workers may die while pools of every kind are in use and the capacity
+moves: whoever puts, takes, evicts, keeps equal pages once, compresses, or resizes."""
 import os
 import random
 
@@ -20,7 +20,8 @@ def page(n):
 
 
 def hammer(name, seed):
-    """Everything there is, until a kill point ends it; every page that comes back is one of those that are put under its handle."""
+    """Everything there is, until a kill point ends it; every page that comes back is one of those
+    that are put under its handle."""
     rnd = random.Random(seed)
     mine = engine.attach(name)
     pools = [mine.pool(kind) for kind in KINDS]

@@ -1,10 +1,13 @@
-"""Owns the finest enumeration: a worker killed at any machine instruction of a verb leaves the state before or the state after.
+"""Owns the finest enumeration: a worker killed at any machine instruction of a verb leaves the
+state before or the state after.
 
-test_kill_points.py kills between the steps that the source names. Here the processor's own steps are taken, so that neither
-the compiler's order of the stores nor a half-done copy is left out. Not visited are instructions that run outside of the
-compiled modules and of what these call in the C library: they are the interpreter's, which has no business in an arena.
+test_kill_points.py kills between the steps that the source names. Here the processor's own steps
+are taken, so that neither the compiler's order of the stores nor a half-done copy is left out. Not
+visited are instructions that run outside of the compiled modules and of what these call in the C
+library: they are the interpreter's, which has no business in an arena.
 
-The suite visits every STRIDE-th instruction of a verb. All of them, in a few minutes: EVERY_INSTRUCTION=1 in the environment.
+The suite visits every STRIDE-th instruction of a verb. All of them, in a few minutes:
+EVERY_INSTRUCTION=1 in the environment.
 """
 import itertools
 import os
@@ -20,7 +23,8 @@ STRIDE = 17
 PAGE = 512
 TOUCHED, NEIGHBOUR, NEW, OTHER = (1, 0, 0), (2, 0, 0), (3, 0, 0), (4, 0, 0)
 INDEXES = (0, 1, 2, 3, 70)
-# Made once: the copy of a page has the same instructions in every child only if it starts at the same address.
+# Made once: the copy of a page has the same instructions in every child only if it starts at the
+# same address.
 OLD = {(oid, index): page(oid[0] << 8 | index, 100 + 40 * at) for oid in (TOUCHED, NEIGHBOUR) for at, index in enumerate(INDEXES)}
 OVER, FRESH, RANGE = page(1001, 300), page(1002, 200), page(1003, 3 * PAGE)
 ALIKE = page(1006, len(OLD[TOUCHED, 1]) + 8)        # of the same size class: these exchange their chunks
@@ -69,7 +73,8 @@ class Scene:
         return seen
 
     def sound_state(self):
-        """The state after recovery, if all else is as it should be: no lock is stuck, no chunk lost, no worker left over."""
+        """The state after recovery, if all else is as it should be: no lock is stuck, no chunk
+        lost, no worker left over."""
         self.engine.recover()
         report = self.engine.check()
         assert report.ok, [str(problem) for problem in report.problems[:5]]
@@ -84,7 +89,7 @@ class Scene:
         return state
 
 
-# --- the verbs --------------------------------------------------------------------------------------------
+# --- the verbs ------------------------------------------------------------------------------------
 
 
 def warm(pool):

@@ -1,4 +1,5 @@
-"""Owns the promise that workers which die while several of them evict leave a sound arena: queues, lists and chunks."""
+"""Owns the promise that workers which die while several of them evict leave a sound arena: queues,
+lists and chunks."""
 import os
 import random
 

@@ -1,7 +1,9 @@
-"""Owns the promise that a full /dev/shm is an eviction, a refused put or a clear error, never a SIGBUS.
+"""Owns the promise that a full /dev/shm is an eviction, a refused put or a clear error, never a
+SIGBUS.
 
-A child with a mount namespace of its own gets a small /dev/shm: one of 16 MiB, which it fills to the last block, or one of 64 MiB as
-containers have it, with an arena that would be four times as large. Skipped where such a namespace cannot be had (it takes root).
+A child with a mount namespace of its own gets a small /dev/shm: one of 16 MiB, which it fills to
+the last block, or one of 64 MiB as containers have it, with an arena that would be four times as
+large. Skipped where such a namespace cannot be had (it takes root).
 """
 import shutil
 import subprocess
@@ -129,8 +131,8 @@ print("held", stats["pools"]["cache"]["pages"])
 """
 
 
-# What the arena gives back is taken by somebody else at once, so that whoever still reads there has no page to get: readers without a lock,
-# evictors that guess, a sweep through descriptors.
+# What the arena gives back is taken by somebody else at once, so that whoever still reads there has
+# no page to get: readers without a lock, evictors that guess, a sweep through descriptors.
 RESIZING = """
 import multiprocessing, os, random, sys
 import engine
@@ -202,7 +204,8 @@ print("held", eng.stats()["pools"]["cache"]["pages"])
 """
 
 
-# Memory that pages of one length had becomes descriptors for more pages of another, with no memory to be had for anything.
+# Memory that pages of one length had becomes descriptors for more pages of another, with no memory
+# to be had for anything.
 SHORTER = """
 import os
 import engine
@@ -229,7 +232,8 @@ assert report.ok, report.problems[:3]
 print("held", held)
 """
 
-# A worker that has attached before there were so many pools has no memory for the counters of the later ones.
+# A worker that has attached before there were so many pools has no memory for the counters of the
+# later ones.
 COUNTERS = """
 import os, signal
 import engine

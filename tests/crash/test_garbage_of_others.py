@@ -1,4 +1,5 @@
-"""Owns the promise that what a worker has not taken apart yet is nobody's loss: whoever lacks a place for a pool takes it apart."""
+"""Owns the promise that what a worker has not taken apart yet is nobody's loss: whoever lacks a
+place for a pool takes it apart."""
 import engine
 from tests.stopped import Stopped
 

@@ -1,5 +1,6 @@
-"""Owns what several do about one dead worker at once: rescuers, heirs (newcomers that take its slot), and one who resizes, each
-stopped or killed where it hurts. Each case is a trace that tests/models/recovery.pml finds when the mistake is planted there."""
+"""Owns what several do about one dead worker at once: rescuers, heirs (newcomers that take its
+slot), and one who resizes, each stopped or killed where it hurts. Each case is a trace that
+tests/models/recovery.pml finds when the mistake is planted there."""
 import os
 import signal
 import struct
@@ -83,7 +84,8 @@ def dies(eng, dead, slot):
 
 
 def test_an_heir_is_not_robbed(make_arena):
-    """A rescuer has seen that the worker is dead; then an heir takes the slot, and the slot's own lock; then the rescuer goes on."""
+    """A rescuer has seen that the worker is dead; then an heir takes the slot, and the slot's own
+    lock; then the rescuer goes on."""
     eng = begin(make_arena, 3)
     with Case(eng.name, flush, SETTLING) as dead, Case(eng.name, rescue, NOTED) as rescuer:
         dies(eng, dead, 1)
@@ -100,7 +102,8 @@ def test_an_heir_is_not_robbed(make_arena):
 
 @pytest.mark.parametrize("end", [Stopped.go_on, Stopped.kill])
 def test_what_a_rescuer_gives_back_unsettled_is_left_alone(make_arena, end):
-    """A rescuer has adopted the own lock, meets an heir, and gives it back: free, and a transaction open."""
+    """A rescuer has adopted the own lock, meets an heir, and gives it back: free, and a transaction
+    open."""
     eng = begin(make_arena, 3)
     with Case(eng.name, flush, SETTLING) as dead, Case(eng.name, rescue, ADOPTED) as rescuer:
         dies(eng, dead, 1)
@@ -134,8 +137,9 @@ def test_a_check_waits_for_an_heir_with_a_transaction_open(make_arena):
 
 
 def test_an_heir_of_a_slot_just_buried_dies(make_arena):
-    """It had the byte and its name when a rescuer freed the slot, and adopted the own lock after that: the next worker of the slot finds
-    its own lock held, by an earlier worker of its own slot."""
+    """It had the byte and its name when a rescuer freed the slot, and adopted the own lock after
+    that: the next worker of the slot finds its own lock held, by an earlier worker of its own
+    slot."""
     eng = begin(make_arena, 3)
     with Case(eng.name, flush, SETTLING) as dead:
         dies(eng, dead, 1)
@@ -151,7 +155,8 @@ def test_an_heir_of_a_slot_just_buried_dies(make_arena):
 
 
 def test_an_heir_passes_by_a_slot_that_a_stopped_one_recovers(make_arena):
-    """The table is full of the living and the dead. Who is stopped while it recovers one of the dead keeps nobody from the others."""
+    """The table is full of the living and the dead. Who is stopped while it recovers one of the
+    dead keeps nobody from the others."""
     eng = begin(make_arena, 4)
     with Case(eng.name, rescue, ADOPTED) as rescuer, Case(eng.name, flush, SETTLING) as first, Case(eng.name, flush, SETTLING) as second:
         os.kill(first.pid, signal.SIGKILL)
@@ -196,7 +201,8 @@ def test_one_who_is_stopped_while_it_attaches_holds_nobody_up(make_arena, crowde
 
 
 def test_an_own_lock_that_another_rescuer_adopts_is_not_given_back(make_arena):
-    """A rescuer dies with a dead worker's own lock. One settles the rescuer, and is about to give that lock back; another adopts it."""
+    """A rescuer dies with a dead worker's own lock. One settles the rescuer, and is about to give
+    that lock back; another adopts it."""
     eng = begin(make_arena, 5)
     with (Case(eng.name, rescue, ADOPTED) as first, Case(eng.name, flush, SETTLING) as dead, Case(eng.name, rescue, RELEASING) as second,
           Case(eng.name, rescue, ADOPTED + 1) as third):

@@ -1,7 +1,9 @@
-"""Owns the enumeration: every verb killed at every one of its kill points leaves the state before or the state after.
+"""Owns the enumeration: every verb killed at every one of its kill points leaves the state before
+or the state after.
 
-`make test` visits all points of the verbs that are used most, and of a long one among the rest some hundred, chosen by seed; `make test-all` all.
-Recovery and attaching are verbs here too: a rescuer or a newcomer is killed at each of its points, twice in a row.
+`make test` visits all points of the verbs that are used most, and of a long one among the rest some
+hundred, chosen by seed; `make test-all` all. Recovery and attaching are verbs here too: a rescuer
+or a newcomer is killed at each of its points, twice in a row.
 """
 import os
 import random
@@ -35,8 +37,8 @@ ALL = 1 << 30
 
 
 def visited(points, most, seed):
-    """Of so many kill points those to visit: all with EVERY_POINT in the environment, or if there are no more than `most`; else one out of
-    each of so many stretches, chosen by seed."""
+    """Of so many kill points those to visit: all with EVERY_POINT in the environment, or if there
+    are no more than `most`; else one out of each of so many stretches, chosen by seed."""
     if EVERY or points <= most:
         return range(1, points + 1)
     rnd = random.Random(seed)
@@ -67,7 +69,8 @@ def test_killed_at_every_point_of_a_verb(arena_name, verb, record_property):
 
 
 def test_killed_at_every_point_of_a_range_that_exchanges_its_chunks(arena_name):
-    """The short way of a put, for several pages: only where a worker takes chunks by the dozen, as in an arena of some size."""
+    """The short way of a put, for several pages: only where a worker takes chunks by the dozen, as
+    in an arena of some size."""
     def put(e, text):
         assert e.pool("p").put_range((0, 0, 0), 200, text * 4096 * 12)
 
@@ -165,7 +168,8 @@ def test_killed_at_every_point_of_a_put_over_a_compressed_page_in_a_full_arena(a
 
 @pytest.mark.parametrize("verb", list(EVICTING))
 def test_killed_at_every_point_of_an_eviction(arena_name, verb):
-    """In a full arena: persistent pages before or after, ephemeral ones right or gone, the arena sound."""
+    """In a full arena: persistent pages before or after, ephemeral ones right or gone, the arena
+    sound."""
     act = EVICTING[verb]
     with FullScene(arena_name) as scene:
         before = scene.state()
@@ -183,7 +187,8 @@ def test_killed_at_every_point_of_an_eviction(arena_name, verb):
                 scene.e = scene.engine.new_pool("e")        # destroyed
             scene.assert_sound(before, after)
             if verb == "resize":
-                # What was left half done is no hindrance: it gets as small as it was meant to, and as large.
+                # What was left half done is no hindrance: it gets as small as it was meant to, and
+                # as large.
                 assert scene.engine.resize("1MiB") == 1 << 20 and scene.engine.resize("2MiB") == 2 << 20
                 scene.assert_sound(before, after)
     print(f"{verb}: {len(chosen)} of {points} kill points")
@@ -191,7 +196,8 @@ def test_killed_at_every_point_of_an_eviction(arena_name, verb):
 
 @pytest.mark.parametrize("verb", list(CRAMMED))
 def test_killed_at_every_point_in_an_arena_that_has_no_room(arena_name, verb):
-    """Of persistent pages: a put that is refused leaves its handle as it was or empty, one over a page the old page or the new."""
+    """Of persistent pages: a put that is refused leaves its handle as it was or empty, one over a
+    page the old page or the new."""
     verb_of, answer = CRAMMED[verb]
 
     def act(mine):
@@ -215,14 +221,16 @@ def test_killed_at_every_point_in_an_arena_that_has_no_room(arena_name, verb):
 def test_rescuer_killed_at_every_point_twice(arena_name, verb):
     prepare, act = VERBS[verb]
     points, before, after = outcomes(arena_name, prepare, act)
-    # How many points there are shows at the end: every one is visited after a verb that is used most, and one in three of the rest.
+    # How many points there are shows at the end: every one is visited after a verb that is used
+    # most, and one in three of the rest.
     first, point, count = points // 2, 0, 0
     rnd = random.Random(verb)
     while True:
         point += 1 if EVERY or verb in MOST_USED else rnd.randint(1, 5)
         count += 1
         with Scene(arena_name) as scene:
-            # The scene's own engine must not come first: the rescuer is another worker, and so is the second.
+            # The scene's own engine must not come first: the rescuer is another worker, and so is
+            # the second.
             assert scene.die_in(prepare, act, first) is None
             done = scene.die_in(nothing, nothing, HUGE, born=point)
             if done is None:

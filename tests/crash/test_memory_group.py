@@ -1,4 +1,5 @@
-"""Owns what happens where a control group has less memory than the arena's capacity: puts are refused, and nobody is killed."""
+"""Owns what happens where a control group has less memory than the arena's capacity: puts are
+refused, and nobody is killed."""
 import os
 from pathlib import Path
 

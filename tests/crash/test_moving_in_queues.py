@@ -1,7 +1,9 @@
-"""Owns the promise that a page whose place in its queue is changing is never taken for one that has left it.
+"""Owns the promise that a page whose place in its queue is changing is never taken for one that has
+left it.
 
-An evictor that passes over a page makes it the newest of its queue, in one transaction. In the middle of it the page's word says that it
-is in no queue; whoever gives the page back at that moment must wait for the end, and not leave its queue a link to free memory.
+An evictor that passes over a page makes it the newest of its queue, in one transaction. In the
+middle of it the page's word says that it is in no queue; whoever gives the page back at that moment
+must wait for the end, and not leave its queue a link to free memory.
 """
 import os
 import time

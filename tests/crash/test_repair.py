@@ -1,4 +1,5 @@
-"""Owns check(repair=True): what objects can tell is put right, what cannot is dropped whole and named, nothing is guessed."""
+"""Owns check(repair=True): what objects can tell is put right, what cannot is dropped whole and
+named, nothing is guessed."""
 import os
 import random
 import struct
@@ -49,7 +50,8 @@ def test_a_sound_arena_is_left_alone(eng):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_every_damaged_arena_is_sound_after_a_repair(arena_name, seed):
-    """After any damage: check is clean, the arena works, and a page that is gone from where it was put was reported."""
+    """After any damage: check is clean, the arena works, and a page that is gone from where it was
+    put was reported."""
     rnd = random.Random(seed)
     for _ in range(40):
         with engine.create(arena_name, "2MiB", max_workers=4, max_pools=4, buckets=4) as eng:
@@ -97,7 +99,8 @@ def test_a_repair_that_is_killed_is_done_by_the_next(arena_name):
 
 
 def test_readers_without_a_lock_are_told(arena_name):
-    """What they have begun to read may be given away by a repair: the sequence word of every bucket changes, and is even in the end."""
+    """What they have begun to read may be given away by a repair: the sequence word of every bucket
+    changes, and is even in the end."""
     with engine.create(arena_name, "1MiB", max_workers=2, max_pools=1, buckets=1) as eng:
         pool = eng.new_pool("p", persistent=True)
         oid = (0x1122334455667788, 2, 3)
@@ -117,7 +120,8 @@ def test_readers_without_a_lock_are_told(arena_name):
 
 
 def test_a_lost_page_is_named(arena_name):
-    """A descriptor without its sentinel takes its object with it; both pages of the object are reported by handle."""
+    """A descriptor without its sentinel takes its object with it; both pages of the object are
+    reported by handle."""
     with engine.create(arena_name, "1MiB", max_workers=2, max_pools=2) as eng:
         pool = eng.new_pool("p", persistent=True)
         assert pool.put((1, 2, 3), 0, b"a" * 100) and pool.put((1, 2, 3), 9, b"b" * 100) and pool.put((4, 5, 6), 0, b"c")

@@ -1,4 +1,5 @@
-"""Owns the damage: from a seed, what is written where. Knows the layout, and what an attacker would make of it.
+"""Owns the damage: from a seed, what is written where. Knows the layout, and what an attacker would
+make of it.
 
 Each function takes a scene and a random source, and gives the list of (offset, bytes) to write.
 """
@@ -130,7 +131,8 @@ def _is_link(kind, name):
 
 
 def links(scene, rnd):
-    """The words that lead from struct to struct, made to lead elsewhere, to the same kind, or around."""
+    """The words that lead from struct to struct, made to lead elsewhere, to the same kind, or
+    around."""
     kind, at = any_struct(scene, rnd, ["Obj", "Objnode", "Pampd", "Bucket", "RetiredObj", "RetiredPampd", "RetiredObjnode"])
     name, count = rnd.choice({
         "Obj": (("left", 1), ("right", 1), ("parent", 1), ("root", 1), ("link", 1)),
@@ -233,7 +235,8 @@ def loop(scene, rnd):
 
 
 def _queue(scene, rnd, at):
-    """A queue word: any neighbour, shard, state and pool; or what a foreign page may say of its pool; or noise."""
+    """A queue word: any neighbour, shard, state and pool; or what a foreign page may say of its
+    pool; or noise."""
     word = place(scene, rnd, at) >> 6 & (1 << 37) - 1 | rnd.choice((0, 0, 1, 2, 63)) << 37 | rnd.randrange(8) << 43 \
         | rnd.choice((0, 1, 2, 3, 6, 65535)) << 46
     return rnd.choice((word, word, word, rnd.choice((0, 1, 6, 7, 65536, 1 << 40)), rnd.getrandbits(64)))
@@ -283,7 +286,8 @@ def lock(scene, rnd):
     if rnd.randrange(4) == 0:
         found.append((at + 16, _word(rnd.getrandbits(64))))
     if scene.dead and rnd.getrandbits(1):
-        # Somebody dead holds it: whether it says so or not, and whether its chunks can be given back or not.
+        # Somebody dead holds it: whether it says so or not, and whether its chunks can be given
+        # back or not.
         i = rnd.choice(scene.dead)
         found[0] = (at, _word(scene.ids[i] | rnd.getrandbits(1) << 63))
         if rnd.getrandbits(1):
@@ -319,7 +323,8 @@ def tables(scene, rnd):
 
 
 def swap(scene, rnd):
-    """Two structs of a kind change places, or one is copied over the other; or one is copied over another kind."""
+    """Two structs of a kind change places, or one is copied over the other; or one is copied over
+    another kind."""
     kind, one = any_struct(scene, rnd)
     other_kind, other = (kind, rnd.choice(scene.things[kind])) if rnd.randrange(4) else any_struct(scene, rnd)
     n = min(SIZES[_base(kind)], SIZES[_base(other_kind)])

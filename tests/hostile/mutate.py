@@ -1,11 +1,15 @@
-"""Owns the attack: a child damages an arena by seed after seed and calls everything there is, its parent sees it crash or hang.
+"""Owns the attack: a child damages an arena by seed after seed and calls everything there is, its
+parent sees it crash or hang.
 
-`python -m tests.hostile.mutate --count N --seed S` prints one line a finding, with the command that shows it again.
+`python -m tests.hostile.mutate --count N --seed S` prints one line a finding, with the command that
+shows it again.
 
-What may happen to a call on a damaged arena: the right answer, a miss or a refusal, or engine.TmemError. What may not: a
-signal, a hang, another exception. A get that removes nothing, before anything was written, may give wrong bytes only if the
-page, its descriptor or an object's id was hit, or what a recovery writes by itself (a dead worker's slot, journal, bounce
-page). After that, writes of the engine through damaged tables may have changed pages, and contents are not compared.
+What may happen to a call on a damaged arena: the right answer, a miss or a refusal, or
+engine.TmemError. What may not: a signal, a hang, another exception. A get that removes nothing,
+before anything was written, may give wrong bytes only if the page, its descriptor or an object's id
+was hit, or what a recovery writes by itself (a dead worker's slot, journal, bounce page). After
+that, writes of the engine through damaged tables may have changed pages, and contents are not
+compared.
 """
 import argparse
 import collections
@@ -34,7 +38,7 @@ SLOW_S = 0.6            # a mutation that took longer (bounded waits for locks) 
 Finding = collections.namedtuple("Finding", "kind seed call detail")
 
 
-# --- what is called ---------------------------------------------------------------------------------------
+# --- what is called -------------------------------------------------------------------------------
 
 
 def reads(scene, e, rnd):
@@ -153,7 +157,7 @@ def writes(scene, rnd):
     return rnd.sample(calls, rnd.choice((4, 8, 12)))
 
 
-# --- the child --------------------------------------------------------------------------------------------
+# --- the child ------------------------------------------------------------------------------------
 
 
 class Child:
@@ -189,7 +193,8 @@ class Child:
         except engine.TmemError:
             return False, None
         except ValueError as error:
-            # A back end in Python gives as many bytes as it was given; the damaged descriptor asks for another number.
+            # A back end in Python gives as many bytes as it was given; the damaged descriptor asks
+            # for another number.
             if "a back end gave something else" not in str(error):
                 self.find("exception", seed, name, repr(error))
         except BaseException as error:
@@ -262,7 +267,7 @@ def child(prefix, seeds, progress, out_path, err_path):
             scene.close()
 
 
-# --- the parent -------------------------------------------------------------------------------------------
+# --- the parent -----------------------------------------------------------------------------------
 
 
 def clean(prefix):
@@ -304,7 +309,8 @@ def attack(seeds, prefix, on_finding=None):
             if pid == 0:
                 code = 1
                 try:
-                    # A damaged arena says wrong things of the locks somebody has; that the order is kept is for sound ones to show.
+                    # A damaged arena says wrong things of the locks somebody has; that the order is
+                    # kept is for sound ones to show.
                     os.environ.pop("TMEM_CHECK_LOCKS", None)
                     child(prefix, seeds[at:], progress, out_path, err_path)
                     code = 0

@@ -1,8 +1,9 @@
-"""Owns the arena under attack: small, populated, with a living neighbour and four dead workers; kept as a pristine copy
-of its bytes, so that it is put back in a fraction of a millisecond.
+"""Owns the arena under attack: small, populated, with a living neighbour and four dead workers;
+kept as a pristine copy of its bytes, so that it is put back in a fraction of a millisecond.
 
-Three scenes: `sparse` has room, `full` has none (puts are refused or go over the old page), `taken` has every kind of thing
-that hangs on a dead worker: an open transaction with a bucket's lock, staged pages, a pool half taken apart, a view.
+Three scenes: `sparse` has room, `full` has none (puts are refused or go over the old page), `taken`
+has every kind of thing that hangs on a dead worker: an open transaction with a bucket's lock,
+staged pages, a pool half taken apart, a view.
 """
 import errno
 import mmap
@@ -64,7 +65,8 @@ def content(pool, oid, index, rnd):
 
 
 def _dying(name, ready, go, act, fraction):
-    """A worker that dies by SIGKILL somewhere in `act`; the same act on other handles tells how long it is."""
+    """A worker that dies by SIGKILL somewhere in `act`; the same act on other handles tells how
+    long it is."""
     mine = engine.attach(name)
     os.write(ready, b"x")
     os.read(go, 1)
@@ -202,7 +204,8 @@ class Scene:
                     self.map.madvise(mmap.MADV_REMOVE, start, end - start)
 
     def toggle(self, changes):
-        """Let a process of its own write these words and their old values in turn, as fast as it can, until `rest`."""
+        """Let a process of its own write these words and their old values in turn, as fast as it
+        can, until `rest`."""
         if self.scribbler is None:
             self.orders = mmap.mmap(-1, mmap.PAGESIZE)
             parent = os.getpid()
@@ -246,7 +249,8 @@ class Scene:
         return struct.unpack_from("<Q", self.map, at)[0]
 
     def survey(self):
-        """Find every struct: self.things is {kind: [offset]}, self.pages {handle: (pampd, data, length)}."""
+        """Find every struct: self.things is {kind: [offset]}, self.pages {handle: (pampd, data,
+        length)}."""
         m = self.layout = Map(self.map[:4096])
         things = self.things = {"Depot": [m.depot], "ClientPage": [m.table]}
         high = self.word(m.depot + offset("Depot", "slots_high"))
@@ -294,7 +298,8 @@ class Scene:
         self.ids = [self.word(m.slot(i) + offset("Slot", "gen")) << 16 | (i + 1) for i in range(high)]
 
     def claimed(self):
-        """Living workers that hold a lock by all that can be known: its word names them, and they say so. Others wait."""
+        """Living workers that hold a lock by all that can be known: its word names them, and they
+        say so. Others wait."""
         found = set()
         for i in (self.engine.worker_id, self.other.worker_id):
             for n in range(CONSTANTS["HELD_MAX"]):
@@ -304,7 +309,8 @@ class Scene:
         return found
 
     def excused(self, touched):
-        """Handles whose bytes may be wrong after this damage: their page, its descriptor or the object's id was hit.
+        """Handles whose bytes may be wrong after this damage: their page, its descriptor or the
+        object's id was hit.
         None: any of them, for what a recovery will write itself was hit."""
         m = self.layout
         low, high = m.slot(0), m.where["ledgers"]

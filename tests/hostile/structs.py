@@ -1,7 +1,8 @@
-"""Owns where every word of an arena lies: structs and constants as the .pxd files declare them, regions as the header says.
+"""Owns where every word of an arena lies: structs and constants as the .pxd files declare them,
+regions as the header says.
 
-Read from the source, so that a change of a layout changes the attack with it. Structs of the process (with pointers
-in them) are left out.
+Read from the source, so that a change of a layout changes the attack with it. Structs of the
+process (with pointers in them) are left out.
 """
 import re
 import struct

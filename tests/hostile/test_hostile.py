@@ -1,6 +1,7 @@
-"""Owns the promise that an arena full of garbage gives ArenaCorrupted, a miss or a refusal, and never a crash, a hang or a
-read outside its mapping. The attack itself is mutate.py; here it runs over fixed seeds, those aside in which words change
-while the calls run (they cannot be repeated exactly: by hand), and what attach refuses has names.
+"""Owns the promise that an arena full of garbage gives ArenaCorrupted, a miss or a refusal, and
+never a crash, a hang or a read outside its mapping. The attack itself is mutate.py; here it runs
+over fixed seeds, those aside in which words change while the calls run (they cannot be repeated
+exactly: by hand), and what attach refuses has names.
 """
 import os
 import struct
@@ -27,7 +28,7 @@ def test_no_damage_crashes_or_hangs_a_caller(arena_name, item):
     assert not findings, "\n".join(f"{f.kind} in {f.call}: {again(f)}\n{f.detail}" for f in findings)
 
 
-# --- what attach refuses ----------------------------------------------------------------------------------
+# --- what attach refuses --------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -97,7 +98,8 @@ def test_a_wrong_checksum(file):
     {"capacity": 0, "seg_total": 0},
 ], ids=str)
 def test_a_believable_header_with_an_impossible_geometry(file, fields):
-    """The checksum is right, the sizes are not. Sizes that are possible and not the true ones are among the damage of mutate.py."""
+    """The checksum is right, the sizes are not. Sizes that are possible and not the true ones are
+    among the damage of mutate.py."""
     write_header(file, **fields)
     attach_refused(file)
 

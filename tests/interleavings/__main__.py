@@ -1,7 +1,7 @@
 """Owns the command: `python -m tests.interleavings --count N --seed S [--workers K]`.
 
-Plays N interleavings chosen by seed, or with --every those of all pairs of verbs at all kill points, and prints each fault with the line
-that plays it again. Exit status 1 if there was one.
+Plays N interleavings chosen by seed, or with --every those of all pairs of verbs at all kill
+points, and prints each fault with the line that plays it again. Exit status 1 if there was one.
 """
 import argparse
 import json

@@ -1,9 +1,10 @@
-"""Owns the processes that act: a worker that carries out verbs it is told over a pipe, and the other end of that pipe.
+"""Owns the processes that act: a worker that carries out verbs it is told over a pipe, and the
+other end of that pipe.
 
-A worker is forked from the small process that directs, attaches by itself, and lives until it is killed: no interpreter is started for
-an interleaving. It may be told to stop at a kill point of a verb (SIGSTOP, of the whole process), to do a verb in a thread, and what its
-signal handler does when a signal comes while a verb waits.
-Calls verbs.py. Called by stage.py.
+A worker is forked from the small process that directs, attaches by itself, and lives until it is
+killed: no interpreter is started for an interleaving. It may be told to stop at a kill point of a
+verb (SIGSTOP, of the whole process), to do a verb in a thread, and what its signal handler does
+when a signal comes while a verb waits. Calls verbs.py. Called by stage.py.
 """
 import marshal
 import os
@@ -74,7 +75,8 @@ class Worker:
                 self.tell("began", number)
                 answer = self.answer(VERBS[verb], call)
             finally:
-                # A signal that comes late raises nothing: two come at most, and this may be cut by the second.
+                # A signal that comes late raises nothing: two come at most, and this may be cut by
+                # the second.
                 if threading.current_thread() is threading.main_thread():
                     self.handler = ""
         except Interrupt:           # perhaps only when the verb had answered, which the model allows for

@@ -1,11 +1,14 @@
-"""Owns which ends an interleaving may have: what each verb may answer, and what may be in the arena afterwards.
+"""Owns which ends an interleaving may have: what each verb may answer, and what may be in the arena
+afterwards.
 
-The state is a dictionary: `("pool", name)` for every pool that lives, and `(pool, object, index)` -> tag for every page, where a tag
-is a number that no two puts share. A verb is a row of steps, each of which happens at one instant between the verb's call and its
-answer (a put is one step, a put_many one a page). An end is allowed if some order of all steps that respects time explains every answer
-and leaves what was found. A verb that was killed has done its first steps, some, all or none; one that a handler's exception ended has done none of
-a single step. Where memory is short, a page of an ephemeral pool may go between any two steps.
-Calls nothing. Called by stage.py and the tests.
+The state is a dictionary: `("pool", name)` for every pool that lives, and `(pool, object, index)`
+-> tag for every page, where a tag is a number that no two puts share. A verb is a row of steps,
+each of which happens at one instant between the verb's call and its answer (a put is one step, a
+put_many one a page). An end is allowed if some order of all steps that respects time explains every
+answer and leaves what was found. A verb that was killed has done its first steps, some, all or
+none; one that a handler's exception ended has done none of a single step. Where memory is short, a
+page of an ephemeral pool may go between any two steps. Calls nothing. Called by stage.py and the
+tests.
 """
 from dataclasses import dataclass, field
 
@@ -135,7 +138,8 @@ def new_pool(pool):
 
 
 def nothing(*answers):
-    """What changes nothing that a caller sees, and answers one of these, or anything if there are none."""
+    """What changes nothing that a caller sees, and answers one of these, or anything if there are
+    none."""
     def step(state, said, rules):
         return [state] if said is UNKNOWN or not answers or said in answers else []
     return step
@@ -153,7 +157,7 @@ def _gone(pool):
     return step
 
 
-# --- the search ------------------------------------------------------------------------------------------------------------
+# --- the search -----------------------------------------------------------------------------------
 
 
 def _as_steps(op):

@@ -1,4 +1,5 @@
-"""Owns schedules: their text, which replays them, and which of them are played: all pairs, or triples chosen by seed.
+"""Owns schedules: their text, which replays them, and which of them are played: all pairs, or
+triples chosen by seed.
 
     A:put-over@p:34     worker A begins a put over a page of pool p and is stopped at its 34th kill point
     B:flush-page@p      worker B begins, and is watched until it answers or waits; with ~raise, ~use, ~fork: what its handler does
@@ -6,9 +7,10 @@
     B~                  a signal to B, if it waits
     A+  A!              A goes on; A is killed
 
-A schedule begins with the kind of arena. `play_lives` plays many on one arena, one after the other (a life), since an arena is
-dearer than an interleaving; a fault is played again alone, on an arena of its own, and the line that does so is printed.
-Calls stage.py. Called by the command and the tests.
+A schedule begins with the kind of arena. `play_lives` plays many on one arena, one after the other
+(a life), since an arena is dearer than an interleaving; a fault is played again alone, on an arena
+of its own, and the line that does so is printed. Calls stage.py. Called by the command and the
+tests.
 """
 import random
 import re
@@ -20,7 +22,8 @@ from tests.interleavings.verbs import VERBS
 
 LIFE = 64               # interleavings on one arena
 _MOVE = re.compile(r"([A-Z])(?:([:&])([a-z-]+)@(\w)(?::(\d+))?(?:~(\w+))?|([+!~]))")
-# Verbs that have more kill points when somebody died or is in the way, or none that their own worker counts.
+# Verbs that have more kill points when somebody died or is in the way, or none that their own
+# worker counts.
 MORE = {"attach": 40, "recover": 60, "check": 20, "repair": 20, "fork": 40, "close": 20}
 WAITERS = ("put-over", "put-page", "put-range", "put-many", "get-exclusive", "flush-page", "flush-object", "destroy", "new-pool", "resize-down")
 
@@ -55,7 +58,7 @@ def parse(text):
     return Schedule(kind, text, tuple(moves))
 
 
-# --- which --------------------------------------------------------------------------------------------------------------
+# --- which ----------------------------------------------------------------------------------------
 
 
 def pools_of(verb):
@@ -63,7 +66,8 @@ def pools_of(verb):
 
 
 class Points:
-    """How many kill points each verb has on each kind of arena: asked once, of an arena of its own, so that a seed means the same always."""
+    """How many kill points each verb has on each kind of arena: asked once, of an arena of its own,
+    so that a seed means the same always."""
 
     def __init__(self, prefix):
         self.prefix, self.known = prefix, {}
@@ -76,7 +80,8 @@ class Points:
 
 
 def every_pair(kind, points, step=1):
-    """Every pair of verbs on pools of the same name, A stopped at every point, or every `step`-th, going on or killed."""
+    """Every pair of verbs on pools of the same name, A stopped at every point, or every `step`-th,
+    going on or killed."""
     for a in VERBS:
         for pool in pools_of(a):
             for b in VERBS:
@@ -133,7 +138,8 @@ def _two_stopped(c):
 
 
 def _after_a_death(c):
-    """X died in the middle of something and nobody has noticed; A is stopped; what X had is had all the same."""
+    """X died in the middle of something and nobody has noticed; A is stopped; what X had is had all
+    the same."""
     return [c.stopped("X"), "X!", c.stopped("A"), c.plain("B"), c.plain("C"), c.end("A")]
 
 
@@ -143,7 +149,8 @@ def _a_rescuer_stops(c):
 
 
 def _waiter_dies(c):
-    """B waits for A, C takes over what B has or is stopped near it, B is killed, D comes; then the others end."""
+    """B waits for A, C takes over what B has or is stopped near it, B is killed, D comes; then the
+    others end."""
     return [c.stopped("A"), c.plain("B", WAITERS), c.stopped("C"), "B!", c.plain("D", ("attach", "recover", "close", *WAITERS)), *c.ends("AC")]
 
 
@@ -170,7 +177,7 @@ SHAPES = [_pair] * 4 + [_one_after_the_other, _two_stopped, _two_stopped, _after
                         _waiter_dies, _waiter_dies, _handler, _threads, _fork_beside_a_wait]
 
 
-# --- playing ------------------------------------------------------------------------------------------------------------
+# --- playing --------------------------------------------------------------------------------------
 
 
 @dataclass

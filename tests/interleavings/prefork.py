@@ -1,10 +1,11 @@
-"""Owns preload and threads: a parent with an engine forks children, and in each four threads use the inherited engine at once for the first time.
+"""Owns preload and threads: a parent with an engine forks children, and in each four threads use
+the inherited engine at once for the first time.
 
     python -m tests.interleavings.prefork --rounds N
 
-It is what a web server does that loads its application, forks its workers and serves from threads. After each round every child has
-exactly one slot, and so does the parent; `check` is clean, all pages put are there; and when the children have gone, so have their slots.
-Calls the public API.
+It is what a web server does that loads its application, forks its workers and serves from threads.
+After each round every child has exactly one slot, and so does the parent; `check` is clean, all
+pages put are there; and when the children have gone, so have their slots. Calls the public API.
 """
 import argparse
 import os

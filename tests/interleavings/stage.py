@@ -1,13 +1,17 @@
-"""Owns one arena on which interleavings are played: the moves, who may wait for whom, and the judgement at the end.
+"""Owns one arena on which interleavings are played: the moves, who may wait for whom, and the
+judgement at the end.
 
-The rules. A verb that is called while others are stopped answers, unless somebody stopped has what it needs. Then it waits, and it is let wait.
-What counts as having it is read in the arena, not guessed: a lock whose word names a stopped worker and says that somebody waits; another
-worker's own lock, or the gate, if a stopped worker is one that recovers, resizes or checks; the resize byte; for a resize, a worker's
-lists or a call that somebody is stopped in. Who is stopped in attaching is never a reason to wait, before it is a worker and recovers
-the dead, and who is stopped in attaching, leaving or in a fork's first use does not hold up a recovery.
-When the last one has gone on or was killed, all others answer within `LIMIT_S`. Then nothing of the dead is left, `check` is clean, no page is
-there that was not put, and what was answered and what is there are explained by the model.
-Calls actors, model, verbs, and `tests/hostile/structs.py` for where locks lie. Called by plans.py's callers.
+The rules. A verb that is called while others are stopped answers, unless somebody stopped has what
+it needs. Then it waits, and it is let wait. What counts as having it is read in the arena, not
+guessed: a lock whose word names a stopped worker and says that somebody waits; another worker's own
+lock, or the gate, if a stopped worker is one that recovers, resizes or checks; the resize byte; for
+a resize, a worker's lists or a call that somebody is stopped in. Who is stopped in attaching is
+never a reason to wait, before it is a worker and recovers the dead, and who is stopped in
+attaching, leaving or in a fork's first use does not hold up a recovery. When the last one has gone
+on or was killed, all others answer within `LIMIT_S`. Then nothing of the dead is left, `check` is
+clean, no page is there that was not put, and what was answered and what is there are explained by
+the model. Calls actors, model, verbs, and `tests/hostile/structs.py` for where locks lie. Called by
+plans.py's callers.
 """
 import os
 import signal
@@ -104,7 +108,7 @@ class Stage:
     def __exit__(self, *_):
         self.close()
 
-    # --- what lies in the arena between two interleavings ---------------------------------------------
+    # --- what lies in the arena between two interleavings -----------------------------------------
 
     def fresh_tag(self):
         self.tags += 16
@@ -158,7 +162,8 @@ class Stage:
         self.state = self.seen()[0]
 
     def seen(self):
-        """({cell: tag} of the hot pools, {handle: what is wrong} of all pages, how many pages there are)."""
+        """({cell: tag} of the hot pools, {handle: what is wrong} of all pages, how many pages there
+        are)."""
         state, wrong, count = {}, {}, 0
         names = {pool.name: pool for pool in self.engine.pools()}
         for name in (*HOT, "n"):
@@ -182,7 +187,7 @@ class Stage:
     def _scratch(pool):
         return sum(pool.get(oid(9), n) is not None for n in range(2))
 
-    # --- listening ------------------------------------------------------------------------------------
+    # --- listening --------------------------------------------------------------------------------
 
     def actor(self, letter):
         """The living worker of this letter."""
@@ -218,7 +223,8 @@ class Stage:
             number, answer, points = rest
             op = actor.ops.get(abs(number))
             if number < 0 and op is not None:       # a child that did it as well
-                # The fork may have come when the verb was done but for giving memory back: then the child only says what it was.
+                # The fork may have come when the verb was done but for giving memory back: then the
+                # child only says what it was.
                 steps = [model.either(step, model.nothing()) for step in op.steps] if VERBS[op.verb].settles else op.steps
                 twin = model.Op(op.text + " (its child)", steps, op.began, pool=op.pool, optional=True)
                 twin.verb = op.verb
@@ -252,7 +258,7 @@ class Stage:
             self.listen(min(left, 0.05))
         return True
 
-    # --- who waits for whom ---------------------------------------------------------------------------
+    # --- who waits for whom -----------------------------------------------------------------------
 
     def word(self, at):
         return struct.unpack("<Q", os.pread(self.fd, 8, at))[0]
@@ -268,7 +274,8 @@ class Stage:
             pids.update(dict.fromkeys((other.pid, *other.children), other))
         high = min(self.word(self.map.depot + offset("Depot", "slots_high")), self.map.workers)
         slots = {i: os.pread(self.fd, 128, self.map.slot(i)) for i in range(high)}
-        # A newcomer counts from the moment on at which it is a worker: before, it must hold up nobody.
+        # A newcomer counts from the moment on at which it is a worker: before, it must hold up
+        # nobody.
         owners = {i for i, slot in slots.items()
                   if slot[0] == CONSTANTS["SLOT_LIVE"] and struct.unpack_from("<Q", slot, offset("Slot", "pid"))[0] in pids}
         for slot in slots.values():
@@ -280,19 +287,22 @@ class Stage:
         return False
 
     def _has_lists(self, others, its_own):
-        """True if one of these has another worker's own lock (it recovers the dead, resizes or checks), or `its_own`, or has closed the gate."""
+        """True if one of these has another worker's own lock (it recovers the dead, resizes or
+        checks), or `its_own`, or has closed the gate."""
         pids = {pid for other in others if other.stopped for pid in (other.pid, *other.children)}
         high = min(self.word(self.map.depot + offset("Depot", "slots_high")), self.map.workers)
         slots = [os.pread(self.fd, 128, self.map.slot(i)) for i in range(high)]
         mine = {i for i, slot in enumerate(slots) if struct.unpack_from("<Q", slot, offset("Slot", "pid"))[0] in pids}
         words = [(i, struct.unpack_from("<Q", slot, offset("Slot", "own"))[0]) for i, slot in enumerate(slots)]
         words.append((None, self.word(self.map.depot + offset("Depot", "gate"))))
-        # Or it has found no slot but that dead worker's, whose own lock it has then in the name that it is about to have.
+        # Or it has found no slot but that dead worker's, whose own lock it has then in the name
+        # that it is about to have.
         heirs = {i for i, owner in words[:-1] if (owner & ~WAITS) >> 16 == struct.unpack_from("<Q", slots[i], offset("Slot", "gen"))[0] + 1}
         return bool(heirs) or any((owner & 0xFFFF) - 1 in (mine if its_own else mine - {i}) for i, owner in words)
 
     def _inside(self, others):
-        """True if one of these is stopped in a call, or in the recovery with which an attachment ends."""
+        """True if one of these is stopped in a call, or in the recovery with which an attachment
+        ends."""
         pids = {pid for other in others if other.stopped for pid in (other.pid, *other.children)}
         high = min(self.word(self.map.depot + offset("Depot", "slots_high")), self.map.workers)
         slots = [os.pread(self.fd, SIZES["Slot"], self.map.slot(i)) for i in range(high)]
@@ -300,7 +310,8 @@ class Stage:
                    and struct.unpack_from("<Q", slot, offset("Slot", "phase"))[0] & 1 for slot in slots)
 
     def may_wait(self, actor, long):
-        """Whether somebody who is stopped has what this one needs; `long`: it has waited long enough to look at bytes too."""
+        """Whether somebody who is stopped has what this one needs; `long`: it has waited long
+        enough to look at bytes too."""
         others = self.in_the_way(actor)
         if not others:
             return False
@@ -315,7 +326,8 @@ class Stage:
         return self._has_lists(others, resizes) or resizes and (bool(verbs - ATTACHING) or self._inside(others))
 
     def watch(self, actor, op):
-        """Until a verb has answered, its worker has stopped, died, or waits for one that is stopped."""
+        """Until a verb has answered, its worker has stopped, died, or waits for one that is
+        stopped."""
         began, looked = time.monotonic(), LOOK_S
         while True:
             if self.until(lambda: op.ended != model.FOREVER or actor.stopped or actor.dead, looked):
@@ -330,7 +342,7 @@ class Stage:
                 raise Fault(f"{op.text} did not answer in {LIMIT_S:.0f} s; stopped: {others or 'nobody'}")
             looked = min(LOOK_S + took, 0.02)
 
-    # --- the moves ------------------------------------------------------------------------------------
+    # --- the moves --------------------------------------------------------------------------------
 
     def begin(self, letter, verb, pool, point=0, threaded=False, handler=""):
         actor = self.actor(letter)
@@ -370,7 +382,8 @@ class Stage:
             op, mode = actor.op, actor.handler
             self.until(lambda: op.begun, LIMIT_S)
             os.kill(actor.pid, SIGNAL)
-            # A resize takes back what it has begun before it lets the exception out, and may wait for the same lock in that.
+            # A resize takes back what it has begun before it lets the exception out, and may wait
+            # for the same lock in that.
             if mode == "raise" and not VERBS[op.verb].resizes and not self.until(lambda: op.ended != model.FOREVER, LIMIT_S):
                 raise Fault(f"{op.text} waits, and a handler that raises does not end the wait")
             if mode == "use":
@@ -440,7 +453,8 @@ class Stage:
         faults += [f"{op.text}: {part}" for op in self.ops if isinstance(op.answer, list) for part in _parts(op.answer)
                    if isinstance(part, str) and part.startswith("bad")]
         resizes = [op for op in self.ops if VERBS[op.verb].resizes]
-        # While it shrinks, pages go, and a put may find neither a page that can go nor a segment that may be taken.
+        # While it shrinks, pages go, and a put may find neither a page that can go nor a segment
+        # that may be taken.
         rules = model.Rules(self.rules.refuses or bool(resizes), self.rules.drops or bool(resizes))
         faults += [f"a handler: {said}" for actor in self.actors.values() for said in actor.handled
                    if said is not True and not (said == "refused" and rules.refuses)]

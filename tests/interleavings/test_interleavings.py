@@ -1,6 +1,8 @@
-"""Owns the interleavings of the suite: some chosen by seed, those that once found a fault, and planted bugs that must be found.
+"""Owns the interleavings of the suite: some chosen by seed, those that once found a fault, and
+planted bugs that must be found.
 
-With EVERY_POINT in the environment all pairs of verbs at all kill points are played as well, and many more by seed.
+With EVERY_POINT in the environment all pairs of verbs at all kill points are played as well, and
+many more by seed.
 """
 import os
 
@@ -43,20 +45,25 @@ def test_every_pair_of_verbs_at_every_kill_point(prefix, kind):
 
 # Each found a fault once, or is the schedule of one that was found by other means.
 FOUND = {
-    # A resize took the depot without its own lock: a check found the world not stopped, and a repair would have mended what was being changed.
+    # A resize took the depot without its own lock: a check found the world not stopped, and a
+    # repair would have mended what was being changed.
     "check-in-a-resize": [f"crammed A:resize-down@p:{n} B:{check}@p A+" for n in range(20, 5600, 180) for check in ("check", "repair")],
-    # Who is not attached yet has the rescue byte, and a dead worker's lock was given back by nobody.
+    # Who is not attached yet has the rescue byte, and a dead worker's lock was given back by
+    # nobody.
     "stopped-newcomer": [f"roomy1 X:put-page@p:50 X! A:{verb}@p:{n} B:{b}@p A{end}" for verb in ("attach", "fork") for n in (2, 5, 9, 20)
                          for b in ("put-over", "attach") for end in "+!"],
-    # X died; A recovers it and is stopped half way; B's resize takes over what X has as well: chunks are given away twice.
+    # X died; A recovers it and is stopped half way; B's resize takes over what X has as well:
+    # chunks are given away twice.
     "two-heirs": [f"roomy1 X:{verb}@{pool}:{point} X! A:recover@p:{n} B:resize-down@p A+" for n in range(20, 50)
                   for verb, pool, point in (("flush-object", "e", 150), ("put-range", "p", 120), ("destroy", "p", 200))],
     # A resize takes over what a waiting worker has, that one is killed, and somebody recovers it.
     "taken-over-and-buried": [f"{kind} A:put-over@p:20 B:put-range@p C:resize-down@p:{n} B! D:{heir}@p C+ A+"
                               for kind, heir in (("roomy1", "attach"), ("crammed", "recover")) for n in range(330, 430, 3)],
-    # Who destroys a pool is killed when that is certain and not yet said: whoever inherited it said so at any later time.
+    # Who destroys a pool is killed when that is certain and not yet said: whoever inherited it said
+    # so at any later time.
     "half-destroyed": [f"crammed A:flush-object@e:6 B:put-many@e C:destroy@e:{n} B! D:new-pool@p A! C!" for n in range(12, 20)],
-    # A range was refused for want of memory, emptied its handles, looked for what others had retired, and emptied them again.
+    # A range was refused for want of memory, emptied its handles, looked for what others had
+    # retired, and emptied them again.
     "refused-twice": ["crammed A:get-exclusive@p:45 B:recover@p C:stats@p A!", "crammed A:resize-up@p:271 B&destroy@x B&fork@x A!",
                       *(f"crammed A:put-range@p:{n} B&get-exclusive@p B&put-over@p B~ A+" for n in range(300, 390, 4))],
     # Two threads wait, and a handler raises out of the one whose turn it is not.
@@ -86,7 +93,7 @@ def test_a_signal_comes_while_a_verb_waits(prefix, verb, mode):
     assert total.waited > total.played // 3
 
 
-# --- the alarm rings -------------------------------------------------------------------------------------------------------
+# --- the alarm rings ------------------------------------------------------------------------------
 
 
 def _keeps_nothing(call):
@@ -143,7 +150,7 @@ def test_a_worker_that_dies_by_itself_is_found(prefix, monkeypatch):
     assert plans.replay("roomy1 A:put-over@p:12 B:stats@p A+", prefix).faults == ["worker B died by itself"]
 
 
-# --- schedules and the model -----------------------------------------------------------------------------------------------
+# --- schedules and the model ----------------------------------------------------------------------
 
 
 def test_a_schedule_that_cannot_be_is_refused():
@@ -202,7 +209,7 @@ def test_the_model_lets_ephemeral_pages_go_only_where_memory_is_short():
     assert not model.explained([miss], start, {("pool", "e"): True}, PLAIN)
 
 
-# --- preload and threads ---------------------------------------------------------------------------------------------------
+# --- preload and threads --------------------------------------------------------------------------
 
 
 def test_children_whose_threads_begin_at_once(arena_name):

@@ -1,8 +1,10 @@
-"""Owns the verbs that are interleaved: small named scenes, each on the same few hot pages, with the steps the model knows them by.
+"""Owns the verbs that are interleaved: small named scenes, each on the same few hot pages, with the
+steps the model knows them by.
 
-A verb has `prepare` (whatever comes before the kill points are counted), `act`, and `steps(pool, tag)`; its answer is one thing if it has
-one step, else a list with one for each. Pages are told by their tags: `content` makes a page of one, and `tag_of` reads a page whole.
-Calls the public API. Called by the actors, and by stage.py for the steps.
+A verb has `prepare` (whatever comes before the kill points are counted), `act`, and `steps(pool,
+tag)`; its answer is one thing if it has one step, else a list with one for each. Pages are told by
+their tags: `content` makes a page of one, and `tag_of` reads a page whole. Calls the public API.
+Called by the actors, and by stage.py for the steps.
 """
 import ctypes
 import os
@@ -45,7 +47,8 @@ def oid(obj):
 
 
 class Call:
-    """One verb in one worker: its engine, the pool's name, the first of its tags, and where it is to stop."""
+    """One verb in one worker: its engine, the pool's name, the first of its tags, and where it is
+    to stop."""
 
     def __init__(self, worker, pool, tag, point):
         self.worker, self.name, self.tag, self.point = worker, pool, tag, point
@@ -190,7 +193,8 @@ def _close(call):
 
 
 def _fork(call):
-    """A child that uses the inherited engine and leaves; it is the child that stops, and its parent stops with it."""
+    """A child that uses the inherited engine and leaves; it is the child that stops, and its parent
+    stops with it."""
     workers.kill_newcomers_at(call.point, stop=True)
     read, write = os.pipe()
     parent = os.getpid()

@@ -1,4 +1,5 @@
-"""Owns running `spin` on a model of this folder: from #defines to the number of states and the first error."""
+"""Owns running `spin` on a model of this folder: from #defines to the number of states and the
+first error."""
 import re
 import shutil
 import subprocess
@@ -12,7 +13,8 @@ needs_spin = pytest.mark.skipif(not (shutil.which("spin") and shutil.which("gcc"
 
 
 def search(folder, model, defines, how, optimise="-O2"):
-    """Run spin on the model. (states, the first error or None), the search being complete if there is none."""
+    """Run spin on the model. (states, the first error or None), the search being complete if there
+    is none."""
     text = "".join(f"#define {name} {value}\n" for name, value in defines.items())
     (folder / "run.pml").write_text(text + model.read_text())
 

@@ -1,7 +1,9 @@
-"""Owns the check of memory ordering on a weakly ordered processor: litmus/*.litmus by `herd7`, each with the answer it must give.
+"""Owns the check of memory ordering on a weakly ordered processor: litmus/*.litmus by `herd7`, each
+with the answer it must give.
 
-Each file is a shape of the engine in the instructions that gcc makes of it for AArch64. Where the answer is Never, a file beside it
-shows that without the fence it would be Sometimes. README.md says which code relies on which.
+Each file is a shape of the engine in the instructions that gcc makes of it for AArch64. Where the
+answer is Never, a file beside it shows that without the fence it would be Sometimes. README.md says
+which code relies on which.
 """
 import re
 import shutil

@@ -1,7 +1,9 @@
-"""Owns the exhaustive check of the lock's protocol: lock.pml by `spin`, in every order of steps and with deaths anywhere.
+"""Owns the exhaustive check of the lock's protocol: lock.pml by `spin`, in every order of steps and
+with deaths anywhere.
 
-The model is held against itself by mistakes that must be found, and against the code by the order of the steps it was
-written from. README.md says what holds, within which bounds, and what is left out.
+The model is held against itself by mistakes that must be found, and against the code by the order
+of the steps it was written from. README.md says what holds, within which bounds, and what is left
+out.
 """
 import os
 import re
@@ -162,7 +164,8 @@ def test_a_slice_is_needed(name, tmp_path):
 
 
 def out_of_order(text, begin, steps):
-    """The first step that is not in the function that begins at `begin`, after the ones before it; None: all are."""
+    """The first step that is not in the function that begins at `begin`, after the ones before it;
+    None: all are."""
     at = text.find(begin)
     if at < 0:
         return begin

@@ -1,7 +1,8 @@
-"""Owns the exhaustive check of recovery under each worker's own lock: recovery.pml by `spin`, as test_models.py has it for the lock.
+"""Owns the exhaustive check of recovery under each worker's own lock: recovery.pml by `spin`, as
+test_models.py has it for the lock.
 
-Each search is of a few workers in given roles, with deaths anywhere; mistakes are planted one by one and must be found.
-README.md says what holds, within which bounds, and what is left out.
+Each search is of a few workers in given roles, with deaths anywhere; mistakes are planted one by
+one and must be found. README.md says what holds, within which bounds, and what is left out.
 """
 import os
 import re

@@ -1,7 +1,8 @@
-"""Owns the long run: a million random operations against the dictionary model, and a check of the arena at the end.
+"""Owns the long run: a million random operations against the dictionary model, and a check of the
+arena at the end.
 
-`python -m tests.property.million [--ops N] [--seed N]`. Exit status 1 if an answer was wrong, with the line that
-repeats the run.
+`python -m tests.property.million [--ops N] [--seed N]`. Exit status 1 if an answer was wrong, with
+the line that repeats the run.
 """
 import argparse
 import os

@@ -1,7 +1,8 @@
-"""Owns the policies written plainly: which of `frames` pages is resident after each request, and nothing else.
+"""Owns the policies written plainly: which of `frames` pages is resident after each request, and
+nothing else.
 
-Lists of names, newest first. The engine must agree to the last miss when it has one shard and as many frames.
-S3-FIFO: Yang et al., SOSP 2023. SIEVE: Zhang et al., NSDI 2024.
+Lists of names, newest first. The engine must agree to the last miss when it has one shard and as
+many frames. S3-FIFO: Yang et al., SOSP 2023. SIEVE: Zhang et al., NSDI 2024.
 """
 
 class Fifo:
@@ -68,7 +69,8 @@ class S3Fifo(Fifo):
         self.ghosts, self.clock = {}, 0         # page -> when it became a ghost
 
     def admit(self, page):
-        # A ghost counts while it is among the last nine tenths of as many as there are frames in use.
+        # A ghost counts while it is among the last nine tenths of as many as there are frames in
+        # use.
         age = (len(self.small) + len(self.main)) * 9 // 10 + 1
         known = page in self.ghosts and self.clock - self.ghosts[page] < age
         if known:

@@ -1,4 +1,5 @@
-"""Owns the state machine: any sequence of calls on pools of all four kinds answers as a dictionary would.
+"""Owns the state machine: any sequence of calls on pools of all four kinds answers as a dictionary
+would.
 
 Hypothesis chooses the sequences, the same ones every run, and shrinks one that fails.
 """

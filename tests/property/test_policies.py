@@ -1,4 +1,5 @@
-"""Owns the promise that the engine's policies are the published ones: with one shard they agree with a plain reference to the last miss."""
+"""Owns the promise that the engine's policies are the published ones: with one shard they agree
+with a plain reference to the last miss."""
 import random
 
 import pytest

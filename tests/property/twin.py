@@ -1,7 +1,8 @@
-"""Owns running an operation on an engine and on the dictionary model at once: both must answer the same.
+"""Owns running an operation on an engine and on the dictionary model at once: both must answer the
+same.
 
-Used by the state machine, the seeded runs and the million-operation script. The arena must be large enough that
-nothing is refused or dropped.
+Used by the state machine, the seeded runs and the million-operation script. The arena must be large
+enough that nothing is refused or dropped.
 """
 from tests.support import KINDS, ModelPool, mixed, page
 
@@ -9,7 +10,8 @@ PAGE = 512
 
 
 class TwinPool:
-    """A pool and its model. `via` chooses how the pool is called: "pool", or "object" for the handle of one oid."""
+    """A pool and its model. `via` chooses how the pool is called: "pool", or "object" for the
+    handle of one oid."""
 
     def __init__(self, pool):
         self.pool = pool
@@ -32,7 +34,8 @@ class TwinPool:
         return told
 
     def many(self, verb, via, oid, places, *args):
-        """put_many or get_many on both: of handles in all objects, or of the indexes in one with via "object"."""
+        """put_many or get_many on both: of handles in all objects, or of the indexes in one with
+        via "object"."""
         handles = [(oid, index) for _, index in places] if via == "object" else places
         if via == "object":
             told = self._answer(verb, via, oid, [index for _, index in places], *args)
@@ -63,7 +66,8 @@ class TwinPool:
         return view, pages
 
     def get_into(self, via, oid, index, free):
-        """get_into on both, with buffers that are a little longer than a page; what lies behind the page stays."""
+        """get_into on both, with buffers that are a little longer than a page; what lies behind the
+        page stays."""
         told, wanted = bytearray(b"\xaa" * (PAGE + 8)), bytearray(b"\xaa" * (PAGE + 8))
         length = self._answer("get_into", via, oid, index, told, free)
         assert length == self.model.get_into(oid, index, wanted, free), f"get_into {oid} {index} {free}: {length}"
@@ -98,7 +102,8 @@ class Twins:
             self.renew(kind)
 
     def renew(self, kind):
-        """A new, empty pool of this kind in place of the old one, which is destroyed with all it holds."""
+        """A new, empty pool of this kind in place of the old one, which is destroyed with all it
+        holds."""
         if kind in self.pools:
             self.pools[kind].pool.destroy()
         self.made += 1

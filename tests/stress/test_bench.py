@@ -1,4 +1,5 @@
-"""The benchmark at its smoke size, with every store that is installed, so that it cannot rot; and what it leaves: nothing."""
+"""The benchmark at its smoke size, with every store that is installed, so that it cannot rot; and
+what it leaves: nothing."""
 import json
 import os
 import random

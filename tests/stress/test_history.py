@@ -1,4 +1,5 @@
-"""The history checker on hand-made histories, legal and illegal, and against brute force on small random ones."""
+"""The history checker on hand-made histories, legal and illegal, and against brute force on small
+random ones."""
 import itertools
 import random
 
@@ -14,7 +15,7 @@ def legal(*ops, ephemeral=False):
     return check_handle(list(ops), ephemeral) is None
 
 
-# --- one after the other ----------------------------------------------------------------------------------
+# --- one after the other --------------------------------------------------------------------------
 
 
 def test_a_get_returns_the_last_put():
@@ -65,7 +66,7 @@ def test_a_flush_of_unknown_answer_still_flushes():
     assert not legal(put(H, 0, 1, 7, True), flush(H, 2, 3, None), get(H, 4, 5, 7), ephemeral=True)
 
 
-# --- at once ----------------------------------------------------------------------------------------------
+# --- at once --------------------------------------------------------------------------------------
 
 
 def test_a_get_beside_a_put_may_see_either():
@@ -105,7 +106,7 @@ def test_touching_instants_count_as_at_once():
     assert not legal(put(H, 0, 5, 7, True), get(H, 6, 7, 0))
 
 
-# --- the whole check --------------------------------------------------------------------------------------
+# --- the whole check ------------------------------------------------------------------------------
 
 
 def test_handles_are_judged_apart_and_problems_name_them():
@@ -136,7 +137,7 @@ def test_a_history_that_can_not_be_judged_is_refused():
         check([put("a", 5, 1, 7, True)])
 
 
-# --- brute force ------------------------------------------------------------------------------------------
+# --- brute force ----------------------------------------------------------------------------------
 
 
 def brute(ops, ephemeral):
@@ -184,7 +185,8 @@ def test_agrees_with_brute_force(seed):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_histories_of_a_real_register_are_legal(seed):
-    """Each worker's operations take effect at a random instant of their own interval, on one register."""
+    """Each worker's operations take effect at a random instant of their own interval, on one
+    register."""
     rng = random.Random(seed)
     clocks, effects, version = [0] * 5, [], 0
     for _ in range(600):

@@ -36,7 +36,8 @@ def test_a_moment_of(name, tmp_path):
 
 @pytest.mark.parametrize("name", ["churn", "fork", "pressure", "linearizable"])
 def test_a_moment_of_many(name):
-    """More guests than cores: a scenario makes its arena, and what each guest does, as large as their number asks."""
+    """More guests than cores: a scenario makes its arena, and what each guest does, as large as
+    their number asks."""
     outcome = run_scenario(SCENARIOS[name], Options(seconds=0.7, workers=16, seed=7))
     assert outcome.violations == [] and len(outcome.ops_per_worker) >= 16
 
@@ -55,7 +56,8 @@ def test_scaling_measures_powers_of_two_up_to_the_cores(monkeypatch):
 
 @pytest.mark.parametrize("together, found", [(190, []), (120, ["slow"])])
 def test_scaling_is_judged_by_the_raw_copy(monkeypatch, together, found):
-    """Windows in turns: one guest, two, one that copies, two that copy; two copy twice as much as one."""
+    """Windows in turns: one guest, two, one that copies, two that copy; two copy twice as much as
+    one."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
     scenario = SCENARIOS["scaling"]
     plan = Plan("scaling", "scaling", 1, 2, 1.0, 0, "", 4096, scenario.settings)
@@ -116,7 +118,8 @@ def test_the_search_notices_a_planted_bug(bug):
 
 
 def test_a_working_set_above_its_share_rings_the_alarm():
-    """The alarm of *fairness* with nothing planted: a light guest that is not light loses pages, as it must."""
+    """The alarm of *fairness* with nothing planted: a light guest that is not light loses pages, as
+    it must."""
     scenario = SCENARIOS["fairness"]
     scenario = dataclasses.replace(scenario, settings=scenario.settings | {"light_part": 2.0})
     outcome = run_scenario(scenario, Options(seconds=1.5, seed=7))

@@ -1,4 +1,5 @@
-"""The search over raw histories: by hand, against all orders, against `stress/history.py`, and that one wrong answer is refused."""
+"""The search over raw histories: by hand, against all orders, against `stress/history.py`, and that
+one wrong answer is refused."""
 import itertools
 import random
 
@@ -134,7 +135,8 @@ def test_agrees_with_the_other_checker_on_longer_histories(seed):
 
 
 def played(rng, count):
-    """Operations of five workers that take effect at a random instant of their own interval, on one register."""
+    """Operations of five workers that take effect at a random instant of their own interval, on one
+    register."""
     clocks, effects = [0] * 5, []
     for _ in range(count):
         worker = rng.randrange(5)

@@ -1,4 +1,5 @@
-"""Every kind of violation that the harness names is one that there is: any other would be reported as an exception of the harness."""
+"""Every kind of violation that the harness names is one that there is: any other would be reported
+as an exception of the harness."""
 import ast
 
 from stress.violation import KINDS
@@ -6,7 +7,8 @@ from tests.support import ROOT
 
 
 def kinds_named(text):
-    """The kinds in calls of `expect(truth, kind, ...)` and `Violation(kind, ...)`, with the alternatives of a conditional."""
+    """The kinds in calls of `expect(truth, kind, ...)` and `Violation(kind, ...)`, with the
+    alternatives of a conditional."""
     for call in ast.walk(ast.parse(text)):
         if isinstance(call, ast.Call):
             name = getattr(call.func, "attr", getattr(call.func, "id", ""))

@@ -1,5 +1,6 @@
-"""Owns the layering as a test: imports go one way, stress -> engine -> shm, in .py and in .pxd; the substrate does not know
-the words of what is built on it; and a public call goes down, not sideways into the harness.
+"""Owns the layering as a test: imports go one way, stress -> engine -> shm, in .py and in .pxd; the
+substrate does not know the words of what is built on it; and a public call goes down, not sideways
+into the harness.
 """
 import ast
 import io
@@ -71,9 +72,10 @@ def test_a_module_says_what_it_owns():
     assert not wrong, "these open without a docstring"
 
 
-# --- the floors of the engine -----------------------------------------------------------------------------
+# --- the floors of the engine ---------------------------------------------------------------------
 
-# Each imports only from those that stand before it, in .py and in .pxd. What lies in engine/ itself is below all of them.
+# Each imports only from those that stand before it, in .py and in .pxd. What lies in engine/ itself
+# is below all of them.
 FLOORS = ("", "layout", "pages", "tree", "eviction", "verbs", "member", "capacity", "integrity", "api", "cli")
 
 
@@ -98,7 +100,8 @@ def floor_of(name):
 
 
 def circles(graph):
-    """The strongly connected parts of more than one module (Tarjan, "Depth-first search and linear graph algorithms", 1972)."""
+    """The strongly connected parts of more than one module (Tarjan, "Depth-first search and linear
+    graph algorithms", 1972)."""
     index, low, stack, found = {}, {}, [], []
 
     def visit(node):

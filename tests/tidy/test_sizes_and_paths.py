@@ -1,4 +1,5 @@
-"""Owns the ratchet on file length, the absence of paths of somebody's machine, and what the source distribution needs."""
+"""Owns the ratchet on file length, the absence of paths of somebody's machine, and what the source
+distribution needs."""
 import ast
 import fnmatch
 import re
@@ -13,7 +14,8 @@ from tests.support import ROOT
 
 LINES_MAX = 700
 LINE_MAX = 150
-# Files that are longer today. A number here may only go down, and the entry goes when the file is short enough.
+# Files that are longer today. A number here may only go down, and the entry goes when the file is
+# short enough.
 LONGER: dict[str, int] = {}
 FOLDERS = ("shm", "engine", "stress", "tests", "docs", ".ci")
 SUFFIXES = (".py", ".pxd", ".pyi", ".toml", ".md", ".in", "")
@@ -102,7 +104,8 @@ def test_every_package_is_declared():
 
 
 def test_every_module_that_needs_compiling_is_compiled():
-    """A module that cimports, or has a .pxd, is Cython and stands in setup.py's list; every entry there exists."""
+    """A module that cimports, or has a .pxd, is Cython and stands in setup.py's list; every entry
+    there exists."""
     listed = set(compiled_modules())
     needs = set()
     for path in SOURCES:

@@ -1,8 +1,10 @@
-"""Owns the op table of page-accessible memory (PAM), with the answers of a back end that has nothing to do.
+"""Owns the op table of page-accessible memory (PAM), with the answers of a back end that has
+nothing to do.
 
-May call: nothing. Called by core: `prepare` with no bucket locked, before a page is linked; all others under the
-bucket's lock, except get_data of a remote page. new_obj and free_obj are balanced: once each an object.
-A back end in Python is reached through adapters/python.py, a compiled one by subclassing PamOps.
+May call: nothing. Called by core: `prepare` with no bucket locked, before a page is linked; all
+others under the bucket's lock, except get_data of a remote page. new_obj and free_obj are balanced:
+once each an object. A back end in Python is reached through adapters/python.py, a compiled one by
+subclassing PamOps.
 """
 import cython
 from cython.cimports.engine.layout.call import FAILED
@@ -11,14 +13,17 @@ from cython.cimports.shm.layout import NOMEM, OK
 
 @cython.cclass
 class PamOps:
-    """Page-accessible memory. `foreign` is False for back ends that keep page bytes in arena chunks."""
+    """Page-accessible memory. `foreign` is False for back ends that keep page bytes in arena
+    chunks."""
 
     def prepare(self, w, d, data, length):
-        """Fill data and shape of an unlinked page. OK, BUSY, NOMEM or CORRUPT; chunks are taken by `pop`."""
+        """Fill data and shape of an unlinked page. OK, BUSY, NOMEM or CORRUPT; chunks are taken by
+        `pop`."""
         return FAILED
 
     def prepare_larger(self, w, d, data, length, most):
-        """As prepare, when nothing can be had for it and no page may go: into any chunk of up to `most` bytes."""
+        """As prepare, when nothing can be had for it and no page may go: into any chunk of up to
+        `most` bytes."""
         return NOMEM
 
     def create(self, pool, oid, d, data, length):

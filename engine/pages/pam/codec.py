@@ -1,8 +1,9 @@
 """Owns the codecs: bytes of a page to fewer bytes, and back; and what to install for each.
 
-May call: the package of a codec, which is imported when the first pool of that kind is opened. Called by packed.py, outside of all
-locks, by any thread. What is unpacked comes from shared memory and may be anything: a codec answers with other bytes or an
-exception, and takes no more memory than the length that it is told.
+May call: the package of a codec, which is imported when the first pool of that kind is opened.
+Called by packed.py, outside of all locks, by any thread. What is unpacked comes from shared memory
+and may be anything: a codec answers with other bytes or an exception, and takes no more memory than
+the length that it is told.
 """
 import importlib
 import threading
@@ -19,8 +20,8 @@ def _package(module, extra):
 
 
 class Lz4:
-    """LZ4 blocks without the length. Packs slowly (for LZ4) and unpacks as fast as any; level 3 of 12, since all above it gain less
-    than one page in a hundred."""
+    """LZ4 blocks without the length. Packs slowly (for LZ4) and unpacks as fast as any; level 3 of
+    12, since all above it gain less than one page in a hundred."""
 
     LEVEL = 3
 
@@ -37,7 +38,8 @@ class Lz4:
 
 
 class Zstd(threading.local):
-    """Zstandard frames without magic number, length and checksum. One context a thread, since a context serves one call at a time."""
+    """Zstandard frames without magic number, length and checksum. One context a thread, since a
+    context serves one call at a time."""
 
     LEVEL = 5       # of 22: what is above it takes longer than it gains; what is below holds fewer pages
     SMALL = 16384   # bytes of a page: up to here zstd has other parameters for the level

@@ -1,9 +1,11 @@
-"""Owns how each page of a put is stored where that is not as it is: the digest of a page that may have a twin, and the compressed PAMs,
-whose page is a chunk of the arena, like in raw.py, of the smallest class that holds it compressed.
+"""Owns how each page of a put is stored where that is not as it is: the digest of a page that may
+have a twin, and the compressed PAMs, whose page is a chunk of the arena, like in raw.py, of the
+smallest class that holds it compressed.
 
-May call: codec.py, slab (classes), xxhash. Called by pool.py with no lock held: before a put (`pack`), and after a get, when what was copied is
-known to be the page (`unpack`). All that happens in between knows compressed bytes by the page's shape word alone.
-A page that would not get into a smaller class is stored as it is. So is one that is the same word over and over where such pages
+May call: codec.py, slab (classes), xxhash. Called by pool.py with no lock held: before a put
+(`pack`), and after a get, when what was copied is known to be the page (`unpack`). All that happens
+in between knows compressed bytes by the page's shape word alone. A page that would not get into a
+smaller class is stored as it is. So is one that is the same word over and over where such pages
 take no chunk; core notices it.
 """
 from xxhash import xxh3_128_intdigest
@@ -27,7 +29,8 @@ def flag_of(name):
 
 
 def digest(p, c):
-    """The digests of the pages of a put, in c.packs, which is made if nobody has packed. What must be kept until the put is done."""
+    """The digests of the pages of a put, in c.packs, which is made if nobody has packed. What must
+    be kept until the put is done."""
     table: bytes = None
     data: cython.p_const_char
     stored: u64
@@ -46,7 +49,8 @@ def digest(p, c):
 
 @cython.cclass
 class PackedPam(RawPam):
-    """Pages compressed, in arena chunks. Made by name; TmemError if the codec's package is not installed."""
+    """Pages compressed, in arena chunks. Made by name; TmemError if the codec's package is not
+    installed."""
 
     def __cinit__(self, name):
         self.codec = CODECS[name]()
@@ -61,7 +65,8 @@ class PackedPam(RawPam):
         return status
 
     def pack(self, p, c):
-        """Compress the pages of a put: c.packs says how each is stored. What must be kept until the put is done."""
+        """Compress the pages of a put: c.packs says how each is stored. What must be kept until the
+        put is done."""
         table: bytes = PyBytes_FromStringAndSize(cython.NULL, c.count * cython.sizeof(Packed))
         packs: cython.pointer(Packed) = cython.cast(cython.pointer(Packed), PyBytes_AS_STRING(table))
         kept: list = [table]
@@ -88,7 +93,8 @@ class PackedPam(RawPam):
         return kept
 
     def unpack(self, shape, data):
-        """The page of a shape from its bytes as they are stored; None: they are no page, the arena is damaged."""
+        """The page of a shape from its bytes as they are stored; None: they are no page, the arena
+        is damaged."""
         if packed_in(shape) == 0:
             return data
         length: u64 = cython.cast(cython.uint, shape)
@@ -103,7 +109,8 @@ class PackedPam(RawPam):
         return page if type(page) is bytes and len(page) == length else None
 
     def unpack_all(self, c, data):
-        """The pages of a range from their joined bytes and c.shapes, as a list; None: the arena is damaged."""
+        """The pages of a range from their joined bytes and c.shapes, as a list; None: the arena is
+        damaged."""
         found: list = []
         page: bytes
         at: u64 = 0

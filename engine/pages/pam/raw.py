@@ -1,6 +1,8 @@
-"""Owns the built-in PAM: a page is a chunk of the arena, of the smallest class that holds it, as it was put.
+"""Owns the built-in PAM: a page is a chunk of the arena, of the smallest class that holds it, as it
+was put.
 
-May call: slab. Called by core. The chunk is filled before anything links to it, so the copy needs no journal.
+May call: slab. Called by core. The chunk is filled before anything links to it, so the copy needs
+no journal.
 """
 import cython
 from cython.cimports.engine.layout.words import shape_of

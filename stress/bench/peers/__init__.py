@@ -1,4 +1,5 @@
-"""Owns the list of stores that are measured, one file each. A store that is not installed is reported, not an error.
+"""Owns the list of stores that are measured, one file each. A store that is not installed is
+reported, not an error.
 
 Calls the files beside it. Called by the harness, which knows peers only through `base.Peer`.
 """

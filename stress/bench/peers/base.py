@@ -1,11 +1,13 @@
-"""Owns what a store must do to be measured: the class `Peer`, and `Place`, the one folder all of a run's stores live in.
+"""Owns what a store must do to be measured: the class `Peer`, and `Place`, the one folder all of a
+run's stores live in.
 
-A peer is made in three steps, so that a half-made one can be removed: the constructor only remembers, `create` makes the
-store (owner only), `connect` opens it in this process. Then `put`, `get` and `drop` are called with the tuple that `key`
-gave, prepared outside the timing: `put(*key, page)`, `get(*key)`, `drop(*key)`; `connect` sets them, to a method of the
-client itself where there is one, so that nothing of ours stands in between. A span is a value of many pages; a store
-without such a thing keeps it under one key. Calls nothing of the benchmark. Called by the harness (`contest`, `workers`,
-`room`), which knows no more of a peer than this class says.
+A peer is made in three steps, so that a half-made one can be removed: the constructor only
+remembers, `create` makes the store (owner only), `connect` opens it in this process. Then `put`,
+`get` and `drop` are called with the tuple that `key` gave, prepared outside the timing: `put(*key,
+page)`, `get(*key)`, `drop(*key)`; `connect` sets them, to a method of the client itself where there
+is one, so that nothing of ours stands in between. A span is a value of many pages; a store without
+such a thing keeps it under one key. Calls nothing of the benchmark. Called by the harness
+(`contest`, `workers`, `room`), which knows no more of a peer than this class says.
 """
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ OBJECT_PAGES = 64               # pages of an object, for peers that know object
 
 @dataclass(frozen=True)
 class Place:
-    """A folder in shared memory, and a name for what is not a file in it. Removed with all that is in it."""
+    """A folder in shared memory, and a name for what is not a file in it. Removed with all that is
+    in it."""
 
     folder: Path
     name: str
@@ -60,7 +63,8 @@ class Peer:
     def __init__(self, place: Place, pages: int, capacity: int):
         self.place, self.pages, self.capacity = place, pages, capacity
 
-    # -- whether it is here, and in which version ----------------------------------------------------
+    # -- whether it is here, and in which version
+    # ----------------------------------------------------
 
     @classmethod
     def absent(cls) -> str:
@@ -81,7 +85,8 @@ class Peer:
             found.append(f"{program} {number.removeprefix('v=')}")
         return ", ".join(found)
 
-    # -- its life ------------------------------------------------------------------------------------
+    # -- its life
+    # ------------------------------------------------------------------------------------
 
     def create(self) -> None:
         """Make the store."""
@@ -98,7 +103,8 @@ class Peer:
     def remove(self) -> None:
         """End the store, also if it was made by half. Files in the place's folder need no mention."""
 
-    # -- what is measured ----------------------------------------------------------------------------
+    # -- what is measured
+    # ----------------------------------------------------------------------------
 
     def key(self, number: int) -> tuple:
         return (b"page:%d" % number,)
@@ -116,7 +122,8 @@ class Peer:
     def get_span(self, *key: Any) -> Any:
         return self.get(*key)
 
-    # -- beside it -----------------------------------------------------------------------------------
+    # -- beside it
+    # -----------------------------------------------------------------------------------
 
     def fill(self, pages: Iterable[tuple[int, bytes]]) -> None:
         """Put many pages, in whatever way is quickest; not measured."""

@@ -1,4 +1,5 @@
-"""Owns a file per page as a peer: in shared memory, 256 folders; a put writes beside and renames, so that no reader sees half."""
+"""Owns a file per page as a peer: in shared memory, 256 folders; a put writes beside and renames,
+so that no reader sees half."""
 from __future__ import annotations
 
 import os

@@ -1,4 +1,5 @@
-"""Owns LMDB as a peer: one transaction for each put and get, never synced to disk, the file in shared memory."""
+"""Owns LMDB as a peer: one transaction for each put and get, never synced to disk, the file in
+shared memory."""
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -14,7 +15,8 @@ class Subject(Peer):
 
     def connect(self, handle: Any = None) -> None:
         import lmdb
-        # A page of 4 KiB with its header takes two pages of the file; freed ones are used again only later.
+        # A page of 4 KiB with its header takes two pages of the file; freed ones are used again
+        # only later.
         self._env = env = lmdb.open(str(self.place.folder / "lmdb"), map_size=self.capacity * 4 + (256 << 20), sync=False,
                                     metasync=False, writemap=True, max_readers=64)
 

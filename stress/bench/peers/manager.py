@@ -1,4 +1,5 @@
-"""Owns `multiprocessing.Manager().dict()` as a peer: one server process, every call pickled through a socket."""
+"""Owns `multiprocessing.Manager().dict()` as a peer: one server process, every call pickled through
+a socket."""
 from __future__ import annotations
 
 import itertools

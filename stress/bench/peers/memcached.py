@@ -1,4 +1,5 @@
-"""Owns memcached as a peer: a server on a unix socket, the client `pymemcache`; puts wait for their answer, as ours do."""
+"""Owns memcached as a peer: a server on a unix socket, the client `pymemcache`; puts wait for their
+answer, as ours do."""
 from __future__ import annotations
 
 import itertools

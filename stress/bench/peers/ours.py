@@ -1,4 +1,5 @@
-"""Owns this engine as one of the stores: a persistent shared pool, OBJECT_PAGES pages to an object. Calls `engine`."""
+"""Owns this engine as one of the stores: a persistent shared pool, OBJECT_PAGES pages to an object.
+Calls `engine`."""
 from __future__ import annotations
 
 from typing import Any
@@ -8,7 +9,8 @@ from stress.bench.peers.base import OBJECT_PAGES, SPAN_NUMBERS, Peer
 
 
 def buckets_for(objects: int) -> int:
-    """As an owner of so many objects would choose: at most 16 to a bucket, within what `engine.create` takes."""
+    """As an owner of so many objects would choose: at most 16 to a bucket, within what
+    `engine.create` takes."""
     return max(256, min(4096, 1 << max(0, -(-objects // 16) - 1).bit_length()))
 
 

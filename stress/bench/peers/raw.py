@@ -1,6 +1,8 @@
-"""Owns the bound no store can pass: slices copied into and out of a shared mapping, without keys, locks or bounds.
+"""Owns the bound no store can pass: slices copied into and out of a shared mapping, without keys,
+locks or bounds.
 
-A put is the slice assignment itself, called without a Python function around it; a get needs one (`bytes(view[a:b])`).
+A put is the slice assignment itself, called without a Python function around it; a get needs one
+(`bytes(view[a:b])`).
 """
 from __future__ import annotations
 

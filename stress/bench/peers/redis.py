@@ -1,4 +1,5 @@
-"""Owns Redis as a peer: a server without persistence on a unix socket, the client `redis` with its C parser `hiredis`."""
+"""Owns Redis as a peer: a server without persistence on a unix socket, the client `redis` with its
+C parser `hiredis`."""
 from __future__ import annotations
 
 import itertools

@@ -1,4 +1,5 @@
-"""Owns shared-memory-dict as a peer: the whole dict pickled into one block at every put, without a lock between processes."""
+"""Owns shared-memory-dict as a peer: the whole dict pickled into one block at every put, without a
+lock between processes."""
 from __future__ import annotations
 
 from collections.abc import Iterable

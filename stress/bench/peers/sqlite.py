@@ -1,4 +1,5 @@
-"""Owns SQLite as a peer: one table by integer key, write-ahead log, synchronous off, the file in shared memory."""
+"""Owns SQLite as a peer: one table by integer key, write-ahead log, synchronous off, the file in
+shared memory."""
 from __future__ import annotations
 
 import sqlite3
@@ -42,7 +43,8 @@ class Subject(Peer):
         return (number,)
 
     def memory(self) -> int:
-        # The log is as long as the longest transaction was; of that the fill is to blame, not the store.
+        # The log is as long as the longest transaction was; of that the fill is to blame, not the
+        # store.
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return super().memory()
 

@@ -1,6 +1,8 @@
-"""Owns UltraDict as a peer: a dict in every process, changes sent through a stream in shared memory.
+"""Owns UltraDict as a peer: a dict in every process, changes sent through a stream in shared
+memory.
 
-A get gives the object of this process's own dict: nothing is copied, and every process has all of it.
+A get gives the object of this process's own dict: nothing is copied, and every process has all of
+it.
 """
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ class Subject(Peer):
         self._made = True
 
     def connect(self, handle: Any = None) -> None:
-        # Its import takes shared memory out of the care of Python's resource tracker, for all of the process: put that back.
+        # Its import takes shared memory out of the care of Python's resource tracker, for all of
+        # the process: put that back.
         kept = resource_tracker.register, resource_tracker.unregister
         cleanups: dict = getattr(resource_tracker, "_CLEANUP_FUNCS")    # noqa: B009
         funcs = dict(cleanups)
