@@ -39,7 +39,10 @@ def unsuited():
     if bits != 64:
         return f"tmem needs a 64-bit Python, since it changes words of 64 bits at once; this one has {bits} bits."
     if sys.byteorder != "little":
-        return f"tmem needs a little-endian processor, since it also reads parts of words; this one is {sys.byteorder}-endian."
+        return (
+            "tmem needs a little-endian processor, since it also reads parts of words; "
+            f"this one is {sys.byteorder}-endian."
+        )
     if sys.implementation.name != "cpython":
         return f"tmem needs CPython, whose ints and buffers it reads from C; this is {sys.implementation.name}."
     return None
@@ -48,7 +51,9 @@ def unsuited():
 def declarations_changed():
     """True if a .pxd, or this file with its directives, is newer than a module made from it. Cython
     follows the former itself, but not in a circle, and these cimport each other."""
-    newest = max(path.stat().st_mtime for path in (Path("setup.py"), *Path("engine").rglob("*.pxd"), *Path("shm").rglob("*.pxd")))
+    newest = max(
+        path.stat().st_mtime for path in (Path("setup.py"), *Path("engine").rglob("*.pxd"), *Path("shm").rglob("*.pxd"))
+    )
     made = (GENERATED / f"{name.replace('.', '/')}.c" for name in COMPILED)
     return any(path.exists() and path.stat().st_mtime < newest for path in made)
 
@@ -57,17 +62,34 @@ def build():
     """What setuptools is called for."""
     setup(
         ext_modules=cythonize(
-            [Extension(name, [name.replace(".", "/") + ".py"],
-                       extra_compile_args=["-O2", "-g", "-fno-strict-aliasing", "-Wall", "-Wno-unused-function",
-                                           "-Wno-sign-compare"])
-             for name in COMPILED],
+            [
+                Extension(
+                    name,
+                    [name.replace(".", "/") + ".py"],
+                    extra_compile_args=[
+                        "-O2",
+                        "-g",
+                        "-fno-strict-aliasing",
+                        "-Wall",
+                        "-Wno-unused-function",
+                        "-Wno-sign-compare",
+                    ],
+                )
+                for name in COMPILED
+            ],
             build_dir=str(GENERATED),
             force=declarations_changed(),
             annotate=False,
             nthreads=CORES,
             # Without auto_pickle: a copy of an object that owns memory, a descriptor or a pin would
             # give it back a second time.
-            compiler_directives={"language_level": 3, "boundscheck": False, "wraparound": False, "cdivision": True, "auto_pickle": False},
+            compiler_directives={
+                "language_level": 3,
+                "boundscheck": False,
+                "wraparound": False,
+                "cdivision": True,
+                "auto_pickle": False,
+            },
         ),
         options={"build_ext": {"parallel": CORES}},
     )

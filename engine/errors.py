@@ -13,8 +13,17 @@ from shm.errors import (
 )
 
 __all__ = [
-    "AccessDenied", "ArenaBusy", "ArenaCorrupted", "ArenaExists", "ArenaNotFound", "ArenaVersionMismatch", "PoolDestroyed", "PoolExists",
-    "PoolNotFound", "TmemError", "TooMuchPinned",
+    "AccessDenied",
+    "ArenaBusy",
+    "ArenaCorrupted",
+    "ArenaExists",
+    "ArenaNotFound",
+    "ArenaVersionMismatch",
+    "PoolDestroyed",
+    "PoolExists",
+    "PoolNotFound",
+    "TmemError",
+    "TooMuchPinned",
 ]
 
 

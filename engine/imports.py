@@ -19,4 +19,6 @@ def why(error):
         return ("tmem works in one interpreter of a process, and this is another (a subinterpreter): "
                 "import it in the main one alone, or use processes")
     # A module that was not compiled fails in odd ways: its .py file is Cython and cannot be run.
-    return "tmem's compiled modules are missing or stale; build them with `pip install .` (or `make setup` in a checkout)"
+    return (
+        "tmem's compiled modules are missing or stale; build them with `pip install .` (or `make setup` in a checkout)"
+    )

@@ -12,7 +12,7 @@ cdef extern from *:
     #define INT_SIZE(number) (((PyLongObject *)(number))->long_value.lv_tag & ~(uintptr_t)4)     /* 4: it is immortal */
     #define INT_ZERO 1
     #define INT_DIGITS(number) ((PyLongObject *)(number))->long_value.ob_digit
-    #define INT_OF(digits) ((digits) << 3)                                                       /* the sign lies below */
+    #define INT_OF(digits) ((digits) << 3)    /* the sign lies below */
     #endif
     static inline uint64_t int_word_of(PyObject *number)
     {
@@ -48,9 +48,8 @@ cdef inline u64 rotl(u64 x, int r) noexcept nogil:
     return x << r | x >> (64 - r)
 
 cdef inline u64 hash_oid(u64 a, u64 b, u64 c) noexcept nogil:
-    # XXH64 (Yann Collet, specification 0.1.1) of the three words, little-endian, with seed 0.
-    # Written out because the xxhash package can only be called with Python objects; tests compare
-    # the two.
+    # XXH64 (Yann Collet, specification 0.1.1) of the three words, little-endian, with seed 0. Written out
+    # because the xxhash package can only be called with Python objects; tests compare the two.
     cdef u64 p1 = 0x9E3779B185EBCA87u
     cdef u64 p2 = 0xC2B2AE3D27D4EB4Fu
     cdef u64 p3 = 0x165667B19E3779F9u

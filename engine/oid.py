@@ -41,7 +41,9 @@ def oid(key):
     except TypeError:
         raise TypeError(f"key: str, bytes, int or a triple of ints, not {type(key).__name__}") from None
     if view.format not in ("B", "b", "c") or view.ndim == 0:
-        raise TypeError(f"key: a buffer of bytes, not of {view.format!r} ({type(key).__name__}); its tobytes() may be meant")
+        raise TypeError(
+            f"key: a buffer of bytes, not of {view.format!r} ({type(key).__name__}); its tobytes() may be meant"
+        )
     return _digest(bytes(view), _KIND_BYTES)
 
 

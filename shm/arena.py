@@ -128,7 +128,20 @@ def _geometry(capacity, max_workers, bounce_bytes, ledger_bytes, client_bytes, m
     }
 
 
-def create(name, capacity, limit, max_workers, bounce_bytes, ledger_bytes, client_bytes, mode, group, huge, client_layout, client):
+def create(
+    name,
+    capacity,
+    limit,
+    max_workers,
+    bounce_bytes,
+    ledger_bytes,
+    client_bytes,
+    mode,
+    group,
+    huge,
+    client_layout,
+    client,
+):
     """Make the arena file, its header and its tables. The Arena, mapped. `limit`: bytes of the
     capacity that may have memory for now. `group`: the number of the group whose file it is; -1:
     this process's.
@@ -142,7 +155,9 @@ def create(name, capacity, limit, max_workers, bounce_bytes, ledger_bytes, clien
     try:
         shared = entry.open_entry(name, flags=posix_ipc.O_CREX, mode=0o600)
     except posix_ipc.ExistentialError:
-        raise ArenaExists(f"arena {name!r} is there already: attach to it, create it with exist_ok=True, or unlink it first") from None
+        raise ArenaExists(
+            f"arena {name!r} is there already: attach to it, create it with exist_ok=True, or unlink it first"
+        ) from None
     try:
         os.pwrite(shared.fd, BORN, 0)       # before anything else: who finds it half made knows what it is
         birth_try(shared.fd)
@@ -209,8 +224,10 @@ def _check_owner(name, status, owner):
     if owner is not None or mine == 0 or status.st_uid in (mine, 0):
         return
     if status.st_mode & 0o060 != 0o060 or status.st_gid not in (os.getegid(), *os.getgroups()):
-        raise AccessDenied(f"arena {name!r} belongs to user {status.st_uid}, with whom this one shares no group that may write to "
-                           f"it; anybody could have made one of that name. If it is meant, attach with owner={status.st_uid}")
+        raise AccessDenied(
+            f"arena {name!r} belongs to user {status.st_uid}, with whom this one shares no group that may write to "
+            f"it; anybody could have made one of that name. If it is meant, attach with owner={status.st_uid}"
+        )
 
 
 def _read_header(name, fd, client_layout):
@@ -237,8 +254,11 @@ def _read_header(name, fd, client_layout):
         # An identity without the mark is of a time before there was one.
         theirs = identity >> 40 if identity >> 56 == LAYOUT_MARK else 0
         which = "an older" if theirs < ours >> 40 else "a newer" if theirs > ours >> 40 else "another"
-        raise ArenaVersionMismatch(f"arena {name!r} is of {which} version of this package and has another layout; it may be sound, and in use: "
-                                    "take that version, or unlink it once its workers have ended")
+        raise ArenaVersionMismatch(
+            f"arena {name!r} is of {which} version of this package and has another layout; it may "
+            "be sound, and in use: "
+            "take that version, or unlink it once its workers have ended"
+        )
     if checksum != xxhash.xxh64_intdigest(raw[24:]):
         raise ArenaCorrupted(f"arena {name!r}: the header's checksum is wrong")
     geometry = dict(zip(_FIELDS, words, strict=False))
@@ -290,7 +310,9 @@ class Arena:
         # A process that has asked for all its future memory to be locked (mlockall(2)) would give
         # the whole file memory here. What cannot be read or written is not filled, and what is
         # unlocked by then stays as it is.
-        at: cython.p_void = mmap(cython.cast(cython.p_void, start), size, PROT_NONE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, 0)
+        at: cython.p_void = mmap(
+            cython.cast(cython.p_void, start), size, PROT_NONE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, 0
+        )
         if at == MAP_FAILED or munlock(at, size) != 0 or mprotect(at, size, PROT_READ | PROT_WRITE) != 0:
             raise TmemError(f"arena {name!r}: cannot map {size} bytes")
         if fstat(fd, cython.address(status)) != 0:

@@ -28,9 +28,9 @@ cdef extern from *:
     #define shm_clz(x) __builtin_clzll(x)
     #define shm_popcount(x) __builtin_popcountll(x)
     /* gcc takes a function that only prefetches for one without effect, and drops the call: hence the asm. */
-    # define shm_prefetch(p) ({ const void *p_ = (p); __builtin_prefetch(p_); __asm__
-    # __volatile__("" :: "r"(p_)); }) define shm_likely(x) __builtin_expect(!!(x), 1) define
-    # shm_unlikely(x) __builtin_expect(!!(x), 0)
+    #define shm_prefetch(p) ({ const void *p_ = (p); __builtin_prefetch(p_); __asm__ __volatile__("" :: "r"(p_)); })
+    #define shm_likely(x) __builtin_expect(!!(x), 1)
+    #define shm_unlikely(x) __builtin_expect(!!(x), 0)
     /* Which thread this is, in one instruction where the compiler can say it so. */
     #include <pthread.h>
     #if defined(__has_builtin)

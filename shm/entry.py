@@ -34,7 +34,9 @@ def open_entry(name, **how):
         return posix_ipc.SharedMemory("/" + name, flags=how.pop("flags", 0) | os.O_NONBLOCK | os.O_NOFOLLOW, **how)
     except posix_ipc.ExistentialError:
         if not os.path.isdir(SHM_DIR):
-            raise TmemError(f"arena {name!r}: there is no directory {SHM_DIR} on this system; a tmpfs belongs there") from None
+            raise TmemError(
+                f"arena {name!r}: there is no directory {SHM_DIR} on this system; a tmpfs belongs there"
+            ) from None
         raise
     except (OSError, ValueError, posix_ipc.Error) as error:
         raise refusal(name, error) from None
@@ -48,8 +50,11 @@ def no_memory(name, what):
         size = f"{SHM_DIR} has {found.f_blocks * found.f_frsize} bytes, {found.f_bavail * found.f_frsize} of them free"
     except OSError:
         size = f"{SHM_DIR} cannot be looked at"
-    return TmemError(f"arena {name!r}: no memory left for {what}: {size}; a container has more with docker run --shm-size, or with a memory-backed "
-                     "emptyDir there in Kubernetes")
+    return TmemError(
+        f"arena {name!r}: no memory left for {what}: {size}; a container has more with docker run "
+        "--shm-size, or with a memory-backed "
+        "emptyDir there in Kubernetes"
+    )
 
 
 def refusal(name, error):
@@ -59,8 +64,11 @@ def refusal(name, error):
         return error
     # posix_ipc tells some errors by their text alone.
     if getattr(error, "errno", None) in FULL or "number of files" in str(error) or "files open" in str(error):
-        return ArenaBusy(f"arena {name!r}: no file descriptor is left for it; this process may have {resource.getrlimit(resource.RLIMIT_NOFILE)[0]} "
-                         "files open (RLIMIT_NOFILE, ulimit -n)")
+        return ArenaBusy(
+            f"arena {name!r}: no file descriptor is left for it; this process may have "
+            f"{resource.getrlimit(resource.RLIMIT_NOFILE)[0]} "
+            "files open (RLIMIT_NOFILE, ulimit -n)"
+        )
     if isinstance(error, (PermissionError, posix_ipc.PermissionsError)):
         return AccessDenied(f"arena {name!r}: permission denied")
     if getattr(error, "errno", None) == errno.ENOSPC:
@@ -109,7 +117,9 @@ def not_found(name):
         there = names()
     except OSError:
         there = []
-    told = ", ".join(map(repr, there[:NAMES_TOLD])) + (f" and {len(there) - NAMES_TOLD} more" if len(there) > NAMES_TOLD else "")
+    told = ", ".join(map(repr, there[:NAMES_TOLD])) + (
+        f" and {len(there) - NAMES_TOLD} more" if len(there) > NAMES_TOLD else ""
+    )
     what = f"there {'is' if len(there) == 1 else 'are'} {told}" if there else "there is none that this user may read"
     return ArenaNotFound(f"no arena {name!r}; {what}")
 

@@ -36,7 +36,11 @@ def still_inside(w, phases):
     for i in range(w.max_workers):
         if phases[i] & 1 == 0:
             continue
-        if load(cython.address(slot_at(w, i).phase)) == phases[i] and load(cython.address(slot_at(w, i).state)) == SLOT_LIVE and byte_held(w, i):
+        if (
+            load(cython.address(slot_at(w, i).phase)) == phases[i]
+            and load(cython.address(slot_at(w, i).state)) == SLOT_LIVE
+            and byte_held(w, i)
+        ):
             return i + 1
         phases[i] = 0
     return 0

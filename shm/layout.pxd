@@ -36,7 +36,9 @@ cdef enum:
     NOMEM = 2           # no chunk to be had
     CORRUPT = 3         # the arena contradicts itself (Worker.fault says how)
     NOSPACE = 4         # the file system gave no memory
-    GONE = 5            # a descriptor of the arena is no longer the arena's: somebody in this process closed it (Worker.lost)
+    # a descriptor of the arena is no longer the arena's: somebody in this process closed it
+    # (Worker.lost)
+    GONE = 5
 
     # Worker.fault
     FAULT_OFFSET = 1    # an offset outside the backed segments, or not aligned
@@ -125,7 +127,8 @@ cdef struct Header:
 #   32   free_head      first free segment, index + 1
 #   40   seg_high       segments ever taken: every one below has memory, or is a hole
 #   48   seg_used       segments that belong to a class now
-#   56   slots_high     worker slots ever used: every one below is backed (guard: itself, only ever raised, by compare-and-swap)
+#   56   slots_high     worker slots ever used: every one below is backed (guard: itself, only ever
+#                       raised, by compare-and-swap)
 #   64   limit          segments that may have memory: the capacity of today; 0 = all
 #   72   holes          segments below seg_high that are holes, or are being punched
 #   80   hole_head      first of them, index + 1
@@ -227,7 +230,9 @@ cdef struct Worker:
     Segment *segtable
     char *scratch           # zeroes, what a faulty offset reads instead
     u64 held                # locks recorded in slot.held
-    bint kill_stops         # at kill_at, stop (SIGSTOP, of the whole process) instead of dying; here, where it moves no hot word
+    # at kill_at, stop (SIGSTOP, of the whole process) instead of dying; here, where it moves no hot
+    # word
+    bint kill_stops
     u64 slot_idx
     u64 max_workers
     u64 slots_off

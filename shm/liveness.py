@@ -107,7 +107,9 @@ def let_die(w):
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _ask(fd: cython.int, what: cython.int, kind: cython.int, which: u64, lock: cython.pointer(struct_flock)) -> cython.int:
+def _ask(
+    fd: cython.int, what: cython.int, kind: cython.int, which: u64, lock: cython.pointer(struct_flock)
+) -> cython.int:
     memset(lock, 0, cython.sizeof(struct_flock))
     lock.l_type = kind
     lock.l_whence = SEEK_SET
@@ -144,7 +146,11 @@ def byte_release(w, which):
 def byte_held(w, which):
     """True if another open file description holds the byte, or if the kernel would not say."""
     lock: struct_flock
-    return not _is_own(w) or _ask(w.live_fd, F_OFD_GETLK, F_WRLCK, which, cython.address(lock)) != 0 or lock.l_type != F_UNLCK
+    return (
+        not _is_own(w)
+        or _ask(w.live_fd, F_OFD_GETLK, F_WRLCK, which, cython.address(lock)) != 0
+        or lock.l_type != F_UNLCK
+    )
 
 
 def birth_try(fd):

@@ -21,8 +21,14 @@ def check_rank(w, offset):
     i: u64
     for i in range(w.held):
         if rank <= cython.cast(RankOf, w.rank_of)(w, w.slot.held[i]):
-            fprintf(stderr, "lock at 0x%llx (rank %d) taken with 0x%llx (rank %d) held\n", cython.cast(cython.ulonglong, offset), rank,
-                    cython.cast(cython.ulonglong, w.slot.held[i]), cython.cast(RankOf, w.rank_of)(w, w.slot.held[i]))
+            fprintf(
+                stderr,
+                "lock at 0x%llx (rank %d) taken with 0x%llx (rank %d) held\n",
+                cython.cast(cython.ulonglong, offset),
+                rank,
+                cython.cast(cython.ulonglong, w.slot.held[i]),
+                cython.cast(RankOf, w.rank_of)(w, w.slot.held[i]),
+            )
             abort()
 
 
@@ -31,8 +37,9 @@ def spin(w, lock, offset):
     i: cython.int
     for i in range(SPINS):
         pause()
-        if load(cython.address(lock.owner)) == 0 and cas(
-            cython.address(lock.owner), 0, new_owner(w, offset)
+        if (
+            load(cython.address(lock.owner)) == 0
+            and cas(cython.address(lock.owner), 0, new_owner(w, offset))
         ):
             return OK
     w.blocked_on = offset

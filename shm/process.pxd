@@ -22,7 +22,9 @@ cdef struct Kin:
     Worker *w
     int barred
     Turn turn
-    uint64_t keeps          # reasons of the layer above to stay alive after a descriptor was lost, and to keep the memory readable
+    # reasons of the layer above to stay alive after a descriptor was lost, and to keep the memory
+    # readable
+    uint64_t keeps
     int apart
     int faults              # pages that were not there
     Kin *next

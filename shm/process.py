@@ -99,7 +99,11 @@ def _set_apart(kin: cython.pointer(Kin)) -> cython.void:
     if kin.barred & (CLOSED | FORKED) or w.base == cython.NULL:
         return
     if kin.turn.busy and kin.turn.thread == this_thread():
-        if is_arena(w) and mmap(w.base, w.map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, w.fd, 0) != MAP_FAILED:
+        if (
+            is_arena(w)
+            and mmap(w.base, w.map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, w.fd, 0)
+            != MAP_FAILED
+        ):
             kin.apart = COPY
     elif kin.keeps == 0 and mprotect(w.base, w.map_bytes, PROT_NONE) == 0:
         kin.apart = SHUT
@@ -154,7 +158,7 @@ def _mend(kin: cython.pointer(Kin), at: cython.p_char) -> cython.bint:
     if table != cython.NULL:
         for i in range(OPEN_MAX):
             if cython.cast(cython.p_char, table.open[i].at) == at:
-                return _replace(at, SYS_PAGE)       # a semaphore carries no state: a sleep that nobody ends ends by itself
+                return _replace(at, SYS_PAGE)  # a semaphore carries no state: a sleep that nobody ends ends by itself
     return False
 
 
@@ -222,7 +226,9 @@ def part(kin):
 def rejoin(kin):
     """Have the arena in its place again, in a forked child. 0, or -1: it cannot be had."""
     w: cython.pointer(Worker) = kin.w
-    if kin.apart == SHUT and (munlock(w.base, w.map_bytes) != 0 or mprotect(w.base, w.map_bytes, PROT_READ | PROT_WRITE) != 0):
+    if kin.apart == SHUT and (
+        munlock(w.base, w.map_bytes) != 0 or mprotect(w.base, w.map_bytes, PROT_READ | PROT_WRITE) != 0
+    ):
         return -1
     if kin.apart == COPY and (not is_arena(w) or mmap(w.base, w.map_bytes, PROT_READ | PROT_WRITE,
                                                       MAP_SHARED | MAP_FIXED | MAP_NORESERVE, w.fd, 0) == MAP_FAILED):

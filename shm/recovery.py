@@ -44,7 +44,9 @@ from cython.cimports.shm.slab import drain_all
 def _is_dead(w: cython.pointer(Worker), idx: u64) -> cython.bint:
     """True if the worker of a slot is dead: it says that it lives, and the kernel that it does not.
     The word is read first: a slot is given its word by who has the byte already."""
-    return idx != w.slot_idx and load_acquire(cython.address(slot_at(w, idx).state)) == SLOT_LIVE and not byte_held(w, idx)
+    return (
+        idx != w.slot_idx and load_acquire(cython.address(slot_at(w, idx).state)) == SLOT_LIVE and not byte_held(w, idx)
+    )
 
 
 def is_gone(w, owner):

@@ -5,8 +5,7 @@ from shm.system cimport sem_t
 cdef enum:
     OPEN_MAX = 1024         # semaphores kept open a process; each is a mapped page
 
-# One open semaphore. `users`: threads asleep on it, which have not the turn; changed by atomic
-# adds.
+# One open semaphore. `users`: threads asleep on it, which have not the turn; changed by atomic adds.
 cdef struct Sem:
     u64 offset              # of the lock; 0 = free
     u64 generation

@@ -78,7 +78,13 @@ def prefix():
 def unlink_all(arena_name):
     """Remove every file that belongs to an arena of this name, besides the arena's own: how many
     there were. Other users' stay."""
-    pattern = re.compile("(?:" + re.escape(prefix()) + ")?" + re.escape(arena_name) + r"@[0-9a-f]{16}(?:-[0-9a-f]+-[0-9a-f]+)?(?:~[0-9]+)?")
+    pattern = re.compile(
+        "(?:"
+        + re.escape(prefix())
+        + ")?"
+        + re.escape(arena_name)
+        + r"@[0-9a-f]{16}(?:-[0-9a-f]+-[0-9a-f]+)?(?:~[0-9]+)?"
+    )
     count = 0
     for entry in os.listdir(SHM_DIR):
         if pattern.fullmatch(entry):
@@ -170,7 +176,9 @@ def _close(sem: cython.pointer(Sem)) -> cython.void:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _place(table: cython.pointer(SemTable), offset: u64, generation: u64, found: cython.pointer(cython.bint)) -> cython.pointer(Sem):
+def _place(
+    table: cython.pointer(SemTable), offset: u64, generation: u64, found: cython.pointer(cython.bint)
+) -> cython.pointer(Sem):
     """Where the semaphore of a lock is, or can be; NULL if people sleep on all that could make way."""
     start: u64 = (offset >> 6) * cython.cast(u64, 0x9E3779B97F4A7C15) >> 54
     i: u64
@@ -249,7 +257,11 @@ def _post(table: cython.pointer(SemTable), offset: u64, generation: u64, make: c
     be about to take it, and another asleep.)"""
     value: cython.int = 0
     sem: cython.pointer(Sem) = _open(table, offset, generation, make)
-    if sem != cython.NULL and sem_getvalue(sem.at, cython.address(value)) == 0 and value < cython.cast(cython.longlong, table.sleepers):
+    if (
+        sem != cython.NULL
+        and sem_getvalue(sem.at, cython.address(value)) == 0
+        and value < cython.cast(cython.longlong, table.sleepers)
+    ):
         sem_post(sem.at)
 
 
@@ -315,7 +327,9 @@ class Semaphores:
     def sleep(self, offset, generation, seconds):
         """Sleep until posted or for `seconds`; without a semaphore the sleep is the same. True if
         posted."""
-        return sleep_on(_open(cython.address(self.table), offset, generation, True), cython.cast(u64, seconds * 1e9)) == 1
+        return (
+            sleep_on(_open(cython.address(self.table), offset, generation, True), cython.cast(u64, seconds * 1e9)) == 1
+        )
 
     def retire(self, w, lock):
         """Remove the semaphore of a lock, if it has one; a late sleeper makes a new one, of the
@@ -339,7 +353,9 @@ class Semaphores:
     def unlink(self, offset, generation):
         """Remove the semaphore of a lock that nobody will take any more."""
         found: cython.bint
-        sem: cython.pointer(Sem) = _place(cython.address(self.table), offset, generation & GENERATION, cython.address(found))
+        sem: cython.pointer(Sem) = _place(
+            cython.address(self.table), offset, generation & GENERATION, cython.address(found)
+        )
         if found and load(cython.address(sem.users)) == 0:
             _close(sem)
         unlink_one(prefix() + self.name(offset, generation)[1:])

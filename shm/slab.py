@@ -212,7 +212,9 @@ def _take_segment(w: cython.pointer(Worker), cls: cython.int) -> cython.pointer(
     # Chunks of the first class are looked through without knowing which are in use: nothing of a
     # former class may be left there.
     if cls == 0:
-        memset(w.base + w.seg_lo + (cython.cast(u64, s - w.segtable) << w.seg_shift), 0, cython.cast(u64, 1) << w.seg_shift)
+        memset(
+            w.base + w.seg_lo + (cython.cast(u64, s - w.segtable) << w.seg_shift), 0, cython.cast(u64, 1) << w.seg_shift
+        )
     # The map lies where a former class had chunks. Nobody reads it before the class is set.
     memset(_bitmap(w, s, cls), 0, w.class_start[cls] if w.class_start[cls] else 8)
     store(w, cython.address(s.free_count), w.class_chunks[cls])

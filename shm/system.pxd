@@ -1,5 +1,4 @@
-# Owns the declarations of system calls and types that Cython's own libc and posix files lack. No
-# code.
+# Owns the declarations of system calls and types that Cython's own libc and posix files lack. No code.
 from cpython.pythread cimport PyThread_type_lock
 from libc.stdint cimport int64_t, uint64_t
 
@@ -52,7 +51,8 @@ cdef extern from "<signal.h>" nogil:
     int pthread_sigmask(int how, const sigset_t *set, sigset_t *old)
 
 cdef extern from "<pthread.h>" nogil:
-    int pthread_atfork(void (*prepare)() noexcept nogil, void (*parent)() noexcept nogil, void (*child)() noexcept nogil)
+    int pthread_atfork(void (*prepare)() noexcept nogil, void (*parent)() noexcept nogil,
+                       void (*child)() noexcept nogil)
 
 cdef extern from "<time.h>" nogil:
     ctypedef int clockid_t
@@ -71,8 +71,7 @@ cdef extern from "<semaphore.h>" nogil:
     int sem_trywait(sem_t *sem)
     int sem_getvalue(sem_t *sem, int *value)
 
-# sem_clockwait(3) of glibc 2.30 and later, found when the program runs: one binary serves older
-# ones too.
+# sem_clockwait(3) of glibc 2.30 and later, found when the program runs: one binary serves older ones too.
 ctypedef int (*SemClockwait)(sem_t *sem, clockid_t clock, const timespec *until) noexcept nogil
 
 cdef extern from "<dlfcn.h>" nogil:

@@ -54,7 +54,9 @@ def _claims(w: cython.pointer(Worker), idx: u64, owner: u64, offset: u64) -> cyt
     stopped the world, or is about to have the slot and has taken the slot's own lock."""
     slot: cython.pointer(Slot) = slot_at(w, idx)
     i: cython.int
-    if offset == offset_of(w, cython.address(slot.own)) and (owner & ~OWNER_WAITS()) >> 16 == load(cython.address(slot.gen)):
+    if offset == offset_of(w, cython.address(slot.own)) and (owner & ~OWNER_WAITS()) >> 16 == load(
+        cython.address(slot.gen)
+    ):
         return True         # an heir, who notes it nowhere
     if gate_keeper(w) == owner & ~OWNER_WAITS():
         return True
@@ -102,7 +104,10 @@ def consider(w):
             return GO_ON
         # Its slot may be in the hands of another rescuer, who is slow. If not, the dead worker was
         # settled: this lock it never took.
-        if load(cython.address(slot_at(w, idx).own.owner)) == 0 or load(cython.address(slot_at(w, idx).state)) != SLOT_LIVE:
+        if (
+            load(cython.address(slot_at(w, idx).own.owner)) == 0
+            or load(cython.address(slot_at(w, idx).state)) != SLOT_LIVE
+        ):
             todo = _doubt(w)
     elif not _claims(w, idx, owner, offset) and load(cython.address(lock.owner)) == owner:
         todo = _doubt(w)

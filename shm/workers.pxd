@@ -14,7 +14,9 @@ cdef class Attachment:
     cdef readonly Arena arena
     cdef readonly Semaphores semaphores
     cdef readonly int epoch         # counts the slots this object has had; pointers die with each
-    cdef u64 roots                  # a bit for each word of Slot.client that is a list: empty when the slot is given back. Set before `begin`,
+    # a bit for each word of Slot.client that is a list: empty when the slot is given back. Set
+    # before `begin`,
+    cdef u64 roots
     cdef Inherit inherit            # as are these two
     cdef RankOf rank_of
     cdef object __weakref__

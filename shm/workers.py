@@ -139,11 +139,21 @@ class Attachment:
         w.inherit = cython.cast(cython.p_void, self.inherit)
         w.rank_of = cython.cast(cython.p_void, self.rank_of)
         w.slot_idx = w.max_workers
-        self.semaphores = Semaphores(self.arena.name, geometry["nonce"], geometry["mode"], self.arena.owner, self.arena.group,
-                                     geometry["max_workers"])
+        self.semaphores = Semaphores(
+            self.arena.name,
+            geometry["nonce"],
+            geometry["mode"],
+            self.arena.owner,
+            self.arena.group,
+            geometry["max_workers"],
+        )
         w.semaphores = cython.cast(cython.p_void, cython.address(self.semaphores.table))
         self.w = w
-        open_alive(cython.address(self.w), f"{SHM_DIR}/{alive_name(self.arena.name, geometry['nonce'])}".encode(), self.arena.owner)
+        open_alive(
+            cython.address(self.w),
+            f"{SHM_DIR}/{alive_name(self.arena.name, geometry['nonce'])}".encode(),
+            self.arena.owner,
+        )
         try:
             self.take_slot()
         except BaseException:
@@ -199,8 +209,11 @@ class Attachment:
             if w.lost:
                 self.lose()
             if time.monotonic() > deadline:
-                raise ArenaBusy(f"arena {self.arena.name!r}: all worker slots are taken, but of workers that are dead, and somebody "
-                                f"has been recovering those for {HEIR_WAIT_S:.0f} s; is a process stopped?")
+                raise ArenaBusy(
+                    f"arena {self.arena.name!r}: all worker slots are taken, but of workers that "
+                    "are dead, and somebody "
+                    f"has been recovering those for {HEIR_WAIT_S:.0f} s; is a process stopped?"
+                )
             time.sleep(0.001)
             self.refuse_fork()
         raise ArenaBusy(f"arena {self.arena.name!r}: all {w.max_workers} worker slots are taken")
@@ -208,7 +221,9 @@ class Attachment:
     def refuse_fork(self):
         """TmemError in a child that a signal handler has forked in the middle of attaching."""
         if self.kin.barred & FORKED:
-            raise TmemError(f"arena {self.arena.name!r}: this process was forked while its parent was attaching; attach anew")
+            raise TmemError(
+                f"arena {self.arena.name!r}: this process was forked while its parent was attaching; attach anew"
+            )
         return 0
 
     def call_myself(self, idx):
@@ -311,8 +326,11 @@ class Attachment:
             if self.kin.barred & LOST:
                 self.lose()
             if self.kin.barred & UNBACKED:
-                raise ArenaCorrupted(f"arena {self.arena.name!r}: memory that should be there is not: its file was truncated, or it is damaged "
-                                     "and the file system full; this engine is of no use any more")
+                raise ArenaCorrupted(
+                    f"arena {self.arena.name!r}: memory that should be there is not: its file was "
+                    "truncated, or it is damaged "
+                    "and the file system full; this engine is of no use any more"
+                )
             if self.kin.barred & FORKED:
                 # The mapping is inherited and stays; slot, journal and semaphores are new.
                 if rejoin(cython.address(self.kin)) != 0:
@@ -435,8 +453,12 @@ class Attachment:
         self.kin.barred |= LOST
         if self.kin.keeps == 0:
             let_die(cython.address(self.w))
-        raise TmemError(f"arena {self.arena.name!r}: something in this process has closed the arena's file descriptors, or uses their numbers for "
-                        "other files (os.closerange, the start of a daemon); this engine has given up its place: attach again, after that")
+        raise TmemError(
+            f"arena {self.arena.name!r}: something in this process has closed the arena's file "
+            "descriptors, or uses their numbers for "
+            "other files (os.closerange, the start of a daemon); this engine has given up its "
+            "place: attach again, after that"
+        )
 
     def end_keep(self):
         """The layer above has let go of one of the things it kept."""

@@ -28,7 +28,7 @@ def default_workers() -> int:
 @click.option("--ops", type=click.IntRange(min=1), help="Work for so many operations, shared out; without --seconds "
                                                         "there is no time limit.")
 @click.option("--workers", type=click.IntRange(1, 256), help="Guest processes (default: cores, at least 2).")
-@click.option("--seed", type=click.IntRange(0, 2 ** 32 - 1), help="Same seed, same operations (default: from the clock).")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Same seed, same operations (default: from the clock).")
 @click.option("--capacity", help="Arena size instead of the scenario's own, such as 256MiB.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option("--list", "listing", is_flag=True, help="List the scenarios and their questions.")
@@ -98,17 +98,28 @@ def _check_capacity(capacity: str) -> None:
                    "(default: 256, 4,096, 50,000 and 200,000; 4,000,000 take 17 GiB).")
 @click.option("--contest", "contests", type=click.IntRange(64, 1 << 20), multiple=True,
               help="Working set of every store; may be given several times (default: 256 and 200,000).")
-@click.option("--peer", "peers", multiple=True, help="Only these stores, beside ours and the raw copy; 'none' for no other.")
+@click.option(
+    "--peer", "peers", multiple=True, help="Only these stores, beside ours and the raw copy; 'none' for no other."
+)
 @click.option("--rounds", type=click.IntRange(3, 1000), default=30, show_default=True,
               help="Interleaved rounds; two thirds of it for every store, a third for workers, at least five.")
 @click.option("--seed", type=click.IntRange(0, 2 ** 32 - 1), default=1, show_default=True)
-@click.option("--object-pages", "shapes", type=click.IntRange(16, 16384), multiple=True, default=(1000, 64), show_default=True,
-              help="Pages of one object; may be given several times: all but the first for 200,000 pages alone.")
+@click.option(
+    "--object-pages",
+    "shapes",
+    type=click.IntRange(16, 16384),
+    multiple=True,
+    default=(1000, 64),
+    show_default=True,
+    help="Pages of one object; may be given several times: all but the first for 200,000 pages alone.",
+)
 @click.option("--buckets", type=click.Choice([str(1 << n) for n in range(13)]),
               help="Hash buckets (default: 256, more if there were more than 16 objects to a bucket).")
 @click.option("--workers", type=click.IntRange(2, 64), default=4, show_default=True,
               help="The most workers; 1, 2 and every power of two up to it are measured.")
-@click.option("--out", type=click.Path(file_okay=False), help="Write result.json, result.md and plots into this folder.")
+@click.option(
+    "--out", type=click.Path(file_okay=False), help="Write result.json, result.md and plots into this folder."
+)
 @click.option("--remark", default="", help="A sentence for the result, such as what else ran on the machine.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON instead of Markdown.")
 @click.option("--smoke", is_flag=True, help="A few seconds in all: small sets, few rounds. The figures mean little.")

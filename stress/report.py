@@ -64,7 +64,8 @@ def version_line() -> str:
 
 def replay_line(outcome: Outcome, options: Options) -> str:
     """The command that runs the failed scenario again."""
-    command = f"tmem stress {outcome.scenario} --seconds {outcome.seconds:g} --workers {options.workers} --seed {outcome.seed}"
+    command = f"tmem stress {outcome.scenario} --seconds {outcome.seconds:g}"
+    command += f" --workers {options.workers} --seed {outcome.seed}"
     if options.ops:
         command += f" --ops {options.ops}"
     if options.capacity:

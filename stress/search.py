@@ -68,10 +68,18 @@ class Refusal(NamedTuple):
     history: list[Raw]
 
     def __str__(self) -> str:
-        lines = [f"handle {self.op.handle}: no order of {len(self.history)} operations explains: {tell(self.op)}; the longest order leaves "
-                 + (f"version {self.held}" if self.held else "no page")]
-        return "\n".join([*lines, *(f"    before:   {tell(op)}" for op in self.done[-6:]),
-                          *(f"    not yet:  {tell(op)}" for op in self.history if op not in self.done and op is not self.op)][:24])
+        lines = [
+            f"handle {self.op.handle}: no order of {len(self.history)} operations explains: "
+            f"{tell(self.op)}; the longest order leaves "
+            + (f"version {self.held}" if self.held else "no page")
+        ]
+        return "\n".join(
+            [
+                *lines,
+                *(f"    before:   {tell(op)}" for op in self.done[-6:]),
+                *(f"    not yet:  {tell(op)}" for op in self.history if op not in self.done and op is not self.op),
+            ][:24]
+        )
 
 
 def tell(op: Raw) -> str:
@@ -90,8 +98,13 @@ def search(history: list[Raw], ephemeral: bool = False) -> Refusal | None:
             raise ValueError(f"answered before it was called: {tell(op)}")
     # A list of calls and answers in the order of time, from which what was carried out is taken
     # out; calls come first at the same instant.
-    events = sorted([(op.called_ns, 0, n) for n, op in enumerate(history)] + [(op.ended_ns, 1, n) for n, op in enumerate(history)])
-    after, before = list(range(1, 2 * count + 2)), list(range(-1, 2 * count + 1))       # linked; 0 is the head, 2 * count + 1 the end
+    events = sorted(
+        [(op.called_ns, 0, n) for n, op in enumerate(history)] + [(op.ended_ns, 1, n) for n, op in enumerate(history)]
+    )
+    after, before = (
+        list(range(1, 2 * count + 2)),
+        list(range(-1, 2 * count + 1)),
+    )  # linked; 0 is the head, 2 * count + 1 the end
     place = [[0, 0] for _ in history]
     for at, (_, answers, n) in enumerate(events, 1):
         place[n][answers] = at

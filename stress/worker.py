@@ -149,7 +149,12 @@ class Guest:
     def read(self, pool, oid: Oid, index: int, free: bool | None = None) -> int:
         """Get and verify every byte; the answer is the version, 0 for a miss. Now and then through
         a view, if the page stays."""
-        if isinstance(pool, engine.Pool) and (free is False or pool.persistent or pool.shared) and not free and self.rng.randrange(8) == 0:
+        if (
+            isinstance(pool, engine.Pool)
+            and (free is False or pool.persistent or pool.shared)
+            and not free
+            and self.rng.randrange(8) == 0
+        ):
             try:
                 return self.look(pool, oid, index)
             except engine.TooMuchPinned:
@@ -164,7 +169,12 @@ class Guest:
             data = None if page is None else bytes(page)
             version = self._got(pool, data, oid, index)
             os.sched_yield()
-            self.expect(data is None or page == data, "torn", f"pool {pool.name} {describe(oid, index)}", "a page changed while it was viewed")
+            self.expect(
+                data is None or page == data,
+                "torn",
+                f"pool {pool.name} {describe(oid, index)}",
+                "a page changed while it was viewed",
+            )
             return version
 
     def read_into(self, pool, oid: Oid, index: int, buffer: bytearray) -> int:

@@ -92,15 +92,21 @@ def pytest_report_header(config):
 
     folder = Path(engine.__file__).parent
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
-    compiled = [path.stat().st_mtime for layer in ("engine", "shm") for path in (folder.parent / layer).rglob(f"*{suffix}")]
+    compiled = [
+        path.stat().st_mtime for layer in ("engine", "shm") for path in (folder.parent / layer).rglob(f"*{suffix}")
+    ]
     return f"tmem under test: {folder}, {len(compiled)} compiled modules, newest {max(compiled):.0f}"
 
 
 def pytest_terminal_summary(terminalreporter):
     """What was left out, in one line, with how to have it."""
-    reasons = collections.Counter(report.longrepr[2].removeprefix("Skipped: ") for report in terminalreporter.stats.get("skipped", ()))
+    reasons = collections.Counter(
+        report.longrepr[2].removeprefix("Skipped: ") for report in terminalreporter.stats.get("skipped", ())
+    )
     if reasons:
-        terminalreporter.write_line("left out: " + "; ".join(f"{count} ({reason})" for reason, count in reasons.most_common()))
+        terminalreporter.write_line(
+            "left out: " + "; ".join(f"{count} ({reason})" for reason, count in reasons.most_common())
+        )
 
 
 # --- cleanliness ----------------------------------------------------------------------------------

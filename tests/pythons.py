@@ -76,23 +76,36 @@ def run(one, tests):
     log = home / "log"
     began = time.monotonic()
     with log.open("w") as out:
-        made = subprocess.run(["make", "setup", f"VENV={home.relative_to(ROOT)}/venv", f"PYTHON={one.path}", "EXTRAS=test"],
-                              cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
+        made = subprocess.run(
+            ["make", "setup", f"VENV={home.relative_to(ROOT)}/venv", f"PYTHON={one.path}", "EXTRAS=test"],
+            cwd=ROOT,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )
         if made.returncode != 0:
             return f"{one.told()}: could not be set up; see {log.relative_to(ROOT)}", False
         built = time.monotonic()
-        tested = subprocess.run([home / "venv/bin/python", "-m", "pytest", "-q", "-n", "auto", "-p", "no:cacheprovider", *tests],
-                                cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
+        tested = subprocess.run(
+            [home / "venv/bin/python", "-m", "pytest", "-q", "-n", "auto", "-p", "no:cacheprovider", *tests],
+            cwd=ROOT,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )
     counts = re.findall(r"^(\d+ \w+(?:, \d+ \w+)*) in [\d.]+s", log.read_text(), re.MULTILINE)
     took = f"{time.monotonic() - built:.0f} s, after {built - began:.0f} s of setting up"
     if tested.returncode != 0:
-        return f"{one.told()}: {counts[-1] if counts else 'the tests did not run'} in {took}; see {log.relative_to(ROOT)}", False
+        return (
+            f"{one.told()}: {counts[-1] if counts else 'the tests did not run'} in {took}; see {log.relative_to(ROOT)}",
+            False,
+        )
     return f"{one.told()}: {counts[-1]} in {took}", True
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--only", action="append", metavar="KIND", help="these alone, such as 3.12 or 3.13t; again for more")
+    parser.add_argument(
+        "--only", action="append", metavar="KIND", help="these alone, such as 3.12 or 3.13t; again for more"
+    )
     parser.add_argument("--another", action="store_true", help="the newest alone, besides the one that runs this")
     parser.add_argument("tests", nargs="*", default=TESTS)
     arguments = parser.parse_args()

@@ -52,7 +52,11 @@ def leftovers(prefix):
 
 def semaphores_of(name):
     """The semaphore files of one arena."""
-    return [entry for entry in os.listdir(SHM) if re.fullmatch(re.escape(name) + "@[0-9a-f]{16}-.*", entry.removeprefix("sem."))]
+    return [
+        entry
+        for entry in os.listdir(SHM)
+        if re.fullmatch(re.escape(name) + "@[0-9a-f]{16}-.*", entry.removeprefix("sem."))
+    ]
 
 
 def page(tag, length=64):
@@ -61,10 +65,27 @@ def page(tag, length=64):
     return (struct.pack("<Q", tag) * (length // 8 + 1))[:length]
 
 
-PHRASES = [phrase.encode() for phrase in (
-    "the page of a pool", "is put under its handle", "and stays until it goes", "if self.status is None:", "return length", "for index in",
-    "range(count):", "def put(self, oid, index)", "with the arena's lock", "a worker that dies", "chunk", "class", "bytes", "of the shape",
-    "in no queue", "before or after")]
+PHRASES = [
+    phrase.encode()
+    for phrase in (
+        "the page of a pool",
+        "is put under its handle",
+        "and stays until it goes",
+        "if self.status is None:",
+        "return length",
+        "for index in",
+        "range(count):",
+        "def put(self, oid, index)",
+        "with the arena's lock",
+        "a worker that dies",
+        "chunk",
+        "class",
+        "bytes",
+        "of the shape",
+        "in no queue",
+        "before or after",
+    )
+]
 
 
 def text(tag, length=64):
@@ -83,7 +104,9 @@ def mixed(tag, length=64):
         return page(tag, length)
     if kind == 1:
         return text(tag, length)
-    return random.Random(tag).randbytes(length if kind == 2 else length // 2) + (b"" if kind == 2 else text(tag, length - length // 2))
+    return random.Random(tag).randbytes(length if kind == 2 else length // 2) + (
+        b"" if kind == 2 else text(tag, length - length // 2)
+    )
 
 
 def height_of(largest):

@@ -102,7 +102,9 @@ def _aim(c: cython.pointer(Call), place: cython.pointer(Place)) -> cython.void:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _foresee(w: cython.pointer(Worker), p: cython.pointer(PoolRef), place: cython.pointer(Place), left: cython.Py_ssize_t) -> cython.void:
+def _foresee(
+    w: cython.pointer(Worker), p: cython.pointer(PoolRef), place: cython.pointer(Place), left: cython.Py_ssize_t
+) -> cython.void:
     """Ask for what the pages behind `place` will need from memory, of which `left` are left: bucket
     and lookaside entry of one, obj and node of a nearer one, descriptor and page of the nearest.
     Hints: no lock, and what is read here is believed by nobody."""
@@ -120,7 +122,10 @@ def _foresee(w: cython.pointer(Worker), p: cython.pointer(PoolRef), place: cytho
         a = p.asides + (place[NEAR].hash & p.aside_mask)
         # Here the obj is read. What a stale entry leads to may have gone back to the system, and
         # must not be touched: see grace.py.
-        if (a.obj ^ place[NEAR].hash) >> 37 == 0 and a.unlinked == load(cython.address(p.buckets[place[NEAR].hash & p.mask].unlinked)):
+        if (
+            (a.obj ^ place[NEAR].hash) >> 37 == 0
+            and a.unlinked == load(cython.address(p.buckets[place[NEAR].hash & p.mask].unlinked))
+        ):
             link = objnode.lookup(w, obj_at(w, target_of(a.obj)), place[NEAR].index)
             if link != 0:
                 ask_for(w, link)

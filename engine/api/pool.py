@@ -49,7 +49,9 @@ def open_pool(engine: Member, idx, gen, name=None, nonce=None):
     pool.id = idx
     pool.ref.gen = word("gen", gen)
     if nonce is not None and nonce != engine.att.arena.geometry["nonce"]:
-        raise PoolNotFound(f"pool {name!r} is of an arena {engine.name!r} that is gone; the one of that name now is another")
+        raise PoolNotFound(
+            f"pool {name!r} is of an arena {engine.name!r} that is gone; the one of that name now is another"
+        )
     if word("idx", idx) >= pools_high(cython.address(engine.att.w)):
         raise PoolNotFound(f"arena {engine.name!r} has no pool {idx}")
     pool.bind()
@@ -72,7 +74,11 @@ def open_pool(engine: Member, idx, gen, name=None, nonce=None):
     # One that is named, in a pickle, may have been destroyed on the way, and nobody have its slot
     # yet: its calls say so.
     live: cython.bint = is_live(pool.ref.record, pool.ref.gen)
-    if not live and (name is None or load(cython.address(pool.ref.record.gen)) != pool.ref.gen) or name not in (None, pool.name):
+    if (
+        not live
+        and (name is None or load(cython.address(pool.ref.record.gen)) != pool.ref.gen)
+        or name not in (None, pool.name)
+    ):
         raise PoolDestroyed(f"pool {name or pool.name!r} was destroyed")
     return pool
 
@@ -224,7 +230,9 @@ class Pool(Bound):
         sleeper makes a new one."""
         i: u64
         for i in range(self.ref.mask + 1):
-            self.engine.att.semaphores.retire(cython.address(self.engine.att.w), cython.address(self.ref.buckets[i].lock))
+            self.engine.att.semaphores.retire(
+                cython.address(self.engine.att.w), cython.address(self.ref.buckets[i].lock)
+            )
         return 0
 
     # --- looking ----------------------------------------------------------------------------------

@@ -36,7 +36,9 @@ def _count(c: cython.pointer(Call), count: object) -> cython.int:
 
 @cython.cfunc
 @cython.exceptval(check=False)
-def _look(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), out: cython.p_char) -> cython.int:
+def _look(
+    w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), out: cython.p_char
+) -> cython.int:
     """peek_range, with the GIL released if there is much to copy."""
     status: cython.int
     if out == cython.NULL or c.length < LONG_BYTES:

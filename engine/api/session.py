@@ -85,8 +85,23 @@ def _number(name, value, low, high, power=False):
     return number
 
 
-def create(name, capacity="64MiB", *, page_size=4096, buckets=256, max_workers=256, max_pools=1024, mode=0o600, group=None,
-           huge_pages=True, shards=None, max_capacity=None, max_pinned=None, client=None, exist_ok=False):
+def create(
+    name,
+    capacity="64MiB",
+    *,
+    page_size=4096,
+    buckets=256,
+    max_workers=256,
+    max_pools=1024,
+    mode=0o600,
+    group=None,
+    huge_pages=True,
+    shards=None,
+    max_capacity=None,
+    max_pinned=None,
+    client=None,
+    exist_ok=False,
+):
     """Make an arena and attach to it.
 
     name: 1 to 200 letters, digits, '_', '.', '-'. capacity: bytes for pages and all that describes
@@ -143,8 +158,18 @@ def create(name, capacity="64MiB", *, page_size=4096, buckets=256, max_workers=2
             return found
         try:
             arena = arenas.create(
-                name, most, size, max_workers, page_size, ledger_bytes(max_pools), client_bytes(max_pools, buckets, shards, ghosts, twins), mode,
-                -1 if group is None else group, huge_pages, CLIENT_LAYOUT, [page_size, buckets, max_pools, shards, ghosts, twins, pinned],
+                name,
+                most,
+                size,
+                max_workers,
+                page_size,
+                ledger_bytes(max_pools),
+                client_bytes(max_pools, buckets, shards, ghosts, twins),
+                mode,
+                -1 if group is None else group,
+                huge_pages,
+                CLIENT_LAYOUT,
+                [page_size, buckets, max_pools, shards, ghosts, twins, pinned],
             )
             break
         except ArenaExists:
@@ -166,7 +191,9 @@ def _attach_if_there(name, client, page_size):
         return None
     if found.page_size != page_size:
         found.close()
-        raise ValueError(f"page_size: arena {name!r} is there already, with pages of {found.page_size} bytes, not {page_size}")
+        raise ValueError(
+            f"page_size: arena {name!r} is there already, with pages of {found.page_size} bytes, not {page_size}"
+        )
     return found
 
 
@@ -233,7 +260,18 @@ class Engine(Member):
 
     # --- pools ------------------------------------------------------------------------------------
 
-    def new_pool(self, name, persistent=False, shared=True, client=None, pam="raw", policy="s3fifo", cap=0, allow=None, dedup=False):
+    def new_pool(
+        self,
+        name,
+        persistent=False,
+        shared=True,
+        client=None,
+        pam="raw",
+        policy="s3fifo",
+        cap=0,
+        allow=None,
+        dedup=False,
+    ):
         """Make a pool.
 
         name: 1 to 63 bytes of utf-8, unique in the arena. persistent: pages stay until they are
@@ -263,7 +301,9 @@ class Engine(Member):
             raise ValueError(f"policy: one of {', '.join(POLICIES)}, not {policy!r}")
         cap = _number("cap", cap, 0, 2**62)
         if cap and persistent:
-            raise ValueError("cap: only an ephemeral pool can have one, since nothing of a persistent one is ever evicted")
+            raise ValueError(
+                "cap: only an ephemeral pool can have one, since nothing of a persistent one is ever evicted"
+            )
         allow = allow_argument(allow, shared)
         registry.pam(pam)
         flags = (POOL_PERSISTENT if persistent else 0) | (POOL_SHARED if shared else 0) | (POOL_DEDUP if dedup else 0)
@@ -405,7 +445,9 @@ class Engine(Member):
         host_only(self, "change the capacity")
         size = parse_size("capacity", capacity)
         if not arenas.CAPACITY_MIN <= size <= self.max_capacity:
-            raise ValueError(f"capacity: {arenas.CAPACITY_MIN} to {self.max_capacity} bytes (max_capacity of create), not {size}")
+            raise ValueError(
+                f"capacity: {arenas.CAPACITY_MIN} to {self.max_capacity} bytes (max_capacity of create), not {size}"
+            )
         resizing.run(self, size >> self.att.w.seg_shift)
         return self.capacity
 

@@ -52,7 +52,9 @@ def _after_fork_in_child():
     _gates_lock.release()
 
 
-os.register_at_fork(before=_gates_lock.acquire, after_in_parent=_gates_lock.release, after_in_child=_after_fork_in_child)
+os.register_at_fork(
+    before=_gates_lock.acquire, after_in_parent=_gates_lock.release, after_in_child=_after_fork_in_child
+)
 
 
 def _released(go, parent):
@@ -185,7 +187,8 @@ class Crew(Sequence):
 
     def _start(self, place=None, ready=None):
         process = self._context.Process(
-            target=_run, args=(self._engine, self._client, place, ready, self._go, self._parent, self._target, self._args)
+            target=_run,
+            args=(self._engine, self._client, place, ready, self._go, self._parent, self._target, self._args),
         )
         process.start()
         # multiprocessing keeps a process that runs, and with it the gate, also if nobody keeps the
@@ -198,7 +201,9 @@ class Crew(Sequence):
         deadline = time.monotonic() + READY_S
         missing = set(range(len(self._processes)))
         while missing and time.monotonic() < deadline:
-            multiprocessing.connection.wait([told, *(self._processes[place].sentinel for place in missing)], timeout=LOOK_S)
+            multiprocessing.connection.wait(
+                [told, *(self._processes[place].sentinel for place in missing)], timeout=LOOK_S
+            )
             missing -= {place for place in missing if self._processes[place].exitcode is not None}
             while told.poll(0):
                 missing.discard(struct.unpack("<I", told.recv_bytes())[0])
@@ -230,8 +235,10 @@ class Crew(Sequence):
         if place.due is None and not place.ended(process.exitcode, now):
             codes = ", ".join(map(str, place.exitcodes))
             self._failure = TmemError(
-                f"arena {self._engine.name!r}: process {number} of a crew ended {len(place.exitcodes)} times in a row within {RAN_S:g} s, with "
-                f"exit codes {codes}; nobody is replaced any more")
+                f"arena {self._engine.name!r}: process {number} of a crew ended "
+                f"{len(place.exitcodes)} times in a row within {RAN_S:g} s, with "
+                f"exit codes {codes}; nobody is replaced any more"
+            )
         elif place.due is not None and now >= place.due:
             try:
                 self._processes[number] = self._start()

@@ -14,8 +14,10 @@ def mode_argument(mode):
     if number is None:
         raise TypeError(f"mode: an int, not {type(mode).__name__}")
     if not 0 <= number <= 0o777 or number & 0o700 != 0o600 or number >> 3 & 7 not in (0, 6) or number & 7 not in (0, 6):
-        raise ValueError("mode: reading and writing for the owner (0o600), and both or neither for the group (0o060) and "
-                         f"for all others (0o006): who is attached writes, if only that he is; not {number:#o}")
+        raise ValueError(
+            "mode: reading and writing for the owner (0o600), and both or neither for the group (0o060) and "
+            f"for all others (0o006): who is attached writes, if only that he is; not {number:#o}"
+        )
     return number
 
 

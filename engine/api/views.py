@@ -77,7 +77,9 @@ def _find_all(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.p
 
 @cython.cfunc
 @cython.exceptval(check=False)
-def _pin_all(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), sights: cython.pointer(Sight)) -> cython.void:
+def _pin_all(
+    w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), sights: cython.pointer(Sight)
+) -> cython.void:
     """Pin what _find_all has found in this locked section, and mark the pages. After a fault only
     some are, whose places the sights tell."""
     d: cython.pointer(Pampd)
@@ -96,7 +98,9 @@ def _pin_all(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.po
 
 @cython.cfunc
 @cython.exceptval(check=False)
-def _hold(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), sights: cython.pointer(Sight)) -> cython.int:
+def _hold(
+    w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), sights: cython.pointer(Sight)
+) -> cython.int:
     """Find the pages of a call, and pin them, at one moment. OK, MISS, BUSY, FULL, NOSPACE,
     DESTROYED or CORRUPT: nothing is pinned then."""
     b: cython.pointer(Bucket) = bucket_of(p, c)
@@ -183,7 +187,7 @@ class View:
         try:
             self.release()
         except BufferError:
-            if kind is None:        # else what was raised inside is worth more, and its traceback may be what keeps them
+            if kind is None:  # else what was raised inside is worth more, and its traceback may be what keeps them
                 raise
 
     def release(self):
@@ -206,7 +210,10 @@ class View:
                 # one share: then it is not ours alone.
                 kept += isinstance(pin, Pin) and Py_REFCNT(pin) > 1
         if kept:
-            raise BufferError(f"{kept} pages of this view are still in use, by an array or another memoryview; they stay pinned until then")
+            raise BufferError(
+                f"{kept} pages of this view are still in use, by an array or another memoryview; "
+                "they stay pinned until then"
+            )
 
     @property
     def found(self):
@@ -242,8 +249,10 @@ def _pinned(pool: Bound, c: cython.pointer(Call), sights: cython.pointer(Sight))
         p.ledger[GETS_MISS] += 1
         return None
     if status == FULL:
-        raise TooMuchPinned(f"arena {pool.engine.name!r}: views may pin {w.client_geometry[GEO_PINNED]} bytes together, and "
-                            f"{PINS_MAX} pages of one worker; release some, or see max_pinned of create")
+        raise TooMuchPinned(
+            f"arena {pool.engine.name!r}: views may pin {w.client_geometry[GEO_PINNED]} bytes together, and "
+            f"{PINS_MAX} pages of one worker; release some, or see max_pinned of create"
+        )
     if status == NOSPACE:
         pool.engine.no_memory("a note of what is viewed")
     if status != OK:
@@ -269,7 +278,14 @@ def _pinned(pool: Bound, c: cython.pointer(Call), sights: cython.pointer(Sight))
     except BaseException:
         for i in range(made, c.count):
             if sights[i].place != 0:
-                _let_go(pool.engine, w.id, sights[i].place, cython.cast(cython.uchar, sights[i].shape >> 32), sights[i].data, False)
+                _let_go(
+                    pool.engine,
+                    w.id,
+                    sights[i].place,
+                    cython.cast(cython.uchar, sights[i].shape >> 32),
+                    sights[i].data,
+                    False,
+                )
         raise
     return out
 

@@ -222,7 +222,9 @@ def _lock_obj(w: cython.pointer(Worker), obj_off: u64, bucket: cython.pointer(cy
         return BUSY
     # The tree of a dying pool has lost leaves, and its objs go anyway.
     if (
-        load(cython.address(pool_at(w, pool).state)) != POOL_LIVE or o.sentinel != OBJ_SENTINEL or pool_of_obj(o) != pool
+        load(cython.address(pool_at(w, pool).state)) != POOL_LIVE
+        or o.sentinel != OBJ_SENTINEL
+        or pool_of_obj(o) != pool
         or buckets_at(w, pool) + (hash_oid(o.oid[0], o.oid[1], o.oid[2]) & (w.client_geometry[GEO_BUCKETS] - 1)) != b
         or rbtree.find(w, b, o.oid) != obj_off
     ):
@@ -278,7 +280,9 @@ def _move_page(w: cython.pointer(Worker), have: cython.pointer(Supply), off: u64
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _move_locked(w: cython.pointer(Worker), have: cython.pointer(Supply), off: u64, word: u64, leaves: cython.bint) -> cython.int:
+def _move_locked(
+    w: cython.pointer(Worker), have: cython.pointer(Supply), off: u64, word: u64, leaves: cython.bint
+) -> cython.int:
     d: cython.pointer(Pampd) = page_at(w, off)
     o: cython.pointer(Obj)
     b: cython.pointer(Bucket) = cython.NULL
@@ -292,7 +296,13 @@ def _move_locked(w: cython.pointer(Worker), have: cython.pointer(Supply), off: u
         return AGAIN if status == NOMEM else status
     o = obj_at(w, obj_off)
     at = objnode.link_word(w, o, d.index, 0)
-    if at == cython.NULL or target_of(at[0]) != off or d.sentinel != PAMPD_SENTINEL or d.obj != obj_off or (leaves and d.queue != word):
+    if (
+        at == cython.NULL
+        or target_of(at[0]) != off
+        or d.sentinel != PAMPD_SENTINEL
+        or d.obj != obj_off
+        or (leaves and d.queue != word)
+    ):
         w.fault = 0
         unlock(w, cython.address(b.lock))
         return AGAIN

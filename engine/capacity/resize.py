@@ -148,8 +148,12 @@ def _refuse_less_than_needed(engine: Member, segments):
     for idx, _, _ in engine.live_slots():
         if not is_evictable(pool_at(w, idx)):
             words = pool_counters(engine, idx)
-            need += (words[GAUGE_BYTES_USED] + words[GAUGE_PAGES] * w.class_bytes[PAMPD_CLASS]
-                     + words[GAUGE_OBJECTS] * w.class_bytes[OBJ_CLASS] + words[GAUGE_OBJNODES] * w.class_bytes[OBJNODE_CLASS])
+            need += (
+                words[GAUGE_BYTES_USED]
+                + words[GAUGE_PAGES] * w.class_bytes[PAMPD_CLASS]
+                + words[GAUGE_OBJECTS] * w.class_bytes[OBJ_CLASS]
+                + words[GAUGE_OBJNODES] * w.class_bytes[OBJNODE_CLASS]
+            )
     if need > segments << w.seg_shift:
         raise TmemError(f"capacity: persistent pages of arena {engine.name!r} need {need} bytes, "
                         f"and {segments << w.seg_shift} would be left")
@@ -178,8 +182,10 @@ def _empty(engine: Member):
             fewest = now
             deadline = time.monotonic() + PATIENCE_S
         if time.monotonic() > deadline:
-            raise ArenaBusy(f"arena {engine.name!r}: {now} segments could not be emptied in {PATIENCE_S:.0f} s: "
-                            "somebody has views of what is in them, or is stopped in a call, or an object is too large to be moved")
+            raise ArenaBusy(
+                f"arena {engine.name!r}: {now} segments could not be emptied in {PATIENCE_S:.0f} s: "
+                "somebody has views of what is in them, or is stopped in a call, or an object is too large to be moved"
+            )
         short = _choose(engine, now, False)
         if short >= shortest:
             # Others put as fast as pages go: what is to be emptied must be closed to them first.
@@ -192,7 +198,10 @@ def _empty(engine: Member):
             # a queue: choose anew.
             refusals += 1
             if refusals > REFUSALS_MAX:
-                raise TmemError(f"capacity: pages of arena {engine.name!r} that may not go, or are viewed, leave no room for so little")
+                raise TmemError(
+                    f"capacity: pages of arena {engine.name!r} that may not go, or are viewed, "
+                    "leave no room for so little"
+                )
             _let_stay(engine)
             _rest(engine, 0.001)
         _breathe(engine)
@@ -238,7 +247,9 @@ def _census(engine: Member):
         cls = load(cython.address(s.cls)) - 1
         if cls < CLASS_COUNT:
             used = w.class_chunks[cls] - load(cython.address(s.free_count))
-            out.setdefault(cls, []).append((used, -cython.cast(cython.longlong, number), load(cython.address(s.state)) == SEG_LEAVING))
+            out.setdefault(cls, []).append(
+                (used, -cython.cast(cython.longlong, number), load(cython.address(s.state)) == SEG_LEAVING)
+            )
     return out
 
 
@@ -358,7 +369,9 @@ def _give_up_holes(engine: Member):
     if w.depot.holes == 0:
         return
     if announce() != OK:
-        raise TmemError(f"arena {engine.name!r}: its capacity has changed, but memory cannot be given back: no membarrier here")
+        raise TmemError(
+            f"arena {engine.name!r}: its capacity has changed, but memory cannot be given back: no membarrier here"
+        )
     phases = cython.cast(cython.pointer(u64), calloc(w.max_workers, 8))
     if phases == cython.NULL:
         raise MemoryError
@@ -370,8 +383,10 @@ def _give_up_holes(engine: Member):
             if inside == 0:
                 break
             if time.monotonic() > deadline:
-                raise ArenaBusy(f"arena {engine.name!r}: its capacity has changed, but memory cannot be given back: process "
-                                f"{slot_at(w, inside - 1).pid} has been in one call for {PATIENCE_S:.0f} s")
+                raise ArenaBusy(
+                    f"arena {engine.name!r}: its capacity has changed, but memory cannot be given back: process "
+                    f"{slot_at(w, inside - 1).pid} has been in one call for {PATIENCE_S:.0f} s"
+                )
             _rest(engine, 0.0005)
     finally:
         free(phases)

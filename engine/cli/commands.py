@@ -147,7 +147,7 @@ def main() -> None:
     """Transcendent memory in shared memory: make, look at, check and remove arenas."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")       # a pool's name is any text, also where the terminal is not
+            stream.reconfigure(errors="backslashreplace")  # a pool's name is any text, also where the terminal is not
 
 
 @main.command()
@@ -159,26 +159,59 @@ def main() -> None:
 @click.option("--max-pools", default=1024, show_default=True, help="Pools that can exist at a time.")
 @click.option("--mode", default="600", show_default=True, callback=_octal, help="Permission bits, octal.")
 @click.option("--group", default=None, help="Whose group may attach too, with --mode 660.  [default: yours]")
-@click.option("--shards", type=click.IntRange(1, 64), default=None, help="Shards of the eviction queues; a power of two.  [default: by capacity]")
-@click.option("--huge-pages/--no-huge-pages", default=True, show_default=True, help="Ask the system for pages of 2 MiB.")
+@click.option(
+    "--shards",
+    type=click.IntRange(1, 64),
+    default=None,
+    help="Shards of the eviction queues; a power of two.  [default: by capacity]",
+)
+@click.option(
+    "--huge-pages/--no-huge-pages", default=True, show_default=True, help="Ask the system for pages of 2 MiB."
+)
 @click.option("--max-pinned", default=None, help="Bytes that views may pin.  [default: an eighth of the capacity]")
 @click.option("--max-capacity", default=None, help="What `tmem resize` may make of it.  [default: the capacity]")
 @json_option
 def create(
-    name: str, capacity: str, page_size: int, buckets: int, max_workers: int, max_pools: int, mode: int, group: str | None,
-    shards: int | None, huge_pages: bool, max_capacity: str | None, max_pinned: str | None,
-    as_json: bool
+    name: str,
+    capacity: str,
+    page_size: int,
+    buckets: int,
+    max_workers: int,
+    max_pools: int,
+    mode: int,
+    group: str | None,
+    shards: int | None,
+    huge_pages: bool,
+    max_capacity: str | None,
+    max_pinned: str | None,
+    as_json: bool,
 ) -> None:
     """Create the arena NAME."""
     with _usage():
-        eng = engine.create(name, _number(capacity), max_capacity=None if max_capacity is None else _number(max_capacity),
-                            max_pinned=None if max_pinned is None else _number(max_pinned),
-                            page_size=page_size, buckets=buckets, max_workers=max_workers,
-                            max_pools=max_pools, mode=mode, group=None if group is None else _number(group), huge_pages=huge_pages, shards=shards)
+        eng = engine.create(
+            name,
+            _number(capacity),
+            max_capacity=None if max_capacity is None else _number(max_capacity),
+            max_pinned=None if max_pinned is None else _number(max_pinned),
+            page_size=page_size,
+            buckets=buckets,
+            max_workers=max_workers,
+            max_pools=max_pools,
+            mode=mode,
+            group=None if group is None else _number(group),
+            huge_pages=huge_pages,
+            shards=shards,
+        )
     with eng:
         made: dict[str, Any] = {
-            "name": eng.name, "capacity": eng.capacity, "max_capacity": eng.max_capacity, "page_size": eng.page_size, "buckets": eng.buckets,
-            "max_workers": eng.max_workers, "max_pools": max_pools, "mode": f"{mode:04o}",
+            "name": eng.name,
+            "capacity": eng.capacity,
+            "max_capacity": eng.max_capacity,
+            "page_size": eng.page_size,
+            "buckets": eng.buckets,
+            "max_workers": eng.max_workers,
+            "max_pools": max_pools,
+            "mode": f"{mode:04o}",
         }
     if as_json:
         _print_json(made)
@@ -200,7 +233,9 @@ def _arenas() -> Iterator[dict[str, Any]]:
             if not entry.is_file(follow_symlinks=False):
                 continue
             # It may have become something else since: no waiting, no link.
-            with open(os.open(entry.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC), "rb", buffering=0) as file:
+            with open(
+                os.open(entry.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC), "rb", buffering=0
+            ) as file:
                 info = os.fstat(file.fileno())
                 if not st.S_ISREG(info.st_mode) or file.read(len(engine.ARENA_MAGIC)) != engine.ARENA_MAGIC:
                     continue
@@ -242,7 +277,11 @@ def balloon(name: str, low: str, high: str | None, interval: float, count: int |
         if as_json:
             click.echo(json.dumps({"name": name, "before": before, "capacity": after, "error": error and str(error)}))
         else:
-            click.echo(f"{name}: {_bytes(before)} -> {_bytes(after)}" if error is None else f"{name}: stays at {_bytes(after)}: {error}")
+            click.echo(
+                f"{name}: {_bytes(before)} -> {_bytes(after)}"
+                if error is None
+                else f"{name}: stays at {_bytes(after)}: {error}"
+            )
 
     looks = iter(range(count)) if count is not None else itertools.count()
 
@@ -254,11 +293,15 @@ def balloon(name: str, low: str, high: str | None, interval: float, count: int |
 
     with _attach(name) as eng, _usage():
         if read_pressure() is None and read_cgroup() is None:
-            raise click.ClickException("this system tells nothing of memory pressure, and there is no cgroup limit to follow")
+            raise click.ClickException(
+                "this system tells nothing of memory pressure, and there is no cgroup limit to follow"
+            )
         smallest = parse_size("--min", _number(low))
         largest = eng.max_capacity if high is None else parse_size("--max", _number(high))
         if not 1 << 20 <= smallest <= largest <= eng.max_capacity:
-            raise click.UsageError(f"--min, --max: from 1 MiB to {eng.max_capacity} bytes (its max_capacity), --min not above --max")
+            raise click.UsageError(
+                f"--min, --max: from 1 MiB to {eng.max_capacity} bytes (its max_capacity), --min not above --max"
+            )
         with contextlib.suppress(KeyboardInterrupt):
             follow(eng, smallest, largest, tick, report)
 
@@ -300,10 +343,23 @@ def show_stats(name: str, as_json: bool) -> None:
     table = _table(None, "POOL", "PUTS", "REFUSED", "DUPLICATE", "HITS", "MISSES", "HIT RATE", "FLUSHES", "OBJECTS",
                    "OBJNODES", "PAGES", "EVICTED", "ASKED", "STORED", "USED")
     for pool, c in _rows(stats):
-        table.add_row(pool, str(c["puts_ok"]), str(c["puts_refused"]), str(c["puts_duplicate"]), str(c["gets_hit"]),
-                      str(c["gets_miss"]), _percent(c["gets_hit"], c["gets_hit"] + c["gets_miss"]), str(c["flushes"]),
-                      str(c["objects"]), str(c["objnodes"]), str(c["pages"]), str(c["evicted"]), _bytes(c["bytes_asked"]),
-                      _bytes(c["bytes_stored"]), _bytes(c["bytes_used"]))
+        table.add_row(
+            pool,
+            str(c["puts_ok"]),
+            str(c["puts_refused"]),
+            str(c["puts_duplicate"]),
+            str(c["gets_hit"]),
+            str(c["gets_miss"]),
+            _percent(c["gets_hit"], c["gets_hit"] + c["gets_miss"]),
+            str(c["flushes"]),
+            str(c["objects"]),
+            str(c["objnodes"]),
+            str(c["pages"]),
+            str(c["evicted"]),
+            _bytes(c["bytes_asked"]),
+            _bytes(c["bytes_stored"]),
+            _bytes(c["bytes_used"]),
+        )
     total = stats["total"]
     console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(_arena_line(stats["arena"]), highlight=False, soft_wrap=True)
@@ -390,7 +446,9 @@ def _lost_line(pool: str, oid: Any, index: int | None) -> str:
 @main.command()
 @name_argument
 @click.option("--frozen", is_flag=True, help="Stop its writers, and compare everything with everything.")
-@click.option("--repair", is_flag=True, help="Put right what can be; drop objects that contradict themselves. Stops its writers.")
+@click.option(
+    "--repair", is_flag=True, help="Put right what can be; drop objects that contradict themselves. Stops its writers."
+)
 @json_option
 def check(name: str, frozen: bool, repair: bool, as_json: bool) -> None:
     """Verify the invariants of the arena NAME, one bucket and one queue at a time, while others go

@@ -89,7 +89,9 @@ def _fullest(w: cython.pointer(Worker), counts: cython.pointer(u64), first: u64,
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _let_one_go(w: cython.pointer(Worker), pool: u64, seat: u64, counts: cython.pointer(u64), first: u64, tried: u64, host: HostOps) -> cython.int:
+def _let_one_go(
+    w: cython.pointer(Worker), pool: u64, seat: u64, counts: cython.pointer(u64), first: u64, tried: u64, host: HostOps
+) -> cython.int:
     """Let one page of a pool, or of the client of a seat that is not 0, go, from the fullest shard
     not tried that can. OK, BUSY, CORRUPT, or MISS: none can."""
     shard: u64
@@ -140,7 +142,9 @@ def _make_place(w: cython.pointer(Worker), pool: u64, seat: u64, cap: u64, shard
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _trim(w: cython.pointer(Worker), lock: cython.pointer(Lock), pool: u64, seat: u64, cap: u64, first: u64, host: HostOps) -> cython.int:
+def _trim(
+    w: cython.pointer(Worker), lock: cython.pointer(Lock), pool: u64, seat: u64, cap: u64, first: u64, host: HostOps
+) -> cython.int:
     """Let pages go while there are more than a cap says. OK (also if none can go), BUSY or CORRUPT."""
     counts: u64[64]
     status: cython.int = OK
@@ -157,7 +161,9 @@ def _trim(w: cython.pointer(Worker), lock: cython.pointer(Lock), pool: u64, seat
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _take_in(w: cython.pointer(Worker), off: u64, pool_leaves: cython.bint, client_leaves: cython.bint, host: HostOps) -> cython.int:
+def _take_in(
+    w: cython.pointer(Worker), off: u64, pool_leaves: cython.bint, client_leaves: cython.bint, host: HostOps
+) -> cython.int:
     """Put a pending page, first of the list, into its queue; its shard is held. OK or CORRUPT.
     `pool_leaves`, `client_leaves`: if a page of its pool, or of its client, has to go, then from
     this shard."""
@@ -182,7 +188,7 @@ def _take_in(w: cython.pointer(Worker), off: u64, pool_leaves: cython.bint, clie
         return conclude(w)
     if record.policy == POLICY_S3FIFO:
         o = cython.cast(cython.pointer(Obj), chunk_at(w, load(cython.address(d.obj))))
-        w.fault = 0         # a page that is retired at this moment has another word there; then the answer does not matter
+        w.fault = 0  # a page that is retired at this moment has another word there; then the answer does not matter
         to = QUEUE_SMALL
         if recall_ghost(w, shard, page_hash(hash_oid(o.oid[0], o.oid[1], o.oid[2]), d.index, pool),
                         (q.count[0] + q.count[1]) * 9 // 10 + 1):
@@ -217,7 +223,9 @@ def settle_pending(w, host):
         shard = shard_in(word)
         if w.fault != 0 or shard >= w.client_geometry[GEO_SHARDS] or pool >= w.client_geometry[GEO_POOLS]:
             w.fault = 0
-            store(w, cython.address(w.slot.client[ROOT_PENDING]), 0)    # what cannot be read cannot be queued; check() finds it
+            store(
+                w, cython.address(w.slot.client[ROOT_PENDING]), 0
+            )  # what cannot be read cannot be queued; check() finds it
             commit(w)
             w.fault = FAULT_LOOP
             return CORRUPT
@@ -243,7 +251,9 @@ def hold_caps(w, pool, first, host):
     record: cython.pointer(PoolRecord) = pool_at(w, pool)
     table: cython.pointer(ClientPage) = cython.cast(cython.pointer(ClientPage), w.base + w.client_off)
     seat: u64 = load(cython.address(record.seat))
-    status: cython.int = _trim(w, cython.address(record.cap_lock), pool, 0, load(cython.address(record.cap)), first, host)
+    status: cython.int = _trim(
+        w, cython.address(record.cap_lock), pool, 0, load(cython.address(record.cap)), first, host
+    )
     if status == OK:
         status = _trim(w, cython.address(table.cap_lock), pool, seat, _cap_of(w, seat), first, host)
     return status
@@ -263,4 +273,6 @@ def is_over(w, pool):
 
 def is_capped(w, pool):
     """True if a pool or its client has a cap."""
-    return load(cython.address(pool_at(w, pool).cap)) != 0 or _cap_of(w, load(cython.address(pool_at(w, pool).seat))) != 0
+    return (
+        load(cython.address(pool_at(w, pool).cap)) != 0 or _cap_of(w, load(cython.address(pool_at(w, pool).seat))) != 0
+    )

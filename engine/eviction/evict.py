@@ -85,8 +85,12 @@ def _evict_page(w: cython.pointer(Worker), off: u64, ghost: cython.bint, host: H
         # The tree of a dying pool has lost leaves and is no red-black tree any more: its pages go
         # with it, and not one by one.
         if (
-            load(cython.address(pool_at(w, pool).state)) == POOL_LIVE and d.sentinel == PAMPD_SENTINEL and d.obj == obj_off
-            and o.sentinel == OBJ_SENTINEL and pool_of_obj(o) == pool and hash_oid(o.oid[0], o.oid[1], o.oid[2]) == oid_hash
+            load(cython.address(pool_at(w, pool).state)) == POOL_LIVE
+            and d.sentinel == PAMPD_SENTINEL
+            and d.obj == obj_off
+            and o.sentinel == OBJ_SENTINEL
+            and pool_of_obj(o) == pool
+            and hash_oid(o.oid[0], o.oid[1], o.oid[2]) == oid_hash
         ):
             if is_viewed(w, d):
                 w.fault = 0

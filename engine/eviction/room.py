@@ -180,7 +180,11 @@ def _clear(w: cython.pointer(Worker), target: u64, host: HostOps) -> cython.int:
         at = w.base + w.seg_lo + (number << w.seg_shift) + w.class_start[PAMPD_CLASS]
         for i in range(w.class_chunks[PAMPD_CLASS]):
             d = cython.cast(cython.pointer(Pampd), at + i * w.class_bytes[PAMPD_CLASS])
-            if d.sentinel != PAMPD_SENTINEL or is_same(d.shape) or (_bytes_at(w, d) - w.seg_lo) >> w.seg_shift != target:
+            if (
+                d.sentinel != PAMPD_SENTINEL
+                or is_same(d.shape)
+                or (_bytes_at(w, d) - w.seg_lo) >> w.seg_shift != target
+            ):
                 continue
             status = evict_found(w, offset_of(w, d), host)
             if status == CORRUPT:

@@ -71,7 +71,9 @@ def spread(w, pool, seat, counts):
         if seat != 0 and (_seat(w, i) != seat or pool_at(w, i).flags & POOL_PERSISTENT):
             continue
         for shard in range(w.client_geometry[GEO_SHARDS]):
-            count = load(cython.address(queue_at(w, i, shard).count[0])) + load(cython.address(queue_at(w, i, shard).count[1]))
+            count = load(cython.address(queue_at(w, i, shard).count[0])) + load(
+                cython.address(queue_at(w, i, shard).count[1])
+            )
             counts[shard] += count
             sum += count
     return sum

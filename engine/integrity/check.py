@@ -162,7 +162,10 @@ class Checker(Claims):
         length: u64
         mark: u64
         cls: cython.int
-        if self.fault("page-offset", off, "a page descriptor outside the arena") or not self.own(off, PAMPD_CLASS, "pampd"):
+        if (
+            self.fault("page-offset", off, "a page descriptor outside the arena")
+            or not self.own(off, PAMPD_CLASS, "pampd")
+        ):
             return 0
         if d.sentinel != (PAMPD_SENTINEL if linked else ~cython.cast(u64, PAMPD_SENTINEL)):
             self.note("page-sentinel", off, "wrong sentinel")
@@ -181,10 +184,17 @@ class Checker(Claims):
         if is_twin(d.shape) and d.data != 0:
             if self.stopped:
                 self.twins[d.data] = self.twins.get(d.data, 0) + 1
-            if twin_at(self.w, d.data).shape | cython.cast(u64, TWIN) << 40 != d.shape & ~(cython.cast(u64, VIEWED) << 40):
+            if twin_at(self.w, d.data).shape | cython.cast(u64, TWIN) << 40 != d.shape & ~(
+                cython.cast(u64, VIEWED) << 40
+            ):
                 self.note("page-twin", off, f"shape {d.shape:#x}, its twin's is {twin_at(self.w, d.data).shape:#x}")
-            self.w.fault = 0        # a twin that is none is in no bucket: see walk_twins
-        if has_chunk(d) and d.data != 0 and self.own(d.data, cls, "page") and copied_of(d.shape) > self.w.class_bytes[cls]:
+            self.w.fault = 0  # a twin that is none is in no bucket: see walk_twins
+        if (
+            has_chunk(d)
+            and d.data != 0
+            and self.own(d.data, cls, "page")
+            and copied_of(d.shape) > self.w.class_bytes[cls]
+        ):
             self.note("page-length", off, f"{copied_of(d.shape)} bytes in a chunk of {self.w.class_bytes[cls]}")
         # Whether it decompresses is not looked at: the codec's package may not be installed where
         # the check runs.
@@ -236,7 +246,10 @@ class Checker(Claims):
             while off != 0:
                 d = cython.cast(cython.pointer(Pampd), chunk_at(self.w, off))
                 rel = off - self.w.seg_lo
-                if self.fault("queue-offset", offset_of(self.w, q), "a queued page outside the arena") or rel >= self.span:
+                if (
+                    self.fault("queue-offset", offset_of(self.w, q), "a queued page outside the arena")
+                    or rel >= self.span
+                ):
                     break
                 if self.listed[rel >> 12] >> ((rel >> 6) & 63) & 1:
                     self.note("queue-twice", off, "in two places of the queues")
@@ -249,7 +262,11 @@ class Checker(Claims):
                 newer = off
                 off = d.link
             if newer != q.tail[which] or count != q.count[which]:
-                self.note("queue-count", offset_of(self.w, q), f"{count} pages, the oldest {newer:#x}; not {q.count[which]}, {q.tail[which]:#x}")
+                self.note(
+                    "queue-count",
+                    offset_of(self.w, q),
+                    f"{count} pages, the oldest {newer:#x}; not {q.count[which]}, {q.tail[which]:#x}",
+                )
         rel = q.hand - self.w.seg_lo
         if q.hand != 0 and (rel >= self.span or not self.listed[rel >> 12] >> ((rel >> 6) & 63) & 1):
             self.note("queue-hand", offset_of(self.w, q), f"the hand is at {q.hand:#x}, which is in no queue")
@@ -261,7 +278,9 @@ class Checker(Claims):
         d: cython.pointer(Pampd)
         self.walk_tree(off, obj_off, level, prefix, pages, nodes, last)
         d = cython.cast(cython.pointer(Pampd), chunk_at(self.w, off))
-        if self.w.fault == 0 and hint != (0 if level != 0 or not has_chunk(d) else d.data >> hint_shift(self.w) << hint_shift(self.w)):
+        if self.w.fault == 0 and hint != (
+            0 if level != 0 or not has_chunk(d) else d.data >> hint_shift(self.w) << hint_shift(self.w)
+        ):
             self.note("link-hint", off, f"a hint of {hint:#x}")
         self.w.fault = 0
         return 0
@@ -308,7 +327,12 @@ class Checker(Claims):
         if pages and o.height != height_for(last):
             self.note("obj-height", off, f"height {o.height} for a largest index of {last}")
         if self.asked != o.asked or self.used != o.used or self.stored != o.stored:
-            self.note("obj-bytes", off, f"{o.asked} bytes asked, {o.used} used, {o.stored} stored; {self.asked}, {self.used}, {self.stored} are")
+            self.note(
+                "obj-bytes",
+                off,
+                f"{o.asked} bytes asked, {o.used} used, {o.stored} stored; {self.asked}, "
+                f"{self.used}, {self.stored} are",
+            )
         self.pages += pages
         self.nodes += nodes
         self.pool_asked += self.asked
@@ -333,7 +357,10 @@ class Checker(Claims):
         red = o.parent & 1 != 0
         if o.parent & ~cython.cast(u64, 1) != parent:
             self.note("rb-parent", off, f"parent {o.parent:#x}, not {parent:#x}")
-        if pool_of_obj(o) != self.pool_idx or hash_oid(o.oid[0], o.oid[1], o.oid[2]) & (cython.cast(u64, self.engine.buckets) - 1) != bucket:
+        if (
+            pool_of_obj(o) != self.pool_idx
+            or hash_oid(o.oid[0], o.oid[1], o.oid[2]) & (cython.cast(u64, self.engine.buckets) - 1) != bucket
+        ):
             self.note("obj-place", off, f"of pool {pool_of_obj(o)}, in bucket {bucket} of pool {self.pool_idx}")
         if depth > 128:
             self.note("rb-depth", off, "deeper than 128")
@@ -372,8 +399,11 @@ class Checker(Claims):
         p: cython.pointer(PoolRecord) = pool_at(self.w, idx)
         # A destroyer that is killed when the record is retired, and not yet called dying, has
         # destroyed it.
-        if p.state == POOL_LIVE and p.sentinel != POOL_SENTINEL and not (idx in self.retired_pools
-                                                                         and p.sentinel == ~cython.cast(u64, POOL_SENTINEL)):
+        if (
+            p.state == POOL_LIVE
+            and p.sentinel != POOL_SENTINEL
+            and not (idx in self.retired_pools and p.sentinel == ~cython.cast(u64, POOL_SENTINEL))
+        ):
             self.note("pool-sentinel", offset_of(self.w, p), f"pool {idx}: wrong sentinel")
         if p.state == POOL_LIVE and p.seat != seat_of(self.w, p.client, False):
             self.note("pool-client", offset_of(self.w, p), f"pool {idx}: seat {p.seat}, not that of client {p.client}")
@@ -412,7 +442,9 @@ class Checker(Claims):
         for i in range(cython.cast(u64, self.engine.buckets)):
             b = buckets_at(self.w, idx) + i
             if b.lock.owner != 0 or b.lock.seq & 1:
-                self.note("bucket-lock", offset_of(self.w, b), f"owner {b.lock.owner:#x}, seq {b.lock.seq} in a stopped world")
+                self.note(
+                    "bucket-lock", offset_of(self.w, b), f"owner {b.lock.owner:#x}, seq {b.lock.seq} in a stopped world"
+                )
             if b.root != 0 and p.state == POOL_FREE:
                 self.note("bucket-root", offset_of(self.w, b), "a pool that is free has an object")
             elif b.root != 0 and p.state == POOL_LIVE:
@@ -445,7 +477,11 @@ class Checker(Claims):
             (GAUGE_BYTES_USED, self.pool_used, "bytes used"), (GAUGE_BYTES_STORED, self.pool_stored, "bytes stored"),
         ):
             if words[which] != truth:
-                self.note("gauge", offset_of(self.w, pool_at(self.w, idx)), f"{name}: {what} counted {words[which]}, {truth} are there")
+                self.note(
+                    "gauge",
+                    offset_of(self.w, pool_at(self.w, idx)),
+                    f"{name}: {what} counted {words[which]}, {truth} are there",
+                )
         return 0
 
     # --- workers ----------------------------------------------------------------------------------
@@ -477,7 +513,9 @@ class Checker(Claims):
         elif kind == OBJ_SENTINEL:
             o = cython.cast(cython.pointer(Obj), h)
             if self.own(off, OBJ_CLASS, "retired obj") and o.root != 0 and o.height <= HEIGHT_MAX:
-                self.walk_link(o.root, off, o.height, 0, cython.address(pages), cython.address(nodes), cython.address(last))
+                self.walk_link(
+                    o.root, off, o.height, 0, cython.address(pages), cython.address(nodes), cython.address(last)
+                )
         elif kind == POOL_SENTINEL:
             self.retired_pools.add((off - self.w.client_off - CLIENT_PAGE) // POOL_BYTES)
         else:
@@ -511,8 +549,14 @@ class Checker(Claims):
         steps: u64 = 0
         if slot.journal_len != 0 or slot.redo_len != 0:
             self.note("journal", offset_of(self.w, slot), f"worker {idx}: a transaction is open in a stopped world")
-        if slot.state != SLOT_LIVE and (slot.client[ROOT_STAGED] or slot.client[ROOT_RETIRED] or slot.client[ROOT_PENDING]):
-            self.note("slot-lists", offset_of(self.w, slot), f"slot {idx} is nobody's, and has lists: its worker was buried without an heir")
+        if slot.state != SLOT_LIVE and (
+            slot.client[ROOT_STAGED] or slot.client[ROOT_RETIRED] or slot.client[ROOT_PENDING]
+        ):
+            self.note(
+                "slot-lists",
+                offset_of(self.w, slot),
+                f"slot {idx} is nobody's, and has lists: its worker was buried without an heir",
+            )
         off = slot.client[ROOT_STAGED]
         while off != 0 and steps <= self.span // 64:
             steps += 1
@@ -576,7 +620,11 @@ class Checker(Claims):
             if steps > self.span // 64 or len(self.report.problems) >= PROBLEMS_MAX:
                 self.note("limbo-loop", off, "a list without an end")
                 break
-            if not has_chunk(d) or flags_of(d) & VIEWED == 0 or (state_in(d.queue) != QUEUE_NONE and state_in(d.queue) != QUEUE_LEFT):
+            if (
+                not has_chunk(d)
+                or flags_of(d) & VIEWED == 0
+                or (state_in(d.queue) != QUEUE_NONE and state_in(d.queue) != QUEUE_LEFT)
+            ):
                 self.note("limbo-page", off, f"flags {flags_of(d)}, queue state {state_in(d.queue)}")
             self.walk_page(off, 0, 0, False)
             off = d.obj
@@ -596,7 +644,11 @@ class Checker(Claims):
         for i in range(slots_used(w)):
             slot = slot_at(w, i)
             if slot.client[PINS_HIGH] > PINS_MAX or slot.client[PINS_HIGH] > slot.client[PINS_BACKED]:
-                self.note("pins-high", offset_of(w, slot), f"worker {i}: {slot.client[PINS_HIGH]} pins, {slot.client[PINS_BACKED]} have memory")
+                self.note(
+                    "pins-high",
+                    offset_of(w, slot),
+                    f"worker {i}: {slot.client[PINS_HIGH]} pins, {slot.client[PINS_BACKED]} have memory",
+                )
                 continue
             for j in range(pins_high(slot)):
                 word = load(cython.address(pins_at(w, i)[j]))
@@ -607,8 +659,12 @@ class Checker(Claims):
                 if slot.state != SLOT_LIVE:
                     self.note("pin-nobody", offset_of(w, slot), f"slot {i} is nobody's, and has pins")
                     break
-                if word & 63 >= OBJNODE_CLASS or rel >= self.span or self.seen[rel >> 12] >> ((rel >> 6) & 63) & 1 == 0 or (
-                        (w.segtable + (rel >> w.seg_shift)).cls != (word & 63) + 1):
+                if (
+                    word & 63 >= OBJNODE_CLASS
+                    or rel >= self.span
+                    or self.seen[rel >> 12] >> ((rel >> 6) & 63) & 1 == 0
+                    or ((w.segtable + (rel >> w.seg_shift)).cls != (word & 63) + 1)
+                ):
                     self.note("pin-lost", word, f"worker {i} has a view on a chunk that is no page's")
         self.report.counts["pins"] = pins
         return 0
@@ -635,7 +691,9 @@ class Checker(Claims):
                     self.note("twin-place", off, "in a bucket that is not its digest's")
                 off = twin_at(w, off).link
             if count != b.count or size != b.bytes:
-                self.note("twin-count", offset_of(w, b), f"{b.count} twins of {b.bytes} bytes, {count} of {size} are there")
+                self.note(
+                    "twin-count", offset_of(w, b), f"{b.count} twins of {b.bytes} bytes, {count} of {size} are there"
+                )
         for off in self.twins:
             self.note("twin-lost", off, f"{self.twins[off]} pages refer to it, and it is in no bucket")
         return 0

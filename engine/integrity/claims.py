@@ -138,7 +138,11 @@ class Claims:
                 self.note("segment-class", offset_of(w, s), f"class {owner}")
                 continue
             if s.state > SEG_PUNCHING or s.state == SEG_LEAVING and owner == 0 or s.state >= SEG_HOLE and owner != 0:
-                self.note("segment-state", offset_of(w, s), f"state {s.state} of a segment of class {cython.cast(cython.longlong, owner) - 1}")
+                self.note(
+                    "segment-state",
+                    offset_of(w, s),
+                    f"state {s.state} of a segment of class {cython.cast(cython.longlong, owner) - 1}",
+                )
             if owner == 0:
                 expected += s.state != SEG_PUNCHING
                 holes += s.state >= SEG_HOLE
@@ -154,12 +158,18 @@ class Claims:
                 out += popcount(words[i])
                 for j in range(64):
                     if words[i] >> j & 1 and i * 64 + j >= w.class_chunks[cls]:
-                        self.note("segment-bitmap", offset_of(w, s), f"bit {i * 64 + j} of {w.class_chunks[cls]} chunks")
+                        self.note(
+                            "segment-bitmap", offset_of(w, s), f"bit {i * 64 + j} of {w.class_chunks[cls]} chunks"
+                        )
                     elif words[i] >> j & 1:
                         self.claimed(start + (i * 64 + j) * w.class_bytes[cls], cls)
             chunks += out
             if out + s.free_count != w.class_chunks[cls]:
-                self.note("segment-count", offset_of(w, s), f"free_count {s.free_count}, {out} of {w.class_chunks[cls]} are out")
+                self.note(
+                    "segment-count",
+                    offset_of(w, s),
+                    f"free_count {s.free_count}, {out} of {w.class_chunks[cls]} are out",
+                )
         for cls in range(-2, CLASS_COUNT):
             number = w.depot.hole_head if cls == -2 else w.depot.free_head if cls < 0 else w.depot.class_head[cls]
             state = SEG_HOLE if cls == -2 else SEG_STAYS
@@ -171,8 +181,16 @@ class Claims:
                     self.note("segment-list", number, f"class {cls}: no such segment")
                     break
                 s = w.segtable + (number - 1)
-                if s.cls != (cython.cast(u64, cls + 1) if cls >= 0 else 0) or (cls >= 0 and s.free_count == 0) or s.state != state:
-                    self.note("segment-list", offset_of(w, s), f"listed for class {cls}, is of {cython.cast(cython.longlong, s.cls) - 1}")
+                if (
+                    s.cls != (cython.cast(u64, cls + 1) if cls >= 0 else 0)
+                    or (cls >= 0 and s.free_count == 0)
+                    or s.state != state
+                ):
+                    self.note(
+                        "segment-list",
+                        offset_of(w, s),
+                        f"listed for class {cls}, is of {cython.cast(cython.longlong, s.cls) - 1}",
+                    )
                 if s.prev != out:
                     self.note("segment-prev", offset_of(w, s), f"prev {s.prev}, not {out}")
                 listed += 1
@@ -181,7 +199,11 @@ class Claims:
             if steps > w.seg_total:
                 self.note("segment-list", offset_of(w, w.depot), f"class {cls}: a list without an end")
         if listed != expected:
-            self.note("segment-lists", offset_of(w, w.depot), f"{listed} segments in lists, {expected} have free chunks or are free")
+            self.note(
+                "segment-lists",
+                offset_of(w, w.depot),
+                f"{listed} segments in lists, {expected} have free chunks or are free",
+            )
         if holes != w.depot.holes:
             self.note("segment-holes", offset_of(w, w.depot), f"holes {w.depot.holes}, {holes} are")
         if w.depot.limit > w.seg_total:
@@ -194,5 +216,9 @@ class Claims:
 
     def claimed(self, rel, cls):
         if self.stopped and self.seen[rel >> 12] >> ((rel >> 6) & 63) & 1 == 0:
-            self.note("chunk-leaked", self.w.seg_lo + rel, f"a chunk of {self.w.class_bytes[cls]} bytes is out, and nobody has it")
+            self.note(
+                "chunk-leaked",
+                self.w.seg_lo + rel,
+                f"a chunk of {self.w.class_bytes[cls]} bytes is out, and nobody has it",
+            )
         return 0

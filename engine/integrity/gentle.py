@@ -35,7 +35,9 @@ class Gentle(Checker):
         room: u64
         if self.count == self.room:
             room = self.room * 2 if self.room != 0 else ROOM_FIRST
-            more = cython.cast(cython.pointer(cython.pointer(u64)), realloc(self.words, room * cython.sizeof(cython.pointer(u64))))
+            more = cython.cast(
+                cython.pointer(cython.pointer(u64)), realloc(self.words, room * cython.sizeof(cython.pointer(u64)))
+            )
             if more == cython.NULL:
                 raise MemoryError
             self.words = more
@@ -155,7 +157,12 @@ def _check_buckets(engine: Member, checker: Gentle, idx: u64, gen: u64) -> cytho
             _let_go(engine, cython.address(b.lock))
         _next(engine, checker)
     if is_live(p, gen):
-        for what, count in (("pools", 1), ("objects", checker.objects), ("objnodes", checker.nodes), ("pages", checker.pages)):
+        for what, count in (
+            ("pools", 1),
+            ("objects", checker.objects),
+            ("objnodes", checker.nodes),
+            ("pages", checker.pages),
+        ):
             checker.report.counts[what] += count
     checker.leave_pools()
     return 0

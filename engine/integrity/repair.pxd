@@ -14,7 +14,9 @@ cdef class Mender:
     cdef object named               # what name_pages has seen of the object under the walk
     cdef u64 objects, nodes, pages, asked, used, stored, obj_asked, obj_used, obj_stored
     cdef bint claim(self, u64 off, int cls) except -1
-    cdef dict twins                 # offset of a twin that is kept -> [pages that refer to it, mark of its pool, its chunk, its shape]
+    # offset of a twin that is kept -> [pages that refer to it, mark of its pool, its chunk, its
+    # shape]
+    cdef dict twins
     cdef bint claim_twin(self, u64 off, u64 shape) except -1
     cdef int mend_twins(self) except -1
     cdef int unclaim(self) except -1

@@ -222,7 +222,12 @@ class Mender:
             return False
         if off not in self.twins:
             data = t.data
-            if cls >= OBJNODE_CLASS or copied_of(shape) > self.w.class_bytes[cls] or not self.claim(off, PAMPD_CLASS) or not self.claim(data, cls):
+            if (
+                cls >= OBJNODE_CLASS
+                or copied_of(shape) > self.w.class_bytes[cls]
+                or not self.claim(off, PAMPD_CLASS)
+                or not self.claim(data, cls)
+            ):
                 return False
             self.twins[off] = [0, mark, data, shape & ~(cython.cast(u64, TWIN) << 40)]
         if self.twins[off][1] != mark:
@@ -296,8 +301,13 @@ class Mender:
             if is_twin(d.shape):
                 if foreign or is_same(d.shape) or not self.claim_twin(d.data, d.shape):
                     return False
-            elif not foreign and not is_same(d.shape) and (
-                    cls >= OBJNODE_CLASS or copied_of(d.shape) > self.w.class_bytes[cls] or not self.claim(d.data, cls)):
+            elif (
+                not foreign
+                and not is_same(d.shape)
+                and (
+                    cls >= OBJNODE_CLASS or copied_of(d.shape) > self.w.class_bytes[cls] or not self.claim(d.data, cls)
+                )
+            ):
                 return False
             if not fits_codecs(d.shape, codec_of(pool_at(self.w, self.pool_idx))):
                 return False
@@ -579,7 +589,11 @@ class Mender:
                 slot.state = SLOT_FREE
             if slot.ledger_backed > pins_start(w):
                 slot.ledger_backed = 0
-            if slot.state == SLOT_FREE or slot.client[PINS_HIGH] > PINS_MAX or slot.client[PINS_HIGH] > slot.client[PINS_BACKED]:
+            if (
+                slot.state == SLOT_FREE
+                or slot.client[PINS_HIGH] > PINS_MAX
+                or slot.client[PINS_HIGH] > slot.client[PINS_BACKED]
+            ):
                 slot.client[PINS_BACKED] = min(slot.client[PINS_BACKED], cython.cast(u64, PINS_MAX))
                 forget(w, slot)
         return 0
@@ -628,7 +642,9 @@ class Mender:
         for number in range(self.span >> w.seg_shift):
             if self.classes.get(number, PAMPD_CLASS) == PAMPD_CLASS:
                 for i in range(w.class_chunks[PAMPD_CLASS]):
-                    at = w.seg_lo + (number << w.seg_shift) + w.class_start[PAMPD_CLASS] + i * w.class_bytes[PAMPD_CLASS]
+                    at = (
+                        w.seg_lo + (number << w.seg_shift) + w.class_start[PAMPD_CLASS] + i * w.class_bytes[PAMPD_CLASS]
+                    )
                     if self.claim(at, PAMPD_CLASS):
                         return at
         return 0

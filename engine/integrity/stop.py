@@ -23,7 +23,7 @@ from engine.integrity.repair import mend
 TRIES = cython.declare(cython.int, 4)           # slices that everybody may be held up for one who does not come
 SLICE_NS = cython.declare(u64, 2_000_000)
 GATE_NAP_S = 0.0005
-OPEN_S = 0.3            # how long an open transaction is waited for: an heir settles it, or it is a stray word, which nobody does
+OPEN_S = 0.3  # how long an open transaction is waited for: an heir settles it, or it is a stray word, which nobody does
 
 
 def run(engine: Member, repair: bool):
@@ -118,7 +118,10 @@ def _take_all(w: cython.pointer(Worker), patient: cython.bint) -> cython.longlon
     for idx in range(slots_used(w)):
         slot = slot_at(w, idx)
         tries = 0
-        while load_acquire(cython.address(slot.state)) == SLOT_LIVE and not cas(cython.address(slot.own.owner), 0, w.id):
+        while (
+            load_acquire(cython.address(slot.state)) == SLOT_LIVE
+            and not cas(cython.address(slot.own.owner), 0, w.id)
+        ):
             w.blocked_on = offset_of(w, cython.address(slot.own))
             todo = consider(w)
             if todo == GO_ON:

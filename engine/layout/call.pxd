@@ -35,7 +35,9 @@ cdef struct Call:
     u64 count               # pages, for a range
     const char *data
     u64 length              # bytes of data; after a get, of the page
-    Packed *packs           # for each page of a put how it is stored, or NULL: all as they are, and none is looked for elsewhere
+    # for each page of a put how it is stored, or NULL: all as they are, and none is looked for
+    # elsewhere
+    Packed *packs
     u64 stored              # of the page a get found: bytes that are copied
     u64 *shapes             # for each page of a range its shape, or NULL: the caller does not need them
     u64 nodes_wanted        # objnodes to have at hand before the lock is taken
@@ -63,7 +65,9 @@ cdef struct Call:
 cdef struct Aside:
     u64 obj
     u64 unlinked
-    u64 top                 # offset of the top objnode, or of the page at height 0, / 64, height << 37, as last seen: only ever prefetched
+    # offset of the top objnode, or of the page at height 0, / 64, height << 37, as last seen: only
+    # ever prefetched
+    u64 top
 
 # Pages in a shard by client: place 0 for those of all clients that found no seat.
 cdef struct Tally:
@@ -81,13 +85,15 @@ cdef struct PoolRef:
     u64 hits_max            # hits worth counting: 0 where nothing is evicted, or hits do not matter
     bint evictable          # its pages go into queues
     bint dedup              # equal pages share a chunk
-    u64 seed                # of their digests: no content can be prepared whose digests fall into one bucket of every arena
+    # of their digests: no content can be prepared whose digests fall into one bucket of every arena
+    u64 seed
     u64 codec               # LZ4, ZSTD, or 0: its pages are stored as they are
     u64 packed_max          # bytes that a compressed page has at most; 0 without a codec
     Aside *asides           # lookaside table (lookaside.py)
     u64 aside_mask
     u64 aside_clashes
-    u64 *leaves             # hints: where bottom nodes are, / 64, with the upper 27 bits of a hash; NULL until one is met
+    # hints: where bottom nodes are, / 64, with the upper 27 bits of a hash; NULL until one is met
+    u64 *leaves
     u64 leaf_mask
     u64 leaf_clashes
 

@@ -83,7 +83,9 @@ cdef inline u64 pool_of_obj(Obj *o) noexcept nogil:
 
 cdef inline u64 codec_of(PoolRecord *p) noexcept nogil:
     # The flag of a pool's codec; 0: it has none.
-    return LZ4 if strncmp(p.pam, b"lz4", PAM_NAME_BYTES) == 0 else ZSTD if strncmp(p.pam, b"zstd", PAM_NAME_BYTES) == 0 else 0
+    if strncmp(p.pam, b"lz4", PAM_NAME_BYTES) == 0:
+        return LZ4
+    return ZSTD if strncmp(p.pam, b"zstd", PAM_NAME_BYTES) == 0 else 0
 
 cdef inline bint is_live(PoolRecord *p, u64 gen) noexcept nogil:
     # True if what the caller has read of the record so far is of the living pool of that
@@ -129,9 +131,13 @@ cdef inline bint is_of_now(Worker *w, u64 mark) noexcept nogil:
     return (mark != 0 and pool_of(mark) < w.client_geometry[GEO_POOLS]
             and mark >> 32 == <unsigned int>load(&pool_at(w, pool_of(mark)).gen))
 
+cdef inline u64 whole_pages(u64 bytes) noexcept nogil:
+    # Rounded up to pages of the client region.
+    return (bytes + CLIENT_PAGE - 1) & ~<u64>(CLIENT_PAGE - 1)
+
 cdef inline u64 buckets_offset(Worker *w) noexcept nogil:
     # The bucket arrays lie behind the pool records, one a pool slot.
-    return (w.client_off + CLIENT_PAGE + w.client_geometry[GEO_POOLS] * POOL_BYTES + CLIENT_PAGE - 1) & ~<u64>(CLIENT_PAGE - 1)
+    return whole_pages(w.client_off + CLIENT_PAGE + w.client_geometry[GEO_POOLS] * POOL_BYTES)
 
 cdef inline Bucket *buckets_at(Worker *w, u64 idx) noexcept nogil:
     return <Bucket *>(w.base + buckets_offset(w) + idx * w.client_geometry[GEO_BUCKETS] * BUCKET_BYTES)
@@ -145,14 +151,14 @@ cdef inline u64 queues_bytes(Worker *w) noexcept nogil:
     return w.client_geometry[GEO_SHARDS] * QUEUE_BYTES
 
 cdef inline u64 shards_offset(Worker *w) noexcept nogil:
-    return (queues_offset(w) + w.client_geometry[GEO_POOLS] * queues_bytes(w) + CLIENT_PAGE - 1) & ~<u64>(CLIENT_PAGE - 1)
+    return whole_pages(queues_offset(w) + w.client_geometry[GEO_POOLS] * queues_bytes(w))
 
 cdef inline u64 ghosts_offset(Worker *w, u64 shard) noexcept nogil:
     return shards_offset(w) + CLIENT_PAGE + shard * w.client_geometry[GEO_GHOSTS] * 8
 
 cdef inline u64 twins_offset(Worker *w) noexcept nogil:
     # Behind the ghosts.
-    return (ghosts_offset(w, w.client_geometry[GEO_SHARDS]) + CLIENT_PAGE - 1) & ~<u64>(CLIENT_PAGE - 1)
+    return whole_pages(ghosts_offset(w, w.client_geometry[GEO_SHARDS]))
 
 cdef inline TwinBucket *twin_bucket(Worker *w, u64 digest) noexcept nogil:
     return <TwinBucket *>(w.base + twins_offset(w)) + (digest & (w.client_geometry[GEO_TWINS] - 1))
@@ -171,7 +177,7 @@ cdef inline u64 shard_of(Worker *w, u64 hash) noexcept nogil:
 
 cdef inline u64 pins_start(Worker *w) noexcept nogil:
     # Behind the ledgers in a worker's part of them.
-    return (w.client_geometry[GEO_POOLS] * LEDGER_BYTES + CLIENT_PAGE - 1) & ~<u64>(CLIENT_PAGE - 1)
+    return whole_pages(w.client_geometry[GEO_POOLS] * LEDGER_BYTES)
 
 cdef inline u64 *pins_at(Worker *w, u64 slot_idx) noexcept nogil:
     return <u64 *>(w.base + w.ledgers_off + slot_idx * w.ledger_bytes + pins_start(w))

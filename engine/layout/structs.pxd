@@ -188,7 +188,8 @@ cdef struct Bucket:
 #   72   height
 #   80   pampd_count
 #   88   objnode_count
-#   96   pool         bits 0..31 index of the pool; bit 32: a back end in Python was told of the obj and wants to hear of its end
+#   96   pool         bits 0..31 index of the pool; bit 32: a back end in Python was told of the obj
+#                     and wants to hear of its end
 #   104  stored       bytes of its pages as they lie in the arena, summed
 #   112  asked        lengths of its pages, summed
 #   120  used         bytes of their chunks
@@ -237,7 +238,8 @@ cdef struct Objnode:
 #   32   data         offset of the page chunk, or a back end's token, or the word a page is filled with
 #   40   shape        length | class << 32 | flags << 40 | compressed bytes << 48, 0 of a page that is not compressed
 #   48   gen          never the same for two pages ever put
-#   56   queue        queue word (guard: the shard); of a foreign page, once linked: generation << 32 | index + 1 of its pool
+#   56   queue        queue word (guard: the shard); of a foreign page, once linked:
+#                     generation << 32 | index + 1 of its pool
 #
 # A queue word:
 #   bits 0..36   offset of the next newer page / 64; 0 = it is the newest

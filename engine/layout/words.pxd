@@ -8,7 +8,8 @@ from shm.layout cimport Worker, u64
 
 cdef enum:
     FOREIGN = 1             # Pampd.flags: `data` is a back end's token, not a chunk
-    TWIN = 16               # Pampd.flags: `data` is the offset of a twin, which has the chunk; the shape else is the twin's
+    # Pampd.flags: `data` is the offset of a twin, which has the chunk; the shape else is the twin's
+    TWIN = 16
     SAME = 2                # Pampd.flags: `data` is the word that the page consists of; there is no chunk
     LZ4 = 4                 # Pampd.flags: the chunk holds the page compressed, by this codec
     ZSTD = 8
@@ -83,7 +84,8 @@ cdef inline bint fits_codecs(u64 shape, u64 codecs) noexcept nogil:
     cdef u64 flags = flags_in(shape) & ~<u64>(TWIN | VIEWED)
     if packed_in(shape) == 0:
         return flags <= (FOREIGN | SAME)
-    return flags != 0 and flags & codecs == flags and flags & (flags - 1) == 0 and packed_in(shape) < <unsigned int>shape
+    return (flags != 0 and flags & codecs == flags and flags & (flags - 1) == 0
+            and packed_in(shape) < <unsigned int>shape)
 
 cdef inline bint is_twin(u64 shape) noexcept nogil:
     return flags_in(shape) & TWIN != 0

@@ -43,13 +43,17 @@ def narrowed(engine: Member, client):
 def host_only(engine: Member, what):
     """AccessDenied if the engine acts for a client: `what` is for the host."""
     if engine.client_id is not None:
-        raise AccessDenied(f"arena {engine.name!r}: only the host may {what}, and this engine acts for client {engine.client_id}")
+        raise AccessDenied(
+            f"arena {engine.name!r}: only the host may {what}, and this engine acts for client {engine.client_id}"
+        )
 
 
 def owner_only(engine: Member, owner, what):
     """AccessDenied if the engine acts for a client other than `owner`."""
     if engine.client_id is not None and engine.client_id != owner:
-        raise AccessDenied(f"arena {engine.name!r}: client {engine.client_id} may not {what}, which belongs to client {owner}")
+        raise AccessDenied(
+            f"arena {engine.name!r}: client {engine.client_id} may not {what}, which belongs to client {owner}"
+        )
 
 
 def allow_argument(allow, shared):
@@ -122,4 +126,6 @@ def assert_open_to(engine: Member, p, gen):
     owner: u64 = p.client
     if not is_live(p, gen):
         raise PoolDestroyed("the pool was destroyed")
-    raise AccessDenied(f"pool {name!r} of client {owner} does not let in client {engine.client_id}, for whom this engine acts")
+    raise AccessDenied(
+        f"pool {name!r} of client {owner} does not let in client {engine.client_id}, for whom this engine acts"
+    )

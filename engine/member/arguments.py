@@ -28,7 +28,11 @@ def word(name, value):
 
 def wrong_length(name, most, length):
     """The error for a page that is empty or too long: it says where longer ones go."""
-    way = "; put_range takes more, as pages of one object" if length else ": a page is never empty, so put a byte that stands for it"
+    way = (
+        "; put_range takes more, as pages of one object"
+        if length
+        else ": a page is never empty, so put a byte that stands for it"
+    )
     return ValueError(f"{name}: 1 to {most} bytes, not {length}{way}")
 
 

@@ -63,7 +63,10 @@ class Bound:
         self.ref.ledger = ledger_at(w, w.slot_idx, idx)
         self.ref.page_size = self.engine.page_size
         self.ref.evictable, self.ref.hits_max = is_evictable(self.ref.record), hits_worth(self.ref.record)
-        if self.ref.asides == cython.NULL and lookaside.new_table(cython.address(self.ref), max(ASIDES_MIN, self.ref.mask + 1)) != OK:
+        if (
+            self.ref.asides == cython.NULL
+            and lookaside.new_table(cython.address(self.ref), max(ASIDES_MIN, self.ref.mask + 1)) != OK
+        ):
             raise MemoryError
         self.epoch = self.engine.att.epoch
         return 0
@@ -117,7 +120,9 @@ class Bound:
         """The rest of `leave` where something in Python took part."""
         error, self.ops.error = self.ops.error, None
         if self.engine.att.kin.apart == COPY:
-            error = TmemError(f"pool {self.name!r}: this process was forked in the middle of the call; the parent goes on with it")
+            error = TmemError(
+                f"pool {self.name!r}: this process was forked in the middle of the call; the parent goes on with it"
+            )
         if error is not None:
             self.ops.failed = False
         if registry.host.error is not None:
@@ -427,7 +432,9 @@ class Bound:
         self.enter()
         try:
             while True:
-                status = core.flush_object(cython.address(self.engine.att.w), cython.address(self.ref), c, registry.host)
+                status = core.flush_object(
+                    cython.address(self.engine.att.w), cython.address(self.ref), c, registry.host
+                )
                 if status != BUSY:
                     break
                 self.pause()
@@ -472,9 +479,13 @@ class Bound:
         self.enter()
         try:
             if not self.ops.foreign:
-                raise TmemError(f"pool {self.name!r}: pam {self.pam!r} keeps its pages in the arena; nothing to replace")
+                raise TmemError(
+                    f"pool {self.name!r}: pam {self.pam!r} keeps its pages in the arena; nothing to replace"
+                )
             while True:
-                status = core.replace(cython.address(self.engine.att.w), cython.address(self.ref), c, token, gen, self.ops)
+                status = core.replace(
+                    cython.address(self.engine.att.w), cython.address(self.ref), c, token, gen, self.ops
+                )
                 if status != BUSY:
                     break
                 self.pause()

@@ -100,7 +100,9 @@ class Member:
         """TmemError if this process is not the one any more that began something when the
         attachment had this epoch: a signal handler has forked, and the parent goes on with it."""
         if self.att.epoch != epoch:
-            raise TmemError(f"arena {self.name!r}: this process was forked in the middle of the call; the parent goes on with it")
+            raise TmemError(
+                f"arena {self.name!r}: this process was forked in the middle of the call; the parent goes on with it"
+            )
         return 0
 
     def settle_quietly(self):
@@ -216,6 +218,9 @@ class Member:
     def refuse_while_viewed(self):
         """BufferError if this worker has pinned pages: nobody would keep them for it."""
         if self.att.kin.keeps != 0:
-            raise BufferError(f"arena {self.name!r}: {self.att.kin.keeps} pages are viewed; release the views, and what was made of them, "
-                              "before closing")
+            raise BufferError(
+                f"arena {self.name!r}: {self.att.kin.keeps} pages are viewed; release the views, "
+                "and what was made of them, "
+                "before closing"
+            )
         return 0

@@ -17,7 +17,9 @@ OWN = cython.declare(cython.int, 0)
 OTHERS = cython.declare(cython.int, 1)      # another worker's own lock: only tried
 CAP = cython.declare(cython.int, 1)         # of a pool or of the clients: never together, nor with another worker's own
 SHARD = cython.declare(cython.int, 2)
-LAST = cython.declare(cython.int, 3)        # bucket, pool table, limbo, depot, twin bucket: whoever has one of these takes no other
+LAST = cython.declare(
+    cython.int, 3
+)  # bucket, pool table, limbo, depot, twin bucket: whoever has one of these takes no other
 _turned = cython.declare(cython.bint, False)
 
 
@@ -40,9 +42,16 @@ def rank_of(w, offset):
     limbo_lock: u64 = offset_of(w, cython.address(limbo_of(w).limbo_lock))
     if w.slots_off <= offset < w.bounces_off:
         rank = OWN if offset == offset_of(w, cython.address(w.slot.own)) else OTHERS
-    elif offset == offset_of(w, cython.address(table.cap_lock)) or w.client_off + CLIENT_PAGE <= offset < buckets_offset(w):
+    elif offset == offset_of(
+        w, cython.address(table.cap_lock)
+    ) or w.client_off + CLIENT_PAGE <= offset < buckets_offset(w):
         rank = CAP
-    elif offset == SYS_PAGE or offset == w.client_off or offset == limbo_lock or buckets_offset(w) <= offset < queues_offset(w):
+    elif (
+        offset == SYS_PAGE
+        or offset == w.client_off
+        or offset == limbo_lock
+        or buckets_offset(w) <= offset < queues_offset(w)
+    ):
         rank = LAST
     elif twins_offset(w) <= offset < w.journals_off:
         rank = LAST

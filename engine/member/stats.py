@@ -112,11 +112,21 @@ def collect(engine: Member):
             pinned += slot_at(w, i).client[PINS_BYTES]
         segment = 1 << w.seg_shift
         arena = {
-            "name": engine.name, "capacity": limit_of(w) << w.seg_shift, "capacity_max": engine.max_capacity, "page_size": engine.page_size,
-            "buckets": engine.buckets, "workers": workers, "segments_used": w.depot.seg_used,
-            "segments_total": w.seg_total, "segment_bytes": segment, "bytes_in_segments": w.depot.seg_used * segment,
+            "name": engine.name,
+            "capacity": limit_of(w) << w.seg_shift,
+            "capacity_max": engine.max_capacity,
+            "page_size": engine.page_size,
+            "buckets": engine.buckets,
+            "workers": workers,
+            "segments_used": w.depot.seg_used,
+            "segments_total": w.seg_total,
+            "segment_bytes": segment,
+            "bytes_in_segments": w.depot.seg_used * segment,
             "bytes_backed": backed_bytes(w),
-            "twins": twins, "twin_bytes": twin_bytes, "pinned_bytes": pinned, "pinned_max": w.client_geometry[GEO_PINNED],
+            "twins": twins,
+            "twin_bytes": twin_bytes,
+            "pinned_bytes": pinned,
+            "pinned_max": w.client_geometry[GEO_PINNED],
         }
     finally:
         engine.att.leave()

@@ -217,7 +217,9 @@ def collect(w, data):
 def forget(w, slot):
     """Drop the pins of a worker that is dead. Done twice it is done once."""
     i: u64
-    pins: cython.pointer(u64) = pins_at(w, (cython.cast(u64, cython.cast(cython.p_char, slot) - w.base) - w.slots_off) // SLOT_BYTES)
+    pins: cython.pointer(u64) = pins_at(
+        w, (cython.cast(u64, cython.cast(cython.p_char, slot) - w.base) - w.slots_off) // SLOT_BYTES
+    )
     high: u64 = pins_high(slot)
     backed: u64 = load(cython.address(slot.client[PINS_BACKED]))
     for i in range(high if high <= backed else backed):

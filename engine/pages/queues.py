@@ -59,7 +59,12 @@ def dequeue(w, off):
     newer: u64 = prev_in(word)
     older: u64 = d.link
     q: cython.pointer(Queue)
-    if w.fault != 0 or which > 1 or shard_in(word) >= w.client_geometry[GEO_SHARDS] or pool_in(word) >= w.client_geometry[GEO_POOLS]:
+    if (
+        w.fault != 0
+        or which > 1
+        or shard_in(word) >= w.client_geometry[GEO_SHARDS]
+        or pool_in(word) >= w.client_geometry[GEO_POOLS]
+    ):
         w.fault = w.fault if w.fault else FAULT_LOOP
         return
     q = queue_at(w, pool_in(word), shard_in(word))
@@ -68,7 +73,9 @@ def dequeue(w, off):
     else:
         store(w, cython.address(q.head[which]), older)
     if older != 0:
-        store(w, cython.address(page_at(w, older).queue), queue_word(newer, shard_in(word), state_in(word), pool_in(word)))
+        store(
+            w, cython.address(page_at(w, older).queue), queue_word(newer, shard_in(word), state_in(word), pool_in(word))
+        )
     else:
         store(w, cython.address(q.tail[which]), newer)
     if q.hand == off:
@@ -92,7 +99,11 @@ def rename(w, off, new):
         store(w, cython.address(q.head[which]), new)
     if d.link != 0:
         older = page_at(w, d.link)
-        store(w, cython.address(older.queue), queue_word(new, shard_in(older.queue), state_in(older.queue), pool_in(older.queue)))
+        store(
+            w,
+            cython.address(older.queue),
+            queue_word(new, shard_in(older.queue), state_in(older.queue), pool_in(older.queue)),
+        )
     else:
         store(w, cython.address(q.tail[which]), new)
     if q.hand == off:
@@ -106,7 +117,11 @@ def _has_left(d: cython.pointer(Pampd), s: cython.pointer(Shard)) -> cython.bint
     """True if a page has left its queue for good: that is committed. Whoever has its shard may be
     about to put it back, as the newest or since his transaction is undone."""
     seen: u64 = seq_begin(cython.address(s.lock))
-    return seen & 1 == 0 and state_in(load(cython.address(d.queue))) == QUEUE_LEFT and seq_same(cython.address(s.lock), seen)
+    return (
+        seen & 1 == 0
+        and state_in(load(cython.address(d.queue))) == QUEUE_LEFT
+        and seq_same(cython.address(s.lock), seen)
+    )
 
 
 def leave_queue(w, off, orphaned):

@@ -11,7 +11,15 @@ outlives the worker.
 """
 import cython
 from cython.cimports.engine.layout.call import AGAIN, MISS
-from cython.cimports.engine.layout.regions import buckets_at, is_of_now, ledger_at, obj_at, pampd_at, pool_of_obj
+from cython.cimports.engine.layout.regions import (
+    buckets_at,
+    is_of_now,
+    ledger_at,
+    obj_at,
+    pampd_at,
+    pool_of_obj,
+    whole_pages,
+)
 from cython.cimports.engine.layout.structs import (
     CLIENT_PAGE,
     DEPTH_MAX,
@@ -113,7 +121,7 @@ def pool_head(w, off):
 def back_ledger(w, pool):
     """Give the ledgers up to that of a pool memory. False: the file system is full, or there can be
     no such pool."""
-    need: u64 = ((pool + 1) * LEDGER_BYTES + CLIENT_PAGE - 1) & ~cython.cast(u64, CLIENT_PAGE - 1)
+    need: u64 = whole_pages((pool + 1) * LEDGER_BYTES)
     if pool >= w.client_geometry[GEO_POOLS] or back(w, w.ledgers_off + w.slot_idx * w.ledger_bytes, need) != OK:
         return False
     w.slot.ledger_backed = need
@@ -439,7 +447,9 @@ def _inherit_retired(w: cython.pointer(Worker), other: cython.pointer(Slot)) -> 
     status: cython.int = OK
     off: u64 = other.client[ROOT_RETIRED]
     h: cython.pointer(Head) = cython.NULL
-    while off != 0 and w.fault == 0 and not _endless(w, cython.address(other.client[ROOT_RETIRED]), cython.address(steps)):
+    while (
+        off != 0 and w.fault == 0 and not _endless(w, cython.address(other.client[ROOT_RETIRED]), cython.address(steps))
+    ):
         h = head_at(w, off)
         if off < w.seg_lo and w.fault == 0:
             _declare_dying(cython.cast(cython.pointer(PoolRecord), h))
@@ -491,7 +501,10 @@ def inherit(w, dead):
     steps: u64 = 0
     status: cython.int
     h: cython.pointer(Head)
-    while dead.client[ROOT_STAGED] != 0 and not _endless(w, cython.address(dead.client[ROOT_STAGED]), cython.address(steps)):
+    while (
+        dead.client[ROOT_STAGED] != 0
+        and not _endless(w, cython.address(dead.client[ROOT_STAGED]), cython.address(steps))
+    ):
         off = dead.client[ROOT_STAGED]
         h = head_at(w, off)
         store(w, cython.address(dead.client[ROOT_STAGED]), h.link)
@@ -501,7 +514,10 @@ def inherit(w, dead):
         _commit_or_cut(w, cython.address(dead.client[ROOT_STAGED]))
     status = _inherit_retired(w, dead)
     steps = 0
-    while dead.client[ROOT_PENDING] != 0 and not _endless(w, cython.address(dead.client[ROOT_PENDING]), cython.address(steps)):
+    while (
+        dead.client[ROOT_PENDING] != 0
+        and not _endless(w, cython.address(dead.client[ROOT_PENDING]), cython.address(steps))
+    ):
         off = dead.client[ROOT_PENDING]
         h = head_at(w, off)
         store(w, cython.address(dead.client[ROOT_PENDING]), h.link)

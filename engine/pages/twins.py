@@ -39,8 +39,14 @@ REFS_MAX = cython.declare(u64, 1 << 32)
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _find(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), i: u64, b: cython.pointer(TwinBucket),
-          shape: u64) -> u64:
+def _find(
+    w: cython.pointer(Worker),
+    p: cython.pointer(PoolRef),
+    c: cython.pointer(Call),
+    i: u64,
+    b: cython.pointer(TwinBucket),
+    shape: u64,
+) -> u64:
     """The twin of page i of a put, or 0. Its bucket is held."""
     stored: u64
     data: cython.p_const_char = put_bytes(c, i, p.page_size, cython.address(stored))

@@ -75,7 +75,9 @@ def _set_parent(w: cython.pointer(Worker), off: u64, parent: u64) -> cython.void
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _replace_child(w: cython.pointer(Worker), b: cython.pointer(Bucket), parent: u64, old: u64, new: u64) -> cython.void:
+def _replace_child(
+    w: cython.pointer(Worker), b: cython.pointer(Bucket), parent: u64, old: u64, new: u64
+) -> cython.void:
     """Make whatever pointed at child `old` of `parent` (0: the root) point at `new`."""
     o: cython.pointer(Obj)
     if parent == 0:

@@ -20,8 +20,10 @@ cdef int lock_bucket(Worker *w, PoolRef *p, Bucket *b) noexcept nogil
 cdef int end_section(Worker *w, Bucket *b, int status) noexcept nogil
 cdef u64 *find_place(Worker *w, PoolRef *p, Call *c, Bucket *b, u64 index, u64 *obj_off) noexcept nogil
 cdef Pampd *find_page(Worker *w, PoolRef *p, Call *c, Bucket *b, u64 index, u64 *obj_off) noexcept nogil
-cdef u64 drop_page(Worker *w, PoolRef *p, Call *c, u64 obj_off, u64 index, bint told, PamOps pam, HostOps host) noexcept nogil
-cdef void drop_empty_obj(Worker *w, PoolRef *p, Call *c, Bucket *b, u64 obj_off, PamOps pam, HostOps host) noexcept nogil
+cdef u64 drop_page(
+    Worker *w, PoolRef *p, Call *c, u64 obj_off, u64 index, bint told, PamOps pam, HostOps host) noexcept nogil
+cdef void drop_empty_obj(
+    Worker *w, PoolRef *p, Call *c, Bucket *b, u64 obj_off, PamOps pam, HostOps host) noexcept nogil
 
 cdef int stage(Worker *w, PoolRef *p, Call *c, PamOps pam) noexcept nogil
 cdef int put(Worker *w, PoolRef *p, Call *c, PamOps pam, HostOps host) noexcept nogil

@@ -507,7 +507,9 @@ def _link(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _uncreate(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), pam: PamOps) -> cython.void:
+def _uncreate(
+    w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), pam: PamOps
+) -> cython.void:
     """Give pages of a failed put back to a foreign PAM. They are reached by index before the
     rollback, in the order they were made; the last one may not be linked yet, and heads the staged
     list then."""
@@ -536,7 +538,9 @@ def _uncreate(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.p
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _all_there(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), b: cython.pointer(Bucket)) -> cython.bint:
+def _all_there(
+    w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), b: cython.pointer(Bucket)
+) -> cython.bint:
     """True if a put only replaces pages, which is all that a frozen client may."""
     obj_off: u64
     i: u64

@@ -45,7 +45,9 @@ def check_chunk(w, shape, data, length):
 @cython.nogil
 @cython.inline
 @cython.exceptval(check=False)
-def _look(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), b: cython.pointer(Bucket)) -> cython.int:
+def _look(
+    w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), b: cython.pointer(Bucket)
+) -> cython.int:
     """Begin to read a bucket without its lock. OK with c.seq, BUSY (somebody writes) or DESTROYED."""
     w.fault = 0
     c.seq = seq_begin(cython.address(b.lock))

@@ -90,7 +90,9 @@ def _fits(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
         w.fault = w.fault if w.fault else FAULT_SENTINEL
     for i in range(c.count):
         d = pampd_at(w, target_of(places[i][0]))
-        if w.fault == 0 and (d.index != c.index + i or d.obj != obj_off or length_of(d) == 0 or length_of(d) > p.page_size):
+        if w.fault == 0 and (
+            d.index != c.index + i or d.obj != obj_off or length_of(d) == 0 or length_of(d) > p.page_size
+        ):
             w.fault = FAULT_SENTINEL
         # Class, and no flag: neither same-filled, compressed, a twin nor ever viewed.
         if w.fault != 0 or d.shape >> 32 != cython.cast(u64, cls):

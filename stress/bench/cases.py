@@ -77,7 +77,9 @@ class Bench:
             oid = self.oid(number)
             for index in range(self.object_pages):
                 if not put(oid, index, page):
-                    raise MemoryError(f"a put was refused in an arena of {self.capacity} bytes: the page count is too large")
+                    raise MemoryError(
+                        f"a put was refused in an arena of {self.capacity} bytes: the page count is too large"
+                    )
         return (perf_counter_ns() - began) / self.pages
 
     def close(self) -> None:
@@ -105,8 +107,12 @@ class Bench:
     def absent(self, count: int) -> list[tuple]:
         """Handles without a page: half in objects that exist, half in objects that don't."""
         below, oid = self.rng.randrange, self.oid
-        return [(oid(below(self.objects)), self.object_pages + below(1000)) if n & 1 else ((below(1 << 60), 5, 5), below(64))
-                for n in range(count)]
+        return [
+            (oid(below(self.objects)), self.object_pages + below(1000))
+            if n & 1
+            else ((below(1 << 60), 5, 5), below(64))
+            for n in range(count)
+        ]
 
     def bases(self, count: int) -> list[tuple]:
         """Random ranges of RANGE_PAGES pages that lie in one object."""

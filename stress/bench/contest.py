@@ -61,7 +61,9 @@ def run(pages: int, rounds: int, seed: int, names: list[str], smoke: bool) -> di
         for turn in range(rounds + 1):              # the first round warms up and is not counted
             walker.rng.shuffle(order)
             for name in order:
-                found = one_round(walker, peers[name], {case: steps_for(budget, cost) for case, cost in costs[name].items()})
+                found = one_round(
+                    walker, peers[name], {case: steps_for(budget, cost) for case, cost in costs[name].items()}
+                )
                 for case, ns in found.items() if turn else ():
                     times[name][case].append(ns)
         latency = {name: latencies(walker, peer, costs[name], smoke) for name, peer in peers.items()}
@@ -166,7 +168,11 @@ def trial(walker: Walker, peer: Peer) -> dict[str, float]:
         wanted -= {"flush page", "put new", "get miss"}
     first = one_round(walker, peer, {case: STEPS_MIN for case in CASES if case in wanted})
     # The first call of each tells little; of what is slow it tells enough.
-    return first if max(first.values()) > BUDGET_NS / 16 else one_round(walker, peer, {case: TRIAL_STEPS for case in first})
+    return (
+        first
+        if max(first.values()) > BUDGET_NS / 16
+        else one_round(walker, peer, {case: TRIAL_STEPS for case in first})
+    )
 
 
 def latencies(walker: Walker, peer: Peer, costs: dict[str, float], smoke: bool) -> dict[str, dict[str, int]]:

@@ -28,15 +28,24 @@ def measure(small: int, large: int, rounds: int, seed: int, object_pages: int, b
     return {"small": small, "large": large, "object_pages": object_pages, "rounds": rounds, "cases": found}
 
 
-def _ours(sizes: tuple[int, int], rounds: int, rng: random.Random, seed: int, object_pages: int, buckets: int) -> dict[str, dict]:
+def _ours(
+    sizes: tuple[int, int], rounds: int, rng: random.Random, seed: int, object_pages: int, buckets: int
+) -> dict[str, dict]:
     with ExitStack() as stack:
         subjects: dict[int, Bench] = {}
         for pages in sizes:
             subjects[pages] = Bench(f"tmem-bench-{os.getpid()}-{pages}", pages, 0, seed, object_pages, buckets)
             stack.callback(subjects[pages].close)
             subjects[pages].fill()
-        return _rounds({"put over": lambda pages: cases.put(subjects[pages], subjects[pages].handles(STEPS)),
-                        "get hit": lambda pages: cases.get(subjects[pages], subjects[pages].handles(STEPS))}, sizes, rounds, rng)
+        return _rounds(
+            {
+                "put over": lambda pages: cases.put(subjects[pages], subjects[pages].handles(STEPS)),
+                "get hit": lambda pages: cases.get(subjects[pages], subjects[pages].handles(STEPS)),
+            },
+            sizes,
+            rounds,
+            rng,
+        )
 
 
 def _raw(sizes: tuple[int, int], rounds: int, rng: random.Random) -> dict[str, dict]:
@@ -50,8 +59,15 @@ def _raw(sizes: tuple[int, int], rounds: int, rng: random.Random) -> dict[str, d
         def slices(pages: int) -> list[tuple]:
             starts = [rng.randrange(pages) * cases.PAGE_BYTES for _ in range(STEPS)]
             return [(start, start + cases.PAGE_BYTES) for start in starts]
-        return _rounds({"raw write": lambda pages: cases.write_slices(maps[pages].view, page, slices(pages)),
-                        "raw read": lambda pages: cases.read_slices(maps[pages].view, slices(pages))}, sizes, rounds, rng)
+        return _rounds(
+            {
+                "raw write": lambda pages: cases.write_slices(maps[pages].view, page, slices(pages)),
+                "raw read": lambda pages: cases.read_slices(maps[pages].view, slices(pages)),
+            },
+            sizes,
+            rounds,
+            rng,
+        )
 
 
 def _rounds(calls: dict, sizes: tuple[int, int], rounds: int, rng: random.Random) -> dict[str, dict]:

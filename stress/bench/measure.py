@@ -54,7 +54,9 @@ class Plan:
     workers: list[int] = field(default_factory=lambda: [1, 2, 4])
     rounds: int = 30
     seed: int = 1
-    shapes: list[int] = field(default_factory=lambda: [1000, 64])      # pages of an object; all but the first for 200,000 pages alone
+    shapes: list[int] = field(
+        default_factory=lambda: [1000, 64]
+    )  # pages of an object; all but the first for 200,000 pages alone
     buckets: int = 0
     smoke: bool = False
 
@@ -62,11 +64,20 @@ class Plan:
 def run(plan: Plan, log: Callable[[str], None] = lambda line: None) -> dict:
     """The whole benchmark; everything in the answer can be written as JSON."""
     smoke, rounds = plan.smoke, plan.rounds
-    result: dict[str, Any] = {"machine": machine(), "seed": plan.seed, "rounds": rounds, "smoke": smoke, "sets": [], "contests": []}
+    result: dict[str, Any] = {
+        "machine": machine(),
+        "seed": plan.seed,
+        "rounds": rounds,
+        "smoke": smoke,
+        "sets": [],
+        "contests": [],
+    }
     for pages in plan.sizes:
         needed = (pages + min(pages, RAW_PAGES_MAX)) * cases.PAGE_BYTES * 1.06
         if needed > shared.available():
-            raise MemoryError(f"{pages:,} pages need {needed / 2 ** 30:.1f} GiB, and this machine has not that much to spare")
+            raise MemoryError(
+                f"{pages:,} pages need {needed / 2**30:.1f} GiB, and this machine has not that much to spare"
+            )
     for pages in plan.sizes:
         log(f"{pages:,} pages: this engine against the raw copy ...")
         with shared.one_core():
@@ -75,10 +86,14 @@ def run(plan: Plan, log: Callable[[str], None] = lambda line: None) -> dict:
     if limits.SPREAD in plan.sizes and limits.LARGE in plan.sizes:
         log(f"{limits.LARGE:,} pages against {limits.SPREAD:,} ...")
         with shared.one_core():
-            result["growth"] = growth.measure(limits.SPREAD, limits.LARGE, rounds, plan.seed, plan.shapes[0], plan.buckets)
+            result["growth"] = growth.measure(
+                limits.SPREAD, limits.LARGE, rounds, plan.seed, plan.shapes[0], plan.buckets
+            )
     for pages in plan.contests:
         log(f"{pages:,} pages: {', '.join(plan.peers)} ...")
-        result["contests"].append(contest.run(pages, 2 if smoke else max(5, rounds * 2 // 3), plan.seed, plan.peers, smoke))
+        result["contests"].append(
+            contest.run(pages, 2 if smoke else max(5, rounds * 2 // 3), plan.seed, plan.peers, smoke)
+        )
     log("workers ...")
     result["workers"] = workers.run(plan.workers, 1 if smoke else max(5, rounds // 3), plan.seed, plan.peers, smoke)
     log("many small objects ...")
@@ -95,7 +110,7 @@ def one_set(pages: int, rounds: int, seed: int, object_pages: int, buckets: int,
     subject = Bench(name, pages, min(pages, RAW_PAGES_MAX), seed, object_pages, buckets)
     try:
         fill_ns = subject.fill()
-        steps = 100 if smoke else 4000          # also of 256 pages: what is in cache is met there several times in a row
+        steps = 100 if smoke else 4000  # also of 256 pages: what is in cache is met there several times in a row
         order = random.Random(seed)
         times: dict[str, list[float]] = {case: [] for case in CASES}
         enabled = gc.isenabled()

@@ -12,8 +12,19 @@ from stress.bench.peers import OURS, RAW
 
 DPI = 90
 # Without red, which is ours.
-COLOURS = ["tab:blue", "tab:orange", "tab:green", "tab:purple", "tab:brown", "tab:pink", "tab:gray", "tab:olive", "tab:cyan",
-           "navy", "gold"]
+COLOURS = [
+    "tab:blue",
+    "tab:orange",
+    "tab:green",
+    "tab:purple",
+    "tab:brown",
+    "tab:pink",
+    "tab:gray",
+    "tab:olive",
+    "tab:cyan",
+    "navy",
+    "gold",
+]
 
 
 def draw(result: dict, folder: Path) -> list[str]:
@@ -68,7 +79,13 @@ def _workers(workers: dict) -> Figure:
     figure, axes = _figure(len(workers["cases"]), 13)
     for axis, (case, stores) in zip(axes, workers["cases"].items(), strict=True):
         for number, (name, found) in enumerate(stores.items()):
-            axis.plot(list(found), [entry["median"] for entry in found.values()], marker="o", label=name, color=_colour(number, name))
+            axis.plot(
+                list(found),
+                [entry["median"] for entry in found.values()],
+                marker="o",
+                label=name,
+                color=_colour(number, name),
+            )
         axis.set(yscale="log", xlabel="workers", ylabel="calls a second, together", title=case)
         axis.grid(alpha=0.3)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize="small")
@@ -82,7 +99,13 @@ def _pages(sets: list[dict]) -> Figure:
     for case in ("raw write", "put over", "raw read", "get hit"):
         axis.plot([one["pages"] for one in ordered], [one["cases"][case]["median_ns"] for one in ordered], marker="o",
                   linestyle=":" if case.startswith("raw") else "-", label=case)
-    axis.set(xscale="log", ylim=(0, None), xlabel="pages", ylabel="ns a call", title="Random pages: this engine and the raw copy")
+    axis.set(
+        xscale="log",
+        ylim=(0, None),
+        xlabel="pages",
+        ylabel="ns a call",
+        title="Random pages: this engine and the raw copy",
+    )
     axis.grid(alpha=0.3)
     axis.legend()
     return figure

@@ -56,14 +56,21 @@ def small_objects(rounds: int, seed: int, smoke: bool) -> dict:
         stack.enter_context(shared.one_core())
         place = Place.make()
         stack.callback(place.remove)
-        eng = engine.create(place.name, capacity=int(2.2 * small * shared.PAGE) + small * 1024 + (64 << 20), buckets=buckets_for(small))
+        eng = engine.create(
+            place.name, capacity=int(2.2 * small * shared.PAGE) + small * 1024 + (64 << 20), buckets=buckets_for(small)
+        )
         stack.callback(engine.unlink, place.name)
         stack.callback(eng.close)
         pools = {kind: eng.new_pool(kind, persistent=True, shared=True) for kind in ("small", "large")}
         # Made anew for each walk: the arguments of both lie in memory in the order in which they
         # are used.
-        handle = {"small": lambda number: (engine.oid(number), 0), "large": lambda number: (engine.oid(number // each), number % each)}
-        times: dict[str, dict[str, list[float]]] = {case: {"small": [], "large": []} for case in ("put new", "put over", "get hit")}
+        handle = {
+            "small": lambda number: (engine.oid(number), 0),
+            "large": lambda number: (engine.oid(number // each), number % each),
+        }
+        times: dict[str, dict[str, list[float]]] = {
+            case: {"small": [], "large": []} for case in ("put new", "put over", "get hit")
+        }
         for kind, pool in pools.items():
             times["put new"][kind].append(walk([(pool.put, (*handle[kind](number), page)) for number in range(small)]))
         steps = min(STEPS, small)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 HEAD = """\
-Every figure includes the loop, the Python call and, for gets, making the `bytes`; nothing is subtracted. Both sides walk
-random pages in an order prepared beforehand. *ratio*: median over the rounds of the ratio within a round, against the
-raw copy named beside it."""
+Every figure includes the loop, the Python call and, for gets, making the `bytes`; nothing is
+subtracted. Both sides walk random pages in an order prepared beforehand. *ratio*: median over the
+rounds of the ratio within a round, against the raw copy named beside it."""
 
 
 def markdown(result: dict) -> str:
@@ -33,9 +33,18 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 def _limits(limits: list[dict]) -> str:
     verdict = {True: "met", False: "**missed**", None: "not measured"}
-    return table(["", "wanted", "measured", ""],
-                 [[one["what"], one["wanted"], "" if one["measured"] is None else f"{one['measured']:.2f}", verdict[one["met"]]]
-                  for one in limits])
+    return table(
+        ["", "wanted", "measured", ""],
+        [
+            [
+                one["what"],
+                one["wanted"],
+                "" if one["measured"] is None else f"{one['measured']:.2f}",
+                verdict[one["met"]],
+            ]
+            for one in limits
+        ],
+    )
 
 
 def _contest(one: dict) -> str:
@@ -45,13 +54,21 @@ def _contest(one: dict) -> str:
         rows.append([case, *[_cell(found[name]) if name in found else "" for name in names]])
     latency = [[f"{name}: {case}", *[f"{entry[part]:,}" for part in ("50", "90", "99", "99.9")]]
                for name, both in one["latency_ns"].items() for case, entry in both.items()]
-    return "\n\n".join([
-        f"Microseconds a call: the median of {one['rounds']} interleaved rounds; in brackets how many times ours, the median of the "
-        "ratios within the rounds. Client and server on one core.",
-        table(["", *names], rows), "Single calls, with two looks at the clock (about 50 ns) in each:",
-        table(["", "p50 ns", "p90", "p99", "p99.9"], latency),
-        "\n".join(f"- {name}: {entry['version'] or 'of this build'}; {entry['about']}" for name, entry in one["peers"].items()),
-        _absent(one["absent"])])
+    return "\n\n".join(
+        [
+            f"Microseconds a call: the median of {one['rounds']} interleaved rounds; in brackets "
+            "how many times ours, the median of the "
+            "ratios within the rounds. Client and server on one core.",
+            table(["", *names], rows),
+            "Single calls, with two looks at the clock (about 50 ns) in each:",
+            table(["", "p50 ns", "p90", "p99", "p99.9"], latency),
+            "\n".join(
+                f"- {name}: {entry['version'] or 'of this build'}; {entry['about']}"
+                for name, entry in one["peers"].items()
+            ),
+            _absent(one["absent"]),
+        ]
+    )
 
 
 def _cell(entry: dict) -> str:
@@ -66,19 +83,33 @@ def _absent(absent: dict[str, str]) -> str:
 
 def _workers(workers: dict) -> str:
     counts = workers["counts"]
-    parts = [f"Thousands of calls a second of all workers together: {workers['pages']:,} pages, medians of {workers['rounds']} rounds of "
-             f"windows of {workers['window_s'] * 1000:.0f} ms. In brackets: against one worker within the rounds; by CPU time, "
-             "which other programs on the machine disturb less (and which does not count waiting). *cores*: what two workers got of the "
-             "machine; less than two is what other programs took, or waiting."]
+    parts = [
+        f"Thousands of calls a second of all workers together: {workers['pages']:,} pages, medians "
+        f"of {workers['rounds']} rounds of "
+        f"windows of {workers['window_s'] * 1000:.0f} ms. In brackets: against one worker within "
+        "the rounds; by CPU time, "
+        "which other programs on the machine disturb less (and which does not count waiting). "
+        "*cores*: what two workers got of the "
+        "machine; less than two is what other programs took, or waiting."
+    ]
     for case, stores in workers["cases"].items():
         rows = []
         for name, found in stores.items():
             cells = [_rate(found[str(count)]) for count in counts]
             got = [f"{found[str(count)]['cores']:.2f}" for count in counts if count == 2]
             rows.append([name, *cells, *got, *[f"{found[str(count)].get('to_raw', 0):.2f}" for count in counts]])
-        parts.append(f"**{case}**\n\n" + table(["", *[f"{count} workers" if count > 1 else "1 worker" for count in counts],
-                                              *["cores" for count in counts if count == 2],
-                                              *[f"/ raw, {count}" for count in counts]], rows))
+        parts.append(
+            f"**{case}**\n\n"
+            + table(
+                [
+                    "",
+                    *[f"{count} workers" if count > 1 else "1 worker" for count in counts],
+                    *["cores" for count in counts if count == 2],
+                    *[f"/ raw, {count}" for count in counts],
+                ],
+                rows,
+            )
+        )
     parts.append(_absent(workers["absent"]))
     return "\n\n".join(part for part in parts if part)
 
@@ -90,16 +121,33 @@ def _rate(entry: dict) -> str:
 
 
 def _memory(memory: dict) -> str:
-    return f"{memory['pages']:,} pages of random content, against their bytes.\n\n" + table(
-        ["", "MiB", "times the pages"], [[name, f"{entry['bytes'] / 2 ** 20:,.1f}", f"{entry['times_content']:.2f}"]
-                                         for name, entry in memory["stores"].items()]) + "\n" + _absent(memory["absent"])
+    return (
+        f"{memory['pages']:,} pages of random content, against their bytes.\n\n"
+        + table(
+            ["", "MiB", "times the pages"],
+            [
+                [name, f"{entry['bytes'] / 2**20:,.1f}", f"{entry['times_content']:.2f}"]
+                for name, entry in memory["stores"].items()
+            ],
+        )
+        + "\n"
+        + _absent(memory["absent"])
+    )
 
 
 def _objects(objects: dict) -> str:
-    return table([f"{objects['small_objects']:,} pages", f"in {objects['small_objects']:,} objects, ns",
-                  f"in {objects['large_objects']:,} objects, ns", "ratio"],
-                 [[case, f"{found['small']['median']:,.0f}", f"{found['large']['median']:,.0f}", f"{found['ratio']:.2f}"]
-                  for case, found in objects["cases"].items()])
+    return table(
+        [
+            f"{objects['small_objects']:,} pages",
+            f"in {objects['small_objects']:,} objects, ns",
+            f"in {objects['large_objects']:,} objects, ns",
+            "ratio",
+        ],
+        [
+            [case, f"{found['small']['median']:,.0f}", f"{found['large']['median']:,.0f}", f"{found['ratio']:.2f}"]
+            for case, found in objects["cases"].items()
+        ],
+    )
 
 
 def _set(one: dict) -> str:
@@ -124,8 +172,14 @@ def _set(one: dict) -> str:
 
 def growth(found: dict) -> str:
     """What many more pages cost."""
-    return (f"## {found['large']:,} pages against {found['small']:,}\n\n{found['object_pages']:,} to an object; in turns within "
-            f"{found['rounds']} rounds.\n\n") + table(
+    return (
+        f"## {found['large']:,} pages against {found['small']:,}\n\n{found['object_pages']:,} to an "
+        "object; in turns within "
+        f"{found['rounds']} rounds.\n\n"
+    ) + table(
         ["", f"{found['small']:,} pages, ns", f"{found['large']:,} pages, ns", "ratio"],
-        [[case, f"{one['small']['median']:,.0f}", f"{one['large']['median']:,.0f}", f"{one['ratio']:.2f}"]
-         for case, one in found["cases"].items()])
+        [
+            [case, f"{one['small']['median']:,.0f}", f"{one['large']['median']:,.0f}", f"{one['ratio']:.2f}"]
+            for case, one in found["cases"].items()
+        ],
+    )

@@ -74,10 +74,12 @@ def _ratios(rates: dict, by_cpu: dict, name: str, case: str, count: int) -> dict
     def ratio(mine: list[float], other: list[float] | None) -> float | None:
         return round(median(a / b for a, b in zip(mine, other, strict=True) if b), 3) if other else None
     mine = rates[name, case, count]
-    found = {"to_one_worker": ratio(mine, rates.get((name, case, 1))),
-             "to_one_worker_by_cpu_time": ratio(by_cpu[name, case, count], by_cpu.get((name, case, 1))),
-             "ours_is_times": ratio(rates.get((OURS, case, count)) or [], mine) if (OURS, case, count) in rates else None,
-             "to_raw": ratio(mine, rates.get((RAW, case, count)))}
+    found = {
+        "to_one_worker": ratio(mine, rates.get((name, case, 1))),
+        "to_one_worker_by_cpu_time": ratio(by_cpu[name, case, count], by_cpu.get((name, case, 1))),
+        "ours_is_times": ratio(rates.get((OURS, case, count)) or [], mine) if (OURS, case, count) in rates else None,
+        "to_raw": ratio(mine, rates.get((RAW, case, count))),
+    }
     return {key: value for key, value in found.items() if value is not None}
 
 
@@ -116,7 +118,11 @@ def main(pipe: Any, number: int, of: int, pages: int, seed: int, tickets: dict[s
     peers = {name: attach(name, *ticket) for name, ticket in tickets.items()}
     rng = random.Random(seed * 1000 + number)
     page = rng.randbytes(shared.PAGE)
-    walks = {(name, case): prepare(peer, case, number, of, pages, page, rng) for name, peer in peers.items() for case in CASES}
+    walks = {
+        (name, case): prepare(peer, case, number, of, pages, page, rng)
+        for name, peer in peers.items()
+        for case in CASES
+    }
     gc.freeze()
     gc.disable()
     try:
@@ -138,7 +144,9 @@ def attach(name: str, place: Place, pages: int, capacity: int, handle: Any) -> P
     return peer
 
 
-def prepare(peer: Peer, case: str, number: int, of: int, pages: int, page: bytes, rng: random.Random) -> tuple[Any, list[tuple]]:
+def prepare(
+    peer: Peer, case: str, number: int, of: int, pages: int, page: bytes, rng: random.Random
+) -> tuple[Any, list[tuple]]:
     """The call, and arguments for it, in chunks."""
     objects = range(1) if case == "get hot" else range(number, max(of, pages // OBJECT_PAGES), of)
     numbers = [rng.choice(objects) * OBJECT_PAGES + rng.randrange(OBJECT_PAGES) for _ in range(STEPS)]

@@ -38,8 +38,15 @@ def tick(run) -> None:
     """A step, when it is time for one."""
     at = run.scratch
     if not at:
-        at.update(large=run.eng.capacity, next=0.0, tables=_backed(run) - run.eng.stats()["arena"]["bytes_in_segments"], down=0.0, up=0.0,
-                  resizes=0, given_back=0)
+        at.update(
+            large=run.eng.capacity,
+            next=0.0,
+            tables=_backed(run) - run.eng.stats()["arena"]["bytes_in_segments"],
+            down=0.0,
+            up=0.0,
+            resizes=0,
+            given_back=0,
+        )
     if time.monotonic() < at["next"]:
         return
     down = run.eng.capacity == at["large"]
@@ -70,5 +77,9 @@ def verdict(run) -> None:
     pressure.verdict(run)
     at = run.scratch
     if at:
-        run.facts.update(resizes=at["resizes"], given_back_mib=at["given_back"] >> 20, down_ms_max=round(at["down"] * 1000),
-                         up_ms_max=round(at["up"] * 1000))
+        run.facts.update(
+            resizes=at["resizes"],
+            given_back_mib=at["given_back"] >> 20,
+            down_ms_max=round(at["down"] * 1000),
+            up_ms_max=round(at["up"] * 1000),
+        )

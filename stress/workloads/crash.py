@@ -110,8 +110,13 @@ def verdict(run) -> None:
     # Who waits for one that is stopped goes on when that one does; two are stopped at a time, one
     # may follow on the other.
     limit = 2 * plan.settings["stop_ms_max"] + plan.settings["wait_ms_max"]
-    run.expect(run.facts["wait_ms_max_stopped"] <= limit, "hang", "arena",
-               f"a call waited {run.facts['wait_ms_max_stopped']} ms, and nobody was stopped for more than {plan.settings['stop_ms_max']} ms")
+    run.expect(
+        run.facts["wait_ms_max_stopped"] <= limit,
+        "hang",
+        "arena",
+        f"a call waited {run.facts['wait_ms_max_stopped']} ms, and nobody was stopped for more than "
+        f"{plan.settings['stop_ms_max']} ms",
+    )
     handles, ledger = Handles(plan.settings, _writers(plan)), Ledger(plan.folder)
     g = Guest(run.eng, plan, 1, board, stream=1)
     pool = run.eng.pool(POOL)
@@ -141,7 +146,9 @@ def watch(g: Guest) -> None:
         _read_any(g, pool, handles, ledger)
         if monotonic_ns() > next_check:
             report = g.call("check", g.eng.check)
-            g.expect(report.ok, "check", "arena, during the kills", str([str(problem) for problem in report.problems[:5]]))
+            g.expect(
+                report.ok, "check", "arena, during the kills", str([str(problem) for problem in report.problems[:5]])
+            )
             next_check = monotonic_ns() + 1_000_000_000
         if not g.row[words.OPS] % 16:
             sleep(0.001)                            # leaves the cores to the victims
@@ -257,8 +264,10 @@ class Killer:
         self.g = g
         writers, readers = g.settings["writers"], g.settings["readers"]
         self.roles = range(g.plan.workers, g.plan.workers + writers + readers)
-        self.pids: dict[int, int] = {}              # role -> pid
-        self.stopped: dict[int, tuple[int, int]] = {}       # pid -> monotonic ns at which it was stopped, and at which it goes on
+        self.pids: dict[int, int] = {}  # role -> pid
+        self.stopped: dict[
+            int, tuple[int, int]
+        ] = {}  # pid -> monotonic ns at which it was stopped, and at which it goes on
         self.next_stop = 0
         self.born = 0
         self.ending = False

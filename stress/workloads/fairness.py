@@ -39,7 +39,9 @@ DESCRIPTOR_BYTES = 128          # of a page: its descriptor and its part of the 
 def prepare(eng, plan) -> None:
     content = Content(plan.seed, plan.page_size)
     for index, name in enumerate(NAMES):
-        client = eng.client(index + 1, weight=plan.settings["weights"][name], cap=plan.settings["cap"] if name == CAPPED else 0)
+        client = eng.client(
+            index + 1, weight=plan.settings["weights"][name], cap=plan.settings["cap"] if name == CAPPED else 0
+        )
         pool = eng.new_pool(name, client=index + 1)
         if name == FROZEN:
             for n in range(plan.settings["frozen_pages"]):
@@ -138,7 +140,12 @@ def try_in_vain(g: Guest) -> None:
         n = g.rng.choice(list(held))
         oid, index = _handle(g.index, n)
         got = g.read(pool, oid, index)
-        g.expect(got in (0, held[n]), "stale", f"pool {FROZEN} {describe(oid, index)}", f"version {got} came back, {held[n]} was put last")
+        g.expect(
+            got in (0, held[n]),
+            "stale",
+            f"pool {FROZEN} {describe(oid, index)}",
+            f"version {got} came back, {held[n]} was put last",
+        )
         version = g.fresh()
         # Put over a page that has gone since, it is a new one, and refused.
         if got and g.put(pool, oid, index, version):
@@ -163,7 +170,12 @@ def stay_below(g: Guest) -> None:
                 n += 1
                 pages = _pages(g)
             most = max(most, pages)
-            g.expect(pages <= cap + slack, "unfair", f"pool {CAPPED}", f"{pages} pages, and its client's cap is {cap} (and {slack} on their way)")
+            g.expect(
+                pages <= cap + slack,
+                "unfair",
+                f"pool {CAPPED}",
+                f"{pages} pages, and its client's cap is {cap} (and {slack} on their way)",
+            )
             sleep(0.001)                        # it need not be quick
     g.facts.update(capped_most=most, capped_late=late)
 
@@ -181,18 +193,33 @@ def verdict(run) -> None:
         return
     limit, start = settings["missing_percent_max"] / 100, settings["missing_start_max"]
     facts["light_missing_percent"] = round(100 * facts["light_missing"] / facts["light_reads"], 3)
-    run.expect(facts["light_missing"] <= limit * facts["light_reads"] + start, "unfair", f"pool {LIGHT}",
-               f"{facts['light_missing']} of {facts['light_reads']} pages were missing, at most {settings['missing_percent_max']} % "
-               f"and {start} may be: {facts['light_pages']} pages, and its share is {facts['light_share']}")
+    run.expect(
+        facts["light_missing"] <= limit * facts["light_reads"] + start,
+        "unfair",
+        f"pool {LIGHT}",
+        f"{facts['light_missing']} of {facts['light_reads']} pages were missing, at most "
+        f"{settings['missing_percent_max']} % "
+        f"and {start} may be: {facts['light_pages']} pages, and its share is {facts['light_share']}",
+    )
     # What goes of the frozen one's does not come back, so it may lose as much with every sweep of
     # the light one's.
-    run.expect(facts["frozen_missing"] <= limit * settings["frozen_pages"] * facts["sweeps"] + start, "unfair", f"pool {FROZEN}",
-               f"{facts['frozen_missing']} of {settings['frozen_pages']} pages have gone in {facts['sweeps']} fillings of the arena")
+    run.expect(
+        facts["frozen_missing"] <= limit * settings["frozen_pages"] * facts["sweeps"] + start,
+        "unfair",
+        f"pool {FROZEN}",
+        f"{facts['frozen_missing']} of {settings['frozen_pages']} pages have gone in "
+        f"{facts['sweeps']} fillings of the arena",
+    )
     run.expect(pools[FROZEN]["pages"] <= settings["frozen_pages"], "unfair", f"pool {FROZEN}",
                f"{pools[FROZEN]['pages']} pages, and it was frozen with {settings['frozen_pages']}")
     if min(pools[name]["evicted"] for name in (GREEDY, HEAVY)) > pages_of(run.eng):
         weights = settings["weights"]
         ratio = pools[HEAVY]["pages"] / max(1, pools[GREEDY]["pages"]) * weights[GREEDY] / weights[HEAVY]
         facts["ratio_to_weights"] = round(ratio, 3)
-        run.expect(1 / (1 + settings["ratio_off_max"]) <= ratio <= 1 + settings["ratio_off_max"], "unfair", "arena",
-                   f"{pools[HEAVY]['pages']} and {pools[GREEDY]['pages']} pages with weights {weights[HEAVY]} and {weights[GREEDY]}")
+        run.expect(
+            1 / (1 + settings["ratio_off_max"]) <= ratio <= 1 + settings["ratio_off_max"],
+            "unfair",
+            "arena",
+            f"{pools[HEAVY]['pages']} and {pools[GREEDY]['pages']} pages with weights "
+            f"{weights[HEAVY]} and {weights[GREEDY]}",
+        )

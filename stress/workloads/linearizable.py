@@ -67,7 +67,17 @@ class Log(Words):
         found = []
         for base in range(HEAD_WORDS, HEAD_WORDS + self.words[COUNT] * RECORD_WORDS, RECORD_WORDS):
             called, ended, number, page, kind, version, answer, _ = self.words[base:base + RECORD_WORDS]
-            found.append(((page % 2, number, page // 2), kind, called, ended or died, version, answer - 1 if ended else UNKNOWN, row))
+            found.append(
+                (
+                    (page % 2, number, page // 2),
+                    kind,
+                    called,
+                    ended or died,
+                    version,
+                    answer - 1 if ended else UNKNOWN,
+                    row,
+                )
+            )
         self.words[COUNT] = 0
         return found
 
@@ -95,7 +105,9 @@ def verdict(run) -> None:
     for op in records:
         by_handle[op.handle].append(op)
     swaps = refused = 0
-    if not any(violation["kind"] in ("died", "hang") for violation in run.violations):      # else the histories are not whole
+    if not any(
+        violation["kind"] in ("died", "hang") for violation in run.violations
+    ):  # else the histories are not whole
         for handle, history in by_handle.items():
             refusal = search(history, ephemeral=handle[0] == 1)
             if refusal is not None:
@@ -105,9 +117,19 @@ def verdict(run) -> None:
             if wrong is not None:
                 swaps += 1
                 refused += search(wrong, ephemeral=handle[0] == 1) is not None
-    run.expect(swaps == refused, "canary", "two answers of a history exchanged", f"{swaps - refused} of {swaps} were not noticed")
-    run.facts.update(histories=len(by_handle), operations=len(records), cut_off=sum(op.answer == UNKNOWN for op in records),
-                     longest=max(map(len, by_handle.values()), default=0), swapped_refused=refused)
+    run.expect(
+        swaps == refused,
+        "canary",
+        "two answers of a history exchanged",
+        f"{swaps - refused} of {swaps} were not noticed",
+    )
+    run.facts.update(
+        histories=len(by_handle),
+        operations=len(records),
+        cut_off=sum(op.answer == UNKNOWN for op in records),
+        longest=max(map(len, by_handle.values()), default=0),
+        swapped_refused=refused,
+    )
 
 
 class Keeper:

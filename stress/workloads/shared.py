@@ -72,7 +72,11 @@ class Player:
 
     def step(self) -> None:
         g, rng = self.g, self.g.rng
-        which, number, index = rng.randrange(2), rng.randrange(g.settings["objects"]), rng.randrange(g.settings["pages"])
+        which, number, index = (
+            rng.randrange(2),
+            rng.randrange(g.settings["objects"]),
+            rng.randrange(g.settings["pages"]),
+        )
         recording = len(g.history) < self.limit
         pool, oid = self.pools[which], (number, which, 0 if recording else 1)
         what = rng.random()

@@ -42,8 +42,16 @@ def filled(eng):
 def test_create_makes_the_arena_asked_for(arena_name):
     made = tmem_json("create", arena_name, "--capacity", "8MiB", "--page-size", 1024, "--buckets", 16,
                      "--max-workers", 4, "--max-pools", 7, "--mode", "660", "--group", os.getgid())
-    assert made == {"name": arena_name, "capacity": made["capacity"], "max_capacity": made["capacity"], "page_size": 1024, "buckets": 16,
-                    "max_workers": 4, "max_pools": 7, "mode": "0660"}
+    assert made == {
+        "name": arena_name,
+        "capacity": made["capacity"],
+        "max_capacity": made["capacity"],
+        "page_size": 1024,
+        "buckets": 16,
+        "max_workers": 4,
+        "max_pools": 7,
+        "mode": "0660",
+    }
     assert stat.S_IMODE(os.stat(f"/dev/shm/{arena_name}").st_mode) == 0o660
     with engine.attach(arena_name) as eng:
         assert (eng.page_size, eng.buckets, eng.max_workers, eng.capacity) == (1024, 16, 4, made["capacity"])
@@ -63,10 +71,23 @@ def test_balloon_follows_until_its_count(filled, monkeypatch):
     monkeypatch.setattr(balloon, "read_pressure", lambda: 20.0)
     monkeypatch.setattr(balloon, "read_cgroup", lambda: None)
     monkeypatch.setattr(cli, "read_pressure", lambda: 20.0)
-    steps = [json.loads(line) for line in tmem("balloon", filled.name, "--count", 3, "--interval", 0.01, "--min", "8MiB", "--json").splitlines()]
+    steps = [
+        json.loads(line)
+        for line in tmem(
+            "balloon", filled.name, "--count", 3, "--interval", 0.01, "--min", "8MiB", "--json"
+        ).splitlines()
+    ]
     assert [step["capacity"] for step in steps] == [12 << 20, 9 << 20, 8 << 20] and filled.capacity == 8 << 20
-    assert tmem("balloon", filled.name, "--count", 1, "--interval", 0.01, "--min", "6MiB").startswith(f"{filled.name}: 8.0 MiB -> 6.0 MiB")
-    for wrong in (("--min", "17MiB"), ("--max", "17MiB"), ("--min", "100"), ("--min", "9MiB", "--max", "8MiB"), ("--max", "much")):
+    assert tmem("balloon", filled.name, "--count", 1, "--interval", 0.01, "--min", "6MiB").startswith(
+        f"{filled.name}: 8.0 MiB -> 6.0 MiB"
+    )
+    for wrong in (
+        ("--min", "17MiB"),
+        ("--max", "17MiB"),
+        ("--min", "100"),
+        ("--min", "9MiB", "--max", "8MiB"),
+        ("--max", "much"),
+    ):
         tmem("balloon", filled.name, "--count", 1, "--interval", 0.01, *wrong, status=2)
 
 
@@ -149,7 +170,9 @@ def test_top_counts_what_happens_while_it_looks(filled):
 
 
 def test_rates_of_a_pool_that_came_or_was_made_anew():
-    zero = dict.fromkeys(("puts_ok", "puts_refused", "gets_hit", "gets_miss", "flushes", "evicted", "pages", "bytes_used"), 0)
+    zero = dict.fromkeys(
+        ("puts_ok", "puts_refused", "gets_hit", "gets_miss", "flushes", "evicted", "pages", "bytes_used"), 0
+    )
     before = {"pools": {"anew": zero | {"puts_ok": 50}}, "total": zero}
     after = {"pools": {"anew": zero | {"puts_ok": 5}, "came": zero | {"puts_ok": 10}}, "total": zero, "arena": {}}
     rates = cli._rates(before, after, 2.0)["pools"]
@@ -216,8 +239,13 @@ def test_check_repair_tells_what_was_mended_and_what_was_lost(sick):
 
 def test_check_stops_nobody_unless_asked_to(sick):
     eng = sick(counts={"pools": 2})
-    assert tmem("check", "a") == "a: ok (2 pools; while others worked, see --frozen)\n" and tmem_json("check", "a")["gentle"] is True
-    assert tmem("check", "a", "--frozen") == "a: ok (2 pools)\n" and tmem_json("check", "a", "--frozen")["gentle"] is False
+    assert (
+        tmem("check", "a") == "a: ok (2 pools; while others worked, see --frozen)\n"
+        and tmem_json("check", "a")["gentle"] is True
+    )
+    assert (
+        tmem("check", "a", "--frozen") == "a: ok (2 pools)\n" and tmem_json("check", "a", "--frozen")["gentle"] is False
+    )
     assert eng.asked == [{"repair": False, "gentle": gentle} for gentle in (True, True, False, False)]
 
 
@@ -321,6 +349,8 @@ def test_a_name_that_the_terminal_cannot_write(eng):
     eng.new_pool("naïve 日")
     env = dict(os.environ, LC_ALL="C", PYTHONUTF8="0", PYTHONIOENCODING="", PYTHONCOERCECLOCALE="0")
     for command in (["stat"], ["top", "--once", "--interval", "0.01"], ["check"]):
-        done = subprocess.run([sys.executable, "-m", "engine.cli", *command, eng.name], cwd=ROOT, env=env, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "engine.cli", *command, eng.name], cwd=ROOT, env=env, capture_output=True, text=True
+        )
         assert (done.returncode, done.stderr) == (0, "")
         assert command == ["check"] or "na\\xefve" in done.stdout

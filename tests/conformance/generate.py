@@ -58,7 +58,9 @@ class Recipe:
     """What a trace is made of: a seed, the number of operations, and how oids and indexes are
     chosen."""
 
-    def __init__(self, name, description, seed, ops, oids, indexes, capacity=None, failures=0.0, churn=0.0, moving=False):
+    def __init__(
+        self, name, description, seed, ops, oids, indexes, capacity=None, failures=0.0, churn=0.0, moving=False
+    ):
         self.name = name
         self.description = description
         self.seed = seed
@@ -147,7 +149,9 @@ def operation(rng, recipe, model, label, oid, index):
         room = model.capacity is None or model.live - (index in pool.objects.get(key, ())) < model.capacity
         if room and rng.random() < recipe.failures:
             wanted = model.nodes_wanted(pool, key, index)
-            fail = rng.choice(["create"] + ["obj"] * (key not in pool.objects) + [rng.randint(1, wanted or 1)] * (3 * bool(wanted)))
+            fail = rng.choice(
+                ["create"] + ["obj"] * (key not in pool.objects) + [rng.randint(1, wanted or 1)] * (3 * bool(wanted))
+            )
             yield [f"inject_{fail if isinstance(fail, str) else 'objnode'}_fail", 1 if isinstance(fail, str) else fail]
         content = rng.choice((rng.getrandbits(64), rng.randrange(1000)))
         yield ["put", label, oid, index, content, model.put(label, key, index, content, fail)]

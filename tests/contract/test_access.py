@@ -13,10 +13,16 @@ from tests.support import SHM
 METHODS = ("spawn", "fork", "forkserver")
 OID = (1, 2, 3)
 POOLS = {
-    "own-private": dict(client=5, shared=False), "own-shared": dict(client=5), "own-for-7": dict(client=5, allow=[7]),
+    "own-private": dict(client=5, shared=False),
+    "own-shared": dict(client=5),
+    "own-for-7": dict(client=5, allow=[7]),
     "own-persistent": dict(client=5, persistent=True, shared=False),
-    "shared": dict(client=6), "shared-for-5": dict(client=6, allow=[4, 5]), "hosts": {},
-    "private": dict(client=6, shared=False), "shared-for-7": dict(client=6, allow=[7]), "hosts-private": dict(shared=False),
+    "shared": dict(client=6),
+    "shared-for-5": dict(client=6, allow=[4, 5]),
+    "hosts": {},
+    "private": dict(client=6, shared=False),
+    "shared-for-7": dict(client=6, allow=[7]),
+    "hosts-private": dict(shared=False),
 }
 CLOSED = ("private", "shared-for-7", "hosts-private")
 OPEN = [name for name in POOLS if name not in CLOSED]
@@ -52,7 +58,9 @@ def test_a_creator_may_act_for_a_client(make_arena):
     assert eng.client_id == 9 and eng.new_pool("p").client == 9
 
 
-@pytest.mark.parametrize(("value", "error"), [("5", TypeError), (5.0, TypeError), (True, TypeError), (-1, ValueError), (2**32, ValueError)])
+@pytest.mark.parametrize(
+    ("value", "error"), [("5", TypeError), (5.0, TypeError), (True, TypeError), (-1, ValueError), (2**32, ValueError)]
+)
 def test_a_client_is_a_number(eng, arena_name, value, error):
     calls = [lambda: engine.attach(eng.name, client=value), lambda: engine.create(arena_name + "x", client=value),
              lambda: eng.spawn(1, print, client=value), lambda: eng.new_pool("p", client=value)]
@@ -159,10 +167,22 @@ def test_a_list_ends_with_its_pool(eng, five):
     assert second.id == first.id and second.allow is None and five.pool("second").allow is None
 
 
-@pytest.mark.parametrize(("allow", "error"), [
-    (5, TypeError), ("5", TypeError), (b"5", TypeError), (["5"], TypeError), ([None], TypeError), ([True], TypeError), ([1.0], TypeError),
-    ([], ValueError), ([-1], ValueError), ([2**32], ValueError), (range(33), ValueError),
-])
+@pytest.mark.parametrize(
+    ("allow", "error"),
+    [
+        (5, TypeError),
+        ("5", TypeError),
+        (b"5", TypeError),
+        (["5"], TypeError),
+        ([None], TypeError),
+        ([True], TypeError),
+        ([1.0], TypeError),
+        ([], ValueError),
+        ([-1], ValueError),
+        ([2**32], ValueError),
+        (range(33), ValueError),
+    ],
+)
 def test_a_list_is_of_1_to_32_clients(eng, allow, error):
     with pytest.raises(error, match=r"\ballow\b"):
         eng.new_pool("p", allow=allow)

@@ -129,13 +129,30 @@ def test_a_closed_engine_is_closed(eng):
     eng.close()
     eng.close()
     calls = [
-        lambda: eng.new_pool("q"), lambda: eng.pool("p"), lambda: eng.pools(), lambda: eng.stats(), lambda: eng.check(),
-        lambda: eng.recover(), lambda: eng.spawn(1, print), lambda: eng.resize("8MiB"), lambda: eng.capacity, lambda: eng.client(1),
-        lambda: pool.put((1, 2, 3), 0, b"x"), lambda: pool.get((1, 2, 3), 0), lambda: pool.flush_page((1, 2, 3), 0),
-        lambda: pool.get_into((1, 2, 3), 0, bytearray(512)), lambda: pool.flush_object((1, 2, 3)),
-        lambda: pool.put_range((1, 2, 3), 0, b"x"), lambda: pool.get_range((1, 2, 3), 0, 1),
-        lambda: pool.object_info((1, 2, 3)), lambda: pool.descriptor((1, 2, 3), 0), lambda: pool.obj_count,
-        lambda: pool.destroy(), lambda: handle.get(0), lambda: handle.put(0, b"x"), lambda: handle.flush_object(),
+        lambda: eng.new_pool("q"),
+        lambda: eng.pool("p"),
+        lambda: eng.pools(),
+        lambda: eng.stats(),
+        lambda: eng.check(),
+        lambda: eng.recover(),
+        lambda: eng.spawn(1, print),
+        lambda: eng.resize("8MiB"),
+        lambda: eng.capacity,
+        lambda: eng.client(1),
+        lambda: pool.put((1, 2, 3), 0, b"x"),
+        lambda: pool.get((1, 2, 3), 0),
+        lambda: pool.flush_page((1, 2, 3), 0),
+        lambda: pool.get_into((1, 2, 3), 0, bytearray(512)),
+        lambda: pool.flush_object((1, 2, 3)),
+        lambda: pool.put_range((1, 2, 3), 0, b"x"),
+        lambda: pool.get_range((1, 2, 3), 0, 1),
+        lambda: pool.object_info((1, 2, 3)),
+        lambda: pool.descriptor((1, 2, 3), 0),
+        lambda: pool.obj_count,
+        lambda: pool.destroy(),
+        lambda: handle.get(0),
+        lambda: handle.put(0, b"x"),
+        lambda: handle.flush_object(),
     ]
     for number, call in enumerate(calls):
         with pytest.raises(engine.TmemError, match="closed") as caught:
@@ -157,8 +174,16 @@ def test_an_engine_is_a_context_manager(arena_name):
 
 
 def test_the_tree_of_exceptions():
-    below = ("ArenaExists", "ArenaNotFound", "ArenaCorrupted", "ArenaBusy", "PoolNotFound", "PoolExists", "PoolDestroyed",
-             "AccessDenied")
+    below = (
+        "ArenaExists",
+        "ArenaNotFound",
+        "ArenaCorrupted",
+        "ArenaBusy",
+        "PoolNotFound",
+        "PoolExists",
+        "PoolDestroyed",
+        "AccessDenied",
+    )
     assert all(issubclass(getattr(engine, name), engine.TmemError) for name in below)
     assert not issubclass(engine.TmemError, (OSError, ValueError, TypeError))
 
@@ -226,8 +251,15 @@ def test_what_is_not_found_is_told_with_what_there_is(eng, arena_name):
 # --- the end of the interpreter -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("keep", ["", "import sys; sys.keep = pool; del pool, eng", "import builtins; builtins.keep = pool; del pool, eng",
-                                  "import contextvars; c = contextvars.ContextVar('c'); c.set(pool); del pool, eng"])
+@pytest.mark.parametrize(
+    "keep",
+    [
+        "",
+        "import sys; sys.keep = pool; del pool, eng",
+        "import builtins; builtins.keep = pool; del pool, eng",
+        "import contextvars; c = contextvars.ContextVar('c'); c.set(pool); del pool, eng",
+    ],
+)
 def test_an_engine_that_lives_until_the_end_says_nothing(eng, keep):
     eng.new_pool("p")
     code = f"import engine; eng = engine.attach({eng.name!r}); pool = eng.pool('p')\n{keep}"
@@ -242,7 +274,10 @@ def test_an_engine_that_lives_until_the_end_says_nothing(eng, keep):
 def test_a_package_that_is_missing_is_named(missing):
     code = f"import sys; sys.modules[{missing!r}] = None\nimport engine"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.stderr.splitlines()[-1] == f"ImportError: tmem needs {missing}, which is not installed here: pip install {missing}"
+    assert (
+        done.stderr.splitlines()[-1]
+        == f"ImportError: tmem needs {missing}, which is not installed here: pip install {missing}"
+    )
 
 
 def test_a_module_that_hides_ours_is_named(tmp_path):

@@ -72,7 +72,11 @@ def bad_arguments():
                 continue
             like = {"pampd": "index", "generation": "index"}.get(argument, argument)
             types = NOT_BUFFER if argument == "buffer" else TYPES[like]
-            like = {"put_range": "put buffer", "get_into": "get buffer", "get_range_into": "get buffer"}[verb] if argument == "buffer" else like
+            like = (
+                {"put_range": "put buffer", "get_into": "get buffer", "get_range_into": "get buffer"}[verb]
+                if argument == "buffer"
+                else like
+            )
             values = VALUES.get(like)
             yield pytest.param(via, verb, argument, types, TypeError, id=f"{via}-{verb}-{argument}-type")
             if values:
@@ -157,7 +161,9 @@ BAD_CREATE = [
 ]
 
 
-@pytest.mark.parametrize(("argument", "error", "values"), BAD_CREATE, ids=lambda it: getattr(it, "__name__", str(it)[:20]))
+@pytest.mark.parametrize(
+    ("argument", "error", "values"), BAD_CREATE, ids=lambda it: getattr(it, "__name__", str(it)[:20])
+)
 def test_create(arena_name, argument, error, values):
     for value in values:
         with pytest.raises(error, match=rf"\b{argument}\b"):
@@ -191,9 +197,15 @@ def test_spawn(eng, arguments, error, word):
         eng.spawn(*arguments)
 
 
-@pytest.mark.parametrize(("keyword", "value", "error"), [
-    ("method", "thread", ValueError), ("method", "", ValueError), ("restart", 1, TypeError), ("restart", None, TypeError),
-])
+@pytest.mark.parametrize(
+    ("keyword", "value", "error"),
+    [
+        ("method", "thread", ValueError),
+        ("method", "", ValueError),
+        ("restart", 1, TypeError),
+        ("restart", None, TypeError),
+    ],
+)
 def test_spawn_keywords(eng, keyword, value, error):
     with pytest.raises(error, match=keyword):
         eng.spawn(1, print, **{keyword: value})
@@ -229,10 +241,16 @@ def test_buffers_are_released(pool):
     """A buffer handed in is free to be resized after the call, whether it succeeded or not."""
     buffer = bytearray(600)
     for call in (
-        lambda: pool.put(OID, 0, buffer), lambda: pool.put_range(OID, 0, buffer), lambda: pool.get_into(OID, 0, buffer),
-        lambda: pool.get_into(OID, 7, buffer), lambda: pool.put(OID, -1, buffer), lambda: pool.get_into(OID, 0, buffer, 7),
-        lambda: pool.get_range_into(OID, 0, 1, buffer), lambda: pool.get_range_into(OID, 0, 0, buffer),
-        lambda: pool.put_many([(OID, 0), (OID, 1)], [buffer, buffer]), lambda: pool.put_many([(OID, 0), (OID, 1)], [buffer, 5]),
+        lambda: pool.put(OID, 0, buffer),
+        lambda: pool.put_range(OID, 0, buffer),
+        lambda: pool.get_into(OID, 0, buffer),
+        lambda: pool.get_into(OID, 7, buffer),
+        lambda: pool.put(OID, -1, buffer),
+        lambda: pool.get_into(OID, 0, buffer, 7),
+        lambda: pool.get_range_into(OID, 0, 1, buffer),
+        lambda: pool.get_range_into(OID, 0, 0, buffer),
+        lambda: pool.put_many([(OID, 0), (OID, 1)], [buffer, buffer]),
+        lambda: pool.put_many([(OID, 0), (OID, 1)], [buffer, 5]),
     ):
         try:
             call()

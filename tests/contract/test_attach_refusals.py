@@ -62,12 +62,33 @@ def test_another_number_in_the_header(file, offset):
     refused(file)
 
 
-@pytest.mark.parametrize("word,value", [
-    ("capacity", 0), ("seg_shift", 70), ("seg_total", 1 << 40), ("max_workers", 0), ("max_workers", 1 << 40), ("bounce_bytes", 100),
-    ("ledger_bytes", 1 << 62), ("client_bytes", 4095), ("mode", 1 << 40), ("huge", 2),
-])
+@pytest.mark.parametrize(
+    "word,value",
+    [
+        ("capacity", 0),
+        ("seg_shift", 70),
+        ("seg_total", 1 << 40),
+        ("max_workers", 0),
+        ("max_workers", 1 << 40),
+        ("bounce_bytes", 100),
+        ("ledger_bytes", 1 << 62),
+        ("client_bytes", 4095),
+        ("mode", 1 << 40),
+        ("huge", 2),
+    ],
+)
 def test_an_impossible_geometry_whose_checksum_is_right(file, word, value):
-    fields = ("capacity", "seg_shift", "seg_total", "max_workers", "bounce_bytes", "ledger_bytes", "client_bytes", "mode", "huge")
+    fields = (
+        "capacity",
+        "seg_shift",
+        "seg_total",
+        "max_workers",
+        "bounce_bytes",
+        "ledger_bytes",
+        "client_bytes",
+        "mode",
+        "huge",
+    )
     with open(file, "r+b") as arena:
         header = bytearray(arena.read(24 + 8 * (len(fields) + 16)))
         struct.pack_into("<Q", header, 24 + 8 * fields.index(word), value)

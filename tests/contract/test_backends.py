@@ -152,7 +152,9 @@ def test_any_64_bit_token(pool, pam, token):
     assert pool.flush_page(OID, 0) and not pam.stored
 
 
-@pytest.mark.parametrize(("token", "error"), [("text", TypeError), (-1, OverflowError), (2**64, OverflowError), (1.5, TypeError)])
+@pytest.mark.parametrize(
+    ("token", "error"), [("text", TypeError), (-1, OverflowError), (2**64, OverflowError), (1.5, TypeError)]
+)
 def test_a_token_that_is_none(eng, pool, pam, token, error):
     pam.create = lambda *_: token
     with pytest.raises((error, TypeError, ValueError)):
@@ -178,16 +180,25 @@ def boom(*_):
     raise Boom
 
 
-@pytest.mark.parametrize(("method", "call"), [
-    ("create", lambda pool: pool.put(OID, 1, b"x")), ("create", lambda pool: pool.put((8, 8, 8), 1, b"x")),
-    ("new_obj", lambda pool: pool.put((8, 8, 8), 1, b"x")), ("free", lambda pool: pool.put(OID, 0, b"x")),
-    ("free", lambda pool: pool.flush_page(OID, 0)), ("free", lambda pool: pool.flush_object(OID)),
-    ("free_obj", lambda pool: pool.flush_page(OID, 0)), ("free_obj", lambda pool: pool.flush_object(OID)),
-    ("get_data", lambda pool: pool.get(OID, 0, free=False)), ("get_data_and_free", lambda pool: pool.get(OID, 0, free=True)),
-    ("get_data", lambda pool: pool.get_into(OID, 0, bytearray(512), free=False)), ("free", lambda pool: pool.destroy()),
-    ("get_data_and_free", lambda pool: pool.get_into(OID, 0, bytearray(512), free=True)),
-    ("replace_in_obj", lambda pool: pool.replace(OID, 0, 9, pool.descriptor(OID, 0)[1])),
-])
+@pytest.mark.parametrize(
+    ("method", "call"),
+    [
+        ("create", lambda pool: pool.put(OID, 1, b"x")),
+        ("create", lambda pool: pool.put((8, 8, 8), 1, b"x")),
+        ("new_obj", lambda pool: pool.put((8, 8, 8), 1, b"x")),
+        ("free", lambda pool: pool.put(OID, 0, b"x")),
+        ("free", lambda pool: pool.flush_page(OID, 0)),
+        ("free", lambda pool: pool.flush_object(OID)),
+        ("free_obj", lambda pool: pool.flush_page(OID, 0)),
+        ("free_obj", lambda pool: pool.flush_object(OID)),
+        ("get_data", lambda pool: pool.get(OID, 0, free=False)),
+        ("get_data_and_free", lambda pool: pool.get(OID, 0, free=True)),
+        ("get_data", lambda pool: pool.get_into(OID, 0, bytearray(512), free=False)),
+        ("free", lambda pool: pool.destroy()),
+        ("get_data_and_free", lambda pool: pool.get_into(OID, 0, bytearray(512), free=True)),
+        ("replace_in_obj", lambda pool: pool.replace(OID, 0, 9, pool.descriptor(OID, 0)[1])),
+    ],
+)
 def test_an_exception_in_a_back_end_reaches_the_caller(eng, pool, pam, method, call):
     """And no lock is left behind: everything works on."""
     assert pool.put(OID, 0, b"page")

@@ -59,7 +59,14 @@ def test_an_arena_follows(make_arena):
         assert store.put((n, 0, 0), 0, b"%d/" % n * 700)
     said = [SHORT] * 12 + [PLENTY] * 200
     ticks, steps = iter(range(len(said))), []
-    follow(eng, MIB, eng.max_capacity, lambda: next(ticks, None) is not None, lambda *step: steps.append(step), lambda: said.pop(0))
+    follow(
+        eng,
+        MIB,
+        eng.max_capacity,
+        lambda: next(ticks, None) is not None,
+        lambda *step: steps.append(step),
+        lambda: said.pop(0),
+    )
     down = [after for before, after, error in steps if error is None and after < before]
     assert down and min(down) < 8 * MIB
     assert any(isinstance(error, engine.TmemError) for *_, error in steps)      # persistent pages need more than 1 MiB

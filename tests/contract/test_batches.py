@@ -19,12 +19,21 @@ class RemotePam(DictPam):
         return True
 
 
-PAMS = {"raw": {}, "lz4": dict(pam="lz4"), "zstd": dict(pam="zstd"), "dedup": dict(dedup=True), "lz4-dedup": dict(pam="lz4", dedup=True),
-        "dict": dict(pam="dict"), "remote": dict(pam="remote")}
+PAMS = {
+    "raw": {},
+    "lz4": dict(pam="lz4"),
+    "zstd": dict(pam="zstd"),
+    "dedup": dict(dedup=True),
+    "lz4-dedup": dict(pam="lz4", dedup=True),
+    "dict": dict(pam="dict"),
+    "remote": dict(pam="remote"),
+}
 
 
-@pytest.fixture(params=[(kind, pam) for kind in KINDS for pam in PAMS if kind.startswith("ephemeral") or "dedup" not in pam],
-                ids="-".join)
+@pytest.fixture(
+    params=[(kind, pam) for kind in KINDS for pam in PAMS if kind.startswith("ephemeral") or "dedup" not in pam],
+    ids="-".join,
+)
 def pool(request, eng):
     kind, pam = request.param
     engine.register_pam("dict", DictPam)
@@ -41,9 +50,14 @@ def test_as_the_single_calls(pool, via):
         n = rnd.choice((0, 1, 7, 255, 256, 257, 700))
         oid = (rnd.randrange(3), 0, 0)
         handles = [(oid if via == "object" else (rnd.randrange(9), 0, 0), rnd.randrange(400)) for _ in range(n)]
-        pages = [rnd.choice((bytes, bytearray, memoryview))(mixed(rnd.randrange(40), rnd.randrange(1, PAGE + 1))) for _ in range(n)]
+        pages = [
+            rnd.choice((bytes, bytearray, memoryview))(mixed(rnd.randrange(40), rnd.randrange(1, PAGE + 1)))
+            for _ in range(n)
+        ]
         if via == "pool":
-            assert pool.put_many(handles, pages) == [model.put(*handle, data) for handle, data in zip(handles, pages, strict=True)]
+            assert pool.put_many(handles, pages) == [
+                model.put(*handle, data) for handle, data in zip(handles, pages, strict=True)
+            ]
         else:
             told = pool.object(oid).put_many([index for _, index in handles], pages)
             assert told == [model.put(*handle, data) for handle, data in zip(handles, pages, strict=True)]
@@ -115,8 +129,13 @@ def test_a_range_into_a_buffer(make_arena, kind, pam):
                 pool.get_range_into((count, 0, 0), 5, count, bytearray(short))
         buffer = bytearray(len(data) + 9)
         assert pool.get_range_into((count, 0, 0), 5, count + 1, buffer) == -1
-        assert pool.object((count, 0, 0)).get_range_into(5, count, buffer, free=False) == len(data) and buffer == data + bytes(9)
-        assert pool.get_range_into((count, 0, 0), 5, count, memoryview(buffer)[3:], free=True) == len(data) and buffer[3:-6] == data
+        assert pool.object((count, 0, 0)).get_range_into(5, count, buffer, free=False) == len(
+            data
+        ) and buffer == data + bytes(9)
+        assert (
+            pool.get_range_into((count, 0, 0), 5, count, memoryview(buffer)[3:], free=True) == len(data)
+            and buffer[3:-6] == data
+        )
         assert pool.get_range_into((count, 0, 0), 5, count, buffer) == -1
     assert pool.engine.check().ok
 
@@ -131,9 +150,15 @@ def test_a_refusal_does_not_hold_up_the_others(make_arena):
     pages = [page(n, PAGE) for n in range(3000)]
     answers = pool.put_many(handles, pages)
     full = answers.index(False)
-    assert 500 < full < 3000 and pool.get_many(handles) == [data if ok else None for data, ok in zip(pages, answers, strict=True)]
+    assert 500 < full < 3000 and pool.get_many(handles) == [
+        data if ok else None for data, ok in zip(pages, answers, strict=True)
+    ]
     # Over pages that are there it goes on, and what is refused is gone.
-    assert pool.put_many([(OID, 2999), (OID, 0), (OID, 2998)], [page(1, PAGE), page(77, PAGE), page(2, PAGE)]) == [False, True, False]
+    assert pool.put_many([(OID, 2999), (OID, 0), (OID, 2998)], [page(1, PAGE), page(77, PAGE), page(2, PAGE)]) == [
+        False,
+        True,
+        False,
+    ]
     assert pool.get(OID, 0) == page(77, PAGE) and eng.check().ok
 
 
@@ -220,14 +245,41 @@ def test_a_destroyed_pool_and_a_closed_engine(make_arena):
 
 GOOD = (OID, 7)
 BAD_HANDLES = [
-    (TypeError, 5), (TypeError, None), (TypeError, "ab"), (TypeError, {GOOD: 1}), (TypeError, {GOOD}), (TypeError, iter([GOOD])),
-    (TypeError, [5]), (TypeError, ["ab"]), (TypeError, [None]), (ValueError, [(OID,)]), (ValueError, [(OID, 1, 2)]), (ValueError, [()]),
-    (TypeError, [(5, 5)]), (TypeError, [((1, 2, "3"), 5)]), (ValueError, [((1, 2), 5)]), (ValueError, [((1, 2, -3), 5)]),
-    (TypeError, [(OID, None)]), (TypeError, [(OID, 1.0)]), (ValueError, [(OID, -1)]), (ValueError, [(OID, 2**64)]),
+    (TypeError, 5),
+    (TypeError, None),
+    (TypeError, "ab"),
+    (TypeError, {GOOD: 1}),
+    (TypeError, {GOOD}),
+    (TypeError, iter([GOOD])),
+    (TypeError, [5]),
+    (TypeError, ["ab"]),
+    (TypeError, [None]),
+    (ValueError, [(OID,)]),
+    (ValueError, [(OID, 1, 2)]),
+    (ValueError, [()]),
+    (TypeError, [(5, 5)]),
+    (TypeError, [((1, 2, "3"), 5)]),
+    (ValueError, [((1, 2), 5)]),
+    (ValueError, [((1, 2, -3), 5)]),
+    (TypeError, [(OID, None)]),
+    (TypeError, [(OID, 1.0)]),
+    (ValueError, [(OID, -1)]),
+    (ValueError, [(OID, 2**64)]),
 ]
-BAD_PAGES = [(TypeError, 5), (TypeError, None), (TypeError, "x"), (TypeError, {b"x"}), (TypeError, iter([b"x"])), (TypeError, [5]),
-             (TypeError, ["x"]), (TypeError, [None]), (ValueError, [b""]), (ValueError, [bytes(PAGE + 1)]),
-             (ValueError, [memoryview(bytes(8))[::2]]), (TypeError, b"x")]
+BAD_PAGES = [
+    (TypeError, 5),
+    (TypeError, None),
+    (TypeError, "x"),
+    (TypeError, {b"x"}),
+    (TypeError, iter([b"x"])),
+    (TypeError, [5]),
+    (TypeError, ["x"]),
+    (TypeError, [None]),
+    (ValueError, [b""]),
+    (ValueError, [bytes(PAGE + 1)]),
+    (ValueError, [memoryview(bytes(8))[::2]]),
+    (TypeError, b"x"),
+]
 
 
 def at_a_place(bad):
@@ -252,13 +304,25 @@ def test_bad_handles(untouched, error, bad):
     for given, n in at_a_place(bad):
         handles = [GOOD] * n + given if n else given
         name = rf"^handles\[{n}\]: " if isinstance(bad, list) else "^handles: "
-        for call in (lambda: untouched.put_many(handles, [b"x"] * (n + 1)), lambda: untouched.get_many(handles, free=True)):
+        for call in (
+            lambda: untouched.put_many(handles, [b"x"] * (n + 1)),
+            lambda: untouched.get_many(handles, free=True),
+        ):
             with pytest.raises(error, match=name):
                 call()
 
 
-@pytest.mark.parametrize(("error", "bad"), [(TypeError, 5), (TypeError, [None]), (TypeError, [(OID, 1)]), (ValueError, [-1]),
-                                            (ValueError, [2**64]), (TypeError, iter([1]))])
+@pytest.mark.parametrize(
+    ("error", "bad"),
+    [
+        (TypeError, 5),
+        (TypeError, [None]),
+        (TypeError, [(OID, 1)]),
+        (ValueError, [-1]),
+        (ValueError, [2**64]),
+        (TypeError, iter([1])),
+    ],
+)
 def test_bad_indexes(untouched, error, bad):
     thing = untouched.object(OID)
     for given, n in at_a_place(bad):
@@ -274,7 +338,10 @@ def test_bad_pages(untouched, error, bad):
     for given, n in at_a_place(bad):
         pages = [b"x"] * n + given if n else given
         name = rf"^pages\[{n}\]: " if isinstance(bad, (list, bytes)) else "^pages: "
-        for call in (lambda: untouched.put_many([GOOD] * (n + 1), pages), lambda: untouched.object(OID).put_many([7] * (n + 1), pages)):
+        for call in (
+            lambda: untouched.put_many([GOOD] * (n + 1), pages),
+            lambda: untouched.object(OID).put_many([7] * (n + 1), pages),
+        ):
             with pytest.raises(error, match=name):
                 call()
 

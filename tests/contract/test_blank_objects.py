@@ -106,8 +106,12 @@ def use_all_types():
     def make_and_use(make):
         use(make())
 
-    return [f"{kind.__module__}.{kind.__name__} by {name}: {ended}" for kind in types_of_all() for name, make in ways_to_make(kind)
-            if (ended := in_a_child(lambda make=make: make_and_use(make))) is not None]
+    return [
+        f"{kind.__module__}.{kind.__name__} by {name}: {ended}"
+        for kind in types_of_all()
+        for name, make in ways_to_make(kind)
+        if (ended := in_a_child(lambda make=make: make_and_use(make))) is not None
+    ]
 
 
 def call_all_functions():
@@ -119,7 +123,17 @@ def call_all_functions():
     for function in functions_of_all():
         for first in (None, 0, closed):
             def call_each(function=function, first=first):
-                for rest in ((), (None,), (10**6,), (None, None), (10**6, 1), (10**6, 10**6), (None,) * 3, (10**6,) * 3, (10**6,) * 4):
+                for rest in (
+                    (),
+                    (None,),
+                    (10**6,),
+                    (None, None),
+                    (10**6, 1),
+                    (10**6, 10**6),
+                    (None,) * 3,
+                    (10**6,) * 3,
+                    (10**6,) * 4,
+                ):
                     try:
                         function(first, *rest)
                     except Exception:
@@ -152,7 +166,9 @@ def test_no_function_called_with_nonsense_ends_the_interpreter(eng):
     assert in_a_fresh_process("call_all_functions", eng.name) == []
 
 
-@pytest.mark.parametrize("kind", [kind for kind in types_of_all() if kind.__name__ in SEALED], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind", [kind for kind in types_of_all() if kind.__name__ in SEALED], ids=lambda kind: kind.__name__
+)
 def test_what_the_engine_makes_nobody_else_makes(kind):
     for name, make in ways_to_make(kind):
         with pytest.raises(TypeError):
@@ -179,7 +195,11 @@ def test_an_engine_is_set_up_once(eng):
     assert pool.put((1, 2, 3), 0, b"page") and eng.pool("p").get((1, 2, 3), 0) == b"page" and eng.check().ok
 
 
-@pytest.mark.parametrize("copier", [copy.copy, copy.deepcopy, lambda thing: pickle.loads(pickle.dumps(thing))], ids=["copy", "deepcopy", "pickle"])
+@pytest.mark.parametrize(
+    "copier",
+    [copy.copy, copy.deepcopy, lambda thing: pickle.loads(pickle.dumps(thing))],
+    ids=["copy", "deepcopy", "pickle"],
+)
 def test_a_pin_and_a_view_are_not_copied(make_arena, copier):
     """A second Pin of one pin would let go of it twice: of another's the second time."""
     eng = make_arena(max_pinned="64KiB")
@@ -209,11 +229,22 @@ def test_factories_want_an_engine(args):
             factory()
 
 
-@pytest.mark.parametrize("idx, gen, error", [
-    (10**6, 1, engine.PoolNotFound), (2**64, 1, ValueError), (-1, 1, ValueError), ("p", 1, TypeError), (None, 1, TypeError),
-    (0, 0, engine.PoolDestroyed), (0, 2, engine.PoolDestroyed), (0, -1, ValueError), (0, None, TypeError), (1, 1, engine.PoolNotFound),
-    (SMALL["max_pools"], 1, engine.PoolNotFound),
-])
+@pytest.mark.parametrize(
+    "idx, gen, error",
+    [
+        (10**6, 1, engine.PoolNotFound),
+        (2**64, 1, ValueError),
+        (-1, 1, ValueError),
+        ("p", 1, TypeError),
+        (None, 1, TypeError),
+        (0, 0, engine.PoolDestroyed),
+        (0, 2, engine.PoolDestroyed),
+        (0, -1, ValueError),
+        (0, None, TypeError),
+        (1, 1, engine.PoolNotFound),
+        (SMALL["max_pools"], 1, engine.PoolNotFound),
+    ],
+)
 def test_a_pool_is_opened_where_there_is_one(eng, idx, gen, error):
     from engine.api.pool import open_pool
 

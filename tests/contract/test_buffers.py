@@ -51,7 +51,11 @@ BUFFERS = {
 
 def addressed(buffer):
     """The bytes of a buffer, to read and to write."""
-    return memoryview(buffer).cast("B") if not isinstance(buffer, numpy.ndarray) or buffer.ndim else memoryview(buffer.reshape(1)).cast("B")
+    return (
+        memoryview(buffer).cast("B")
+        if not isinstance(buffer, numpy.ndarray) or buffer.ndim
+        else memoryview(buffer.reshape(1)).cast("B")
+    )
 
 
 def of_bytes(kind, data):
@@ -121,8 +125,13 @@ SCATTERED = {
     "numpy backwards": lambda: numpy.zeros(100, numpy.uint8)[::-1],
 }
 EMPTY = {
-    "bytes": lambda: b"", "bytearray": bytearray, "array": lambda: array.array("I"), "numpy": lambda: numpy.zeros(0),
-    "numpy of no rows": lambda: numpy.zeros((0, 4)), "ctypes": lambda: (ctypes.c_char * 0)(), "memoryview": lambda: memoryview(b"abc")[2:2],
+    "bytes": lambda: b"",
+    "bytearray": bytearray,
+    "array": lambda: array.array("I"),
+    "numpy": lambda: numpy.zeros(0),
+    "numpy of no rows": lambda: numpy.zeros((0, 4)),
+    "ctypes": lambda: (ctypes.c_char * 0)(),
+    "memoryview": lambda: memoryview(b"abc")[2:2],
 }
 
 
@@ -198,6 +207,10 @@ def test_ranges_are_not_for_foreign_pages(eng):
 ])
 def test_a_wrong_length_names_the_way_out(eng, data, way):
     pool = eng.new_pool("p")
-    for call in (lambda: pool.put(OID, 0, data), lambda: pool.object(OID).put(0, data), lambda: pool.put_many([(OID, 0)], [data])):
+    for call in (
+        lambda: pool.put(OID, 0, data),
+        lambda: pool.object(OID).put(0, data),
+        lambda: pool.put_many([(OID, 0)], [data]),
+    ):
         with pytest.raises(ValueError, match=f"1 to 512 bytes, not {len(data)}.*{way}"):
             call()

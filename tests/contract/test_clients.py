@@ -106,10 +106,17 @@ def test_more_clients_than_the_table_has_places(make_arena):
     assert pool.put((0, 0, 0), 0, b"x") and pool.get((0, 0, 0), 0) == b"x"
 
 
-@pytest.mark.parametrize("arguments,error", [
-    ((-1,), "id: from 0"), (("a",), "id: an int"), ((1, 0), "weight: from 1"), ((1, 2**30), "weight: from 1"), ((1, 1.5), "weight: an int"),
-    ((1, 1, -1), "cap: from 0"),
-])
+@pytest.mark.parametrize(
+    "arguments,error",
+    [
+        ((-1,), "id: from 0"),
+        (("a",), "id: an int"),
+        ((1, 0), "weight: from 1"),
+        ((1, 2**30), "weight: from 1"),
+        ((1, 1.5), "weight: an int"),
+        ((1, 1, -1), "cap: from 0"),
+    ],
+)
 def test_bad_arguments(eng, arguments, error):
     with pytest.raises((TypeError, ValueError), match=error):
         eng.client(*arguments)

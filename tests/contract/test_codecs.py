@@ -36,10 +36,26 @@ def pool(request, make_arena):
 # --- verbs ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("data", [
-    b"x", b"short", text(1, 128), text(1, 129), text(2, 1000), text(3, PAGE - 1), text(4, PAGE), noise, noise[:100], noise[:2000],
-    bytes(PAGE), bytes(PAGE - 1), b"abcdefgh" * 512, text(5, 2048) + noise[:2048],
-], ids=lambda data: f"{data[:4].hex()}-{len(data)}")
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"x",
+        b"short",
+        text(1, 128),
+        text(1, 129),
+        text(2, 1000),
+        text(3, PAGE - 1),
+        text(4, PAGE),
+        noise,
+        noise[:100],
+        noise[:2000],
+        bytes(PAGE),
+        bytes(PAGE - 1),
+        b"abcdefgh" * 512,
+        text(5, 2048) + noise[:2048],
+    ],
+    ids=lambda data: f"{data[:4].hex()}-{len(data)}",
+)
 def test_a_page_comes_back(pool, data):
     for kind in (bytes, bytearray, memoryview):
         assert pool.put(OID, 7, kind(data)) and pool.get(OID, 7, free=False) == data
@@ -80,7 +96,9 @@ def test_ranges(pool, length):
     assert pool.put_range(OID, 60, data) and pool.get_range(OID, 60, count, free=False) == data
     assert all(pool.get(OID, 60 + n, free=False) == data[n * PAGE:(n + 1) * PAGE] for n in range(count))
     assert pool.get_range(OID, 60, count + 1) is None
-    assert pool.object(OID).put_range(60, data[::-1]) and pool.object(OID).get_range(60, count, free=False) == data[::-1]
+    assert (
+        pool.object(OID).put_range(60, data[::-1]) and pool.object(OID).get_range(60, count, free=False) == data[::-1]
+    )
     assert pool.get_range(OID, 60, count, free=True) == data[::-1] and pool.obj_count == 0
 
 
@@ -123,12 +141,16 @@ def test_what_is_stored(make_arena, pam):
     packed = stats(pool)
     assert packed["bytes_asked"] == PAGE and packed["bytes_stored"] <= packed["bytes_used"] < PAGE // 2 < PAGE
     assert pool.put(OID, 0, noise)
-    assert (stats(pool)["bytes_stored"], stats(pool)["bytes_used"]) == (PAGE, PAGE), "a page that does not shrink is kept as it is"
+    assert (stats(pool)["bytes_stored"], stats(pool)["bytes_used"]) == (PAGE, PAGE), (
+        "a page that does not shrink is kept as it is"
+    )
     assert pool.put(OID, 0, b"x" * 128)
     assert stats(pool)["bytes_stored"] == 128, "there is no smaller class to get into"
     assert pool.put(OID, 0, noise[:4000] + bytes(96))
     assert stats(pool)["bytes_stored"] in (PAGE, PAGE - 512), "it shrinks, and not into a smaller class"
-    assert pool.put(OID, 0, text(1, PAGE)) and stats(pool) | {"puts_ok": 0, "puts_duplicate": 0} == packed | {"puts_ok": 0}
+    assert pool.put(OID, 0, text(1, PAGE)) and stats(pool) | {"puts_ok": 0, "puts_duplicate": 0} == packed | {
+        "puts_ok": 0
+    }
     eph = eng.new_pool("e", pam=pam)
     assert eph.put(OID, 0, bytes(PAGE)) and eph.put(OID, 1, text(1, PAGE))
     assert stats(eph)["bytes_stored"] == 8 + packed["bytes_stored"] and stats(eph)["bytes_used"] == packed["bytes_used"]
@@ -146,7 +168,9 @@ def held(eng, pages, pam):
     pool, count = eng.new_pool(pam, persistent=True, pam=pam), 0
     while pool.put((count // 64, 0, 0), count % 64, pages[count % len(pages)]):
         count += 1
-    assert all(pool.get((n // 64, 0, 0), n % 64) == pages[n % len(pages)] for n in range(0, count, 97)) and eng.check().ok
+    assert (
+        all(pool.get((n // 64, 0, 0), n % 64) == pages[n % len(pages)] for n in range(0, count, 97)) and eng.check().ok
+    )
     pool.destroy()
     return count
 
@@ -206,7 +230,9 @@ def test_ephemeral_pages_make_room(make_arena, pam, policy):
     for n in range(4000):
         assert pool.put((n // 64, 0, 0), n % 64, contents[n * 7 % 64])
         assert pool.get((n // 64, 0, 0), n % 64) == contents[n * 7 % 64]
-    there = [n for n in range(4000) if pool.get((n // 64, 0, 0), n % 64, free=False) not in (None, contents[n * 7 % 64])]
+    there = [
+        n for n in range(4000) if pool.get((n // 64, 0, 0), n % 64, free=False) not in (None, contents[n * 7 % 64])
+    ]
     counters = stats(pool)
     assert not there and counters["evicted"] > 1000 and counters["pages"] + counters["evicted"] == 4000
     assert eng.check().ok
@@ -228,7 +254,11 @@ class Damaged:
         start = os.fstat(self.fd).st_size - eng.capacity - (8 << 20)
         raw = os.pread(self.fd, 10 << 20, start)
         words = self.chunk.to_bytes(8, "little"), generation.to_bytes(8, "little")
-        self.at = next(start + at for at in range(0, len(raw), 64) if raw[at + 32:at + 40] == words[0] and raw[at + 48:at + 56] == words[1])
+        self.at = next(
+            start + at
+            for at in range(0, len(raw), 64)
+            if raw[at + 32 : at + 40] == words[0] and raw[at + 48 : at + 56] == words[1]
+        )
         self.shape = self.word(40)
 
     def __enter__(self):
@@ -250,9 +280,13 @@ class Damaged:
     def reads(self):
         """Every way to get the page; the last one removes it if it can."""
         buffer = bytearray(PAGE)
-        return [lambda: self.pool.get(OID, 0, free=False), lambda: bytes(buffer[:self.pool.get_into(OID, 0, buffer, free=False)]),
-                lambda: self.pool.get_range(OID, 0, 1, free=False), lambda: self.pool.object(OID).get(0, free=False),
-                lambda: self.pool.get(OID, 0, free=True)]
+        return [
+            lambda: self.pool.get(OID, 0, free=False),
+            lambda: bytes(buffer[: self.pool.get_into(OID, 0, buffer, free=False)]),
+            lambda: self.pool.get_range(OID, 0, 1, free=False),
+            lambda: self.pool.object(OID).get(0, free=False),
+            lambda: self.pool.get(OID, 0, free=True),
+        ]
 
 
 @both
@@ -465,7 +499,8 @@ import sys
 sys.modules[{package!r}] = None
 import engine
 eng = engine.attach({eng.name!r})
-for call in (lambda: eng.new_pool("q", pam={pam!r}), lambda: eng.pool("p").get({OID!r}, 0), lambda: eng.pool("p").put({OID!r}, 0, b"x" * 500)):
+for call in (lambda: eng.new_pool("q", pam={pam!r}), lambda: eng.pool("p").get({OID!r}, 0),
+             lambda: eng.pool("p").put({OID!r}, 0, b"x" * 500)):
     try:
         call()
     except engine.TmemError as error:

@@ -107,11 +107,15 @@ def short_pauses(monkeypatch):
     monkeypatch.setattr(spawn, "RAN_S", 3600.0)
 
 
-@pytest.mark.parametrize("how, target", [(7, end_with), (-9, lambda how: signal.raise_signal(-how))], ids=["exit", "signal"])
+@pytest.mark.parametrize(
+    "how, target", [(7, end_with), (-9, lambda how: signal.raise_signal(-how))], ids=["exit", "signal"]
+)
 def test_a_crash_loop_ends_in_an_error(eng, short_pauses, how, target):
     crew = eng.spawn(1, target, how, restart=True, method="fork")
     codes = ", ".join([str(how)] * spawn.SHORT_LIVES_MAX)
-    with pytest.raises(engine.TmemError, match=f"process 0 of a crew ended {spawn.SHORT_LIVES_MAX} times .* exit codes {codes}"):
+    with pytest.raises(
+        engine.TmemError, match=f"process 0 of a crew ended {spawn.SHORT_LIVES_MAX} times .* exit codes {codes}"
+    ):
         crew.join(60)
     assert crew.restarts == spawn.SHORT_LIVES_MAX - 1 and crew.exitcodes == [how]
     with pytest.raises(engine.TmemError):

@@ -44,7 +44,12 @@ def test_equal_pages_take_one_chunk_and_come_back_each(make_arena, pam, shared):
     for n in range(3000):
         assert pool.put((n // 64, 0, 0), n % 64, data[n % 3])
     stats = eng.stats()["pools"]["p"]
-    assert stats["pages"] == 3000 and stats["bytes_asked"] == 3000 * PAGE and stats["bytes_used"] == 0 and stats["bytes_stored"] == 3000 * 8
+    assert (
+        stats["pages"] == 3000
+        and stats["bytes_asked"] == 3000 * PAGE
+        and stats["bytes_used"] == 0
+        and stats["bytes_stored"] == 3000 * 8
+    )
     assert twins(eng)[0] == 3 and twins(eng)[1] <= 3 * PAGE
     sound(eng)
     for n in range(3000):
@@ -109,7 +114,9 @@ def test_short_pages_have_chunks_of_their_own(make_arena):
         for n in range(2):
             assert pool.put((length, n, 0), 0, page(length, length))
     assert twins(eng)[0] == 2
-    assert all(pool.get((length, n, 0), 0) == page(length, length) for length in (1, 100, 255, 256, 300) for n in range(2))
+    assert all(
+        pool.get((length, n, 0), 0) == page(length, length) for length in (1, 100, 255, 256, 300) for n in range(2)
+    )
 
 
 @pytest.mark.parametrize("pam", ["raw", "lz4"])

@@ -94,7 +94,11 @@ def test_a_damaged_first_word_does_not_make_it_somebody_elses(arena_name):
 def test_the_first_store_of_a_creator_says_what_it_makes(arena_name, monkeypatch):
     """Whatever it dies of afterwards."""
     seen = []
-    monkeypatch.setattr(os, "ftruncate", lambda fd, size: seen.append(os.pread(fd, 8, 0)) or (_ for _ in ()).throw(OSError(28, "no space")))
+    monkeypatch.setattr(
+        os,
+        "ftruncate",
+        lambda fd, size: seen.append(os.pread(fd, 8, 0)) or (_ for _ in ()).throw(OSError(28, "no space")),
+    )
     with pytest.raises(engine.TmemError):
         engine.create(arena_name, **SMALL)
     assert seen == [entry.BORN] and not (SHM / arena_name).exists()
@@ -103,9 +107,17 @@ def test_the_first_store_of_a_creator_says_what_it_makes(arena_name, monkeypatch
 # --- another version ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("change, word", [
-    (1, "another"), (1 << 40, "a newer"), (-1 << 40, "an older"), (1 << 48, "a newer"), (-1 << 48, "an older"), (None, "an older"),
-])
+@pytest.mark.parametrize(
+    "change, word",
+    [
+        (1, "another"),
+        (1 << 40, "a newer"),
+        (-1 << 40, "an older"),
+        (1 << 48, "a newer"),
+        (-1 << 48, "an older"),
+        (None, "an older"),
+    ],
+)
 def test_an_arena_of_another_version(arena_name, change, word):
     with engine.create(arena_name, **SMALL) as eng:
         pool = eng.new_pool("p", persistent=True)
@@ -149,7 +161,11 @@ def test_no_descriptor_left(eng, arena_name, free):
         used = {int(fd) for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{fd}")}
         lowest = [fd for fd in range(max(used) + 8) if fd not in used]
         resource.setrlimit(resource.RLIMIT_NOFILE, (lowest[free], resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
-        for call in (lambda: engine.attach(arena_name), lambda: engine.create(other, **SMALL), lambda: engine.unlink(other)):
+        for call in (
+            lambda: engine.attach(arena_name),
+            lambda: engine.create(other, **SMALL),
+            lambda: engine.unlink(other),
+        ):
             try:
                 call()
             except engine.ArenaBusy as error:
@@ -208,11 +224,20 @@ def test_a_directory_for_shared_memory_that_is_too_small_or_not_there(arena_name
     in_a_child(starve)
 
 
-@pytest.mark.parametrize("error", [
-    PermissionError(13, "no"), OSError(24, "Too many open files"), OSError(23, "Too many open files in system"), OSError(28, "No space"),
-    OSError(5, "Input/output error"), ValueError("Invalid parameter(s)"), entry.posix_ipc.PermissionsError("no"), entry.posix_ipc.Error("odd"),
-    entry.posix_ipc.BusyError("odd"),
-])
+@pytest.mark.parametrize(
+    "error",
+    [
+        PermissionError(13, "no"),
+        OSError(24, "Too many open files"),
+        OSError(23, "Too many open files in system"),
+        OSError(28, "No space"),
+        OSError(5, "Input/output error"),
+        ValueError("Invalid parameter(s)"),
+        entry.posix_ipc.PermissionsError("no"),
+        entry.posix_ipc.Error("odd"),
+        entry.posix_ipc.BusyError("odd"),
+    ],
+)
 @pytest.mark.parametrize("call", [engine.attach, engine.unlink, engine.create])
 def test_no_error_of_the_system_comes_out_as_it_is(arena_name, monkeypatch, call, error):
     def refuse(*args, **kwargs):

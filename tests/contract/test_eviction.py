@@ -174,7 +174,7 @@ def _evict(name, seed, stop):
         while not stop.is_set():
             for _ in range(200):
                 n = rnd.randrange(4000)
-                assert cache.put((n, 0, 0), 0, page(n))         # an object a page: trees lose and gain nodes all the time
+                assert cache.put((n, 0, 0), 0, page(n))  # an object a page: trees lose and gain nodes all the time
 
 
 def _come_and_go(name, seed, turns, stop):
@@ -217,7 +217,11 @@ def test_who_leaves_queues_its_pages_first(make_arena):
         layout = Map(os.pread(file.fileno(), 4096, 0))
         gen = os.pread(file.fileno(), 8, layout.slot(holder.worker_id) + offset("Slot", "gen"))
         # Held by a worker that lives, in its middle of something.
-        os.pwrite(file.fileno(), (int.from_bytes(gen, "little") << 16 | holder.worker_id + 1).to_bytes(8, "little"), layout.shard(0))
+        os.pwrite(
+            file.fileno(),
+            (int.from_bytes(gen, "little") << 16 | holder.worker_id + 1).to_bytes(8, "little"),
+            layout.shard(0),
+        )
         before = eng.stats()["total"]["lock_waits"]
         assert leaving.pool("p").put((1, 0, 0), 0, b"page")
         closer = threading.Thread(target=leaving.close)

@@ -19,7 +19,10 @@ FIELDS = ("pools", "objects", "objnodes", "pages", "segments", "chunks")
 def fill(eng, rnd=None):
     """Pools of all kinds with pages in them, and one that was destroyed."""
     rnd = rnd or random.Random(1)
-    pools = [eng.new_pool(kind, **KINDS[kind]) for kind in KINDS] + [eng.new_pool("equal", dedup=True), eng.new_pool("gone")]
+    pools = [eng.new_pool(kind, **KINDS[kind]) for kind in KINDS] + [
+        eng.new_pool("equal", dedup=True),
+        eng.new_pool("gone"),
+    ]
     for pool in pools:
         for n in range(200):
             assert pool.put((n % 9, 0, 0), n * 37 % 5000, page(n % 50) if n % 2 else text(n, rnd.randrange(1, 500)))
@@ -64,7 +67,15 @@ def test_what_it_finds_a_check_finds_too(arena_name):
         with contextlib.suppress(engine.ArenaCorrupted):
             eng.close()
         engine.unlink(arena_name)
-    assert found > {"page-back", "page-length", "objnode-slots", "obj-bytes", "obj-pages", "queue-word", "segment-count"}, found
+    assert found > {
+        "page-back",
+        "page-length",
+        "objnode-slots",
+        "obj-bytes",
+        "obj-pages",
+        "queue-word",
+        "segment-count",
+    }, found
 
 
 def churn(name, seed):
@@ -123,7 +134,10 @@ def test_it_waits_for_who_holds_a_bucket_and_nobody_else_waits_for_it(make_arena
     for n in range(64):
         assert pool.put((n, 0, 0), 0, page(n))
     answers = []
-    with Stopped(eng.name, lambda mine: mine.pool("p").put((1, 0, 0), 0, b"new"), point=6) as holder, engine.attach(eng.name) as other:
+    with (
+        Stopped(eng.name, lambda mine: mine.pool("p").put((1, 0, 0), 0, b"new"), point=6) as holder,
+        engine.attach(eng.name) as other,
+    ):
         assert holder.stopped
         checker = threading.Thread(target=lambda: answers.append(other.check(gentle=True)))
         checker.start()

@@ -59,7 +59,7 @@ def test_a_late_hit_changes_no_page_of_somebody_else(make_arena):
         assert giving.put((1, 0, 0), 77, b"looked at " * 50)
         at = descriptor_of(eng, 77)
         gen = words_at(eng, at + offset("Pampd", "gen"))[0]
-        for n in range(1100):       # the rest of its segment, and so many more that others have their descriptors elsewhere
+        for n in range(1100):  # the rest of its segment, and so many more that others have their descriptors elsewhere
             assert giving.put((2, 0, 0), n, b"%d, short" % n)
         assert kept.put((1, 0, 0), 0, b"kept")
         reader = stopped_reader(eng, "looked-at", (1, 0, 0), 77)
@@ -112,7 +112,12 @@ def test_hits_are_counted_up_to_three_and_kept_by_a_put_over_the_page(make_arena
     for hits in (1, 2, 3, 3):
         assert pool.get((1, 0, 0), 77) == b"page" and mark_of(eng, at) == hits
     assert pool.put((1, 0, 0), 77, b"over") and pool.put((1, 0, 0), 77, b"over" * 500) and mark_of(eng, at) == 3
-    assert pool.flush_page((1, 0, 0), 77) and pool.put((1, 0, 0), 5, b"new") and descriptor_of(eng, 5) == at and mark_of(eng, at) == 0
+    assert (
+        pool.flush_page((1, 0, 0), 77)
+        and pool.put((1, 0, 0), 5, b"new")
+        and descriptor_of(eng, 5) == at
+        and mark_of(eng, at) == 0
+    )
 
 
 def test_a_descriptor_that_moves_takes_its_hits_along(make_arena):

@@ -32,7 +32,9 @@ def test_contents_and_steps_of_memory(make_arena, huge):
 
 @pytest.mark.parametrize("huge", [False, True])
 def test_all_of_an_arena_can_be_used(make_arena, huge):
-    eng = make_arena(capacity=(64 << 20) + (3 << 18), page_size=4096, huge_pages=huge)      # ends in the middle of a huge page
+    eng = make_arena(
+        capacity=(64 << 20) + (3 << 18), page_size=4096, huge_pages=huge
+    )  # ends in the middle of a huge page
     pool = eng.new_pool("p", persistent=True)
     held = 0
     while pool.put((1, 0, 0), held, bytes(4096)):
@@ -77,7 +79,9 @@ def test_a_hole_that_the_system_keeps_is_punched_again(make_arena):
     assert eng.check().ok
 
 
-@pytest.mark.parametrize("said, asked", [("2097152\n", True), ("33554432\n", False), ("536870912\n", False), ("what", False), (None, False)])
+@pytest.mark.parametrize(
+    "said, asked", [("2097152\n", True), ("33554432\n", False), ("536870912\n", False), ("what", False), (None, False)]
+)
 def test_only_pages_of_two_mib_are_asked_for(tmp_path, said, asked):
     """Where a page has 16 or 64 KiB, huge ones have 32 or 512 MiB."""
     if said is not None:
@@ -86,7 +90,9 @@ def test_only_pages_of_two_mib_are_asked_for(tmp_path, said, asked):
 
 
 # A kernel that says yes, and does nothing.
-YES = "#include <stddef.h>\nint madvise(void *start, size_t length, int advice) { (void)start; (void)length; (void)advice; return 0; }\n"
+YES = """#include <stddef.h>
+int madvise(void *start, size_t length, int advice) { (void)start; (void)length; (void)advice; return 0; }
+"""
 BACKED = """
 import sys, engine
 with engine.create(sys.argv[1], "64MiB") as eng:
@@ -104,6 +110,12 @@ with engine.create(sys.argv[1], "64MiB") as eng:
 def test_a_yes_of_the_system_is_not_memory(tmp_path, arena_name):
     (tmp_path / "yes.c").write_text(YES)
     subprocess.run(["gcc", "-shared", "-fPIC", "-o", tmp_path / "yes.so", tmp_path / "yes.c"], check=True)
-    told = subprocess.run([sys.executable, "-c", BACKED, arena_name], capture_output=True, text=True, timeout=60, cwd=ROOT,
-                          env={**os.environ, "LD_PRELOAD": str(tmp_path / "yes.so")})
+    told = subprocess.run(
+        [sys.executable, "-c", BACKED, arena_name],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=ROOT,
+        env={**os.environ, "LD_PRELOAD": str(tmp_path / "yes.so")},
+    )
     assert told.stdout == "backed\n", told

@@ -21,8 +21,14 @@ with engine.create(sys.argv[1], "1MiB") as eng:
 
 
 def test_a_lock_out_of_order_ends_the_process(arena_name):
-    done = subprocess.run([sys.executable, "-c", SCRIPT, arena_name], cwd=ROOT, capture_output=True, text=True, timeout=60,
-                          env={**os.environ, "TMEM_CHECK_LOCKS": "1"})
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, arena_name],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "TMEM_CHECK_LOCKS": "1"},
+    )
     try:
         assert done.stdout == "in order\n" and done.returncode == -6, done
         assert "(rank -3) taken with" in done.stderr

@@ -39,7 +39,9 @@ def test_other_types_are_refused(key):
         engine.oid(key)
 
 
-@pytest.mark.parametrize("key", [-1, U64_MAX + 1, (1, 2), (1, 2, 3, 4), (), (1, 2, -1), (U64_MAX + 1, 0, 0), (0, 2**200, 0)])
+@pytest.mark.parametrize(
+    "key", [-1, U64_MAX + 1, (1, 2), (1, 2, 3, 4), (), (1, 2, -1), (U64_MAX + 1, 0, 0), (0, 2**200, 0)]
+)
 def test_other_values_are_refused(key):
     with pytest.raises(ValueError):
         engine.oid(key)
@@ -79,8 +81,12 @@ def test_what_says_which_int_it_is_is_that_int(eng, kind):
 @pytest.mark.parametrize("kind", [numpy.int64, Odd])
 def test_one_that_is_out_of_range_is_refused(eng, kind):
     pool = eng.new_pool("p")
-    for call in (lambda: engine.oid(kind(-1)), lambda: engine.oid((1, 2, kind(-1))), lambda: pool.get((1, 2, kind(-3)), 0),
-                 lambda: pool.get((1, 2, 3), kind(-1))):
+    for call in (
+        lambda: engine.oid(kind(-1)),
+        lambda: engine.oid((1, 2, kind(-1))),
+        lambda: pool.get((1, 2, kind(-3)), 0),
+        lambda: pool.get((1, 2, 3), kind(-1)),
+    ):
         with pytest.raises(ValueError):
             call()
 
@@ -94,12 +100,22 @@ def test_a_buffer_of_something_else_than_bytes_is_no_key(key):
         engine.oid(key)
 
 
-@pytest.mark.parametrize("key", [numpy.frombuffer(b"ab", "u1"), numpy.frombuffer(b"ab", "i1"), array.array("B", b"ab"), memoryview(b"ab").cast("c")])
+@pytest.mark.parametrize(
+    "key",
+    [
+        numpy.frombuffer(b"ab", "u1"),
+        numpy.frombuffer(b"ab", "i1"),
+        array.array("B", b"ab"),
+        memoryview(b"ab").cast("c"),
+    ],
+)
 def test_a_buffer_of_bytes_is_a_key(key):
     assert engine.oid(key) == engine.oid(b"ab")
 
 
 def test_arguments_of_create_may_be_of_numpy(arena_name):
-    with engine.create(arena_name, numpy.int64(4 << 20), page_size=numpy.int64(512), max_workers=numpy.uint8(4), client=numpy.int32(3)) as eng:
+    with engine.create(
+        arena_name, numpy.int64(4 << 20), page_size=numpy.int64(512), max_workers=numpy.uint8(4), client=numpy.int32(3)
+    ) as eng:
         assert (eng.capacity, eng.page_size, eng.client_id) == (4 << 20, 512, 3) and type(eng.client_id) is int
         assert eng.new_pool("p", allow=[numpy.int64(9)]).allow == (9,)

@@ -60,13 +60,26 @@ def test_pools_beyond_the_table_are_refused(make_arena):
 def destroyed_calls(pool):
     handle = pool.object(OID)
     return [
-        lambda: pool.put(OID, 0, b"x"), lambda: pool.get(OID, 0), lambda: pool.get(OID, 0, free=True),
+        lambda: pool.put(OID, 0, b"x"),
+        lambda: pool.get(OID, 0),
+        lambda: pool.get(OID, 0, free=True),
         lambda: pool.get(OID, 0, free=False),
-        lambda: pool.get_into(OID, 0, bytearray(512)), lambda: pool.flush_page(OID, 0), lambda: pool.flush_object(OID),
-        lambda: pool.put_range(OID, 0, b"x"), lambda: pool.get_range(OID, 0, 2), lambda: pool.object_info(OID),
-        lambda: pool.descriptor(OID, 0), lambda: pool.obj_count, lambda: pool.destroy(), lambda: handle.get(0),
-        lambda: handle.put(0, b"x"), lambda: handle.flush_page(0), lambda: handle.flush_object(), lambda: handle.get_range(0, 1),
-        lambda: handle.put_range(0, b"x"), lambda: handle.get_into(0, bytearray(512)),
+        lambda: pool.get_into(OID, 0, bytearray(512)),
+        lambda: pool.flush_page(OID, 0),
+        lambda: pool.flush_object(OID),
+        lambda: pool.put_range(OID, 0, b"x"),
+        lambda: pool.get_range(OID, 0, 2),
+        lambda: pool.object_info(OID),
+        lambda: pool.descriptor(OID, 0),
+        lambda: pool.obj_count,
+        lambda: pool.destroy(),
+        lambda: handle.get(0),
+        lambda: handle.put(0, b"x"),
+        lambda: handle.flush_page(0),
+        lambda: handle.flush_object(),
+        lambda: handle.get_range(0, 1),
+        lambda: handle.put_range(0, b"x"),
+        lambda: handle.get_into(0, bytearray(512)),
     ]
 
 

@@ -30,7 +30,9 @@ def test_posts_nobody_took_are_few(make_arena):
     for name in semaphores_of(eng.name):
         semaphore = posix_ipc.Semaphore("/" + name.removeprefix("sem."))
         try:
-            assert semaphore.value < eng.max_workers + len(crew)    # each may have looked at the value before another's post
+            assert semaphore.value < eng.max_workers + len(
+                crew
+            )  # each may have looked at the value before another's post
         finally:
             semaphore.close()
 

@@ -119,7 +119,9 @@ def test_a_pool_is_never_another_of_an_arena_made_anew(arena_name):
         for first, second in (("bob", "alice"), ("alice", "bob")):
             pools = [eng.new_pool(name, persistent=True) for name in (first, second)]
             for message in messages:
-                with pytest.raises(engine.PoolNotFound, match=f"pool 'alice' is of an arena '{arena_name}' that is gone"):
+                with pytest.raises(
+                    engine.PoolNotFound, match=f"pool 'alice' is of an arena '{arena_name}' that is gone"
+                ):
                     pickle.loads(message)
             for pool in pools:
                 pool.destroy()

@@ -54,7 +54,9 @@ class Racers:
         self.gate = gate = Gate(SPAWN, parties)
         ends = [SPAWN.Pipe() for _ in range(parties)]
         self.pipes = [mine for mine, _ in ends]
-        self.processes = [SPAWN.Process(target=serve, args=(theirs, gate, me, pool)) for me, (_, theirs) in enumerate(ends)]
+        self.processes = [
+            SPAWN.Process(target=serve, args=(theirs, gate, me, pool)) for me, (_, theirs) in enumerate(ends)
+        ]
         self.races = 0
 
     def model(self):

@@ -168,16 +168,28 @@ def test_objects_of_every_shape_are_moved(make_arena):
     sound(eng)
 
 
-@pytest.mark.parametrize(("capacity", "error"), [
-    (1000, ValueError), ("0", ValueError), ("17MiB", ValueError), (2**70, ValueError), (-1, ValueError), ("much", ValueError),
-    (None, TypeError), (True, TypeError), (1.5, TypeError),
-])
+@pytest.mark.parametrize(
+    ("capacity", "error"),
+    [
+        (1000, ValueError),
+        ("0", ValueError),
+        ("17MiB", ValueError),
+        (2**70, ValueError),
+        (-1, ValueError),
+        ("much", ValueError),
+        (None, TypeError),
+        (True, TypeError),
+        (1.5, TypeError),
+    ],
+)
 def test_capacities_that_make_no_sense(eng, capacity, error):
     with pytest.raises(error, match="capacity"):
         eng.resize(capacity)
 
 
-@pytest.mark.parametrize(("most", "error"), [("1MiB", ValueError), (2**60, ValueError), (True, TypeError), ("x", ValueError)])
+@pytest.mark.parametrize(
+    ("most", "error"), [("1MiB", ValueError), (2**60, ValueError), (True, TypeError), ("x", ValueError)]
+)
 def test_a_largest_capacity_that_makes_no_sense(arena_name, most, error):
     with pytest.raises(error, match="max_capacity"):
         engine.create(arena_name, "2MiB", max_capacity=most)

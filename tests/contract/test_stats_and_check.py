@@ -9,8 +9,20 @@ import engine
 from tests.support import KINDS, DictPam, page
 
 OID = (1, 2, 3)
-COUNTERS = ("puts_ok", "puts_refused", "puts_duplicate", "gets_hit", "gets_miss", "flushes", "objects", "objnodes", "pages",
-            "bytes_asked", "bytes_used", "bytes_stored")
+COUNTERS = (
+    "puts_ok",
+    "puts_refused",
+    "puts_duplicate",
+    "gets_hit",
+    "gets_miss",
+    "flushes",
+    "objects",
+    "objnodes",
+    "pages",
+    "bytes_asked",
+    "bytes_used",
+    "bytes_stored",
+)
 TOTAL = (*COUNTERS, "lock_waits", "recoveries")
 ARENA = ("name", "capacity", "page_size", "buckets", "workers", "segments_used", "segments_total", "bytes_backed")
 
@@ -26,8 +38,14 @@ def test_keys_and_types(eng):
     eng.new_pool("q")
     stats = eng.stats()
     assert set(stats) == {"total", "pools", "arena"} and set(stats["pools"]) == {"p", "q"}
-    assert set(COUNTERS) <= set(stats["pools"]["p"]) and set(TOTAL) <= set(stats["total"]) and set(ARENA) <= set(stats["arena"])
-    assert all(type(value) is int for counters in (*stats["pools"].values(), stats["total"]) for value in counters.values())
+    assert (
+        set(COUNTERS) <= set(stats["pools"]["p"])
+        and set(TOTAL) <= set(stats["total"])
+        and set(ARENA) <= set(stats["arena"])
+    )
+    assert all(
+        type(value) is int for counters in (*stats["pools"].values(), stats["total"]) for value in counters.values()
+    )
     assert all(type(stats["arena"][key]) is int for key in ARENA if key != "name")
     assert not any(stats["total"].values()) and not any(stats["pools"]["p"].values())
 

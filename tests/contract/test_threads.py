@@ -133,7 +133,9 @@ def test_engines_of_one_process_are_workers_of_their_own(eng):
         with engine.attach(eng.name) as mine:
             own = mine.pool("p")
             for index in range(500):
-                assert own.put((index % 3, 0, 0), index, page(index)) and own.get((index % 3, 0, 0), index) == page(index)
+                assert own.put((index % 3, 0, 0), index, page(index)) and own.get((index % 3, 0, 0), index) == page(
+                    index
+                )
 
     together(THREADS, work)
     assert pool.obj_count == 3 and eng.stats()["pools"]["p"]["pages"] == 500 and eng.check().ok

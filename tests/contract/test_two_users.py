@@ -66,7 +66,9 @@ def test_whom_a_mode_lets_in(arena_name, mode, peer, stranger):
     use(arena_name)         # root
 
 
-@pytest.mark.parametrize("mode", [0, 0o400, 0o200, 0o640, 0o644, 0o620, 0o602, 0o604, 0o664, 0o646, 0o700, 0o610, 0o670, 0o777])
+@pytest.mark.parametrize(
+    "mode", [0, 0o400, 0o200, 0o640, 0o644, 0o620, 0o602, 0o604, 0o664, 0o646, 0o700, 0o610, 0o670, 0o777]
+)
 def test_modes_for_who_only_reads_are_refused(arena_name, mode):
     with pytest.raises(ValueError, match="mode: .*writes"):
         engine.create(arena_name, mode=mode, **SMALL)

@@ -114,7 +114,12 @@ def test_what_is_seen_stays_whatever_becomes_of_the_page(make_arena, change):
         sound(eng, pins=0, limbo=0)
         # Once nobody looks, the chunks are used again.
         more = fill(again, last) - last
-        assert more == {"put": 1, "put-same-filled": 1, "flush": 1, "flush-object": 3, "take": 1, "destroy": 3, "put-range": 3}[change]
+        assert (
+            more
+            == {"put": 1, "put-same-filled": 1, "flush": 1, "flush-object": 3, "take": 1, "destroy": 3, "put-range": 3}[
+                change
+            ]
+        )
         assert all(again.get((n // 64, 9, 9), n % 64) == page(n) for n in range(last + more))
         sound(eng, pins=0, limbo=0)
 
@@ -549,7 +554,11 @@ def _look_and_change(eng, seed, rounds):
             if view.found:
                 held.append((view, obj, i, bytes(view.__enter__())))
         elif what < 8:
-            pool.put((obj, 0, 0), i, b"%d,%d/" % (obj, i) + bytes([rnd.randrange(1, 256)]) * rnd.randrange(100, PAGE - 20) + b"end")
+            pool.put(
+                (obj, 0, 0),
+                i,
+                b"%d,%d/" % (obj, i) + bytes([rnd.randrange(1, 256)]) * rnd.randrange(100, PAGE - 20) + b"end",
+            )
         else:
             pool.flush_page((obj, 0, 0), i)
         if len(held) > 8 or (held and rnd.randrange(4) == 0):
@@ -578,8 +587,11 @@ def _look_and_change_worker(eng, rounds):
     _look_and_change(eng, eng.worker_id, rounds)
 
 
-@pytest.mark.parametrize("keep", [lambda page: page[5:], memoryview, lambda page: np.frombuffer(page, "u1"), np.asarray],
-                         ids=["slice", "memoryview", "frombuffer", "asarray"])
+@pytest.mark.parametrize(
+    "keep",
+    [lambda page: page[5:], memoryview, lambda page: np.frombuffer(page, "u1"), np.asarray],
+    ids=["slice", "memoryview", "frombuffer", "asarray"],
+)
 @pytest.mark.parametrize("count", [None, 2])
 def test_leaving_a_view_tells_what_still_looks_at_it(eng, keep, count):
     pool = eng.new_pool("p")

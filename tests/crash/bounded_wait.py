@@ -127,8 +127,15 @@ def main():
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     found = measure(f"tmem-wait-{os.getpid()}", options.deaths)
-    figures = {case: {"deaths": len(ms), "median_ms": round(statistics.median(ms), 3),
-                      "p99_ms": round(sorted(ms)[int(len(ms) * 0.99)], 3), "worst_ms": round(max(ms), 3)} for case, ms in found.items()}
+    figures = {
+        case: {
+            "deaths": len(ms),
+            "median_ms": round(statistics.median(ms), 3),
+            "p99_ms": round(sorted(ms)[int(len(ms) * 0.99)], 3),
+            "worst_ms": round(max(ms), 3),
+        }
+        for case, ms in found.items()
+    }
     print(json.dumps(figures) if options.json else "\n".join(f"{case}: {of}" for case, of in figures.items()))
     return int(any(of["median_ms"] > MEDIAN_MS or of["worst_ms"] > WORST_MS for of in figures.values()))
 

@@ -127,7 +127,9 @@ class Scene:
         _, status = os.waitpid(pid, 0)
         if text:
             return int(text)
-        assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, f"the worker ended with {status}, not by SIGKILL"
+        assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, (
+            f"the worker ended with {status}, not by SIGKILL"
+        )
         return None
 
     def assert_sound(self, *allowed):
@@ -277,7 +279,9 @@ _PAGES = [b"n" * 4096, bytearray(b"o" * 300), b"m" * 5, memoryview(b"p" * 2000),
 _TAKEN = [((1, 0, 0), index(1)), ((1, 0, 0), 9), ((0, 0, 0), index(0)), ((0, 0, 0), index(3)), ((2, 0, 0), index(2))]
 BATCHES = {
     "put-many": lambda e, n: e.pool("p").put_many(_MANY[:n], _PAGES[:n]),
-    "put-many-of-an-object": lambda e, n: e.pool("p").object((0, 0, 0)).put_many([100, 0, 101, index(3), 102][:n], _PAGES[:n]),
+    "put-many-of-an-object": lambda e, n: (
+        e.pool("p").object((0, 0, 0)).put_many([100, 0, 101, index(3), 102][:n], _PAGES[:n])
+    ),
     "get-many-exclusive": lambda e, n: e.pool("q").get_many(_TAKEN[:n]),
 }
 

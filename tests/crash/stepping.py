@@ -208,7 +208,9 @@ def die_at(place, prepare, act):
             _request(POKETEXT, pid, place.address, trap)
             _request(CONT, pid)
             got = _wait(pid)
-            assert got == signal.SIGTRAP and _rip(pid) == place.address + 1, f"{place} was not reached: signal {got}, {left} to go"
+            assert got == signal.SIGTRAP and _rip(pid) == place.address + 1, (
+                f"{place} was not reached: signal {got}, {left} to go"
+            )
             _request(POKEUSER, pid, RIP, place.address)
             _request(POKETEXT, pid, place.address, text)
             if left:

@@ -10,7 +10,10 @@ from tests.support import mixed
 DEATHS = 160
 KEPT = 30
 KINDS = {
-    "raw": {}, "lz4": {"pam": "lz4"}, "twins": {"dedup": True}, "packed-twins": {"dedup": True, "pam": "zstd", "shared": False},
+    "raw": {},
+    "lz4": {"pam": "lz4"},
+    "twins": {"dedup": True},
+    "packed-twins": {"dedup": True, "pam": "zstd", "shared": False},
     "client": {"client": 3, "policy": "sieve", "cap": 300},
 }
 

@@ -25,7 +25,11 @@ TOUCHED, NEIGHBOUR, NEW, OTHER = (1, 0, 0), (2, 0, 0), (3, 0, 0), (4, 0, 0)
 INDEXES = (0, 1, 2, 3, 70)
 # Made once: the copy of a page has the same instructions in every child only if it starts at the
 # same address.
-OLD = {(oid, index): page(oid[0] << 8 | index, 100 + 40 * at) for oid in (TOUCHED, NEIGHBOUR) for at, index in enumerate(INDEXES)}
+OLD = {
+    (oid, index): page(oid[0] << 8 | index, 100 + 40 * at)
+    for oid in (TOUCHED, NEIGHBOUR)
+    for at, index in enumerate(INDEXES)
+}
 OVER, FRESH, RANGE = page(1001, 300), page(1002, 200), page(1003, 3 * PAGE)
 ALIKE = page(1006, len(OLD[TOUCHED, 1]) + 8)        # of the same size class: these exchange their chunks
 WHOLE, WHOLE_OVER = page(1004, PAGE), page(1005, PAGE)

@@ -275,7 +275,8 @@ assert os.statvfs("/dev/shm").f_bavail == 0
 before = eng.stats()["pools"]["p99"]
 answers = [low.put((2, i, 0), 0, rnd(3000)) for i in range(300)]
 after = eng.stats()["pools"]["p99"]
-# It cannot count what would go, so nothing of the others goes, neither for its pages nor for those of the pool that is being destroyed.
+# It cannot count what would go, so nothing of the others goes, neither for its pages nor for
+# those of the pool that is being destroyed.
 assert after["pages"] == before["pages"] and after["evicted"] == before["evicted"], (before, after)
 assert answers[-1] == (low.get((2, 299, 0), 0) is not None) and eng.stats()["pools"]["low"]["pages"] < 300
 assert early.recover() == 1 and early.recover() == 1

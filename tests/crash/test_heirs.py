@@ -64,7 +64,9 @@ def look_over(eng):
 
 def word(eng, slot, field):
     with open(f"/dev/shm/{eng.name}", "rb") as file:
-        return struct.unpack("<Q", os.pread(file.fileno(), 8, SLOTS_OFF + slot * CONSTANTS["SLOT_BYTES"] + offset("Slot", field)))[0]
+        return struct.unpack(
+            "<Q", os.pread(file.fileno(), 8, SLOTS_OFF + slot * CONSTANTS["SLOT_BYTES"] + offset("Slot", field))
+        )[0]
 
 
 def judge(eng):
@@ -148,7 +150,9 @@ def test_an_heir_of_a_slot_just_buried_dies(make_arena):
     generation = word(eng, 1, "gen") + 1
     with open(f"/dev/shm/{eng.name}", "r+b") as file:
         for field, value in (("gen", generation), ("own", generation << 16 | 2)):
-            os.pwrite(file.fileno(), struct.pack("<Q", value), SLOTS_OFF + CONSTANTS["SLOT_BYTES"] + offset("Slot", field))
+            os.pwrite(
+                file.fileno(), struct.pack("<Q", value), SLOTS_OFF + CONSTANTS["SLOT_BYTES"] + offset("Slot", field)
+            )
     with engine.attach(eng.name) as other:
         assert other.worker_id == 1 and other.pool("p").put((9, 0, 0), 0, b"x")
     judge(eng)
@@ -158,7 +162,11 @@ def test_an_heir_passes_by_a_slot_that_a_stopped_one_recovers(make_arena):
     """The table is full of the living and the dead. Who is stopped while it recovers one of the
     dead keeps nobody from the others."""
     eng = begin(make_arena, 4)
-    with Case(eng.name, rescue, ADOPTED) as rescuer, Case(eng.name, flush, SETTLING) as first, Case(eng.name, flush, SETTLING) as second:
+    with (
+        Case(eng.name, rescue, ADOPTED) as rescuer,
+        Case(eng.name, flush, SETTLING) as first,
+        Case(eng.name, flush, SETTLING) as second,
+    ):
         os.kill(first.pid, signal.SIGKILL)
         first.end()
         os.kill(second.pid, signal.SIGKILL)
@@ -195,7 +203,7 @@ def test_one_who_is_stopped_while_it_attaches_holds_nobody_up(make_arena, crowde
                 assert other.pool("p").get((2, 0, 0), 0) == b"mine"
                 assert time.monotonic() - began < 1
             assert newcomer.go_on() == 0
-            other.close()           # not before: the newcomer may have been stopped with the depot, as it recovered somebody
+            other.close()  # not before: the newcomer may have been stopped with the depot, as it recovered somebody
         eng.recover()
     assert point > 3 and eng.check().ok
 
@@ -204,8 +212,12 @@ def test_an_own_lock_that_another_rescuer_adopts_is_not_given_back(make_arena):
     """A rescuer dies with a dead worker's own lock. One settles the rescuer, and is about to give
     that lock back; another adopts it."""
     eng = begin(make_arena, 5)
-    with (Case(eng.name, rescue, ADOPTED) as first, Case(eng.name, flush, SETTLING) as dead, Case(eng.name, rescue, RELEASING) as second,
-          Case(eng.name, rescue, ADOPTED + 1) as third):
+    with (
+        Case(eng.name, rescue, ADOPTED) as first,
+        Case(eng.name, flush, SETTLING) as dead,
+        Case(eng.name, rescue, RELEASING) as second,
+        Case(eng.name, rescue, ADOPTED + 1) as third,
+    ):
         dies(eng, dead, 2)
         first.until_stopped()
         assert word(eng, 2, "own") == word(eng, 1, "gen") << 16 | 2

@@ -32,7 +32,16 @@ from tests.support import text
 # All points of the longest verb take ten minutes where others are at work, too.
 pytestmark = pytest.mark.timeout(3600 if os.environ.get("EVERY_POINT") else 120)
 EVERY = bool(os.environ.get("EVERY_POINT"))
-MOST_USED = ("put-new-object", "put-new-page", "put-warm", "put-over", "put-over-same-length", "get-exclusive", "flush-page", "flush-object")
+MOST_USED = (
+    "put-new-object",
+    "put-new-page",
+    "put-warm",
+    "put-over",
+    "put-over-same-length",
+    "get-exclusive",
+    "flush-page",
+    "flush-object",
+)
 ALL = 1 << 30
 
 
@@ -63,7 +72,7 @@ def test_killed_at_every_point_of_a_verb(arena_name, verb, record_property):
         with Scene(arena_name) as scene:
             assert scene.die_in(prepare, act, point) is None, f"point {point} of {points} was not reached"
             scene.assert_sound(before, after)
-    assert points or verb in ("get", "get-range-into")                      # a get that leaves the page takes no lock and stores nothing
+    assert points or verb in ("get", "get-range-into")  # a get that leaves the page takes no lock and stores nothing
     record_property("kill_points", points)
     print(f"{verb}: {len(chosen)} of {points} kill points, all before or after")
 
@@ -111,7 +120,9 @@ def test_killed_at_every_point_of_a_batch(arena_name, verb, pam):
     chosen = visited(points, 120, f"{verb} {pam}")
     for point in chosen:
         with PackedScene(arena_name, pam=pam) as scene:
-            assert scene.die_in(nothing, lambda e: act(e, 5), point) is None, f"point {point} of {points} was not reached"
+            assert scene.die_in(nothing, lambda e: act(e, 5), point) is None, (
+                f"point {point} of {points} was not reached"
+            )
             scene.assert_sound(*states)
             seen.add(states.index(scene.state()))
     assert len(seen) >= 5

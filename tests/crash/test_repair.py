@@ -57,7 +57,11 @@ def test_every_damaged_arena_is_sound_after_a_repair(arena_name, seed):
         with engine.create(arena_name, "2MiB", max_workers=4, max_pools=4, buckets=4) as eng:
             pool = eng.new_pool("p", persistent=True)
             for _ in range(60):
-                pool.put((rnd.randrange(12), 0, 0), rnd.choice((rnd.randrange(4), rnd.randrange(500))), rnd.randbytes(rnd.randrange(1, 999)))
+                pool.put(
+                    (rnd.randrange(12), 0, 0),
+                    rnd.choice((rnd.randrange(4), rnd.randrange(500))),
+                    rnd.randbytes(rnd.randrange(1, 999)),
+                )
             damage(arena_name, rnd)
             report = eng.check(repair=True)
             assert report.ok, [str(problem) for problem in report.problems[:3]]
@@ -108,7 +112,11 @@ def test_readers_without_a_lock_are_told(arena_name):
         assert pool.flush_object((4, 5, 6))             # the one that is left is the root
         fd = os.open(SHM / arena_name, os.O_RDWR)
         try:
-            lines = {at: struct.unpack("<8Q", os.pread(fd, 64, at)) for first, last in extents(fd) for at in range(first, last, 64)}
+            lines = {
+                at: struct.unpack("<8Q", os.pread(fd, 64, at))
+                for first, last in extents(fd)
+                for at in range(first, last, 64)
+            }
             obj = next(at for at, words in lines.items() if words[2:5] == oid)
             bucket = next(at for at, words in lines.items() if words[4] == obj and words[0] == 0)
             damage_page(pool, oid, 0)
@@ -124,7 +132,9 @@ def test_a_lost_page_is_named(arena_name):
     reported by handle."""
     with engine.create(arena_name, "1MiB", max_workers=2, max_pools=2) as eng:
         pool = eng.new_pool("p", persistent=True)
-        assert pool.put((1, 2, 3), 0, b"a" * 100) and pool.put((1, 2, 3), 9, b"b" * 100) and pool.put((4, 5, 6), 0, b"c")
+        assert (
+            pool.put((1, 2, 3), 0, b"a" * 100) and pool.put((1, 2, 3), 9, b"b" * 100) and pool.put((4, 5, 6), 0, b"c")
+        )
         damage_page(pool, (1, 2, 3), 9)
         assert not eng.check().ok
         with pytest.raises(engine.ArenaCorrupted):

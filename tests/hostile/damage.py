@@ -11,11 +11,53 @@ from tests.hostile.structs import CONSTANTS, SIZES, STRUCTS, offset
 
 MASK = 2**64 - 1
 WEIGHTS = {
-    "Obj": 16, "Objnode": 16, "Pampd": 16, "Bucket": 10, "Slot": 16, "Depot": 8, "Segment": 8, "PoolRecord": 8, "ClientPage": 4,
-    "Queue": 6, "Shard": 4, "Twin": 6, "TwinBucket": 3, "RetiredObj": 4, "RetiredObjnode": 4, "RetiredPampd": 4,
+    "Obj": 16,
+    "Objnode": 16,
+    "Pampd": 16,
+    "Bucket": 10,
+    "Slot": 16,
+    "Depot": 8,
+    "Segment": 8,
+    "PoolRecord": 8,
+    "ClientPage": 4,
+    "Queue": 6,
+    "Shard": 4,
+    "Twin": 6,
+    "TwinBucket": 3,
+    "RetiredObj": 4,
+    "RetiredObjnode": 4,
+    "RetiredPampd": 4,
 }
-COUNTS = (0, 1, 2, 3, 63, 64, 65, 640, 641, 4095, 4096, 4097, 65535, 65536, 524287, 524288, 524289, 1 << 31, 1 << 32, 1 << 57,
-          (1 << 57) - 1, 1 << 60, 1 << 62, 1 << 63, MASK, MASK - 1, MASK - 7, MASK - 63)
+COUNTS = (
+    0,
+    1,
+    2,
+    3,
+    63,
+    64,
+    65,
+    640,
+    641,
+    4095,
+    4096,
+    4097,
+    65535,
+    65536,
+    524287,
+    524288,
+    524289,
+    1 << 31,
+    1 << 32,
+    1 << 57,
+    (1 << 57) - 1,
+    1 << 60,
+    1 << 62,
+    1 << 63,
+    MASK,
+    MASK - 1,
+    MASK - 7,
+    MASK - 63,
+)
 
 
 def _word(value):
@@ -63,12 +105,16 @@ def place(scene, rnd, itself):
     if which == 4:
         return any_struct(scene, rnd)[1] + rnd.choice((1, 4, 7, 8, 16, 32, 48, 63, -1, -8))
     if which == 5:
-        return rnd.choice((scene.seg_end, where["tail"], where["end"], where["segments"])) + rnd.choice((0, -8, -64, -576, 8, 64, 4096))
+        return rnd.choice((scene.seg_end, where["tail"], where["end"], where["segments"])) + rnd.choice(
+            (0, -8, -64, -576, 8, 64, 4096)
+        )
     if which == 6:
         return rnd.randrange(where["segments"], scene.seg_end) & ~63
     if which == 7:
         return rnd.choice(list(where.values())) + rnd.choice((0, 8, 64))
-    return rnd.choice((0, 8, 64, 4096, 1 << 40, 1 << 47, 1 << 62, MASK - 63, MASK & ~7, (-scene.layout.where["segments"]) & MASK))
+    return rnd.choice(
+        (0, 8, 64, 4096, 1 << 40, 1 << 47, 1 << 62, MASK - 63, MASK & ~7, (-scene.layout.where["segments"]) & MASK)
+    )
 
 
 def value(scene, rnd, old, itself):
@@ -133,7 +179,9 @@ def _is_link(kind, name):
 def links(scene, rnd):
     """The words that lead from struct to struct, made to lead elsewhere, to the same kind, or
     around."""
-    kind, at = any_struct(scene, rnd, ["Obj", "Objnode", "Pampd", "Bucket", "RetiredObj", "RetiredPampd", "RetiredObjnode"])
+    kind, at = any_struct(
+        scene, rnd, ["Obj", "Objnode", "Pampd", "Bucket", "RetiredObj", "RetiredPampd", "RetiredObjnode"]
+    )
     name, count = rnd.choice({
         "Obj": (("left", 1), ("right", 1), ("parent", 1), ("root", 1), ("link", 1)),
         "Objnode": (("slots", 64), ("slots", 64), ("obj", 1), ("link", 1)),
@@ -172,7 +220,9 @@ def journal(scene, rnd):
     at = scene.layout.slot(i)
     n = rnd.choice((1, 2, 3, 8, 64, 500, 4095, 4096, rnd.choice(COUNTS)))
     found = [(at + offset("Slot", "journal_len"), _word(n))]
-    entries = b"".join(_word(place(scene, rnd, at)) + _word(value(scene, rnd, 0, at)) for _ in range(min(n, rnd.randrange(70))))
+    entries = b"".join(
+        _word(place(scene, rnd, at)) + _word(value(scene, rnd, 0, at)) for _ in range(min(n, rnd.randrange(70)))
+    )
     if entries:
         first = 0 if n > 4096 or rnd.getrandbits(1) else max(0, n * 16 - len(entries))
         found.append((scene.layout.journal(i) + first, entries))
@@ -202,7 +252,9 @@ def worker(scene, rnd):
         else:
             root = at + offset("Slot", "client", rnd.randrange(3))
             kind = rnd.choice(("Pampd", "Obj", "Objnode", "RetiredPampd", "RetiredObj", "PoolRecord"))
-            found.append((root, _word(place(scene, rnd, at) if not scene.things[kind] else rnd.choice(scene.things[kind]))))
+            found.append(
+                (root, _word(place(scene, rnd, at) if not scene.things[kind] else rnd.choice(scene.things[kind])))
+            )
     if rnd.randrange(4) == 0:
         found.append((at + offset("Slot", "state"), _word(rnd.choice((0, 1, 2, MASK)))))
     if rnd.randrange(4) == 0:
@@ -217,7 +269,12 @@ def loop(scene, rnd):
     at = scene.layout.slot(rnd.randrange(scene.slots_high))
     which = rnd.choice(("ROOT_STAGED", "ROOT_RETIRED", "ROOT_RETIRED"))
     kinds = ["Pampd"] if which == "ROOT_STAGED" else ["Pampd", "Obj", "Objnode", "PoolRecord"]
-    names = {"Pampd": "PAMPD_SENTINEL", "Obj": "OBJ_SENTINEL", "Objnode": "OBJNODE_SENTINEL", "PoolRecord": "POOL_SENTINEL"}
+    names = {
+        "Pampd": "PAMPD_SENTINEL",
+        "Obj": "OBJ_SENTINEL",
+        "Objnode": "OBJNODE_SENTINEL",
+        "PoolRecord": "POOL_SENTINEL",
+    }
     chain = [any_struct(scene, rnd, kinds) for _ in range(rnd.choice((1, 2, 3)))]
     found = [(at + offset("Slot", "client", CONSTANTS[which]), _word(chain[0][1]))]
     for n, (kind, start) in enumerate(chain):
@@ -253,16 +310,29 @@ def queues(scene, rnd):
                 found.append((at + offset("Pampd", "link"), _word(place(scene, rnd, at))))
         else:
             word = rnd.randrange(8) * 8
-            found.append((at + word, _word(rnd.choice((place(scene, rnd, at), any_struct(scene, rnd, ["Pampd"])[1], 0, rnd.choice(COUNTS))))))
+            found.append(
+                (
+                    at + word,
+                    _word(
+                        rnd.choice((place(scene, rnd, at), any_struct(scene, rnd, ["Pampd"])[1], 0, rnd.choice(COUNTS)))
+                    ),
+                )
+            )
     if rnd.getrandbits(1):
         slot = scene.layout.slot(rnd.randrange(scene.slots_high))
-        found.append((slot + offset("Slot", "client", CONSTANTS["ROOT_PENDING"]), _word(any_struct(scene, rnd, ["Pampd"])[1])))
+        found.append(
+            (slot + offset("Slot", "client", CONSTANTS["ROOT_PENDING"]), _word(any_struct(scene, rnd, ["Pampd"])[1]))
+        )
     return found
 
 
 def _shape(rnd):
-    return rnd.choice((0, 1, 64, 65, 1024, 1025, 4096, 1 << 31, (1 << 32) - 1)) | rnd.choice((0, 1, 2, 18, 25, 26, 27, 200, 255)) << 32 \
-        | rnd.choice((0, 0, 1, 2, 4, 4, 8, 6, 12, 255)) << 40 | rnd.choice((0, 0, 0, 1, 30, 64, 1023, 1024, 65535)) << 48
+    return (
+        rnd.choice((0, 1, 64, 65, 1024, 1025, 4096, 1 << 31, (1 << 32) - 1))
+        | rnd.choice((0, 1, 2, 18, 25, 26, 27, 200, 255)) << 32
+        | rnd.choice((0, 0, 1, 2, 4, 4, 8, 6, 12, 255)) << 40
+        | rnd.choice((0, 0, 0, 1, 30, 64, 1023, 1024, 65535)) << 48
+    )
 
 
 def descriptor(scene, rnd):
@@ -356,12 +426,31 @@ def header(scene, rnd):
     """Another geometry, with the right checksum: believed by newcomers, and wrong."""
     raw = bytearray(scene.map[:SIZES["Header"]])
     for _ in range(rnd.choice((1, 1, 2))):
-        name = rnd.choice([name for name in STRUCTS["Header"] if name not in ("magic", "layout_id", "checksum", "client")] + ["client"] * 3)
+        name = rnd.choice(
+            [name for name in STRUCTS["Header"] if name not in ("magic", "layout_id", "checksum", "client")]
+            + ["client"] * 3
+        )
         start, size, count = STRUCTS["Header"][name]
         at = start + 8 * rnd.randrange(min(count, 3))
         old = struct.unpack_from("<Q", raw, at)[0]
-        new = rnd.choice((old + 1, old - 1, old // 2, old * 2, old + 8, old + 64, old - 4096, old + 4096, rnd.randrange(1, old + 2),
-                          16, 18, 1, 0, rnd.choice(COUNTS)))
+        new = rnd.choice(
+            (
+                old + 1,
+                old - 1,
+                old // 2,
+                old * 2,
+                old + 8,
+                old + 64,
+                old - 4096,
+                old + 4096,
+                rnd.randrange(1, old + 2),
+                16,
+                18,
+                1,
+                0,
+                rnd.choice(COUNTS),
+            )
+        )
         struct.pack_into("<Q", raw, at, new & MASK)
     shift = struct.unpack_from("<Q", raw, offset("Header", "seg_shift"))[0]
     if shift < 64 and rnd.getrandbits(1):
@@ -372,9 +461,38 @@ def header(scene, rnd):
     return [(0, bytes(raw))]
 
 
-RACED = ("sentinel", "oid", "left", "right", "root", "unlinked", "height", "slots", "data", "shape", "index", "obj", "queue", "gen",
-         "head", "tail", "count", "hand", "mags", "client",
-         "free_count", "bitmap", "cls", "next", "cursor", "state", "class_head", "free_head", "seg_high", "journal_len")
+RACED = (
+    "sentinel",
+    "oid",
+    "left",
+    "right",
+    "root",
+    "unlinked",
+    "height",
+    "slots",
+    "data",
+    "shape",
+    "index",
+    "obj",
+    "queue",
+    "gen",
+    "head",
+    "tail",
+    "count",
+    "hand",
+    "mags",
+    "client",
+    "free_count",
+    "bitmap",
+    "cls",
+    "next",
+    "cursor",
+    "state",
+    "class_head",
+    "free_head",
+    "seg_high",
+    "journal_len",
+)
 
 
 def race(scene, rnd):

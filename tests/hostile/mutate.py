@@ -222,8 +222,13 @@ class Child:
                     and answer != scene.content[handle]:
                 want = scene.content[handle]
                 at = next((i for i, (a, b) in enumerate(zip(answer, want, strict=False)) if a != b), None)
-                self.find("wrong", seed, name, f"{kind}: {handle} gave {len(answer)} bytes {answer[:40]}, not {len(want)}; "
-                                               f"the first that differs is {at}")
+                self.find(
+                    "wrong",
+                    seed,
+                    name,
+                    f"{kind}: {handle} gave {len(answer)} bytes {answer[:40]}, not {len(want)}; "
+                    f"the first that differs is {at}",
+                )
             if time.monotonic() - began > SLOW_S:
                 return
         calls = writes(scene, rnd)
@@ -350,7 +355,9 @@ def again(finding):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Damage a populated arena, call everything, see that nothing crashes or hangs.")
+    parser = argparse.ArgumentParser(
+        description="Damage a populated arena, call everything, see that nothing crashes or hangs."
+    )
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0, help="the first one")
     parser.add_argument("--verbose", action="store_true", help="with what the crashed or hung process was doing")

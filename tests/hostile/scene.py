@@ -321,8 +321,12 @@ class Scene:
             for obj in self.things["Obj"]:
                 if at < obj + oid + 24 and obj + oid < at + length:
                     return None
-        return {handle for handle, (pampd, data, n, twin) in self.pages.items() for at, length in touched
-                if any(at < start + size and start < at + length for start, size in ((pampd, 64), (data, n), (twin, 64)))}
+        return {
+            handle
+            for handle, (pampd, data, n, twin) in self.pages.items()
+            for at, length in touched
+            if any(at < start + size and start < at + length for start, size in ((pampd, 64), (data, n), (twin, 64)))
+        }
 
     def close(self):
         if self.scribbler:

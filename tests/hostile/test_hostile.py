@@ -47,7 +47,12 @@ def write_header(file, **fields):
         struct.pack_into(f"<{len(value)}Q", raw, offset("Header", name), *(word & 2**64 - 1 for word in value))
     end = offset("Header", "client") + 8 * STRUCTS["Header"]["client"][2]
     if "checksum" not in fields:
-        struct.pack_into("<Q", raw, offset("Header", "checksum"), xxhash.xxh64_intdigest(bytes(raw[offset("Header", "capacity"):end])))
+        struct.pack_into(
+            "<Q",
+            raw,
+            offset("Header", "checksum"),
+            xxhash.xxh64_intdigest(bytes(raw[offset("Header", "capacity") : end])),
+        )
     with file.open("r+b") as stream:
         stream.write(raw)
 
@@ -89,14 +94,37 @@ def test_a_wrong_checksum(file):
     attach_refused(file)
 
 
-@pytest.mark.parametrize("fields", [
-    {"seg_total": 2**64 - 1}, {"seg_total": 1 << 40}, {"seg_total": 0}, {"capacity": 2**64 - 1}, {"seg_shift": 63}, {"seg_shift": 0},
-    {"seg_shift": 64}, {"max_workers": 0}, {"max_workers": 2**64 - 1}, {"max_workers": 4096}, {"bounce_bytes": 2**63},
-    {"bounce_bytes": 0}, {"ledger_bytes": 2**64 - 1}, {"ledger_bytes": 0}, {"client_bytes": 2**64 - 4096}, {"client_bytes": 0},
-    {"client": [0, 4, 64]}, {"client": [513, 4, 64]}, {"client": [1 << 20, 4, 64]}, {"client": [512, 3, 64]},
-    {"client": [512, 1 << 32, 64]}, {"client": [512, 4, 2**64 - 1]}, {"client": [512, 4, 0]}, {"client": [512, 4096, 65535]},
-    {"capacity": 0, "seg_total": 0},
-], ids=str)
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"seg_total": 2**64 - 1},
+        {"seg_total": 1 << 40},
+        {"seg_total": 0},
+        {"capacity": 2**64 - 1},
+        {"seg_shift": 63},
+        {"seg_shift": 0},
+        {"seg_shift": 64},
+        {"max_workers": 0},
+        {"max_workers": 2**64 - 1},
+        {"max_workers": 4096},
+        {"bounce_bytes": 2**63},
+        {"bounce_bytes": 0},
+        {"ledger_bytes": 2**64 - 1},
+        {"ledger_bytes": 0},
+        {"client_bytes": 2**64 - 4096},
+        {"client_bytes": 0},
+        {"client": [0, 4, 64]},
+        {"client": [513, 4, 64]},
+        {"client": [1 << 20, 4, 64]},
+        {"client": [512, 3, 64]},
+        {"client": [512, 1 << 32, 64]},
+        {"client": [512, 4, 2**64 - 1]},
+        {"client": [512, 4, 0]},
+        {"client": [512, 4096, 65535]},
+        {"capacity": 0, "seg_total": 0},
+    ],
+    ids=str,
+)
 def test_a_believable_header_with_an_impossible_geometry(file, fields):
     """The checksum is right, the sizes are not. Sizes that are possible and not the true ones are
     among the damage of mutate.py."""

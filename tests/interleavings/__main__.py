@@ -16,8 +16,14 @@ from tests.interleavings.stage import KINDS
 
 def _parts(options, arguments):
     """The same command in so many processes, a share of the lives each: their totals."""
-    running = [subprocess.Popen([sys.executable, "-m", "tests.interleavings", *arguments, "--share", f"{n}/{options.workers}", "--json"],
-                                stdout=subprocess.PIPE, text=True) for n in range(options.workers)]
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.interleavings", *arguments, "--share", f"{n}/{options.workers}", "--json"],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for n in range(options.workers)
+    ]
     return [json.loads(process.communicate()[0].splitlines()[-1]) for process in running]
 
 
@@ -62,7 +68,11 @@ def main(arguments=None):
         for part in _parts(options, arguments):
             part.pop("most")
             for name, value in part.items():
-                setattr(total, name, max(getattr(total, name), value) if name == "worst_ms" else getattr(total, name) + value)
+                setattr(
+                    total,
+                    name,
+                    max(getattr(total, name), value) if name == "worst_ms" else getattr(total, name) + value,
+                )
         total.seconds = time.monotonic() - began
     elif options.every:
         total = _every(options, share, shares, prefix, show)

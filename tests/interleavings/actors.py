@@ -29,7 +29,7 @@ class Interrupt(Exception):
 
 def _send(fd, message):
     data = marshal.dumps(message)
-    os.write(fd, _LENGTH.pack(len(data)) + data)       # one write below PIPE_BUF: never mixed with a thread's or a child's
+    os.write(fd, _LENGTH.pack(len(data)) + data)  # one write below PIPE_BUF: never mixed with a thread's or a child's
 
 
 class Worker:
@@ -85,7 +85,9 @@ class Worker:
         if call.armed is not None:
             points = call.armed.kill_points()
             call.armed.set_kill_point(0)
-        if os.getpid() != self.pid:         # a signal handler forked in the middle: this is the child, which did the verb as well
+        if (
+            os.getpid() != self.pid
+        ):  # a signal handler forked in the middle: this is the child, which did the verb as well
             self.tell("answer", -number, answer, 0)
             os._exit(0)
         self.tell("answer", number, answer, points)

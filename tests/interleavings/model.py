@@ -71,7 +71,7 @@ def wants(said, answer):
     return said is UNKNOWN or said == answer
 
 
-# --- steps: from a state and what was said to the states that may follow, none if it can't have been said ------------------
+# --- steps: from a state and what was said to the states that may follow, none if it can't be -----
 
 
 def put(cells):

@@ -2,7 +2,8 @@
 triples chosen by seed.
 
     A:put-over@p:34     worker A begins a put over a page of pool p and is stopped at its 34th kill point
-    B:flush-page@p      worker B begins, and is watched until it answers or waits; with ~raise, ~use, ~fork: what its handler does
+    B:flush-page@p      worker B begins, and is watched until it answers or waits; with ~raise, ~use,
+                        ~fork: what its handler does
     C&get@p             the same in a thread of C
     B~                  a signal to B, if it waits
     A+  A!              A goes on; A is killed
@@ -25,7 +26,18 @@ _MOVE = re.compile(r"([A-Z])(?:([:&])([a-z-]+)@(\w)(?::(\d+))?(?:~(\w+))?|([+!~]
 # Verbs that have more kill points when somebody died or is in the way, or none that their own
 # worker counts.
 MORE = {"attach": 40, "recover": 60, "check": 20, "repair": 20, "fork": 40, "close": 20}
-WAITERS = ("put-over", "put-page", "put-range", "put-many", "get-exclusive", "flush-page", "flush-object", "destroy", "new-pool", "resize-down")
+WAITERS = (
+    "put-over",
+    "put-page",
+    "put-range",
+    "put-many",
+    "get-exclusive",
+    "flush-page",
+    "flush-object",
+    "destroy",
+    "new-pool",
+    "resize-down",
+)
 
 
 @dataclass(frozen=True)
@@ -75,7 +87,9 @@ class Points:
     def of(self, kind, verb, pool):
         if kind not in self.known:
             with Stage(f"{self.prefix}points", kind) as stage:
-                self.known[kind] = {(verb, pool): stage.points_of(verb, pool) for verb in VERBS for pool in pools_of(verb)}
+                self.known[kind] = {
+                    (verb, pool): stage.points_of(verb, pool) for verb in VERBS for pool in pools_of(verb)
+                }
         return self.known[kind][verb, pool]
 
 
@@ -100,7 +114,9 @@ class Chooser:
 
     def verb(self, among=tuple(VERBS)):
         verb = self.rng.choice(among)
-        return verb, self.rng.choice(pools_of(verb)) if self.rng.random() < 0.15 else self.hot if VERBS[verb].pools else "p"
+        return verb, self.rng.choice(pools_of(verb)) if self.rng.random() < 0.15 else self.hot if VERBS[
+            verb
+        ].pools else "p"
 
     def plain(self, letter, among=tuple(VERBS)):
         return "{}:{}@{}".format(letter, *self.verb(among))
@@ -151,7 +167,14 @@ def _a_rescuer_stops(c):
 def _waiter_dies(c):
     """B waits for A, C takes over what B has or is stopped near it, B is killed, D comes; then the
     others end."""
-    return [c.stopped("A"), c.plain("B", WAITERS), c.stopped("C"), "B!", c.plain("D", ("attach", "recover", "close", *WAITERS)), *c.ends("AC")]
+    return [
+        c.stopped("A"),
+        c.plain("B", WAITERS),
+        c.stopped("C"),
+        "B!",
+        c.plain("D", ("attach", "recover", "close", *WAITERS)),
+        *c.ends("AC"),
+    ]
 
 
 def _handler(c):
@@ -164,8 +187,13 @@ def _handler(c):
 def _threads(c):
     """Two threads of B, one of which waits for A, and a signal in the middle."""
     second = c.plain("B", WAITERS)
-    return [c.stopped("A"), c.plain("B", WAITERS).replace(":", "&", 1), second + "~raise" if c.rng.random() < 0.5 else second.replace(":", "&", 1),
-            "B~", c.end("A")]
+    return [
+        c.stopped("A"),
+        c.plain("B", WAITERS).replace(":", "&", 1),
+        second + "~raise" if c.rng.random() < 0.5 else second.replace(":", "&", 1),
+        "B~",
+        c.end("A"),
+    ]
 
 
 def _fork_beside_a_wait(c):
@@ -173,8 +201,19 @@ def _fork_beside_a_wait(c):
     return [c.stopped("A"), c.plain("B", WAITERS).replace(":", "&", 1), f"B&fork@{c.hot}", c.end("A")]
 
 
-SHAPES = [_pair] * 4 + [_one_after_the_other, _two_stopped, _two_stopped, _after_a_death, _after_a_death, _a_rescuer_stops,
-                        _waiter_dies, _waiter_dies, _handler, _threads, _fork_beside_a_wait]
+SHAPES = [_pair] * 4 + [
+    _one_after_the_other,
+    _two_stopped,
+    _two_stopped,
+    _after_a_death,
+    _after_a_death,
+    _a_rescuer_stops,
+    _waiter_dies,
+    _waiter_dies,
+    _handler,
+    _threads,
+    _fork_beside_a_wait,
+]
 
 
 # --- playing --------------------------------------------------------------------------------------
@@ -201,9 +240,13 @@ class Total:
         self.worst_ms = max(self.worst_ms, outcome.worst_ms)
 
     def told(self):
-        return (f"{self.played} interleavings, {self.reached} stopped where they were to, {self.waited} with somebody who waited for one that was "
-                f"stopped, {self.died} deaths; longest wait with nobody stopped {self.worst_ms:.0f} ms; {len(self.faults)} faults; "
-                f"{self.seconds:.1f} s, {self.played / max(self.seconds, 0.001):.0f} a second")
+        return (
+            f"{self.played} interleavings, {self.reached} stopped where they were to, {self.waited} "
+            "with somebody who waited for one that was "
+            f"stopped, {self.died} deaths; longest wait with nobody stopped {self.worst_ms:.0f} ms; "
+            f"{len(self.faults)} faults; "
+            f"{self.seconds:.1f} s, {self.played / max(self.seconds, 0.001):.0f} a second"
+        )
 
 
 def replay(text, prefix):

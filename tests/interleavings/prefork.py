@@ -111,8 +111,11 @@ def main():
     found = play(options.rounds, f"tmem-prefork-{os.getpid()}")
     for n, fault in found:
         print(f"FAULT round {n}: {fault}")
-    print(f"{options.rounds} rounds of {CHILDREN} children with {THREADS} threads, twice each; {len({n for n, _ in found})} with a fault; "
-          f"{time.monotonic() - began:.1f} s")
+    print(
+        f"{options.rounds} rounds of {CHILDREN} children with {THREADS} threads, twice each; "
+        f"{len({n for n, _ in found})} with a fault; "
+        f"{time.monotonic() - began:.1f} s"
+    )
     return int(bool(found))
 
 

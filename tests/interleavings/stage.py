@@ -31,7 +31,13 @@ BYTES_S = 0.02          # the same for what leaves no mark in the arena: a byte 
 WAITS = 1 << 63
 PR_SET_CHILD_SUBREAPER = 36
 FULL = 20 << 16         # capacity of an arena that is full: four segments more than it may shrink to
-POOLS = {"p": dict(persistent=True), "e": dict(), "x": dict(shared=False), "s": dict(persistent=True), "f": dict(persistent=True)}
+POOLS = {
+    "p": dict(persistent=True),
+    "e": dict(),
+    "x": dict(shared=False),
+    "s": dict(persistent=True),
+    "f": dict(persistent=True),
+}
 HOT = ("p", "e", "x")
 
 
@@ -77,9 +83,20 @@ class Stage:
         self.read_fd, self.write_fd = os.pipe()
         os.set_blocking(self.read_fd, False)
         os.set_blocking(self.write_fd, False)
-        self.before = signal.signal(signal.SIGCHLD, lambda *_: None), signal.set_wakeup_fd(self.write_fd, warn_on_full_buffer=False)
-        self.engine = engine.create(name, LARGE if not self.kind.filler else FULL, page_size=PAGE, buckets=self.kind.buckets,
-                                    max_workers=16, max_pools=8, max_capacity=LARGE, huge_pages=False)
+        self.before = (
+            signal.signal(signal.SIGCHLD, lambda *_: None),
+            signal.set_wakeup_fd(self.write_fd, warn_on_full_buffer=False),
+        )
+        self.engine = engine.create(
+            name,
+            LARGE if not self.kind.filler else FULL,
+            page_size=PAGE,
+            buckets=self.kind.buckets,
+            max_workers=16,
+            max_pools=8,
+            max_capacity=LARGE,
+            huge_pages=False,
+        )
         self.capacity = self.engine.capacity
         self.fd = os.open(f"/dev/shm/{name}", os.O_RDWR | os.O_CLOEXEC)
         self.map = Map(os.pread(self.fd, 4096, 0))
@@ -195,7 +212,9 @@ class Stage:
         if actor is None or actor.dead:
             if actor is not None:
                 actor.drop()
-            fds = [fd for other in self.actors.values() if other.letter != letter for fd in (other.commands, other.answers)]
+            fds = [
+                fd for other in self.actors.values() if other.letter != letter for fd in (other.commands, other.answers)
+            ]
             actor = self.actors[letter] = Actor(letter, self.name, fds)
             self.until(lambda: actor.ready or actor.dead, LIMIT_S)
             if not actor.ready:
@@ -225,7 +244,9 @@ class Stage:
             if number < 0 and op is not None:       # a child that did it as well
                 # The fork may have come when the verb was done but for giving memory back: then the
                 # child only says what it was.
-                steps = [model.either(step, model.nothing()) for step in op.steps] if VERBS[op.verb].settles else op.steps
+                steps = (
+                    [model.either(step, model.nothing()) for step in op.steps] if VERBS[op.verb].settles else op.steps
+                )
                 twin = model.Op(op.text + " (its child)", steps, op.began, pool=op.pool, optional=True)
                 twin.verb = op.verb
                 self.ops.append(twin)
@@ -265,7 +286,11 @@ class Stage:
 
     def in_the_way(self, actor):
         """The others that are stopped, or wait for one that is."""
-        return [other for other in self.actors.values() if other is not actor and not other.dead and (other.stopped or other.waits)]
+        return [
+            other
+            for other in self.actors.values()
+            if other is not actor and not other.dead and (other.stopped or other.waits)
+        ]
 
     def _waited_for(self, others):
         """True if somebody waits for a lock that one of these has, and who may keep it."""
@@ -276,8 +301,11 @@ class Stage:
         slots = {i: os.pread(self.fd, 128, self.map.slot(i)) for i in range(high)}
         # A newcomer counts from the moment on at which it is a worker: before, it must hold up
         # nobody.
-        owners = {i for i, slot in slots.items()
-                  if slot[0] == CONSTANTS["SLOT_LIVE"] and struct.unpack_from("<Q", slot, offset("Slot", "pid"))[0] in pids}
+        owners = {
+            i
+            for i, slot in slots.items()
+            if slot[0] == CONSTANTS["SLOT_LIVE"] and struct.unpack_from("<Q", slot, offset("Slot", "pid"))[0] in pids
+        }
         for slot in slots.values():
             held = struct.unpack_from(f"<{CONSTANTS['HELD_MAX']}Q", slot, offset("Slot", "held"))
             own = struct.unpack_from("<Q", slot, offset("Slot", "own"))[0]
@@ -297,7 +325,11 @@ class Stage:
         words.append((None, self.word(self.map.depot + offset("Depot", "gate"))))
         # Or it has found no slot but that dead worker's, whose own lock it has then in the name
         # that it is about to have.
-        heirs = {i for i, owner in words[:-1] if (owner & ~WAITS) >> 16 == struct.unpack_from("<Q", slots[i], offset("Slot", "gen"))[0] + 1}
+        heirs = {
+            i
+            for i, owner in words[:-1]
+            if (owner & ~WAITS) >> 16 == struct.unpack_from("<Q", slots[i], offset("Slot", "gen"))[0] + 1
+        }
         return bool(heirs) or any((owner & 0xFFFF) - 1 in (mine if its_own else mine - {i}) for i, owner in words)
 
     def _inside(self, others):
@@ -306,8 +338,12 @@ class Stage:
         pids = {pid for other in others if other.stopped for pid in (other.pid, *other.children)}
         high = min(self.word(self.map.depot + offset("Depot", "slots_high")), self.map.workers)
         slots = [os.pread(self.fd, SIZES["Slot"], self.map.slot(i)) for i in range(high)]
-        return any(slot[0] == CONSTANTS["SLOT_LIVE"] and struct.unpack_from("<Q", slot, offset("Slot", "pid"))[0] in pids
-                   and struct.unpack_from("<Q", slot, offset("Slot", "phase"))[0] & 1 for slot in slots)
+        return any(
+            slot[0] == CONSTANTS["SLOT_LIVE"]
+            and struct.unpack_from("<Q", slot, offset("Slot", "pid"))[0] in pids
+            and struct.unpack_from("<Q", slot, offset("Slot", "phase"))[0] & 1
+            for slot in slots
+        )
 
     def may_wait(self, actor, long):
         """Whether somebody who is stopped has what this one needs; `long`: it has waited long
@@ -338,7 +374,9 @@ class Stage:
                 actor.waits = True
                 return
             if took > LIMIT_S:
-                others = ", ".join(f"{other.letter} in {other.op.verb if other.op else 'nothing'}" for other in self.in_the_way(actor))
+                others = ", ".join(
+                    f"{other.letter} in {other.op.verb if other.op else 'nothing'}" for other in self.in_the_way(actor)
+                )
                 raise Fault(f"{op.text} did not answer in {LIMIT_S:.0f} s; stopped: {others or 'nobody'}")
             looked = min(LOOK_S + took, 0.02)
 
@@ -384,7 +422,11 @@ class Stage:
             os.kill(actor.pid, SIGNAL)
             # A resize takes back what it has begun before it lets the exception out, and may wait
             # for the same lock in that.
-            if mode == "raise" and not VERBS[op.verb].resizes and not self.until(lambda: op.ended != model.FOREVER, LIMIT_S):
+            if (
+                mode == "raise"
+                and not VERBS[op.verb].resizes
+                and not self.until(lambda: op.ended != model.FOREVER, LIMIT_S)
+            ):
                 raise Fault(f"{op.text} waits, and a handler that raises does not end the wait")
             if mode == "use":
                 self.until(lambda: actor.handled or op.ended != model.FOREVER, 0.1)
@@ -427,11 +469,22 @@ class Stage:
         outcome.worst_ms = (time.monotonic() - began) * 1000
         for letter in self.engaged:
             actor = self.actors[letter]
-            if not actor.dead and any(op.verb in LEAVING for op in actor.ops.values()) or actor.children or len(actor.ops) > 1:
+            if (
+                not actor.dead
+                and any(op.verb in LEAVING for op in actor.ops.values())
+                or actor.children
+                or len(actor.ops) > 1
+            ):
                 self._tidy(actor)
 
     def unanswered(self):
-        return [op.text for actor in self.actors.values() if not actor.dead for op in actor.ops.values() if op.ended == model.FOREVER]
+        return [
+            op.text
+            for actor in self.actors.values()
+            if not actor.dead
+            for op in actor.ops.values()
+            if op.ended == model.FOREVER
+        ]
 
     def _tidy(self, actor):
         if actor.dead:
@@ -449,7 +502,9 @@ class Stage:
     def judge(self, start, outcome):
         """What was answered, and what is left."""
         faults = outcome.faults
-        faults += [f"{op.text}: {op.answer}" for op in self.ops if isinstance(op.answer, str) and op.answer.startswith("bad")]
+        faults += [
+            f"{op.text}: {op.answer}" for op in self.ops if isinstance(op.answer, str) and op.answer.startswith("bad")
+        ]
         faults += [f"{op.text}: {part}" for op in self.ops if isinstance(op.answer, list) for part in _parts(op.answer)
                    if isinstance(part, str) and part.startswith("bad")]
         resizes = [op for op in self.ops if VERBS[op.verb].resizes]
@@ -486,7 +541,10 @@ class Stage:
     def _unexplained(self, start, found):
         differ = {cell: (start.get(cell), found.get(cell)) for cell in sorted(start.keys() | found.keys(), key=str)
                   if start.get(cell) != found.get(cell)}
-        told = "; ".join(f"{op.text} said {op.answer} [{op.began}..{op.ended if op.ended < model.FOREVER else ''}]" for op in self.ops)
+        told = "; ".join(
+            f"{op.text} said {op.answer} [{op.began}..{op.ended if op.ended < model.FOREVER else ''}]"
+            for op in self.ops
+        )
         return f"no order explains it: {told}; changed: {differ}"
 
     def points_of(self, verb, pool):

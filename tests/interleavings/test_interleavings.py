@@ -47,28 +47,48 @@ def test_every_pair_of_verbs_at_every_kill_point(prefix, kind):
 FOUND = {
     # A resize took the depot without its own lock: a check found the world not stopped, and a
     # repair would have mended what was being changed.
-    "check-in-a-resize": [f"crammed A:resize-down@p:{n} B:{check}@p A+" for n in range(20, 5600, 180) for check in ("check", "repair")],
+    "check-in-a-resize": [
+        f"crammed A:resize-down@p:{n} B:{check}@p A+" for n in range(20, 5600, 180) for check in ("check", "repair")
+    ],
     # Who is not attached yet has the rescue byte, and a dead worker's lock was given back by
     # nobody.
-    "stopped-newcomer": [f"roomy1 X:put-page@p:50 X! A:{verb}@p:{n} B:{b}@p A{end}" for verb in ("attach", "fork") for n in (2, 5, 9, 20)
-                         for b in ("put-over", "attach") for end in "+!"],
+    "stopped-newcomer": [
+        f"roomy1 X:put-page@p:50 X! A:{verb}@p:{n} B:{b}@p A{end}"
+        for verb in ("attach", "fork")
+        for n in (2, 5, 9, 20)
+        for b in ("put-over", "attach")
+        for end in "+!"
+    ],
     # X died; A recovers it and is stopped half way; B's resize takes over what X has as well:
     # chunks are given away twice.
-    "two-heirs": [f"roomy1 X:{verb}@{pool}:{point} X! A:recover@p:{n} B:resize-down@p A+" for n in range(20, 50)
-                  for verb, pool, point in (("flush-object", "e", 150), ("put-range", "p", 120), ("destroy", "p", 200))],
+    "two-heirs": [
+        f"roomy1 X:{verb}@{pool}:{point} X! A:recover@p:{n} B:resize-down@p A+"
+        for n in range(20, 50)
+        for verb, pool, point in (("flush-object", "e", 150), ("put-range", "p", 120), ("destroy", "p", 200))
+    ],
     # A resize takes over what a waiting worker has, that one is killed, and somebody recovers it.
-    "taken-over-and-buried": [f"{kind} A:put-over@p:20 B:put-range@p C:resize-down@p:{n} B! D:{heir}@p C+ A+"
-                              for kind, heir in (("roomy1", "attach"), ("crammed", "recover")) for n in range(330, 430, 3)],
+    "taken-over-and-buried": [
+        f"{kind} A:put-over@p:20 B:put-range@p C:resize-down@p:{n} B! D:{heir}@p C+ A+"
+        for kind, heir in (("roomy1", "attach"), ("crammed", "recover"))
+        for n in range(330, 430, 3)
+    ],
     # Who destroys a pool is killed when that is certain and not yet said: whoever inherited it said
     # so at any later time.
-    "half-destroyed": [f"crammed A:flush-object@e:6 B:put-many@e C:destroy@e:{n} B! D:new-pool@p A! C!" for n in range(12, 20)],
+    "half-destroyed": [
+        f"crammed A:flush-object@e:6 B:put-many@e C:destroy@e:{n} B! D:new-pool@p A! C!" for n in range(12, 20)
+    ],
     # A range was refused for want of memory, emptied its handles, looked for what others had
     # retired, and emptied them again.
-    "refused-twice": ["crammed A:get-exclusive@p:45 B:recover@p C:stats@p A!", "crammed A:resize-up@p:271 B&destroy@x B&fork@x A!",
-                      *(f"crammed A:put-range@p:{n} B&get-exclusive@p B&put-over@p B~ A+" for n in range(300, 390, 4))],
+    "refused-twice": [
+        "crammed A:get-exclusive@p:45 B:recover@p C:stats@p A!",
+        "crammed A:resize-up@p:271 B&destroy@x B&fork@x A!",
+        *(f"crammed A:put-range@p:{n} B&get-exclusive@p B&put-over@p B~ A+" for n in range(300, 390, 4)),
+    ],
     # Two threads wait, and a handler raises out of the one whose turn it is not.
-    "handler-and-turn": ["evicting A:new-pool@p:5 B&resize-down@p B:destroy@p~raise B~ A!",
-                         "evicting A:flush-page@x:29 B:resize-down@p~use B~ B~ A!"],
+    "handler-and-turn": [
+        "evicting A:new-pool@p:5 B&resize-down@p B:destroy@p~raise B~ A!",
+        "evicting A:flush-page@x:29 B:resize-down@p~use B~ B~ A!",
+    ],
 }
 
 
@@ -87,8 +107,16 @@ def test_interleavings_that_found_a_fault(prefix, name):
 @pytest.mark.parametrize("verb", ["put-over", "put-range", "flush-object", "get-exclusive"])
 def test_a_signal_comes_while_a_verb_waits(prefix, verb, mode):
     total = plans.Total(ENOUGH)
-    plans.play_all([f"{kind} A:put-over@p:{n} B:{verb}@p~{mode} B~ A{end}" for kind in ("roomy1", "roomy2") for n in (10, 20, 25) for end in "+!"],
-                   prefix, total)
+    plans.play_all(
+        [
+            f"{kind} A:put-over@p:{n} B:{verb}@p~{mode} B~ A{end}"
+            for kind in ("roomy1", "roomy2")
+            for n in (10, 20, 25)
+            for end in "+!"
+        ],
+        prefix,
+        total,
+    )
     assert not total.faults, told(total)
     assert total.waited > total.played // 3
 
@@ -124,9 +152,13 @@ def _in_a_place_of_its_own(call):
     return call.kept.put(verbs.oid(1), 0, verbs.content(call.tag, 300))
 
 
-PLANTED = {"lost": ("put-over", _keeps_nothing, "no order explains"), "torn": ("put-over", _another_length, "bad"),
-           "zombie": ("get-exclusive", _comes_back, "no order explains"), "slot": ("put-over", _attaches, "slots are taken"),
-           "surplus": ("put-over", _in_a_place_of_its_own, "are counted")}
+PLANTED = {
+    "lost": ("put-over", _keeps_nothing, "no order explains"),
+    "torn": ("put-over", _another_length, "bad"),
+    "zombie": ("get-exclusive", _comes_back, "no order explains"),
+    "slot": ("put-over", _attaches, "slots are taken"),
+    "surplus": ("put-over", _in_a_place_of_its_own, "are counted"),
+}
 
 
 @pytest.mark.parametrize("bug", list(PLANTED))
@@ -161,7 +193,11 @@ def test_a_schedule_that_cannot_be_is_refused():
 
 def test_a_seed_means_the_same_always(prefix):
     points = plans.Points(prefix)
-    assert plans.texts_of_life(3, 5, points) == plans.texts_of_life(3, 5, plans.Points(prefix)) != plans.texts_of_life(4, 5, points)
+    assert (
+        plans.texts_of_life(3, 5, points)
+        == plans.texts_of_life(3, 5, plans.Points(prefix))
+        != plans.texts_of_life(4, 5, points)
+    )
 
 
 def op(steps, answer, began, ended, pool="p"):
@@ -173,23 +209,38 @@ START = {("pool", "p"): True, CELL: 1}
 PLAIN = model.Rules()
 
 
-@pytest.mark.parametrize("ops, found, allowed", [
-    ([op([model.put({CELL: 2})], True, 1, 2)], {CELL: 2}, True),
-    ([op([model.put({CELL: 2})], True, 1, 2)], {CELL: 1}, False),
-    ([op([model.put({CELL: 2})], model.UNKNOWN, 1, model.FOREVER)], {CELL: 1}, True),
-    ([op([model.put({CELL: 2})], model.UNKNOWN, 1, model.FOREVER)], {}, False),
-    ([op([model.put({CELL: 2})], False, 1, 2)], {}, False),
-    ([op([model.put({CELL: 2})], True, 1, 9), op([model.get([CELL])], [1], 2, 3)], {CELL: 2}, True),
-    ([op([model.put({CELL: 2})], True, 1, 2), op([model.get([CELL])], [1], 3, 4)], {CELL: 2}, False),
-    ([op([model.put({CELL: 2})], True, 1, 9), op([model.get([CELL])], [2], 2, 3), op([model.get([CELL])], [1], 4, 5)], {CELL: 2}, False),
-    ([op([model.get([CELL], True)], [1], 1, 9), op([model.get([CELL], True)], [1], 1, 9)], {}, False),
-    ([op([model.put({CELL: 2}), model.put({OTHER: 3})], model.UNKNOWN, 1, model.FOREVER)], {CELL: 2}, True),
-    ([op([model.put({CELL: 2}), model.put({OTHER: 3})], model.UNKNOWN, 1, model.FOREVER)], {CELL: 1, OTHER: 3}, False),
-    ([op([model.put({CELL: 2, OTHER: 3})], model.UNKNOWN, 1, model.FOREVER)], {CELL: 2}, False),
-    ([op([model.put({CELL: 2})], model.RAISED, 1, 2)], {CELL: 2}, False),
-    ([op([model.flush([CELL, OTHER])], True, 1, 2)], {}, True),
-    ([op([model.flush([CELL])], False, 1, 2)], {CELL: 1}, False),
-])
+@pytest.mark.parametrize(
+    "ops, found, allowed",
+    [
+        ([op([model.put({CELL: 2})], True, 1, 2)], {CELL: 2}, True),
+        ([op([model.put({CELL: 2})], True, 1, 2)], {CELL: 1}, False),
+        ([op([model.put({CELL: 2})], model.UNKNOWN, 1, model.FOREVER)], {CELL: 1}, True),
+        ([op([model.put({CELL: 2})], model.UNKNOWN, 1, model.FOREVER)], {}, False),
+        ([op([model.put({CELL: 2})], False, 1, 2)], {}, False),
+        ([op([model.put({CELL: 2})], True, 1, 9), op([model.get([CELL])], [1], 2, 3)], {CELL: 2}, True),
+        ([op([model.put({CELL: 2})], True, 1, 2), op([model.get([CELL])], [1], 3, 4)], {CELL: 2}, False),
+        (
+            [
+                op([model.put({CELL: 2})], True, 1, 9),
+                op([model.get([CELL])], [2], 2, 3),
+                op([model.get([CELL])], [1], 4, 5),
+            ],
+            {CELL: 2},
+            False,
+        ),
+        ([op([model.get([CELL], True)], [1], 1, 9), op([model.get([CELL], True)], [1], 1, 9)], {}, False),
+        ([op([model.put({CELL: 2}), model.put({OTHER: 3})], model.UNKNOWN, 1, model.FOREVER)], {CELL: 2}, True),
+        (
+            [op([model.put({CELL: 2}), model.put({OTHER: 3})], model.UNKNOWN, 1, model.FOREVER)],
+            {CELL: 1, OTHER: 3},
+            False,
+        ),
+        ([op([model.put({CELL: 2, OTHER: 3})], model.UNKNOWN, 1, model.FOREVER)], {CELL: 2}, False),
+        ([op([model.put({CELL: 2})], model.RAISED, 1, 2)], {CELL: 2}, False),
+        ([op([model.flush([CELL, OTHER])], True, 1, 2)], {}, True),
+        ([op([model.flush([CELL])], False, 1, 2)], {CELL: 1}, False),
+    ],
+)
 def test_the_model(ops, found, allowed):
     assert model.explained(ops, START, {("pool", "p"): True, **found}, PLAIN) is allowed
 

@@ -162,7 +162,12 @@ def _resize(size):
 def _check(repair):
     def act(call):
         report = call.engine.check(repair=repair)
-        return True if report.ok and not report.lost else f"bad: {[str(problem) for problem in (report.problems or report.repaired)[:3]]}"
+        return (
+            True
+            if report.ok and not report.lost
+            else f"bad: {[str(problem) for problem in (report.problems or report.repaired)[:3]]}"
+        )
+
     return act
 
 
@@ -237,31 +242,64 @@ VERBS = {
     "put-page": _put(1, 2, 4096),
     "put-over": _put(1, 0, 300),
     "put-over-longer": _put(1, 0, 4000),
-    "put-range": Verb(lambda pool, tag: [model.put({(pool, 1, n): tag + n for n in range(3)})], _put_range, settles=True),
-    "put-many": Verb(lambda pool, tag: [model.put({(pool, *handle): tag + n}) for n, handle in enumerate(_MANY)], _put_many),
+    "put-range": Verb(
+        lambda pool, tag: [model.put({(pool, 1, n): tag + n for n in range(3)})], _put_range, settles=True
+    ),
+    "put-many": Verb(
+        lambda pool, tag: [model.put({(pool, *handle): tag + n}) for n, handle in enumerate(_MANY)], _put_many
+    ),
     "get": Verb(lambda pool, tag: [model.get(_cells(pool, (1, 0)), pool == "x")], _get),
     "get-exclusive": Verb(lambda pool, tag: [model.get(_cells(pool, (1, 0)), True)], lambda call: _get(call, True)),
     "get-range": Verb(lambda pool, tag: [model.get(_cells(pool, (1, 1)))], lambda call: _get_range(call, False)),
-    "get-range-exclusive": Verb(lambda pool, tag: [model.get(_cells(pool, (1, 1)), True)], lambda call: _get_range(call, True)),
-    "get-many-exclusive": Verb(lambda pool, tag: [model.get(_cells(pool, handle), True) for handle in _MANY], _get_many),
+    "get-range-exclusive": Verb(
+        lambda pool, tag: [model.get(_cells(pool, (1, 1)), True)], lambda call: _get_range(call, True)
+    ),
+    "get-many-exclusive": Verb(
+        lambda pool, tag: [model.get(_cells(pool, handle), True) for handle in _MANY], _get_many
+    ),
     "view": Verb(lambda pool, tag: [model.get(_cells(pool, (1, 0)))], _view),
-    "view-range": Verb(lambda pool, tag: [model.get(_cells(pool, (1, 0), (1, 1), (1, 2)))], lambda call: _get_pages(call, False)),
-    "flush-page": Verb(lambda pool, tag: [model.flush(_cells(pool, (1, 0)))],
-                       lambda call: call.kept.flush_page(oid(1), 0), settles=True),
-    "flush-object": Verb(lambda pool, tag: [model.flush(_cells(pool, *_OBJECT))],
-                         lambda call: call.kept.flush_object(oid(1)), settles=True),
+    "view-range": Verb(
+        lambda pool, tag: [model.get(_cells(pool, (1, 0), (1, 1), (1, 2)))], lambda call: _get_pages(call, False)
+    ),
+    "flush-page": Verb(
+        lambda pool, tag: [model.flush(_cells(pool, (1, 0)))],
+        lambda call: call.kept.flush_page(oid(1), 0),
+        settles=True,
+    ),
+    "flush-object": Verb(
+        lambda pool, tag: [model.flush(_cells(pool, *_OBJECT))],
+        lambda call: call.kept.flush_object(oid(1)),
+        settles=True,
+    ),
     "destroy": Verb(lambda pool, tag: [model.destroy(pool)], lambda call: call.kept.destroy(), settles=True),
-    "fork": Verb(lambda pool, tag: [model.get(_cells(pool, (1, 0)))], _fork, lambda call: setattr(call, "kept", call.pool)),
+    "fork": Verb(
+        lambda pool, tag: [model.get(_cells(pool, (1, 0)))], _fork, lambda call: setattr(call, "kept", call.pool)
+    ),
     "new-pool": Verb(lambda pool, tag: [model.new_pool("n")], _new_pool, only_arm, pools=False, settles=True),
-    "resize-down": Verb(lambda pool, tag: [model.nothing(True, "no room", "busy")], _resize(SMALL), only_arm,
-                        pools=False, resizes=True, settles=True),
-    "resize-up": Verb(lambda pool, tag: [model.nothing(True, "busy")], _resize(LARGE), only_arm, pools=False, resizes=True, settles=True),
+    "resize-down": Verb(
+        lambda pool, tag: [model.nothing(True, "no room", "busy")],
+        _resize(SMALL),
+        only_arm,
+        pools=False,
+        resizes=True,
+        settles=True,
+    ),
+    "resize-up": Verb(
+        lambda pool, tag: [model.nothing(True, "busy")],
+        _resize(LARGE),
+        only_arm,
+        pools=False,
+        resizes=True,
+        settles=True,
+    ),
     "check": Verb(lambda pool, tag: [model.nothing(True)], _check(False), only_arm, pools=False),
     "repair": Verb(lambda pool, tag: [model.nothing(True)], _check(True), only_arm, pools=False),
     "recover": Verb(lambda pool, tag: [model.nothing()], lambda call: call.engine.recover(), only_arm, pools=False),
     "attach": Verb(lambda pool, tag: [model.nothing(True)], _attach, lambda call: None, pools=False),
     "close": Verb(lambda pool, tag: [model.nothing(True)], _close, _warm, pools=False, settles=True),
-    "stats": Verb(lambda pool, tag: [model.nothing(True)], lambda call: "total" in call.engine.stats(), only_arm, pools=False),
+    "stats": Verb(
+        lambda pool, tag: [model.nothing(True)], lambda call: "total" in call.engine.stats(), only_arm, pools=False
+    ),
 }
 ATTACHING = {"attach"}
 LEAVING = {"attach", "fork", "close"}       # none of these may hold up whoever needs what a dead worker had

@@ -9,7 +9,9 @@ import pytest
 SAFETY = ("-DSAFETY",)
 FAIR = ("-DNP", "-DNFAIR=5")                   # progress: no fair run goes round for ever
 
-needs_spin = pytest.mark.skipif(not (shutil.which("spin") and shutil.which("gcc")), reason="needs spin and gcc: apt-get install spin gcc")
+needs_spin = pytest.mark.skipif(
+    not (shutil.which("spin") and shutil.which("gcc")), reason="needs spin and gcc: apt-get install spin gcc"
+)
 
 
 def search(folder, model, defines, how, optimise="-O2"):

@@ -15,7 +15,9 @@ import pytest
 FILES = sorted(Path(__file__).with_name("litmus").glob("*.litmus"))
 HEAD = re.compile(r'AArch64 (\w+)\n"(Never|Sometimes): [^"]+"\n')
 
-needs_herd7 = pytest.mark.skipif(not shutil.which("herd7"), reason="needs herd7: `apt-get install herdtools7`, or `opam install herdtools7`")
+needs_herd7 = pytest.mark.skipif(
+    not shutil.which("herd7"), reason="needs herd7: `apt-get install herdtools7`, or `opam install herdtools7`"
+)
 
 
 def head_of(path):

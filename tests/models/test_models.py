@@ -75,54 +75,159 @@ COSTS = {
 CODE = {
     "shm/lock.pxd": [
         ("inline u64 new_owner", ["w.id | OWNER_WAITS() if w.waited_on == offset else w.id"]),
-        ("inline int lock_try", [
-            "w.slot.held[w.held] = offset", "cas(&lock.owner, 0, new_owner(w, offset))", "w.slot.held[w.held] = 0",
-            "if w.waited_on == offset:", "w.waited_on = 0", "w.held += 1", "set(&lock.seq, (lock.seq + 1) | 1)"]),
-        ("inline void unlock", [
-            "set_release(&lock.seq, lock.seq + 1)", "old = swap(&lock.owner, 0)", "w.slot.held[w.held] = 0",
-            "if unlikely(old != w.id)", "post(w, lock)"]),
+        (
+            "inline int lock_try",
+            [
+                "w.slot.held[w.held] = offset",
+                "cas(&lock.owner, 0, new_owner(w, offset))",
+                "w.slot.held[w.held] = 0",
+                "if w.waited_on == offset:",
+                "w.waited_on = 0",
+                "w.held += 1",
+                "set(&lock.seq, (lock.seq + 1) | 1)",
+            ],
+        ),
+        (
+            "inline void unlock",
+            [
+                "set_release(&lock.seq, lock.seq + 1)",
+                "old = swap(&lock.owner, 0)",
+                "w.slot.held[w.held] = 0",
+                "if unlikely(old != w.id)",
+                "post(w, lock)",
+            ],
+        ),
     ],
-    "shm/waiting.py": [("def consider(w)", [
-        "owner = load_acquire(cython.address(lock.owner))", "idx == w.slot_idx", "if not byte_held(w, idx)",
-        "rescue(w)", "if load(cython.address(lock.owner)) != owner",
-        "cas(cython.address(lock.owner), owner, owner | OWNER_WAITS())", "w.waited_on = offset"])],
+    "shm/waiting.py": [
+        (
+            "def consider(w)",
+            [
+                "owner = load_acquire(cython.address(lock.owner))",
+                "idx == w.slot_idx",
+                "if not byte_held(w, idx)",
+                "rescue(w)",
+                "if load(cython.address(lock.owner)) != owner",
+                "cas(cython.address(lock.owner), owner, owner | OWNER_WAITS())",
+                "w.waited_on = offset",
+            ],
+        )
+    ],
     "shm/recovery.py": [
-        ("def adopt(", ["w.slot.held[w.held] = offset", "owner = load(cython.address(lock.owner))", "may_adopt(w, idx, owner)",
-                        "cas(cython.address(lock.owner), owner", "w.slot.held[w.held] = 0", "w.held += 1"]),
+        (
+            "def adopt(",
+            [
+                "w.slot.held[w.held] = offset",
+                "owner = load(cython.address(lock.owner))",
+                "may_adopt(w, idx, owner)",
+                "cas(cython.address(lock.owner), owner",
+                "w.slot.held[w.held] = 0",
+                "w.held += 1",
+            ],
+        ),
         ("def may_adopt(", ["owner == 0", "not byte_held(w, idx)", "is_gone(w, owner)", "other.journal_len"]),
-        ("def _release(", ["owner & 0xFFFF != idx + 1", "if lock.seq & 1", "lock.seq + 1",
-                           "while not cas(cython.address(lock.owner), owner, 0)", "if owner & OWNER_WAITS()", "post(w, lock)"]),
-        ("def settle_slot(", ["if settle(w, dead, idx, journal)", "_release(w, cython.cast", "dead.held[i] = 0",
-                              "_release(w, cython.address(slot_at(w, i).own), idx)"]),
+        (
+            "def _release(",
+            [
+                "owner & 0xFFFF != idx + 1",
+                "if lock.seq & 1",
+                "lock.seq + 1",
+                "while not cas(cython.address(lock.owner), owner, 0)",
+                "if owner & OWNER_WAITS()",
+                "post(w, lock)",
+            ],
+        ),
+        (
+            "def settle_slot(",
+            [
+                "if settle(w, dead, idx, journal)",
+                "_release(w, cython.cast",
+                "dead.held[i] = 0",
+                "_release(w, cython.address(slot_at(w, i).own), idx)",
+            ],
+        ),
         ("def _bury(", ["cython.cast(Inherit, w.inherit)(w, dead)", "drain_all(w, dead)", "SLOT_FREE"]),
-        ("def _settle_dead(", ["_is_dead(w, i)", "adopt(w, i)", "if _is_dead(w, i)", "settle_slot(w, i)", "give_back(w, i)"]),
-        ("def rescue(", ["_settle_dead(w)", "if n > 0 and lock_try", "_is_dead(w, i) or adopt(w, i)", "if _is_dead(w, i)",
-                         "settle_slot(w, i)", "_bury(w, i)", "give_back(w, i)"]),
+        (
+            "def _settle_dead(",
+            ["_is_dead(w, i)", "adopt(w, i)", "if _is_dead(w, i)", "settle_slot(w, i)", "give_back(w, i)"],
+        ),
+        (
+            "def rescue(",
+            [
+                "_settle_dead(w)",
+                "if n > 0 and lock_try",
+                "_is_dead(w, i) or adopt(w, i)",
+                "if _is_dead(w, i)",
+                "settle_slot(w, i)",
+                "_bury(w, i)",
+                "give_back(w, i)",
+            ],
+        ),
     ],
     "engine/capacity/compact.py": [
-        ("def take_over(", ["cython.address(w.slot.own)", "slot_at(w, idx).own", "is_open(w, idx)", "inherit(", "drain_all("]),
+        (
+            "def take_over(",
+            ["cython.address(w.slot.own)", "slot_at(w, idx).own", "is_open(w, idx)", "inherit(", "drain_all("],
+        ),
     ],
     "engine/integrity/stop.py": [
-        ("def _close_gate", ["gate_keeper(w)", "held[HELD_MAX - 1]", "cas(cython.address(w.depot.gate.owner), owner, w.id)", "fence_full()"]),
+        (
+            "def _close_gate",
+            [
+                "gate_keeper(w)",
+                "held[HELD_MAX - 1]",
+                "cas(cython.address(w.depot.gate.owner), owner, w.id)",
+                "fence_full()",
+            ],
+        ),
         ("def _take_all", ["slot.state", "cas(cython.address(slot.own.owner), 0, w.id)", "is_open(w, idx)"]),
     ],
     "shm/journal.pxd": [
-        ("inline void store", ["w.journal[2 * n] =", "w.journal[2 * n + 1] = p[0]", "w.slot.journal_len = n + 1",
-                               "p[0] = value"]),
+        (
+            "inline void store",
+            ["w.journal[2 * n] =", "w.journal[2 * n + 1] = p[0]", "w.slot.journal_len = n + 1", "p[0] = value"],
+        ),
         ("inline void commit", ["w.slot.journal_len = 0"]),
     ],
     "shm/journal.py": [("def settle(", ["while n > 0", "[0] = journal[2 * n + 1]", "dead.journal_len = 0"])],
     "shm/workers.py": [
-        ("def take_slot", ["== SLOT_FREE and byte_try(w, idx) == OK", "== SLOT_FREE", "live_in(idx)", "back(w, w.slots_off",
-                           "cas(cython.address(w.depot.slots_high)", "== SLOT_FREE", "== SLOT_LIVE and byte_try(w, idx) == OK",
-                           "take_from_the_dead(idx)"]),
+        (
+            "def take_slot",
+            [
+                "== SLOT_FREE and byte_try(w, idx) == OK",
+                "== SLOT_FREE",
+                "live_in(idx)",
+                "back(w, w.slots_off",
+                "cas(cython.address(w.depot.slots_high)",
+                "== SLOT_FREE",
+                "== SLOT_LIVE and byte_try(w, idx) == OK",
+                "take_from_the_dead(idx)",
+            ],
+        ),
         ("def call_myself", ["slot.gen + 1", "w.id = slot.gen << 16"]),
         ("def live_in", ["self.call_myself(idx)", "disown(cython.address(self.w), idx)", "self.live(idx)"]),
         ("def live(", ["set_release(cython.address(slot.state), SLOT_LIVE)", "fence_full()"]),
-        ("def take_from_the_dead", ["self.call_myself(idx)", "may_adopt(w, idx, owner)", "cas(cython.address(lock.owner), owner", "== SLOT_LIVE",
-                                    "settle_slot(w, idx)", "self.live(idx)", "swap(cython.address(lock.owner), 0)"]),
-        ("def close(", ["drain_all(w, w.slot)", "self.roots >> i & 1", "unlock(w, cython.address(w.slot.own))",
-                       "set_release(cython.address(w.slot.state), SLOT_FREE)", "byte_release(w, w.slot_idx)"]),
+        (
+            "def take_from_the_dead",
+            [
+                "self.call_myself(idx)",
+                "may_adopt(w, idx, owner)",
+                "cas(cython.address(lock.owner), owner",
+                "== SLOT_LIVE",
+                "settle_slot(w, idx)",
+                "self.live(idx)",
+                "swap(cython.address(lock.owner), 0)",
+            ],
+        ),
+        (
+            "def close(",
+            [
+                "drain_all(w, w.slot)",
+                "self.roots >> i & 1",
+                "unlock(w, cython.address(w.slot.own))",
+                "set_release(cython.address(w.slot.state), SLOT_FREE)",
+                "byte_release(w, w.slot_idx)",
+            ],
+        ),
     ],
 }
 
@@ -183,7 +288,9 @@ def out_of_order(text, begin, steps):
 @pytest.mark.parametrize("name", CODE)
 def test_the_code_has_the_steps_of_the_model(name):
     text = (ROOT / name).read_text()
-    wrong = [f"{begin}: {step}" for begin, steps in CODE[name] if (step := out_of_order(text, begin, steps)) is not None]
+    wrong = [
+        f"{begin}: {step}" for begin, steps in CODE[name] if (step := out_of_order(text, begin, steps)) is not None
+    ]
     assert not wrong, "if the code is right, change lock.pml first, then the list here"
 
 

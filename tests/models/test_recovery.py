@@ -49,8 +49,17 @@ HOLDS = {
 }
 LONG = bool(os.environ.get("MODELS_LONG"))
 # Without it, these are searched with a death less.
-SMALLER = {"two resize": 1, "slots never used": 1, "check": 1, "two newcomers": 2, "a free slot": 2, "a newcomer is stopped": 1,
-           "check, a free slot": 2, "progress, check": 1, "progress, resize": 1}
+SMALLER = {
+    "two resize": 1,
+    "slots never used": 1,
+    "check": 1,
+    "two newcomers": 2,
+    "a free slot": 2,
+    "a newcomer is stopped": 1,
+    "check, a free slot": 2,
+    "progress, check": 1,
+    "progress, resize": 1,
+}
 # Minutes in all: only with MODELS_LONG=1 in the environment.
 SMALL = (*SAFETY, "-DCOLLAPSE")                # slower, in less memory
 HOLDS_LONG = {
@@ -73,19 +82,31 @@ MISTAKES = {
     "own locks that no note lists stay": (crew("check work work", 2, M_NO_SCAN=1), STAYS),
     "held is recorded after the lock is taken": (crew("work work rescue", 2, M_LATE_HELD=1), STAYS),
     "the slot is free before its list is moved": (crew("work rescue", 2, M_FREE_FIRST=1, **THIRD), r"place"),
-    "an own lock is never had from another dead worker": (crew("work resize rescue", 2, M_NEVER_FROM_ANOTHER=1), r"i<="),
+    "an own lock is never had from another dead worker": (
+        crew("work resize rescue", 2, M_NEVER_FROM_ANOTHER=1),
+        r"i<=",
+    ),
     "an own lock is had from any dead worker": (crew("work resize rescue", 2, M_FROM_ANY=1), LOST),
-    "who resizes does not look at the journal":
-        (crew("work resize rescue", 1, NEWCOMERS=1, MAY_DIE="in && me == 0", M_RESIZER_TRUSTS=1), LOST),
+    "who resizes does not look at the journal": (
+        crew("work resize rescue", 1, NEWCOMERS=1, MAY_DIE="in && me == 0", M_RESIZER_TRUSTS=1),
+        LOST,
+    ),
     "the newcomer's generation after it settles": (crew("work rescue", 2, M_GEN_LATE=1, **TWO), STAYS),
-    "the newcomer does not look at the state again":
-        (crew("work", 2, SLOTS=2, NEWCOMERS=2, M_NO_REREAD=1), r"state\[me\]==0"),
+    "the newcomer does not look at the state again": (
+        crew("work", 2, SLOTS=2, NEWCOMERS=2, M_NO_REREAD=1),
+        r"state\[me\]==0",
+    ),
     "the newcomer trusts the own lock of a free slot": (crew("work rescue", 2, M_TRUSTS_OWN=1, **TWO), STAYS),
     "the newcomer gives memory to its slot alone": (crew("work", 2, UNUSED=2, NEWCOMERS=2, M_BACKS_ONE=1), r"backed"),
     "the newcomer looks at the gate before it is live": (crew("check work", 2, M_GATE_FIRST=1, **THIRD), r"stopped"),
-    "the checker looks at a state before it has the gate": (crew("check work", 2, M_STATES_FIRST=1, **THIRD), r"stopped"),
-    "who closes lets go of the byte before the slot is free":
-        (crew("close rescue", 2, M_BYTE_BEFORE_FREE=1, **TWO), r"state|held"),
+    "the checker looks at a state before it has the gate": (
+        crew("check work", 2, M_STATES_FIRST=1, **THIRD),
+        r"stopped",
+    ),
+    "who closes lets go of the byte before the slot is free": (
+        crew("close rescue", 2, M_BYTE_BEFORE_FREE=1, **TWO),
+        r"state|held",
+    ),
     "who closes leaves a full list": (crew("close rescue", 2, SLOTS=2, M_CLOSES_FULL=1), r"place"),
 }
 

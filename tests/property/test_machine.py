@@ -73,7 +73,14 @@ class Machine(RuleBasedStateMachine):
     def get_range_into(self, kind, via, oid, index, count, free):
         self.twins.pools[kind].get_range_into(via, oid, index, count, free)
 
-    @rule(kind=kinds, via=vias, oid=oids, index=indexes, count=st.one_of(st.none(), st.integers(1, 70)), choice=st.integers(0, 2**32))
+    @rule(
+        kind=kinds,
+        via=vias,
+        oid=oids,
+        index=indexes,
+        count=st.one_of(st.none(), st.integers(1, 70)),
+        choice=st.integers(0, 2**32),
+    )
     def view(self, kind, via, oid, index, count, choice):
         twin = self.twins.pools[kind]
         if choice % 2 and twin.model.objects:
@@ -94,7 +101,9 @@ class Machine(RuleBasedStateMachine):
         with view as found:
             assert [bytes(one) for one in (found if isinstance(found, tuple) else (found,))] == pages
 
-    @rule(kind=kinds, via=vias, oid=oids, places=st.lists(st.tuples(oids, indexes), max_size=8), tag=tags, length=lengths)
+    @rule(
+        kind=kinds, via=vias, oid=oids, places=st.lists(st.tuples(oids, indexes), max_size=8), tag=tags, length=lengths
+    )
     def put_many(self, kind, via, oid, places, tag, length):
         pages = [self.twins.content((tag + n) % 2**64, 1 + (length + 37 * n) % PAGE) for n in range(len(places))]
         self.twins.pools[kind].many("put_many", via, oid, places, pages)

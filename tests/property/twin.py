@@ -49,7 +49,9 @@ class TwinPool:
         """get_range_into on both, with buffers that are a little longer than the pages can be."""
         told, wanted = bytearray(b"\xaa" * (PAGE * count + 8)), bytearray(b"\xaa" * (PAGE * count + 8))
         length = self._answer("get_range_into", via, oid, index, count, told, free)
-        assert length == self.model.get_range_into(oid, index, count, wanted, free), f"get_range_into {oid} {index} {count} {free}: {length}"
+        assert length == self.model.get_range_into(oid, index, count, wanted, free), (
+            f"get_range_into {oid} {index} {count} {free}: {length}"
+        )
         assert length < 0 or told == wanted, f"get_range_into {oid} {index} {count} {free}"
 
     def view(self, via, oid, index, count):
@@ -95,7 +97,9 @@ class Twins:
         self.dedup = dedup
         self.content = page if pam == "raw" and not dedup else mixed
         if dedup:
-            self.content = lambda tag, length=PAGE: mixed(tag % 16, PAGE if tag % 3 else length)     # the same ones again and again
+            self.content = lambda tag, length=PAGE: mixed(
+                tag % 16, PAGE if tag % 3 else length
+            )  # the same ones again and again
         self.made = 0
         self.pools = {}
         for kind in KINDS:
@@ -131,8 +135,20 @@ class Twins:
 OIDS = [(n, 0, 0) for n in range(12)] + [(2**64 - 1,) * 3, (0, 0, 1), (0, 1, 0), (2**63, 0, 0)]
 EDGES = [0, 1, 62, 63, 64, 65, 4095, 4096, 262143, 262144, 2**32 - 1, 2**32, 2**60, 2**63, 2**64 - 600]
 VERBS, WEIGHTS = zip(
-    ("put", 40), ("get", 25), ("get_into", 8), ("flush_page", 10), ("flush_object", 0.3), ("put_range", 4), ("get_range", 5),
-    ("object_info", 5), ("renew", 0.02), ("get_range_into", 3), ("put_many", 2), ("get_many", 2), strict=True)
+    ("put", 40),
+    ("get", 25),
+    ("get_into", 8),
+    ("flush_page", 10),
+    ("flush_object", 0.3),
+    ("put_range", 4),
+    ("get_range", 5),
+    ("object_info", 5),
+    ("renew", 0.02),
+    ("get_range_into", 3),
+    ("put_many", 2),
+    ("get_many", 2),
+    strict=True,
+)
 
 
 def random_steps(twins, rng, count):
@@ -163,8 +179,15 @@ def random_steps(twins, rng, count):
         elif verb == "get_range_into":
             twin.get_range_into(via, oid, index, rng.randint(1, 4), free)
         elif verb in ("put_many", "get_many"):
-            places = [(rng.choice(OIDS), rng.choice((index, rng.randrange(200)))) for _ in range(rng.choice((0, 1, 5, 20, 300)))]
-            more = [twins.content(rng.getrandbits(64), rng.randint(1, PAGE)) for _ in places] if verb == "put_many" else free
+            places = [
+                (rng.choice(OIDS), rng.choice((index, rng.randrange(200))))
+                for _ in range(rng.choice((0, 1, 5, 20, 300)))
+            ]
+            more = (
+                [twins.content(rng.getrandbits(64), rng.randint(1, PAGE)) for _ in places]
+                if verb == "put_many"
+                else free
+            )
             twin.many(verb, via, oid, places, more)
         else:
             twin.both(verb, via, oid)

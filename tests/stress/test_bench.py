@@ -26,7 +26,9 @@ def left_behind(pid):
 
 
 def test_a_smoke_run_measures_all_that_is_installed(tmp_path):
-    result = CliRunner().invoke(bench_command, ["--smoke", "--pages", "256", "--contest", "64", "--out", str(tmp_path), "--json"])
+    result = CliRunner().invoke(
+        bench_command, ["--smoke", "--pages", "256", "--contest", "64", "--out", str(tmp_path), "--json"]
+    )
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
     assert report == json.loads((tmp_path / "result.json").read_text())
@@ -36,7 +38,11 @@ def test_a_smoke_run_measures_all_that_is_installed(tmp_path):
     installed = {name for name, kind in PEERS.items() if not kind.absent()}
     assert set(contest["peers"]) == installed and set(contest["absent"]) == set(PEERS) - installed
     assert {OURS, RAW, "SQLite", "file per page", "Manager().dict()"} <= installed
-    assert all(set(found) >= installed for case, found in contest["cases"].items() if case in ("put over", "get hit", "Zipf 90/10"))
+    assert all(
+        set(found) >= installed
+        for case, found in contest["cases"].items()
+        if case in ("put over", "get hit", "Zipf 90/10")
+    )
     assert report["workers"]["cases"]["get hot"][OURS]["2"]["median"] > 0 and not report["memory"]["absent"]
     assert len(report["limits"]) == len(limits.LIMITS) and any(limit["met"] is not None for limit in report["limits"])
     text = (tmp_path / "result.md").read_text()
@@ -90,8 +96,13 @@ def test_what_is_missing_or_broken_is_reported(monkeypatch):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_leaves_nothing(number):
-    run = subprocess.Popen([sys.executable, "-m", "engine.cli", "bench", "--smoke", "--pages", "64", "--contest", "64"], cwd=ROOT,
-                           stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    run = subprocess.Popen(
+        [sys.executable, "-m", "engine.cli", "bench", "--smoke", "--pages", "64", "--contest", "64"],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     with run:
         for line in run.stderr:
             if line.startswith("workers"):
@@ -122,8 +133,19 @@ def test_growth_compares_two_sizes_in_turns():
     found = growth.measure(64, 4096, 3, 1, 32, 0)
     assert set(found["cases"]) == {"put over", "get hit", "raw write", "raw read"}
     assert all(one["ratio"] > 0 and len(one["small"]["rounds"]) == 3 for one in found["cases"].values())
-    verdicts = {one["what"]: one["measured"] for one in limits.judge(
-        {"sets": [], "contests": [], "workers": {"cases": {}}, "memory": {"stores": {}}, "objects": {"cases": {}}, "growth": found})}
+    verdicts = {
+        one["what"]: one["measured"]
+        for one in limits.judge(
+            {
+                "sets": [],
+                "contests": [],
+                "workers": {"cases": {}},
+                "memory": {"stores": {}},
+                "objects": {"cases": {}},
+                "growth": found,
+            }
+        )
+    }
     assert verdicts["get, 4,000,000 pages against 200,000"] == found["cases"]["get hit"]["ratio"]
     assert "4,096 pages against 64" in tables.growth(found)
     assert not left_behind(os.getpid())

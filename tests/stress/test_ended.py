@@ -27,14 +27,26 @@ def until(condition):
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("number, scenario", [
-    (signal.SIGINT, "frontswap"), (signal.SIGTERM, "frontswap"), (signal.SIGHUP, "frontswap"), (signal.SIGTERM, "crash"),
-    (signal.SIGTERM, "fork"), (signal.SIGTERM, "linearizable"),
-])
+@pytest.mark.parametrize(
+    "number, scenario",
+    [
+        (signal.SIGINT, "frontswap"),
+        (signal.SIGTERM, "frontswap"),
+        (signal.SIGHUP, "frontswap"),
+        (signal.SIGTERM, "crash"),
+        (signal.SIGTERM, "fork"),
+        (signal.SIGTERM, "linearizable"),
+    ],
+)
 def test_a_run_that_is_ended_leaves_nothing(number, scenario, tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    run = subprocess.Popen([sys.executable, "-c", START, "stress", scenario, "--workers", str(GUESTS), "--seconds", "600"], cwd=ROOT,
-                           stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    run = subprocess.Popen(
+        [sys.executable, "-c", START, "stress", scenario, "--workers", str(GUESTS), "--seconds", "600"],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     with run:
         until(lambda: len(list(tmp_path.glob("tmem-stress-*/guest-*.claim"))) == GUESTS or run.poll() is not None)
         assert [path.name for path in SHM.iterdir() if f"tmem-stress-{run.pid}-" in path.name]

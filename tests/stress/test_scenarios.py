@@ -83,7 +83,9 @@ def _crash(outcome):
 
 def _fairness(outcome):
     facts = outcome.facts
-    assert facts["sweeps"] > 0 and facts["light_pages"] > 1000 and facts["frozen_refused"] > 0 and facts["capped_most"] > 0
+    assert (
+        facts["sweeps"] > 0 and facts["light_pages"] > 1000 and facts["frozen_refused"] > 0 and facts["capped_most"] > 0
+    )
 
 
 def _fork(outcome):
@@ -92,10 +94,23 @@ def _fork(outcome):
 
 def _linearizable(outcome):
     facts = outcome.facts
-    assert facts["histories"] > 50 and facts["operations"] > 1000 and facts["kills"] > 0 and facts["swapped_refused"] > 0 and facts["longest"] < 70
+    assert (
+        facts["histories"] > 50
+        and facts["operations"] > 1000
+        and facts["kills"] > 0
+        and facts["swapped_refused"] > 0
+        and facts["longest"] < 70
+    )
 
 
-FACTS = {"linearizable": _linearizable, "cleancache": _cleancache, "shared": _shared, "crash": _crash, "fork": _fork, "fairness": _fairness}
+FACTS = {
+    "linearizable": _linearizable,
+    "cleancache": _cleancache,
+    "shared": _shared,
+    "crash": _crash,
+    "fork": _fork,
+    "fairness": _fairness,
+}
 
 
 def test_operations_end_a_run():

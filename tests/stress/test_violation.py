@@ -13,7 +13,9 @@ def kinds_named(text):
         if isinstance(call, ast.Call):
             name = getattr(call.func, "attr", getattr(call.func, "id", ""))
             kind = call.args[1:2] if name == "expect" else call.args[:1] if name == "Violation" else []
-            for node in (node for one in kind for node in ([one.body, one.orelse] if isinstance(one, ast.IfExp) else [one])):
+            for node in (
+                node for one in kind for node in ([one.body, one.orelse] if isinstance(one, ast.IfExp) else [one])
+            ):
                 if isinstance(node, ast.Constant):
                     yield node.value
 
@@ -24,4 +26,8 @@ def test_every_kind_that_is_named_is_known():
 
 
 def test_the_search_for_kinds_finds():
-    assert list(kinds_named('g.expect(x, "lost" if y else "stale", "w", "z")\nraise Violation("torn", "w", "z")')) == ["lost", "stale", "torn"]
+    assert list(kinds_named('g.expect(x, "lost" if y else "stale", "w", "z")\nraise Violation("torn", "w", "z")')) == [
+        "lost",
+        "stale",
+        "torn",
+    ]

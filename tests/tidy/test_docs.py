@@ -14,7 +14,9 @@ def missing(text):
     """Names in backticks that the source does not have: `_function` and `folder/file.py`."""
     names = re.findall(r"`(_[a-z]\w+)`", text)
     paths = re.findall(r"`((?:engine|shm|stress|tests|docs)/[\w./-]+\.\w+)`", text)
-    return [name for name in names if not re.search(rf"\b{name}\b", SOURCE)] + [p for p in paths if not (ROOT / p).exists()]
+    return [name for name in names if not re.search(rf"\b{name}\b", SOURCE)] + [
+        p for p in paths if not (ROOT / p).exists()
+    ]
 
 
 @pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
@@ -23,4 +25,7 @@ def test_what_a_document_names_exists(path):
 
 
 def test_a_name_that_is_gone_is_noticed():
-    assert missing("`_no_such_function` in `engine/gone.py`, `_link` in `engine/verbs/core.py`") == ["_no_such_function", "engine/gone.py"]
+    assert missing("`_no_such_function` in `engine/gone.py`, `_link` in `engine/verbs/core.py`") == [
+        "_no_such_function",
+        "engine/gone.py",
+    ]

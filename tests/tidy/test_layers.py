@@ -13,7 +13,9 @@ from tests.support import ROOT, imported
 
 LAYERS = ("shm", "engine", "stress")
 ABOVE = {"shm": {"engine", "stress"}, "engine": {"stress"}, "stress": {"tests"}}
-SOURCES = sorted(path for layer in LAYERS for suffix in ("py", "pxd", "pyi") for path in (ROOT / layer).rglob(f"*.{suffix}"))
+SOURCES = sorted(
+    path for layer in LAYERS for suffix in ("py", "pxd", "pyi") for path in (ROOT / layer).rglob(f"*.{suffix}")
+)
 # Words of the layers above, which the substrate's identifiers must not contain.
 # "object" by itself is Python's word.
 WORDS = re.compile(
@@ -67,8 +69,11 @@ def test_the_search_for_words_finds(name):
 
 
 def test_a_module_says_what_it_owns():
-    wrong = [relative(path) for path in SOURCES
-             if path.suffix == ".py" and path.read_text().strip() and not ast.get_docstring(ast.parse(path.read_text()))]
+    wrong = [
+        relative(path)
+        for path in SOURCES
+        if path.suffix == ".py" and path.read_text().strip() and not ast.get_docstring(ast.parse(path.read_text()))
+    ]
     assert not wrong, "these open without a docstring"
 
 
@@ -126,11 +131,25 @@ def circles(graph):
 
 def test_a_floor_imports_only_from_those_below(record_property):
     graph = modules()
-    across = [(name, target) for name, targets in graph.items() for target in targets
-              if name != "engine" and name.startswith("engine.") and target.startswith("engine") and floor_of(name) != floor_of(target)]
-    print(f"{len(FLOORS) - 1} floors, {len(graph)} modules, {len(across)} imports from one floor of the engine to another, "
-          f"{len(circles(graph))} circles")
-    wrong = [f"{name} imports {target}" for name, target in across if FLOORS.index(floor_of(name)) < FLOORS.index(floor_of(target))]
+    across = [
+        (name, target)
+        for name, targets in graph.items()
+        for target in targets
+        if name != "engine"
+        and name.startswith("engine.")
+        and target.startswith("engine")
+        and floor_of(name) != floor_of(target)
+    ]
+    print(
+        f"{len(FLOORS) - 1} floors, {len(graph)} modules, {len(across)} imports from one floor of "
+        "the engine to another, "
+        f"{len(circles(graph))} circles"
+    )
+    wrong = [
+        f"{name} imports {target}"
+        for name, target in across
+        if FLOORS.index(floor_of(name)) < FLOORS.index(floor_of(target))
+    ]
     assert not wrong
 
 
@@ -143,12 +162,25 @@ def test_the_search_for_circles_finds_one():
 
 
 def test_a_floor_says_what_it_owns():
-    assert [floor for floor in FLOORS[1:] if not ast.get_docstring(ast.parse((ROOT / "engine" / floor / "__init__.py").read_text()))] == []
+    assert [
+        floor
+        for floor in FLOORS[1:]
+        if not ast.get_docstring(ast.parse((ROOT / "engine" / floor / "__init__.py").read_text()))
+    ] == []
 
 
 def test_nothing_is_imported_in_the_middle_of_a_function():
-    wrong = [f"{relative(path)}:{node.lineno}" for path in SOURCES if layer_of(path) != "stress" and path.suffix == ".py"
-             for function in ast.walk(ast.parse(path.read_text())) if isinstance(function, ast.FunctionDef)
-             for node in ast.walk(function) if isinstance(node, (ast.Import, ast.ImportFrom))
-             and any(name.split(".")[0] in LAYERS for name in [getattr(node, "module", None) or "", *(alias.name for alias in node.names)])]
+    wrong = [
+        f"{relative(path)}:{node.lineno}"
+        for path in SOURCES
+        if layer_of(path) != "stress" and path.suffix == ".py"
+        for function in ast.walk(ast.parse(path.read_text()))
+        if isinstance(function, ast.FunctionDef)
+        for node in ast.walk(function)
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        and any(
+            name.split(".")[0] in LAYERS
+            for name in [getattr(node, "module", None) or "", *(alias.name for alias in node.names)]
+        )
+    ]
     assert not wrong

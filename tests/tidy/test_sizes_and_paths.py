@@ -1,5 +1,5 @@
-"""Owns the ratchet on file length, the absence of paths of somebody's machine, and what the source
-distribution needs."""
+"""Owns the ratchet on the length of functions, the width of lines, the absence of paths of
+somebody's machine, and what the source distribution needs."""
 import ast
 import fnmatch
 import re
@@ -12,11 +12,14 @@ import pytest
 from tests.conftest import compiled_modules
 from tests.support import ROOT
 
-LINES_MAX = 700
-LINE_MAX = 150
-# Files that are longer today. A number here may only go down, and the entry goes when the file is
-# short enough.
-LONGER: dict[str, int] = {}
+FUNCTION_MAX = 70
+LINE_MAX = 120
+# Functions that are longer today. A number here may only go down, and the entry goes when it is short enough.
+LONGER: dict[str, int] = {
+    "engine/api/session.py:create": 74,
+    "engine/integrity/claims.py:walk_depot": 101,
+    "engine/integrity/repair.py:mend_bucket": 79,
+}
 FOLDERS = ("shm", "engine", "stress", "tests", "docs", ".ci")
 SUFFIXES = (".py", ".pxd", ".pyi", ".toml", ".md", ".in", "")
 FILES = sorted(
@@ -37,19 +40,33 @@ def lines_of(path):
     return path.read_text().splitlines()
 
 
-def test_files_are_short_enough_to_be_read():
-    counts = {relative(path): len(lines_of(path)) for path in SOURCES}
-    wrong = {name: count for name, count in counts.items() if count > LONGER.get(name, LINES_MAX)}
-    assert not wrong, "does each own one thing?"
+def long_functions():
+    """{path:function: its lines, the docstring aside} of those with more than a screen and a half."""
+    found = {}
+    for path in SOURCES:
+        if path.suffix == ".py":
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.FunctionDef):
+                    said = node.body[0] if ast.get_docstring(node) else None
+                    lines = node.end_lineno - node.lineno + 1 - (said.end_lineno - said.lineno + 1 if said else 0)
+                    if lines > FUNCTION_MAX:
+                        found[f"{relative(path)}:{node.name}"] = lines
+    return found
+
+
+def test_functions_are_short_enough_to_be_read():
+    wrong = {name: lines for name, lines in long_functions().items() if lines > LONGER.get(name, FUNCTION_MAX)}
+    assert not wrong, "does each do one thing?"
 
 
 def test_the_ratchet_turns():
-    done = [name for name in LONGER if len(lines_of(ROOT / name)) <= LINES_MAX]
-    assert not done, "short enough now: take them out of LONGER"
+    assert set(LONGER) <= set(long_functions()), "short enough now: take them out of LONGER"
 
 
 def test_lines_are_short_enough_to_be_read():
-    wrong = [f"{relative(path)}:{n}" for path in SOURCES for n, line in enumerate(lines_of(path), 1) if len(line) > LINE_MAX]
+    wrong = [
+        f"{relative(path)}:{n}" for path in SOURCES for n, line in enumerate(lines_of(path), 1) if len(line) > LINE_MAX
+    ]
     assert not wrong, f"longer than {LINE_MAX} characters"
 
 
@@ -87,7 +104,9 @@ def test_the_source_distribution_has_every_pxd():
     assert declared and [name for name in declared if not manifest_includes(name)] == []
 
 
-@pytest.mark.parametrize("name", ["engine/__init__.pyi", "engine/py.typed", "README.md", "tests/conftest.py", "Makefile"])
+@pytest.mark.parametrize(
+    "name", ["engine/__init__.pyi", "engine/py.typed", "README.md", "tests/conftest.py", "Makefile"]
+)
 def test_the_source_distribution_has_more_than_packages(name):
     assert manifest_includes(name)
 
@@ -98,8 +117,12 @@ def packages():
 
 
 def test_every_package_is_declared():
-    found = {relative(path.parent).replace("/", ".") for layer in ("shm", "engine", "stress")
-             for path in (ROOT / layer).rglob("*.py") if "scenarios" not in path.parts or path.parent.name == "scenarios"}
+    found = {
+        relative(path.parent).replace("/", ".")
+        for layer in ("shm", "engine", "stress")
+        for path in (ROOT / layer).rglob("*.py")
+        if "scenarios" not in path.parts or path.parent.name == "scenarios"
+    }
     assert found <= set(packages())
 
 
@@ -121,6 +144,8 @@ def test_every_module_that_needs_compiling_is_compiled():
 @pytest.mark.parametrize("module", ["engine", "shm"])
 def test_importing_loads_nothing_of_a_layer_above(module):
     code = f"import sys, {module}; print(*sorted(name.split('.')[0] for name in sys.modules))"
-    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
     above = {"shm": {"engine", "stress"}, "engine": {"stress", "click", "rich", "pytest"}}[module]
     assert not above & set(loaded)

@@ -16,7 +16,9 @@ def _package(module, extra):
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise TmemError(f"pam {extra!r} needs a package that is not installed: pip install 'tmem[{extra}]' ({error})") from error
+        raise TmemError(
+            f"pam {extra!r} needs a package that is not installed: pip install 'tmem[{extra}]' ({error})"
+        ) from error
 
 
 class Lz4:

@@ -41,7 +41,9 @@ def digest(p, c):
     for i in range(c.count):
         data = put_bytes(c, i, p.page_size, cython.address(stored))
         if stored >= TWIN_BYTES_MIN:
-            number = xxh3_128_intdigest(PyMemoryView_FromMemory(cython.cast(cython.p_char, data), stored, PyBUF_READ), p.seed)
+            number = xxh3_128_intdigest(
+                PyMemoryView_FromMemory(cython.cast(cython.p_char, data), stored, PyBUF_READ), p.seed
+            )
             c.packs[i].digest[0] = number & 0xFFFFFFFFFFFFFFFF
             c.packs[i].digest[1] = number >> 64
     return table

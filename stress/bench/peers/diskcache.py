@@ -16,8 +16,14 @@ class Subject(Peer):
 
     def connect(self, handle: Any = None) -> None:
         from diskcache import Cache
-        self._cache = Cache(str(self.place.folder / "diskcache"), timeout=60, sqlite_synchronous=0, eviction_policy="none",
-                            size_limit=self.capacity * 4)
+
+        self._cache = Cache(
+            str(self.place.folder / "diskcache"),
+            timeout=60,
+            sqlite_synchronous=0,
+            eviction_policy="none",
+            size_limit=self.capacity * 4,
+        )
         self.put, self.get, self.drop = self._cache.set, self._cache.get, self._cache.delete
 
     def close(self) -> None:

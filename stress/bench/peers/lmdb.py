@@ -17,8 +17,14 @@ class Subject(Peer):
         import lmdb
         # A page of 4 KiB with its header takes two pages of the file; freed ones are used again
         # only later.
-        self._env = env = lmdb.open(str(self.place.folder / "lmdb"), map_size=self.capacity * 4 + (256 << 20), sync=False,
-                                    metasync=False, writemap=True, max_readers=64)
+        self._env = env = lmdb.open(
+            str(self.place.folder / "lmdb"),
+            map_size=self.capacity * 4 + (256 << 20),
+            sync=False,
+            metasync=False,
+            writemap=True,
+            max_readers=64,
+        )
 
         def put(key: bytes, page: bytes) -> bool:
             with env.begin(write=True) as txn:

@@ -18,8 +18,11 @@ class Subject(ServerPeer):
     def create(self) -> None:
         socket = self.place.folder / "memcached"
         # Half as much again: its slabs round a page up, and it must not evict.
-        self.server = Server(["memcached", "-u", "root", "-s", str(socket), "-m", str((self.capacity * 3 // 2 >> 20) + 128),
-                              "-I", "2m"], socket, self.place.folder)
+        self.server = Server(
+            ["memcached", "-u", "root", "-s", str(socket), "-m", str((self.capacity * 3 // 2 >> 20) + 128), "-I", "2m"],
+            socket,
+            self.place.folder,
+        )
 
     def connect(self, handle: Any = None) -> None:
         from pymemcache.client.base import Client

@@ -17,8 +17,23 @@ class Subject(ServerPeer):
 
     def create(self) -> None:
         socket = self.place.folder / "redis"
-        self.server = Server(["redis-server", "--port", "0", "--unixsocket", str(socket), "--save", "", "--appendonly", "no",
-                              "--dir", str(self.place.folder)], socket, self.place.folder)
+        self.server = Server(
+            [
+                "redis-server",
+                "--port",
+                "0",
+                "--unixsocket",
+                str(socket),
+                "--save",
+                "",
+                "--appendonly",
+                "no",
+                "--dir",
+                str(self.place.folder),
+            ],
+            socket,
+            self.place.folder,
+        )
 
     def connect(self, handle: Any = None) -> None:
         import redis

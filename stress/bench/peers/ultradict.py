@@ -33,8 +33,13 @@ class Subject(Peer):
         from UltraDict import UltraDict
         resource_tracker.register, resource_tracker.unregister = kept
         cleanups.update(funcs)
-        pages = self._dict = UltraDict(name=self.place.name, buffer_size=8 << 20, full_dump_size=self.capacity * 2 + (4 << 20),
-                                       shared_lock=True, auto_unlink=False)
+        pages = self._dict = UltraDict(
+            name=self.place.name,
+            buffer_size=8 << 20,
+            full_dump_size=self.capacity * 2 + (4 << 20),
+            shared_lock=True,
+            auto_unlink=False,
+        )
         self.put, self.get, self.drop = pages.__setitem__, pages.get, pages.__delitem__
 
     def close(self) -> None:
