@@ -1,7 +1,6 @@
 """Transcendent memory for the worker processes of one machine.
 
-Owns the public names. May call everything in engine; called by users. See README.md for a first
-example.
+Owns the public names. See README.md for a first example.
 """
 from engine.imports import why as _why
 

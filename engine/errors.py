@@ -1,7 +1,4 @@
-"""Owns the exceptions of the engine: those of the arena, and those of pools.
-
-May call: shm.errors. Called by everything that a caller of `import engine` sees.
-"""
+"""Owns the exceptions of the engine: those of the arena, and those of pools."""
 from shm.errors import (
     AccessDenied,
     ArenaBusy,

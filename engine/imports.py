@@ -1,6 +1,6 @@
 """Owns what to tell who cannot import the package.
 
-May call nothing: it works where nothing is compiled, or installed. Called by engine/__init__.py.
+May call nothing: it works where nothing is compiled, or installed.
 """
 import sys
 from pathlib import Path

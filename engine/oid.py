@@ -1,6 +1,6 @@
 """Owns object ids: keys to oids (xxhash), oids to hash values, and checking what callers pass.
 
-May call: xxhash. Called by pool (arguments in) and by the verbs (bucket of an oid).
+Called by pool (arguments in) and by the verbs (bucket of an oid).
 """
 import xxhash
 

@@ -1,5 +1,4 @@
-"""Owns reading whole numbers, and sizes as people write them. May call nothing. Called by whoever
-takes one, and the command line."""
+"""Owns reading whole numbers, and sizes as people write them. May call nothing."""
 import operator
 import re
 

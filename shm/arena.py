@@ -1,11 +1,9 @@
 """Owns the arena file: its name, its geometry, creating, attaching (with every check), mapping,
 unlinking.
 
-May call: entry, memory, semaphores, liveness, posix_ipc. Called by workers.Attachment; tables
-inside the regions are other files' business. An arena is ready when its magic word is there,
-written last; a creator holds the birth byte until then, so that an attacher can tell one that is
-slow from one that died. Beside the arena lie its liveness file and semaphores, whose names begin
-with the arena's and go on with its nonce.
+An arena is ready when its magic word is there, written last; a creator holds the birth byte until
+then, so that an attacher can tell one that is slow from one that died. Beside the arena lie its
+liveness file and semaphores, whose names begin with the arena's and go on with its nonce.
 """
 import os
 import re

@@ -2,9 +2,8 @@
 file is an arena's, removing it, and the exceptions of this package for what the system or posix_ipc
 says.
 
-May call: semaphores, posix_ipc. Called by arena and by tools. Anybody may put anything under any
-name there: opening never waits (a FIFO, a device), follows no link, and nothing is removed that is
-not an arena, or one whose making was cut short.
+Anybody may put anything under any name there: opening never waits (a FIFO, a device), follows no
+link, and nothing is removed that is not an arena, or one whose making was cut short.
 """
 import contextlib
 import errno

@@ -4,8 +4,8 @@ Readers take no lock, so memory must not go back to the system under one that ha
 full file system its next access would be a SIGBUS. Every worker counts in `Slot.phase` when it
 enters and leaves a call, by plain stores. What these lack in ordering the waiting side pays for:
 membarrier(2) runs a full barrier on every running thread of the machine (an asymmetric fence, as in
-user-space RCU: Desnoyers, McKenney, Stern, Dagenais, Walpole, IEEE TPDS 2012).
-May call: liveness. Called by shrink. Takes no lock; who waits here holds none.
+user-space RCU: Desnoyers, McKenney, Stern, Dagenais, Walpole, IEEE TPDS 2012). Takes no lock; who
+waits here holds none.
 """
 import cython
 from cython.cimports.shm.atomics import load

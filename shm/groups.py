@@ -1,11 +1,9 @@
 """Owns asking how much memory the control groups of this process leave: the kernel kills who takes
 more, where a file system refuses.
 
-May call: files of the system. Called by workers (who attaches finds the groups that have a limit)
-and memory (before a segment gets memory). A group's pages of files count as free, since they are
-dropped when memory is short; swap does not count. It is a look and no reservation: what others of
-the group take in between may still be too much, so MARGIN stays free. Where no group has a limit it
-costs nothing.
+A group's pages of files count as free, since they are dropped when memory is short; swap does not
+count. It is a look and no reservation: what others of the group take in between may still be too
+much, so MARGIN stays free. Where no group has a limit it costs nothing.
 Rejected: memory.high and the events file (nothing is refused by them); asking for each page (a
 segment is what is taken).
 """

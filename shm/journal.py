@@ -1,7 +1,7 @@
 """Owns what the undo journal does off the hot path: rolling back, growing, settling a dead one.
 
 The promise, the order of stores and the inline `store` and `commit` are in journal.pxd.
-May call: atomics, memory (backing). Called by engine verbs, slab and recovery.
+
 Kill at any instruction: `rollback` and `settle` write old values back and shorten the journal last,
 so whoever comes next starts over and ends in the same place.
 """

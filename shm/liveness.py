@@ -9,9 +9,7 @@ page (process.py). The file is another one than the arena's: only who may write 
 a reader of the arena cannot lock anything, and nothing that happens to this descriptor touches
 pages. Before each call the descriptor is asked where it stands. Nobody else's stands there; if this
 one does not, somebody has closed it and the number is another file's: nothing is asked of that, and
-Worker.lost is set.
-May call: fcntl, mmap. Called by workers (to live), recovery, waiting and grace (to ask), arena
-(birth). Never blocks.
+Worker.lost is set. Never blocks.
 Rejected: pids with start times (races, namespaces), robust futexes (not reachable from a named
 semaphore), F_SETLK (any close of the file in the process drops them), locks in the arena's file
 (see above).

@@ -1,7 +1,6 @@
 """Owns backing and punching of ranges of the arena file, asking what has memory, and the bounds
 check of chunk offsets.
 
-May call: libc, groups. Called by arena, journal, slab, workers and every walk of a structure.
 Never maps anything: that is arena.py. Takes no lock. A kill between `posix_fallocate` and the word
 that records it costs nothing: backing twice is backing once. Before each call on the descriptor it
 is asked which file it is of: a program may have closed it, and have one of its own under the same

@@ -4,8 +4,6 @@ is touched.
 Both come at any moment, in any thread, with or without the GIL, so both are answered by C handlers
 that only make system calls and set words; `Attachment` looks at the words when the next call
 begins. They find the attachments of the process in a list of `Kin`.
-May call: system calls. Called by workers (join, part), by the C library (after fork, in the child)
-and by the kernel (SIGBUS).
 
 A fork: the child must not keep its parent's slot alive, nor use it. Whoever forks, and whatever
 hooks of Python run before ours, the handler has run first (pthread_atfork(3)): the child has let go

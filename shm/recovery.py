@@ -1,8 +1,7 @@
 """Owns what happens to a dead worker: its transaction, its locks, its chunks, its slot.
 
-May call: liveness, journal, lock, slab, and the `Inherit` function of the layer above. Called by
-waiting (a lock's holder is dead), workers (a newcomer), and by anyone short of memory. Never called
-with a lock held.
+Called by waiting (a lock's holder is dead), workers (a newcomer), and by anyone short of memory.
+Never called with a lock held.
 The rule: who touches anything of a slot that is not his own holds the slot's own lock, in his own
 name. A rescuer takes it from the dead (`adopt`), so two rescuers, or one and who resizes, never
 work on the same slot. There is no lock for all rescues: one who is stopped in the middle of his

@@ -4,7 +4,7 @@ A segment is a run of 1 << seg_shift bytes, given to one size class until it is 
 depot knows which chunks of it are out by a bitmap; out means in a magazine, or linked by the layer
 above. No more segments have memory than `Depot.limit` says, but for the time it takes to empty
 those that are too many (shrink.py): one that leaves becomes a hole when it is empty.
-May call: atomics, journal, lock, memory. Called by the verbs, between their locked sections.
+
 Locks: the depot lock, with nothing else but the worker's own lock. Each move is one transaction, so
 a kill leaves a chunk on exactly one side. Chunks in a magazine are found there by recovery.
 Rejected: free lists threaded through the chunks (a list walk touches one cold line a chunk, and a

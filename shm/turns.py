@@ -5,8 +5,7 @@ A turn has an owner, and who does not own it gives nothing away: a verb that was
 thread had the turn leaves that thread's turn alone. Who gives a turn up hands it to the thread that
 has waited longest, so no thread waits longer than for the calls that were asked for before its own;
 a thread that calls in a loop goes to the end of the queue each time.
-May call: the interpreter's thread locks. Called by workers. Guard of everything here: the GIL,
-which is held between any two lines.
+Guard of everything here: the GIL, which is held between any two lines.
 Rejected: polling with naps (a thread that calls long verbs in a loop starves the others, and each
 turn costs a nap).
 """

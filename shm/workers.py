@@ -1,14 +1,12 @@
 """Owns the worker table: taking a slot, living in it, what a call begins and ends with, fork,
 leaving.
 
-May call: arena, liveness, process, turns, recovery, slab, waiting, semaphores. Called by the layer
-above, which runs every operation between `enter` and `leave`. Who holds a slot's liveness byte owns
-the slot; no other lock is needed to choose one, so a newcomer who is stopped holds nobody up. Slots
-are taken in this order: one that is free, one that was never used, and only then a dead worker's,
-whose own lock the newcomer adopts in the name that it is about to have: it settles the transaction,
-releases the locks, and inherits the chunks as they lie. A newcomer says that it lives, and then
-looks at the gate (stop.py); who stops the world closes the gate, and then looks who lives. A full
-fence each: one of the two sees the other.
+Who holds a slot's liveness byte owns the slot; no other lock is needed to choose one, so a newcomer
+who is stopped holds nobody up. Slots are taken in this order: one that is free, one that was never
+used, and only then a dead worker's, whose own lock the newcomer adopts in the name that it is about
+to have: it settles the transaction, releases the locks, and inherits the chunks as they lie. A
+newcomer says that it lives, and then looks at the gate (stop.py); who stops the world closes the
+gate, and then looks who lives. A full fence each: one of the two sees the other.
 Kill at any instruction: until `state` is SLOT_LIVE the slot is free, or still the dead worker's;
 from then on it is a dead worker's. Signal handlers run in `pause`, `rest` and `breathe` alone, with
 nothing held and the turn given up; whatever they raise, the turn is taken back before the verb goes

@@ -1,5 +1,4 @@
 """The stress harness and the benchmarks of tmem: guests that verify every byte they read.
 
-Owns nothing at run time. Calls the public API of `engine`, never `shm`. Called by the `tmem`
-command (`stress.commands`) and by `tests/stress`.
+Owns nothing at run time. Calls the public API of `engine`, never `shm`.
 """

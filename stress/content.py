@@ -7,7 +7,7 @@ a hash of the head. Building a page is one pack, one hash and one copy; verifyin
 again and comparing every byte. A page that mixes two versions shows at the heads, or at the noise
 unless both versions hash to the same offset (1 in 131,072).
 
-Calls xxhash. Called by guests and by the tests.
+Calls xxhash.
 """
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ in which the operation has taken or can now take effect with that answer. No pai
 explains this answer. A get that keeps the page, and an answer "no page", take effect as soon as
 they may, which is never a loss. Cost: about 5 us an operation; memory: the operations in flight.
 
-Calls nothing. Called by the workload `shared` and by the tests.
+Calls nothing.
 """
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ one living writer of a handle stores; the order is last, begun, the operation, d
 writer dies in, the page must be as `done` or as `begun` says, and a reader that loads `done` before
 its get and `begun` after it knows the bounds of a right answer.
 
-Calls nothing. Called by the workload `crash`.
+Calls nothing.
 """
 from __future__ import annotations
 

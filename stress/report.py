@@ -1,6 +1,6 @@
 """Owns how a run is shown: live progress, the summary table, the replay line, the JSON.
 
-Calls rich and `git` (for the commit of the replay line, if there is one). Called by the commands.
+Calls rich and `git` (for the commit of the replay line, if there is one).
 """
 from __future__ import annotations
 

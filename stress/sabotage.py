@@ -1,8 +1,8 @@
 """Owns the planted bugs of the canary: pools that misbehave once in a while, to prove that the
 checkers notice.
 
-Each bug is a wrapper that stands where the pool would; nothing below it is touched. Called by
-`worker.Guest.pool` when the plan names a bug. Calls the public API of the pool it wraps.
+Each bug is a wrapper that stands where the pool would; nothing below it is touched. Calls the
+public API of the pool it wraps.
 """
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ death, and which may have done nothing.
 `stress/history.py` judges the same question another way: forward in time, on long histories, with
 short cuts for reads. This one takes none, knows operations by what was called and said, and shares
 no line with it; each is a check on the other (`tests/stress/test_search.py`). An ephemeral pool may
-drop a page at any time. Calls nothing. Called by the workload `linearizable` and the tests.
+drop a page at any time. Calls nothing.
 """
 from __future__ import annotations
 

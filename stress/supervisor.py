@@ -6,7 +6,7 @@ directory. The order: prepare, spawn, watch (progress, hang limit), gather (viol
 histories), the workload's verdict, `eng.check()`, unlink, and nothing of the arena may be left in
 /dev/shm. Whatever fails becomes a violation of the outcome.
 
-Calls `engine` (public API), the workloads and the board. Called by the commands and the tests.
+Calls `engine` (public API), the workloads and the board.
 """
 from __future__ import annotations
 

@@ -1,12 +1,11 @@
 """Owns batches: many pages put or got in one call, each by itself as the single verbs do it.
 
-May call: arguments, oid, pool (what is between enter and leave), registry. Called by pool.py and
-handle.py. Arguments are read first, all of them, into tables of C structs; so a bad one changes
-nothing, and nothing of Python's is looked at twice. Then the pages are worked off in runs: one
-enter and leave a run, compressing before and decompressing after it. Between runs signal handlers
-and other threads have a chance. A run is one page where the back end or the host is written in
-Python: what they raise ends the batch at that page. A run also ends where the process has become
-another while it waited for a lock (in a handler that forks).
+Arguments are read first, all of them, into tables of C structs; so a bad one changes nothing, and
+nothing of Python's is looked at twice. Then the pages are worked off in runs: one enter and leave a
+run, compressing before and decompressing after it. Between runs signal handlers and other threads
+have a chance. A run is one page where the back end or the host is written in Python: what they
+raise ends the batch at that page. A run also ends where the process has become another while it
+waited for a lock (in a handler that forks).
 Kill at any instruction: the page under way is as its verb leaves it, those before are done, those
 behind are untouched.
 """

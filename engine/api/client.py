@@ -1,8 +1,7 @@
 """Owns what an arena knows of a client: its weight, its cap, and whether it is frozen.
 
-May call: session, and shm's locks. Called by session: every pool's client has a seat in the client
-page, as far as there is room. A seat is for ever. Its words are written under the pool table lock
-one at a time, and read by everybody as they are: a kill has set a word or has not.
+A seat is for ever. Its words are written under the pool table lock one at a time, and read by
+everybody as they are: a kill has set a word or has not.
 """
 import cython
 from cython.cimports.engine.layout.regions import client_at

@@ -1,8 +1,7 @@
 # cython: binding=False, embedsignature=True, embedsignature.format=clinic
 """Owns Object, the calls of a pool for one oid that is looked at once.
 
-May call: pool, batch, ranges, views, arguments, oid. Called by users through Pool.object. Each call
-fills a Call and hands it to the pool.
+Each call fills a Call and hands it to the pool.
 """
 import cython
 from cython.cimports.engine.api import batch, ranges, views

@@ -1,10 +1,8 @@
 # cython: binding=False, embedsignature=True, embedsignature.format=clinic
 """Owns Pool, what callers hold: arguments in, bools, bytes and exceptions out.
 
-May call: arguments, batch, ranges, views, core, fetch, lookaside, registry, session. Called by
-users and by handle.py. Each call is bracketed by the attachment's enter and leave; a verb that
-answers BUSY is called again after a pause, with nothing held, in which signal handlers run. Below
-this file nothing raises.
+Each call is bracketed by the attachment's enter and leave; a verb that answers BUSY is called again
+after a pause, with nothing held, in which signal handlers run. Below this file nothing raises.
 binding=False: a method that can be bound like a Python function costs 9 ns a call.
 """
 import cython

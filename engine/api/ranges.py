@@ -1,11 +1,10 @@
 """Owns getting ranges: of consecutive pages of an object, as they were at one moment, into a
 `bytes` or a buffer of the caller's.
 
-May call: arguments, fetch, registry. Called by pool.py and handle.py, with a Call that has the
-handle of the first page. Long ranges are copied with the GIL released: the turn stays this thread's
-(Attachment.busy), so other threads of the process wait for it as they do while a verb sleeps. Not
-those that leave: at their end a bucket may be given back with a shard held, and waking who sleeps
-there takes the GIL.
+Called by pool.py and handle.py, with a Call that has the handle of the first page. Long ranges are
+copied with the GIL released: the turn stays this thread's (Attachment.busy), so other threads of
+the process wait for it as they do while a verb sleeps. Not those that leave: at their end a bucket
+may be given back with a shard held, and waking who sleeps there takes the GIL.
 """
 import cython
 from cython.cimports.cpython.buffer import Py_buffer, PyBUF_WRITABLE, PyBuffer_Release

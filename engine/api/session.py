@@ -1,8 +1,7 @@
 """Owns Engine: creating and attaching arenas, making and finding pools, the engine's end.
 
-May call: shm, core, pool, check, stats, spawn. Called by users through engine/__init__.py. The pool
-table is changed under its lock by plain stores ending in one that publishes (`state`), so a kill
-before it has done nothing.
+The pool table is changed under its lock by plain stores ending in one that publishes (`state`), so
+a kill before it has done nothing.
 """
 import os
 

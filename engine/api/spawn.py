@@ -1,8 +1,7 @@
 """Owns starting worker processes: Engine.spawn and the Crew it gives.
 
-May call: multiprocessing, session (attach, through pickling). Called by session. Every process
-attaches first (its arguments are unpickled, and the arena opened by name), says that it is ready,
-and waits; when all have, all run.
+Every process attaches first (its arguments are unpickled, and the arena opened by name), says that
+it is ready, and waits; when all have, all run.
 
 A crew does not outlive its parent. Each process has the reading end of a pipe, the gate, whose
 sending end is the parent's alone: the kernel closes it however the parent ends. Before the release

@@ -1,5 +1,4 @@
-"""Owns users as arguments: permission bits, a group, the owner that an arena must have. May call
-sizes. Called by session."""
+"""Owns users as arguments: permission bits, a group, the owner that an arena must have."""
 import grp
 import pwd
 

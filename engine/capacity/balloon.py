@@ -1,10 +1,10 @@
 """Owns following the memory of the machine: when it is short, an arena gets smaller, and when there
 is plenty, larger again.
 
-May call: the public interface of engine alone. Called by `tmem balloon`. What the system says is
-read by `read_pressure` and `read_cgroup` from files; what follows from it is `decide`, which is
-arithmetic. A step down is made at once and is a quarter, a step up is an eighth and comes after a
-quiet time, so that two arenas on one machine do not swing against each other.
+What the system says is read by `read_pressure` and `read_cgroup` from files; what follows from it
+is `decide`, which is arithmetic. A step down is made at once and is a quarter, a step up is an
+eighth and comes after a quiet time, so that two arenas on one machine do not swing against each
+other.
 Source of the idea: Waldspurger, "Memory Resource Management in VMware ESX Server", OSDI 2002
 (ballooning); pressure: Linux PSI.
 """

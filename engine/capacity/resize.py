@@ -1,9 +1,8 @@
 """Owns changing the capacity of a live arena: how much has to go, which segments are emptied for
 it, in which order, and when to give up.
 
-May call: compact (moving), room (evicting), pins (limbo), core (giving back), shm's shrink and
-grace. Called by session. One at a time: who resizes holds the resize byte, which the kernel drops
-with the process. No lock is held between the steps, and all of them may be killed: see shrink.py.
+One at a time: who resizes holds the resize byte, which the kernel drops with the process. No lock
+is held between the steps, and all of them may be killed: see shrink.py.
 """
 import time
 

@@ -1,8 +1,7 @@
 """Owns the command line `tmem`: arguments in, a table or JSON out, and the exit status.
 
-May call: the public interface of engine, and /dev/shm's directory for `ls`. Commands of other
-packages come by the entry-point group "tmem.commands" and are imported only when named, so that a
-broken one breaks nothing else.
+Commands of other packages come by the entry-point group "tmem.commands" and are imported only when
+named, so that a broken one breaks nothing else.
 Exit status: 0 good, 1 found a problem, 2 usage (or a part that is not installed).
 """
 import contextlib

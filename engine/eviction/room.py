@@ -1,9 +1,8 @@
 """Owns getting chunks when there is no memory: how many pages go, from which shards, and clearing a
 segment for another class.
 
-May call: admit (before any page goes), evict (one page), shares (whose), pins (limbo), reclaim and
-the slab. Called by core, before its locked sections, and by compact and resize, with the worker's
-own lock alone.
+Called by core, before its locked sections, and by compact and resize, with the worker's own lock
+alone.
 """
 import cython
 from cython.cimports.engine.eviction.admit import settle_pending

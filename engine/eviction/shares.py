@@ -1,9 +1,8 @@
 """Owns whose turn it is when memory is short: which client has most pages for its weight, and which
 of its pools is largest.
 
-May call: reclaim (whether pages of a pool can be counted). Called by admit and room. Reads queues'
-counts and clients' words as they are, with the shard's lock or without: the answer is a choice, and
-any choice is sound.
+Reads queues' counts and clients' words as they are, with the shard's lock or without: the answer is
+a choice, and any choice is sound.
 """
 import cython
 from cython.cimports.engine.layout.call import Tally

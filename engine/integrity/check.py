@@ -1,7 +1,6 @@
 """Owns the check of a whole arena: every invariant of every structure, each with an id.
 
-May call: everything that reads; changes nothing. Called by stop.py, which has stopped the world,
-and part by part by gentle.py, which has locked the part. Who owns which chunk is in claims.py.
+Who owns which chunk is in claims.py.
 """
 
 import cython

@@ -1,9 +1,8 @@
 """Owns the map of who owns which chunk, while an arena is checked: claims, and the depot's own
 account against them.
 
-May call: the layout, memory; changes nothing. Called by check.py, whose Checker is a Claims that
-walks everything that may own a chunk. Other threads of this process get the interpreter now and
-then meanwhile, not often: in a stopped world everybody waits as long as they run.
+Other threads of this process get the interpreter now and then meanwhile, not often: in a stopped
+world everybody waits as long as they run.
 """
 import cython
 from cython.cimports.engine.member.member import Member

@@ -1,13 +1,13 @@
 """Owns the check during which everybody goes on working: pool records, buckets, queues and the
 depot, one after the other.
 
-May call: check, and shm's locks. Called by session. Each part is walked under the lock that guards
-it, and the worker's own, as a verb would; then both go back, other threads and signal handlers have
-their turns, and the next part comes. So a caller waits only for the part that he needs, and only
-while it is walked; gets of such a bucket wait too. Nothing is written but lock words: a kill is any
-dead holder's. What lies in two parts cannot be compared while it changes. So these are for a
-stopped world alone (stop.py): chunks that nobody has, or two parts have, gauges, lists and journals
-of workers, references of twins, limbo, pins, and whether a page is in the queue that it names.
+Each part is walked under the lock that guards it, and the worker's own, as a verb would; then both
+go back, other threads and signal handlers have their turns, and the next part comes. So a caller
+waits only for the part that he needs, and only while it is walked; gets of such a bucket wait too.
+Nothing is written but lock words: a kill is any dead holder's. What lies in two parts cannot be
+compared while it changes. So these are for a stopped world alone (stop.py): chunks that nobody has,
+or two parts have, gauges, lists and journals of workers, references of twins, limbo, pins, and
+whether a page is in the queue that it names.
 """
 import cython
 from cython.cimports.engine.integrity.check import Checker

@@ -1,13 +1,12 @@
 """Owns putting a damaged arena right: what objects say of themselves is the truth, all else is made
 anew from it.
 
-May call: rbtree (insert), the layout. Called by check.run, in a stopped world, when problems were
-found. Truth is an obj whose whole tree is sound: sentinels, indexes, lengths, and chunks that no
-other sound object has. Its counts, its place in its bucket's red-black tree and all back pointers
-are set from that. An object that is not sound is dropped whole, never guessed; every page of it
-that can still be named is reported. Segments, bitmaps, lists, gauges, journals and lock words are
-rebuilt; magazines, staged and retired lists are emptied, and limbo holds what pins keep. Plain
-stores: a kill leaves an arena that has to be repaired again, with the same result.
+Truth is an obj whose whole tree is sound: sentinels, indexes, lengths, and chunks that no other
+sound object has. Its counts, its place in its bucket's red-black tree and all back pointers are set
+from that. An object that is not sound is dropped whole, never guessed; every page of it that can
+still be named is reported. Segments, bitmaps, lists, gauges, journals and lock words are rebuilt;
+magazines, staged and retired lists are emptied, and limbo holds what pins keep. Plain stores: a
+kill leaves an arena that has to be repaired again, with the same result.
 """
 
 from xxhash import xxh3_128_intdigest

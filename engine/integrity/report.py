@@ -1,5 +1,4 @@
-"""Owns what a check says: Problem and Report. May call nothing. Called by check and by whoever
-reads its answer."""
+"""Owns what a check says: Problem and Report. May call nothing."""
 from dataclasses import dataclass, field
 
 

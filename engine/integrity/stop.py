@@ -1,12 +1,11 @@
 """Owns stopping the world for a check or a repair, and letting it go on.
 
-May call: check, repair, and shm's locks and recovery. Called by session. Who checks has closed the
-gate, so nobody begins to work who has just attached, and holds every worker's own lock, so nobody
-changes anything and nobody recovers the dead. Nobody is stopped for longer than an own lock is held
-as a rule: if one is not to be had within a few slices (its holder is stopped, or waits for the
-processor), the world goes on, and the checker waits for that lock alone, as for any other, before
-it tries again. A checker that dies leaves locks that recovery gives back (recovery.py,
-settle_slot), and a gate that whoever looks at it takes for open.
+Who checks has closed the gate, so nobody begins to work who has just attached, and holds every
+worker's own lock, so nobody changes anything and nobody recovers the dead. Nobody is stopped for
+longer than an own lock is held as a rule: if one is not to be had within a few slices (its holder
+is stopped, or waits for the processor), the world goes on, and the checker waits for that lock
+alone, as for any other, before it tries again. A checker that dies leaves locks that recovery gives
+back (recovery.py, settle_slot), and a gate that whoever looks at it takes for open.
 """
 import cython
 from cython.cimports.engine.integrity.check import Checker

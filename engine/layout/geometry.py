@@ -1,7 +1,4 @@
-"""Owns how large the engine's regions of an arena are, and which geometry is possible.
-
-May call: layout. Called by whoever makes an arena, or attaches to one.
-"""
+"""Owns how large the engine's regions of an arena are, and which geometry is possible."""
 import cython
 from cython.cimports.engine.layout.structs import (
     BUCKET_BYTES,

@@ -1,9 +1,9 @@
 """Owns who may do what: an engine that acts for a client, and the list of clients that a shared
 pool lets in.
 
-May call: layout. Called by session, pool, client and spawn. A matter of manners among processes
-that trust each other: whoever may write to the arena's file can write all of it. A record's list is
-written before its pool goes live and never again, so readers take no lock.
+A matter of manners among processes that trust each other: whoever may write to the arena's file can
+write all of it. A record's list is written before its pool goes live and never again, so readers
+take no lock.
 """
 import cython
 from cython.cimports.engine.layout.regions import allow_count, allow_id, is_live

@@ -1,8 +1,8 @@
 """Owns the adapter that lets a PAM be written in Python: it takes the GIL, calls, and keeps what is
 raised.
 
-May call: the back end. Called by core through the PamOps table. What a back end raises counts as
-refused or failed, and reaches the caller of the verb once all locks are released.
+What a back end raises counts as refused or failed, and reaches the caller of the verb once all
+locks are released.
 """
 import cython
 from cython.cimports.engine.layout.call import FAILED, REFUSED

@@ -1,7 +1,5 @@
 """Owns the checks of what callers of a pool pass: handles, numbers, buffers, flags. Errors name the
 argument and what it takes.
-
-May call: oid. Called by pool.py, before Attachment.enter.
 """
 import cython
 from cython.cimports.cpython.buffer import PyBUF_WRITABLE, PyObject_GetBuffer

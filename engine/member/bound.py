@@ -1,10 +1,8 @@
 """Owns Bound: a pool as this attachment sees it, and each call on it once: arguments have been
 read, and bools, bytes and exceptions come out.
 
-May call: arguments, verbs, lookaside, registry, member. Called by what callers hold
-(`engine/api/`). Each call is bracketed by the attachment's enter and leave; a verb that answers
-BUSY is called again after a pause, with nothing held, in which signal handlers run. Below this file
-nothing raises.
+Each call is bracketed by the attachment's enter and leave; a verb that answers BUSY is called again
+after a pause, with nothing held, in which signal handlers run. Below this file nothing raises.
 """
 import cython
 from cython.cimports.cpython.buffer import (

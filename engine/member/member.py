@@ -3,7 +3,6 @@ needs it.
 
 It is attached, or refused; it gives back what it has retired; a status that is no answer becomes an
 exception here. What callers hold is made of it (`engine/api/session.py`).
-May call: shm, verbs, registry, ranks. Called by whatever works on an arena as a whole.
 """
 import time
 

@@ -1,8 +1,7 @@
 """Owns the back ends this process knows: one host, and PAMs by name.
 
-May call: hostops, pam, adapters. Called by pool (which PAM a pool has), and by reclaim, through a
-function pointer, to free what a foreign PAM holds for pages that were retired with their object or
-pool.
+Called by pool (which PAM a pool has), and by reclaim, through a function pointer, to free what a
+foreign PAM holds for pages that were retired with their object or pool.
 """
 import cython
 from cython.cimports.engine.layout.regions import pool_at

@@ -1,8 +1,7 @@
 """Owns the seats of clients: where in the client page the record of a client is.
 
-May call: layout. Called by whoever makes a pool, opens a client, checks or repairs. A seat is for
-ever. Its words are written under the pool table lock one at a time, and read by everybody as they
-are: a kill has set a word or has not.
+A seat is for ever. Its words are written under the pool table lock one at a time, and read by
+everybody as they are: a kill has set a word or has not.
 """
 import cython
 from cython.cimports.engine.layout.structs import CLIENTS_MAX, ClientPage, ClientRecord

@@ -1,7 +1,6 @@
 """Owns the statistics a caller sees: per-worker ledgers summed, and what the arena file takes.
 
-May call: shm's slot counters. Called by session, pool, check and repair. Readers sum; nobody shares
-a hot word.
+Readers sum; nobody shares a hot word.
 """
 
 import cython

@@ -5,9 +5,8 @@ A twin is found by a digest that the caller has computed (xxHash: XXH3, 128 bits
 bytes are compared: equal digests prove nothing.
 A bucket takes only so many: whoever chooses contents whose digests fall into one makes its pages
 take chunks, and no put walk far. It is never changed while a page refers to it, so readers need
-nothing but the reference they came by. May call: pam (filling a chunk), pins, slab, journal, lock.
-Called by core when a page is staged and by reclaim when one is given back, each inside its own
-transaction, with the worker's own lock.
+nothing but the reference they came by. Called by core when a page is staged and by reclaim when one
+is given back, each inside its own transaction, with the worker's own lock.
 Lock order: own, twin bucket; the lock comes back held, so that the caller's part of the transaction
 is committed under it.
 Within a pool alone: who can see by the time a put takes that another has a page must not be another

@@ -1,9 +1,8 @@
 """Owns taking a page out of its object, and an object without pages out of its bucket, with
 everything that counts them.
 
-May call: objnode, rbtree, hostops, reclaim. Called by core and fetch (a verb drops a page) and by
-evict, under the bucket's lock and inside the caller's transaction. What a foreign back end holds is
-the verbs' business.
+Called by core and fetch (a verb drops a page) and by evict, under the bucket's lock and inside the
+caller's transaction. What a foreign back end holds is the verbs' business.
 """
 import cython
 from cython.cimports.engine.layout.regions import chunk_bytes, obj_at, pampd_at

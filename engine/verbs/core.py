@@ -1,13 +1,11 @@
 """Owns the verbs that change things: put, flush, replace, destroy. Read this first;
 docs/walk-of-a-put.md names the steps.
 
-May call: rbtree, objnode, hostops, pam, pins, reclaim, and shm's journal, lock, slab. Called by
-pool.py, between Attachment.enter and leave, and by fetch.py, which has the verbs that get. Nothing
-here blocks, raises or touches a Python object (adapters of Python back ends aside). A verb that
-meets a taken lock gives back what it holds and answers BUSY; the caller waits and calls it again,
-and it goes on from where it was (staged pages stay staged). Lock order: the worker's own lock, then
-one bucket. The worker's own lock is the right to change anything at all: who holds everybody's has
-stopped the world (check.py).
+Nothing here blocks, raises or touches a Python object (adapters of Python back ends aside). A verb
+that meets a taken lock gives back what it holds and answers BUSY; the caller waits and calls it
+again, and it goes on from where it was (staged pages stay staged). Lock order: the worker's own
+lock, then one bucket. The worker's own lock is the right to change anything at all: who holds
+everybody's has stopped the world (check.py).
 Kill at any instruction: what a locked section did is undone from its journal or complete; what was
 staged or retired hangs on the worker's slot, where recovery finds it.
 """

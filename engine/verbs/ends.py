@@ -1,8 +1,7 @@
 """Owns what ends: how a pool begins to die, and when what a worker has retired, staged or not
 queued yet is worked off.
 
-May call: core, admit, reclaim, and shm's journal and locks. Called by member and by what callers
-hold, with no lock held.
+Called by member and by what callers hold, with no lock held.
 Kill at any instruction: each step is a transaction; who is killed between the two words of a pool's
 death has destroyed it all the same.
 """

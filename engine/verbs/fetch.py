@@ -1,10 +1,9 @@
 """Owns the verbs that get: of a page and of a range, without a lock and under it, and of pages in a
 foreign PAM.
 
-May call: core (finding, dropping, finishing), lookaside, objnode, pam. Called by pool.py, between
-Attachment.enter and leave. A get that leaves the page where it is takes no lock: `peek` finds it,
-the caller copies, `peek_valid` tells whether what was copied was the page; after a few tries
-`fetch` copies under the lock. A get that removes goes through `fetch`.
+A get that leaves the page where it is takes no lock: `peek` finds it, the caller copies,
+`peek_valid` tells whether what was copied was the page; after a few tries `fetch` copies under the
+lock. A get that removes goes through `fetch`.
 Kill at any instruction: a reader without a lock has changed nothing; the rest is as in core.py.
 """
 import cython

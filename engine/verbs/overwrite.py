@@ -1,12 +1,11 @@
 """Owns the short way of a put: over pages that are there and are stored the same way, chunk for
 chunk.
 
-May call: slab, lookaside, unlink (sums), core's helpers of all verbs. Called by pool.py, which
-calls core.put for every other put. The bytes are copied into chunks that stay in the worker's
-magazine; then, under the bucket's lock and in one transaction, each page and its place in the
-magazine exchange their chunks. So nothing is staged, retired or queued, and no descriptor is taken.
-The pages are found before the copy, without the lock: if the sequence word says under the lock that
-nobody has written since, they are still there. Else they are found again.
+The bytes are copied into chunks that stay in the worker's magazine; then, under the bucket's lock
+and in one transaction, each page and its place in the magazine exchange their chunks. So nothing is
+staged, retired or queued, and no descriptor is taken. The pages are found before the copy, without
+the lock: if the sequence word says under the lock that nobody has written since, they are still
+there. Else they are found again.
 Kill at any instruction: the journal undoes the exchange; before it, nothing but free chunks was
 written.
 """

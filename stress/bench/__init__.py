@@ -5,5 +5,5 @@ stores, in interleaved rounds.
 `contest` what one process does with every store, `workers` what several do, `room` memory and many
 small objects, each through `peers`, one file a store; `rounds` what these share. `limits` holds
 what was wanted, `tables` the Markdown, `plots` the pictures. Calls the public API of `engine`, and
-`posix_ipc` for the raw mapping. Called by `stress.commands`.
+`posix_ipc` for the raw mapping.
 """

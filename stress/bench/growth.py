@@ -3,7 +3,7 @@ turns within each round.
 
 The raw copy grows too, since more memory needs more of the tables that translate addresses: it is
 measured in a run of rounds of its own, over mappings of the same sizes, because both do not fit
-into memory together. Calls `cases`. Called by `measure`.
+into memory together. Calls `cases`.
 """
 from __future__ import annotations
 

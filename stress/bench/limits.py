@@ -1,5 +1,4 @@
 """Owns what was wanted of this engine, beside what a run measured: met, missed, or not measured.
-Called by `measure`.
 
 Each limit finds its figure in the result of a run; a part that was not run, or a store that is not
 installed, gives none.

@@ -3,7 +3,7 @@
 Every round times every case once, a few thousand steps each, in a shuffled order; a figure is the
 median over the rounds of nanoseconds a step, with the lowest and highest round beside it. A ratio
 is the median over the rounds of the ratio within the round, so that a slow moment hits both sides.
-Calls `cases`, `contest`, `growth`, `workers`, `room`, `limits`, `engine`. Called by the command.
+Calls `cases`, `contest`, `growth`, `workers`, `room`, `limits`, `engine`.
 """
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Owns the pictures of a result: throughput, latency, workers, number of pages. Calls matplotlib.
-Called by the command."""
+"""Owns the pictures of a result: throughput, latency, workers, number of pages. Calls matplotlib."""
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """Owns what every measurement shares: pinning to one core, opening peers, seeded walks,
 percentiles, and how much memory there is.
 
-Calls the peers. Called by `contest`, `workers` and `room`.
+Calls the peers.
 """
 from __future__ import annotations
 

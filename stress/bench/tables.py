@@ -1,5 +1,4 @@
-"""Owns how the benchmark's figures are printed: Markdown, ready to be pasted. Called by
-`stress.commands`."""
+"""Owns how the benchmark's figures are printed: Markdown, ready to be pasted."""
 from __future__ import annotations
 
 HEAD = """\

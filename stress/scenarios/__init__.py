@@ -10,8 +10,7 @@ inside.
     [each]                          optional: what each guest adds to numbers of [arena]
     [settings]                      what the workload reads; each workload says which
 
-Calls tomllib, and `engine.sizes` to add sizes. Called by the commands, the supervisor and the
-tests.
+Calls tomllib, and `engine.sizes` to add sizes.
 """
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ other end of that pipe.
 A worker is forked from the small process that directs, attaches by itself, and lives until it is
 killed: no interpreter is started for an interleaving. It may be told to stop at a kill point of a
 verb (SIGSTOP, of the whole process), to do a verb in a thread, and what its signal handler does
-when a signal comes while a verb waits. Calls verbs.py. Called by stage.py.
+when a signal comes while a verb waits. Calls verbs.py.
 """
 import marshal
 import os

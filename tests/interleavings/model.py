@@ -7,8 +7,7 @@ each of which happens at one instant between the verb's call and its answer (a p
 put_many one a page). An end is allowed if some order of all steps that respects time explains every
 answer and leaves what was found. A verb that was killed has done its first steps, some, all or
 none; one that a handler's exception ended has done none of a single step. Where memory is short, a
-page of an ephemeral pool may go between any two steps. Calls nothing. Called by stage.py and the
-tests.
+page of an ephemeral pool may go between any two steps. Calls nothing.
 """
 from dataclasses import dataclass, field
 

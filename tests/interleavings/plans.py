@@ -10,8 +10,7 @@ triples chosen by seed.
 
 A schedule begins with the kind of arena. `play_lives` plays many on one arena, one after the other
 (a life), since an arena is dearer than an interleaving; a fault is played again alone, on an arena
-of its own, and the line that does so is printed. Calls stage.py. Called by the command and the
-tests.
+of its own, and the line that does so is printed. Calls stage.py.
 """
 import random
 import re

@@ -10,8 +10,7 @@ never a reason to wait, before it is a worker and recovers the dead, and who is 
 attaching, leaving or in a fork's first use does not hold up a recovery. When the last one has gone
 on or was killed, all others answer within `LIMIT_S`. Then nothing of the dead is left, `check` is
 clean, no page is there that was not put, and what was answered and what is there are explained by
-the model. Calls actors, model, verbs, and `tests/hostile/structs.py` for where locks lie. Called by
-plans.py's callers.
+the model. Calls actors, model, verbs, and `tests/hostile/structs.py` for where locks lie.
 """
 import os
 import signal

@@ -4,7 +4,6 @@ steps the model knows them by.
 A verb has `prepare` (whatever comes before the kill points are counted), `act`, and `steps(pool,
 tag)`; its answer is one thing if it has one step, else a list with one for each. Pages are told by
 their tags: `content` makes a page of one, and `tag_of` reads a page whole. Calls the public API.
-Called by the actors, and by stage.py for the steps.
 """
 import ctypes
 import os

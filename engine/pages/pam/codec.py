@@ -1,6 +1,5 @@
 """Owns the codecs: bytes of a page to fewer bytes, and back; and what to install for each.
 
-May call: the package of a codec, which is imported when the first pool of that kind is opened.
 Called by packed.py, outside of all locks, by any thread. What is unpacked comes from shared memory
 and may be anything: a codec answers with other bytes or an exception, and takes no more memory than
 the length that it is told.

@@ -1,8 +1,7 @@
 """Owns the built-in PAM: a page is a chunk of the arena, of the smallest class that holds it, as it
 was put.
 
-May call: slab. Called by core. The chunk is filled before anything links to it, so the copy needs
-no journal.
+The chunk is filled before anything links to it, so the copy needs no journal.
 """
 import cython
 from cython.cimports.engine.layout.words import shape_of

@@ -6,8 +6,7 @@ remembers, `create` makes the store (owner only), `connect` opens it in this pro
 `get` and `drop` are called with the tuple that `key` gave, prepared outside the timing: `put(*key,
 page)`, `get(*key)`, `drop(*key)`; `connect` sets them, to a method of the client itself where there
 is one, so that nothing of ours stands in between. A span is a value of many pages; a store without
-such a thing keeps it under one key. Calls nothing of the benchmark. Called by the harness
-(`contest`, `workers`, `room`), which knows no more of a peer than this class says.
+such a thing keeps it under one key. Calls nothing of the benchmark.
 """
 from __future__ import annotations
 

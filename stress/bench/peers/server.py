@@ -1,7 +1,7 @@
 """Owns what peers with a server have in common: its process, started on a unix socket in the
 place's folder, dead when the benchmark is.
 
-The server inherits the core the benchmark is pinned to. Called by the peers that have a server.
+The server inherits the core the benchmark is pinned to.
 """
 from __future__ import annotations
 
