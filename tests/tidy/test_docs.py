@@ -10,6 +10,30 @@ SOURCE = "\n".join(path.read_text() for folder in ("engine", "shm", "stress") fo
                    for path in (ROOT / folder).rglob(kind))
 
 
+PROSE_MAX = 100
+
+
+def wide(text):
+    """Numbers of the lines of running text that are too long; tables, code and figures aside."""
+    fenced = False
+    found = []
+    for n, line in enumerate(text.splitlines(), 1):
+        fenced ^= line.startswith("```")
+        if len(line) > PROSE_MAX and not fenced and not line.startswith(("|", "    ", "!", "<", "```")):
+            found.append(n)
+    return found
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+def test_running_text_is_narrow_enough_to_be_read(path):
+    assert not wide(path.read_text())
+
+
+def test_a_line_that_is_too_wide_is_noticed():
+    long = "word " * 30
+    assert wide(f"short\n{long}\n| {long}\n```\n{long}\n```\n{long}") == [2, 7]
+
+
 def missing(text):
     """Names in backticks that the source does not have: `_function` and `folder/file.py`."""
     names = re.findall(r"`(_[a-z]\w+)`", text)
