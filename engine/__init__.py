@@ -2,6 +2,8 @@
 
 Owns the public names. See README.md for a first example.
 """
+import sys as _sys
+
 from engine.imports import why as _why
 
 try:
@@ -30,6 +32,11 @@ from engine.integrity.report import Problem, Report
 from engine.member.registry import register_hostops, register_pam
 from engine.oid import oid
 from shm.arena import MAGIC as ARENA_MAGIC
+
+# A pickle of an engine or a pool names the function that opens it by its module. One that was made
+# before the modules lay in folders goes on to be read, and so do programs that reach into these.
+for _name in ("client", "handle", "pool", "session", "spawn", "views"):
+    _sys.modules[f"engine.{_name}"] = globals()[_name] = _sys.modules[f"engine.api.{_name}"]
 
 __all__ = [
     "ARENA_MAGIC",

@@ -192,7 +192,7 @@ def create(
         raise
 
 
-def attach(name, client_layout, owner):
+def attach(name, client_layout, owner=None):
     """Open, check and map an arena that is there. See the error classes for what is refused.
     `owner`: the user whose it must be; None: one who is no stranger."""
     check_name(name)

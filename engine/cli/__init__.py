@@ -1,1 +1,4 @@
 """The command line."""
+from engine.cli.commands import main
+
+__all__ = ["main"]

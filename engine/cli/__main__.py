@@ -1,4 +1,4 @@
-"""Owns `python -m engine.cli`. Calls commands.py."""
-from engine.cli.commands import main
+"""Owns `python -m engine.cli`."""
+from engine.cli import main
 
 main()
