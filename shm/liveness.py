@@ -36,9 +36,10 @@ READ_OF_WRITE = 1       # by how much a class's permission to read lies above th
 
 
 def alive_name(name, nonce):
-    """The liveness file's name. '@' cannot occur in an arena's name; the nonce tells arenas of one
+    """The liveness file's name. It does not begin with the arena's, so that who lists his arenas by
+    how their names begin finds arenas alone; '@' cannot occur in one. The nonce tells arenas of one
     name apart."""
-    return f"{name}@{nonce:016x}"
+    return f"alive.{name}@{nonce:016x}"
 
 
 def make_alive(name, nonce, mode, group):

@@ -15,6 +15,7 @@ cdef struct Sem:
 # The semaphores of one attachment. Guard: the turn of the attachment, but for `users`.
 cdef struct SemTable:
     char prefix[320]        # path of a semaphore, up to the nonce
+    char alive[320]         # path of the liveness file: while it is there, the arena was not unlinked
     u64 sleepers            # how many can be asleep on one of them: the workers of the arena
     unsigned int owner      # the user who owns the arena
     unsigned int group      # and its group

@@ -56,7 +56,7 @@ from cython.cimports.shm.system import (
     sem_trywait,
     timespec,
 )
-from shm.liveness import SHM_DIR
+from shm.liveness import SHM_DIR, alive_name
 
 EXISTS = cython.declare(u64, cython.cast(u64, 1) << 63)
 GENERATION = cython.declare(u64, (1 << 63) - 1)     # the bits of Lock.sem that are one
@@ -77,12 +77,9 @@ def prefix():
 def unlink_all(arena_name):
     """Remove every file that belongs to an arena of this name, besides the arena's own: how many
     there were. Other users' stay."""
+    name = re.escape(arena_name)
     pattern = re.compile(
-        "(?:"
-        + re.escape(prefix())
-        + ")?"
-        + re.escape(arena_name)
-        + r"@[0-9a-f]{16}(?:-[0-9a-f]+-[0-9a-f]+)?(?:~[0-9]+)?"
+        rf"alive\.{name}@[0-9a-f]{{16}}|{re.escape(prefix())}{name}@[0-9a-f]{{16}}-[0-9a-f]+-[0-9a-f]+(?:~[0-9]+)?"
     )
     count = 0
     for entry in os.listdir(SHM_DIR):
@@ -209,7 +206,6 @@ def _open(table: cython.pointer(SemTable), offset: u64, generation: u64, make: c
     """The open semaphore of a lock; NULL if it is not there, cannot be had, or is not to be
     trusted."""
     path: cython.char[400]
-    alive: cython.char[400]
     fd: cython.int
     found: cython.bint
     sem: cython.pointer(Sem) = _place(table, offset, generation & GENERATION, cython.address(found))
@@ -220,8 +216,7 @@ def _open(table: cython.pointer(SemTable), offset: u64, generation: u64, make: c
     fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
     if fd < 0 and errno == ENOENT and make:
         # An arena that was unlinked gets no new files: nobody would remove them.
-        snprintf(alive, PATH_MAX, "/dev/shm/%s", cython.address(table.prefix[0]) + 9 + _prefix_length())
-        if access(alive, 0) != 0:
+        if access(table.alive, 0) != 0:
             return cython.NULL
         _make(table, path)
         fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
@@ -234,17 +229,6 @@ def _open(table: cython.pointer(SemTable), offset: u64, generation: u64, make: c
     sem.generation = generation & GENERATION
     sem.offset = offset
     return sem
-
-
-@cython.cfunc
-@cython.nogil
-@cython.inline
-@cython.exceptval(check=False)
-def _prefix_length() -> cython.int:
-    n: cython.int = 0
-    while SHM_SEM_PREFIX[n] != 0:
-        n += 1
-    return n
 
 
 @cython.cfunc
@@ -302,7 +286,9 @@ class Semaphores:
 
     def __cinit__(self, arena_name, nonce, mode, owner, group, sleepers):
         path: bytes = f"{SHM_DIR}/{prefix()}{arena_name}@{nonce:016x}".encode()
+        alive: bytes = f"{SHM_DIR}/{alive_name(arena_name, nonce)}".encode()
         memset(cython.address(self.table), 0, cython.sizeof(SemTable))
+        snprintf(self.table.alive, 320, "%s", cython.cast(cython.p_char, alive))
         snprintf(self.table.prefix, 320, "%s", cython.cast(cython.p_char, path))
         self.table.mode = mode
         self.table.owner = owner

@@ -135,7 +135,7 @@ def run_scenario(scenario: Scenario, options: Options, progress: Progress | None
 def leftovers(name: str) -> list[str]:
     """Files in /dev/shm that belong to the arena of this name."""
     return sorted(path.name for path in SHM.iterdir()
-                  if path.name == name or path.name.removeprefix("sem.").startswith(f"{name}@"))
+                  if path.name == name or path.name.startswith((f"alive.{name}@", f"sem.{name}@")))
 
 
 def _run(scenario: Scenario, plan: Plan, eng, outcome: Outcome, progress: Progress | None) -> None:

@@ -46,8 +46,9 @@ def imported(text, compiled=False):
 
 
 def leftovers(prefix):
-    """Files in /dev/shm of arenas whose name starts with `prefix`: arenas and semaphores."""
-    return sorted(entry for entry in os.listdir(SHM) if entry.removeprefix("sem.").startswith(prefix))
+    """Files in /dev/shm of arenas whose name starts with `prefix`: arenas and what belongs to them."""
+    begins = (prefix, f"sem.{prefix}", f"alive.{prefix}")
+    return sorted(entry for entry in os.listdir(SHM) if entry.startswith(begins))
 
 
 def semaphores_of(name):

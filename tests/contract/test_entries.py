@@ -251,3 +251,13 @@ def test_no_error_of_the_system_comes_out_as_it_is(arena_name, monkeypatch, call
     if call is not engine.attach:
         with pytest.raises(engine.TmemError):
             call(arena_name)
+
+
+def test_who_lists_arenas_by_how_their_names_begin_finds_arenas_alone(arena_name):
+    with engine.create(f"{arena_name}-one", "1MiB"), engine.create(f"{arena_name}-two", "1MiB"):
+        pass
+    found = sorted(path.name for path in SHM.iterdir() if path.name.startswith(f"{arena_name}-"))
+    assert found == [f"{arena_name}-one", f"{arena_name}-two"]
+    for name in found:
+        engine.unlink(name)
+    assert not [path.name for path in SHM.iterdir() if arena_name in path.name]

@@ -39,7 +39,7 @@ def test_posts_nobody_took_are_few(make_arena):
 
 def test_no_more_posts_than_there_can_be_sleepers(make_arena):
     eng = make_arena()
-    nonce = int(next(SHM.glob(f"{eng.name}@*")).name.partition("@")[2], 16)
+    nonce = int(next(SHM.glob(f"alive.{eng.name}@*")).name.partition("@")[2], 16)
     semaphores = Semaphores(eng.name, nonce, 0o600, os.getuid(), os.getgid(), 5)
     try:
         for _ in range(100):

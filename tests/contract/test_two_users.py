@@ -83,7 +83,7 @@ def test_no_umask_changes_what_an_arenas_files_are_for(arena_name, mode):
         with engine.attach(arena_name) as eng:
             semaphores_by_hand(eng, mode).sleep(4096, 1, 0.0)
     as_user(OWNER, act)
-    files = [file.stat() for file in (*SHM.glob(f"{arena_name}*"), *SHM.glob(f"sem.{arena_name}@*"))]
+    files = [file.stat() for file in (SHM / arena_name, *SHM.glob(f"*.{arena_name}@*"))]
     assert [(stat.S_IMODE(file.st_mode), file.st_uid, file.st_gid) for file in files] == [(mode, OWNER, GROUP)] * 3
     engine.unlink(arena_name)
 
@@ -171,7 +171,7 @@ def test_another_user_cannot_remove_it(arena_name):
 
 
 def semaphores_by_hand(eng, mode):
-    nonce = int(next(SHM.glob(f"{eng.name}@*")).name.partition("@")[2], 16)
+    nonce = int(next(SHM.glob(f"alive.{eng.name}@*")).name.partition("@")[2], 16)
     return Semaphores(eng.name, nonce, mode, OWNER, GROUP, eng.max_workers)
 
 
