@@ -6,36 +6,33 @@ from engine.layout.structs cimport (
     ALLOW_MAX, BUCKET_BYTES, CLIENTS_MAX, CLIENT_PAGE, GEO_BUCKETS, GEO_GHOSTS, GEO_POOLS, GEO_SHARDS, GEO_TWINS,
     HITS_MAX, LEDGER_BYTES, OBJNODE_SENTINEL, OBJ_SENTINEL, PAMPD_SENTINEL, PAM_NAME_BYTES, POLICY_FIFO,
     POLICY_S3FIFO, POOL_BYTES, POOL_LIVE, POOL_PERSISTENT, QUEUE_BYTES, ROOT_GENERATION, TWIN_SENTINEL, Bucket,
-    ClientPage, ClientRecord, Obj, Objnode, Pampd, PoolRecord, Queue, Shard, Twin, TwinBucket,
+    ClientPage, ClientRecord, Head, Obj, Objnode, Pampd, PoolRecord, Queue, Shard, Twin, TwinBucket,
 )
 from engine.layout.words cimport LZ4, ZSTD, class_in, has_chunk, is_same, is_twin, pool_of
 from shm.atomics cimport fence_acquire, load, load_acquire, unlikely
 from shm.layout cimport CLASS_COUNT, FAULT_SENTINEL, Worker, u64
 from shm.memory cimport chunk_at
 
-cdef inline Obj *obj_at(Worker *w, u64 off) noexcept nogil:
-    cdef Obj *o = <Obj *>chunk_at(w, off)
-    if unlikely(o.sentinel != OBJ_SENTINEL):
+cdef inline Head *struct_at(Worker *w, u64 off, u64 sentinel) noexcept nogil:
+    # The struct of a chunk; if it is not of this kind, Worker.fault, and zeroes.
+    cdef Head *h = <Head *>chunk_at(w, off)
+    if unlikely(h.sentinel != sentinel):
         if w.fault == 0:
             w.fault = FAULT_SENTINEL
-        return <Obj *>w.scratch
-    return o
+        return <Head *>w.scratch
+    return h
+
+cdef inline Obj *obj_at(Worker *w, u64 off) noexcept nogil:
+    return <Obj *>struct_at(w, off, OBJ_SENTINEL)
 
 cdef inline Objnode *objnode_at(Worker *w, u64 off) noexcept nogil:
-    cdef Objnode *n = <Objnode *>chunk_at(w, off)
-    if unlikely(n.sentinel != OBJNODE_SENTINEL):
-        if w.fault == 0:
-            w.fault = FAULT_SENTINEL
-        return <Objnode *>w.scratch
-    return n
+    return <Objnode *>struct_at(w, off, OBJNODE_SENTINEL)
 
 cdef inline Pampd *pampd_at(Worker *w, u64 off) noexcept nogil:
-    cdef Pampd *d = <Pampd *>chunk_at(w, off)
-    if unlikely(d.sentinel != PAMPD_SENTINEL):
-        if w.fault == 0:
-            w.fault = FAULT_SENTINEL
-        return <Pampd *>w.scratch
-    return d
+    return <Pampd *>struct_at(w, off, PAMPD_SENTINEL)
+
+cdef inline Twin *twin_at(Worker *w, u64 off) noexcept nogil:
+    return <Twin *>struct_at(w, off, TWIN_SENTINEL)
 
 cdef inline Pampd *page_at(Worker *w, u64 off) noexcept nogil:
     # A page that may be live or retired: lists and queues have both.
@@ -44,14 +41,6 @@ cdef inline Pampd *page_at(Worker *w, u64 off) noexcept nogil:
 cdef inline u64 chunk_bytes(Worker *w, Pampd *d) noexcept nogil:
     # Bytes of arena that the page takes for itself, its descriptor aside.
     return 0 if not has_chunk(d) or class_in(d) >= CLASS_COUNT else w.class_bytes[class_in(d)]
-
-cdef inline Twin *twin_at(Worker *w, u64 off) noexcept nogil:
-    cdef Twin *t = <Twin *>chunk_at(w, off)
-    if unlikely(t.sentinel != TWIN_SENTINEL):
-        if w.fault == 0:
-            w.fault = FAULT_SENTINEL
-        return <Twin *>w.scratch
-    return t
 
 cdef inline u64 chunk_of(Worker *w, u64 shape, u64 data) noexcept nogil:
     # Where the bytes of a page lie, by its shape and data words, each read once.
