@@ -79,7 +79,7 @@ class Worker:
                 # the second.
                 if threading.current_thread() is threading.main_thread():
                     self.handler = ""
-        except Interrupt:           # perhaps only when the verb had answered, which the model allows for
+        except Interrupt:
             answer = model.RAISED
         points = 0
         if call.armed is not None:

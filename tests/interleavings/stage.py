@@ -418,6 +418,9 @@ class Stage:
         if actor.waits and not actor.stopped:
             op, mode = actor.op, actor.handler
             self.until(lambda: op.begun, LIMIT_S)
+            # Where a thread of its own is the one that waits, the verb may be over when the signal
+            # comes, and its handler raise before the answer is kept: then it has done what it does.
+            op.optional = op.optional or len([one for one in actor.ops.values() if one.ended == model.FOREVER]) > 1
             os.kill(actor.pid, SIGNAL)
             # A resize takes back what it has begun before it lets the exception out, and may wait
             # for the same lock in that.
