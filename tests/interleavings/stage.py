@@ -174,7 +174,8 @@ class Stage:
                 elif cell in self.state:
                     pool.flush_page(oid(obj), index)
         scratch = self.engine.pool("s")
-        scratch.flush_page(oid(9), 0)
+        for obj in (7, 9):
+            scratch.flush_object(oid(obj))
         self.state = self.seen()[0]
 
     def seen(self):
@@ -201,7 +202,8 @@ class Stage:
 
     @staticmethod
     def _scratch(pool):
-        return sum(pool.get(oid(9), n) is not None for n in range(2))
+        """Pages that no model knows: of signal handlers, and of who was killed while it prepared."""
+        return sum(pool.get(oid(obj), n) is not None for obj in (7, 9) for n in range(3))
 
     # --- listening --------------------------------------------------------------------------------
 
