@@ -8,6 +8,7 @@ segments that leave go on leaving, and holes that still have memory go on having
 resizes again.
 """
 import cython
+from cython.cimports.shm.atomics import load
 from cython.cimports.shm.journal import conclude, store
 from cython.cimports.shm.layout import (
     BUSY,
@@ -62,6 +63,13 @@ def set_limit(w, segments):
         return BUSY
     store(w, cython.address(w.depot.limit), segments)
     return _end(w)
+
+
+def is_leaving(w, off):
+    """True if a chunk lies in a segment that is to be emptied. Without the depot's lock: whoever
+    resizes is the only one to decide that, and for anybody else it is a hint."""
+    rel: u64 = off - w.seg_lo
+    return rel < w.seg_span and load(cython.address((w.segtable + (rel >> w.seg_shift)).state)) == SEG_LEAVING
 
 
 def leave(w, number):

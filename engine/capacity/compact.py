@@ -89,6 +89,7 @@ from cython.cimports.shm.layout import (
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import chunk_at
 from cython.cimports.shm.recovery import is_open
+from cython.cimports.shm.shrink import is_leaving
 from cython.cimports.shm.slab import drain, drain_all, mag_cap, refill
 
 REAP_STEPS = cython.declare(cython.int, 64)
@@ -96,17 +97,6 @@ EVICT_PAGES = cython.declare(u64, 32)       # that go when there is nowhere to m
 TURNS_MAX = cython.declare(cython.int, 4)   # as pages of other classes may go for ever without a chunk of the right one
 STARVED = cython.declare(cython.int, 64)    # a status: see _supply
 STANDING = cython.declare(u64, 64)          # stores of a move besides those to what names it
-
-
-@cython.cfunc
-@cython.nogil
-@cython.inline
-@cython.exceptval(check=False)
-def _leaves(w: cython.pointer(Worker), off: u64) -> cython.bint:
-    """True if a chunk lies in a segment that is to be emptied. Without the depot's lock: whoever
-    resizes is the only one to decide that."""
-    rel: u64 = off - w.seg_lo
-    return rel < w.seg_span and load(cython.address((w.segtable + (rel >> w.seg_shift)).state)) == SEG_LEAVING
 
 
 @cython.cfunc
@@ -120,7 +110,7 @@ def _twin_leaves(w: cython.pointer(Worker), d: cython.pointer(Pampd)) -> cython.
     if not is_twin(load(cython.address(d.shape))):
         return False
     t = cython.cast(cython.pointer(Twin), chunk_at(w, off))
-    leaves = w.fault == 0 and (_leaves(w, off) or _leaves(w, load(cython.address(t.data))))
+    leaves = w.fault == 0 and (is_leaving(w, off) or is_leaving(w, load(cython.address(t.data))))
     w.fault = 0
     return leaves
 
@@ -138,7 +128,7 @@ def _sort(w: cython.pointer(Worker), have: cython.pointer(Supply), cls: cython.i
         w.fault = FAULT_CHUNK
         return conclude(w)
     for i in range(mag.count):
-        if not _leaves(w, mag.items[i]):
+        if not is_leaving(w, mag.items[i]):
             if i != good:
                 off = mag.items[good]
                 store(w, cython.address(mag.items[good]), mag.items[i])
@@ -246,8 +236,8 @@ def _move_page(w: cython.pointer(Worker), have: cython.pointer(Supply), off: u64
     cls: cython.int = cython.cast(cython.uchar, shape >> 32)
     in_chunk: cython.bint = flags_in(shape) & (FOREIGN | SAME | TWIN) == 0
     queued: cython.bint = flags_in(shape) & FOREIGN == 0 and is_queued(word)
-    bytes_leave: cython.bint = in_chunk and _leaves(w, load(cython.address(d.data)))
-    leaves: cython.bint = _leaves(w, off)
+    bytes_leave: cython.bint = in_chunk and is_leaving(w, load(cython.address(d.data)))
+    leaves: cython.bint = is_leaving(w, off)
     status: cython.int = OK
     if queued and (shard_in(word) >= w.client_geometry[GEO_SHARDS] or pool_in(word) >= w.client_geometry[GEO_POOLS]):
         return AGAIN
@@ -305,7 +295,7 @@ def _move_locked(
         w.fault = 0
         unlock(w, cython.address(b.lock))
         return AGAIN
-    if has_chunk(d) and _leaves(w, d.data):
+    if has_chunk(d) and is_leaving(w, d.data):
         cls = class_in(d)
         old = d.data
         # Another page may have come under the handle since there was a chunk for it; or somebody
@@ -483,7 +473,7 @@ def sweep_segment(w, number, result, host):
                 status = evict_found(w, at, host)
                 status = AGAIN if status == MISS else status
             elif not leaves and (flags_in(load(cython.address(d.shape))) & (FOREIGN | SAME | TWIN)
-                                 or not _leaves(w, load(cython.address(d.data)))):
+                                 or not is_leaving(w, load(cython.address(d.data)))):
                 continue
             else:
                 status = _move_page(w, cython.address(have), at, host)

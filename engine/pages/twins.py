@@ -30,6 +30,7 @@ from cython.cimports.shm.journal import conclude, store
 from cython.cimports.shm.layout import BUSY, CORRUPT, FAULT_LOOP, FAULT_SENTINEL, OK, Worker, u64
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import chunk_at
+from cython.cimports.shm.shrink import is_leaving
 from cython.cimports.shm.slab import available, class_of, ensure, pop, push
 
 REFS_MAX = cython.declare(u64, 1 << 32)
@@ -58,7 +59,9 @@ def _find(
         if steps > w.seg_span // 64:
             w.fault = FAULT_LOOP
         if (t.digest[0] == c.packs[i].digest[0] and t.digest[1] == c.packs[i].digest[1] and t.shape == shape
-                and t.pool == pool_mark(p.idx, p.gen) and 0 < t.refs < REFS_MAX):
+                and t.pool == pool_mark(p.idx, p.gen) and 0 < t.refs < REFS_MAX
+                # Twins are not moved: one that is to go gets no more pages, or it would never be without.
+                and not is_leaving(w, off) and not is_leaving(w, t.data)):
             chunk_at(w, t.data)
             chunk_at(w, t.data + ((stored - 1) & ~cython.cast(u64, 63)))
             if w.fault == 0 and memcmp(w.base + t.data, data, stored) == 0:

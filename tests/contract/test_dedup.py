@@ -1,15 +1,18 @@
 """Owns the contract of pools that keep equal pages once: every page is as if it had a chunk of its
 own, and memory is used once."""
+import contextlib
 import itertools
 import multiprocessing
 import os
 import random
+import signal
 
 import pytest
 from xxhash import xxh3_128_intdigest
 
 import engine
 from tests.hostile.structs import Map
+from tests.stopped import Stopped
 from tests.support import SHM, text
 
 PAGE = 4096
@@ -302,3 +305,43 @@ def test_there_are_as_many_buckets_as_the_capacity_is_good_for(make_arena, page_
     eng = make_arena(capacity="8MiB", page_size=page_size)
     with open(SHM / eng.name, "rb") as file:
         assert Map(file.read(4096)).twin_buckets == 1024
+
+
+class Waits(Exception):
+    """A call waits for what a stopped worker holds."""
+
+
+def test_a_twin_whose_segment_is_to_be_emptied_gets_no_more_pages(make_arena):
+    # Else a resize would never be over where pages with the same content come as fast as it lets them go.
+    def give_up(*_):
+        raise Waits
+
+    eng = make_arena(capacity="8MiB", page_size=PAGE, max_workers=4)
+    pool = eng.new_pool("p", dedup=True)
+    count, stopped, point, replaced = 1000, True, 0, 0
+    signal.signal(signal.SIGALRM, give_up)
+    while stopped:
+        eng.resize("8MiB")
+        pool.flush_object((2, 0, 0))
+        for n in range(count):
+            assert pool.put((1, 0, 0), n, page(n))
+        assert twins(eng)[0] == count
+        point += 900
+        with Stopped(eng.name, lambda mine: mine.resize("3MiB"), point) as resizer:
+            stopped = resizer.stopped
+            if stopped:
+                signal.setitimer(signal.ITIMER_REAL, 0.2)
+                with contextlib.suppress(Waits):
+                    for n in range(0, count, 97):
+                        there = pool.get((1, 0, 0), n) is not None
+                        before = twins(eng)[0]
+                        assert pool.put((2, 0, 0), n, page(n)) and pool.get((2, 0, 0), n) == page(n)
+                        replaced += there and twins(eng)[0] > before
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                assert resizer.go_on() == 0
+        for n in range(0, count, 97):
+            assert pool.get((2, 0, 0), n) in (None, page(n))
+        sound(eng)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    assert replaced > 0
