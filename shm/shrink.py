@@ -68,8 +68,9 @@ def set_limit(w, segments):
 def is_leaving(w, off):
     """True if a chunk lies in a segment that is to be emptied. Without the depot's lock: whoever
     resizes is the only one to decide that, and for anybody else it is a hint."""
-    rel: u64 = off - w.seg_lo
-    return rel < w.seg_span and load(cython.address((w.segtable + (rel >> w.seg_shift)).state)) == SEG_LEAVING
+    # It may lie beyond what this process has touched so far, which is seg_span.
+    number: u64 = (off - w.seg_lo) >> w.seg_shift
+    return number < w.seg_total and load(cython.address((w.segtable + number).state)) == SEG_LEAVING
 
 
 def leave(w, number):

@@ -111,6 +111,7 @@ def _emptiest(w: cython.pointer(Worker)) -> u64:
     free: u64
     best: u64 = 0
     most: u64 = 0
+    widen(w, 0)
     for number in range(w.seg_span >> w.seg_shift):
         # Read without the depot's lock, each word once: a hint. What is in use is found by who
         # clears the segment.
@@ -173,6 +174,7 @@ def _clear(w: cython.pointer(Worker), target: u64, host: HostOps) -> cython.int:
     gone: u64 = 0
     busy: cython.bint = False
     status: cython.int
+    widen(w, 0)     # of segments, too, in which this process has touched nothing yet
     for number in range(w.seg_span >> w.seg_shift):
         if load(cython.address((w.segtable + number).cls)) != PAMPD_CLASS + 1:
             continue

@@ -9,6 +9,7 @@ import pytest
 
 import engine
 from tests.hostile.structs import Map, offset
+from tests.stopped import in_child
 from tests.support import SHM
 
 PAGE = 4096
@@ -235,3 +236,21 @@ def test_who_leaves_queues_its_pages_first(make_arena):
     report = eng.check()
     assert report.ok, [str(problem) for problem in report.problems]
     holder.close()
+
+
+def test_a_worker_makes_room_where_it_has_touched_nothing_yet(make_arena):
+    # All memory has gone to short pages of somebody else; whoever puts a long one looks through all of it.
+    eng = make_arena(capacity="2MiB", page_size=4096, max_workers=4)
+    pool = eng.new_pool("p")
+
+    def fill():
+        with engine.attach(eng.name) as mine:
+            there = mine.pool("p")
+            for n in range(20000):
+                there.put((n // 64, 0, 0), n % 64, b"%d" % n * 20)
+
+    assert in_child(fill) == 0
+    for n in range(100):
+        assert pool.put((0, 0, 1), n, bytes([n]) * 4000 + b"."), n
+        assert pool.get((0, 0, 1), n) == bytes([n]) * 4000 + b"."
+    assert eng.check().ok

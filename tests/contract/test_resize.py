@@ -10,6 +10,7 @@ import pytest
 
 import engine
 from engine.capacity import resize
+from tests.stopped import in_child
 from tests.support import SHM
 
 MIB = 1 << 20
@@ -385,3 +386,25 @@ def test_threads_of_one_engine_may_not_resize_at_once(eng):
     assert all("by this very engine" in str(error) for error in errors)
     assert eng.resize("4MiB") == 4 * MIB
     sound(eng)
+
+
+def test_segments_that_only_others_have_touched_are_emptied(make_arena):
+    # What a worker knows of the arena's memory ends with the last segment that it has had to do with.
+    eng = make_arena(capacity="8MiB", page_size=4096, max_workers=4)
+    eng.new_pool("p", dedup=True)
+    small = eng.new_pool("small")
+    for n in range(1500):
+        assert small.put((1, 0, 0), n, b"%d" % n)       # descriptors enough for what follows
+    small.flush_object((1, 0, 0))
+
+    def fill():
+        with engine.attach(eng.name) as mine:
+            there = mine.pool("p")
+            for n in range(900):
+                assert there.put((1, 0, 0), n, b"%d/" % n + bytes(3990))
+
+    assert in_child(fill) == 0
+    eng.resize("2MiB")
+    assert eng.stats()["arena"]["bytes_in_segments"] <= 2 << 20
+    assert 100 < eng.stats()["pools"]["p"]["pages"] < 900
+    assert eng.check().ok
