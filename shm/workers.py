@@ -4,9 +4,10 @@ leaving.
 Who holds a slot's liveness byte owns the slot; no other lock is needed to choose one, so a newcomer
 who is stopped holds nobody up. Slots are taken in this order: one that is free, one that was never
 used, and only then a dead worker's, whose own lock the newcomer adopts in the name that it is about
-to have: it settles the transaction, releases the locks, and inherits the chunks as they lie. A
-newcomer says that it lives, and then looks at the gate (stop.py); who stops the world closes the
-gate, and then looks who lives. A full fence each: one of the two sees the other.
+to have: it settles the transaction, releases the locks, and inherits the chunks as they lie. A byte
+of its own (HEIR_BYTE) says meanwhile that who has the slot's byte is no worker yet. A newcomer says
+that it lives, and then looks at the gate (stop.py); who stops the world closes the gate, and then
+looks who lives. A full fence each: one of the two sees the other.
 Kill at any instruction: until `state` is SLOT_LIVE the slot is free, or still the dead worker's;
 from then on it is a dead worker's. Signal handlers run in `pause`, `rest` and `breathe` alone, with
 nothing held and the turn given up; whatever they raise, the turn is taken back before the verb goes
@@ -44,7 +45,7 @@ from cython.cimports.shm.layout import (
     slots_used,
     u64,
 )
-from cython.cimports.shm.liveness import byte_release, byte_try, let_die, open_alive
+from cython.cimports.shm.liveness import HEIR_BYTE, byte_held, byte_release, byte_try, let_die, open_alive
 from cython.cimports.shm.lock import OWNER_WAITS, lock_try, post, unlock
 from cython.cimports.shm.memory import back, is_arena
 from cython.cimports.shm.process import CLOSED, FORKED, GATED, LOST, UNBACKED, join, part, rejoin
@@ -200,8 +201,8 @@ class Attachment:
                     return self.live_in(idx)
                 byte_release(w, idx)
             for idx in range(slots_used(w)):
-                if load(cython.address(slot_at(w, idx).state)) == SLOT_LIVE and byte_try(w, idx) == OK:
-                    if self.take_from_the_dead(idx):
+                if load(cython.address(slot_at(w, idx).state)) == SLOT_LIVE and not byte_held(w, idx):
+                    if self.be_heir(idx):
                         return 0
                     contested = True
             if w.lost:
@@ -260,6 +261,17 @@ class Attachment:
         fence_full()            # the state first, then the gate: see the head of this file
         kill_point(w)
         return 0
+
+    def be_heir(self, idx):
+        """Become the worker of a dead worker's slot. True, or False with nothing held: somebody else
+        is about it."""
+        w: cython.pointer(Worker) = cython.address(self.w)
+        if byte_try(w, HEIR_BYTE(idx)) != OK:
+            return False
+        try:
+            return byte_try(w, idx) == OK and self.take_from_the_dead(idx)
+        finally:
+            byte_release(w, HEIR_BYTE(idx))
 
     def take_from_the_dead(self, idx):
         """Become the worker of a dead worker's slot, whose byte is held. True, or False with the

@@ -17,7 +17,8 @@ PAGES = 60
 SLOTS_OFF = 2 * CONSTANTS["SYS_PAGE"]
 NOTED, ADOPTED, RELEASING = 1, 2, 4        # kill points of a rescue
 SETTLING = 160                              # of a flush: in its transaction
-NAMED, HAS_OWN = 2, 3                       # kill points of an heir: it has its name; it has the slot's own lock
+HAS_BYTE, NAMED, HAS_OWN = 1, 2, 3          # kill points of an heir: it has the byte; its name; the slot's own lock
+CHECKING = 2                                # of a check: it has closed the gate and taken the first worker's own lock
 
 
 class Case(Stopped):
@@ -230,4 +231,58 @@ def test_an_own_lock_that_another_rescuer_adopts_is_not_given_back(make_arena):
         assert word(eng, 2, "own") == has
         look_over(eng)
         assert third.go_on() == 0
+    judge(eng)
+
+
+@pytest.mark.parametrize("stop", [HAS_BYTE, NAMED])
+def test_a_repair_waits_for_an_heir_that_is_stopped(make_arena, stop):
+    """However long: a stray word is given up after a while, a transaction that somebody is about is
+    not. A repair would drop what it is in the middle of."""
+    eng = begin(make_arena, 3)
+    with Case(eng.name, flush, SETTLING) as dead, Case(eng.name, rescue, ADOPTED) as rescuer:
+        dies(eng, dead, 1)
+        rescuer.until_stopped()
+        with Stopped(eng.name, nothing, born=stop) as heir:
+            assert heir.stopped
+            assert rescuer.go_on() == 0
+            assert word(eng, 1, "own") == 0 and word(eng, 1, "journal_len") > 0
+            reports = []
+            repairer = threading.Thread(target=lambda: reports.append(eng.check(repair=True)))
+            repairer.start()
+            repairer.join(1)
+            early = list(reports)
+            assert heir.go_on() == 0
+            repairer.join()
+            assert not early
+            assert reports[0].ok and not reports[0].repaired and not reports[0].lost
+    judge(eng)
+
+
+@pytest.mark.parametrize("stop", [HAS_BYTE, NAMED])
+def test_who_needs_a_lock_of_a_dead_checker_waits_for_its_heir(make_arena, stop):
+    """No note of anybody lists the own locks that a checker took, and the heir of his slot is
+    alive: the word is no stray write for that."""
+    eng = begin(make_arena, 2)
+    with Case(eng.name, lambda mine: mine.check(), CHECKING) as dead:
+        dead.until_stopped()
+        assert word(eng, 0, "own") == word(eng, 1, "gen") << 16 | 2, "another CHECKING"
+        dead.kill()
+        with Stopped(eng.name, nothing, born=stop) as heir:
+            assert heir.stopped
+            answers = []
+
+            def put():
+                try:
+                    answers.append(eng.pool("p").put((2, 0, 0), 0, b"mine"))
+                except engine.TmemError as error:
+                    answers.append(error)
+
+            putter = threading.Thread(target=put)
+            putter.start()
+            putter.join(1)
+            early = list(answers)
+            assert heir.go_on() == 0
+            putter.join()
+            assert not early
+            assert answers == [True]
     judge(eng)
