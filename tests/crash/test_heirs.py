@@ -10,12 +10,15 @@ import time
 import pytest
 
 import engine
+from tests.crash import stepping
 from tests.hostile.structs import CONSTANTS, offset
 from tests.stopped import Stopped
 
 PAGES = 60
+FCNTL, F_OFD_GETLK = 72, 36                 # the call by which the kernel is asked whether somebody lives
 SLOTS_OFF = 2 * CONSTANTS["SYS_PAGE"]
 NOTED, ADOPTED, RELEASING = 1, 2, 4        # kill points of a rescue
+NOTED_AGAIN = 14                            # of that of an idle worker: when it is to be buried
 SETTLING = 160                              # of a flush: in its transaction
 HAS_BYTE, NAMED, HAS_OWN = 1, 2, 3          # kill points of an heir: it has the byte; its name; the slot's own lock
 CHECKING = 2                                # of a check: it has closed the gate and taken the first worker's own lock
@@ -285,4 +288,46 @@ def test_who_needs_a_lock_of_a_dead_checker_waits_for_its_heir(make_arena, stop)
             putter.join()
             assert not early
             assert answers == [True]
+    judge(eng)
+
+
+def points_of_close(eng):
+    """Kill points of a close of a worker that has nothing to give back: at the last but one it has
+    given back its own lock, and its slot is not free yet."""
+    with engine.attach(eng.name) as mine:
+        mine.set_kill_point(1 << 60)
+        mine.close()
+        return mine.kill_points()
+
+
+@pytest.mark.skipif(stepping.why_not() is not None, reason=str(stepping.why_not()))
+def test_who_comes_while_another_closes_is_not_buried(make_arena):
+    """A rescuer has adopted a slot's own lock and reads that it has a worker, an heir by now. That
+    one closes, and the rescuer asks the kernel whether it lives. Then another comes."""
+    eng = begin(make_arena, 3)
+    last = points_of_close(eng)
+    rescuers = []
+
+    def recover():
+        rescuers[0].set_kill_point(NOTED_AGAIN, True)
+        rescuers[0].recover()
+
+    with (
+        Case(eng.name, nothing, 0) as dead,
+        stepping.stopped(lambda: rescuers.append(engine.attach(eng.name)), recover) as rescuer,
+    ):
+        dead.kill()
+        stepping.until_signal(rescuer)
+        assert word(eng, 1, "own") == 0 and word(eng, 2, "held") != 0, "another NOTED_AGAIN"
+        with Stopped(eng.name, lambda mine: mine.close(), last) as heir:
+            assert heir.stopped and word(eng, 1, "own") == 0 and word(eng, 1, "state") == CONSTANTS["SLOT_LIVE"]
+            stepping.until_call(rescuer, FCNTL, F_OFD_GETLK)
+            assert word(eng, 1, "own") == word(eng, 2, "gen") << 16 | 3
+            assert heir.go_on() == 0 and word(eng, 1, "state") == CONSTANTS["SLOT_FREE"]
+            stepping.after_call(rescuer)
+        with engine.attach(eng.name) as newcomer:
+            assert newcomer.worker_id == 1
+            stepping.until_signal(rescuer)
+            assert word(eng, 1, "state") == CONSTANTS["SLOT_LIVE"]
+            assert newcomer.pool("p").put((2, 0, 0), 0, b"mine")
     judge(eng)

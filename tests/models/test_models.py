@@ -54,9 +54,10 @@ MISTAKES = {
     "any other lock clears waited_on": ({"M_FORGETS": 1, "DEATHS": 0}, SAFETY, SLICE),
     "the rescuer releases before it rolls back": ({"M_RELEASE_FIRST": 1}, SAFETY, BROKEN),
     "the rescuer leaves the sequence odd": ({"M_RESCUER_LEAVES_SEQ": 1}, SAFETY, r"seq&1"),
-    "rescuers without an election": ({"M_NO_ELECTION": 1}, SAFETY, r"state\["),
-    "the newcomer's generation before it settles":
-        ({"M_GEN_FIRST": 1, "WORKERS": 2, "DEATHS": 2, "RESTARTS": 2}, SAFETY, r"o&3.*!=slot|forced<="),
+    "rescuers that do not take the dead worker's own lock": ({"M_NO_ADOPTION": 1}, SAFETY, r"settling|a==b"),
+    "only locks of the last generation are released":
+        ({"M_EXACT": 1, "WORKERS": 2, "DEATHS": 2, "RESTARTS": 2}, SAFETY, r"forced<=|invalid end state"),
+    "an own lock is adopted from a living rescuer": ({"M_NEVER_ASKS_AGAIN": 1, "DEATHS": 2}, SAFETY, r"settling|a==b"),
     "nobody asks whether the holder lives":
         ({"M_NEVER_ASKS": 1, "WORKERS": 2, "ANYTIME": 1}, FAIR, r"non-progress cycle"),
     "the journal's length before its entry": ({"M_LATE_JOURNAL": 1}, SAFETY, BROKEN),

@@ -18,7 +18,7 @@ MODEL = Path(__file__).with_name("recovery.pml")
 def crew(roles, deaths, **more):
     """#defines for the workers in the first slots; `free` is a slot that nobody has."""
     roles = [role.upper() for role in roles.split()]
-    return dict(zip("ABC", [*roles, "FREE", "FREE"], strict=False)) | {"DEATHS": deaths} | more
+    return dict(zip("ABCD", roles + ["FREE"] * (3 - len(roles)), strict=False)) | {"DEATHS": deaths} | more
 
 
 TWO = {"SLOTS": 2, "NEWCOMERS": 1}             # whoever comes finds no slot but a dead worker's
