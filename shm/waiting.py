@@ -23,7 +23,7 @@ from cython.cimports.shm.layout import (
     slots_used,
     u64,
 )
-from cython.cimports.shm.liveness import HEIR_BYTE, byte_held
+from cython.cimports.shm.liveness import NEWCOMER_BYTE, byte_held
 from cython.cimports.shm.lock import OWNER_WAITS
 from cython.cimports.shm.recovery import gate_keeper, rescue
 from cython.cimports.shm.waiting import GO_ON, REST, UNKNOWN, WRONG
@@ -65,7 +65,7 @@ def _claims(w: cython.pointer(Worker), idx: u64, owner: u64, offset: u64) -> cyt
             return True
     # The own locks that a dead checker took are noted nowhere, and his slot is an heir's by now,
     # who may be stopped.
-    return byte_held(w, HEIR_BYTE(idx))
+    return byte_held(w, NEWCOMER_BYTE(idx))
 
 
 @cython.cfunc

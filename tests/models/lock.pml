@@ -263,10 +263,17 @@ scan:
     STEP(if :: own[i] == w -> own[i] = id; r = 1 :: else -> r = 0 fi);
     w = 0;
     if :: r == 0 -> goto not_had :: else fi;
-    STEP(r = state[i]);
+    STEP(r = state[i]; w = gen[i]);
     if :: r == 0 -> goto unhold :: else fi;
     STEP(r = live[i]);
     if :: r != 0 -> goto unhold :: else fi;
+#ifndef M_ONE_LOOK
+    STEP(r = state[i]);
+    if :: r == 0 -> goto unhold :: else fi;
+    STEP(r = (gen[i] != w));
+    if :: r != 0 -> goto unhold :: else fi;
+#endif
+    w = 0;
 #endif
     r = 0;
     goto settle;

@@ -8,6 +8,7 @@
  *   NEWCOMERS how many processes look for a slot
  *   DEATHS    in all
  *   MAY_DIE   who
+ *   CLOSES    a newcomer that is a worker closes
  *   STOPS     a newcomer may be stopped for ever before it is a worker
  *   UNUSED    slots at the end that have no memory yet
  *   SLOTS     2: there is no third
@@ -70,7 +71,7 @@ byte slots_high = SLOTS - UNUSED;
 
 /* --- the kernel --- */
 byte live[N];                           /* who holds the liveness byte */
-byte heir[N];                           /* who holds the heir byte */
+byte come[N];                           /* who holds the newcomer byte */
 bit  backed[N];
 
 /* --- what only the properties know --- */
@@ -86,11 +87,11 @@ byte total, deaths, running;
 #define DROP1(v) if :: v == ME -> v = 0 :: else fi;
 #define DROP \
     DROP1(live[0]) DROP1(live[1]) DROP1(live[2]) FOURTH(DROP1(live[3])) \
-    DROP1(heir[0]) DROP1(heir[1]) DROP1(heir[2]) FOURTH(DROP1(heir[3])) \
+    DROP1(come[0]) DROP1(come[1]) DROP1(come[2]) FOURTH(DROP1(come[3])) \
     DROP1(has[0]) DROP1(has[1]) DROP1(has[2]) DROP1(has[3]) DROP1(has[4]) FOURTH(DROP1(has[5])) \
     DROP1(settling[0]) DROP1(settling[1]) DROP1(settling[2]) FOURTH(DROP1(settling[3])) DROP1(stopped) \
     running--; CLEAR; me = 0; id = 0; lock = 0
-#define CLEAR o = 0; x = 0; y = 0; i = 0; n = 0; r = 0; some = 0; late = 0; twice = 0
+#define CLEAR o = 0; x = 0; y = 0; i = 0; n = 0; g = 0; r = 0; some = 0; late = 0; twice = 0
 #define DEATH :: atomic { MORTAL && deaths < DEATHS -> goto dead }
 #ifdef STOPS
 #define STOP  :: d_step { role == NEW && !in -> running-- } -> goto end_stopped
@@ -104,11 +105,17 @@ byte total, deaths, running;
 
 #define GOT(l) assert(has[l] == 0); has[l] = ME
 
+/* Neither a worker nor a newcomer, who may be stopped, has a slot. */
+#define HAD_BY_NONE(s) (live[s] == 0 && come[s] == 0)
+
+/* Nobody lives in a slot: who has its byte is about to. */
+#define NO_WORKER(s) (live[s] == 0 || come[s] == live[s])
+
 /* What tells a lock that is waited for from a stray write: the living worker that its word names has noted it, or has
- * stopped the world, or is an heir: of whom it is the slot's own lock, or who has yet to settle the dead one. */
+ * stopped the world, or is a newcomer: of whom it is the slot's own lock, or who has yet to settle the dead one. */
 #define CLAIMED \
     (word[lock] != o || live[SLOT(o)] == 0 || !state[SLOT(o)] || (held[SLOT(o)] & BIT(lock)) || word[GATE] == o || \
-     (lock == SLOT(o) && o == ID(SLOT(o))) || heir[SLOT(o)])
+     (lock == SLOT(o) && o == ID(SLOT(o))) || come[SLOT(o)])
 
 /* lock_try: the note before the compare-and-swap. r = 1: it is ours. */
 #ifdef M_LATE_HELD
@@ -137,7 +144,7 @@ byte total, deaths, running;
 
 proctype worker(byte me, role)
 {
-    byte id, o, x, y, i, n, lock;
+    byte id, o, x, y, i, n, g, lock;
     bit r, some, in = (role < NEW);     /* in: is a worker */
     bit late, twice;                    /* of a newcomer that looks once more */
 
@@ -161,7 +168,18 @@ work:
     if
     :: role == CLOSE ->
 #ifndef M_CLOSES_FULL
-        if :: place[me] -> MOVE(me, DEPOT) :: else fi;
+        if
+        :: place[me] ->
+            lock = BUCKET;              /* the depot's own lock is left out */
+            TAKE(BUCKET);
+            if
+            :: r == 0 -> GIVE(me); goto wait
+            :: else
+            fi;
+            MOVE(me, DEPOT);
+            GIVE(BUCKET)
+        :: else
+        fi;
 #endif
         GIVE(me);
 #ifdef M_BYTE_BEFORE_FREE
@@ -289,10 +307,18 @@ visit:
     if :: r == 0 -> goto unnote :: else fi;
 look_again:
 #ifndef M_NO_SECOND_LOOK
-    LOOK(r = (state[x] == 0));
+    LOOK(r = (state[x] == 0); g = gen[x]);
     if :: r -> goto unhold :: else fi;
     LOOK(r = (live[x] != 0));
     if :: r -> goto unhold :: else fi;
+#ifndef M_ONE_LOOK
+    /* It may have closed when the kernel was asked, and another have come since. */
+    LOOK(r = (state[x] == 0));
+    if :: r -> goto unhold :: else fi;
+    LOOK(r = (gen[x] != g));
+    if :: r -> goto unhold :: else fi;
+#endif
+    g = 0;
 #endif
 sole:
     y = x;
@@ -309,11 +335,12 @@ settled:
     if :: r == 0 -> goto unhold :: else fi;
     if :: place[x] -> MOVE(x, me) :: else fi;
     if
-    :: STEP(state[x] = 0; some = 1)
+    :: STEP(assert(NO_WORKER(x)); state[x] = 0; some = 1)
     :: role != LAST                     /* the depot was BUSY */
     fi;
     GIVE(me);
 unhold:
+    g = 0;
 #ifdef M_BURIES_WITHOUT
     if :: has[x] != ME -> goto passed :: else fi;
 #endif
@@ -341,7 +368,7 @@ visited:
 
     /* --- settle slot y, whose own lock is ours --- */
 settle:
-    LOOK(assert(settling[y] == 0); settling[y] = ME; n = jlen[y];
+    LOOK(assert(settling[y] == 0 && NO_WORKER(y)); settling[y] = ME; n = jlen[y];
          /* A newcomer that died at the gate left nothing. */
          assert(stopped == 0 || stopped == ME || (n == 0 && held[y] == 0)));
 #ifdef M_RELEASE_FIRST
@@ -386,7 +413,7 @@ undone:
 #endif
     settling[y] = 0;
     if
-    :: me == y -> goto inherited
+    :: me == y -> goto settled_own
     :: me != y && x == N -> goto stopping   /* a checker that found it so */
     :: me != y && x != N -> goto settled
     fi;
@@ -427,8 +454,8 @@ stop:
     /* Free, and not settled: nobody's, or a newcomer's who is about to. */
     LOOK(r = (jlen[i] != 0));
     if :: r == 0 -> goto stopping :: else fi;
-    /* If it is no stray word: who has the byte is an heir, and says so. */
-    LOOK(r = (live[i] == 0); assert(r || heir[i] == live[i]));
+    /* If it is no stray word: who has the byte is a newcomer, and says so. */
+    LOOK(r = (live[i] == 0); assert(r || come[i] == live[i]));
     if
     :: r -> y = i; x = N; goto settle
     :: else ->
@@ -465,7 +492,8 @@ choose:
     :: x == N && n != FREE ->
         if
         :: late -> late = 0; twice = 1; goto attach     /* one was somebody else's for a moment */
-        :: !late && role == LAST && (live[0] == 0 || live[1] == 0 || (live[2] == 0 && SLOTS > 2) FOURTH(|| live[3] == 0)) -> goto attach
+        :: !late && role == LAST && (HAD_BY_NONE(0) || HAD_BY_NONE(1) || (HAD_BY_NONE(2) && SLOTS > 2)
+                                     FOURTH(|| HAD_BY_NONE(3))) -> goto attach
         :: else -> goto nowhere
         fi
     :: else
@@ -473,12 +501,23 @@ choose:
     if :: x >= slots_high -> x++; goto choose :: else fi;
     LOOK(assert(backed[x]); r = (state[x] == n));
     if :: r == 0 -> x++; goto choose :: else fi;
-    if :: n -> goto dead_slot :: else fi;
+    if
+    :: n -> LOOK(r = (live[x] != 0)); if :: r -> x++; goto choose :: else fi
+    :: else
+    fi;
+#ifndef M_COME_LATE
+    STEP(if :: come[x] == 0 -> come[x] = ME; r = 1 :: else -> r = 0 fi);
+    if :: r == 0 -> goto contested :: else fi;
+#endif
     STEP(if :: live[x] == 0 -> live[x] = ME; r = 1 :: else -> r = 0 fi);
-    if :: r == 0 -> x++; goto choose :: else fi;
+    if :: r == 0 -> goto not_mine :: else fi;
+#ifdef M_COME_LATE
+    STEP(come[x] = ME);
+#endif
+    if :: n -> goto heir :: else fi;
 #ifndef M_NO_REREAD
     LOOK(r = state[x]);
-    if :: r -> STEP(live[x] = 0); x++; goto choose :: else fi;
+    if :: r -> goto leave :: else fi;
 #endif
 enter:
     /* A free slot leads to nothing. */
@@ -494,8 +533,10 @@ alive:
 #ifdef M_GATE_FIRST
     LOOK(o = word[GATE]);
     STEP(assert(state[me] == 0); state[me] = 1);
+    STEP(come[me] = 0);
 #else
     STEP(assert(state[me] == 0); state[me] = 1);
+    STEP(come[me] = 0);
     LOOK(o = word[GATE]);
 #endif
 gate:
@@ -506,6 +547,9 @@ gate:
     :: else
     fi;
     in = 1;
+#ifdef CLOSES
+    role = CLOSE;
+#endif
     some = 0; late = 0; twice = 0;
     goto work;
 
@@ -515,13 +559,19 @@ fresh:
     do
     :: x == SLOTS -> x = 0; goto choose
     :: else ->
-        STEP(if :: live[x] == 0 -> live[x] = ME; r = 1 :: else -> r = 0 fi);
+        STEP(if :: come[x] == 0 -> come[x] = ME; r = 1 :: else -> r = 0 fi);
+        if
+        :: r ->
+            STEP(if :: live[x] == 0 -> live[x] = ME :: else -> r = 0 fi);
+            if :: r == 0 -> STEP(come[x] = 0) :: else fi
+        :: else
+        fi;
         if :: r -> break :: else -> x++ fi
     od;
     r = 0;
     LOOK(i = slots_high);
     if
-    :: x < i -> i = 0; STEP(live[x] = 0); x = 0; n = FREE; goto choose     /* somebody was quicker */
+    :: x < i -> i = 0; STEP(live[x] = 0); STEP(come[x] = 0); x = 0; n = FREE; goto choose     /* somebody was quicker */
     :: else
     fi;
 #ifdef M_BACKS_ONE
@@ -540,19 +590,8 @@ fresh:
     goto choose;
 #endif
 
-    /* A dead worker's slot x: its heir byte, its liveness byte, a name of our own, and then its own lock. */
-dead_slot:
-    LOOK(r = (live[x] != 0));
-    if :: r -> x++; goto choose :: else fi;
-#ifndef M_HEIR_LATE
-    STEP(if :: heir[x] == 0 -> heir[x] = ME; r = 1 :: else -> r = 0 fi);
-    if :: r == 0 -> goto contested :: else fi;
-#endif
-    STEP(if :: live[x] == 0 -> live[x] = ME; r = 1 :: else -> r = 0 fi);
-    if :: r == 0 -> goto no_heir :: else fi;
-#ifdef M_HEIR_LATE
-    STEP(heir[x] = ME);
-#endif
+    /* A dead worker's slot x, whose bytes are ours: a name of our own, and then its own lock. */
+heir:
 #ifndef M_GEN_LATE
     STEP(gen[x]++);
     id = ID(x);
@@ -571,8 +610,8 @@ dead_slot:
         if :: r -> goto leave :: else fi
     :: else
     fi;
-#ifdef M_HEIR_EARLY
-    STEP(heir[x] = 0);
+#ifdef M_COME_EARLY
+    STEP(come[x] = 0);
 #endif
     STEP(if :: word[x] == o -> word[x] = id; GOT(x); r = 1 :: else -> r = 0 fi);
     if :: r == 0 -> goto leave :: else fi;
@@ -584,15 +623,16 @@ dead_slot:
     fi;
     LOOK(y = x; x = 0; o = 0; n = 0);
     goto settle;
-inherited:
+settled_own:
 #ifdef M_GEN_LATE
-    if :: y == me -> STEP(gen[me]++) :: else fi;
+    STEP(gen[me]++);
 #endif
+inherited:
     LOOK(x = 0; y = 0; o = 0; n = 0; lock = 0; late = 0);
     STEP(state[me] = 1);
     STEP(word[me] = 0; has[me] = 0);
-#ifndef M_HEIR_EARLY
-    STEP(heir[me] = 0);
+#ifndef M_COME_EARLY
+    STEP(come[me] = 0);
 #endif
     LOOK(o = word[GATE]);
     goto gate;
@@ -602,10 +642,10 @@ leave:
 #ifndef M_KEEPS_BYTE
     STEP(live[x] = 0);
 #endif
-no_heir:
-    STEP(if :: heir[x] == ME -> heir[x] = 0 :: else fi);
+not_mine:
+    STEP(if :: come[x] == ME -> come[x] = 0 :: else fi);
 contested:
-    LOOK(late = (role == NEW && !twice); r = 0; x++);
+    LOOK(late = (role == NEW && n && !twice); r = 0; x++);
     goto choose;
 
 #define CLEAN(s) \
