@@ -13,13 +13,14 @@ import engine
 from tests.crash import stepping
 from tests.hostile.structs import CONSTANTS, offset
 from tests.stopped import Stopped
+from tests.support import SHM, semaphores_of
 
 PAGES = 60
 FCNTL, F_OFD_GETLK = 72, 36                 # the call by which the kernel is asked whether somebody lives
 SLOTS_OFF = 2 * CONSTANTS["SYS_PAGE"]
 NOTED, ADOPTED, RELEASING = 1, 2, 4        # kill points of a rescue
 NOTED_AGAIN = 14                            # of that of an idle worker: when it is to be buried
-SETTLING = 160                              # of a flush: in its transaction
+UNLINKING, SETTLING = 12, 160               # of a flush: in its transaction, with the bucket; and without
 HAS_BYTE, NAMED, HAS_OWN = 1, 2, 3          # kill points of an heir: it has the byte; its name; the slot's own lock
 CHECKING = 2                                # of a check: it has closed the gate and taken the first worker's own lock
 
@@ -331,3 +332,24 @@ def test_who_comes_while_another_closes_is_not_buried(make_arena):
             assert word(eng, 1, "state") == CONSTANTS["SLOT_LIVE"]
             assert newcomer.pool("p").put((2, 0, 0), 0, b"mine")
     judge(eng)
+
+
+def test_a_semaphore_that_is_removed_wakes_nobody_and_hangs_nobody(make_arena):
+    """Somebody removes it while one sleeps on it, whose lock's holder is stopped."""
+    eng = begin(make_arena, 3)
+    with Stopped(eng.name, flush, UNLINKING) as holder:
+        assert holder.stopped and word(eng, 1, "journal_len") > 0
+        answers = []
+        waiter = threading.Thread(target=lambda: answers.append(eng.pool("p").put((1, 0, 0), 0, b"mine")))
+        waiter.start()
+        deadline = time.monotonic() + 5
+        while not semaphores_of(eng.name) and time.monotonic() < deadline:
+            time.sleep(0.001)
+        for file in semaphores_of(eng.name):
+            os.unlink(SHM / file)
+        waiter.join(0.1)
+        assert not answers
+        assert holder.go_on() == 0
+        waiter.join(1)
+        assert answers == [True]
+    assert eng.check().ok and eng.pool("p").get((1, 0, 0), 0) == b"mine"
