@@ -22,7 +22,7 @@ COMPILED = """
     engine.member.ranks engine.member.seats engine.member.member engine.member.arguments engine.member.bound
     engine.capacity.compact engine.capacity.resize
     engine.integrity.repair engine.integrity.claims engine.integrity.check engine.integrity.stop
-    engine.integrity.gentle
+    engine.integrity.gentle engine.integrity.ballot
     engine.api.ranges engine.api.views engine.api.batch engine.api.pool engine.api.handle
     engine.api.client engine.api.session
 """.split()

@@ -16,6 +16,11 @@ cdef void let_die(Worker *w) noexcept
 cdef inline u64 RESIZE_BYTE() noexcept nogil:
     return (1 << 20) + 1
 
+cdef inline u64 NEWCOMER_BYTE(u64 idx) noexcept nogil:
+    # Held by who is about to have a slot: from before he has the slot's byte until he lives there,
+    # or has given it back. Else who asks could not tell him from a worker.
+    return (1 << 22) + idx
+
 cdef inline u64 next_mark(u64 seed) noexcept nogil:
     # Where an opening of the liveness file stands: anywhere in 8 TiB, far from where files of
     # people are read.

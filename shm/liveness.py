@@ -1,5 +1,5 @@
 """Owns the liveness file of an arena, and the byte locks in it by which the kernel says who lives:
-one byte a worker slot, one for the resize.
+one byte a worker slot, one for the resize, and one a slot for who is about to have it.
 
 The locks are open-file-description locks; the kernel drops them when the last reference to the
 opening is gone, however the process ends. No pid is guessed, so pid reuse and pid namespaces do not

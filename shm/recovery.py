@@ -42,9 +42,17 @@ from cython.cimports.shm.slab import drain_all
 @cython.exceptval(check=False)
 def _is_dead(w: cython.pointer(Worker), idx: u64) -> cython.bint:
     """True if the worker of a slot is dead: it says that it lives, and the kernel that it does not.
-    The word is read first: a slot is given its word by who has the byte already."""
+    The word is read before, since a slot is given its word by who has the byte already; and again
+    after, with the generation: that worker may have closed when the kernel was asked, and another
+    have come since."""
+    slot: cython.pointer(Slot) = slot_at(w, idx)
+    gen: u64 = load_acquire(cython.address(slot.gen))
     return (
-        idx != w.slot_idx and load_acquire(cython.address(slot_at(w, idx).state)) == SLOT_LIVE and not byte_held(w, idx)
+        idx != w.slot_idx
+        and load_acquire(cython.address(slot.state)) == SLOT_LIVE
+        and not byte_held(w, idx)
+        and load_acquire(cython.address(slot.state)) == SLOT_LIVE
+        and load(cython.address(slot.gen)) == gen
     )
 
 

@@ -23,7 +23,7 @@ from cython.cimports.shm.layout import (
     slots_used,
     u64,
 )
-from cython.cimports.shm.liveness import byte_held
+from cython.cimports.shm.liveness import NEWCOMER_BYTE, byte_held
 from cython.cimports.shm.lock import OWNER_WAITS
 from cython.cimports.shm.recovery import gate_keeper, rescue
 from cython.cimports.shm.waiting import GO_ON, REST, UNKNOWN, WRONG
@@ -50,7 +50,7 @@ def _spin_free(lock: cython.pointer(Lock)) -> cython.bint:
 @cython.exceptval(check=False)
 def _claims(w: cython.pointer(Worker), idx: u64, owner: u64, offset: u64) -> cython.bint:
     """True if the living worker of a slot says that it has the lock, or need not say so: it has
-    stopped the world, or is about to have the slot and has taken the slot's own lock."""
+    stopped the world, or is about to have the slot, and with it what the dead one had."""
     slot: cython.pointer(Slot) = slot_at(w, idx)
     i: cython.int
     if offset == offset_of(w, cython.address(slot.own)) and (owner & ~OWNER_WAITS()) >> 16 == load(
@@ -63,7 +63,9 @@ def _claims(w: cython.pointer(Worker), idx: u64, owner: u64, offset: u64) -> cyt
     for i in range(HELD_MAX):
         if load(cython.address(slot.held[i])) == offset:
             return True
-    return False
+    # The own locks that a dead checker took are noted nowhere, and his slot is an heir's by now,
+    # who may be stopped.
+    return byte_held(w, NEWCOMER_BYTE(idx))
 
 
 @cython.cfunc

@@ -42,6 +42,8 @@ cdef class Attachment:
     cdef int call_myself(self, u64 idx) except -1
     cdef int live(self, u64 idx) except -1
     cdef int live_in(self, u64 idx) except -1
+    cdef bint claim(self, u64 idx) noexcept
+    cdef int disclaim(self, u64 idx) noexcept
     cdef int take_from_the_dead(self, u64 idx) except -1
     cdef int take_slot(self) except -1
 

@@ -4,9 +4,10 @@ leaving.
 Who holds a slot's liveness byte owns the slot; no other lock is needed to choose one, so a newcomer
 who is stopped holds nobody up. Slots are taken in this order: one that is free, one that was never
 used, and only then a dead worker's, whose own lock the newcomer adopts in the name that it is about
-to have: it settles the transaction, releases the locks, and inherits the chunks as they lie. A
-newcomer says that it lives, and then looks at the gate (stop.py); who stops the world closes the
-gate, and then looks who lives. A full fence each: one of the two sees the other.
+to have: it settles the transaction, releases the locks, and inherits the chunks as they lie. A byte
+of its own (NEWCOMER_BYTE) says meanwhile that who has the slot's is no worker yet. A newcomer says
+that it lives, and then looks at the gate (stop.py); who stops the world closes the gate, and then
+looks who lives. A full fence each: one of the two sees the other.
 Kill at any instruction: until `state` is SLOT_LIVE the slot is free, or still the dead worker's;
 from then on it is a dead worker's. Signal handlers run in `pause`, `rest` and `breathe` alone, with
 nothing held and the turn given up; whatever they raise, the turn is taken back before the verb goes
@@ -44,7 +45,7 @@ from cython.cimports.shm.layout import (
     slots_used,
     u64,
 )
-from cython.cimports.shm.liveness import byte_release, byte_try, let_die, open_alive
+from cython.cimports.shm.liveness import NEWCOMER_BYTE, byte_held, byte_release, byte_try, let_die, open_alive
 from cython.cimports.shm.lock import OWNER_WAITS, lock_try, post, unlock
 from cython.cimports.shm.memory import back, is_arena
 from cython.cimports.shm.process import CLOSED, FORKED, GATED, LOST, UNBACKED, join, part, rejoin
@@ -158,6 +159,9 @@ class Attachment:
             if self.w.slot_idx != self.w.max_workers:
                 byte_release(cython.address(self.w), self.w.slot_idx)
             raise
+        finally:
+            if self.w.slot_idx != self.w.max_workers:
+                byte_release(cython.address(self.w), NEWCOMER_BYTE(self.w.slot_idx))
         return 0
 
     def take_slot(self):
@@ -174,14 +178,14 @@ class Attachment:
             contested = False
             high = slots_used(w)
             for idx in range(high):
-                if load(cython.address(slot_at(w, idx).state)) == SLOT_FREE and byte_try(w, idx) == OK:
+                if load(cython.address(slot_at(w, idx).state)) == SLOT_FREE and self.claim(idx):
                     if load_acquire(cython.address(slot_at(w, idx).state)) == SLOT_FREE:
                         return self.live_in(idx)
-                    byte_release(w, idx)
+                    self.disclaim(idx)
             # Of slots that were never used, the first that no other newcomer is about to have: one
             # that is stopped keeps its own alone.
             for idx in range(high, w.max_workers):
-                if byte_try(w, idx) != OK:
+                if not self.claim(idx):
                     continue
                 for i in range(high, idx + 1):
                     if (
@@ -189,7 +193,7 @@ class Attachment:
                         or back(w, w.bounces_off + i * w.bounce_bytes, w.bounce_bytes) != OK
                         or back(w, w.journals_off + i * JOURNAL_BYTES, JOURNAL_BACKED) != OK
                     ):
-                        byte_release(w, idx)
+                        self.disclaim(idx)
                         if w.lost:
                             self.lose()
                         raise no_memory(self.arena.name, "another worker")
@@ -198,10 +202,10 @@ class Attachment:
                     cas(cython.address(w.depot.slots_high), slots_used(w), idx + 1)
                 if load_acquire(cython.address(slot_at(w, idx).state)) == SLOT_FREE:
                     return self.live_in(idx)
-                byte_release(w, idx)
+                self.disclaim(idx)
             for idx in range(slots_used(w)):
-                if load(cython.address(slot_at(w, idx).state)) == SLOT_LIVE and byte_try(w, idx) == OK:
-                    if self.take_from_the_dead(idx):
+                if load(cython.address(slot_at(w, idx).state)) == SLOT_LIVE and not byte_held(w, idx):
+                    if self.claim(idx) and self.take_from_the_dead(idx):
                         return 0
                     contested = True
             if w.lost:
@@ -222,6 +226,23 @@ class Attachment:
             raise TmemError(
                 f"arena {self.arena.name!r}: this process was forked while its parent was attaching; attach anew"
             )
+        return 0
+
+    def claim(self, idx):
+        """Take the bytes of a slot: that of who is about to have it, and its own. True, or False with
+        neither held."""
+        w: cython.pointer(Worker) = cython.address(self.w)
+        if byte_try(w, NEWCOMER_BYTE(idx)) != OK:
+            return False
+        if byte_try(w, idx) == OK:
+            return True
+        byte_release(w, NEWCOMER_BYTE(idx))
+        return False
+
+    def disclaim(self, idx):
+        """Give both back."""
+        byte_release(cython.address(self.w), idx)
+        byte_release(cython.address(self.w), NEWCOMER_BYTE(idx))
         return 0
 
     def call_myself(self, idx):
@@ -262,8 +283,8 @@ class Attachment:
         return 0
 
     def take_from_the_dead(self, idx):
-        """Become the worker of a dead worker's slot, whose byte is held. True, or False with the
-        byte given back: somebody else is about it, who may be stopped. There may be other slots,
+        """Become the worker of a dead worker's slot, whose bytes are held. True, or False with
+        both given back: somebody else is about it, who may be stopped. There may be other slots,
         and while we had the byte nobody could recover this one."""
         w: cython.pointer(Worker) = cython.address(self.w)
         slot: cython.pointer(Slot) = slot_at(w, idx)
@@ -276,7 +297,7 @@ class Attachment:
         # slot is known by that.
         if not may_adopt(w, idx, owner) or not cas(cython.address(lock.owner), owner, w.id | (owner & OWNER_WAITS())):
             w.slot_idx = w.max_workers
-            byte_release(w, idx)
+            self.disclaim(idx)
             return False
         kill_point(w)
         set(cython.address(lock.seq), lock.seq | 1)

@@ -1,3 +1,4 @@
+from engine.integrity.ballot cimport Ballot
 from engine.member.member cimport Member
 from shm.layout cimport Worker, u64
 
@@ -9,11 +10,12 @@ cdef class Mender:
     cdef u64 pool_idx
     cdef str pool_name
     cdef object claims              # (offset, class) claimed for the object under the walk
-    cdef object classes             # segment index -> class, by the first chunk kept in it
+    cdef Ballot ballot
+    cdef object classes             # segment index -> class
     cdef object lost
     cdef object named               # what name_pages has seen of the object under the walk
     cdef u64 objects, nodes, pages, asked, used, stored, obj_asked, obj_used, obj_stored
-    cdef bint claim(self, u64 off, int cls) except -1
+    cdef bint claim(self, u64 off, int cls, bint agrees) except -1
     # offset of a twin that is kept -> [pages that refer to it, mark of its pool, its chunk, its
     # shape]
     cdef dict twins
@@ -24,7 +26,7 @@ cdef class Mender:
     cdef u64 link(self, u64 off, u64 level) except? 1
     cdef bint evictable
     cdef int requeue(self, u64 off, u64 level, u64 oid_hash) except -1
-    cdef bint sound_tree(self, u64 off, u64 obj_off, u64 level, u64 prefix, u64 *pages, u64 *nodes) except -1
+    cdef bint sound_tree(self, u64 link, u64 obj_off, u64 level, u64 prefix, u64 *pages, u64 *nodes) except -1
     cdef bint sound_obj(self, u64 off, u64 bucket) except -1
     cdef int mend_pool(self, u64 idx) except -1
     cdef int mend_bucket(self, u64 idx, u64 number) except -1

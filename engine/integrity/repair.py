@@ -4,14 +4,17 @@ anew from it.
 Truth is an obj whose whole tree is sound: sentinels, indexes, lengths, and chunks that no other
 sound object has. Its counts, its place in its bucket's red-black tree and all back pointers are set
 from that. An object that is not sound is dropped whole, never guessed; every page of it that can
-still be named is reported. Segments, bitmaps, lists, gauges, journals and lock words are rebuilt;
-magazines, staged and retired lists are emptied, and limbo holds what pins keep. Plain stores: a
-kill leaves an arena that has to be repaired again, with the same result.
+still be named is reported. Which size of chunk a segment has, most of its chunks say (ballot.py);
+what two name is his who another word says it is (a back pointer, a link's hint). Segments, bitmaps,
+lists, gauges, journals and lock words are rebuilt; magazines, staged and retired lists are emptied,
+and limbo holds what pins keep. Plain stores: a kill leaves an arena that has to be repaired again,
+with the same result.
 """
 
 from xxhash import xxh3_128_intdigest
 
 import cython
+from cython.cimports.engine.integrity.ballot import Ballot, segment_of
 from cython.cimports.engine.layout.regions import (
     allow_count,
     buckets_at,
@@ -174,23 +177,15 @@ class Mender:
     def __dealloc__(self):
         free(self.seen)
 
-    def claim(self, off, cls):
+    def claim(self, off, cls, agrees):
         """Keep a chunk for the object under the walk. True if it can be one of that class and
-        nobody has it."""
-        w: cython.pointer(Worker) = self.w
-        rel: u64 = off - w.seg_lo
-        number: u64 = rel >> w.seg_shift
-        inside: u64
-        index: u64
-        bit: u64
-        if off < w.seg_lo or rel >= self.span or cls < 0 or cls >= CLASS_COUNT:
+        nobody has it. Where two name it, only if another word `agrees` that it is this one's."""
+        rel: u64 = off - self.w.seg_lo
+        number: cython.longlong = segment_of(self.w, self.span, off, cls)
+        bit: u64 = cython.cast(u64, 1) << ((rel >> 6) & 63)
+        if number < 0 or self.classes.setdefault(number, cls) != cls or self.seen[rel >> 12] & bit:
             return False
-        inside = (rel & ((cython.cast(u64, 1) << w.seg_shift) - 1)) - w.class_start[cls]
-        index = inside // w.class_bytes[cls]
-        if index >= w.class_chunks[cls] or index * w.class_bytes[cls] != inside:
-            return False
-        bit = cython.cast(u64, 1) << ((rel >> 6) & 63)
-        if self.classes.setdefault(number, cls) != cls or self.seen[rel >> 12] & bit:
+        if not agrees and self.ballot.is_contested(off):
             return False
         self.seen[rel >> 12] |= bit
         self.claims.append((off, cls))
@@ -224,8 +219,8 @@ class Mender:
             if (
                 cls >= OBJNODE_CLASS
                 or copied_of(shape) > self.w.class_bytes[cls]
-                or not self.claim(off, PAMPD_CLASS)
-                or not self.claim(data, cls)
+                or not self.claim(off, PAMPD_CLASS, True)
+                or not self.claim(data, cls, True)
             ):
                 return False
             self.twins[off] = [0, mark, data, shape & ~(cython.cast(u64, TWIN) << 40)]
@@ -280,8 +275,9 @@ class Mender:
             self.seen[rel >> 12] &= ~(cython.cast(u64, 1) << ((rel >> 6) & 63))
         return 0
 
-    def sound_tree(self, off, obj_off, level, prefix, pages, nodes):
-        """True if the subtree is sound; its counts and back pointers are set."""
+    def sound_tree(self, link, obj_off, level, prefix, pages, nodes):
+        """True if the subtree below a link is sound; its counts and back pointers are set."""
+        off: u64 = target_of(link)
         n: cython.pointer(Objnode)
         d: cython.pointer(Pampd)
         i: u64
@@ -290,7 +286,7 @@ class Mender:
         foreign: cython.bint
         if level == 0:
             d = pampd_at(self.w, off)
-            if self.w.fault != 0 or d.index != prefix or not self.claim(off, PAMPD_CLASS):
+            if self.w.fault != 0 or d.index != prefix or not self.claim(off, PAMPD_CLASS, d.obj == obj_off):
                 return False
             cls = class_in(d)
             foreign = flags_of(d) & FOREIGN != 0
@@ -304,7 +300,9 @@ class Mender:
                 not foreign
                 and not is_same(d.shape)
                 and (
-                    cls >= OBJNODE_CLASS or copied_of(d.shape) > self.w.class_bytes[cls] or not self.claim(d.data, cls)
+                    cls >= OBJNODE_CLASS
+                    or copied_of(d.shape) > self.w.class_bytes[cls]
+                    or not self.claim(d.data, cls, link == self.link(off, 0))
                 )
             ):
                 return False
@@ -320,12 +318,12 @@ class Mender:
             self.obj_stored += stored_bytes(d)
             return True
         n = objnode_at(self.w, off)
-        if self.w.fault != 0 or n.level != level or not self.claim(off, OBJNODE_CLASS):
+        if self.w.fault != 0 or n.level != level or not self.claim(off, OBJNODE_CLASS, n.obj == obj_off):
             return False
         for i in range(MAP_SIZE):
             if n.slots[i] != 0:
                 used += 1
-                if not self.sound_tree(target_of(n.slots[i]), obj_off, level - 1, prefix << 6 | i, pages, nodes):
+                if not self.sound_tree(n.slots[i], obj_off, level - 1, prefix << 6 | i, pages, nodes):
                     return False
                 n.slots[i] = self.link(target_of(n.slots[i]), level - 1)
         n.slots_in_use = used
@@ -350,9 +348,10 @@ class Mender:
         height: u64
         kind: u64
         child: u64
-        root: u64 = target_of(o.root)       # once: it may change under our hands
+        link: u64 = o.root                  # once: it may change under our hands
+        root: u64 = target_of(link)
         mask: u64 = self.engine.buckets - 1
-        if hash_oid(o.oid[0], o.oid[1], o.oid[2]) & mask != bucket or not self.claim(off, OBJ_CLASS):
+        if hash_oid(o.oid[0], o.oid[1], o.oid[2]) & mask != bucket or not self.claim(off, OBJ_CLASS, True):
             return False
         kind = cython.cast(cython.pointer(Head), chunk_at(self.w, root)).sentinel
         if self.w.fault != 0 or kind not in (PAMPD_SENTINEL, OBJNODE_SENTINEL):
@@ -360,7 +359,7 @@ class Mender:
         height = 0 if kind == PAMPD_SENTINEL else objnode_at(self.w, root).level
         if height > HEIGHT_MAX or (kind == OBJNODE_SENTINEL and height == 0):
             return False
-        if not self.sound_tree(root, off, height, 0, cython.address(pages), cython.address(nodes)):
+        if not self.sound_tree(link, off, height, 0, cython.address(pages), cython.address(nodes)):
             return False
         # Where the pages of the largest indexes are gone, the tree is higher than it needs to be.
         while height > 0:
@@ -618,7 +617,7 @@ class Mender:
         for word in sorted(pinned):
             cls = word & 63
             at = word >> 6 << 6
-            if cls >= OBJNODE_CLASS or not self.claim(at, cls):
+            if cls >= OBJNODE_CLASS or not self.claim(at, cls, True):
                 continue        # some page's, as nearly all are; or none's
             at = self.free_descriptor()
             if at == 0:
@@ -644,7 +643,7 @@ class Mender:
                     at = (
                         w.seg_lo + (number << w.seg_shift) + w.class_start[PAMPD_CLASS] + i * w.class_bytes[PAMPD_CLASS]
                     )
-                    if self.claim(at, PAMPD_CLASS):
+                    if self.claim(at, PAMPD_CLASS, True):
                         return at
         return 0
 
@@ -714,7 +713,14 @@ class Mender:
         w: cython.pointer(Worker) = self.w
         table: cython.pointer(ClientPage) = cython.cast(cython.pointer(ClientPage), w.base + w.client_off)
         idx: u64
+        number: u64
+        cls: cython.int
         self.mend_slots()
+        self.ballot = Ballot(self.engine)
+        for number in range(self.span >> w.seg_shift):
+            cls = self.ballot.class_of(number)
+            if cls >= 0:
+                self.classes[number] = cls
         _free_lock(cython.address(table.lock))
         _free_lock(cython.address(table.cap_lock))
         for idx in range(w.client_geometry[GEO_SHARDS]):

@@ -13,6 +13,7 @@ from cython.cimports.engine.member.member import Member
 from cython.cimports.shm.atomics import cas, fence_full, load, load_acquire, set, swap
 from cython.cimports.shm.journal import kill_point
 from cython.cimports.shm.layout import HELD_MAX, OK, SLOT_LIVE, Slot, Worker, offset_of, slot_at, slots_used, u64
+from cython.cimports.shm.liveness import NEWCOMER_BYTE, byte_held
 from cython.cimports.shm.lock import OWNER_WAITS, lock_try, post, unlock
 from cython.cimports.shm.recovery import gate_keeper, is_open, rescue
 from cython.cimports.shm.semaphores import sleep_on
@@ -22,7 +23,7 @@ from engine.integrity.repair import mend
 TRIES = cython.declare(cython.int, 4)           # slices that everybody may be held up for one who does not come
 SLICE_NS = cython.declare(u64, 2_000_000)
 GATE_NAP_S = 0.0005
-OPEN_S = 0.3  # how long an open transaction is waited for: an heir settles it, or it is a stray word, which nobody does
+OPEN_S = 0.3  # how long an open transaction that no newcomer is about is waited for: then its word is a stray one
 
 
 def run(engine: Member, repair: bool):
@@ -77,7 +78,8 @@ def _stop(engine: Member) -> cython.int:
         if open:
             rescue(w)
             engine.att.rest(GATE_NAP_S)
-            patience -= GATE_NAP_S
+            if not byte_held(w, NEWCOMER_BYTE(absent - 1)):
+                patience -= GATE_NAP_S
             engine.refuse_fork(epoch)
 
 

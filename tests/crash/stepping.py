@@ -19,9 +19,10 @@ from typing import NamedTuple
 import engine
 import shm
 
-TRACEME, PEEKTEXT, PEEKUSER, POKETEXT, POKEUSER, CONT, SINGLESTEP, SETOPTIONS = 0, 1, 3, 4, 6, 7, 9, 0x4200
+TRACEME, PEEKTEXT, PEEKUSER, POKETEXT, POKEUSER, CONT, SINGLESTEP, SYSCALL, SETOPTIONS = 0, 1, 3, 4, 6, 7, 9, 24, 0x4200
 EXITKILL = 0x100000         # option: the child does not outlive its tracer
 RIP = 16 * 8                # offset of the instruction pointer in the kernel's struct user
+SECOND_ARGUMENT, CALLED = 13 * 8, 15 * 8    # as RIP: of a call of the kernel, and its number
 INT3 = 0xCC
 WORD = (1 << 64) - 1
 REFUSED = 77                # exit status of a child that may not be traced
@@ -168,6 +169,26 @@ def stopped(prepare, act):
         with suppress(ProcessLookupError, ChildProcessError):
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
+
+
+def until_signal(pid):
+    """Let the child go on until it stops by itself."""
+    _request(CONT, pid)
+    assert _wait(pid) == signal.SIGSTOP
+
+
+def until_call(pid, number, second):
+    """Let the child go on until it is about to call the kernel, with this second argument."""
+    while True:
+        after_call(pid)
+        if _request(PEEKUSER, pid, CALLED) == number and _request(PEEKUSER, pid, SECOND_ARGUMENT) == second:
+            return
+
+
+def after_call(pid):
+    """Let the child go on until its call of the kernel begins, or is over."""
+    _request(SYSCALL, pid)
+    assert _wait(pid) == signal.SIGTRAP
 
 
 # --- a whole call, and one place in it ------------------------------------------------------------

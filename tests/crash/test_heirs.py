@@ -10,14 +10,19 @@ import time
 import pytest
 
 import engine
+from tests.crash import stepping
 from tests.hostile.structs import CONSTANTS, offset
 from tests.stopped import Stopped
+from tests.support import SHM, semaphores_of
 
 PAGES = 60
+FCNTL, F_OFD_GETLK = 72, 36                 # the call by which the kernel is asked whether somebody lives
 SLOTS_OFF = 2 * CONSTANTS["SYS_PAGE"]
 NOTED, ADOPTED, RELEASING = 1, 2, 4        # kill points of a rescue
-SETTLING = 160                              # of a flush: in its transaction
-NAMED, HAS_OWN = 2, 3                       # kill points of an heir: it has its name; it has the slot's own lock
+NOTED_AGAIN = 14                            # of that of an idle worker: when it is to be buried
+UNLINKING, SETTLING = 12, 160               # of a flush: in its transaction, with the bucket; and without
+HAS_BYTE, NAMED, HAS_OWN = 1, 2, 3          # kill points of an heir: it has the byte; its name; the slot's own lock
+CHECKING = 2                                # of a check: it has closed the gate and taken the first worker's own lock
 
 
 class Case(Stopped):
@@ -231,3 +236,120 @@ def test_an_own_lock_that_another_rescuer_adopts_is_not_given_back(make_arena):
         look_over(eng)
         assert third.go_on() == 0
     judge(eng)
+
+
+@pytest.mark.parametrize("stop", [HAS_BYTE, NAMED])
+def test_a_repair_waits_for_an_heir_that_is_stopped(make_arena, stop):
+    """However long: a stray word is given up after a while, a transaction that somebody is about is
+    not. A repair would drop what it is in the middle of."""
+    eng = begin(make_arena, 3)
+    with Case(eng.name, flush, SETTLING) as dead, Case(eng.name, rescue, ADOPTED) as rescuer:
+        dies(eng, dead, 1)
+        rescuer.until_stopped()
+        with Stopped(eng.name, nothing, born=stop) as heir:
+            assert heir.stopped
+            assert rescuer.go_on() == 0
+            assert word(eng, 1, "own") == 0 and word(eng, 1, "journal_len") > 0
+            reports = []
+            repairer = threading.Thread(target=lambda: reports.append(eng.check(repair=True)))
+            repairer.start()
+            repairer.join(1)
+            early = list(reports)
+            assert heir.go_on() == 0
+            repairer.join()
+            assert not early
+            assert reports[0].ok and not reports[0].repaired and not reports[0].lost
+    judge(eng)
+
+
+@pytest.mark.parametrize("stop", [HAS_BYTE, NAMED])
+def test_who_needs_a_lock_of_a_dead_checker_waits_for_its_heir(make_arena, stop):
+    """No note of anybody lists the own locks that a checker took, and the heir of his slot is
+    alive: the word is no stray write for that."""
+    eng = begin(make_arena, 2)
+    with Case(eng.name, lambda mine: mine.check(), CHECKING) as dead:
+        dead.until_stopped()
+        assert word(eng, 0, "own") == word(eng, 1, "gen") << 16 | 2, "another CHECKING"
+        dead.kill()
+        with Stopped(eng.name, nothing, born=stop) as heir:
+            assert heir.stopped
+            answers = []
+
+            def put():
+                try:
+                    answers.append(eng.pool("p").put((2, 0, 0), 0, b"mine"))
+                except engine.TmemError as error:
+                    answers.append(error)
+
+            putter = threading.Thread(target=put)
+            putter.start()
+            putter.join(1)
+            early = list(answers)
+            assert heir.go_on() == 0
+            putter.join()
+            assert not early
+            assert answers == [True]
+    judge(eng)
+
+
+def points_of_close(eng):
+    """Kill points of a close of a worker that has nothing to give back: at the last but one it has
+    given back its own lock, and its slot is not free yet."""
+    with engine.attach(eng.name) as mine:
+        mine.set_kill_point(1 << 60)
+        mine.close()
+        return mine.kill_points()
+
+
+@pytest.mark.skipif(stepping.why_not() is not None, reason=str(stepping.why_not()))
+def test_who_comes_while_another_closes_is_not_buried(make_arena):
+    """A rescuer has adopted a slot's own lock and reads that it has a worker, an heir by now. That
+    one closes, and the rescuer asks the kernel whether it lives. Then another comes."""
+    eng = begin(make_arena, 3)
+    last = points_of_close(eng)
+    rescuers = []
+
+    def recover():
+        rescuers[0].set_kill_point(NOTED_AGAIN, True)
+        rescuers[0].recover()
+
+    with (
+        Case(eng.name, nothing, 0) as dead,
+        stepping.stopped(lambda: rescuers.append(engine.attach(eng.name)), recover) as rescuer,
+    ):
+        dead.kill()
+        stepping.until_signal(rescuer)
+        assert word(eng, 1, "own") == 0 and word(eng, 2, "held") != 0, "another NOTED_AGAIN"
+        with Stopped(eng.name, lambda mine: mine.close(), last) as heir:
+            assert heir.stopped and word(eng, 1, "own") == 0 and word(eng, 1, "state") == CONSTANTS["SLOT_LIVE"]
+            stepping.until_call(rescuer, FCNTL, F_OFD_GETLK)
+            assert word(eng, 1, "own") == word(eng, 2, "gen") << 16 | 3
+            assert heir.go_on() == 0 and word(eng, 1, "state") == CONSTANTS["SLOT_FREE"]
+            stepping.after_call(rescuer)
+        with engine.attach(eng.name) as newcomer:
+            assert newcomer.worker_id == 1
+            stepping.until_signal(rescuer)
+            assert word(eng, 1, "state") == CONSTANTS["SLOT_LIVE"]
+            assert newcomer.pool("p").put((2, 0, 0), 0, b"mine")
+    judge(eng)
+
+
+def test_a_semaphore_that_is_removed_wakes_nobody_and_hangs_nobody(make_arena):
+    """Somebody removes it while one sleeps on it, whose lock's holder is stopped."""
+    eng = begin(make_arena, 3)
+    with Stopped(eng.name, flush, UNLINKING) as holder:
+        assert holder.stopped and word(eng, 1, "journal_len") > 0
+        answers = []
+        waiter = threading.Thread(target=lambda: answers.append(eng.pool("p").put((1, 0, 0), 0, b"mine")))
+        waiter.start()
+        deadline = time.monotonic() + 5
+        while not semaphores_of(eng.name) and time.monotonic() < deadline:
+            time.sleep(0.001)
+        for file in semaphores_of(eng.name):
+            os.unlink(SHM / file)
+        waiter.join(0.1)
+        assert not answers
+        assert holder.go_on() == 0
+        waiter.join(1)
+        assert answers == [True]
+    assert eng.check().ok and eng.pool("p").get((1, 0, 0), 0) == b"mine"

@@ -9,8 +9,10 @@ import pytest
 
 import engine
 from tests.crash.killing import HUGE, Scene, nothing
+from tests.hostile.structs import CONSTANTS, offset
 
 SHM = Path("/dev/shm")
+SEGMENT = 1 << 16
 
 
 def extents(fd):
@@ -84,6 +86,78 @@ def damage_page(pool, oid, index):
         os.pwrite(fd, bytes(8), start)
     finally:
         os.close(fd)
+
+
+def redirect(pool, oid, index, to):
+    """Let a page name another chunk than its own: what `to` answers for what it names."""
+    chunk, generation = pool.descriptor(oid, index)
+    fd = os.open(SHM / pool.engine.name, os.O_RDWR)
+    try:
+        start = next(
+            at
+            for first, last in extents(fd)
+            for at in range(first, last, 64)
+            if struct.unpack("<8Q", os.pread(fd, 64, at))[4:7:2] == (chunk, generation)
+        )
+        os.pwrite(fd, struct.pack("<Q", to(chunk)), start + offset("Pampd", "data"))
+    finally:
+        os.close(fd)
+
+
+def beside_one_wrong(arena_name, length, to):
+    """An arena with two objects, one of pages of `length` bytes, and the other, which is met first,
+    of one page of 3000 bytes that is redirected: the pages of each afterwards, and what was
+    reported as lost."""
+    with engine.create(arena_name, "2MiB", max_workers=2, max_pools=2, buckets=1) as eng:
+        pool = eng.new_pool("p", persistent=True)
+        assert pool.put((1, 0, 0), 0, b"w" * 3000)
+        for i in range(4):
+            assert pool.put((2, 0, 0), i, bytes([i + 1]) * length)
+        redirect(pool, (1, 0, 0), 0, lambda chunk: to(pool, chunk))
+        report = eng.check(repair=True)
+        assert report.ok and report.repaired
+        pages = [pool.get((2, 0, 0), i) for i in range(4)]
+        wrong = pool.get((1, 0, 0), 0)
+    engine.unlink(arena_name)
+    assert wrong is None and report.lost == [("p", (1, 0, 0), 0)]
+    assert pages == [bytes([i + 1]) * length for i in range(4)]
+
+
+def test_a_page_that_is_wrong_gives_no_segment_another_class(arena_name):
+    """What most of its chunks say is its class: one that is wrong takes no sound object with it."""
+    def to(pool, chunk):
+        return pool.descriptor((2, 0, 0), 0)[0] // SEGMENT * SEGMENT + chunk % SEGMENT
+    beside_one_wrong(arena_name, 300, to)
+
+
+def test_a_chunk_that_two_pages_name_stays_with_the_one_whose_link_agrees(arena_name):
+    beside_one_wrong(arena_name, 3000, lambda pool, _: pool.descriptor((2, 0, 0), 2)[0])
+
+
+def test_a_page_that_two_objects_name_stays_with_the_one_that_it_names(arena_name):
+    """The link of the object that is met first leads to another's page of the same index."""
+    with engine.create(arena_name, "2MiB", max_workers=2, max_pools=2, buckets=1) as eng:
+        pool = eng.new_pool("p", persistent=True)
+        oids = (0x1122334455667788, 2, 3), (0x99AABBCCDDEEFF00, 5, 6)
+        for i, oid in enumerate(oids):
+            assert pool.put(oid, 0, bytes([i + 1]) * 3000)
+        fd = os.open(SHM / arena_name, os.O_RDWR)
+        try:
+            objs = {
+                struct.unpack("<3Q", os.pread(fd, 24, at + offset("Obj", "oid"))): at
+                for first, last in extents(fd)
+                for at in range(first, last, 64)
+                if struct.unpack("<Q", os.pread(fd, 8, at))[0] == CONSTANTS["OBJ_SENTINEL"]
+            }
+            first, second = (objs[oid] + offset("Obj", "root") for oid in oids)
+            os.pwrite(fd, os.pread(fd, 8, second), first)
+        finally:
+            os.close(fd)
+        report = eng.check(repair=True)
+        assert report.ok and report.repaired
+        assert pool.get(oids[1], 0) == b"\2" * 3000 and pool.get(oids[0], 0) is None
+        assert [oid for _, oid, _ in report.lost if oid is not None] == [oids[0]]
+    engine.unlink(arena_name)
 
 
 def test_a_repair_that_is_killed_is_done_by_the_next(arena_name):

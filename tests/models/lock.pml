@@ -6,7 +6,8 @@
  *   WORKERS   2 or 3, and as many slots          ROUNDS    locked sections of each; a newcomer has one
  *   DEATHS    in all                             RESTARTS  newcomers in all
  *   MAY_DIE   who: of HOLDER, POSTER, RECEIVER, RESCUER
- *   SLICES    a time slice ends only when nothing else can happen, and is counted: never more than this many
+ *   SLICES    a time slice ends only when nothing else can happen, and is counted: never more than this many, and one
+ *             for every heir that gives a slot back
  *   ANYTIME   a time slice may end at any moment, uncounted
  *   ROLLS_BACK  a section may end by rolling back
  *   READER    somebody reads without the lock
@@ -32,7 +33,7 @@
 #define HOLDER   (inside == ME)
 #define POSTER   ((r & WAITS) != 0)     /* gave the lock back, and has not posted yet */
 #define RECEIVER waited                 /* woken, and has not taken the lock yet */
-#define RESCUER  (rescue_byte == ME)
+#define RESCUER  rescues
 
 #ifndef WORKERS
 #define WORKERS 3
@@ -48,33 +49,33 @@ byte owner, seq, sem;               /* one bucket's lock, and its semaphore's co
 byte a = 1, b = 1;                  /* what it protects: equal, outside sections */
 bit  state[N] = 1;                  /* SLOT_LIVE */
 byte gen[N] = 1;
+byte own[N];                        /* own locks, as far as rescuers and heirs take them: see README.md */
 byte jlen[N];                       /* the journals: entry n is the old value of word n */
 byte jold[2 * N];
 bit  held[N];                       /* the bucket's entry; the own lock's is left out */
 
-/* --- the kernel: who holds which byte of the file --- */
+/* --- the kernel: who holds which liveness byte --- */
 byte live[N];
-byte rescue_byte;
 
 /* --- what only the properties know --- */
 byte version = 1;                   /* value of the last committed section */
 byte inside;                        /* who took the lock; a dead one until it is released for it */
-byte settling;                      /* who settles a journal */
-byte deaths, restarts, forced;
+byte settling[N];                   /* who settles a slot */
+byte deaths, restarts, forced, gave_back;
 byte running = N;                   /* workers that neither sleep nor are gone */
 
 #if WORKERS > 2
-#define DROP_THIRD if :: live[2] == ME -> live[2] = 0 :: else fi;
+#define THIRD(a) a
 #else
-#define DROP_THIRD
+#define THIRD(a)
 #endif
+#define DROP_OF(s) \
+    if :: live[s] == ME -> live[s] = 0 :: else fi; \
+    if :: settling[s] == ME -> settling[s] = 0 :: else fi;
 #define DROP \
-    if :: rescue_byte == ME -> rescue_byte = 0 :: else fi; \
-    if :: live[0] == ME -> live[0] = 0 :: else fi; \
-    if :: live[1] == ME -> live[1] = 0 :: else fi; \
-    DROP_THIRD \
-    if :: settling == ME -> settling = 0 :: else fi; \
-    id = 0; o = 0; i = 0; n = 0; r = 0; some = 0; pass = 0; waited = 0; rounds = 0; slot = 0
+    DROP_OF(0) DROP_OF(1) THIRD(DROP_OF(2)) \
+    id = 0; o = 0; i = 0; n = 0; r = 0; w = 0; some = 0; before = 0; left = 0; pass = 0; waited = 0; rescues = 0; \
+    rounds = 0; slot = 0
 
 #define DEATH   :: d_step { deaths < DEATHS && (MAY_DIE) -> deaths++; running--; DROP } -> goto dead
 #define STEP(x) if :: d_step { x } DEATH fi
@@ -90,8 +91,9 @@ byte running = N;                   /* workers that neither sleep nor are gone *
 proctype worker(byte slot)
 {
     byte id = ID(slot), o, i, n, r, rounds = ROUNDS;
-    byte pass;                      /* 0, 1: the two passes of rescue(); 2: a newcomer settles its slot */
-    bit some, waited;
+    byte w, before, left;           /* of rescue(): an own lock's word; how many of the dead could not be had */
+    byte pass;                      /* 0, 1: the two passes of rescue(), or of a newcomer; 2: an heir settles its slot */
+    bit some, waited, rescues;
 
 round:
     if
@@ -210,7 +212,7 @@ sleep:
 #ifdef ANYTIME
         :: d_step { sem == 0 -> running++ }
 #else
-        :: d_step { sem == 0 && running == 0 -> running++; forced++; assert(forced <= SLICES) }
+        :: d_step { sem == 0 && running == 0 -> running++; forced++; assert(forced <= SLICES + gave_back) }
 #endif
         :: d_step { deaths < DEATHS && (MAY_DIE) -> deaths++; DROP } -> goto dead
         fi
@@ -225,18 +227,14 @@ sleep:
 #endif
     goto again;
 
-    /* --- rescue: -1 goes on to sleep --- */
+    /* --- rescue: every dead worker that can be had, again while that helps; then all that is left of them --- */
 rescue:
-#ifndef M_NO_ELECTION
-    STEP(if
-         :: rescue_byte == 0 -> rescue_byte = ME; r = 1
-         :: else -> r = 0
-         fi);
-    if
-    :: r == 0 -> goto sleep
-    :: else -> r = 0
-    fi;
-#endif
+    rescues = 1;
+    before = N + 1;
+again_while:
+    i = 0;
+    left = 0;
+    some = 0;
 scan:
     if
     :: i == N -> goto scanned
@@ -247,57 +245,79 @@ scan:
     if :: r == 0 -> goto next :: else fi;
     STEP(r = live[i]);
     if :: r != 0 -> goto next :: else fi;
-    STEP(if :: live[i] == 0 -> live[i] = ME :: else -> r = 1 fi);
-    if :: r != 0 -> goto next :: else fi;
-    STEP(r = state[i]);
+#ifndef M_NO_ADOPTION
+    /* First the word, then the byte of the slot it names. */
+    STEP(w = own[i]);
     if
-    :: r -> r = 0; goto settle
-    :: else -> goto unhold
+    :: w ->
+#ifndef M_NEVER_ASKS_AGAIN
+        STEP(r = live[SLOT(w)]);
+        if :: r != 0 -> goto not_had :: else fi;
+#endif
+        if
+        :: SLOT(w) != i -> STEP(r = jlen[SLOT(w)]); if :: r != 0 -> goto not_had :: else fi
+        :: else
+        fi
+    :: else
     fi;
+    STEP(if :: own[i] == w -> own[i] = id; r = 1 :: else -> r = 0 fi);
+    w = 0;
+    if :: r == 0 -> goto not_had :: else fi;
+    STEP(r = state[i]; w = gen[i]);
+    if :: r == 0 -> goto unhold :: else fi;
+    STEP(r = live[i]);
+    if :: r != 0 -> goto unhold :: else fi;
+#ifndef M_ONE_LOOK
+    STEP(r = state[i]);
+    if :: r == 0 -> goto unhold :: else fi;
+    STEP(r = (gen[i] != w));
+    if :: r != 0 -> goto unhold :: else fi;
+#endif
+    w = 0;
+#endif
+    r = 0;
+    goto settle;
 settled:
     if
-    :: pass == 2 -> goto enter
     :: pass == 0 -> some = 1
-    :: pass == 1 ->
+    :: else ->
         if
         :: STEP(state[i] = 0)       /* buried */
         :: skip                     /* the depot was BUSY */
         fi
     fi;
 unhold:
-    STEP(live[i] = 0);
+#ifndef M_NO_ADOPTION
+    STEP(own[i] = 0);
+#endif
+    goto next;
+not_had:
+    left++;
 next:
     r = 0;
+    w = 0;
     i++;
     goto scan;
 scanned:
-    i = 0;
     if
-    :: slot == N -> some = 0; goto look
-    :: slot < N && pass == 0 && some ->
-        pass = 1;
+    :: pass == 0 && left && left < before -> before = left; goto again_while
+    :: pass == 0 && !(left && left < before) && some -> pass = 1; i = 0; left = 0; some = 0;
 #ifdef M_FORGETS
         waited = 0;
 #endif
         goto scan
     :: else
     fi;
-    pass = 0;
-    some = 0;
-    STEP(if :: rescue_byte == ME -> rescue_byte = 0 :: else fi);
-    /* Nobody may be told that the arena is corrupt. */
+    i = 0; pass = 0; some = 0; left = 0; before = 0; rescues = 0;
     STEP(r = (owner == o));
     if
-    :: r -> STEP(assert(state[SLOT(o)] && (o & 127) == ID(SLOT(o))))
-    :: else
+    :: r -> r = 0; goto sleep       /* its slot is in the hands of somebody else */
+    :: else -> o = 0; goto again
     fi;
-    r = 0;
-    o = 0;
-    goto again;
 
-    /* --- settle_slot(i), whose liveness byte is ours --- */
+    /* --- settle_slot(i), whose own lock is ours --- */
 settle:
-    STEP(assert(settling == 0); settling = ME; n = jlen[i]);
+    STEP(assert(settling[i] == 0); settling[i] = ME; n = jlen[i]);
 #ifdef M_RELEASE_FIRST
     goto locks;
 journal:
@@ -318,7 +338,11 @@ locks:
     :: r == 0 -> goto unlist
     :: else
     fi;
+#ifdef M_EXACT
     STEP(r = ((owner & 127) == ID(i)));
+#else
+    STEP(r = (owner != 0 && SLOT(owner) == i && (owner & 127) != id));
+#endif
     if
     :: r == 0 -> goto unlist
     :: else
@@ -342,17 +366,25 @@ unlist:
     goto journal;
 done_locks:
 #endif
-    settling = 0;
-    goto settled;
+#define FREES(s) STEP(if :: s != i && own[s] != 0 && SLOT(own[s]) == i -> own[s] = 0 :: else fi)
+    FREES(0);
+    FREES(1);
+    THIRD(FREES(2);)
+    settling[i] = 0;
+    if
+    :: pass == 2 -> goto inherited
+    :: else -> goto settled
+    fi;
 
-    /* --- a newcomer: settle_dead and take_slot under the rescue byte; a free slot first, then a dead worker's --- */
+    /* --- a newcomer: a free slot first, then a dead worker's --- */
 attach:
-    STEP(rescue_byte == 0 -> rescue_byte = ME);
-    slot = N;                       /* none: settle_dead passes over no slot */
-    goto scan;
+    i = 0;
+    pass = 0;
+    slot = N;                       /* none */
 look:
     if
-    :: i == N -> i = 0; pass++; assert(pass < 2)    /* as many slots as workers */
+    :: i == N && pass == 0 -> i = 0; pass = 1
+    :: i == N && pass == 1 -> goto attach       /* as many slots as workers: it is somebody else's for a moment */
     :: else
     fi;
     STEP(r = (state[i] == pass));
@@ -362,26 +394,60 @@ look:
     fi;
     if
     :: r == 0 -> i++; goto look
-    :: else -> r = 0
-    fi;
-    slot = i;
-#ifdef M_GEN_FIRST
-    STEP(gen[i]++);
-#endif
-    if
-    :: pass == 1 -> pass = 2; goto settle
     :: else
     fi;
+    if
+    :: pass == 0 ->
+        STEP(r = state[i]);
+        if :: r -> r = 0; STEP(live[i] = 0); i++; goto look :: else fi
+    :: else
+    fi;
+    STEP(gen[i]++);
+    id = ID(i);
+    if
+    :: pass == 0 ->
+        /* Of an heir that died when the slot had just been buried. */
+        STEP(if :: own[i] != 0 && SLOT(own[i]) == i -> own[i] = 0 :: else fi);
+        goto enter
+    :: else
+    fi;
+    STEP(w = own[i]);
+    if
+    :: w != 0 && SLOT(w) != i ->
+        STEP(r = live[SLOT(w)]);
+        if :: r != 0 -> goto leave :: else fi;
+        STEP(r = jlen[SLOT(w)]);
+        if :: r != 0 -> goto leave :: else fi
+    :: else
+    fi;
+    STEP(if :: own[i] == w -> own[i] = id; r = 1 :: else -> r = 0 fi);
+    if :: r == 0 -> goto leave :: else fi;
+    w = 0;
+    STEP(r = state[i]);
+    if
+    :: r -> r = 0; pass = 2; goto settle
+    :: else
+    fi;
+inherited:
+    STEP(state[i] = 1);
+    STEP(own[i] = 0);
+    goto entered;
+leave:
+    w = 0; r = 0; id = 0;
+    STEP(live[i] = 0; gave_back++);
+    i++;
+    if
+    :: gave_back < 2 -> goto look
+    :: else -> running--; i = 0; pass = 0; goto gone        /* ArenaBusy, in the end */
+    fi;
 enter:
+    STEP(state[i] = 1);
+entered:
+    slot = i;
     pass = 0;
     i = 0;
-#ifndef M_GEN_FIRST
-    STEP(gen[slot]++);
-#endif
-    STEP(state[slot] = 1);
-    id = ID(slot);
+    r = 0;
     rounds = 1;
-    STEP(rescue_byte = 0);
     goto round;
 
 close:

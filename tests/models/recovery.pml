@@ -4,9 +4,11 @@
  *
  * What a run may set, in #defines before this text:
  *   A B C     role of the worker in slot 0, 1, 2: WORK, RESCUE, RESIZE, CLOSE, CHECK, or FREE
+ *   D         the same of a fourth slot, which is only there if this is set
  *   NEWCOMERS how many processes look for a slot
  *   DEATHS    in all
  *   MAY_DIE   who
+ *   CLOSES    a newcomer that is a worker closes
  *   STOPS     a newcomer may be stopped for ever before it is a worker
  *   UNUSED    slots at the end that have no memory yet
  *   SLOTS     2: there is no third
@@ -39,16 +41,22 @@
 #ifndef UNUSED
 #define UNUSED 0
 #endif
+#ifdef D
+#define N 4
+#define FOURTH(a) a
+#else
+#define N 3
+#define FOURTH(a)
+#endif
 #ifndef SLOTS
-#define SLOTS 3
+#define SLOTS N
 #endif
 
-#define N 3
 #define BUCKET N                        /* a lock, and the place that it guards */
 #define GATE (N + 1)                    /* a lock: held by who stops the world */
 #define DEPOT (N + 1)                   /* a place */
-#define ID(s) (gen[s] * 4 + s + 1)      /* generation << 16 | slot + 1 */
-#define SLOT(o) (((o) & 3) - 1)
+#define ID(s) (gen[s] * 8 + s + 1)      /* generation << 16 | slot + 1 */
+#define SLOT(o) (((o) & 7) - 1)
 #define ME _pid
 #define BIT(l) (1 << (l))
 
@@ -63,6 +71,7 @@ byte slots_high = SLOTS - UNUSED;
 
 /* --- the kernel --- */
 byte live[N];                           /* who holds the liveness byte */
+byte come[N];                           /* who holds the newcomer byte */
 bit  backed[N];
 
 /* --- what only the properties know --- */
@@ -77,11 +86,12 @@ byte total, deaths, running;
 #define MORTAL (role != LAST && (MAY_DIE))
 #define DROP1(v) if :: v == ME -> v = 0 :: else fi;
 #define DROP \
-    DROP1(live[0]) DROP1(live[1]) DROP1(live[2]) \
-    DROP1(has[0]) DROP1(has[1]) DROP1(has[2]) DROP1(has[3]) DROP1(has[4]) \
-    DROP1(settling[0]) DROP1(settling[1]) DROP1(settling[2]) DROP1(stopped) \
+    DROP1(live[0]) DROP1(live[1]) DROP1(live[2]) FOURTH(DROP1(live[3])) \
+    DROP1(come[0]) DROP1(come[1]) DROP1(come[2]) FOURTH(DROP1(come[3])) \
+    DROP1(has[0]) DROP1(has[1]) DROP1(has[2]) DROP1(has[3]) DROP1(has[4]) FOURTH(DROP1(has[5])) \
+    DROP1(settling[0]) DROP1(settling[1]) DROP1(settling[2]) FOURTH(DROP1(settling[3])) DROP1(stopped) \
     running--; CLEAR; me = 0; id = 0; lock = 0
-#define CLEAR o = 0; x = 0; y = 0; i = 0; n = 0; r = 0; some = 0
+#define CLEAR o = 0; x = 0; y = 0; i = 0; n = 0; g = 0; r = 0; some = 0; late = 0; twice = 0
 #define DEATH :: atomic { MORTAL && deaths < DEATHS -> goto dead }
 #ifdef STOPS
 #define STOP  :: d_step { role == NEW && !in -> running-- } -> goto end_stopped
@@ -94,6 +104,18 @@ byte total, deaths, running;
 #define UNTIL(c) if :: d_step { c -> skip } DEATH STOP fi
 
 #define GOT(l) assert(has[l] == 0); has[l] = ME
+
+/* Neither a worker nor a newcomer, who may be stopped, has a slot. */
+#define HAD_BY_NONE(s) (live[s] == 0 && come[s] == 0)
+
+/* Nobody lives in a slot: who has its byte is about to. */
+#define NO_WORKER(s) (live[s] == 0 || come[s] == live[s])
+
+/* What tells a lock that is waited for from a stray write: the living worker that its word names has noted it, or has
+ * stopped the world, or is a newcomer: of whom it is the slot's own lock, or who has yet to settle the dead one. */
+#define CLAIMED \
+    (word[lock] != o || live[SLOT(o)] == 0 || !state[SLOT(o)] || (held[SLOT(o)] & BIT(lock)) || word[GATE] == o || \
+     (lock == SLOT(o) && o == ID(SLOT(o))) || come[SLOT(o)])
 
 /* lock_try: the note before the compare-and-swap. r = 1: it is ours. */
 #ifdef M_LATE_HELD
@@ -122,8 +144,9 @@ byte total, deaths, running;
 
 proctype worker(byte me, role)
 {
-    byte id, o, x, y, i, n, lock;
+    byte id, o, x, y, i, n, g, lock;
     bit r, some, in = (role < NEW);     /* in: is a worker */
+    bit late, twice;                    /* of a newcomer that looks once more */
 
     if
     :: role >= NEW -> me = N; goto attach
@@ -145,7 +168,18 @@ work:
     if
     :: role == CLOSE ->
 #ifndef M_CLOSES_FULL
-        if :: place[me] -> MOVE(me, DEPOT) :: else fi;
+        if
+        :: place[me] ->
+            lock = BUCKET;              /* the depot's own lock is left out */
+            TAKE(BUCKET);
+            if
+            :: r == 0 -> GIVE(me); goto wait
+            :: else
+            fi;
+            MOVE(me, DEPOT);
+            GIVE(BUCKET)
+        :: else
+        fi;
 #endif
         GIVE(me);
 #ifdef M_BYTE_BEFORE_FREE
@@ -176,7 +210,7 @@ work:
 wait:
     LOOK(o = word[lock]);
     if :: o == 0 -> goto again :: else fi;
-    LOOK(r = (live[SLOT(o)] == 0));
+    LOOK(r = (live[SLOT(o)] == 0); assert(CLAIMED));
     if :: r -> goto rescue :: else fi;
     UNTIL(word[lock] != o || live[SLOT(o)] == 0);
     goto wait;
@@ -273,10 +307,18 @@ visit:
     if :: r == 0 -> goto unnote :: else fi;
 look_again:
 #ifndef M_NO_SECOND_LOOK
-    LOOK(r = (state[x] == 0));
+    LOOK(r = (state[x] == 0); g = gen[x]);
     if :: r -> goto unhold :: else fi;
     LOOK(r = (live[x] != 0));
     if :: r -> goto unhold :: else fi;
+#ifndef M_ONE_LOOK
+    /* It may have closed when the kernel was asked, and another have come since. */
+    LOOK(r = (state[x] == 0));
+    if :: r -> goto unhold :: else fi;
+    LOOK(r = (gen[x] != g));
+    if :: r -> goto unhold :: else fi;
+#endif
+    g = 0;
 #endif
 sole:
     y = x;
@@ -293,11 +335,12 @@ settled:
     if :: r == 0 -> goto unhold :: else fi;
     if :: place[x] -> MOVE(x, me) :: else fi;
     if
-    :: STEP(state[x] = 0; some = 1)
+    :: STEP(assert(NO_WORKER(x)); state[x] = 0; some = 1)
     :: role != LAST                     /* the depot was BUSY */
     fi;
     GIVE(me);
 unhold:
+    g = 0;
 #ifdef M_BURIES_WITHOUT
     if :: has[x] != ME -> goto passed :: else fi;
 #endif
@@ -325,7 +368,7 @@ visited:
 
     /* --- settle slot y, whose own lock is ours --- */
 settle:
-    LOOK(assert(settling[y] == 0); settling[y] = ME; n = jlen[y];
+    LOOK(assert(settling[y] == 0 && NO_WORKER(y)); settling[y] = ME; n = jlen[y];
          /* A newcomer that died at the gate left nothing. */
          assert(stopped == 0 || stopped == ME || (n == 0 && held[y] == 0)));
 #ifdef M_RELEASE_FIRST
@@ -362,6 +405,7 @@ locks:
     FREES(0, y != 0);
     FREES(1, y != 1);
     FREES(2, y != 2);
+    FOURTH(FREES(3, y != 3));
 #endif
 #ifdef M_RELEASE_FIRST
     goto undo;
@@ -369,7 +413,7 @@ undone:
 #endif
     settling[y] = 0;
     if
-    :: me == y -> goto inherited
+    :: me == y -> goto settled_own
     :: me != y && x == N -> goto stopping   /* a checker that found it so */
     :: me != y && x != N -> goto settled
     fi;
@@ -410,7 +454,8 @@ stop:
     /* Free, and not settled: nobody's, or a newcomer's who is about to. */
     LOOK(r = (jlen[i] != 0));
     if :: r == 0 -> goto stopping :: else fi;
-    LOOK(r = (live[i] == 0));
+    /* If it is no stray word: who has the byte is a newcomer, and says so. */
+    LOOK(r = (live[i] == 0); assert(r || come[i] == live[i]));
     if
     :: r -> y = i; x = N; goto settle
     :: else ->
@@ -424,7 +469,7 @@ stopping:
 still:
     x = 0;
     some = 0;
-    STEP(assert(stopped == 0 && jlen[0] + jlen[1] + jlen[2] == 0); stopped = ME);
+    STEP(assert(stopped == 0 && jlen[0] + jlen[1] + jlen[2] FOURTH(+ jlen[3]) == 0); stopped = ME);
     STEP(stopped = 0);
     i = 0;
     do
@@ -446,7 +491,9 @@ choose:
     :: x == N && n == FREE -> n = 1; x = 0; goto fresh
     :: x == N && n != FREE ->
         if
-        :: role == LAST && (live[0] == 0 || live[1] == 0 || (live[2] == 0 && SLOTS > 2)) -> goto attach
+        :: late -> late = 0; twice = 1; goto attach     /* one was somebody else's for a moment */
+        :: !late && role == LAST && (HAD_BY_NONE(0) || HAD_BY_NONE(1) || (HAD_BY_NONE(2) && SLOTS > 2)
+                                     FOURTH(|| HAD_BY_NONE(3))) -> goto attach
         :: else -> goto nowhere
         fi
     :: else
@@ -454,13 +501,23 @@ choose:
     if :: x >= slots_high -> x++; goto choose :: else fi;
     LOOK(assert(backed[x]); r = (state[x] == n));
     if :: r == 0 -> x++; goto choose :: else fi;
+    if
+    :: n -> LOOK(r = (live[x] != 0)); if :: r -> x++; goto choose :: else fi
+    :: else
+    fi;
+#ifndef M_COME_LATE
+    STEP(if :: come[x] == 0 -> come[x] = ME; r = 1 :: else -> r = 0 fi);
+    if :: r == 0 -> goto contested :: else fi;
+#endif
     STEP(if :: live[x] == 0 -> live[x] = ME; r = 1 :: else -> r = 0 fi);
-    if :: r == 0 -> x++; goto choose :: else fi;
+    if :: r == 0 -> goto not_mine :: else fi;
+#ifdef M_COME_LATE
+    STEP(come[x] = ME);
+#endif
+    if :: n -> goto heir :: else fi;
 #ifndef M_NO_REREAD
     LOOK(r = state[x]);
-    if :: r -> goto heir :: else fi;
-#else
-    if :: n -> goto heir :: else fi;
+    if :: r -> goto leave :: else fi;
 #endif
 enter:
     /* A free slot leads to nothing. */
@@ -476,8 +533,10 @@ alive:
 #ifdef M_GATE_FIRST
     LOOK(o = word[GATE]);
     STEP(assert(state[me] == 0); state[me] = 1);
+    STEP(come[me] = 0);
 #else
     STEP(assert(state[me] == 0); state[me] = 1);
+    STEP(come[me] = 0);
     LOOK(o = word[GATE]);
 #endif
 gate:
@@ -488,7 +547,10 @@ gate:
     :: else
     fi;
     in = 1;
-    some = 0;
+#ifdef CLOSES
+    role = CLOSE;
+#endif
+    some = 0; late = 0; twice = 0;
     goto work;
 
 fresh:
@@ -497,13 +559,19 @@ fresh:
     do
     :: x == SLOTS -> x = 0; goto choose
     :: else ->
-        STEP(if :: live[x] == 0 -> live[x] = ME; r = 1 :: else -> r = 0 fi);
+        STEP(if :: come[x] == 0 -> come[x] = ME; r = 1 :: else -> r = 0 fi);
+        if
+        :: r ->
+            STEP(if :: live[x] == 0 -> live[x] = ME :: else -> r = 0 fi);
+            if :: r == 0 -> STEP(come[x] = 0) :: else fi
+        :: else
+        fi;
         if :: r -> break :: else -> x++ fi
     od;
     r = 0;
     LOOK(i = slots_high);
     if
-    :: x < i -> i = 0; STEP(live[x] = 0); x = 0; n = FREE; goto choose     /* somebody was quicker */
+    :: x < i -> i = 0; STEP(live[x] = 0); STEP(come[x] = 0); x = 0; n = FREE; goto choose     /* somebody was quicker */
     :: else
     fi;
 #ifdef M_BACKS_ONE
@@ -522,13 +590,13 @@ fresh:
     goto choose;
 #endif
 
-    /* A dead worker's slot x, whose liveness byte is ours: a name of our own first, then its own lock. */
+    /* A dead worker's slot x, whose bytes are ours: a name of our own, and then its own lock. */
 heir:
 #ifndef M_GEN_LATE
     STEP(gen[x]++);
     id = ID(x);
 #else
-    id = ID(x) + 4;
+    id = ID(x) + 8;
 #endif
     LOOK(o = word[x]);
     if
@@ -542,31 +610,42 @@ heir:
         if :: r -> goto leave :: else fi
     :: else
     fi;
+#ifdef M_COME_EARLY
+    STEP(come[x] = 0);
+#endif
     STEP(if :: word[x] == o -> word[x] = id; GOT(x); r = 1 :: else -> r = 0 fi);
     if :: r == 0 -> goto leave :: else fi;
     me = x;
     LOOK(r = state[x]);
     if
-    :: r == 0 ->                        /* buried meanwhile */
-        STEP(word[x] = 0; has[x] = 0);
-        goto alive
+    :: r == 0 -> goto inherited         /* buried meanwhile */
     :: else
     fi;
     LOOK(y = x; x = 0; o = 0; n = 0);
     goto settle;
-inherited:
+settled_own:
 #ifdef M_GEN_LATE
     STEP(gen[me]++);
 #endif
-    y = 0; lock = 0;
+inherited:
+    LOOK(x = 0; y = 0; o = 0; n = 0; lock = 0; late = 0);
+    STEP(state[me] = 1);
     STEP(word[me] = 0; has[me] = 0);
+#ifndef M_COME_EARLY
+    STEP(come[me] = 0);
+#endif
     LOOK(o = word[GATE]);
     goto gate;
 leave:
     /* Its lock is a living one's, or that of a dead one who must be settled first: whose slot we may have instead. */
     id = 0; o = 0; r = 0;
+#ifndef M_KEEPS_BYTE
     STEP(live[x] = 0);
-    x++;
+#endif
+not_mine:
+    STEP(if :: come[x] == ME -> come[x] = 0 :: else fi);
+contested:
+    LOOK(late = (role == NEW && n && !twice); r = 0; x++);
     goto choose;
 
 #define CLEAN(s) \
@@ -576,9 +655,9 @@ last:
     /* One pass more, and all is clean: whoever was dead is buried, or is this one. */
     LOOK(
         assert(word[BUCKET] == 0 && word[GATE] == 0);
-        CLEAN(0); CLEAN(1); CLEAN(2);
-        assert(jlen[0] + jlen[1] + jlen[2] == 0);
-        assert(held[0] == 0 && held[1] == 0 && held[2] == 0));
+        CLEAN(0); CLEAN(1); CLEAN(2); FOURTH(CLEAN(3);)
+        assert(jlen[0] + jlen[1] + jlen[2] FOURTH(+ jlen[3]) == 0);
+        assert(held[0] == 0 && held[1] == 0 && held[2] == 0 FOURTH(&& held[3] == 0)));
     goto gone;
 nowhere:
     /* No slot to be had. */
@@ -606,8 +685,8 @@ gone:
 proctype monitor()
 {
 end:
-    d_step { jlen[0] + jlen[1] + jlen[2] == 0 &&
-             place[0] + place[1] + place[2] + place[BUCKET] + place[DEPOT] != total -> assert(false) }
+    d_step { jlen[0] + jlen[1] + jlen[2] FOURTH(+ jlen[3]) == 0 &&
+             place[0] + place[1] + place[2] FOURTH(+ place[3]) + place[BUCKET] + place[DEPOT] != total -> assert(false) }
 }
 
 #define PUT_IN(s, role) \
@@ -620,9 +699,11 @@ init
         backed[0] = 1;
         backed[1] = (slots_high > 1);
         backed[2] = (slots_high > 2);
+        FOURTH(backed[3] = (slots_high > 3);)
         PUT_IN(0, A);
         PUT_IN(1, B);
         PUT_IN(2, C);
+        FOURTH(PUT_IN(3, D);)
 #if NEWCOMERS > 0
         running++; run worker(N, NEW);
 #endif

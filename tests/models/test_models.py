@@ -32,6 +32,7 @@ LONG = bool(os.environ.get("MODELS_LONG"))
 # Without it, these are searched in smaller bounds.
 SMALLER = {
     "newcomer": {"WORKERS": 2},
+    "newcomers that die": {"RESTARTS": 1},
     "slices end at any moment": {"DEATHS": 1},
     "reader": {"ROUNDS": 1},
     "progress": {"WORKERS": 2, "DEATHS": 2},
@@ -54,9 +55,12 @@ MISTAKES = {
     "any other lock clears waited_on": ({"M_FORGETS": 1, "DEATHS": 0}, SAFETY, SLICE),
     "the rescuer releases before it rolls back": ({"M_RELEASE_FIRST": 1}, SAFETY, BROKEN),
     "the rescuer leaves the sequence odd": ({"M_RESCUER_LEAVES_SEQ": 1}, SAFETY, r"seq&1"),
-    "rescuers without an election": ({"M_NO_ELECTION": 1}, SAFETY, r"state\["),
-    "the newcomer's generation before it settles":
-        ({"M_GEN_FIRST": 1, "WORKERS": 2, "DEATHS": 2, "RESTARTS": 2}, SAFETY, r"o&3.*!=slot|forced<="),
+    "rescuers that do not take the dead worker's own lock": ({"M_NO_ADOPTION": 1}, SAFETY, r"settling|a==b"),
+    "only locks of the last generation are released":
+        ({"M_EXACT": 1, "WORKERS": 2, "DEATHS": 2, "RESTARTS": 2}, SAFETY, r"!=slot|forced<="),
+    "an own lock is adopted from a living rescuer": ({"M_NEVER_ASKS_AGAIN": 1, "DEATHS": 2}, SAFETY, r"settling|a==b"),
+    "no second look at the word of a slot whose worker may have closed":
+        ({"M_ONE_LOOK": 1, "WORKERS": 2, "DEATHS": 2, "RESTARTS": 2}, SAFETY, r"inside==|violated 0"),
     "nobody asks whether the holder lives":
         ({"M_NEVER_ASKS": 1, "WORKERS": 2, "ANYTIME": 1}, FAIR, r"non-progress cycle"),
     "the journal's length before its entry": ({"M_LATE_JOURNAL": 1}, SAFETY, BROKEN),
@@ -147,6 +151,10 @@ CODE = {
         ),
         ("def _bury(", ["cython.cast(Inherit, w.inherit)(w, dead)", "drain_all(w, dead)", "SLOT_FREE"]),
         (
+            "def _is_dead(",
+            ["load_acquire(cython.address(slot.gen))", "== SLOT_LIVE", "byte_held(w, idx)", "== SLOT_LIVE", "== gen"],
+        ),
+        (
             "def _settle_dead(",
             ["_is_dead(w, i)", "adopt(w, i)", "if _is_dead(w, i)", "settle_slot(w, i)", "give_back(w, i)"],
         ),
@@ -193,16 +201,19 @@ CODE = {
         (
             "def take_slot",
             [
-                "== SLOT_FREE and byte_try(w, idx) == OK",
+                "== SLOT_FREE and self.claim(idx)",
                 "== SLOT_FREE",
                 "live_in(idx)",
                 "back(w, w.slots_off",
                 "cas(cython.address(w.depot.slots_high)",
                 "== SLOT_FREE",
-                "== SLOT_LIVE and byte_try(w, idx) == OK",
-                "take_from_the_dead(idx)",
+                "== SLOT_LIVE and not byte_held(w, idx)",
+                "self.claim(idx) and self.take_from_the_dead(idx)",
             ],
         ),
+        ("def claim(", ["byte_try(w, NEWCOMER_BYTE(idx))", "byte_try(w, idx)", "byte_release(w, NEWCOMER_BYTE(idx))"]),
+        ("def disclaim(", [", idx)", "NEWCOMER_BYTE(idx))"]),
+        ("def attach_slot", ["self.take_slot()", "self.w.slot_idx)", "NEWCOMER_BYTE(self.w.slot_idx)"]),
         ("def call_myself", ["slot.gen + 1", "w.id = slot.gen << 16"]),
         ("def live_in", ["self.call_myself(idx)", "disown(cython.address(self.w), idx)", "self.live(idx)"]),
         ("def live(", ["set_release(cython.address(slot.state), SLOT_LIVE)", "fence_full()"]),

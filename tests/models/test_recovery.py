@@ -18,14 +18,16 @@ MODEL = Path(__file__).with_name("recovery.pml")
 def crew(roles, deaths, **more):
     """#defines for the workers in the first slots; `free` is a slot that nobody has."""
     roles = [role.upper() for role in roles.split()]
-    return dict(zip("ABC", [*roles, "FREE", "FREE"], strict=False)) | {"DEATHS": deaths} | more
+    return dict(zip("ABCD", roles + ["FREE"] * (3 - len(roles)), strict=False)) | {"DEATHS": deaths} | more
 
 
 TWO = {"SLOTS": 2, "NEWCOMERS": 1}             # whoever comes finds no slot but a dead worker's
 THIRD = {"NEWCOMERS": 1}                       # whoever comes finds a free slot
+CLOSING = {"SLOTS": 2, "NEWCOMERS": 2, "CLOSES": 1}
 # name: (#defines, how to search)
 HOLDS = {
     "two rescuers": (crew("work rescue rescue", 3), SAFETY),
+    "two rescuers and who resizes": (crew("work rescue rescue resize", 1, MAY_DIE="me == 0"), SAFETY),
     "two of the dead worked": (crew("work work rescue", 3), SAFETY),
     "resize": (crew("work resize rescue", 3), SAFETY),
     "two resize": (crew("work resize resize", 2), SAFETY),
@@ -63,6 +65,7 @@ SMALLER = {
 # Minutes in all: only with MODELS_LONG=1 in the environment.
 SMALL = (*SAFETY, "-DCOLLAPSE")                # slower, in less memory
 HOLDS_LONG = {
+    "newcomers that close": (crew("work rescue", 1, **CLOSING), SMALL),
     "rescue, two newcomers": (crew("work rescue", 1, NEWCOMERS=2), SMALL),
     "resize, rescue, a newcomer": (crew("work resize rescue", 1, NEWCOMERS=1), SMALL),
     "two rescuers, a newcomer": (crew("work rescue rescue", 2, NEWCOMERS=1), SMALL),
@@ -75,6 +78,14 @@ STAYS = r"word\[|held\["                       # not all is free after the last 
 MISTAKES = {
     "buries without the dead worker's own lock": (crew("work resize rescue", 2, M_BURIES_WITHOUT=1), r"settling|place"),
     "no second look at the liveness byte": (crew("work rescue", 2, M_NO_SECOND_LOOK=1, **TWO), r"state|settling|has"),
+    "no look at the state after the liveness byte": (crew("work rescue", 1, M_ONE_LOOK=1, **CLOSING), r"live\["),
+    "the newcomer byte after the liveness byte": (crew("work rescue", 1, M_COME_LATE=1, **TWO), r"come\["),
+    "the newcomer byte is given back too early": (crew("work rescue", 1, M_COME_EARLY=1, **TWO), r"come\["),
+    "an heir that fails keeps the liveness byte": (crew("work rescue", 2, M_KEEPS_BYTE=1, **TWO), r"come\["),
+    "two rescuers and who resizes, without the dead worker's own lock": (
+        crew("work rescue rescue resize", 1, MAY_DIE="me == 0", M_BURIES_WITHOUT=1),
+        r"settling|place",
+    ),
     "the own word is read after the liveness byte": (crew("work rescue", 2, M_BYTE_FIRST=1, **TWO), r"has\[x\]==0"),
     "locks are released before the rollback": (crew("work work rescue", 2, M_RELEASE_FIRST=1), LOST),
     "locks are released by a plain store": (crew("check check work", 2, M_RELEASES_BY_STORE=1), r"word\[.*==id"),
