@@ -6,7 +6,10 @@ after a pause, with nothing held, in which signal handlers run. Below this file 
 binding=False: a method that can be bound like a Python function costs 9 ns a call.
 """
 import cython
-from cython.cimports.engine.api import batch, ranges, views
+import cython.cimports.engine.api.batch as batch
+import cython.cimports.engine.api.ranges as ranges
+import cython.cimports.engine.api.views as views
+import cython.cimports.engine.verbs.ends as ends
 from cython.cimports.engine.layout.call import DESTROYED, Call
 from cython.cimports.engine.layout.regions import is_live, pools_high
 from cython.cimports.engine.layout.structs import (
@@ -26,7 +29,6 @@ from cython.cimports.engine.member.arguments import handle, word
 from cython.cimports.engine.member.bound import Bound
 from cython.cimports.engine.member.member import Member
 from cython.cimports.engine.pages.pam.packed import flag_of
-from cython.cimports.engine.verbs import ends
 from cython.cimports.shm.atomics import load
 from cython.cimports.shm.layout import BUSY, OK, Worker, u64
 from cython.cimports.shm.seal import seal

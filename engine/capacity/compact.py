@@ -9,6 +9,8 @@ touched while the bucket is held. Lock-free readers see the bucket's sequence wo
 again.
 """
 import cython
+import cython.cimports.engine.tree.objnode as objnode
+import cython.cimports.engine.tree.rbtree as rbtree
 from cython.cimports.engine.capacity.compact import Supply
 from cython.cimports.engine.eviction.evict import evict_found
 from cython.cimports.engine.eviction.room import relieve
@@ -65,7 +67,6 @@ from cython.cimports.engine.oid import hash_oid
 from cython.cimports.engine.pages.pins import is_viewed
 from cython.cimports.engine.pages.queues import rename
 from cython.cimports.engine.pages.reclaim import inherit, reap
-from cython.cimports.engine.tree import objnode, rbtree
 from cython.cimports.engine.tree.hostops import HostOps
 from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.shm.atomics import fence_release, load, set

@@ -12,6 +12,7 @@ kill leaves an arena that has to be repaired again, with the same result.
 from xxhash import xxh3_128_intdigest
 
 import cython
+import cython.cimports.engine.tree.rbtree as rbtree
 from cython.cimports.engine.layout.regions import (
     allow_count,
     buckets_at,
@@ -98,7 +99,6 @@ from cython.cimports.engine.member.seats import seat_of
 from cython.cimports.engine.oid import hash_oid
 from cython.cimports.engine.pages.pins import forget, limbo_of, pins_high
 from cython.cimports.engine.pages.queues import push_newest
-from cython.cimports.engine.tree import rbtree
 from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.libc.string import memset
 from cython.cimports.shm.journal import commit, reserve, rollback, shrink, store

@@ -5,6 +5,8 @@ Called by core and fetch (a verb drops a page) and by evict, under the bucket's 
 caller's transaction. What a foreign back end holds is the verbs' business.
 """
 import cython
+import cython.cimports.engine.tree.objnode as objnode
+import cython.cimports.engine.tree.rbtree as rbtree
 from cython.cimports.engine.layout.regions import chunk_bytes, obj_at, pampd_at
 from cython.cimports.engine.layout.structs import (
     GAUGE_BYTES_ASKED,
@@ -18,7 +20,6 @@ from cython.cimports.engine.layout.structs import (
 )
 from cython.cimports.engine.layout.words import length_of, stored_bytes
 from cython.cimports.engine.pages.reclaim import gauge, ledger_for, retire
-from cython.cimports.engine.tree import objnode, rbtree
 from cython.cimports.shm.journal import store
 from cython.cimports.shm.layout import u64
 
