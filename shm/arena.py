@@ -30,16 +30,20 @@ from cython.cimports.posix.mman import (
 )
 from cython.cimports.posix.stat import fstat, struct_stat
 from cython.cimports.shm.layout import (
+    BULK_CAP,
     CLASS_COUNT,
     CLIENT_WORDS,
     HUGE_BYTES,
     JOURNAL_BYTES,
     LAYOUT_VERSION,
+    MAG_CAP,
     OK,
     SLOT_BYTES,
     SYS_PAGE,
     Depot,
     Header,
+    Lock,
+    Magazine,
     Segment,
     Slot,
     u64,
@@ -60,7 +64,7 @@ from shm.errors import (
 from shm.liveness import SHM_DIR
 from shm.memory import has_huge_pages
 
-LIMIT_OFFSET = 64       # of Depot.limit
+LIMIT_OFFSET: u64 = cython.cast(u64, cython.address(cython.cast(cython.pointer(Depot), 0).limit))
 LAYOUT_MARK = 0xA7      # first byte of a layout_id that tells versions
 BIRTH_WAIT_S = 5.0
 CAPACITY_MIN = 1 << 20
@@ -69,6 +73,27 @@ _FIELDS = ("capacity", "seg_shift", "seg_total", "max_workers", "bounce_bytes", 
            "client_bytes", "mode", "huge", "nonce")
 _HEADER = struct.Struct(f"<8sQQ{len(_FIELDS)}Q{CLIENT_WORDS}Q")
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}")
+# What the structs of the substrate must fill, or must not be larger than.
+_SIZES = {
+    "Lock": (cython.sizeof(Lock), 32),
+    "Header": (cython.sizeof(Header), _HEADER.size),
+    "Depot": (max(cython.sizeof(Depot), SYS_PAGE), SYS_PAGE),
+    "Segment": (cython.sizeof(Segment), 64),
+    "Magazine": (cython.sizeof(Magazine), 8 + MAG_CAP * 8),
+    # Its last magazine, of the bulk class, is longer than it is declared.
+    "Slot": (max(cython.sizeof(Slot) + (BULK_CAP - MAG_CAP) * 8, SLOT_BYTES), SLOT_BYTES),
+}
+
+
+def assert_sizes(said):
+    """ImportError, unless both of each pair in `said` are the same: the size of a struct that lies
+    in arenas, and the size of what it must fill."""
+    wrong = {name: pair for name, pair in said.items() if pair[0] != pair[1]}
+    if wrong:
+        raise ImportError(f"structs of another size than what they lie in: {wrong}")
+
+
+assert_sizes(_SIZES)
 
 
 def check_name(name):
