@@ -1,8 +1,7 @@
 # cython: binding=False, embedsignature=True, embedsignature.format=clinic
 """Owns Pool, what callers hold: arguments in, bools, bytes and exceptions out.
 
-Each call is bracketed by the attachment's enter and leave; a verb that answers BUSY is called again
-after a pause, with nothing held, in which signal handlers run. Below this file nothing raises.
+What a call does is in its base, Bound; here are its forms, and what it takes.
 binding=False: a method that can be bound like a Python function costs 9 ns a call.
 """
 import cython

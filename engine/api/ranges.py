@@ -1,10 +1,10 @@
 """Owns getting ranges: of consecutive pages of an object, as they were at one moment, into a
 `bytes` or a buffer of the caller's.
 
-Called by pool.py and handle.py, with a Call that has the handle of the first page. Long ranges are
-copied with the GIL released: the turn stays this thread's (Attachment.busy), so other threads of
-the process wait for it as they do while a verb sleeps. Not those that leave: at their end a bucket
-may be given back with a shard held, and waking who sleeps there takes the GIL.
+A Call comes in that has the handle of the first page. Long ranges are copied with the GIL released:
+the turn stays this thread's (Attachment.busy), so other threads of the process wait for it as they
+do while a verb sleeps. Not those that leave: at their end a bucket may be given back with a shard
+held, and waking who sleeps there takes the GIL.
 """
 import cython
 import cython.cimports.engine.verbs.fetch as fetch

@@ -1,12 +1,11 @@
 """Owns moving what lies in segments that leave to segments that stay: page bytes, page descriptors,
 objnodes, objs.
 
-Called by resize, with no lock held. Lock order: own, shard, bucket; shard and bucket are only
-tried, what is in use is left for the next sweep.
-A move is one transaction: the new chunk is filled while nobody knows of it, then the one link to it
-changes, and the chunk takes the place of the new one in the magazine, so that no list has to be
-touched while the bucket is held. Lock-free readers see the bucket's sequence word change, and look
-again.
+No lock is held by who calls. Lock order: own, shard, bucket; shard and bucket are only tried, and
+what is in use is left for the next sweep. A move is one transaction: the new chunk is filled while
+nobody knows of it, then the one link to it changes, and the chunk takes the place of the new one in
+the magazine, so that no list has to be touched while the bucket is held. Lock-free readers see the
+bucket's sequence word change, and look again.
 """
 import cython
 import cython.cimports.engine.tree.objnode as objnode

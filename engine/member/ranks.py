@@ -1,9 +1,9 @@
 """Owns the order of locks: the rank of every lock of an arena. Who takes a lock holds only such of
 lower rank.
 
-Called by shm's `check_rank` where TMEM_CHECK_LOCKS is in the environment, as in the tests: the
-first lock out of order ends the process. Else nobody calls it, and taking a lock costs one branch
-more. docs/locking.md says why the order is this one.
+Where TMEM_CHECK_LOCKS is in the environment, as in the tests, `check_rank` of shm asks for the rank
+of each lock that is taken, and the first one out of order ends the process. Else nobody asks, and
+taking a lock costs one branch more. docs/locking.md says why the order is this one.
 """
 import os
 

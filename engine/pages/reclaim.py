@@ -3,8 +3,8 @@
 What a verb unlinks under a bucket's lock it only chains here (`retire`, constant time); the chunks
 go back to the magazines afterwards, with no bucket locked. An object, an objnode or a whole pool
 may be retired with everything below it: taking it apart pushes its parts on the same list. A page
-that somebody has a view on goes into limbo instead. Called by core at the end of each verb and by
-recovery (`inherit`), with the worker's own lock held.
+that somebody has a view on goes into limbo instead. The worker's own lock is held. A rescuer moves
+the list of a dead worker to its own (`inherit`), and goes on with it.
 Kill at any instruction: each step is one transaction on the list and the magazines; the list
 outlives the worker.
 """

@@ -1,8 +1,8 @@
 """Owns taking a page out of its object, and an object without pages out of its bucket, with
 everything that counts them.
 
-Called by core and fetch (a verb drops a page) and by evict, under the bucket's lock and inside the
-caller's transaction. What a foreign back end holds is the verbs' business.
+The bucket's lock is held, and the stores are part of the caller's transaction. What a foreign back
+end holds is the verbs' business.
 """
 import cython
 import cython.cimports.engine.tree.objnode as objnode
