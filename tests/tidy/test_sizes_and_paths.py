@@ -16,7 +16,6 @@ FUNCTION_MAX = 70
 LINE_MAX = 120
 # Functions that are longer today. A number here may only go down, and the entry goes when it is short enough.
 LONGER: dict[str, int] = {
-    "engine/api/session.py:create": 74,
     "engine/integrity/claims.py:walk_depot": 101,
     "engine/integrity/repair.py:mend_bucket": 79,
 }
