@@ -12,11 +12,11 @@ from cython.cimports.engine.layout.regions import (
     pool_at,
     queues_bytes,
     queues_offset,
+    records_offset,
     twins_offset,
 )
 from cython.cimports.engine.layout.structs import (
     BUCKET_BYTES,
-    CLIENT_PAGE,
     GEO_TWINS,
     LEDGER_BYTES,
     LEDGER_WORDS,
@@ -380,7 +380,7 @@ class Engine(Member):
             if high == cython.cast(u64, self.max_pools):
                 return None
             for start, size in (
-                (w.client_off + CLIENT_PAGE + high * POOL_BYTES, POOL_BYTES),
+                (records_offset(w) + high * POOL_BYTES, POOL_BYTES),
                 (buckets_offset(w) + high * self.buckets * BUCKET_BYTES, self.buckets * BUCKET_BYTES),
                 (queues_offset(w) + high * queues_bytes(w), queues_bytes(w)),
             ):

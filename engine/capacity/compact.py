@@ -15,7 +15,7 @@ from cython.cimports.engine.eviction.evict import evict_found
 from cython.cimports.engine.eviction.room import relieve
 from cython.cimports.engine.layout.call import AGAIN, MISS
 from cython.cimports.engine.layout.regions import (
-    buckets_at,
+    bucket_at,
     obj_at,
     objnode_at,
     page_at,
@@ -25,7 +25,6 @@ from cython.cimports.engine.layout.regions import (
     shard_at,
 )
 from cython.cimports.engine.layout.structs import (
-    GEO_BUCKETS,
     GEO_POOLS,
     GEO_SHARDS,
     HEIGHT_MAX,
@@ -206,7 +205,7 @@ def _lock_obj(w: cython.pointer(Worker), obj_off: u64, bucket: cython.pointer(cy
     if w.fault != 0 or o.sentinel != OBJ_SENTINEL or pool >= w.client_geometry[GEO_POOLS]:
         w.fault = 0
         return NOMEM
-    b = buckets_at(w, pool) + (hash_oid(o.oid[0], o.oid[1], o.oid[2]) & (w.client_geometry[GEO_BUCKETS] - 1))
+    b = bucket_at(w, pool, hash_oid(o.oid[0], o.oid[1], o.oid[2]))
     if lock_try(w, cython.address(b.lock)) != OK:
         return BUSY
     # The tree of a dying pool has lost leaves, and its objs go anyway.
@@ -214,7 +213,7 @@ def _lock_obj(w: cython.pointer(Worker), obj_off: u64, bucket: cython.pointer(cy
         load(cython.address(pool_at(w, pool).state)) != POOL_LIVE
         or o.sentinel != OBJ_SENTINEL
         or pool_of_obj(o) != pool
-        or buckets_at(w, pool) + (hash_oid(o.oid[0], o.oid[1], o.oid[2]) & (w.client_geometry[GEO_BUCKETS] - 1)) != b
+        or bucket_at(w, pool, hash_oid(o.oid[0], o.oid[1], o.oid[2])) != b
         or rbtree.find(w, b, o.oid) != obj_off
     ):
         w.fault = 0

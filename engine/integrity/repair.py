@@ -439,6 +439,19 @@ class Mender:
         if p.state != POOL_LIVE or root == 0:
             b.root = 0
             return 0
+        good: list = self.find_sound(root, number)
+        self.plant(b, good)
+        for off in good:
+            o = obj_at(w, off)
+            if self.evictable:
+                self.requeue(target_of(o.root), o.height, hash_oid(o.oid[0], o.oid[1], o.oid[2]))
+        return 0
+
+    def find_sound(self, root, number):
+        """The sound objs of a bucket, counted; what is lost with the others is noted."""
+        w: cython.pointer(Worker) = self.w
+        o: cython.pointer(Obj)
+        off: u64
         name = self.pool_name
         good = []
         oids = set()
@@ -479,9 +492,15 @@ class Mender:
             self.lost.extend((name, oid, index) for index in sorted(indexes))
             if len(indexes) != o.pampd_count:
                 self.lost.append((name, oid, None))
-        # One transaction a bucket: a repair that is killed must leave the next one as many objects
-        # to find. What the journal cannot hold (more objects than a bucket ever should have) is
-        # done one by one.
+        return good
+
+    def plant(self, b, good):
+        """Make the tree of a bucket of these objs. One transaction a bucket: a repair that is
+        killed must leave the next one as many objects to find. What the journal cannot hold (more
+        objects than a bucket ever should have) is done one by one."""
+        w: cython.pointer(Worker) = self.w
+        o: cython.pointer(Obj)
+        off: u64
         whole: cython.bint = reserve(w, 64 + len(good) * INSERT_STORES) == OK
         while True:
             store(w, cython.address(b.root), 0)
@@ -502,10 +521,6 @@ class Mender:
             whole = False
         commit(w)
         shrink(w)
-        for off in good:
-            o = obj_at(w, off)
-            if self.evictable:
-                self.requeue(target_of(o.root), o.height, hash_oid(o.oid[0], o.oid[1], o.oid[2]))
         return 0
 
     def mend_pool(self, idx):

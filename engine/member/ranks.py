@@ -8,8 +8,14 @@ taking a lock costs one branch more. docs/locking.md says why the order is this 
 import os
 
 import cython
-from cython.cimports.engine.layout.regions import buckets_offset, queues_offset, shards_offset, twins_offset
-from cython.cimports.engine.layout.structs import CLIENT_PAGE, ClientPage
+from cython.cimports.engine.layout.regions import (
+    buckets_offset,
+    queues_offset,
+    records_offset,
+    shards_offset,
+    twins_offset,
+)
+from cython.cimports.engine.layout.structs import ClientPage
 from cython.cimports.engine.pages.pins import limbo_of
 from cython.cimports.shm.layout import SYS_PAGE, offset_of, u64
 
@@ -44,7 +50,7 @@ def rank_of(w, offset):
         rank = OWN if offset == offset_of(w, cython.address(w.slot.own)) else OTHERS
     elif offset == offset_of(
         w, cython.address(table.cap_lock)
-    ) or w.client_off + CLIENT_PAGE <= offset < buckets_offset(w):
+    ) or records_offset(w) <= offset < buckets_offset(w):
         rank = CAP
     elif (
         offset == SYS_PAGE
