@@ -35,6 +35,10 @@ def test_running_text_is_narrow_enough_to_be_read(path):
     assert not wide(path.read_text())
 
 
+def test_no_line_of_the_readme_is_wider_than_code():
+    assert [line for line in (ROOT / "README.md").read_text().splitlines() if len(line) > 120] == []
+
+
 def test_a_line_that_is_too_wide_is_noticed():
     long = "word " * 30
     assert wide(f"short\n{long}\n| {long}\n```\n{long}\n```\n{long}") == [2, 7]
@@ -127,7 +131,10 @@ def broken(path, text):
     return found
 
 
-@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+BESIDE = [ROOT / name for name in ("tests/models/README.md", "stress/scenarios/README.md", "stress/results/result.md")]
+
+
+@pytest.mark.parametrize("path", [*DOCS, *BESIDE], ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_and_images_lead_somewhere(path):
     assert not broken(path, path.read_text())
 
