@@ -48,14 +48,11 @@ def unsuited():
     return None
 
 
-def declarations_changed():
-    """True if a .pxd, or this file with its directives, is newer than a module made from it. Cython
-    follows the former itself, but not in a circle, and these cimport each other."""
-    newest = max(
-        path.stat().st_mtime for path in (Path("setup.py"), *Path("engine").rglob("*.pxd"), *Path("shm").rglob("*.pxd"))
-    )
+def directives_changed():
+    """True if this file is newer than a module translated under it: its directives are about all of them. What else a
+    module depends on, near and far, Cython finds itself (tests/tidy/test_dependencies.py)."""
     made = (GENERATED / f"{name.replace('.', '/')}.c" for name in COMPILED)
-    return any(path.exists() and path.stat().st_mtime < newest for path in made)
+    return any(path.exists() and path.stat().st_mtime < Path("setup.py").stat().st_mtime for path in made)
 
 
 def build():
@@ -78,7 +75,7 @@ def build():
                 for name in COMPILED
             ],
             build_dir=str(GENERATED),
-            force=declarations_changed(),
+            force=directives_changed(),
             annotate=False,
             nthreads=CORES,
             # Without auto_pickle: a copy of an object that owns memory, a descriptor or a pin would

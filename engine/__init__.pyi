@@ -15,6 +15,7 @@ __all__ = [
     "ArenaExists",
     "ArenaNotFound",
     "ArenaVersionMismatch",
+    "Client",
     "Crew",
     "Engine",
     "Object",

@@ -1,6 +1,6 @@
 """Owns what to tell who cannot import the package.
 
-May call nothing: it works where nothing is compiled, or installed.
+It imports nothing of the package, so it works where nothing is compiled, or installed.
 """
 import sys
 from pathlib import Path

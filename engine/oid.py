@@ -1,7 +1,4 @@
-"""Owns object ids: keys to oids (xxhash), oids to hash values, and checking what callers pass.
-
-Called by pool (arguments in) and by the verbs (bucket of an oid).
-"""
+"""Owns object ids: keys to oids (xxhash), oids to hash values, and checking what callers pass."""
 import xxhash
 
 import cython

@@ -1,4 +1,4 @@
-"""Owns reading whole numbers, and sizes as people write them. May call nothing."""
+"""Owns reading whole numbers, and sizes as people write them."""
 import operator
 import re
 

@@ -5,6 +5,7 @@ An arena is ready when its magic word is there, written last; a creator holds th
 then, so that an attacher can tell one that is slow from one that died. Beside the arena lie its
 liveness file and semaphores, whose names begin with the arena's and go on with its nonce.
 """
+import dataclasses
 import os
 import re
 import stat
@@ -30,16 +31,20 @@ from cython.cimports.posix.mman import (
 )
 from cython.cimports.posix.stat import fstat, struct_stat
 from cython.cimports.shm.layout import (
+    BULK_CAP,
     CLASS_COUNT,
     CLIENT_WORDS,
     HUGE_BYTES,
     JOURNAL_BYTES,
     LAYOUT_VERSION,
+    MAG_CAP,
     OK,
     SLOT_BYTES,
     SYS_PAGE,
     Depot,
     Header,
+    Lock,
+    Magazine,
     Segment,
     Slot,
     u64,
@@ -60,7 +65,7 @@ from shm.errors import (
 from shm.liveness import SHM_DIR
 from shm.memory import has_huge_pages
 
-LIMIT_OFFSET = 64       # of Depot.limit
+LIMIT_OFFSET: u64 = cython.cast(u64, cython.address(cython.cast(cython.pointer(Depot), 0).limit))
 LAYOUT_MARK = 0xA7      # first byte of a layout_id that tells versions
 BIRTH_WAIT_S = 5.0
 CAPACITY_MIN = 1 << 20
@@ -69,6 +74,27 @@ _FIELDS = ("capacity", "seg_shift", "seg_total", "max_workers", "bounce_bytes", 
            "client_bytes", "mode", "huge", "nonce")
 _HEADER = struct.Struct(f"<8sQQ{len(_FIELDS)}Q{CLIENT_WORDS}Q")
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}")
+# What the structs of the substrate must fill, or must not be larger than.
+_SIZES = {
+    "Lock": (cython.sizeof(Lock), 32),
+    "Header": (cython.sizeof(Header), _HEADER.size),
+    "Depot": (max(cython.sizeof(Depot), SYS_PAGE), SYS_PAGE),
+    "Segment": (cython.sizeof(Segment), 64),
+    "Magazine": (cython.sizeof(Magazine), 8 + MAG_CAP * 8),
+    # Its last magazine, of the bulk class, is longer than it is declared.
+    "Slot": (max(cython.sizeof(Slot) + (BULK_CAP - MAG_CAP) * 8, SLOT_BYTES), SLOT_BYTES),
+}
+
+
+def assert_sizes(said):
+    """ImportError, unless both of each pair in `said` are the same: the size of a struct that lies
+    in arenas, and the size of what it must fill."""
+    wrong = {name: pair for name, pair in said.items() if pair[0] != pair[1]}
+    if wrong:
+        raise ImportError(f"structs of another size than what they lie in: {wrong}")
+
+
+assert_sizes(_SIZES)
 
 
 def check_name(name):
@@ -115,40 +141,48 @@ def layout_id(client_layout):
     return version << 40 | xxhash.xxh64_intdigest(text.encode()) >> 24
 
 
-def _geometry(capacity, max_workers, bounce_bytes, ledger_bytes, client_bytes, mode, huge):
-    seg_shift = 18 if capacity >= 1 << 26 else 16
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What an arena is made with."""
+
+    capacity: int           # bytes of all segments together: the most that a resize can make of it
+    limit: int              # bytes of these that may have memory for now
+    max_workers: int        # how many worker slots there are
+    bounce_bytes: int       # length of the longest page, for which each worker has a bounce page
+    ledger_bytes: int       # bytes that the layer above has for each worker
+    client_bytes: int       # bytes that the layer above has for all workers together
+    client_layout: str      # what tells layouts of the layer above apart: a text whose first number is its version
+    client: tuple           # words that the layer above keeps in the header, 16 at most
+    mode: int               # permission bits of the file, and of what lies beside it
+    group: int              # number of the group whose file it is; -1 is this process's
+    huge: bool              # whether the system is asked for huge pages, where the segments are large enough
+
+
+def _geometry(plan):
+    """The fields of the header that follow from a Plan, by name."""
+    seg_shift = 18 if plan.capacity >= 1 << 26 else 16
     return {
-        "capacity": capacity >> seg_shift << seg_shift, "seg_shift": seg_shift,
-        "seg_total": capacity >> seg_shift, "max_workers": max_workers,
-        "bounce_bytes": _round(bounce_bytes, SYS_PAGE), "ledger_bytes": _round(ledger_bytes, SYS_PAGE),
-        "client_bytes": _round(client_bytes, SYS_PAGE), "mode": mode,
-        "huge": int(huge and seg_shift == 18), "nonce": int.from_bytes(os.urandom(8), "little"),
+        "capacity": plan.capacity >> seg_shift << seg_shift,
+        "seg_shift": seg_shift,
+        "seg_total": plan.capacity >> seg_shift,
+        "max_workers": plan.max_workers,
+        "bounce_bytes": _round(plan.bounce_bytes, SYS_PAGE),
+        "ledger_bytes": _round(plan.ledger_bytes, SYS_PAGE),
+        "client_bytes": _round(plan.client_bytes, SYS_PAGE),
+        "mode": plan.mode,
+        "huge": int(plan.huge and seg_shift == 18),
+        "nonce": int.from_bytes(os.urandom(8), "little"),
     }
 
 
-def create(
-    name,
-    capacity,
-    limit,
-    max_workers,
-    bounce_bytes,
-    ledger_bytes,
-    client_bytes,
-    mode,
-    group,
-    huge,
-    client_layout,
-    client,
-):
-    """Make the arena file, its header and its tables. The Arena, mapped. `limit`: bytes of the
-    capacity that may have memory for now. `group`: the number of the group whose file it is; -1:
-    this process's.
+def create(name, plan):
+    """Make the arena file, its header and its tables, as a Plan says. The Arena, mapped.
 
     ArenaExists if the name is taken; AccessDenied if the group is not this user's; TmemError if the
     file system cannot hold the tables.
     """
     check_name(name)
-    geometry = _geometry(capacity, max_workers, bounce_bytes, ledger_bytes, client_bytes, mode, huge)
+    geometry = _geometry(plan)
     where = regions(geometry)
     try:
         shared = entry.open_entry(name, flags=posix_ipc.O_CREX, mode=0o600)
@@ -160,19 +194,20 @@ def create(
         os.pwrite(shared.fd, BORN, 0)       # before anything else: who finds it half made knows what it is
         birth_try(shared.fd)
         entry.unlink_beside(name)
-        make_alive(name, geometry["nonce"], mode, group)
+        make_alive(name, geometry["nonce"], plan.mode, plan.group)
         os.ftruncate(shared.fd, where["end"])
         for start, end in ((0, 2 * SYS_PAGE), (where["segtable"], where["marks"]), (where["tail"], where["end"])):
             if back_file(shared.fd, start, end - start) != OK:
                 raise entry.no_memory(name, "its tables")
-        os.fchown(shared.fd, -1, group)     # before others may write to it
-        os.fchmod(shared.fd, mode)
-        words = [geometry[field] for field in _FIELDS] + list(client)
+        os.fchown(shared.fd, -1, plan.group)     # before others may write to it
+        os.fchmod(shared.fd, plan.mode)
+        words = [geometry[field] for field in _FIELDS] + list(plan.client)
         words += [0] * (len(_FIELDS) + CLIENT_WORDS - len(words))
-        body = _HEADER.pack(MAGIC, layout_id(client_layout), 0, *words)
+        body = _HEADER.pack(MAGIC, layout_id(plan.client_layout), 0, *words)
         body = body[:16] + struct.pack("<Q", xxhash.xxh64_intdigest(body[24:])) + body[24:]
-        if limit < capacity:
-            os.pwrite(shared.fd, struct.pack("<Q", limit >> geometry["seg_shift"]), SYS_PAGE + LIMIT_OFFSET)
+        if plan.limit < plan.capacity:
+            limit = plan.limit >> geometry["seg_shift"]
+            os.pwrite(shared.fd, struct.pack("<Q", limit), SYS_PAGE + LIMIT_OFFSET)
         os.pwrite(shared.fd, body[8:], 8)
         os.pwrite(shared.fd, body[:8], 0)
     except BaseException as error:
@@ -186,7 +221,7 @@ def create(
     # another.
     shared.close_fd()
     try:
-        return attach(name, client_layout, os.geteuid())
+        return attach(name, plan.client_layout, os.geteuid())
     except BaseException:
         entry.drop(name)
         raise

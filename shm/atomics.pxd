@@ -1,5 +1,4 @@
 # Owns the only C of the package: atomic loads, stores, compare-and-swap, fences, pause.
-# May call nothing. Called by every compiled module.
 #
 # `barrier` stops the compiler alone. That is enough between a journal entry and the store it
 # covers: a killed process has executed a prefix of its program, and all stores of that prefix

@@ -1,7 +1,7 @@
 """Owns the exception tree of the package and the one funnel from status codes to exceptions.
 
-May call nothing. Called by every Python-visible function of `shm` and `engine`; compiled code below
-them returns status codes (`shm/layout.pxd`) and never raises.
+What callers see of `shm` and `engine` raises these; the compiled code below returns status codes
+(`shm/layout.pxd`) and never raises.
 """
 
 

@@ -1,5 +1,4 @@
 # Owns the undo journal: store, commit, roll back, the redo copy, and the kill-point counter.
-# May call: atomics. Called by everything that changes shared words.
 #
 # A transaction is what lies between two commits; it needs no begin. Every change of a journalled
 # word goes through `store`: the old value is written to the worker's journal, the length is bumped,

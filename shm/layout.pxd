@@ -1,5 +1,4 @@
 # Owns the shape of everything `shm` keeps in the arena, and of the process-local view of it.
-# May call nothing. Called by every compiled module of `shm` and `engine`.
 #
 # Regions of the arena file, in this order, each starting on a 4 KiB boundary:
 #
@@ -18,7 +17,8 @@
 # full file system is an error code, never a SIGBUS. All offsets are relative to the start of the
 # file; 0 means none. All shared words are 8 bytes, aligned, and read and written whole.
 #
-# A change of any struct here or in engine/layout/structs.pxd must change LAYOUT_VERSION.
+# The number that tells layouts apart has the sizes of all structs in it. A change that leaves the
+# sizes as they are must raise LAYOUT_VERSION here, or ENGINE_LAYOUT_VERSION in the layer above.
 
 from libc.stdint cimport uint64_t
 from shm.atomics cimport load, load_acquire, load_byte, set_byte

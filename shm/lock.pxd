@@ -1,5 +1,4 @@
 # Owns the owner-word lock: take, give back, and the read side of its sequence word.
-# May call: atomics, journal (kill points). Called by every locked section.
 #
 # `owner`, written only by compare-and-swap and swap:
 #

@@ -1,7 +1,6 @@
 """Owns the contended side of taking a lock, short of sleeping: the spin, and the post to a sleeper.
 
 State table, memory order and the fast path are in lock.pxd; sleeping and rescuing in waiting.py.
-Called by lock.pxd.
 """
 import cython
 from cython.cimports.libc.stdio import fprintf, stderr

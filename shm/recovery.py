@@ -1,15 +1,15 @@
 """Owns what happens to a dead worker: its transaction, its locks, its chunks, its slot.
 
-Called by waiting (a lock's holder is dead), workers (a newcomer), and by anyone short of memory.
-Never called with a lock held.
-The rule: who touches anything of a slot that is not his own holds the slot's own lock, in his own
-name. A rescuer takes it from the dead (`adopt`), so two rescuers, or one and who resizes, never
-work on the same slot. There is no lock for all rescues: one who is stopped in the middle of his
-holds up those alone who need what that one dead worker had. Step one, for every dead worker, needs
-no lock besides, since what its journal covers is covered by locks that are still its own: settle
-the journal, then release the locks. Step two uses the rescuer's own transactions to take over its
-lists and to return its chunks; then the slot is free. Each step may be cut anywhere and done again
-by the next rescuer, who finds the slot still taken and its byte free.
+It begins when the holder of a lock turns out to be dead, when a newcomer finds no free slot, and
+when memory is short; always with no lock held. The rule: who touches anything of a slot that is not
+his own holds the slot's own lock, in his own name. A rescuer takes it from the dead (`adopt`), so
+two rescuers, or one and who resizes, never work on the same slot. There is no lock for all rescues:
+one who is stopped in the middle of his holds up those alone who need what that one dead worker had.
+Step one, for every dead worker, needs no lock besides, since what its journal covers is covered by
+locks that are still its own: settle the journal, then release the locks. Step two uses the
+rescuer's own transactions to take over its lists and to return its chunks; then the slot is free.
+Each step may be cut anywhere and done again by the next rescuer, who finds the slot still taken and
+its byte free.
 """
 import cython
 from cython.cimports.shm.atomics import barrier, cas, load, load_acquire, set, set_release

@@ -1,10 +1,10 @@
 """Owns seals: extension types whose objects compiled code alone makes.
 
-May call nothing. Called once a type, at the end of the module that defines it, by every layer. An
-object whose pointers nobody has set is a crash waiting for its first call. Python makes objects
-through a type's `tp_new` (calling it, __new__, copyreg, subclasses that inherit it), and a seal
-puts a refusal there. The module's own `Kind.__new__(Kind)` is compiled to a call of the function
-itself and does not look at the slot: it costs nothing, and works in that module alone.
+A type is sealed once, at the end of the module that defines it. An object whose pointers nobody has
+set is a crash waiting for its first call. Python makes objects through a type's `tp_new` (calling
+it, __new__, copyreg, subclasses that inherit it), and a seal puts a refusal there. The module's own
+`Kind.__new__(Kind)` is compiled to a call of the function itself and does not look at the slot: it
+costs nothing, and works in that module alone.
 Rejected: a permission that __cinit__ looks at (two stores and a branch an object, on the path of a
 view); Py_TPFLAGS_DISALLOW_INSTANTIATION (an empty slot, which an inherited __new__ would jump
 through).

@@ -1,7 +1,7 @@
 """Owns the named semaphores of an arena: their names, making and opening them, posting, sleeping
 with a time-out, removal.
 
-Called by lock (post) and workers (sleep), never on an uncontended path. A lock's semaphore is
+Nothing here is on an uncontended path. A lock's semaphore is
 `/<arena>@<nonce>-<offset>-<generation>`, in hexadecimal: the nonce, which is random, keeps anybody
 from preparing a file of that name; the generation changes when the semaphore is removed, so that a
 process with the old one open cannot post past the new one's sleepers. It is an ordinary named

@@ -1,7 +1,7 @@
 """Owns how many segments have memory: the limit, segments that are to be emptied, and giving the
 memory of holes back to the system.
 
-Called by the layer above, which empties the segments that leave: only it knows what is in them.
+Emptying the segments that leave is the business of the layer above: only it knows what is in them.
 Each step is one transaction under the worker's own lock, which it takes itself, and the depot's.
 Kill at any instruction: a limit that was lowered and not reached yet is a state like any other;
 segments that leave go on leaving, and holes that still have memory go on having it, until somebody

@@ -1,8 +1,8 @@
 """Owns what to do about a lock that was BUSY: spin, ask whether the holder lives, rescue it, or
 sleep.
 
-Called by workers with no lock held, the turn being this thread's; the sleep itself is theirs, since
-the turn is given up for it. A sleep is of one time slice at most, so that signal handlers run.
+No lock is held here, and the turn is this thread's. The sleep itself is in workers.py, since the
+turn is given up for it. A sleep is of one time slice at most, so that signal handlers run.
 The promise: a holder that is dead already costs no time slice, since liveness is asked before the
 first sleep. One slice is what it costs a sleeper when the holder dies later, when a wake-up is lost
 because its sender or receiver died, or when the receiver turns out not to want the lock any more (a

@@ -29,7 +29,9 @@ def child_env(**more):
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **more}
 
 
-_IMPORT = re.compile(r"^[^\S\n]*(?:from\s+([\w.]+)\s+c?import\s+([^\n]*)|c?import\s+([\w., ]+))", re.MULTILINE)
+_IMPORT = re.compile(
+    r"^[^\S\n]*(?:from\s+([\w.]+)\s+c?import\s+(\([^)]*\)|[^\n]*)|c?import\s+([\w., ]+))", re.MULTILINE
+)
 
 
 def imported(text, compiled=False):

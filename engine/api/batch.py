@@ -10,6 +10,7 @@ Kill at any instruction: the page under way is as its verb leaves it, those befo
 behind are untouched.
 """
 import cython
+import cython.cimports.engine.tree.objnode as objnode
 from cython.cimports.cpython.buffer import Py_buffer, PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cython.cimports.cpython.exc import PyErr_CheckSignals
@@ -22,7 +23,6 @@ from cython.cimports.engine.layout.words import ask_for, packed_in, target_of
 from cython.cimports.engine.member.arguments import buffer_of, clear, free_flag, word, wrong_length
 from cython.cimports.engine.member.registry import registry
 from cython.cimports.engine.oid import hash_oid, oid_words
-from cython.cimports.engine.tree import objnode
 from cython.cimports.engine.tree.lookaside import ask_for_node
 from cython.cimports.libc.string import memcpy
 from cython.cimports.shm.atomics import load, prefetch

@@ -1,7 +1,6 @@
 """Owns what an arena knows of a client: its weight, its cap, and whether it is frozen.
 
-A seat is for ever. Its words are written under the pool table lock one at a time, and read by
-everybody as they are: a kill has set a word or has not.
+The words are those of the client's seat (`engine/member/seats.py`).
 """
 import cython
 from cython.cimports.engine.layout.regions import client_at

@@ -4,7 +4,9 @@
 Each call fills a Call and hands it to the pool.
 """
 import cython
-from cython.cimports.engine.api import batch, ranges, views
+import cython.cimports.engine.api.batch as batch
+import cython.cimports.engine.api.ranges as ranges
+import cython.cimports.engine.api.views as views
 from cython.cimports.engine.layout.call import Call
 from cython.cimports.engine.member.arguments import clear, word
 from cython.cimports.engine.member.bound import Bound

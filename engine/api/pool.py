@@ -1,12 +1,14 @@
 # cython: binding=False, embedsignature=True, embedsignature.format=clinic
 """Owns Pool, what callers hold: arguments in, bools, bytes and exceptions out.
 
-Each call is bracketed by the attachment's enter and leave; a verb that answers BUSY is called again
-after a pause, with nothing held, in which signal handlers run. Below this file nothing raises.
+What a call does is in its base, Bound; here are its forms, and what it takes.
 binding=False: a method that can be bound like a Python function costs 9 ns a call.
 """
 import cython
-from cython.cimports.engine.api import batch, ranges, views
+import cython.cimports.engine.api.batch as batch
+import cython.cimports.engine.api.ranges as ranges
+import cython.cimports.engine.api.views as views
+import cython.cimports.engine.verbs.ends as ends
 from cython.cimports.engine.layout.call import DESTROYED, Call
 from cython.cimports.engine.layout.regions import is_live, pools_high
 from cython.cimports.engine.layout.structs import (
@@ -26,7 +28,6 @@ from cython.cimports.engine.member.arguments import handle, word
 from cython.cimports.engine.member.bound import Bound
 from cython.cimports.engine.member.member import Member
 from cython.cimports.engine.pages.pam.packed import flag_of
-from cython.cimports.engine.verbs import ends
 from cython.cimports.shm.atomics import load
 from cython.cimports.shm.layout import BUSY, OK, Worker, u64
 from cython.cimports.shm.seal import seal

@@ -1,12 +1,13 @@
 """Owns getting ranges: of consecutive pages of an object, as they were at one moment, into a
 `bytes` or a buffer of the caller's.
 
-Called by pool.py and handle.py, with a Call that has the handle of the first page. Long ranges are
-copied with the GIL released: the turn stays this thread's (Attachment.busy), so other threads of
-the process wait for it as they do while a verb sleeps. Not those that leave: at their end a bucket
-may be given back with a shard held, and waking who sleeps there takes the GIL.
+A Call comes in that has the handle of the first page. Long ranges are copied with the GIL released:
+the turn stays this thread's (Attachment.busy), so other threads of the process wait for it as they
+do while a verb sleeps. Not those that leave: at their end a bucket may be given back with a shard
+held, and waking who sleeps there takes the GIL.
 """
 import cython
+import cython.cimports.engine.verbs.fetch as fetch
 from cython.cimports.cpython.buffer import Py_buffer, PyBUF_WRITABLE, PyBuffer_Release
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cython.cimports.engine.layout.call import MISS, RANGE_MAX, SIZE, Call, PoolRef
@@ -14,7 +15,6 @@ from cython.cimports.engine.layout.structs import GETS_HIT, GETS_MISS
 from cython.cimports.engine.member.arguments import buffer_of, free_flag, word
 from cython.cimports.engine.member.bound import LONG_BYTES, PEEKS, STORES_A_PAGE, Bound
 from cython.cimports.engine.member.registry import registry
-from cython.cimports.engine.verbs import fetch
 from cython.cimports.libc.string import memcpy
 from cython.cimports.shm.journal import reserve, shrink
 from cython.cimports.shm.layout import BUSY, NOSPACE, OK, Worker, u64

@@ -12,11 +12,11 @@ from cython.cimports.engine.layout.regions import (
     pool_at,
     queues_bytes,
     queues_offset,
+    records_offset,
     twins_offset,
 )
 from cython.cimports.engine.layout.structs import (
     BUCKET_BYTES,
-    CLIENT_PAGE,
     GEO_TWINS,
     LEDGER_BYTES,
     LEDGER_WORDS,
@@ -75,6 +75,8 @@ from shm import arena as arenas
 SALVAGES = 3
 CLOSE_TRIES = cython.declare(cython.int, 100)
 BYTES_A_TWIN_BUCKET = 8192      # of capacity, whatever the size of a page: pages may be shorter
+
+
 def _number(name, value, low, high, power=False):
     number = whole(value)
     if number is None:
@@ -82,6 +84,49 @@ def _number(name, value, low, high, power=False):
     if not low <= number <= high or (power and number & (number - 1)):
         raise ValueError(f"{name}: {'a power of two ' if power else ''}from {low} to {high}, not {value}")
     return number
+
+
+def _plan(
+    *, capacity, page_size, buckets, max_workers, max_pools, mode, group, huge_pages, shards, max_capacity, max_pinned
+):
+    """What the arguments of create come to, checked in this order."""
+    size = parse_size("capacity", capacity)
+    if not arenas.CAPACITY_MIN <= size <= arenas.CAPACITY_MAX:
+        raise ValueError(f"capacity: {arenas.CAPACITY_MIN} to {arenas.CAPACITY_MAX} bytes, not {size}")
+    most = size if max_capacity is None else parse_size("max_capacity", max_capacity)
+    if not size <= most <= arenas.CAPACITY_MAX:
+        raise ValueError(f"max_capacity: the capacity, {size}, to {arenas.CAPACITY_MAX} bytes, not {most}")
+    pinned = size // 8 if max_pinned is None else parse_size("max_pinned", max_pinned)
+    if not 0 <= pinned <= size:
+        raise ValueError(f"max_pinned: 0 to the capacity, {size} bytes, not {pinned}")
+    page_size = _number("page_size", page_size, 512, 65536, power=True)
+    buckets = _number("buckets", buckets, 1, 4096, power=True)
+    max_workers = _number("max_workers", max_workers, 1, 4096)
+    max_pools = _number("max_pools", max_pools, 1, 65535)
+    mode = mode_argument(mode)
+    group = group_or_none(group)
+    if not isinstance(huge_pages, bool):
+        raise TypeError(f"huge_pages: True or False, not {type(huge_pages).__name__}")
+    pages = most // page_size
+    if shards is None:
+        shards = min(SHARDS_MAX, 1 << max(0, (pages // 32).bit_length() - 1))
+    shards = _number("shards", shards, 1, SHARDS_MAX, power=True)
+    # Room for twice the ghosts there can be, so that none is forgotten before its time.
+    ghosts = max(64, 1 << (2 * pages // shards - 1).bit_length())
+    twins = max(16, 1 << (most // BYTES_A_TWIN_BUCKET - 1).bit_length())
+    return arenas.Plan(
+        capacity=most,
+        limit=size,
+        max_workers=max_workers,
+        bounce_bytes=page_size,
+        ledger_bytes=ledger_bytes(max_pools),
+        client_bytes=client_bytes(max_pools, buckets, shards, ghosts, twins),
+        client_layout=CLIENT_LAYOUT,
+        client=(page_size, buckets, max_pools, shards, ghosts, twins, pinned),
+        mode=mode,
+        group=-1 if group is None else group,
+        huge=huge_pages,
+    )
 
 
 def create(
@@ -123,53 +168,29 @@ def create(
     ArenaExists, AccessDenied, TmemError (no memory for the tables), TypeError, ValueError.
     """
     arenas.check_name(name)
-    size = parse_size("capacity", capacity)
-    if not arenas.CAPACITY_MIN <= size <= arenas.CAPACITY_MAX:
-        raise ValueError(f"capacity: {arenas.CAPACITY_MIN} to {arenas.CAPACITY_MAX} bytes, not {size}")
-    most = size if max_capacity is None else parse_size("max_capacity", max_capacity)
-    if not size <= most <= arenas.CAPACITY_MAX:
-        raise ValueError(f"max_capacity: the capacity, {size}, to {arenas.CAPACITY_MAX} bytes, not {most}")
-    pinned = size // 8 if max_pinned is None else parse_size("max_pinned", max_pinned)
-    if not 0 <= pinned <= size:
-        raise ValueError(f"max_pinned: 0 to the capacity, {size} bytes, not {pinned}")
-    page_size = _number("page_size", page_size, 512, 65536, power=True)
-    buckets = _number("buckets", buckets, 1, 4096, power=True)
-    max_workers = _number("max_workers", max_workers, 1, 4096)
-    max_pools = _number("max_pools", max_pools, 1, 65535)
-    mode = mode_argument(mode)
-    group = group_or_none(group)
-    if not isinstance(huge_pages, bool):
-        raise TypeError(f"huge_pages: True or False, not {type(huge_pages).__name__}")
-    pages = most // page_size
-    if shards is None:
-        shards = min(SHARDS_MAX, 1 << max(0, (pages // 32).bit_length() - 1))
-    shards = _number("shards", shards, 1, SHARDS_MAX, power=True)
+    plan = _plan(
+        capacity=capacity,
+        page_size=page_size,
+        buckets=buckets,
+        max_workers=max_workers,
+        max_pools=max_pools,
+        mode=mode,
+        group=group,
+        huge_pages=huge_pages,
+        shards=shards,
+        max_capacity=max_capacity,
+        max_pinned=max_pinned,
+    )
     client = client_or_none(client)
-    # Room for twice the ghosts there can be, so that none is forgotten before its time.
-    ghosts = max(64, 1 << (2 * pages // shards - 1).bit_length())
-    twins = max(16, 1 << (most // BYTES_A_TWIN_BUCKET - 1).bit_length())
     if not isinstance(exist_ok, bool):
         raise TypeError(f"exist_ok: True or False, not {type(exist_ok).__name__}")
     while True:
         # Somebody may make it, or remove it, between the one and the other.
-        found = _attach_if_there(name, client, page_size) if exist_ok else None
+        found = _attach_if_there(name, client, plan.bounce_bytes) if exist_ok else None
         if found is not None:
             return found
         try:
-            arena = arenas.create(
-                name,
-                most,
-                size,
-                max_workers,
-                page_size,
-                ledger_bytes(max_pools),
-                client_bytes(max_pools, buckets, shards, ghosts, twins),
-                mode,
-                -1 if group is None else group,
-                huge_pages,
-                CLIENT_LAYOUT,
-                [page_size, buckets, max_pools, shards, ghosts, twins, pinned],
-            )
+            arena = arenas.create(name, plan)
             break
         except ArenaExists:
             if not exist_ok:
@@ -359,7 +380,7 @@ class Engine(Member):
             if high == cython.cast(u64, self.max_pools):
                 return None
             for start, size in (
-                (w.client_off + CLIENT_PAGE + high * POOL_BYTES, POOL_BYTES),
+                (records_offset(w) + high * POOL_BYTES, POOL_BYTES),
                 (buckets_offset(w) + high * self.buckets * BUCKET_BYTES, self.buckets * BUCKET_BYTES),
                 (queues_offset(w) + high * queues_bytes(w), queues_bytes(w)),
             ):

@@ -1,11 +1,10 @@
 # cython: binding=False, embedsignature=True, embedsignature.format=clinic
 """Owns views: reading pages where they lie, and the Python objects that keep them pinned.
 
-Called by pool.py and handle.py, with a Call that has the handle of the first page. A View gives
-memoryviews; each is of a Pin, which owns one pin and lives as long as any buffer of it: a slice or
-an array made of a memoryview keeps the page after the View was left. So a pin may go at any moment
-at which Python frees an object, also inside another call of the same engine: then only the pin is
-cleared, and whoever lacks memory next looks through limbo.
+A View gives memoryviews; each is of a Pin, which owns one pin and lives as long as any buffer of
+it: a slice or an array made of a memoryview keeps the page after the View was left. So a pin may go
+at any moment at which Python frees an object, also inside another call of the same engine: then
+only the pin is cleared, and whoever lacks memory next looks through limbo.
 """
 import cython
 from cython.cimports.cpython.buffer import Py_buffer, PyBuffer_FillInfo

@@ -1,20 +1,21 @@
 """Owns moving what lies in segments that leave to segments that stay: page bytes, page descriptors,
 objnodes, objs.
 
-Called by resize, with no lock held. Lock order: own, shard, bucket; shard and bucket are only
-tried, what is in use is left for the next sweep.
-A move is one transaction: the new chunk is filled while nobody knows of it, then the one link to it
-changes, and the chunk takes the place of the new one in the magazine, so that no list has to be
-touched while the bucket is held. Lock-free readers see the bucket's sequence word change, and look
-again.
+No lock is held by who calls. Lock order: own, shard, bucket; shard and bucket are only tried, and
+what is in use is left for the next sweep. A move is one transaction: the new chunk is filled while
+nobody knows of it, then the one link to it changes, and the chunk takes the place of the new one in
+the magazine, so that no list has to be touched while the bucket is held. Lock-free readers see the
+bucket's sequence word change, and look again.
 """
 import cython
+import cython.cimports.engine.tree.objnode as objnode
+import cython.cimports.engine.tree.rbtree as rbtree
 from cython.cimports.engine.capacity.compact import Supply
 from cython.cimports.engine.eviction.evict import evict_found
 from cython.cimports.engine.eviction.room import relieve
 from cython.cimports.engine.layout.call import AGAIN, MISS
 from cython.cimports.engine.layout.regions import (
-    buckets_at,
+    bucket_at,
     obj_at,
     objnode_at,
     page_at,
@@ -24,7 +25,6 @@ from cython.cimports.engine.layout.regions import (
     shard_at,
 )
 from cython.cimports.engine.layout.structs import (
-    GEO_BUCKETS,
     GEO_POOLS,
     GEO_SHARDS,
     HEIGHT_MAX,
@@ -65,7 +65,6 @@ from cython.cimports.engine.oid import hash_oid
 from cython.cimports.engine.pages.pins import is_viewed
 from cython.cimports.engine.pages.queues import rename
 from cython.cimports.engine.pages.reclaim import inherit, reap
-from cython.cimports.engine.tree import objnode, rbtree
 from cython.cimports.engine.tree.hostops import HostOps
 from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.shm.atomics import fence_release, load, set
@@ -206,7 +205,7 @@ def _lock_obj(w: cython.pointer(Worker), obj_off: u64, bucket: cython.pointer(cy
     if w.fault != 0 or o.sentinel != OBJ_SENTINEL or pool >= w.client_geometry[GEO_POOLS]:
         w.fault = 0
         return NOMEM
-    b = buckets_at(w, pool) + (hash_oid(o.oid[0], o.oid[1], o.oid[2]) & (w.client_geometry[GEO_BUCKETS] - 1))
+    b = bucket_at(w, pool, hash_oid(o.oid[0], o.oid[1], o.oid[2]))
     if lock_try(w, cython.address(b.lock)) != OK:
         return BUSY
     # The tree of a dying pool has lost leaves, and its objs go anyway.
@@ -214,7 +213,7 @@ def _lock_obj(w: cython.pointer(Worker), obj_off: u64, bucket: cython.pointer(cy
         load(cython.address(pool_at(w, pool).state)) != POOL_LIVE
         or o.sentinel != OBJ_SENTINEL
         or pool_of_obj(o) != pool
-        or buckets_at(w, pool) + (hash_oid(o.oid[0], o.oid[1], o.oid[2]) & (w.client_geometry[GEO_BUCKETS] - 1)) != b
+        or bucket_at(w, pool, hash_oid(o.oid[0], o.oid[1], o.oid[2])) != b
         or rbtree.find(w, b, o.oid) != obj_off
     ):
         w.fault = 0

@@ -6,9 +6,8 @@ A put leaves the page it has linked on its worker's pending list; here, with the
 put into its queue. Where there is a cap, one page goes before, if there are as many as it says,
 from the shard that has most of them: of two that do this at one moment each puts one in. Who finds
 too many afterwards takes the cap's lock, counts again, and lets one go: where many find one too
-many, one goes.
-Nobody counts but here: the queues know how many pages they have, so a cap costs a look at all
-shards, and no cap costs nothing. Called by core and room with the worker's own lock and no bucket.
+many, one goes. Nobody counts but here: the queues know how many pages they have, so a cap costs a
+look at all shards, and no cap costs nothing. The worker's own lock is held here, and no bucket.
 Lock order: own, a cap's, one shard, bucket; all but the own are only ever tried.
 Kill at any instruction: each step is one transaction; a cap's lock guards no word.
 Rejected: a part of the cap for each shard. Shards get pages by chance: small caps were missed by

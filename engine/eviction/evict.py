@@ -3,9 +3,9 @@ comes into its queue is in admit.py.
 
 Policies: S3-FIFO (Yang, Zhang, Qiu, Yue, Vinayak: "FIFO queues are all you need for cache
 eviction", SOSP 2023), SIEVE (Zhang et al., NSDI 2024), CLOCK (Corbato 1968), FIFO. A hit is a mark
-beside the descriptor, set by readers without a lock; queues are walked only here. Called by admit,
-room and compact between locked sections, with the worker's own lock and no bucket. Lock order: own,
-shard, bucket; the bucket is only ever tried, and a page whose bucket is taken is passed over.
+beside the descriptor, set by readers without a lock.
+Locks: who calls has the worker's own lock and no bucket. Lock order: own, shard, bucket; the bucket
+is only ever tried, and a page whose bucket is taken is passed over.
 Kill at any instruction: each step (a page moved on, a page evicted) is one transaction.
 """
 import cython

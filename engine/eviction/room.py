@@ -1,8 +1,7 @@
 """Owns getting chunks when there is no memory: how many pages go, from which shards, and clearing a
 segment for another class.
 
-Called by core, before its locked sections, and by compact and resize, with the worker's own lock
-alone.
+It happens before the locked section of a verb: the worker's own lock is held, and no other.
 """
 import cython
 from cython.cimports.engine.eviction.admit import settle_pending

@@ -1,3 +1,4 @@
+# C-level names of check.py.
 from engine.integrity.claims cimport Claims
 from engine.layout.structs cimport Bucket, Obj, Pampd
 from shm.layout cimport u64
@@ -29,6 +30,7 @@ cdef class Checker(Claims):
     cdef int walk_rb(self, u64 off, u64 parent, Obj **low, Obj **high, int depth, u64 bucket) except -1
     cdef int walk_retired(self, u64 off) except -1
     cdef int walk_slot(self, u64 idx) except -1
+    cdef u64 walk_root(self, u64 idx, int root, str name, u64 steps) except? 1
     cdef int begin_pool(self, u64 idx) except -1
     cdef int walk_record(self, u64 idx) except -1
     cdef int walk_living(self, Bucket *b, u64 bucket) except -1

@@ -19,13 +19,13 @@ from cython.cimports.engine.layout.regions import (
     pool_at,
     pool_of_obj,
     queue_at,
+    record_of,
     shard_at,
     twin_at,
     twin_bucket,
 )
 from cython.cimports.engine.layout.structs import (
     ALLOW_MAX,
-    CLIENT_PAGE,
     GAUGE_BYTES_ASKED,
     GAUGE_BYTES_STORED,
     GAUGE_BYTES_USED,
@@ -45,7 +45,6 @@ from cython.cimports.engine.layout.structs import (
     PINS_BACKED,
     PINS_HIGH,
     PINS_MAX,
-    POOL_BYTES,
     POOL_FREE,
     POOL_LIVE,
     POOL_SENTINEL,
@@ -516,7 +515,7 @@ class Checker(Claims):
                     o.root, off, o.height, 0, cython.address(pages), cython.address(nodes), cython.address(last)
                 )
         elif kind == POOL_SENTINEL:
-            self.retired_pools.add((off - self.w.client_off - CLIENT_PAGE) // POOL_BYTES)
+            self.retired_pools.add(record_of(self.w, off))
         else:
             self.note("retired-sentinel", off, "neither a retired struct nor a dying pool")
         return 0
@@ -542,7 +541,6 @@ class Checker(Claims):
         slot: cython.pointer(Slot) = slot_at(self.w, idx)
         mag: cython.pointer(Magazine)
         count: u64
-        off: u64
         i: u64
         cls: cython.int
         steps: u64 = 0
@@ -556,33 +554,9 @@ class Checker(Claims):
                 offset_of(self.w, slot),
                 f"slot {idx} is nobody's, and has lists: its worker was buried without an heir",
             )
-        off = slot.client[ROOT_STAGED]
-        while off != 0 and steps <= self.span // 64:
-            steps += 1
-            self.walk_staged(off)
-            if len(self.report.problems) >= PROBLEMS_MAX:
-                break
-            off = cython.cast(cython.pointer(Head), chunk_at(self.w, off)).link
-            if self.fault("staged-offset", off, f"worker {idx}: a staged page outside the arena"):
-                break
-        off = slot.client[ROOT_RETIRED]
-        while off != 0 and steps <= self.span // 64:
-            steps += 1
-            self.walk_retired(off)
-            if len(self.report.problems) >= PROBLEMS_MAX:
-                break
-            off = retired_link(head_at(self.w, off))[0]
-            if self.fault("retired-offset", off, f"worker {idx}: a retired struct outside the arena"):
-                break
-        off = slot.client[ROOT_PENDING]
-        while off != 0 and steps <= self.span // 64:
-            steps += 1
-            self.walk_pending(off)
-            if len(self.report.problems) >= PROBLEMS_MAX:
-                break
-            off = cython.cast(cython.pointer(Head), chunk_at(self.w, off)).link
-            if self.fault("pending-offset", off, f"worker {idx}: a pending page outside the arena"):
-                break
+        steps = self.walk_root(idx, ROOT_STAGED, "staged", steps)
+        steps = self.walk_root(idx, ROOT_RETIRED, "retired", steps)
+        steps = self.walk_root(idx, ROOT_PENDING, "pending", steps)
         if steps > self.span // 64:
             self.note("list-loop", offset_of(self.w, slot), f"worker {idx}: a list without an end")
         for cls in range(CLASS_COUNT):
@@ -594,6 +568,27 @@ class Checker(Claims):
             for i in range(count):
                 self.own(mag.items[i], cls, f"magazine of worker {idx}")
         return 0
+
+    def walk_root(self, idx, root, name, steps):
+        """One of a worker's lists; `steps` with those of this list, of which all have a bound."""
+        off: u64 = slot_at(self.w, idx).client[root]
+        while off != 0 and steps <= self.span // 64:
+            steps += 1
+            if root == ROOT_STAGED:
+                self.walk_staged(off)
+            elif root == ROOT_RETIRED:
+                self.walk_retired(off)
+            else:
+                self.walk_pending(off)
+            if len(self.report.problems) >= PROBLEMS_MAX:
+                break
+            if root == ROOT_RETIRED:
+                off = retired_link(head_at(self.w, off))[0]
+            else:
+                off = cython.cast(cython.pointer(Head), chunk_at(self.w, off)).link
+            if self.fault(f"{name}-offset", off, f"worker {idx}: what is {name} leads out of the arena"):
+                break
+        return steps
 
     def walk_staged(self, off):
         """A page that is not linked yet: of no object, no pool."""

@@ -17,3 +17,5 @@ cdef class Claims:
     cdef u64 *bitmap(self, Segment *s, int cls) noexcept
     cdef int claimed(self, u64 rel, int cls) except -1
     cdef int walk_depot(self) except -1
+    cdef u64 count_out(self, Segment *s, int cls) except? 1
+    cdef int walk_list(self, int cls, u64 *listed) except -1

@@ -112,23 +112,17 @@ class Claims:
     # --- depot ------------------------------------------------------------------------------------
 
     def walk_depot(self):
+        """Segments, each by itself; the lists of them; and what the depot counts."""
         w: cython.pointer(Worker) = self.w
         s: cython.pointer(Segment)
-        words: cython.pointer(u64)
         number: u64
         owner: u64
         high: u64 = min(w.depot.seg_high, self.span >> w.seg_shift)
-        i: u64
-        j: u64
         cls: cython.int
-        out: u64
         used: u64 = 0
         chunks: u64 = 0
-        start: u64
         listed: u64 = 0
         expected: u64 = 0
-        steps: u64
-        state: u64
         holes: u64 = 0
         for number in range(high):
             s = w.segtable + number
@@ -150,53 +144,9 @@ class Claims:
             cls = owner - 1
             if s.free_count != 0 and s.state != SEG_LEAVING:
                 expected += 1
-            words = self.bitmap(s, cls)
-            out = 0
-            start = (number << w.seg_shift) + w.class_start[cls]
-            for i in range((w.class_chunks[cls] + 63) // 64):
-                out += popcount(words[i])
-                for j in range(64):
-                    if words[i] >> j & 1 and i * 64 + j >= w.class_chunks[cls]:
-                        self.note(
-                            "segment-bitmap", offset_of(w, s), f"bit {i * 64 + j} of {w.class_chunks[cls]} chunks"
-                        )
-                    elif words[i] >> j & 1:
-                        self.claimed(start + (i * 64 + j) * w.class_bytes[cls], cls)
-            chunks += out
-            if out + s.free_count != w.class_chunks[cls]:
-                self.note(
-                    "segment-count",
-                    offset_of(w, s),
-                    f"free_count {s.free_count}, {out} of {w.class_chunks[cls]} are out",
-                )
+            chunks += self.count_out(s, cls)
         for cls in range(-2, CLASS_COUNT):
-            number = w.depot.hole_head if cls == -2 else w.depot.free_head if cls < 0 else w.depot.class_head[cls]
-            state = SEG_HOLE if cls == -2 else SEG_STAYS
-            out = 0
-            steps = 0
-            while number != 0 and steps <= w.seg_total:
-                steps += 1
-                if number > w.seg_total:
-                    self.note("segment-list", number, f"class {cls}: no such segment")
-                    break
-                s = w.segtable + (number - 1)
-                if (
-                    s.cls != (cython.cast(u64, cls + 1) if cls >= 0 else 0)
-                    or (cls >= 0 and s.free_count == 0)
-                    or s.state != state
-                ):
-                    self.note(
-                        "segment-list",
-                        offset_of(w, s),
-                        f"listed for class {cls}, is of {cython.cast(cython.longlong, s.cls) - 1}",
-                    )
-                if s.prev != out:
-                    self.note("segment-prev", offset_of(w, s), f"prev {s.prev}, not {out}")
-                listed += 1
-                out = number
-                number = s.next
-            if steps > w.seg_total:
-                self.note("segment-list", offset_of(w, w.depot), f"class {cls}: a list without an end")
+            self.walk_list(cls, cython.address(listed))
         if listed != expected:
             self.note(
                 "segment-lists",
@@ -211,6 +161,63 @@ class Claims:
             self.note("segment-used", offset_of(w, w.depot), f"seg_used {w.depot.seg_used}, {used} are")
         self.report.counts["segments"] = used
         self.report.counts["chunks"] = chunks
+        return 0
+
+    def count_out(self, s, cls):
+        """How many chunks of a segment are out, each of which somebody must have."""
+        w: cython.pointer(Worker) = self.w
+        words: cython.pointer(u64) = self.bitmap(s, cls)
+        start: u64 = (cython.cast(u64, s - w.segtable) << w.seg_shift) + w.class_start[cls]
+        out: u64 = 0
+        i: u64
+        j: u64
+        for i in range((w.class_chunks[cls] + 63) // 64):
+            out += popcount(words[i])
+            for j in range(64):
+                if words[i] >> j & 1 and i * 64 + j >= w.class_chunks[cls]:
+                    self.note("segment-bitmap", offset_of(w, s), f"bit {i * 64 + j} of {w.class_chunks[cls]} chunks")
+                elif words[i] >> j & 1:
+                    self.claimed(start + (i * 64 + j) * w.class_bytes[cls], cls)
+        if out + s.free_count != w.class_chunks[cls]:
+            self.note(
+                "segment-count",
+                offset_of(w, s),
+                f"free_count {s.free_count}, {out} of {w.class_chunks[cls]} are out",
+            )
+        return out
+
+    def walk_list(self, cls, listed):
+        """The list of a class, of free segments (-1), or of holes (-2); adds to `listed` how many
+        are in it."""
+        w: cython.pointer(Worker) = self.w
+        s: cython.pointer(Segment)
+        number: u64 = w.depot.hole_head if cls == -2 else w.depot.free_head if cls < 0 else w.depot.class_head[cls]
+        state: u64 = SEG_HOLE if cls == -2 else SEG_STAYS
+        before: u64 = 0
+        steps: u64 = 0
+        while number != 0 and steps <= w.seg_total:
+            steps += 1
+            if number > w.seg_total:
+                self.note("segment-list", number, f"class {cls}: no such segment")
+                break
+            s = w.segtable + (number - 1)
+            if (
+                s.cls != (cython.cast(u64, cls + 1) if cls >= 0 else 0)
+                or (cls >= 0 and s.free_count == 0)
+                or s.state != state
+            ):
+                self.note(
+                    "segment-list",
+                    offset_of(w, s),
+                    f"listed for class {cls}, is of {cython.cast(cython.longlong, s.cls) - 1}",
+                )
+            if s.prev != before:
+                self.note("segment-prev", offset_of(w, s), f"prev {s.prev}, not {before}")
+            listed[0] += 1
+            before = number
+            number = s.next
+        if steps > w.seg_total:
+            self.note("segment-list", offset_of(w, w.depot), f"class {cls}: a list without an end")
         return 0
 
     def claimed(self, rel, cls):

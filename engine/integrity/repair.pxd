@@ -1,4 +1,6 @@
+# C-level names of repair.py.
 from engine.integrity.ballot cimport Ballot
+from engine.layout.structs cimport Bucket
 from engine.member.member cimport Member
 from shm.layout cimport Worker, u64
 
@@ -30,6 +32,8 @@ cdef class Mender:
     cdef bint sound_obj(self, u64 off, u64 bucket) except -1
     cdef int mend_pool(self, u64 idx) except -1
     cdef int mend_bucket(self, u64 idx, u64 number) except -1
+    cdef list find_sound(self, u64 root, u64 number)
+    cdef int plant(self, Bucket *b, list good) except -1
     cdef int mend_slots(self) except -1
     cdef int mend_depot(self) except -1
     cdef int mend_limbo(self) except -1

@@ -14,6 +14,7 @@ with the same result.
 from xxhash import xxh3_128_intdigest
 
 import cython
+import cython.cimports.engine.tree.rbtree as rbtree
 from cython.cimports.engine.integrity.ballot import Ballot, segment_of
 from cython.cimports.engine.layout.regions import (
     allow_count,
@@ -101,7 +102,6 @@ from cython.cimports.engine.member.seats import seat_of
 from cython.cimports.engine.oid import hash_oid
 from cython.cimports.engine.pages.pins import forget, limbo_of, pins_high
 from cython.cimports.engine.pages.queues import push_newest
-from cython.cimports.engine.tree import rbtree
 from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.libc.string import memset
 from cython.cimports.shm.journal import commit, reserve, rollback, shrink, store
@@ -438,6 +438,19 @@ class Mender:
         if p.state != POOL_LIVE or root == 0:
             b.root = 0
             return 0
+        good: list = self.find_sound(root, number)
+        self.plant(b, good)
+        for off in good:
+            o = obj_at(w, off)
+            if self.evictable:
+                self.requeue(target_of(o.root), o.height, hash_oid(o.oid[0], o.oid[1], o.oid[2]))
+        return 0
+
+    def find_sound(self, root, number):
+        """The sound objs of a bucket, counted; what is lost with the others is noted."""
+        w: cython.pointer(Worker) = self.w
+        o: cython.pointer(Obj)
+        off: u64
         name = self.pool_name
         good = []
         oids = set()
@@ -478,9 +491,15 @@ class Mender:
             self.lost.extend((name, oid, index) for index in sorted(indexes))
             if len(indexes) != o.pampd_count:
                 self.lost.append((name, oid, None))
-        # One transaction a bucket: a repair that is killed must leave the next one as many objects
-        # to find. What the journal cannot hold (more objects than a bucket ever should have) is
-        # done one by one.
+        return good
+
+    def plant(self, b, good):
+        """Make the tree of a bucket of these objs. One transaction a bucket: a repair that is
+        killed must leave the next one as many objects to find. What the journal cannot hold (more
+        objects than a bucket ever should have) is done one by one."""
+        w: cython.pointer(Worker) = self.w
+        o: cython.pointer(Obj)
+        off: u64
         whole: cython.bint = reserve(w, 64 + len(good) * INSERT_STORES) == OK
         while True:
             store(w, cython.address(b.root), 0)
@@ -501,10 +520,6 @@ class Mender:
             whole = False
         commit(w)
         shrink(w)
-        for off in good:
-            o = obj_at(w, off)
-            if self.evictable:
-                self.requeue(target_of(o.root), o.height, hash_oid(o.oid[0], o.oid[1], o.oid[2]))
         return 0
 
     def mend_pool(self, idx):

@@ -1,4 +1,4 @@
-"""Owns what a check says: Problem and Report. May call nothing."""
+"""Owns what a check says: Problem and Report."""
 from dataclasses import dataclass, field
 
 

@@ -5,6 +5,12 @@ from cython.cimports.engine.layout.structs import (
     CLIENT_PAGE,
     ENGINE_LAYOUT_VERSION,
     LEDGER_BYTES,
+    LEDGER_WORDS,
+    MAP_SHIFT,
+    MAP_SIZE,
+    OBJ_CLASS,
+    OBJNODE_CLASS,
+    PAMPD_CLASS,
     PINS_MAX,
     POOL_BYTES,
     QUEUE_BYTES,
@@ -23,9 +29,14 @@ from cython.cimports.engine.layout.structs import (
     Twin,
     TwinBucket,
 )
+from cython.cimports.shm.layout import SYS_PAGE
+from shm.arena import assert_sizes
+from shm.slab import sizes
+
+CHUNK = sizes()
 
 # Every struct that lies in an arena: its size, and the constant or the size of chunk that it must
-# fill.
+# fill. What stands here is part of the layout's number.
 SIZES = {
     "ClientRecord": (cython.sizeof(ClientRecord), 32),
     "ClientPage": (cython.sizeof(ClientPage), 4000),    # of CLIENT_PAGE; the rest is spare
@@ -34,14 +45,18 @@ SIZES = {
     "Shard": (cython.sizeof(Shard), SHARD_BYTES),
     "Queue": (cython.sizeof(Queue), QUEUE_BYTES),
     "TwinBucket": (cython.sizeof(TwinBucket), TWIN_BUCKET_BYTES),
-    "Twin": (cython.sizeof(Twin), 64),          # in chunks of PAMPD_CLASS
-    "Pampd": (cython.sizeof(Pampd), 64),
-    "Obj": (cython.sizeof(Obj), 128),
-    "Objnode": (cython.sizeof(Objnode), 576),
+    "Twin": (cython.sizeof(Twin), CHUNK[PAMPD_CLASS]),
+    "Pampd": (cython.sizeof(Pampd), CHUNK[PAMPD_CLASS]),
+    "Obj": (cython.sizeof(Obj), CHUNK[OBJ_CLASS]),
+    "Objnode": (cython.sizeof(Objnode), CHUNK[OBJNODE_CLASS]),
 }
-WRONG = {name: sizes for name, sizes in SIZES.items() if sizes[0] != sizes[1]}
-if WRONG:
-    raise ImportError(f"structs of another size than what they lie in: {WRONG}")
+# What is no struct of its own, or a constant that follows from another.
+FOLLOWS = {
+    "a ledger": (LEDGER_WORDS * 8, LEDGER_BYTES),
+    "MAP_SIZE": (MAP_SIZE, 1 << MAP_SHIFT),
+    "CLIENT_PAGE": (CLIENT_PAGE, SYS_PAGE),
+}
+assert_sizes(SIZES | FOLLOWS)
 
 CLIENT_LAYOUT = f"engine {ENGINE_LAYOUT_VERSION} {' '.join(f'{name} {size}' for name, (size, _) in SIZES.items())}"
 

@@ -112,8 +112,16 @@ cdef inline u64 next_gen(Worker *w) noexcept nogil:
     w.slot.client[ROOT_GENERATION] += 1
     return (w.slot_idx + 1) << 48 | w.slot.client[ROOT_GENERATION] & ((<u64>1 << 48) - 1)
 
+cdef inline u64 records_offset(Worker *w) noexcept nogil:
+    # The pool records lie behind the client page.
+    return w.client_off + CLIENT_PAGE
+
 cdef inline PoolRecord *pool_at(Worker *w, u64 idx) noexcept nogil:
-    return <PoolRecord *>(w.base + w.client_off + CLIENT_PAGE + idx * POOL_BYTES)
+    return <PoolRecord *>(w.base + records_offset(w) + idx * POOL_BYTES)
+
+cdef inline u64 record_of(Worker *w, u64 off) noexcept nogil:
+    # Which pool record lies at an offset.
+    return (off - records_offset(w)) // POOL_BYTES
 
 cdef inline bint is_of_now(Worker *w, u64 mark) noexcept nogil:
     # True if a page with this mark (Pampd.pool, read once) is of the pool that has the slot now.
@@ -126,10 +134,14 @@ cdef inline u64 whole_pages(u64 bytes) noexcept nogil:
 
 cdef inline u64 buckets_offset(Worker *w) noexcept nogil:
     # The bucket arrays lie behind the pool records, one a pool slot.
-    return whole_pages(w.client_off + CLIENT_PAGE + w.client_geometry[GEO_POOLS] * POOL_BYTES)
+    return whole_pages(records_offset(w) + w.client_geometry[GEO_POOLS] * POOL_BYTES)
 
 cdef inline Bucket *buckets_at(Worker *w, u64 idx) noexcept nogil:
     return <Bucket *>(w.base + buckets_offset(w) + idx * w.client_geometry[GEO_BUCKETS] * BUCKET_BYTES)
+
+cdef inline Bucket *bucket_at(Worker *w, u64 idx, u64 oid_hash) noexcept nogil:
+    # The bucket of an object of a pool.
+    return buckets_at(w, idx) + (oid_hash & (w.client_geometry[GEO_BUCKETS] - 1))
 
 cdef inline u64 queues_offset(Worker *w) noexcept nogil:
     # Behind the bucket arrays: the queues of every pool slot, then the shards, then their ghosts,

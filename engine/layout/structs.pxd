@@ -17,7 +17,7 @@ cdef enum:
     POOL_SENTINEL = 0x706F6F31
     TWIN_SENTINEL = 0x7477696E
 
-    # Size classes (shm/slab.py) of the three structs; compared with the structs in geometry.py.
+    # Size classes (shm/slab.py) of these structs; compared with the structs in geometry.py.
     PAMPD_CLASS = 0
     OBJ_CLASS = 1
     OBJNODE_CLASS = 26
@@ -316,7 +316,7 @@ cdef struct TwinBucket:
     u64 bytes
     u64 spare
 
-# What the three structs have in common.
+# What the four structs have in common.
 cdef struct Head:
     u64 sentinel
     u64 link

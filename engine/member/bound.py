@@ -5,6 +5,9 @@ Each call is bracketed by the attachment's enter and leave; a verb that answers 
 after a pause, with nothing held, in which signal handlers run. Below this file nothing raises.
 """
 import cython
+import cython.cimports.engine.tree.lookaside as lookaside
+import cython.cimports.engine.verbs.core as core
+import cython.cimports.engine.verbs.fetch as fetch
 from cython.cimports.cpython.buffer import (
     Py_buffer,
     PyBUF_SIMPLE,
@@ -30,8 +33,6 @@ from cython.cimports.engine.member.arguments import buffer_of, free_flag, word, 
 from cython.cimports.engine.member.registry import registry
 from cython.cimports.engine.pages.pam.packed import PackedPam, digest
 from cython.cimports.engine.pages.reclaim import back_ledgers, has_ledger
-from cython.cimports.engine.tree import lookaside
-from cython.cimports.engine.verbs import core, fetch
 from cython.cimports.engine.verbs.overwrite import overwrite
 from cython.cimports.libc.string import memcpy
 from cython.cimports.shm.atomics import unlikely

@@ -7,6 +7,7 @@ exception here. What callers hold is made of it (`engine/api/session.py`).
 import time
 
 import cython
+import cython.cimports.engine.verbs.ends as ends
 from cython.cimports.engine.layout.call import AGAIN
 from cython.cimports.engine.layout.regions import is_live, pool_at, pools_high
 from cython.cimports.engine.layout.structs import (
@@ -21,7 +22,6 @@ from cython.cimports.engine.layout.structs import (
 from cython.cimports.engine.member.ranks import rank_of
 from cython.cimports.engine.member.registry import registry
 from cython.cimports.engine.pages.reclaim import back_ledgers, bury, take_garbage
-from cython.cimports.engine.verbs import ends
 from cython.cimports.shm.atomics import load_acquire
 from cython.cimports.shm.layout import BUSY, CORRUPT, GONE, OK, Worker, slots_used, u64
 from cython.cimports.shm.lock import lock_try, unlock

@@ -1,15 +1,21 @@
 """Owns the order of locks: the rank of every lock of an arena. Who takes a lock holds only such of
 lower rank.
 
-Called by shm's `check_rank` where TMEM_CHECK_LOCKS is in the environment, as in the tests: the
-first lock out of order ends the process. Else nobody calls it, and taking a lock costs one branch
-more. docs/locking.md says why the order is this one.
+Where TMEM_CHECK_LOCKS is in the environment, as in the tests, `check_rank` of shm asks for the rank
+of each lock that is taken, and the first one out of order ends the process. Else nobody asks, and
+taking a lock costs one branch more. docs/locking.md says why the order is this one.
 """
 import os
 
 import cython
-from cython.cimports.engine.layout.regions import buckets_offset, queues_offset, shards_offset, twins_offset
-from cython.cimports.engine.layout.structs import CLIENT_PAGE, ClientPage
+from cython.cimports.engine.layout.regions import (
+    buckets_offset,
+    queues_offset,
+    records_offset,
+    shards_offset,
+    twins_offset,
+)
+from cython.cimports.engine.layout.structs import ClientPage
 from cython.cimports.engine.pages.pins import limbo_of
 from cython.cimports.shm.layout import SYS_PAGE, offset_of, u64
 
@@ -44,7 +50,7 @@ def rank_of(w, offset):
         rank = OWN if offset == offset_of(w, cython.address(w.slot.own)) else OTHERS
     elif offset == offset_of(
         w, cython.address(table.cap_lock)
-    ) or w.client_off + CLIENT_PAGE <= offset < buckets_offset(w):
+    ) or records_offset(w) <= offset < buckets_offset(w):
         rank = CAP
     elif (
         offset == SYS_PAGE

@@ -1,7 +1,7 @@
 """Owns the back ends this process knows: one host, and PAMs by name.
 
-Called by pool (which PAM a pool has), and by reclaim, through a function pointer, to free what a
-foreign PAM holds for pages that were retired with their object or pool.
+A pool asks here which PAM it has. Giving back what a foreign PAM holds for pages that were retired
+with their object or pool also ends here, by a function pointer: reclaim.py lies on a lower floor.
 """
 import cython
 from cython.cimports.engine.layout.regions import pool_at

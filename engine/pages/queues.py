@@ -2,9 +2,8 @@
 of late.
 
 A queue is a doubly linked list of page descriptors, newest first, one pair (small, main) a pool and
-shard; of the policies only S3-FIFO uses the small one. Called by evict and compact (under the
-shard's lock) and by reclaim. All links are journalled under the shard's lock; ghosts are hints,
-written plainly.
+shard; of the policies only S3-FIFO uses the small one. All links are journalled, under the shard's
+lock; ghosts are hints, written plainly.
 Ghosts: an open-addressed table a shard of fingerprint << 32 | clock. An entry counts while fewer
 than so many ghosts have been remembered after it, so it needs no queue of its own, and an old entry
 is as good as a free place.

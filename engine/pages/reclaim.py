@@ -3,8 +3,8 @@
 What a verb unlinks under a bucket's lock it only chains here (`retire`, constant time); the chunks
 go back to the magazines afterwards, with no bucket locked. An object, an objnode or a whole pool
 may be retired with everything below it: taking it apart pushes its parts on the same list. A page
-that somebody has a view on goes into limbo instead. Called by core at the end of each verb and by
-recovery (`inherit`), with the worker's own lock held.
+that somebody has a view on goes into limbo instead. The worker's own lock is held. A rescuer moves
+the list of a dead worker to its own (`inherit`), and goes on with it.
 Kill at any instruction: each step is one transaction on the list and the magazines; the list
 outlives the worker.
 """
@@ -16,11 +16,12 @@ from cython.cimports.engine.layout.regions import (
     ledger_at,
     obj_at,
     pampd_at,
+    pool_at,
     pool_of_obj,
+    record_of,
     whole_pages,
 )
 from cython.cimports.engine.layout.structs import (
-    CLIENT_PAGE,
     DEPTH_MAX,
     GAUGE_BYTES_ASKED,
     GAUGE_BYTES_STORED,
@@ -38,7 +39,6 @@ from cython.cimports.engine.layout.structs import (
     OBJNODE_SENTINEL,
     PAMPD_CLASS,
     PAMPD_SENTINEL,
-    POOL_BYTES,
     POOL_DYING,
     POOL_FREE,
     POOL_LIVE,
@@ -82,6 +82,7 @@ from cython.cimports.shm.layout import (
     OK,
     Slot,
     Worker,
+    offset_of,
     slot_at,
     u64,
 )
@@ -108,9 +109,8 @@ def set_foreign_free(f):
 
 def pool_head(w, off):
     """The record of a pool by its offset; Worker.fault and zeroes if it is none."""
-    first: u64 = w.client_off + CLIENT_PAGE
-    pools: u64 = w.client_geometry[GEO_POOLS]
-    if off < first or (off - first) % POOL_BYTES != 0 or (off - first) // POOL_BYTES >= pools:
+    idx: u64 = record_of(w, off)
+    if idx >= w.client_geometry[GEO_POOLS] or offset_of(w, pool_at(w, idx)) != off:
         if w.fault == 0:
             w.fault = FAULT_SENTINEL
         return cython.cast(cython.pointer(Head), w.scratch)
@@ -284,7 +284,7 @@ def _reap_pool(w: cython.pointer(Worker), off: u64) -> cython.int:
     """Take one obj off a dying pool, a leaf of the first tree that has any; at the end the pool
     slot is free."""
     p: cython.pointer(PoolRecord) = cython.cast(cython.pointer(PoolRecord), w.base + off)
-    idx: u64 = (off - w.client_off - CLIENT_PAGE) // POOL_BYTES
+    idx: u64 = record_of(w, off)
     b: cython.pointer(Bucket)
     o: cython.pointer(Obj) = cython.NULL
     parent: cython.pointer(Obj) = cython.NULL
@@ -452,7 +452,7 @@ def _inherit_retired(w: cython.pointer(Worker), other: cython.pointer(Slot)) -> 
         h = head_at(w, off)
         if off < w.seg_lo and w.fault == 0:
             _declare_dying(cython.cast(cython.pointer(PoolRecord), h))
-            if not has_ledger(w, (off - w.client_off - CLIENT_PAGE) // POOL_BYTES):
+            if not has_ledger(w, record_of(w, off)):
                 status = BUSY
         off = retired_link(h)[0]
     if other.client[ROOT_RETIRED] != 0 and (status == OK or w.fault != 0):

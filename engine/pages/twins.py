@@ -2,11 +2,10 @@
 refer to it.
 
 A twin is found by a digest that the caller has computed (xxHash: XXH3, 128 bits), and then its
-bytes are compared: equal digests prove nothing.
-A bucket takes only so many: whoever chooses contents whose digests fall into one makes its pages
-take chunks, and no put walk far. It is never changed while a page refers to it, so readers need
-nothing but the reference they came by. Called by core when a page is staged and by reclaim when one
-is given back, each inside its own transaction, with the worker's own lock.
+bytes are compared: equal digests prove nothing. A bucket takes only so many: whoever chooses
+contents whose digests fall into one makes its pages take chunks, and no put walk far. It is never
+changed while a page refers to it, so readers need nothing but the reference they came by. The
+stores are part of the caller's transaction, which stages a page or gives one back.
 Lock order: own, twin bucket; the lock comes back held, so that the caller's part of the transaction
 is committed under it.
 Within a pool alone: who can see by the time a put takes that another has a page must not be another

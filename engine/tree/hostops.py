@@ -1,9 +1,9 @@
 """Owns allocation of objs and objnodes: the op table, its built-in form, and the adapter to Python
 back ends.
 
-Called by core and objnode under a bucket's lock, inside the transaction; each returned chunk is one
-that lies in the worker's magazine, so nothing here can block. `*_undone` tells a back end of
-allocations that a rolled-back put had made.
+A bucket's lock is held, and the stores are part of the caller's transaction. Each chunk that is
+given out lies in the worker's magazine already, so nothing here can block. `*_undone` tells a back
+end of allocations that a rolled-back put had made.
 """
 import cython
 from cython.cimports.engine.layout.structs import OBJ_CLASS, OBJNODE_CLASS

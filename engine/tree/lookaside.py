@@ -1,14 +1,14 @@
 """Owns this process's memory of where objs are: oid to obj, so that a page is found without walking
 the bucket's tree.
 
-Called by core and fetch between Attachment.enter and leave, and by pool.py (its room comes and goes
-with the Pool). An entry holds the offset of an obj and what Bucket.unlinked was when it was found.
-That word changes with every obj that is unlinked or moved, before it is, and never goes back, not
-even in a rollback: while it is the same, an obj that was linked for good is still linked where it
-was. A part of the oid's hash in it saves a look at the wrong obj. An entry serves one hash value
-modulo the table, and a table has at least as many entries as the pool has buckets, so the entries
-of one place are of one bucket. Nothing here is shared, so a kill takes it along. A second table,
-made when a tree of several levels is met, has hints where bottom nodes are.
+A table comes and goes with its Pool, and is used between Attachment.enter and leave alone. An entry
+holds the offset of an obj and what Bucket.unlinked was when it was found. That word changes with
+every obj that is unlinked or moved, before it is, and never goes back, not even in a rollback:
+while it is the same, an obj that was linked for good is still linked where it was. A part of the
+oid's hash in it saves a look at the wrong obj. An entry serves one hash value modulo the table, and
+a table has at least as many entries as the pool has buckets, so the entries of one place are of one
+bucket. Nothing here is shared, so a kill takes it along. A second table, made when a tree of
+several levels is met, has hints where bottom nodes are.
 Rejected: trusting sentinel and oid of the obj (a page's bytes may look like one); offsets kept in
 the handles of pool.object() (the same work for one way of calling only).
 """

@@ -1,9 +1,9 @@
 """Owns the radix tree of an object: 64-slot objnodes, 6 bits of the index a level, as high as the
 largest index needs.
 
-A tree of height 0 is the page of index 0 itself. Called by core under the bucket's lock;
-`link_word` and `lookup` also without it. Faults as in rbtree.py. Counts of the obj are kept here,
-so that a rollback of the transaction undoes tree and counts together.
+A tree of height 0 is the page of index 0 itself. The bucket's lock is held, but for `link_word` and
+`lookup`, which readers without a lock use too. Faults as in rbtree.py. Counts of the obj are kept
+here, so that a rollback of the transaction undoes tree and counts together.
 """
 import cython
 from cython.cimports.engine.layout.call import REFUSED

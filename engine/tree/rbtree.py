@@ -1,9 +1,9 @@
 """Owns the red-black tree of objs in a bucket: find, insert, erase.
 
 Algorithms: Cormen, Leiserson, Rivest, Stein, "Introduction to Algorithms", chapter 13, with offset
-0 as nil. Called by core, under the bucket's lock; `find` also without it, by readers that check the
-sequence word afterwards. A bad offset or sentinel sets Worker.fault: from then on reads give zeroes
-(nil), stores do nothing, and the caller rolls back. Every loop is bounded.
+0 as nil. The bucket's lock is held, but for `find`, which readers use too that have no lock and
+check the sequence word afterwards. A bad offset or sentinel sets Worker.fault: from then on reads
+give zeroes (nil), stores do nothing, and the caller rolls back. Every loop is bounded.
 """
 import cython
 from cython.cimports.engine.layout.regions import obj_at

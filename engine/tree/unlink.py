@@ -1,10 +1,12 @@
 """Owns taking a page out of its object, and an object without pages out of its bucket, with
 everything that counts them.
 
-Called by core and fetch (a verb drops a page) and by evict, under the bucket's lock and inside the
-caller's transaction. What a foreign back end holds is the verbs' business.
+The bucket's lock is held, and the stores are part of the caller's transaction. What a foreign back
+end holds is the verbs' business.
 """
 import cython
+import cython.cimports.engine.tree.objnode as objnode
+import cython.cimports.engine.tree.rbtree as rbtree
 from cython.cimports.engine.layout.regions import chunk_bytes, obj_at, pampd_at
 from cython.cimports.engine.layout.structs import (
     GAUGE_BYTES_ASKED,
@@ -18,7 +20,6 @@ from cython.cimports.engine.layout.structs import (
 )
 from cython.cimports.engine.layout.words import length_of, stored_bytes
 from cython.cimports.engine.pages.reclaim import gauge, ledger_for, retire
-from cython.cimports.engine.tree import objnode, rbtree
 from cython.cimports.shm.journal import store
 from cython.cimports.shm.layout import u64
 

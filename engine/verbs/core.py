@@ -10,6 +10,8 @@ Kill at any instruction: what a locked section did is undone from its journal or
 staged or retired hangs on the worker's slot, where recovery finds it.
 """
 import cython
+import cython.cimports.engine.tree.objnode as objnode
+import cython.cimports.engine.tree.rbtree as rbtree
 from cython.cimports.engine.eviction.admit import settle_pending
 from cython.cimports.engine.eviction.room import make_room
 from cython.cimports.engine.layout.call import (
@@ -73,7 +75,6 @@ from cython.cimports.engine.pages.pam.base import PamOps
 from cython.cimports.engine.pages.pins import is_viewed
 from cython.cimports.engine.pages.reclaim import detach, drop_staged, gauge, reap, retire
 from cython.cimports.engine.pages.twins import share
-from cython.cimports.engine.tree import objnode, rbtree
 from cython.cimports.engine.tree.hostops import HostOps
 from cython.cimports.engine.tree.lookaside import ask_for_leaf, find_obj, note_leaf, remember, top_of
 from cython.cimports.engine.tree.unlink import take_obj, take_page, weigh

@@ -1,7 +1,7 @@
 """Owns what ends: how a pool begins to die, and when what a worker has retired, staged or not
 queued yet is worked off.
 
-Called by member and by what callers hold, with no lock held.
+No lock is held by who calls.
 Kill at any instruction: each step is a transaction; who is killed between the two words of a pool's
 death has destroyed it all the same.
 """

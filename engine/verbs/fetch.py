@@ -7,11 +7,11 @@ lock. A get that removes goes through `fetch`.
 Kill at any instruction: a reader without a lock has changed nothing; the rest is as in core.py.
 """
 import cython
+import cython.cimports.engine.tree.objnode as objnode
 from cython.cimports.engine.layout.call import AGAIN, DESTROYED, MISS, SIZE, Call, PoolRef
 from cython.cimports.engine.layout.regions import chunk_of, copy_page, obj_at, pampd_at, pool_of_obj
 from cython.cimports.engine.layout.structs import Bucket, Obj, Pampd
 from cython.cimports.engine.layout.words import ask_for, copied_of, is_same, packed_in, target_of
-from cython.cimports.engine.tree import objnode
 from cython.cimports.engine.tree.lookaside import find_obj, remember
 from cython.cimports.engine.verbs.core import (
     REAP_BUDGET,

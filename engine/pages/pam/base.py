@@ -1,10 +1,9 @@
 """Owns the op table of page-accessible memory (PAM), with the answers of a back end that has
 nothing to do.
 
-May call: nothing. Called by core: `prepare` with no bucket locked, before a page is linked; all
-others under the bucket's lock, except get_data of a remote page. new_obj and free_obj are balanced:
-once each an object. A back end in Python is reached through adapters/python.py, a compiled one by
-subclassing PamOps.
+`prepare` is called with no bucket locked, before a page is linked; all others under the bucket's
+lock, except get_data of a remote page. new_obj and free_obj are balanced: once each an object. A
+back end in Python is reached through adapter.py, a compiled one by subclassing PamOps.
 """
 import cython
 from cython.cimports.engine.layout.call import FAILED

@@ -1,8 +1,8 @@
 """Owns the codecs: bytes of a page to fewer bytes, and back; and what to install for each.
 
-Called by packed.py, outside of all locks, by any thread. What is unpacked comes from shared memory
-and may be anything: a codec answers with other bytes or an exception, and takes no more memory than
-the length that it is told.
+Any thread may be here, with no lock held. What is unpacked comes from shared memory and may be
+anything: a codec answers with other bytes or an exception, and takes no more memory than the length
+that it is told.
 """
 import importlib
 import threading

@@ -2,10 +2,10 @@
 have a twin, and the compressed PAMs, whose page is a chunk of the arena, like in raw.py, of the
 smallest class that holds it compressed.
 
-Called by pool.py with no lock held: before a put (`pack`), and after a get, when what was copied is
-known to be the page (`unpack`). All that happens in between knows compressed bytes by the page's
-shape word alone. A page that would not get into a smaller class is stored as it is. So is one that
-is the same word over and over where such pages take no chunk; core notices it.
+No lock is held before a put (`pack`), nor after a get, when what was copied is known to be the page
+(`unpack`). All that happens in between knows compressed bytes by the page's shape word alone. A
+page that would not get into a smaller class is stored as it is. So is one that is the same word
+over and over where such pages take no chunk; core notices it.
 """
 from xxhash import xxh3_128_intdigest
 
