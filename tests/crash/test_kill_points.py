@@ -137,7 +137,7 @@ def test_killed_at_every_point_of_a_verb_on_compressed_pages(arena_name, pam, ve
         points = scene.die_in(nothing, PACKED[verb], HUGE)
         scene.engine.recover()
         after = scene.state()
-    for point in visited(points, 60, f"{verb} {pam}"):
+    for point in visited(points, 25, f"{verb} {pam}"):
         with PackedScene(arena_name, pam=pam) as scene:
             assert scene.die_in(nothing, PACKED[verb], point) is None, f"point {point} of {points} was not reached"
             scene.assert_sound(before, after)
@@ -170,7 +170,7 @@ def test_killed_at_every_point_of_a_put_over_a_compressed_page_in_a_full_arena(a
         scene.engine.recover()
         after, new = scene.state(), scene.p.get((0, 9, 9), 3)
     assert points > 10 and new == (text(3, 3000) if verb == "it-fits" else None) != old
-    for point in visited(points, 60, f"{verb} {pam}"):
+    for point in visited(points, 25, f"{verb} {pam}"):
         with PackedFullScene(arena_name, pam=pam) as scene:
             assert scene.die_in(nothing, PACKED_OVER[verb], point) is None, f"point {point} of {points} was not reached"
             scene.assert_sound(before, after)

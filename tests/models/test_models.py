@@ -31,9 +31,11 @@ HOLDS = {
 LONG = bool(os.environ.get("MODELS_LONG"))
 # Without it, these are searched in smaller bounds.
 SMALLER = {
+    "no death, no slice": {"ROUNDS": 1},
+    "deaths": {"DEATHS": 1},
     "newcomer": {"WORKERS": 2},
     "newcomers that die": {"RESTARTS": 1},
-    "slices end at any moment": {"DEATHS": 1},
+    "slices end at any moment": {"WORKERS": 2},
     "reader": {"ROUNDS": 1},
     "progress": {"WORKERS": 2, "DEATHS": 2},
     "progress with newcomers": {"DEATHS": 1, "RESTARTS": 1},
