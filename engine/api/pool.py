@@ -14,10 +14,6 @@ from cython.cimports.engine.layout.regions import is_live, pools_high
 from cython.cimports.engine.layout.structs import (
     GAUGE_OBJECTS,
     PAM_NAME_BYTES,
-    POLICY_CLOCK,
-    POLICY_FIFO,
-    POLICY_S3FIFO,
-    POLICY_SIEVE,
     POOL_DEDUP,
     POOL_NAME_BYTES,
     POOL_PERSISTENT,
@@ -35,8 +31,6 @@ from engine.api.handle import open_object
 from engine.errors import PoolDestroyed, PoolNotFound
 from engine.member.access import owner_only
 from engine.member.stats import pool_counters
-
-POLICIES = {"s3fifo": POLICY_S3FIFO, "sieve": POLICY_SIEVE, "clock": POLICY_CLOCK, "fifo": POLICY_FIFO}
 
 
 def open_pool(engine: Member, idx, gen, name=None, nonce=None):
@@ -60,8 +54,7 @@ def open_pool(engine: Member, idx, gen, name=None, nonce=None):
     pool.persistent = flags & POOL_PERSISTENT != 0
     pool.shared = flags & POOL_SHARED != 0
     pool.client = pool.ref.record.client
-    # A number that is none of these is treated like CLOCK (evict.py).
-    pool.policy = {number: name for name, number in POLICIES.items()}.get(pool.ref.record.policy, "clock")
+    pool.policy = pool.policy_row().name.decode()
     pool.cap = pool.ref.record.cap
     pool.allow = allow_list(pool.ref.record)
     pool.exclusive = not pool.persistent and not pool.shared

@@ -50,7 +50,7 @@ from cython.cimports.shm.seal import seal
 from cython.cimports.shm.slab import limit_of
 from engine.api import spawn as spawning
 from engine.api.client import open_client
-from engine.api.pool import POLICIES, open_pool
+from engine.api.pool import open_pool
 from engine.api.users import group_or_none, mode_argument, user_or_none
 from engine.capacity import resize as resizing
 from engine.errors import (
@@ -63,6 +63,7 @@ from engine.errors import (
     PoolNotFound,
     TmemError,
 )
+from engine.eviction.policies import POLICIES
 from engine.integrity import gentle as checking
 from engine.integrity import stop as stopping
 from engine.layout.geometry import CLIENT_LAYOUT, client_bytes, ledger_bytes
@@ -334,7 +335,7 @@ class Engine(Member):
             # What the dead left half done in the ledgers must not become part of where the new
             # pool's counters start.
             self.att.recover_quick()
-            idx, gen = self._publish(raw_name, flags, client, pam.encode(), POLICIES[policy], cap, allow)
+            idx, gen = self._publish(raw_name, flags, client, pam.encode(), POLICIES[policy].number, cap, allow)
         finally:
             self.att.leave()
         return open_pool(self, idx, gen)

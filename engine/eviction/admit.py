@@ -15,18 +15,17 @@ far, in both directions.
 """
 import cython
 from cython.cimports.engine.eviction.evict import evict_one
+from cython.cimports.engine.eviction.policies import Policy, policy_of
 from cython.cimports.engine.eviction.shares import largest_pool, spread
-from cython.cimports.engine.layout.call import MISS
+from cython.cimports.engine.layout.call import FAULT_POLICY, MISS
 from cython.cimports.engine.layout.regions import client_at, page_at, pool_at, queue_at, shard_at
 from cython.cimports.engine.layout.structs import (
     GEO_POOLS,
     GEO_SHARDS,
-    POLICY_S3FIFO,
     ROOT_PENDING,
     ROOT_RETIRED,
     ClientPage,
     ClientRecord,
-    Obj,
     Pampd,
     PoolRecord,
     Queue,
@@ -37,21 +36,17 @@ from cython.cimports.engine.layout.words import (
     QUEUE_NONE,
     QUEUE_ORPHAN,
     QUEUE_PENDING,
-    QUEUE_SMALL,
-    page_hash,
     pool_in,
     queue_word,
     shard_in,
     state_in,
 )
-from cython.cimports.engine.oid import hash_oid
-from cython.cimports.engine.pages.queues import push_newest, recall_ghost
+from cython.cimports.engine.pages.queues import push_newest
 from cython.cimports.engine.tree.hostops import HostOps
 from cython.cimports.shm.atomics import load
 from cython.cimports.shm.journal import commit, conclude, store
 from cython.cimports.shm.layout import BUSY, CORRUPT, FAULT_LOOP, OK, Lock, Worker, u64
 from cython.cimports.shm.lock import lock_try, unlock
-from cython.cimports.shm.memory import chunk_at
 
 NOWHERE = cython.declare(u64, 64)       # no shard: there are at most 64, as many as counts below have room for
 
@@ -169,10 +164,9 @@ def _take_in(
     shard: u64 = shard_in(d.queue)
     q: cython.pointer(Queue) = queue_at(w, pool, shard)
     record: cython.pointer(PoolRecord) = pool_at(w, pool)
-    o: cython.pointer(Obj)
+    policy: cython.pointer(Policy) = policy_of(record.policy)
     counts: u64[64]
     seat: u64 = load(cython.address(record.seat))
-    to: u64 = QUEUE_MAIN
     if state_in(d.queue) == QUEUE_ORPHAN:
         # Retired and given up by whoever retired it: it is this worker's to give back.
         store(w, cython.address(w.slot.client[ROOT_PENDING]), d.link)
@@ -183,13 +177,7 @@ def _take_in(
     if state_in(d.queue) != QUEUE_PENDING:
         w.fault = FAULT_LOOP
         return conclude(w)
-    if record.policy == POLICY_S3FIFO:
-        o = cython.cast(cython.pointer(Obj), chunk_at(w, load(cython.address(d.obj))))
-        w.fault = 0  # a page that is retired at this moment has another word there; then the answer does not matter
-        to = QUEUE_SMALL
-        if recall_ghost(w, shard, page_hash(hash_oid(o.oid[0], o.oid[1], o.oid[2]), d.index, pool),
-                        (q.count[0] + q.count[1]) * 9 // 10 + 1):
-            to = QUEUE_MAIN
+    to: u64 = policy.enter(w, q, off) if policy != cython.NULL else QUEUE_MAIN
     if pool_leaves and spread(w, pool, 0, counts) >= load(cython.address(record.cap)):
         evict_one(w, pool, shard, host)
     if client_leaves and _cap_of(w, seat) != 0 and spread(w, pool, seat, counts) >= _cap_of(w, seat):
@@ -198,7 +186,13 @@ def _take_in(
         return conclude(w)
     store(w, cython.address(w.slot.client[ROOT_PENDING]), d.link)
     push_newest(w, q, to, off)
-    return conclude(w)
+    if conclude(w) != OK:
+        return CORRUPT
+    if policy == cython.NULL:
+        # Queued all the same: a pending page that stays would be in the way of the check.
+        w.fault = FAULT_POLICY
+        return CORRUPT
+    return OK
 
 
 def settle_pending(w, host):

@@ -1,15 +1,13 @@
-"""Owns eviction: which page of a pool goes, by the pool's policy, and how it goes. How a new one
-comes into its queue is in admit.py.
+"""Owns eviction: how a page goes. Which one does is the policy's to say (policies.py), and how a new
+one comes into its queue is in admit.py.
 
-Policies: S3-FIFO (Yang, Zhang, Qiu, Yue, Vinayak: "FIFO queues are all you need for cache
-eviction", SOSP 2023), SIEVE (Zhang et al., NSDI 2024), CLOCK (Corbato 1968), FIFO. A hit is a mark
-beside the descriptor, set by readers without a lock.
 Locks: who calls has the worker's own lock and no bucket. Lock order: own, shard, bucket; the bucket
 is only ever tried, and a page whose bucket is taken is passed over.
 Kill at any instruction: each step (a page moved on, a page evicted) is one transaction.
 """
 import cython
-from cython.cimports.engine.layout.call import MISS, PINNED
+from cython.cimports.engine.eviction.policies import Policy, policy_of
+from cython.cimports.engine.layout.call import FAULT_POLICY, MISS, PINNED
 from cython.cimports.engine.layout.regions import buckets_at, page_at, pool_at, pool_of_obj, queue_at, shard_at
 from cython.cimports.engine.layout.structs import (
     EVICTED,
@@ -18,9 +16,6 @@ from cython.cimports.engine.layout.structs import (
     GEO_SHARDS,
     OBJ_SENTINEL,
     PAMPD_SENTINEL,
-    POLICY_FIFO,
-    POLICY_S3FIFO,
-    POLICY_SIEVE,
     POOL_LIVE,
     Bucket,
     Obj,
@@ -28,24 +23,22 @@ from cython.cimports.engine.layout.structs import (
     Queue,
 )
 from cython.cimports.engine.layout.words import (
-    QUEUE_MAIN,
     QUEUE_SMALL,
     is_queued,
     page_hash,
     pool_in,
-    prev_in,
     shard_in,
     state_in,
 )
 from cython.cimports.engine.oid import hash_oid
 from cython.cimports.engine.pages.pins import is_viewed
-from cython.cimports.engine.pages.queues import dequeue, push_newest, remember_ghost
+from cython.cimports.engine.pages.queues import dequeue, remember_ghost
 from cython.cimports.engine.pages.reclaim import gauge, has_ledger
 from cython.cimports.engine.tree.hostops import HostOps
 from cython.cimports.engine.tree.unlink import take_obj, take_page
 from cython.cimports.shm.atomics import load, load_acquire
-from cython.cimports.shm.journal import conclude, store
-from cython.cimports.shm.layout import BUSY, FAULT_LOOP, OK, Worker, mark_of, set_mark, u64
+from cython.cimports.shm.journal import conclude
+from cython.cimports.shm.layout import BUSY, FAULT_LOOP, OK, Worker, u64
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import chunk_at
 
@@ -55,7 +48,7 @@ BUSY_MAX = cython.declare(cython.int, 8)        # pages with a taken bucket that
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _evict_page(w: cython.pointer(Worker), off: u64, ghost: cython.bint, host: HostOps) -> cython.int:
+def _evict_page(w: cython.pointer(Worker), off: u64, host: HostOps) -> cython.int:
     """Evict the page at `off`, which is in a queue of a shard this worker holds. OK, BUSY (its
     bucket is taken), PINNED (somebody has a view on it), CORRUPT, or MISS: it is on its way out
     already, and has left its queue."""
@@ -104,7 +97,7 @@ def _evict_page(w: cython.pointer(Worker), off: u64, ghost: cython.bint, host: H
             gauge(w, pool, EVICTED, 1)
             status = conclude(w)
             unlock(w, cython.address(b.lock))
-            if status == OK and ghost:
+            if status == OK and state_in(word) == QUEUE_SMALL:
                 remember_ghost(w, shard_in(word), hash)
             return status
         # Its obj may just have been moved (compact.py): a page that is linked somewhere keeps its
@@ -124,73 +117,28 @@ def _evict_page(w: cython.pointer(Worker), off: u64, ghost: cython.bint, host: H
     return MISS if status == OK else status
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _renew(w: cython.pointer(Worker), q: cython.pointer(Queue), state: u64, off: u64, hits: u64) -> cython.int:
-    """Make a page the newest of a queue, with so many hits left. One transaction."""
-    dequeue(w, off)
-    push_newest(w, q, state, off)
-    if w.fault == 0:
-        set_mark(w, off, hits)      # a hint: a reader's hit at this moment may be lost, and nothing is undone
-    return conclude(w)
-
-
 def evict_one(w, pool, shard, host):
     """Let one page of the pool go from a shard that is held. OK, MISS (none can; or none by this
     worker now, which lacks the memory to count it), BUSY (only such as are in use) or CORRUPT."""
     q: cython.pointer(Queue) = queue_at(w, pool, shard)
-    policy: u64 = pool_at(w, pool).policy
+    policy: cython.pointer(Policy) = policy_of(pool_at(w, pool).policy)
     steps: u64 = 4 * (q.count[0] + q.count[1]) + 16
     busy: cython.int = 0
     off: u64
-    hits: u64
-    small: cython.bint
     status: cython.int
-    d: cython.pointer(Pampd)
+    if policy == cython.NULL:
+        w.fault = FAULT_POLICY
+        return conclude(w)
     if not has_ledger(w, pool):
         return MISS
     while steps > 0 and busy < BUSY_MAX and w.fault == 0:
-        steps -= 1
-        small = q.count[0] != 0 and (q.count[1] == 0 or q.count[0] * 10 >= q.count[0] + q.count[1])
-        off = q.tail[0 if small else 1]
-        if policy == POLICY_SIEVE and q.hand != 0:
-            off = q.hand
-        if off == 0:
-            return BUSY if busy else MISS
-        d = page_at(w, off)
-        if w.fault != 0:
+        off = policy.victim(w, q, cython.address(steps))
+        if off == 0 or w.fault != 0:
             break
-        hits = mark_of(w, off)
-        if d.sentinel != PAMPD_SENTINEL or policy == POLICY_FIFO:
-            hits = 0
-        if policy == POLICY_SIEVE:
-            store(w, cython.address(q.hand), off)       # the hand goes on with the page, also when it leaves
-            if hits != 0:
-                set_mark(w, off, 0)
-                store(w, cython.address(q.hand), prev_in(d.queue))
-                status = conclude(w)
-                if status != OK:
-                    return status
-                continue
-        elif small and hits >= 2:
-            status = _renew(w, q, QUEUE_MAIN, off, 0)
-            if status != OK:
-                return status
-            continue
-        elif not small and hits != 0:
-            status = _renew(w, q, QUEUE_MAIN, off, hits - 1 if policy == POLICY_S3FIFO else 0)
-            if status != OK:
-                return status
-            continue
-        status = _evict_page(w, off, small, host)
+        status = _evict_page(w, off, host)
         if status == BUSY or status == PINNED:
             busy += status == BUSY
-            if policy == POLICY_SIEVE:
-                store(w, cython.address(q.hand), prev_in(d.queue))
-                status = conclude(w)
-            else:
-                status = _renew(w, q, QUEUE_SMALL if small else QUEUE_MAIN, off, hits)
+            status = policy.pass_over(w, q, off)
             if status != OK:
                 return status
         elif status != MISS:
@@ -213,6 +161,6 @@ def evict_found(w, off, host):
         return BUSY
     word = load(cython.address(d.queue))
     if d.sentinel == PAMPD_SENTINEL and is_queued(word) and shard_in(word) == shard and has_ledger(w, pool_in(word)):
-        status = _evict_page(w, off, state_in(word) == QUEUE_SMALL, host)
+        status = _evict_page(w, off, host)
     unlock(w, cython.address(shard_at(w, shard).lock))
     return MISS if status == PINNED else status

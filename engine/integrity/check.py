@@ -4,6 +4,7 @@ Who owns which chunk is in claims.py.
 """
 
 import cython
+from cython.cimports.engine.eviction.policies import policy_of
 from cython.cimports.engine.integrity.claims import Claims
 from cython.cimports.engine.layout.regions import (
     buckets_at,
@@ -405,6 +406,8 @@ class Checker(Claims):
             self.note("pool-sentinel", offset_of(self.w, p), f"pool {idx}: wrong sentinel")
         if p.state == POOL_LIVE and p.seat != seat_of(self.w, p.client, False):
             self.note("pool-client", offset_of(self.w, p), f"pool {idx}: seat {p.seat}, not that of client {p.client}")
+        if p.state == POOL_LIVE and policy_of(p.policy) == cython.NULL:
+            self.note("pool-policy", offset_of(self.w, p), f"pool {idx}: policy {p.policy}, which there is not")
         if p.state == POOL_LIVE and p.allow_count > ALLOW_MAX:
             self.note("pool-allow", offset_of(self.w, p), f"pool {idx}: {p.allow_count} clients, more than it can name")
         return 0

@@ -15,6 +15,7 @@ from xxhash import xxh3_128_intdigest
 
 import cython
 import cython.cimports.engine.tree.rbtree as rbtree
+from cython.cimports.engine.eviction.policies import policy_of
 from cython.cimports.engine.integrity.ballot import Ballot, segment_of
 from cython.cimports.engine.layout.regions import (
     allow_count,
@@ -123,6 +124,7 @@ from cython.cimports.shm.layout import (
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import back, chunk_at, next_data, next_hole
 from engine.errors import TmemError
+from engine.eviction.policies import POLICIES
 from engine.member.stats import pool_counters
 
 INSERT_STORES = cython.declare(cython.int, 40)    # more than linking an obj stores, on average
@@ -542,6 +544,8 @@ class Mender:
             p.link = 0
             p.seat = seat_of(self.w, p.client, False)
             p.allow_count = allow_count(p)
+            if policy_of(p.policy) == cython.NULL:
+                p.policy = POLICIES["s3fifo"].number        # as of a pool of which nothing was said
         else:
             p.state = POOL_FREE
         self.evictable = p.state == POOL_LIVE and is_evictable(p)

@@ -16,6 +16,9 @@ cdef enum:
     PINNED = 38         # somebody has a view on the page
     FULL = 39           # as much is pinned as may be
 
+    # Worker.fault, beside those of shm
+    FAULT_POLICY = 32   # a pool of a policy that there is not
+
     RANGE_MAX = 16384       # pages of one range call
     ASIDES_MIN = 64         # entries of a lookaside table, and never fewer than the pool has buckets
     ASIDES_MAX = 262144

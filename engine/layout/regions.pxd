@@ -4,9 +4,9 @@
 from libc.string cimport memcpy, strncmp
 from engine.layout.structs cimport (
     ALLOW_MAX, BUCKET_BYTES, CLIENTS_MAX, CLIENT_PAGE, GEO_BUCKETS, GEO_GHOSTS, GEO_POOLS, GEO_SHARDS, GEO_TWINS,
-    HITS_MAX, LEDGER_BYTES, OBJNODE_SENTINEL, OBJ_SENTINEL, PAMPD_SENTINEL, PAM_NAME_BYTES, POLICY_FIFO,
-    POLICY_S3FIFO, POOL_BYTES, POOL_LIVE, POOL_PERSISTENT, QUEUE_BYTES, ROOT_GENERATION, TWIN_SENTINEL, Bucket,
-    ClientPage, ClientRecord, Head, Obj, Objnode, Pampd, PoolRecord, Queue, Shard, Twin, TwinBucket,
+    LEDGER_BYTES, OBJNODE_SENTINEL, OBJ_SENTINEL, PAMPD_SENTINEL, PAM_NAME_BYTES, POOL_BYTES, POOL_LIVE,
+    POOL_PERSISTENT, QUEUE_BYTES, ROOT_GENERATION, TWIN_SENTINEL, Bucket, ClientPage, ClientRecord, Head, Obj, Objnode,
+    Pampd, PoolRecord, Queue, Shard, Twin, TwinBucket,
 )
 from engine.layout.words cimport LZ4, ZSTD, class_in, has_chunk, is_same, is_twin, pool_of
 from shm.atomics cimport fence_acquire, load, load_acquire, unlikely
@@ -101,12 +101,6 @@ cdef inline u64 allow_id(PoolRecord *p, u64 i) noexcept nogil:
 cdef inline bint is_evictable(PoolRecord *p) noexcept nogil:
     # True if pages of the pool go into queues: it is ephemeral, and its pages lie in the arena.
     return p.flags & POOL_PERSISTENT == 0 and (codec_of(p) != 0 or strncmp(p.pam, b"raw", PAM_NAME_BYTES) == 0)
-
-cdef inline u64 hits_worth(PoolRecord *p) noexcept nogil:
-    # How many hits of a page are worth counting for the pool's policy.
-    if not is_evictable(p) or p.policy == POLICY_FIFO:
-        return 0
-    return HITS_MAX if p.policy == POLICY_S3FIFO else 1
 
 cdef inline u64 next_gen(Worker *w) noexcept nogil:
     w.slot.client[ROOT_GENERATION] += 1

@@ -49,10 +49,6 @@ cdef enum:
     SHARD_BYTES = 64
     QUEUE_BYTES = 64
 
-    POLICY_FIFO = 0
-    POLICY_CLOCK = 1
-    POLICY_SIEVE = 2
-    POLICY_S3FIFO = 3
     HITS_MAX = 3            # hits of a page that are counted, in its mark
 
     # Slot.client words
@@ -138,7 +134,7 @@ cdef struct ClientPage:
 #   32   flags        POOL_PERSISTENT | POOL_SHARED
 #   40   client
 #   48   cursor       bucket the destroyer has come to
-#   56   policy       POLICY_*, of an ephemeral pool
+#   56   policy       of an ephemeral pool: its number in the table of engine/eviction/policies.py
 #   64   name         utf-8, zero-filled
 #   128  pam          name of the back end, zero-filled
 #   160  cap          pages it may have; 0 = as many as there is room for

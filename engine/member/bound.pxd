@@ -1,5 +1,6 @@
 # C-level names of bound.py.
 from cpython.buffer cimport Py_buffer
+from engine.eviction.policies cimport Policy
 from engine.layout.call cimport Call, PoolRef
 from engine.pages.pam.base cimport PamOps
 from engine.pages.pam.packed cimport PackedPam
@@ -30,6 +31,7 @@ cdef class Bound:
     cdef bint exclusive
     cdef object __weakref__
     cdef int bind(self) except -1
+    cdef Policy *policy_row(self) except NULL
     cdef int enter(self) except -1
     cdef int pause(self) except -1
     cdef int let_others(self, Call *c, bint wait) except -1

@@ -16,8 +16,19 @@ from cython.cimports.cpython.buffer import (
 )
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cython.cimports.engine.eviction.admit import is_capped
-from cython.cimports.engine.layout.call import AGAIN, ASIDES_MIN, DESTROYED, FAILED, MISS, RANGE_MAX, REFUSED, SIZE
-from cython.cimports.engine.layout.regions import buckets_at, copy_page, hits_worth, is_evictable, ledger_at, pool_at
+from cython.cimports.engine.eviction.policies import Policy, policy_of
+from cython.cimports.engine.layout.call import (
+    AGAIN,
+    ASIDES_MIN,
+    DESTROYED,
+    FAILED,
+    FAULT_POLICY,
+    MISS,
+    RANGE_MAX,
+    REFUSED,
+    SIZE,
+)
+from cython.cimports.engine.layout.regions import buckets_at, copy_page, is_evictable, ledger_at, pool_at
 from cython.cimports.engine.layout.structs import (
     FLUSHES,
     GETS_HIT,
@@ -37,7 +48,7 @@ from cython.cimports.engine.verbs.overwrite import overwrite
 from cython.cimports.libc.string import memcpy
 from cython.cimports.shm.atomics import unlikely
 from cython.cimports.shm.journal import reserve, shrink
-from cython.cimports.shm.layout import BUSY, NOMEM, NOSPACE, OK, Worker, u64
+from cython.cimports.shm.layout import BUSY, CORRUPT, NOMEM, NOSPACE, OK, Worker, u64
 from cython.cimports.shm.process import COPY
 from engine.errors import ArenaCorrupted, PoolDestroyed, TmemError
 
@@ -61,7 +72,8 @@ class Bound:
         self.ref.idx = idx
         self.ref.ledger = ledger_at(w, w.slot_idx, idx)
         self.ref.page_size = self.engine.page_size
-        self.ref.evictable, self.ref.hits_max = is_evictable(self.ref.record), hits_worth(self.ref.record)
+        self.ref.evictable = is_evictable(self.ref.record)
+        self.ref.hits_max = self.policy_row().hits if self.ref.evictable else 0
         if (
             self.ref.asides == cython.NULL
             and lookaside.new_table(cython.address(self.ref), max(ASIDES_MIN, self.ref.mask + 1)) != OK
@@ -69,6 +81,14 @@ class Bound:
             raise MemoryError
         self.epoch = self.engine.att.epoch
         return 0
+
+    def policy_row(self):
+        """What the pool's policy is. ArenaCorrupted if there is none of that number."""
+        row: cython.pointer(Policy) = policy_of(self.ref.record.policy)
+        if row == cython.NULL:
+            self.engine.att.w.fault = FAULT_POLICY
+            self.engine.raise_status(CORRUPT)
+        return row
 
     def __dealloc__(self):
         lookaside.forget(cython.address(self.ref))

@@ -37,7 +37,7 @@ QUIET_WAITS = cython.declare(cython.int, 10)        # slices
 QUIET_NS = cython.declare(cython.longlong, 50_000_000)
 FAULTS = {1: "an offset that leads nowhere", 2: "a struct without its sentinel", 3: "a journal longer than itself",
           4: "a chunk that is free twice, or of another class", 5: "a walk longer than any legal one",
-          6: "a lock word that its holder did not write"}
+          6: "a lock word that its holder did not write", 32: "a policy that there is not"}
 
 
 @cython.cclass

@@ -3,6 +3,8 @@ from engine.layout.structs cimport Queue
 from shm.layout cimport Worker, u64
 
 cdef void push_newest(Worker *w, Queue *q, u64 state, u64 off) noexcept nogil
+cdef u64 hits_of(Worker *w, u64 off) noexcept nogil
+cdef int renew(Worker *w, Queue *q, u64 state, u64 off, u64 hits) noexcept nogil
 cdef void rename(Worker *w, u64 off, u64 new) noexcept nogil
 cdef void dequeue(Worker *w, u64 off) noexcept nogil
 cdef int leave_queue(Worker *w, u64 off, bint *orphaned) noexcept nogil

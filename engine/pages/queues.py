@@ -10,7 +10,16 @@ is as good as a free place.
 """
 import cython
 from cython.cimports.engine.layout.regions import ghosts_offset, page_at, queue_at, shard_at
-from cython.cimports.engine.layout.structs import GEO_GHOSTS, GEO_POOLS, GEO_SHARDS, ROOT_RETIRED, Pampd, Queue, Shard
+from cython.cimports.engine.layout.structs import (
+    GEO_GHOSTS,
+    GEO_POOLS,
+    GEO_SHARDS,
+    PAMPD_SENTINEL,
+    ROOT_RETIRED,
+    Pampd,
+    Queue,
+    Shard,
+)
 from cython.cimports.engine.layout.words import (
     QUEUE_LEFT,
     QUEUE_MAIN,
@@ -26,7 +35,7 @@ from cython.cimports.engine.layout.words import (
 )
 from cython.cimports.shm.atomics import load
 from cython.cimports.shm.journal import conclude, store
-from cython.cimports.shm.layout import BUSY, CORRUPT, FAULT_LOOP, OK, Worker, u64
+from cython.cimports.shm.layout import BUSY, CORRUPT, FAULT_LOOP, OK, Worker, mark_of, set_mark, u64
 from cython.cimports.shm.lock import lock_try, seq_begin, seq_same, unlock
 from cython.cimports.shm.memory import back
 
@@ -81,6 +90,21 @@ def dequeue(w, off):
         store(w, cython.address(q.hand), newer)
     store(w, cython.address(d.queue), queue_word(0, shard_in(word), QUEUE_LEFT, pool_in(word)))
     store(w, cython.address(q.count[which]), q.count[which] - 1)
+
+
+def hits_of(w, off):
+    """Hits of a page in a queue; 0 of one that was retired, or lies nowhere, which sets the fault."""
+    d: cython.pointer(Pampd) = page_at(w, off)
+    return mark_of(w, off) if w.fault == 0 and d.sentinel == PAMPD_SENTINEL else 0
+
+
+def renew(w, q, state, off, hits):
+    """Make a page the newest of a queue, with so many hits left. One transaction."""
+    dequeue(w, off)
+    push_newest(w, q, state, off)
+    if w.fault == 0:
+        set_mark(w, off, hits)      # a hint: a reader's hit at this moment may be lost, and nothing is undone
+    return conclude(w)
 
 
 def rename(w, off, new):

@@ -7,6 +7,7 @@ import pickle
 import pytest
 
 import engine
+from engine.eviction.policies import POLICIES
 from tests.hostile.structs import Map, offset
 from tests.support import SHM
 
@@ -139,7 +140,7 @@ def test_it_sees_the_whole_arena(eng, pools, five):
 def test_a_pool_tells_with_what_it_was_made(eng):
     plain = eng.new_pool("plain")
     assert (plain.policy, plain.cap, plain.allow) == ("s3fifo", 0, None)
-    for policy in ("s3fifo", "sieve", "clock", "fifo"):
+    for policy in POLICIES:
         made = eng.new_pool(policy, policy=policy, cap=77, allow=(9, 3, 9, 0, 2**32 - 1))
         for pool in (made, eng.pool(policy), pickle.loads(pickle.dumps(made))):
             assert (pool.policy, pool.cap, pool.allow) == (policy, 77, (9, 3, 0, 2**32 - 1))

@@ -7,6 +7,7 @@ import signal
 import pytest
 
 import engine
+from engine.eviction.policies import POLICIES
 
 CAPS = (1, 2, 10, 63, 64, 65, 100, 127, 500)
 FORK = multiprocessing.get_context("fork")
@@ -26,7 +27,7 @@ def sound(eng):
     assert report.ok, [str(problem) for problem in report.problems[:3]]
 
 
-@pytest.mark.parametrize("policy", ["s3fifo", "sieve", "clock", "fifo"])
+@pytest.mark.parametrize("policy", list(POLICIES))
 @pytest.mark.parametrize("cap", CAPS)
 def test_a_pool_has_as_many_pages_as_its_cap_says(make_arena, cap, policy):
     eng = make_arena(capacity="16MiB", page_size=4096)

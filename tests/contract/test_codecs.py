@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import engine
+from engine.eviction.policies import POLICIES
 from tests.support import KINDS, ROOT, SHM, mixed, text
 
 PAGE = 4096
@@ -221,7 +222,7 @@ def test_over_a_page_in_a_full_arena(make_arena, pam):
     assert refused and eng.check().ok
 
 
-@pytest.mark.parametrize("policy", ["s3fifo", "sieve", "clock", "fifo"])
+@pytest.mark.parametrize("policy", list(POLICIES))
 @both
 def test_ephemeral_pages_make_room(make_arena, pam, policy):
     eng = make_arena(capacity="2MiB", page_size=PAGE)

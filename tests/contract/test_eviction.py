@@ -2,12 +2,14 @@
 does, and what a put answers."""
 import multiprocessing
 import os
+import pickle
 import random
 import threading
 
 import pytest
 
 import engine
+from engine.eviction.policies import POLICIES
 from tests.hostile.structs import Map, offset
 from tests.stopped import in_child
 from tests.support import SHM
@@ -100,7 +102,7 @@ def test_a_cap_holds(make_arena):
     assert eng.stats()["pools"]["p"]["pages"] == 20
 
 
-@pytest.mark.parametrize("policy", ["s3fifo", "sieve", "clock", "fifo"])
+@pytest.mark.parametrize("policy", list(POLICIES))
 def test_flushed_and_fetched_pages_leave_their_queues(make_arena, policy):
     eng = full(make_arena)
     pool = eng.new_pool("p", shared=False, policy=policy)
@@ -253,4 +255,34 @@ def test_a_worker_makes_room_where_it_has_touched_nothing_yet(make_arena):
     for n in range(100):
         assert pool.put((0, 0, 1), n, bytes([n]) * 4000 + b"."), n
         assert pool.get((0, 0, 1), n) == bytes([n]) * 4000 + b"."
+
+
+def set_policy(eng, pool, number):
+    """Write the number of a policy into the record of a pool, as nobody should."""
+    with open(SHM / eng.name, "r+b", buffering=0) as file:
+        at = Map(file.read(4096)).record(pool.id) + offset("PoolRecord", "policy")
+        file.seek(at)
+        file.write(number.to_bytes(8, "little"))
+
+
+@pytest.mark.parametrize("number", [4, 255, 2**64 - 1])
+def test_a_policy_that_there_is_not(make_arena, number):
+    """Whoever comes upon it hears that the arena is damaged: who opens the pool, who has it open and
+    wants to evict, and the check. A repair makes the pool one of which nothing was said."""
+    eng = full(make_arena, shards=1)
+    pool = eng.new_pool("p", policy="sieve")
+    assert pool.put((1, 0, 0), 0, b"page")
+    set_policy(eng, pool, number)
+    for open_again in (lambda: eng.pool("p"), lambda: eng.pools(), lambda: pickle.loads(pickle.dumps(pool))):
+        with pytest.raises(engine.ArenaCorrupted, match="policy"):
+            open_again()
+    with pytest.raises(engine.ArenaCorrupted, match="policy"):
+        for n in range(1000):
+            pool.put((2, 0, 0), n, page(n))
+    assert "pool-policy" in {problem.id for problem in eng.check().problems}
+    report = eng.check(repair=True)
+    assert report.ok and eng.pool("p").policy == "s3fifo"
+    assert pool.get((1, 0, 0), 0) == b"page"
+    for n in range(1000):
+        assert pool.put((3, 0, 0), n, page(n))
     assert eng.check().ok

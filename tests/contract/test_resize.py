@@ -10,6 +10,7 @@ import pytest
 
 import engine
 from engine.capacity import resize
+from engine.eviction.policies import POLICIES
 from tests.stopped import in_child
 from tests.support import SHM
 
@@ -60,7 +61,7 @@ def test_a_smaller_arena_keeps_persistent_pages_and_gives_memory_back(make_arena
     sound(eng)
 
 
-@pytest.mark.parametrize("policy", ["s3fifo", "sieve", "clock", "fifo"])
+@pytest.mark.parametrize("policy", list(POLICIES))
 def test_what_is_moved_is_evicted_in_its_turn(make_arena, policy):
     """Queues survive the moving of descriptors: pages that were hit stay longer than those that
     were not."""

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import engine
+from engine.eviction.policies import POLICIES
 from tests.crash.killing import fork
 from tests.support import KINDS, DictPam, text
 
@@ -124,7 +125,7 @@ def test_what_is_seen_stays_whatever_becomes_of_the_page(make_arena, change):
         sound(eng, pins=0, limbo=0)
 
 
-@pytest.mark.parametrize("policy", ["s3fifo", "sieve", "clock", "fifo"])
+@pytest.mark.parametrize("policy", list(POLICIES))
 def test_a_viewed_page_is_not_evicted(make_arena, policy):
     eng = make_arena(capacity="1MiB", page_size=PAGE)
     pool = eng.new_pool("p", policy=policy)

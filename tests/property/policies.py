@@ -98,4 +98,4 @@ class S3Fifo(Fifo):
             self.main.insert(0, page)
 
 
-POLICIES = {"fifo": Fifo, "clock": Clock, "sieve": Sieve, "s3fifo": S3Fifo}
+MODELS = {"fifo": Fifo, "clock": Clock, "sieve": Sieve, "s3fifo": S3Fifo}

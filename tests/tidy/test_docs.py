@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import engine
+from engine.eviction.policies import POLICIES
 from tests.support import ROOT
 
 DOCS = sorted([*ROOT.glob("docs/*.md"), ROOT / "README.md"])
@@ -43,6 +44,31 @@ def test_a_line_that_is_too_wide_is_noticed():
     long = "word " * 30
     assert wide(f"short\n{long}\n| {long}\n```\n{long}\n```\n{long}") == [2, 7]
 
+
+# --- policies -------------------------------------------------------------------------------------
+
+
+def rows(text):
+    """{policy: (number, hits)} as a document has them in its table."""
+    found = re.findall(r"^\| `(\w+)` \| (\d+) \| (\d+) \| .+ \|$", text, re.MULTILINE)
+    return {name: (int(number), int(hits)) for name, number, hits in found}
+
+
+def test_the_documents_have_a_row_of_every_policy():
+    assert rows((ROOT / "docs/architecture.md").read_text()) == POLICIES
+
+
+def named(text):
+    """The policies that a line of some text names, each in double quotes."""
+    line = next(line for line in re.split(r"\n *\n|\.\s|\|\n", text) if "which page" in line)
+    return set(re.findall(r'"(\w+)"', line))
+
+
+def test_what_callers_read_names_every_policy():
+    assert named((ROOT / "README.md").read_text()) == named(engine.Engine.new_pool.__doc__) == set(POLICIES)
+
+
+# --- names ----------------------------------------------------------------------------------------
 
 # Names of others, which our source need not have.
 FOREIGN = {"sem_wait", "PyLong_AsUnsignedLongLong", "Kind"}
