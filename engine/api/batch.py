@@ -20,7 +20,7 @@ from cython.cimports.engine.api.batch import Load, Place
 from cython.cimports.engine.layout.call import Aside, Call, PoolRef
 from cython.cimports.engine.layout.regions import obj_at
 from cython.cimports.engine.layout.words import ask_for, packed_in, target_of
-from cython.cimports.engine.member.arguments import buffer_of, clear, free_flag, word, wrong_length
+from cython.cimports.engine.member.arguments import aim, buffer_of, free_flag, word, wrong_length
 from cython.cimports.engine.member.registry import registry
 from cython.cimports.engine.oid import hash_oid, oid_words
 from cython.cimports.engine.tree.lookaside import ask_for_node
@@ -83,19 +83,6 @@ def places_of(handles):
 def places_in(oid, hash, indexes):
     """A table of Place from the oid of an object and a sequence of indexes."""
     return _places("indexes", "ints from 0 to 2**64-1", indexes, oid, hash)
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
-def _aim(c: cython.pointer(Call), place: cython.pointer(Place)) -> cython.void:
-    """Let a Call be about the page at a place."""
-    clear(c)
-    c.oid[0] = place.oid[0]
-    c.oid[1] = place.oid[1]
-    c.oid[2] = place.oid[2]
-    c.hash = place.hash
-    c.index = place.index
-    c.count = 1
 
 
 @cython.cfunc
@@ -214,7 +201,7 @@ def put_many(pool, places, name, pages):
         if pool.ref.codec != 0 or pool.ref.dedup:
             kept.clear()
             for j in range(i, stop):
-                _aim(cython.address(c), place + j)
+                aim(cython.address(c), place[j].oid, place[j].hash, place[j].index)
                 c.data = loads.load[j].data
                 c.length = loads.load[j].length
                 kept.append(pool.packed(cython.address(c)))
@@ -225,7 +212,7 @@ def put_many(pool, places, name, pages):
                 stop = i + 1
             while i < stop and pool.epoch == pool.engine.att.epoch:
                 _foresee(cython.address(pool.engine.att.w), cython.address(pool.ref), place + i, stop - i)
-                _aim(cython.address(c), place + i)
+                aim(cython.address(c), place[i].oid, place[i].hash, place[i].index)
                 c.data = loads.load[i].data
                 c.length = loads.load[i].length
                 c.packs = loads.load[i].packs
@@ -261,8 +248,9 @@ def get_many(pool, places, free):
                 stop = i + 1
             while i < stop and pool.epoch == pool.engine.att.epoch:
                 _foresee(cython.address(pool.engine.att.w), cython.address(pool.ref), place + i, stop - i)
-                _aim(cython.address(c), place + i)
-                found.append(pool.get_inside(cython.address(c), remove))
+                aim(cython.address(c), place[i].oid, place[i].hash, place[i].index)
+                c.remove = remove
+                found.append(pool.get_bytes(cython.address(c)))
                 shapes[i - first] = c.shape
                 i += 1
         finally:

@@ -8,7 +8,7 @@ import cython.cimports.engine.api.batch as batch
 import cython.cimports.engine.api.ranges as ranges
 import cython.cimports.engine.api.views as views
 from cython.cimports.engine.layout.call import Call
-from cython.cimports.engine.member.arguments import clear, word
+from cython.cimports.engine.member.arguments import aim, word
 from cython.cimports.engine.member.bound import Bound
 from cython.cimports.engine.oid import hash_oid, oid_words
 from cython.cimports.shm.seal import seal
@@ -28,13 +28,7 @@ class Object:
     """One object of a pool: the pool's calls without the oid. Made by Pool.object."""
 
     def handle(self, c, index):
-        clear(c)
-        c.oid[0] = self.words[0]
-        c.oid[1] = self.words[1]
-        c.oid[2] = self.words[2]
-        c.hash = self.hash
-        c.index = word("index", index)
-        c.count = 1
+        aim(c, self.words, self.hash, word("index", index))
         return 0
 
     @property

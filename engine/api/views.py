@@ -24,7 +24,7 @@ from cython.cimports.engine.layout.structs import (
     Pampd,
 )
 from cython.cimports.engine.layout.words import VIEWED, class_in, copied_of, is_same, packed_in
-from cython.cimports.engine.member.arguments import word
+from cython.cimports.engine.member.arguments import set_count
 from cython.cimports.engine.member.bound import Bound
 from cython.cimports.engine.member.member import Member
 from cython.cimports.engine.member.registry import registry
@@ -297,7 +297,7 @@ def _foreign(pool: Bound, c: cython.pointer(Call)) -> list:
     first: u64 = c.index
     for i in range(c.count):
         c.index = first + i
-        page = pool.get_inside(c, False)
+        page = pool.get_bytes(c)
         if page is None:
             return None
         out.append(memoryview(page))
@@ -313,11 +313,7 @@ def view(pool, c, count):
     out: list
     i: u64
     if count is not None:
-        c.count = word("count", count)
-        if not 1 <= c.count <= PINS_MAX:
-            raise ValueError(f"count: None, or 1 to {PINS_MAX} pages, not {count}")
-        if c.index + (c.count - 1) < c.index:
-            raise ValueError(f"index: {c.index} plus {c.count} pages passes 2**64")
+        set_count(c, count, PINS_MAX, "None, or ")
         room = PyBytes_FromStringAndSize(cython.NULL, c.count * cython.sizeof(Sight))
         sights = cython.cast(cython.pointer(Sight), PyBytes_AS_STRING(room))
     pool.enter()

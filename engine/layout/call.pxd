@@ -37,24 +37,27 @@ cdef struct Call:
     u64 index
     u64 count               # pages, for a range
     const char *data
-    u64 length              # bytes of data; after a get, of the page
+    u64 length              # bytes of data; after a get, of the page, or of all pages of a range
     # for each page of a put how it is stored, or NULL: all as they are, and none is looked for
     # elsewhere
     Packed *packs
-    u64 stored              # of the page a get found: bytes that are copied
+    u64 stored              # the same, as they are stored: bytes that are copied
     u64 *shapes             # for each page of a range its shape, or NULL: the caller does not need them
     u64 nodes_wanted        # objnodes to have at hand before the lock is taken
     u64 found               # offset of the page a get found
     u64 seq                 # what the bucket's sequence word was
     u64 shape               # of the page found
-    u64 total               # bytes a range walk has seen, as stored
-    u64 asked               # the same, as put
     u64 staged              # pages of a put that are on the staged list
     u64 created             # pages of a put that a foreign PAM has taken
     u64 obj                 # where the tree has the obj, if the lookaside table did not know
     u64 unlinked            # Bucket.unlinked then
     u64 top                 # what the obj led to then, as in Aside
-    u64 room                # bytes the caller has room for; 0: as many as it takes
+    u64 room                # bytes that the pages of a get may have, as they were put
+    char *into              # where the caller wants them; NULL: in an object of their own
+    char *out               # where they go, as they are stored; NULL: there is no place yet
+    u64 have                # bytes that place is for
+    bint remove             # a get takes the pages away
+    bint ranged             # a get is of all its pages, at one moment
     u64 shard               # of the first page of a put
     u64 page                # offset of the descriptor a get found
     bint duplicate          # a put replaced a page

@@ -9,6 +9,8 @@ cdef u64 word(str name, object value) except? 0xFFFFFFFFFFFFFFFF
 cdef object wrong_length(str name, u64 most, u64 length)
 cdef int buffer_of(str name, object data, Py_buffer *view, int flags) except -1
 cdef object free_flag(object free)
+cdef int set_count(Call *c, object count, u64 most, str also) except -1
+cdef int refuse_wrap(Call *c) except -1
 
 cdef inline void clear(Call *c) noexcept nogil:
     # In pieces that the compiler writes out, the last over the one before: for all of it at once it
@@ -18,11 +20,23 @@ cdef inline void clear(Call *c) noexcept nogil:
         memset(<char *>c + at, 0, 64)
     memset(<char *>c + sizeof(Call) - 64, 0, 64)
 
-cdef inline int handle(Call *c, object oid, object index) except -1:
+cdef inline void one_page(Call *c, u64 hash, u64 index) noexcept nogil:
+    c.hash = hash
+    c.index = index
+    c.count = 1
+    c.room = <u64>-1
+
+cdef inline void aim(Call *c, const u64 *oid, u64 hash, u64 index) noexcept nogil:
     # Fill a Call with the handle of one page, and clear the rest of it.
     clear(c)
+    c.oid[0] = oid[0]
+    c.oid[1] = oid[1]
+    c.oid[2] = oid[2]
+    one_page(c, hash, index)
+
+cdef inline int handle(Call *c, object oid, object index) except -1:
+    # The same of an oid and an index as the caller gives them.
+    clear(c)
     oid_words(oid, c.oid)
-    c.hash = hash_oid(c.oid[0], c.oid[1], c.oid[2])
-    c.index = word("index", index)
-    c.count = 1
+    one_page(c, hash_oid(c.oid[0], c.oid[1], c.oid[2]), word("index", index))
     return 0

@@ -12,6 +12,8 @@ cdef enum:
     STORES_A_PAGE = 30          # journalled stores of a range a page, at most: an old page out and a new one in
     LONG_BYTES = 131072         # a range from here on is copied with the GIL released
 
+cdef object copied(bytes data, void *out)
+
 cdef class Bound:
     cdef readonly Member engine
     cdef PoolRef ref
@@ -46,7 +48,10 @@ cdef class Bound:
     cdef object unpacked(self, Call *c, bytes data)
     cdef bint put_buffer(self, Call *c, object data) except -1
     cdef object get_call(self, Call *c, object free)
-    cdef bytes get_inside(self, Call *c, bint remove)
+    cdef bytes get_bytes(self, Call *c)
+    cdef int get_locked(self, Call *c) except -1
+    cdef bytes got_none(self, Call *c, int status)
+    cdef bytes fetched(self, Call *c)
     cdef object flush_page_call(self, Call *c)
     cdef object flush_object_call(self, Call *c)
     cdef int describe_call(self, Call *c, u64 *out) except -1
@@ -54,5 +59,4 @@ cdef class Bound:
     cdef object descriptor_call(self, Call *c)
     cdef object replace_call(self, Call *c, object pampd, object generation)
     cdef object put_range_call(self, Call *c, object buffer)
-    cdef object copy_into(self, Call *c, void *out, Py_ssize_t room, object free)
     cdef object get_into_call(self, Call *c, object buffer, object free)

@@ -40,7 +40,7 @@ from cython.cimports.engine.layout.structs import (
 )
 from cython.cimports.engine.layout.words import packed_in
 from cython.cimports.engine.member.access import assert_open_to
-from cython.cimports.engine.member.arguments import buffer_of, free_flag, word, wrong_length
+from cython.cimports.engine.member.arguments import buffer_of, free_flag, refuse_wrap, word, wrong_length
 from cython.cimports.engine.member.registry import registry
 from cython.cimports.engine.pages.pam.packed import PackedPam, digest
 from cython.cimports.engine.pages.reclaim import back_ledgers, has_ledger
@@ -51,6 +51,26 @@ from cython.cimports.shm.journal import reserve, shrink
 from cython.cimports.shm.layout import BUSY, CORRUPT, NOMEM, NOSPACE, OK, Worker, u64
 from cython.cimports.shm.process import COPY
 from engine.errors import ArenaCorrupted, PoolDestroyed, TmemError
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _copy_range(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call)) -> cython.int:
+    """peek_range, with the GIL released if there is much to copy."""
+    status: cython.int
+    if c.have < LONG_BYTES:
+        return fetch.peek_range(w, p, c, True)
+    with cython.nogil:
+        status = fetch.peek_range(w, p, c, True)
+    return status
+
+
+def copied(data, out):
+    """Copy what a get has found to where there is room for it: how many bytes, or -1 on a miss."""
+    if data is None:
+        return -1
+    memcpy(out, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+    return PyBytes_GET_SIZE(data)
 
 
 @cython.cclass
@@ -275,8 +295,7 @@ class Bound:
             c.count = (c.length + self.ref.page_size - 1) // self.ref.page_size
             if not 1 <= c.count <= RANGE_MAX:
                 raise ValueError(f"buffer: 1 to {RANGE_MAX} pages of {self.page_size} bytes, not {c.length} bytes")
-            if c.index + (c.count - 1) < c.index:
-                raise ValueError(f"index: {c.index} plus {c.count} pages passes 2**64")
+            refuse_wrap(c)
             return self.put_pages(c)
         finally:
             PyBuffer_Release(cython.address(view))
@@ -284,147 +303,117 @@ class Bound:
     # --- get --------------------------------------------------------------------------------------
 
     def get_call(self, c, free):
-        remove: cython.bint = self.exclusive if free is None else free_flag(free)
         result: bytes = None
+        c.remove = self.exclusive if free is None else free_flag(free)
         self.enter()
         try:
-            result = self.get_inside(c, remove)
+            result = self.get_bytes(c)
         finally:
             self.leave()
         return self.unpacked(c, result) if result is not None and packed_in(c.shape) != 0 else result
 
-    def get_inside(self, c, remove):
-        """Get a page, between enter and leave: its bytes as they are stored, of which c.shape
-        tells; None on a miss."""
+    def get_bytes(self, c):
+        """Get a page, or all pages of a range as they were at one moment, between enter and leave:
+        their bytes as they are stored, of which c.shape or c.shapes tells; None on a miss. With
+        c.into, which has room for c.room bytes, they go there, and the answer is b"".
+
+        What stays is looked for without a lock, a few times; then, and what leaves, under it, and
+        again after a pause as long as one is in the way."""
         status: cython.int
-        peeks: cython.int = 0
         w: cython.pointer(Worker) = cython.address(self.engine.att.w)
         p: cython.pointer(PoolRef) = cython.address(self.ref)
-        foreign: cython.bint = self.ops.foreign
+        # To find a page says how long it is, also of one that leaves; to find all of a range is as
+        # much as to copy it.
+        peeks: cython.int = 0 if self.ops.foreign or (c.remove and c.ranged) else PEEKS
         result: bytes = None
         while True:
-            if not foreign and peeks < PEEKS:
-                peeks += 1
-                status = fetch.peek(w, p, c)
-                if status == OK:
-                    if c.room != 0 and c.length > c.room:
-                        if fetch.peek_valid(w, p, c):
-                            status = SIZE
-                            break
-                        continue
-                    if result is None or PyBytes_GET_SIZE(result) != cython.cast(cython.Py_ssize_t, c.stored):
-                        result = PyBytes_FromStringAndSize(cython.NULL, c.stored)
-                    if not remove:
-                        copy_page(w, PyBytes_AS_STRING(result), c.shape, c.found, c.stored)
-                        if fetch.peek_valid(w, p, c):
-                            break
-                        continue
-                elif status != BUSY:
-                    break
-            c.stored = 0 if result is None else PyBytes_GET_SIZE(result)
-            status = fetch.fetch(w, p, c,
-                                cython.NULL if result is None else PyBytes_AS_STRING(result), remove,
-                                self.ops, registry.host)
-            if status == AGAIN:
-                status = fetch.fetch_remote(w, p, c, remove, self.ops, registry.host)
-                if status == AGAIN:
+            status = BUSY
+            if peeks > 0:
+                peeks -= 1
+                status = fetch.peek_range(w, p, c, False) if c.ranged else fetch.peek(w, p, c)
+            if status == BUSY:
+                status = self.get_locked(c)
+                if status == BUSY:
+                    self.pause()
+                if status == BUSY or status == AGAIN:
                     continue
-            if status == SIZE:
-                if c.room != 0 and c.length > c.room:
+                if status != SIZE or c.length > c.room:
+                    if c.ranged:
+                        shrink(w)
+                    elif status == OK and self.ops.foreign:
+                        result = self.fetched(c)
                     break
-                result = PyBytes_FromStringAndSize(cython.NULL, c.stored)
-            elif status == BUSY:
-                self.pause()
-            else:
+            elif status != OK:
                 break
-        if status == OK:
-            p.ledger[GETS_HIT] += 1
-            return self.ops.result if foreign else result
+            # Found, and it takes c.stored bytes.
+            if c.have != c.stored:
+                c.have = c.stored
+                if c.into != cython.NULL:
+                    result = b""
+                    c.out = c.into
+                else:
+                    result = PyBytes_FromStringAndSize(cython.NULL, c.have)
+                    c.out = PyBytes_AS_STRING(result)
+            if status != OK or c.remove:
+                peeks = 0           # the rest is done under the lock
+            elif c.ranged:
+                status = _copy_range(w, p, c)
+                if status == BUSY:
+                    peeks = 0
+                elif status != SIZE:
+                    break
+            else:
+                copy_page(w, c.out, c.shape, c.found, c.stored)
+                if fetch.peek_valid(w, p, c):
+                    break           # else it is another by now
+        if status != OK:
+            return self.got_none(c, status)
+        p.ledger[GETS_HIT] += 1
+        return result
+
+    def get_locked(self, c):
+        """One try of a get under the lock: a status of `fetch` or `fetch_range`."""
+        w: cython.pointer(Worker) = cython.address(self.engine.att.w)
+        p: cython.pointer(PoolRef) = cython.address(self.ref)
+        status: cython.int
+        if c.ranged:
+            if c.remove and reserve(w, 1024 + c.count * STORES_A_PAGE) == NOSPACE:
+                self.engine.no_memory("the journal of so many pages")
+            return fetch.fetch_range(w, p, c, self.ops, registry.host)
+        status = fetch.fetch(w, p, c, self.ops, registry.host)
+        return fetch.fetch_remote(w, p, c, self.ops, registry.host) if status == AGAIN else status
+
+    def got_none(self, c, status):
+        """The answer of a get that got nothing: None on a miss, which is counted, or an exception."""
         if status == MISS or status == FAILED:
-            p.ledger[GETS_MISS] += 1
+            self.ref.ledger[GETS_MISS] += 1
             return None
         if status == SIZE:
-            raise ValueError(f"buffer: at least as long as the page, {c.length} bytes, not {c.room}")
+            what = "pages" if c.ranged else "page"
+            raise ValueError(f"buffer: at least as long as the {what}, {c.length} bytes, not {c.room}")
         self.fail(status)
+
+    def fetched(self, c):
+        """The page that a foreign back end has given; also in c.into, if that is not NULL."""
+        data: bytes = self.ops.result
+        if c.into != cython.NULL:
+            c.length = PyBytes_GET_SIZE(data)
+            if c.length > c.room:
+                self.got_none(c, SIZE)      # another page than the one that was looked at before
+            memcpy(c.into, PyBytes_AS_STRING(data), c.length)
+        return data
 
     def get_into_call(self, c, buffer, free):
         view: Py_buffer
         buffer_of("buffer", buffer, cython.address(view), PyBUF_WRITABLE)
         try:
-            return self.copy_into(c, view.buf, view.len, free)
+            c.room = view.len
+            if self.ref.codec != 0:
+                return copied(self.get_call(c, free), view.buf)
+            c.into = cython.cast(cython.p_char, view.buf)
+            return -1 if self.get_call(c, free) is None else c.length
         finally:
             PyBuffer_Release(cython.address(view))
-
-    def copy_into(self, c, out, room, free):
-        status: cython.int
-        peeks: cython.int = 0
-        remove: cython.bint = self.exclusive if free is None else free_flag(free)
-        w: cython.pointer(Worker) = cython.address(self.engine.att.w)
-        data: bytes
-        length: cython.Py_ssize_t
-        c.room = max(room, 1)
-        if self.ref.codec != 0:
-            data = self.get_call(c, free if room else False)
-            if data is None:
-                return -1
-            if not room:
-                raise ValueError(f"buffer: at least as long as the page, {c.length} bytes, not 0")
-            memcpy(out, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
-            return PyBytes_GET_SIZE(data)
-        self.enter()
-        try:
-            c.stored = 0
-            while True:
-                if not self.ops.foreign and peeks < PEEKS:
-                    peeks += 1
-                    status = fetch.peek(w, cython.address(self.ref), c)
-                    if status != OK and status != BUSY:
-                        break
-                    if status == OK and cython.cast(cython.Py_ssize_t, c.length) > room:
-                        status = SIZE
-                        if fetch.peek_valid(w, cython.address(self.ref), c):
-                            break
-                        c.stored = 0
-                        continue
-                    if status == OK and not remove:
-                        copy_page(w, cython.cast(cython.p_char, out), c.shape, c.found, c.stored)
-                        if fetch.peek_valid(w, cython.address(self.ref), c):
-                            break
-                        continue
-                    if status == BUSY:
-                        c.stored = 0
-                status = fetch.fetch(w, cython.address(self.ref), c, cython.cast(cython.p_char, out), remove,
-                                    self.ops, registry.host)
-                if status == AGAIN:
-                    status = fetch.fetch_remote(w, cython.address(self.ref), c, remove, self.ops, registry.host)
-                    if status == AGAIN:
-                        continue
-                if status == SIZE:
-                    if cython.cast(cython.Py_ssize_t, c.length) > room:
-                        break
-                elif status == BUSY:
-                    self.pause()
-                else:
-                    break
-            if status == OK and self.ops.foreign:
-                data = self.ops.result
-                length = PyBytes_GET_SIZE(data)
-                c.length = length
-                if length > room:
-                    status = SIZE
-                else:
-                    memcpy(out, PyBytes_AS_STRING(data), length)
-            if status == OK:
-                self.ref.ledger[GETS_HIT] += 1
-                return c.length
-            if status == SIZE:
-                raise ValueError(f"buffer: at least as long as the page, {c.length} bytes, not {room}")
-            if status == MISS or status == FAILED:
-                self.ref.ledger[GETS_MISS] += 1
-                return -1
-            self.fail(status)
-        finally:
-            self.leave()
 
     # --- flush ------------------------------------------------------------------------------------
 

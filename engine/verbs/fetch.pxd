@@ -8,8 +8,8 @@ cdef void check_chunk(Worker *w, u64 shape, u64 data, u64 length) noexcept nogil
 cdef int peek(Worker *w, PoolRef *p, Call *c) noexcept nogil
 cdef bint peek_valid(Worker *w, PoolRef *p, Call *c) noexcept nogil
 cdef void touch(Worker *w, PoolRef *p, u64 off) noexcept nogil
-cdef int fetch(Worker *w, PoolRef *p, Call *c, char *out, bint remove, PamOps pam, HostOps host) noexcept nogil
-cdef int fetch_remote(Worker *w, PoolRef *p, Call *c, bint remove, PamOps pam, HostOps host) noexcept nogil
-cdef int peek_range(Worker *w, PoolRef *p, Call *c, char *out) noexcept nogil
-cdef int fetch_range(Worker *w, PoolRef *p, Call *c, char *out, bint remove, PamOps pam, HostOps host) noexcept nogil
+cdef int fetch(Worker *w, PoolRef *p, Call *c, PamOps pam, HostOps host) noexcept nogil
+cdef int fetch_remote(Worker *w, PoolRef *p, Call *c, PamOps pam, HostOps host) noexcept nogil
+cdef int peek_range(Worker *w, PoolRef *p, Call *c, bint copy) noexcept nogil
+cdef int fetch_range(Worker *w, PoolRef *p, Call *c, PamOps pam, HostOps host) noexcept nogil
 cdef int describe(Worker *w, PoolRef *p, Call *c, u64 *out) noexcept nogil

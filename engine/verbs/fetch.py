@@ -3,7 +3,7 @@ foreign PAM.
 
 A get that leaves the page where it is takes no lock: `peek` finds it, the caller copies,
 `peek_valid` tells whether what was copied was the page; after a few tries `fetch` copies under the
-lock. A get that removes goes through `fetch`.
+lock. A get that removes goes through `fetch`. How they follow one another is in `Bound.get_bytes`.
 Kill at any instruction: a reader without a lock has changed nothing; the rest is as in core.py.
 """
 import cython
@@ -58,8 +58,8 @@ def _look(
 
 def peek(w, p, c):
     """Find a page without a lock. OK with c.found, c.length, c.stored, c.seq set (copy, then ask
-    peek_valid), MISS, DESTROYED, or BUSY: somebody was writing all the time, or the arena is
-    corrupt; `fetch` knows."""
+    peek_valid), SIZE (it is longer than c.room), MISS, DESTROYED, or BUSY: somebody was writing all the
+    time, or the arena is corrupt; `fetch` knows."""
     b: cython.pointer(Bucket) = bucket_of(p, c)
     tries: cython.int
     status: cython.int
@@ -88,8 +88,11 @@ def peek(w, p, c):
         if w.fault != 0:
             continue
         if d != cython.NULL:
-            return OK
-        if seq_same(cython.address(b.lock), c.seq):
+            if c.length <= c.room:
+                return OK
+            if peek_valid(w, p, c):
+                return SIZE
+        elif seq_same(cython.address(b.lock), c.seq):
             remember(p, c)
             return MISS
     w.fault = 0
@@ -97,7 +100,7 @@ def peek(w, p, c):
 
 
 def peek_valid(w, p, c):
-    """True if what was copied since `peek` is the page as it was then."""
+    """True if what was copied since `peek` is the page as it was then; that is a hit."""
     if not seq_same(cython.address(bucket_of(p, c).lock), c.seq):
         return False
     remember(p, c)
@@ -117,14 +120,13 @@ def touch(w, p, off):
         set_mark(w, off, hits + 1)
 
 
-def fetch(w, p, c, out, remove, pam, host):
-    """Get a page under the lock into `out`, which has room for c.stored bytes. OK, MISS, SIZE
-    (c.stored says how much room; or the page is longer than c.room, which is not 0), FAILED, BUSY,
-    DESTROYED or CORRUPT. A compressed page comes as it is stored, which c.shape tells. A foreign
-    page goes to pam.result instead; out is not used then."""
+def fetch(w, p, c, pam, host):
+    """Get a page under the lock into c.out, which is for c.have bytes. OK, MISS, SIZE (it
+    takes c.stored bytes; or the page is longer than c.room), AGAIN (`fetch_remote` is next),
+    FAILED, BUSY, DESTROYED or CORRUPT. A compressed page comes as it is stored, which c.shape
+    tells. A foreign page goes to pam.result instead; c.out is not used then."""
     b: cython.pointer(Bucket) = bucket_of(p, c)
     obj_off: u64
-    room: u64 = c.stored
     d: cython.pointer(Pampd)
     status: cython.int = lock_bucket(w, p, b)
     if status != OK:
@@ -141,31 +143,31 @@ def fetch(w, p, c, out, remove, pam, host):
     c.stored = copied_of(c.shape)
     if c.length - 1 >= p.page_size or packed_in(c.shape) > p.packed_max:
         w.fault = FAULT_SENTINEL
-    elif c.room != 0 and c.length > c.room:
+    elif c.length > c.room:
         status = SIZE
     elif pam.foreign:
         if pam.is_remote(d):
             status = AGAIN
         else:
-            status = pam.get_data_and_free(p.idx, c.oid, d) if remove else pam.get_data(p.idx, c.oid, d)
-    elif c.stored != room:
+            status = pam.get_data_and_free(p.idx, c.oid, d) if c.remove else pam.get_data(p.idx, c.oid, d)
+    elif c.stored != c.have:
         status = SIZE
     else:
         check_chunk(w, c.shape, c.found, c.stored)
-        if w.fault == 0 and not remove:
-            copy_page(w, out, c.shape, c.found, c.stored)
-    if status == OK and remove and w.fault == 0:
+        if w.fault == 0 and not c.remove:
+            copy_page(w, c.out, c.shape, c.found, c.stored)
+    if status == OK and c.remove and w.fault == 0:
         drop_page(w, p, c, obj_off, c.index, True, pam, host)
         drop_empty_obj(w, p, c, b, obj_off, pam, host)
     status = end_section(w, b, status)
-    if status == OK and remove and not pam.foreign:
+    if status == OK and c.remove and not pam.foreign:
         # The page is this worker's alone now: copied with the bucket free, before it is given back.
-        copy_page(w, out, c.shape, c.found, c.stored)
+        copy_page(w, c.out, c.shape, c.found, c.stored)
     finish(w, REAP_BUDGET, host)
     return status
 
 
-def fetch_remote(w, p, c, remove, pam, host):
+def fetch_remote(w, p, c, pam, host):
     """Get a remote page, which `fetch` answered AGAIN for: fetched with the bucket free, used only
     if the page is still of the generation seen. OK with pam.result, AGAIN, MISS, FAILED, BUSY,
     DESTROYED or CORRUPT."""
@@ -192,7 +194,7 @@ def fetch_remote(w, p, c, remove, pam, host):
     d = find_page(w, p, c, b, c.index, cython.address(obj_off))
     if d == cython.NULL or d.gen != seen.gen:
         status = AGAIN
-    elif remove:
+    elif c.remove:
         drop_page(w, p, c, obj_off, c.index, False, pam, host)
         drop_empty_obj(w, p, c, b, obj_off, pam, host)
     status = end_section(w, b, status)
@@ -204,10 +206,10 @@ def fetch_remote(w, p, c, remove, pam, host):
 @cython.nogil
 @cython.exceptval(check=False)
 def _walk_range(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call),
-                b: cython.pointer(Bucket), out: cython.p_char) -> cython.int:
-    """Sum the bytes of the range's pages, as they are stored, into c.total, and as they were put
-    into c.asked; with `out`, copy them there if they are c.length bytes, and leave their shapes in
-    c.shapes, if that is not NULL."""
+                b: cython.pointer(Bucket), copy: cython.bint) -> cython.int:
+    """Sum the bytes of the range's pages, as they are stored, into c.stored, and as they were put
+    into c.length; with `copy`, copy them to c.out if they are c.have bytes, and leave their shapes
+    in c.shapes, if that is not NULL. OK, MISS, or SIZE: they are more or fewer."""
     obj_off: u64 = find_obj(w, p, c, b)
     o: cython.pointer(Obj)
     d: cython.pointer(Pampd)
@@ -218,8 +220,8 @@ def _walk_range(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython
     n: u64
     length: u64
     i: u64
-    c.total = 0
-    c.asked = 0
+    c.stored = 0
+    c.length = 0
     if obj_off == 0 or w.fault != 0:
         return MISS
     o = obj_at(w, obj_off)
@@ -227,7 +229,7 @@ def _walk_range(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython
         link = objnode.lookup(w, o, c.index + i)
         if link == 0 or w.fault != 0:
             return MISS
-        if out != cython.NULL:
+        if copy:
             ask_for(w, link)
         off = target_of(link)
         d = pampd_at(w, off)
@@ -238,26 +240,26 @@ def _walk_range(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython
                 or d.index != c.index + i or d.obj != obj_off or pool_of_obj(o) != p.idx):
             w.fault = w.fault if w.fault else FAULT_SENTINEL
             return MISS
-        if out != cython.NULL:
+        if copy:
             # Read once: without the lock a second read may give another offset than the one that
             # was checked.
             data = chunk_of(w, shape, load(cython.address(d.data)))
             check_chunk(w, shape, data, n)
-            if w.fault != 0 or c.total + n > c.length:
+            if w.fault != 0 or c.stored + n > c.have:
                 return SIZE
-            copy_page(w, out + c.total, shape, data, n)
+            copy_page(w, c.out + c.stored, shape, data, n)
             if c.shapes != cython.NULL:
                 c.shapes[i] = shape
-        c.total += n
-        c.asked += length
-    if out != cython.NULL and c.total != c.length:
+        c.stored += n
+        c.length += length
+    if copy and c.stored != c.have:
         return SIZE
     return OK
 
 
-def peek_range(w, p, c, out):
-    """A range without a lock. With out NULL: OK and c.length, the bytes of all pages as stored, or
-    SIZE: there is no room for c.asked. Else they are copied if they still are c.length bytes: OK or
+def peek_range(w, p, c, copy):
+    """A range without a lock. OK with c.stored, the bytes of all pages as stored, or SIZE: they are
+    more than c.room as they were put. With `copy` they go to c.out if they are c.have bytes: OK or
     SIZE. MISS, DESTROYED; BUSY: try `fetch_range`."""
     b: cython.pointer(Bucket) = bucket_of(p, c)
     tries: cython.int
@@ -268,36 +270,31 @@ def peek_range(w, p, c, out):
             continue
         if status == DESTROYED:
             return DESTROYED
-        status = _walk_range(w, p, c, b, out)
+        status = _walk_range(w, p, c, b, copy)
         if w.fault != 0:
             continue
         if seq_same(cython.address(b.lock), c.seq):
             remember(p, c)
-            if out == cython.NULL and status == OK:
-                c.length = c.total
-                if c.room != 0 and c.asked > c.room:
-                    status = SIZE
-            return status
+            return SIZE if status == OK and c.length > c.room else status
     w.fault = 0
     return BUSY
 
 
-def fetch_range(w, p, c, out, remove, pam, host):
-    """A range under the lock, into `out` with room for c.length bytes; SIZE says that c.length is
-    what it takes, or that there is no room for c.asked bytes."""
+def fetch_range(w, p, c, pam, host):
+    """A range under the lock, into c.out, which is for c.have bytes; SIZE says that c.stored is what
+    it takes, or that c.length is more than c.room."""
     b: cython.pointer(Bucket) = bucket_of(p, c)
     i: u64
     obj_off: u64
     status: cython.int = lock_bucket(w, p, b)
     if status != OK:
         return status
-    status = _walk_range(w, p, c, b, cython.NULL)
-    if status == OK and (out == cython.NULL or c.total != c.length or (c.room != 0 and c.asked > c.room)):
-        c.length = c.total
+    status = _walk_range(w, p, c, b, False)
+    if status == OK and (c.out == cython.NULL or c.stored != c.have or c.length > c.room):
         status = SIZE
     if status == OK:
-        status = _walk_range(w, p, c, b, out)
-    if status == OK and remove and w.fault == 0:
+        status = _walk_range(w, p, c, b, True)
+    if status == OK and c.remove and w.fault == 0:
         obj_off = find_obj(w, p, c, b)
         for i in range(c.count):
             drop_page(w, p, c, obj_off, c.index + i, False, pam, host)
