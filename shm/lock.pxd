@@ -79,6 +79,20 @@ cdef inline void unlock(Worker *w, Lock *lock) noexcept nogil:
         else:
             post(w, lock)
 
+# The worker's own lock, which is the right to change anything while nobody checks, and then another
+# one. OK, or BUSY with neither.
+cdef inline int lock_both(Worker *w, Lock *lock) noexcept nogil:
+    if lock_try(w, &w.slot.own) != OK:
+        return BUSY
+    if lock_try(w, lock) != OK:
+        unlock(w, &w.slot.own)
+        return BUSY
+    return OK
+
+cdef inline void unlock_both(Worker *w, Lock *lock) noexcept nogil:
+    unlock(w, lock)
+    unlock(w, &w.slot.own)
+
 # Read side. `seq_begin` answers an odd number while somebody writes. What is copied between it and
 # a `seq_same` that answers True was there, all of it, at one moment.
 cdef inline u64 seq_begin(Lock *lock) noexcept nogil:

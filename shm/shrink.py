@@ -22,7 +22,7 @@ from cython.cimports.shm.layout import (
     Worker,
     u64,
 )
-from cython.cimports.shm.lock import lock_try, unlock
+from cython.cimports.shm.lock import lock_both, unlock_both
 from cython.cimports.shm.memory import punch
 from cython.cimports.shm.slab import free_segment, limit_of, list_push, list_remove, segment_at
 
@@ -30,24 +30,9 @@ from cython.cimports.shm.slab import free_segment, limit_of, list_push, list_rem
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _begin(w: cython.pointer(Worker)) -> cython.int:
-    """Take the own lock, which is the right to change anything while nobody checks, then the
-    depot's: OK, or BUSY with neither."""
-    if lock_try(w, cython.address(w.slot.own)) != OK:
-        return BUSY
-    if lock_try(w, cython.address(w.depot.lock)) != OK:
-        unlock(w, cython.address(w.slot.own))
-        return BUSY
-    return OK
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
 def _end(w: cython.pointer(Worker)) -> cython.int:
     status: cython.int = conclude(w)
-    unlock(w, cython.address(w.depot.lock))
-    unlock(w, cython.address(w.slot.own))
+    unlock_both(w, cython.address(w.depot.lock))
     return status
 
 
@@ -59,7 +44,7 @@ def too_many(w):
 
 def set_limit(w, segments):
     """Let so many segments have memory. OK, BUSY or CORRUPT."""
-    if _begin(w) != OK:
+    if lock_both(w, cython.address(w.depot.lock)) != OK:
         return BUSY
     store(w, cython.address(w.depot.limit), segments)
     return _end(w)
@@ -77,7 +62,7 @@ def leave(w, number):
     """Let nobody take chunks of a segment any more. OK (also if it has no class, or leaves
     already), BUSY or CORRUPT."""
     s: cython.pointer(Segment)
-    if _begin(w) != OK:
+    if lock_both(w, cython.address(w.depot.lock)) != OK:
         return BUSY
     s = segment_at(w, number)
     if 0 < s.cls <= CLASS_COUNT and s.state == SEG_STAYS:
@@ -90,7 +75,7 @@ def leave(w, number):
 def stay(w, number):
     """Take back `leave`. OK (also if it does not leave), BUSY or CORRUPT."""
     s: cython.pointer(Segment)
-    if _begin(w) != OK:
+    if lock_both(w, cython.address(w.depot.lock)) != OK:
         return BUSY
     s = segment_at(w, number)
     if 0 < s.cls <= CLASS_COUNT and s.state == SEG_LEAVING:
@@ -104,7 +89,7 @@ def dig(w):
     """Make one free segment a hole, if too many have memory. OK (also if there is nothing to do),
     BUSY or CORRUPT."""
     s: cython.pointer(Segment)
-    if _begin(w) != OK:
+    if lock_both(w, cython.address(w.depot.lock)) != OK:
         return BUSY
     if w.depot.free_head != 0 and too_many(w) != 0:
         s = segment_at(w, w.depot.free_head)
@@ -122,7 +107,7 @@ def begin_punch(w, number):
     s: cython.pointer(Segment)
     hole: cython.bint
     status: cython.int
-    if _begin(w) != OK:
+    if lock_both(w, cython.address(w.depot.lock)) != OK:
         return BUSY
     s = segment_at(w, number)
     hole = s.state == SEG_HOLE and s.cls == 0
@@ -139,7 +124,7 @@ def end_punch(w, number):
     """List a segment that was being punched as a hole again, also if whoever punched it was killed.
     OK, BUSY or CORRUPT."""
     s: cython.pointer(Segment)
-    if _begin(w) != OK:
+    if lock_both(w, cython.address(w.depot.lock)) != OK:
         return BUSY
     s = segment_at(w, number)
     if s.state == SEG_PUNCHING and s.cls == 0:

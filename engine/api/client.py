@@ -9,7 +9,7 @@ from cython.cimports.engine.member.member import Member
 from cython.cimports.engine.member.seats import seat_of
 from cython.cimports.shm.atomics import load, set
 from cython.cimports.shm.layout import Worker
-from cython.cimports.shm.lock import unlock
+from cython.cimports.shm.lock import unlock_both
 from cython.cimports.shm.seal import seal
 from engine.errors import TmemError
 from engine.member.access import host_only
@@ -37,8 +37,7 @@ def open_client(engine: Member, id, weight=None, cap=None):
             if cap is not None:
                 set(cython.address(client_at(w, client.seat).cap), cap)
         finally:
-            unlock(w, cython.address(table.lock))
-            unlock(w, cython.address(w.slot.own))
+            unlock_both(w, cython.address(table.lock))
     finally:
         engine.att.leave()
     return client
@@ -59,8 +58,7 @@ class Client:
         try:
             table = self.engine.lock_table()
             set(cython.address(self.record().frozen), frozen)
-            unlock(w, cython.address(table.lock))
-            unlock(w, cython.address(w.slot.own))
+            unlock_both(w, cython.address(table.lock))
         finally:
             self.engine.att.leave()
         return 0

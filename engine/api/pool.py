@@ -25,7 +25,7 @@ from cython.cimports.engine.member.bound import Bound
 from cython.cimports.engine.member.member import Member
 from cython.cimports.engine.pages.pam.packed import flag_of
 from cython.cimports.shm.atomics import load
-from cython.cimports.shm.layout import BUSY, OK, Worker, u64
+from cython.cimports.shm.layout import u64
 from cython.cimports.shm.seal import seal
 from engine.api.handle import open_object
 from engine.errors import PoolDestroyed, PoolNotFound
@@ -200,18 +200,10 @@ class Pool(Bound):
         from now on.
 
         Raises AccessDenied if the engine acts for a client to whom the pool does not belong."""
-        status: cython.int
-        w: cython.pointer(Worker) = cython.address(self.engine.att.w)
         owner_only(self.engine, self.client, f"destroy pool {self.name!r}")
         self.enter()
         try:
-            while True:
-                status = ends.begin_destroy(w, cython.address(self.ref))
-                if status != BUSY:
-                    break
-                self.pause()
-            if status != OK:
-                self.fail(status)
+            self.attempt(cython.NULL, ends.begin_destroy)
             self.drop_semaphores()
             self.engine.settle_quietly()
         finally:

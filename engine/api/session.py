@@ -44,7 +44,7 @@ from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.shm.atomics import barrier, set_release
 from cython.cimports.shm.journal import kill_point
 from cython.cimports.shm.layout import OK, Worker, slot_at, slots_used, u64
-from cython.cimports.shm.lock import unlock
+from cython.cimports.shm.lock import unlock_both
 from cython.cimports.shm.memory import back
 from cython.cimports.shm.seal import seal
 from cython.cimports.shm.slab import limit_of
@@ -359,8 +359,7 @@ class Engine(Member):
         try:
             return self.publish_locked(table, name, flags, client, pam, policy, cap, allow)
         finally:
-            unlock(w, cython.address(table.lock))
-            unlock(w, cython.address(w.slot.own))
+            unlock_both(w, cython.address(table.lock))
 
     def publish_locked(self, table, name, flags, client, pam, policy, cap, allow):
         """Its index and generation; None: all places are taken."""

@@ -28,7 +28,9 @@ from cython.cimports.engine.member.arguments import set_count
 from cython.cimports.engine.member.bound import Bound
 from cython.cimports.engine.member.member import Member
 from cython.cimports.engine.member.registry import registry
+from cython.cimports.engine.pages.pam.base import PamOps
 from cython.cimports.engine.pages.pins import charge, collect, note_unpinned, pin, prepare, uncharge, unpin
+from cython.cimports.engine.tree.hostops import HostOps
 from cython.cimports.engine.tree.lookaside import remember
 from cython.cimports.engine.verbs.core import REAP_BUDGET, bucket_of, end_section, find_page, finish, lock_bucket
 from cython.cimports.engine.verbs.fetch import check_chunk, touch
@@ -43,6 +45,7 @@ from engine.errors import TooMuchPinned
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
 def _find_all(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), b: cython.pointer(Bucket),
               sights: cython.pointer(Sight), count: cython.pointer(u64), size: cython.pointer(u64)) -> cython.int:
@@ -74,6 +77,7 @@ def _find_all(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.p
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
 def _pin_all(
     w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), sights: cython.pointer(Sight)
@@ -95,12 +99,13 @@ def _pin_all(
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
-def _hold(
-    w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), sights: cython.pointer(Sight)
-) -> cython.int:
-    """Find the pages of a call, and pin them, at one moment. OK, MISS, BUSY, FULL, NOSPACE,
-    DESTROYED or CORRUPT: nothing is pinned then."""
+def _hold(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), pam: PamOps,
+          host: HostOps) -> cython.int:
+    """Find the pages of a call, and pin them, at one moment; c.out is the table of their sights. OK,
+    MISS, BUSY, FULL, NOSPACE, DESTROYED or CORRUPT: nothing is pinned then."""
+    sights: cython.pointer(Sight) = cython.cast(cython.pointer(Sight), c.out)
     b: cython.pointer(Bucket) = bucket_of(p, c)
     count: u64 = 0
     size: u64 = 0
@@ -228,8 +233,9 @@ seal(View, "Pool.view")
 
 
 @cython.cfunc
-def _pinned(pool: Bound, c: cython.pointer(Call), sights: cython.pointer(Sight)) -> list:
+def _pinned(pool: Bound, c: cython.pointer(Call)) -> list:
     """The pages of a call as memoryviews, of the bytes as they are stored; None on a miss."""
+    sights: cython.pointer(Sight) = cython.cast(cython.pointer(Sight), c.out)
     w: cython.pointer(Worker) = cython.address(pool.engine.att.w)
     p: cython.pointer(PoolRef) = cython.address(pool.ref)
     status: cython.int
@@ -238,11 +244,7 @@ def _pinned(pool: Bound, c: cython.pointer(Call), sights: cython.pointer(Sight))
     page: Pin
     data: bytes
     out: list = []
-    while True:
-        status = _hold(w, p, c, sights)
-        if status != BUSY:
-            break
-        pool.pause()
+    status = pool.until_free(c, _hold)
     if status == MISS:
         p.ledger[GETS_MISS] += 1
         return None
@@ -316,10 +318,11 @@ def view(pool, c, count):
         set_count(c, count, PINS_MAX, "None, or ")
         room = PyBytes_FromStringAndSize(cython.NULL, c.count * cython.sizeof(Sight))
         sights = cython.cast(cython.pointer(Sight), PyBytes_AS_STRING(room))
+    c.out = cython.cast(cython.p_char, sights)
     pool.enter()
     try:
         foreign: cython.bint = pool.ops.foreign
-        out = _foreign(pool, c) if foreign else _pinned(pool, c, sights)
+        out = _foreign(pool, c) if foreign else _pinned(pool, c)
     finally:
         pool.leave()
     if out is None:

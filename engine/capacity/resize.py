@@ -335,19 +335,9 @@ def _sweep(engine: Member):
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     number: u64
     result: Sweep
-    status: cython.int
-    epoch: cython.int = engine.att.epoch
     memset(cython.address(result), 0, cython.sizeof(Sweep))
     for number in range(min(w.depot.seg_high, w.seg_total)):
-        status = BUSY
-        while status == BUSY:
-            status = sweep_segment(w, number, cython.address(result), registry.host)
-            if status == BUSY:
-                engine.att.pause()
-                engine.refuse_fork(epoch)
-        if status == CORRUPT:
-            engine.raise_status(status)
-        if status == NOMEM:
+        if _until_free(engine, lambda n=number: sweep_segment(w, n, cython.address(result), registry.host)) == NOMEM:
             return NOMEM
         engine.settle()
         _breathe(engine)

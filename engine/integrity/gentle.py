@@ -16,8 +16,8 @@ from cython.cimports.engine.layout.structs import GEO_SHARDS, Bucket, PoolRecord
 from cython.cimports.engine.member.member import Member
 from cython.cimports.libc.stdlib import free, realloc
 from cython.cimports.shm.atomics import load
-from cython.cimports.shm.layout import OK, Lock, Worker, u64
-from cython.cimports.shm.lock import lock_try, unlock
+from cython.cimports.shm.layout import Lock, Worker, u64
+from cython.cimports.shm.lock import unlock_both
 
 ROOM_FIRST = cython.declare(u64, 4096)
 
@@ -70,7 +70,7 @@ def run(engine: Member):
         try:
             checker.walk_depot()
         finally:
-            _let_go(engine, cython.address(engine.att.w.depot.lock))
+            unlock_both(cython.address(engine.att.w), cython.address(engine.att.w.depot.lock))
         return checker.report
     finally:
         engine.att.w.fault = 0
@@ -84,22 +84,12 @@ def _hold(engine: Member, lock: cython.pointer(Lock)) -> cython.int:
     behind, which is not the arena's."""
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     epoch: cython.int = engine.att.epoch
-    while True:
-        if lock_try(w, cython.address(w.slot.own)) == OK:
-            if lock_try(w, lock) == OK:
-                w.fault = 0
-                return 0
-            unlock(w, cython.address(w.slot.own))
-        engine.att.pause()
+    engine.hold(lock)
+    if engine.att.epoch != epoch:
+        unlock_both(w, lock)
         engine.refuse_fork(epoch)
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
-def _let_go(engine: Member, lock: cython.pointer(Lock)) -> cython.void:
-    w: cython.pointer(Worker) = cython.address(engine.att.w)
-    unlock(w, lock)
-    unlock(w, cython.address(w.slot.own))
+    w.fault = 0
+    return 0
 
 
 @cython.cfunc
@@ -129,7 +119,7 @@ def _check_pools(engine: Member, checker: Gentle) -> cython.int:
             if is_live(p, gen):
                 checker.walk_record(idx)
         finally:
-            _let_go(engine, table)
+            unlock_both(cython.address(engine.att.w), table)
         _next(engine, checker)
         _check_buckets(engine, checker, idx, gen)
     return 0
@@ -154,7 +144,7 @@ def _check_buckets(engine: Member, checker: Gentle, idx: u64, gen: u64) -> cytho
             if b.root != 0 and is_live(p, gen):
                 checker.walk_living(b, i)
         finally:
-            _let_go(engine, cython.address(b.lock))
+            unlock_both(cython.address(engine.att.w), cython.address(b.lock))
         _next(engine, checker)
     if is_live(p, gen):
         for what, count in (
@@ -182,6 +172,6 @@ def _check_queues(engine: Member, checker: Gentle) -> cython.int:
             try:
                 checker.walk_queues(idx, shard)
             finally:
-                _let_go(engine, lock)
+                unlock_both(cython.address(engine.att.w), lock)
             _next(engine, checker)
     return 0

@@ -56,6 +56,8 @@ cdef struct Call:
     char *into              # where the caller wants them; NULL: in an object of their own
     char *out               # where they go, as they are stored; NULL: there is no place yet
     u64 have                # bytes that place is for
+    u64 token               # what a foreign page is to be from now on,
+    u64 gen                 # if it is of this generation
     bint remove             # a get takes the pages away
     bint ranged             # a get is of all its pages, at one moment
     u64 shard               # of the first page of a put

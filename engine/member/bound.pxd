@@ -5,6 +5,7 @@ from engine.layout.call cimport Call, PoolRef
 from engine.pages.pam.base cimport PamOps
 from engine.pages.pam.packed cimport PackedPam
 from engine.member.member cimport Member
+from engine.verbs.core cimport Verb
 from shm.layout cimport u64
 
 cdef enum:
@@ -39,6 +40,8 @@ cdef class Bound:
     cdef int let_others(self, Call *c, bint wait) except -1
     cdef int leave(self) except -1
     cdef int leave_python(self) except -1
+    cdef int until_free(self, Call *c, Verb verb) except -1
+    cdef int attempt(self, Call *c, Verb verb) except -1
     cdef int fail(self, int status) except -1
     cdef bint put_call(self, Call *c) except -1
     cdef bint put_inside(self, Call *c) except -1
@@ -52,6 +55,7 @@ cdef class Bound:
     cdef int get_locked(self, Call *c) except -1
     cdef bytes got_none(self, Call *c, int status)
     cdef bytes fetched(self, Call *c)
+    cdef bint flushed(self, int status) except -1
     cdef object flush_page_call(self, Call *c)
     cdef object flush_object_call(self, Call *c)
     cdef int describe_call(self, Call *c, u64 *out) except -1

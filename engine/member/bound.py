@@ -7,6 +7,7 @@ after a pause, with nothing held, in which signal handlers run. Below this file 
 import cython
 import cython.cimports.engine.tree.lookaside as lookaside
 import cython.cimports.engine.verbs.core as core
+import cython.cimports.engine.verbs.ends as ends
 import cython.cimports.engine.verbs.fetch as fetch
 from cython.cimports.cpython.buffer import (
     Py_buffer,
@@ -173,6 +174,22 @@ class Bound:
             raise error
         return 0
 
+    def until_free(self, c, verb):
+        """Call a verb, and again after a pause as long as a lock is in its way: its status."""
+        status: cython.int
+        while True:
+            status = verb(cython.address(self.engine.att.w), cython.address(self.ref), c, self.ops, registry.host)
+            if status != BUSY:
+                return status
+            self.pause()
+
+    def attempt(self, c, verb):
+        """The same of a verb that answers OK, MISS or REFUSED; any other status is raised."""
+        status: cython.int = self.until_free(c, verb)
+        if status != OK and status != MISS and status != REFUSED:
+            self.fail(status)
+        return status
+
     def fail(self, status):
         """Raise what a status other than a plain answer means."""
         if status == DESTROYED:
@@ -261,7 +278,7 @@ class Bound:
             if c.duplicate:
                 p.ledger[PUTS_DUPLICATE] += 1
             if p.evictable and (not c.duplicate or c.count > 1) and is_capped(w, p.idx):
-                self.engine.keep_caps(p.idx)
+                self.attempt(c, ends.keep_caps)
         elif status == REFUSED:
             p.ledger[PUTS_REFUSED] += 1
         else:
@@ -418,59 +435,37 @@ class Bound:
     # --- flush ------------------------------------------------------------------------------------
 
     def flush_page_call(self, c):
-        status: cython.int
         self.enter()
         try:
-            while True:
-                status = core.flush_page(cython.address(self.engine.att.w), cython.address(self.ref), c, self.ops,
-                                         registry.host)
-                if status != BUSY:
-                    break
-                self.pause()
-            if status == OK:
-                self.ref.ledger[FLUSHES] += 1
-            elif status != MISS:
-                self.fail(status)
+            return self.flushed(self.attempt(c, core.flush_page))
         finally:
             self.leave()
-        return status == OK
 
     def flush_object_call(self, c):
-        status: cython.int
         self.enter()
         try:
-            while True:
-                status = core.flush_object(
-                    cython.address(self.engine.att.w), cython.address(self.ref), c, registry.host
-                )
-                if status != BUSY:
-                    break
-                self.pause()
-            if status == OK:
-                self.ref.ledger[FLUSHES] += 1
+            done: cython.bint = self.flushed(self.attempt(c, core.flush_object))
+            if done:
                 self.engine.settle_quietly()
-            elif status != MISS:
-                self.fail(status)
+            return done
         finally:
             self.leave()
+
+    def flushed(self, status):
+        """Count a flush that has found something: True, or False."""
+        if status == OK:
+            self.ref.ledger[FLUSHES] += 1
         return status == OK
 
     # --- looking ----------------------------------------------------------------------------------
 
     def describe_call(self, c, out):
-        status: cython.int
+        c.out = cython.cast(cython.p_char, out)
         self.enter()
         try:
-            while True:
-                status = fetch.describe(cython.address(self.engine.att.w), cython.address(self.ref), c, out)
-                if status != BUSY:
-                    break
-                self.pause()
-            if status != OK and status != MISS:
-                self.fail(status)
+            return self.attempt(c, fetch.describe)
         finally:
             self.leave()
-        return status
 
     def object_info_call(self, c):
         out: u64[5]
@@ -481,24 +476,14 @@ class Bound:
         return None if self.describe_call(c, out) == MISS or out[4] == 0 else (out[3], out[4])
 
     def replace_call(self, c, pampd, generation):
-        status: cython.int
-        token: u64 = word("pampd", pampd)
-        gen: u64 = word("generation", generation)
+        c.token = word("pampd", pampd)
+        c.gen = word("generation", generation)
         self.enter()
         try:
             if not self.ops.foreign:
                 raise TmemError(
                     f"pool {self.name!r}: pam {self.pam!r} keeps its pages in the arena; nothing to replace"
                 )
-            while True:
-                status = core.replace(
-                    cython.address(self.engine.att.w), cython.address(self.ref), c, token, gen, self.ops
-                )
-                if status != BUSY:
-                    break
-                self.pause()
-            if status != OK and status != MISS and status != REFUSED:
-                self.fail(status)
+            return self.attempt(c, core.replace) == OK
         finally:
             self.leave()
-        return status == OK

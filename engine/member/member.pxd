@@ -1,6 +1,6 @@
 # C-level names of member.py.
 from engine.layout.structs cimport ClientPage
-from shm.layout cimport u64
+from shm.layout cimport Lock, u64
 from shm.workers cimport Attachment
 
 cdef class Member:
@@ -22,8 +22,8 @@ cdef class Member:
     cdef object sound(self, object answer)
     cdef int no_memory(self, str what) except -1
     cdef int refuse_fork(self, int epoch) except -1
-    cdef int keep_caps(self, u64 idx) except -1
     cdef int refuse_while_viewed(self) except -1
+    cdef int hold(self, Lock *lock) except -1
     cdef ClientPage *lock_table(self) except NULL
     cdef list live(self)
     cdef list live_slots(self)

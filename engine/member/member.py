@@ -24,7 +24,7 @@ from cython.cimports.engine.member.registry import registry
 from cython.cimports.engine.pages.reclaim import back_ledgers, bury, take_garbage
 from cython.cimports.shm.atomics import load_acquire
 from cython.cimports.shm.layout import BUSY, CORRUPT, GONE, OK, Worker, slots_used, u64
-from cython.cimports.shm.lock import lock_try, unlock
+from cython.cimports.shm.lock import lock_both
 from cython.cimports.shm.memory import back_file
 from cython.cimports.shm.workers import blank
 from engine.errors import ArenaCorrupted, TmemError
@@ -157,29 +157,19 @@ class Member:
             self.settle()
         return found
 
-    def keep_caps(self, idx):
-        """A page was put into a pool that has a cap, or whose client has one: what is too much does
-        not stay when the call returns. As settle."""
-        status: cython.int = BUSY
-        while status == BUSY:
-            status = ends.keep_caps(cython.address(self.att.w), idx, registry.host)
-            if status == BUSY:
-                self.att.pause()
-        if status != OK:
-            self.raise_status(status)
+    def hold(self, lock):
+        """Take the own lock and another, whoever has them, with pauses; the caller is inside enter
+        and leave, and gives both back."""
+        while lock_both(cython.address(self.att.w), lock) != OK:
+            self.att.pause()
         return 0
 
     def lock_table(self):
-        """Take the own lock and the pool table's; the caller is inside enter and leave, and gives
-        both back."""
+        """The pool table, held."""
         w: cython.pointer(Worker) = cython.address(self.att.w)
         table: cython.pointer(ClientPage) = cython.cast(cython.pointer(ClientPage), w.base + w.client_off)
-        while True:
-            if lock_try(w, cython.address(w.slot.own)) == OK:
-                if lock_try(w, cython.address(table.lock)) == OK:
-                    return table
-                unlock(w, cython.address(w.slot.own))
-            self.att.pause()
+        self.hold(cython.address(table.lock))
+        return table
 
     def live(self):
         """(index, generation, name) of every pool that is alive."""

@@ -86,7 +86,7 @@ from cython.cimports.shm.layout import (
     slot_at,
     u64,
 )
-from cython.cimports.shm.lock import lock_try, unlock
+from cython.cimports.shm.lock import lock_both, lock_try, unlock, unlock_both
 from cython.cimports.shm.memory import back, chunk_at
 from cython.cimports.shm.recovery import is_open
 from cython.cimports.shm.slab import available, drain, drain_all, push
@@ -478,17 +478,13 @@ def take_garbage(w, idx):
         status = OK
     if status != OK:
         return status
-    if lock_try(w, cython.address(w.slot.own)) != OK:
-        return BUSY
-    if lock_try(w, cython.address(other.own)) != OK:
-        unlock(w, cython.address(w.slot.own))
+    if lock_both(w, cython.address(other.own)) != OK:
         return BUSY
     # Not if a transaction is open there, of a dead worker that is not settled: as in take_over.
     status = BUSY if is_open(w, idx) else _inherit_retired(w, other)
     if status == OK:
         status = drain_all(w, other)
-    unlock(w, cython.address(other.own))
-    unlock(w, cython.address(w.slot.own))
+    unlock_both(w, cython.address(other.own))
     return status
 
 

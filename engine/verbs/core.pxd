@@ -9,6 +9,10 @@ from shm.layout cimport Worker, u64
 cdef enum:
     REAP_BUDGET = 64        # steps a verb may have to spend on what others left
 
+# What every verb looks like from above: a call, by a worker in a pool; a status. Bound.attempt calls
+# it again when it is BUSY.
+ctypedef int (*Verb)(Worker *w, PoolRef *p, Call *c, PamOps pam, HostOps host) noexcept nogil
+
 # What the verbs share.
 cdef inline Bucket *bucket_of(PoolRef *p, Call *c) noexcept nogil:
     return p.buckets + (c.hash & p.mask)
@@ -28,6 +32,6 @@ cdef void drop_empty_obj(
 cdef int stage(Worker *w, PoolRef *p, Call *c, PamOps pam) noexcept nogil
 cdef int put(Worker *w, PoolRef *p, Call *c, PamOps pam, HostOps host) noexcept nogil
 cdef int flush_page(Worker *w, PoolRef *p, Call *c, PamOps pam, HostOps host) noexcept nogil
-cdef int flush_object(Worker *w, PoolRef *p, Call *c, HostOps host) noexcept nogil
-cdef int replace(Worker *w, PoolRef *p, Call *c, u64 data, u64 gen, PamOps pam) noexcept nogil
+cdef int flush_object(Worker *w, PoolRef *p, Call *c, PamOps pam, HostOps host) noexcept nogil
+cdef int replace(Worker *w, PoolRef *p, Call *c, PamOps pam, HostOps host) noexcept nogil
 cdef int finish(Worker *w, int budget, HostOps host) noexcept nogil

@@ -82,7 +82,7 @@ from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.shm.atomics import load
 from cython.cimports.shm.journal import conclude, redo_copy, rollback, savepoint, store
 from cython.cimports.shm.layout import BUSY, CORRUPT, FAULT_SENTINEL, NOMEM, OK, Worker, set_mark, u64
-from cython.cimports.shm.lock import lock_try, unlock
+from cython.cimports.shm.lock import lock_both, lock_try, unlock, unlock_both
 from cython.cimports.shm.memory import chunk_at
 from cython.cimports.shm.slab import class_of, ensure, pop
 
@@ -91,14 +91,10 @@ from cython.cimports.shm.slab import class_of, ensure, pop
 
 def lock_bucket(w, p, b):
     """OK with own lock and bucket held, or BUSY, DESTROYED with neither."""
-    if lock_try(w, cython.address(w.slot.own)) != OK:
-        return BUSY
-    if lock_try(w, cython.address(b.lock)) != OK:
-        unlock(w, cython.address(w.slot.own))
+    if lock_both(w, cython.address(b.lock)) != OK:
         return BUSY
     if not alive(p):
-        unlock(w, cython.address(b.lock))
-        unlock(w, cython.address(w.slot.own))
+        unlock_both(w, cython.address(b.lock))
         return DESTROYED
     return OK
 
@@ -628,7 +624,7 @@ def flush_page(w, p, c, pam, host):
     return status
 
 
-def flush_object(w, p, c, host):
+def flush_object(w, p, c, pam, host):
     """Drop an object: unlinked in constant time, taken apart by `finish` (call it until it is not
     AGAIN)."""
     b: cython.pointer(Bucket) = bucket_of(p, c)
@@ -647,9 +643,9 @@ def flush_object(w, p, c, host):
     return status
 
 
-def replace(w, p, c, data, gen, pam):
-    """Swap the token of a foreign page if it is still of generation `gen`. OK, MISS, REFUSED, BUSY,
-    DESTROYED, CORRUPT."""
+def replace(w, p, c, pam, host):
+    """Let the token of a foreign page be c.token if it is still of generation c.gen. OK, MISS,
+    REFUSED, BUSY, DESTROYED, CORRUPT."""
     b: cython.pointer(Bucket) = bucket_of(p, c)
     obj_off: u64
     d: cython.pointer(Pampd)
@@ -659,10 +655,10 @@ def replace(w, p, c, data, gen, pam):
     status = MISS
     d = find_page(w, p, c, b, c.index, cython.address(obj_off))
     if d != cython.NULL:
-        if d.gen == gen:
+        if d.gen == c.gen:
             status = REFUSED
-            if pam.replace_in_obj(p.idx, c.oid, d, data):
-                store(w, cython.address(d.data), data)
+            if pam.replace_in_obj(p.idx, c.oid, d, c.token):
+                store(w, cython.address(d.data), c.token)
                 store(w, cython.address(d.gen), next_gen(w))
                 status = OK
     status = end_section(w, b, status)

@@ -21,10 +21,10 @@ from cython.cimports.engine.verbs.core import REAP_BUDGET, alive, finish
 from cython.cimports.shm.atomics import set_release
 from cython.cimports.shm.journal import conclude, kill_point, store
 from cython.cimports.shm.layout import BUSY, CORRUPT, OK, offset_of, u64
-from cython.cimports.shm.lock import lock_try, unlock
+from cython.cimports.shm.lock import lock_both, lock_try, unlock, unlock_both
 
 
-def begin_destroy(w, p):
+def begin_destroy(w, p, c, pam, host):
     """Make a pool die: the record goes on the retired list, and then the state says so. OK, BUSY,
     DESTROYED or CORRUPT.
 
@@ -33,10 +33,7 @@ def begin_destroy(w, p):
     between the two has destroyed it all the same."""
     table: cython.pointer(ClientPage) = cython.cast(cython.pointer(ClientPage), w.base + w.client_off)
     status: cython.int = OK
-    if lock_try(w, cython.address(w.slot.own)) != OK:
-        return BUSY
-    if lock_try(w, cython.address(table.lock)) != OK:
-        unlock(w, cython.address(w.slot.own))
+    if lock_both(w, cython.address(table.lock)) != OK:
         return BUSY
     if not alive(p) or p.record.sentinel == ~cython.cast(u64, POOL_SENTINEL):
         status = DESTROYED
@@ -48,8 +45,7 @@ def begin_destroy(w, p):
     elif status == OK:
         kill_point(w)
         set_release(cython.address(p.record.state), POOL_DYING)
-    unlock(w, cython.address(table.lock))
-    unlock(w, cython.address(w.slot.own))
+    unlock_both(w, cython.address(table.lock))
     return status
 
 
@@ -67,17 +63,17 @@ def work_off(w, host):
     return finish(w, REAP_BUDGET, host)
 
 
-def keep_caps(w, pool, host):
+def keep_caps(w, p, c, pam, host):
     """After a put: have its pages queued, and its pool and its client no larger than they may be.
     OK, BUSY (call again) or CORRUPT."""
     status: cython.int
-    if w.slot.client[ROOT_PENDING] == 0 and not is_over(w, pool):
+    if w.slot.client[ROOT_PENDING] == 0 and not is_over(w, p.idx):
         return OK
     if lock_try(w, cython.address(w.slot.own)) != OK:
         return BUSY
     status = settle_pending(w, host)
     if status == OK:
-        status = hold_caps(w, pool, 0, host)
+        status = hold_caps(w, p.idx, 0, host)
     if finish(w, REAP_BUDGET, host) == CORRUPT:
         status = CORRUPT
     return status

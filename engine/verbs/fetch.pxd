@@ -12,4 +12,4 @@ cdef int fetch(Worker *w, PoolRef *p, Call *c, PamOps pam, HostOps host) noexcep
 cdef int fetch_remote(Worker *w, PoolRef *p, Call *c, PamOps pam, HostOps host) noexcept nogil
 cdef int peek_range(Worker *w, PoolRef *p, Call *c, bint copy) noexcept nogil
 cdef int fetch_range(Worker *w, PoolRef *p, Call *c, PamOps pam, HostOps host) noexcept nogil
-cdef int describe(Worker *w, PoolRef *p, Call *c, u64 *out) noexcept nogil
+cdef int describe(Worker *w, PoolRef *p, Call *c, PamOps pam, HostOps host) noexcept nogil

@@ -304,12 +304,13 @@ def fetch_range(w, p, c, pam, host):
     return status
 
 
-def describe(w, p, c, out):
-    """pampd_count, objnode_count, height of an object, and token and generation of the page at
-    c.index (0, 0 without).
+def describe(w, p, c, pam, host):
+    """To c.out, five words: pampd_count, objnode_count, height of an object, and token and
+    generation of the page at c.index (0, 0 without).
 
     OK, MISS (no such object), BUSY, DESTROYED or CORRUPT."""
     b: cython.pointer(Bucket) = bucket_of(p, c)
+    out: cython.pointer(u64) = cython.cast(cython.pointer(u64), c.out)
     o: cython.pointer(Obj)
     d: cython.pointer(Pampd)
     obj_off: u64
