@@ -9,7 +9,7 @@ waits here holds none.
 """
 import cython
 from cython.cimports.shm.atomics import load
-from cython.cimports.shm.layout import OK, SLOT_LIVE, slot_at, u64
+from cython.cimports.shm.layout import OK, SLOT_LIVE, slot_at, slots_used, u64
 from cython.cimports.shm.liveness import byte_held
 from cython.cimports.shm.system import MEMBARRIER_GLOBAL, SYS_membarrier, syscall
 
@@ -25,7 +25,7 @@ def note_phases(w, phases):
     i: u64
     for i in range(w.max_workers):
         phases[i] = 0
-        if i < load(cython.address(w.depot.slots_high)) and i != w.slot_idx:
+        if i < slots_used(w) and i != w.slot_idx:
             phases[i] = load(cython.address(slot_at(w, i).phase))
 
 

@@ -24,7 +24,15 @@ from cython.cimports.shm.layout import (
 )
 from cython.cimports.shm.lock import lock_both, unlock_both
 from cython.cimports.shm.memory import punch
-from cython.cimports.shm.slab import free_segment, limit_of, list_push, list_remove, segment_at
+from cython.cimports.shm.slab import (
+    free_segment,
+    limit_of,
+    list_push,
+    list_remove,
+    segment_at,
+    segment_of,
+    segment_start,
+)
 
 
 @cython.cfunc
@@ -54,7 +62,7 @@ def is_leaving(w, off):
     """True if a chunk lies in a segment that is to be emptied. Without the depot's lock: whoever
     resizes is the only one to decide that, and for anybody else it is a hint."""
     # It may lie beyond what this process has touched so far, which is seg_span.
-    number: u64 = (off - w.seg_lo) >> w.seg_shift
+    number: u64 = segment_of(w, off)
     return number < w.seg_total and load(cython.address((w.segtable + number).state)) == SEG_LEAVING
 
 
@@ -116,7 +124,7 @@ def begin_punch(w, number):
         store(w, cython.address(s.state), SEG_PUNCHING)
     status = _end(w)
     if hole and status == OK:
-        punch(w, w.seg_lo + ((number - 1) << w.seg_shift), cython.cast(u64, 1) << w.seg_shift)
+        punch(w, segment_start(w, number - 1), cython.cast(u64, 1) << w.seg_shift)
     return status
 
 

@@ -16,6 +16,32 @@ cdef int refill(Worker *w, int cls, u64 want) noexcept nogil
 cdef int drain(Worker *w, Magazine *mag, int cls, u64 keep) noexcept nogil
 cdef int drain_all(Worker *w, Slot *slot) noexcept nogil
 
+cdef enum:
+    NO_CHUNK = 0xFFFFFFFF
+
+# Where a segment begins, by its place in the table.
+cdef inline u64 segment_start(Worker *w, u64 idx) noexcept nogil:
+    return w.seg_lo + (idx << w.seg_shift)
+
+# Where a chunk begins, by its segment's place in the table and its own in the segment.
+cdef inline u64 chunk_start(Worker *w, u64 idx, int cls, u64 index) noexcept nogil:
+    return segment_start(w, idx) + w.class_start[cls] + index * w.class_bytes[cls]
+
+# Which segment an offset lies in: its place in the table. Of an offset outside of all, a place
+# outside of the table.
+cdef inline u64 segment_of(Worker *w, u64 off) noexcept nogil:
+    return (off - w.seg_lo) >> w.seg_shift
+
+# Which chunk of a segment of this class begins at an offset; NO_CHUNK: none does.
+cdef inline u64 chunk_index(Worker *w, int cls, u64 off) noexcept nogil:
+    cdef u64 inside = ((off - w.seg_lo) & ((<u64>1 << w.seg_shift) - 1)) - w.class_start[cls]
+    cdef u64 index = inside // w.class_bytes[cls]
+    return index if index < w.class_chunks[cls] and index * w.class_bytes[cls] == inside else <u64>NO_CHUNK
+
+# The words that tell which chunks of a segment are out, if it is of this class.
+cdef inline u64 *bitmap_of(Worker *w, Segment *s, int cls) noexcept nogil:
+    return &s.bitmap if w.class_start[cls] == 0 else <u64 *>(w.base + segment_start(w, s - w.segtable))
+
 cdef inline u64 mag_cap(int cls) noexcept nogil:
     return BULK_CAP if cls == BULK_CLASS else MAG_CAP
 

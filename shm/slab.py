@@ -38,7 +38,15 @@ from cython.cimports.shm.layout import (
 )
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import back, back_segment
-from cython.cimports.shm.slab import mag_cap
+from cython.cimports.shm.slab import (
+    NO_CHUNK,
+    bitmap_of,
+    chunk_index,
+    chunk_start,
+    mag_cap,
+    segment_of,
+    segment_start,
+)
 
 SHARERS = cython.declare(u64, 8)        # workers whose magazines never get smaller because there are others
 
@@ -126,18 +134,6 @@ def limit_of(w):
     return limit if 0 < limit < w.seg_total else w.seg_total
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _bitmap(w: cython.pointer(Worker), s: cython.pointer(Segment), cls: cython.int) -> cython.pointer(u64):
-    """The words that tell which chunks of the segment are out."""
-    if w.class_start[cls] == 0:
-        return cython.address(s.bitmap)
-    return cython.cast(
-        cython.pointer(u64), w.base + w.seg_lo + (cython.cast(u64, s - w.segtable) << w.seg_shift)
-    )
-
-
 def list_push(w, head, s):
     """Make a segment the first of a list, inside the caller's transaction."""
     number: u64 = cython.cast(u64, s - w.segtable) + 1
@@ -201,7 +197,7 @@ def _take_segment(w: cython.pointer(Worker), cls: cython.int) -> cython.pointer(
         # Marks first: a segment that has memory can be given to any class.
         if back(w, w.marks_off + ((number - 1) << (w.seg_shift - 8)), cython.cast(u64, 1) << (w.seg_shift - 8)) != OK:
             return cython.NULL
-        if back_segment(w, w.seg_lo + ((number - 1) << w.seg_shift), _run_is_free(w, s)) != OK:
+        if back_segment(w, segment_start(w, number - 1), _run_is_free(w, s)) != OK:
             return cython.NULL
         if hole:
             list_remove(w, cython.address(w.depot.hole_head), s)
@@ -212,11 +208,9 @@ def _take_segment(w: cython.pointer(Worker), cls: cython.int) -> cython.pointer(
     # Chunks of the first class are looked through without knowing which are in use: nothing of a
     # former class may be left there.
     if cls == 0:
-        memset(
-            w.base + w.seg_lo + (cython.cast(u64, s - w.segtable) << w.seg_shift), 0, cython.cast(u64, 1) << w.seg_shift
-        )
+        memset(w.base + segment_start(w, s - w.segtable), 0, cython.cast(u64, 1) << w.seg_shift)
     # The map lies where a former class had chunks. Nobody reads it before the class is set.
-    memset(_bitmap(w, s, cls), 0, w.class_start[cls] if w.class_start[cls] else 8)
+    memset(bitmap_of(w, s, cls), 0, w.class_start[cls] if w.class_start[cls] else 8)
     store(w, cython.address(s.free_count), w.class_chunks[cls])
     store(w, cython.address(s.cls), cls + 1)
     store(w, cython.address(w.depot.seg_used), w.depot.seg_used + 1)
@@ -231,9 +225,9 @@ def _take_chunks(w: cython.pointer(Worker), s: cython.pointer(Segment), cls: cyt
                  mag: cython.pointer(Magazine), have: u64, want: u64) -> u64:
     """Move free chunks of the segment to mag.items[have:], until `want` or it has none; the new
     count."""
-    words: cython.pointer(u64) = _bitmap(w, s, cls)
+    words: cython.pointer(u64) = bitmap_of(w, s, cls)
     chunks: u64 = w.class_chunks[cls]
-    first: u64 = (w.seg_lo + (cython.cast(u64, s - w.segtable) << w.seg_shift)) + w.class_start[cls]
+    first: u64 = chunk_start(w, s - w.segtable, cls, 0)
     before: u64 = have
     i: u64
     used: u64
@@ -329,23 +323,20 @@ def free_segment(w, s):
 @cython.exceptval(check=False)
 def _give_back(w: cython.pointer(Worker), cls: cython.int, off: u64) -> cython.void:
     """Return one chunk to its segment, and the segment to the free ones when that was its last."""
-    rel: u64 = off - w.seg_lo
-    number: u64 = (rel >> w.seg_shift) + 1
+    number: u64 = segment_of(w, off) + 1
     s: cython.pointer(Segment) = segment_at(w, number)
-    inside: u64 = (rel & ((cython.cast(u64, 1) << w.seg_shift) - 1)) - w.class_start[cls]
-    index: u64 = inside // w.class_bytes[cls]
+    index: u64 = chunk_index(w, cls, off)
     word: cython.pointer(u64)
     bit: u64 = cython.cast(u64, 1) << (index & 63)
     if (
         w.fault != 0
         or number > w.depot.seg_high
         or s.cls != cython.cast(u64, cls + 1)
-        or index >= w.class_chunks[cls]
-        or index * w.class_bytes[cls] != inside
+        or index == NO_CHUNK
     ):
         w.fault = FAULT_CHUNK
         return
-    word = _bitmap(w, s, cls) + (index >> 6)
+    word = bitmap_of(w, s, cls) + (index >> 6)
     if word[0] & bit == 0 or s.free_count >= w.class_chunks[cls]:
         w.fault = FAULT_CHUNK
         return

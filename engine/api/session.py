@@ -10,6 +10,7 @@ from cython.cimports.engine.layout.regions import (
     buckets_offset,
     ledger_at,
     pool_at,
+    pools_high,
     queues_bytes,
     queues_offset,
     records_offset,
@@ -368,7 +369,7 @@ class Engine(Member):
         idx: u64
         i: u64
         slot: u64
-        high: u64 = min(table.pools_high, cython.cast(u64, self.max_pools))
+        high: u64 = pools_high(w)
         chosen: u64 = high
         for idx in range(high):
             p = pool_at(w, idx)

@@ -89,7 +89,7 @@ from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import chunk_at
 from cython.cimports.shm.recovery import is_open
 from cython.cimports.shm.shrink import is_leaving
-from cython.cimports.shm.slab import drain, drain_all, mag_cap, refill
+from cython.cimports.shm.slab import chunk_start, drain, drain_all, mag_cap, refill
 
 REAP_STEPS = cython.declare(cython.int, 64)
 EVICT_PAGES = cython.declare(u64, 32)       # that go when there is nowhere to move to
@@ -460,7 +460,7 @@ def sweep_segment(w, number, result, host):
     memset(cython.address(have), 0, cython.sizeof(Supply))
     status = OK
     for i in range(w.class_chunks[cls]):
-        at = w.seg_lo + (number << w.seg_shift) + w.class_start[cls] + i * w.class_bytes[cls]
+        at = chunk_start(w, number, cls, i)
         # Which chunks are in use is not asked: who is about to move one finds out, with its bucket
         # locked, whether something links to it.
         sentinel = load(cython.cast(cython.pointer(u64), chunk_at(w, at)))

@@ -47,7 +47,7 @@ from cython.cimports.shm.liveness import RESIZE_BYTE, byte_release, byte_try
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import next_data
 from cython.cimports.shm.shrink import begin_punch, dig, end_punch, leave, set_limit, stay, too_many
-from cython.cimports.shm.slab import limit_of
+from cython.cimports.shm.slab import limit_of, segment_of, segment_start
 from engine.errors import ArenaBusy, TmemError
 from engine.member.stats import pool_counters
 
@@ -283,13 +283,13 @@ def _viewed_segments(engine: Member):
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     i: u64
     j: u64
-    rel: u64
+    segment: u64
     found = set()
     for i in range(slots_used(w)):
         for j in range(pins_high(slot_at(w, i))):
-            rel = load(cython.address(pins_at(w, i)[j])) - w.seg_lo
-            if rel < w.seg_total << w.seg_shift:
-                found.add(rel >> w.seg_shift)
+            segment = segment_of(w, load(cython.address(pins_at(w, i)[j])))
+            if segment < w.seg_total:
+                found.add(segment)
     for number in found:
         _until_free(engine, lambda number=number: stay(w, number + 1))
     return found
@@ -408,7 +408,7 @@ def _punch(engine: Member):
 
 def _is_hole_with_memory(engine: Member, number: u64):
     w: cython.pointer(Worker) = cython.address(engine.att.w)
-    start: u64 = w.seg_lo + (number << w.seg_shift)
+    start: u64 = segment_start(w, number)
     if load(cython.address((w.segtable + number).state)) != SEG_HOLE:
         return False
     return next_data(w, start) < start + _segment_bytes(engine)

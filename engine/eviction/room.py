@@ -40,7 +40,7 @@ from cython.cimports.shm.layout import (
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import chunk_at, widen
 from cython.cimports.shm.recovery import is_open
-from cython.cimports.shm.slab import drain, ensure
+from cython.cimports.shm.slab import chunk_start, drain, ensure, segment_of
 
 EVICT_BATCH = cython.declare(u64, 8)          # pages that go at once when memory is short
 PLAIN_TURNS = cython.declare(cython.int, 8)
@@ -156,7 +156,7 @@ def _oldest(w: cython.pointer(Worker), shard: u64) -> u64:
     if w.fault != 0:
         w.fault = 0
         return 0
-    return ((off - w.seg_lo) >> w.seg_shift) + 1
+    return segment_of(w, off) + 1
 
 
 @cython.cfunc
@@ -177,13 +177,13 @@ def _clear(w: cython.pointer(Worker), target: u64, host: HostOps) -> cython.int:
     for number in range(w.seg_span >> w.seg_shift):
         if load(cython.address((w.segtable + number).cls)) != PAMPD_CLASS + 1:
             continue
-        at = w.base + w.seg_lo + (number << w.seg_shift) + w.class_start[PAMPD_CLASS]
+        at = w.base + chunk_start(w, number, PAMPD_CLASS, 0)
         for i in range(w.class_chunks[PAMPD_CLASS]):
             d = cython.cast(cython.pointer(Pampd), at + i * w.class_bytes[PAMPD_CLASS])
             if (
                 d.sentinel != PAMPD_SENTINEL
                 or is_same(d.shape)
-                or (_bytes_at(w, d) - w.seg_lo) >> w.seg_shift != target
+                or segment_of(w, _bytes_at(w, d)) != target
             ):
                 continue
             status = evict_found(w, offset_of(w, d), host)

@@ -6,30 +6,19 @@ a choice, and any choice is sound.
 """
 import cython
 from cython.cimports.engine.layout.call import Tally
-from cython.cimports.engine.layout.regions import client_at, pool_at, queue_at
+from cython.cimports.engine.layout.regions import client_at, pool_at, pools_high, queue_at
 from cython.cimports.engine.layout.structs import (
     CLIENTS_MAX,
-    GEO_POOLS,
     GEO_SHARDS,
     POOL_PERSISTENT,
     SHARDS_MAX,
     WEIGHT_MAX,
-    ClientPage,
     Queue,
 )
 from cython.cimports.engine.pages.reclaim import has_ledger
 from cython.cimports.libc.string import memset
 from cython.cimports.shm.atomics import load
 from cython.cimports.shm.layout import Worker, u64
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _pools(w: cython.pointer(Worker)) -> u64:
-    """Pool slots that may have pages."""
-    high: u64 = load(cython.address(cython.cast(cython.pointer(ClientPage), w.base + w.client_off).pools_high))
-    return high if high < w.client_geometry[GEO_POOLS] else w.client_geometry[GEO_POOLS]
 
 
 @cython.cfunc
@@ -53,7 +42,7 @@ def pages_in(w, shard):
     """Pages of all pools in a shard."""
     i: u64
     sum: u64 = 0
-    for i in range(_pools(w)):
+    for i in range(pools_high(w)):
         sum += _pages(w, i, shard)
     return sum
 
@@ -66,7 +55,7 @@ def spread(w, pool, seat, counts):
     count: u64
     sum: u64 = 0
     memset(counts, 0, SHARDS_MAX * 8)
-    for i in range(pool if seat == 0 else 0, pool + 1 if seat == 0 else _pools(w)):
+    for i in range(pool if seat == 0 else 0, pool + 1 if seat == 0 else pools_high(w)):
         if seat != 0 and (_seat(w, i) != seat or pool_at(w, i).flags & POOL_PERSISTENT):
             continue
         for shard in range(w.client_geometry[GEO_SHARDS]):
@@ -85,7 +74,7 @@ def _count_by_client(w: cython.pointer(Worker), shard: u64, tally: cython.pointe
     """Pages in a shard that this worker can let go, by client."""
     i: u64
     memset(tally, 0, cython.sizeof(Tally))
-    for i in range(_pools(w)):
+    for i in range(pools_high(w)):
         if _pages(w, i, shard) != 0 and has_ledger(w, i):
             tally.pages[_seat(w, i)] += _pages(w, i, shard)
 
@@ -96,7 +85,7 @@ def largest_pool(w, shard, seat):
     i: u64
     most: u64 = 0
     found: u64 = 0
-    for i in range(_pools(w)):
+    for i in range(pools_high(w)):
         if _pages(w, i, shard) > most and _seat(w, i) == seat and has_ledger(w, i):
             most = _pages(w, i, shard)
             found = i + 1

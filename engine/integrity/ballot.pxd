@@ -4,7 +4,7 @@ from engine.member.member cimport Member
 from shm.layout cimport Worker, u64
 
 # The number of the segment that a chunk of a class begins in at an offset; -1: none can.
-cdef long long segment_of(Worker *w, u64 span, u64 off, int cls) noexcept nogil
+cdef long long segment_holding(Worker *w, u64 span, u64 off, int cls) noexcept nogil
 
 cdef class Ballot:
     cdef Worker *w

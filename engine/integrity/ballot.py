@@ -7,7 +7,8 @@ depot says of it decides. So one page that is wrong takes no sound object with i
 the depot's. Changes nothing.
 """
 import cython
-from cython.cimports.engine.layout.regions import buckets_at, obj_at, pins_at, pool_at, twin_at
+from cython.cimports.engine.integrity.claims import bit_of, has_bit
+from cython.cimports.engine.layout.regions import buckets_at, obj_at, pins_at, pool_at, pools_high, twin_at
 from cython.cimports.engine.layout.structs import (
     HEIGHT_MAX,
     MAP_SIZE,
@@ -17,7 +18,6 @@ from cython.cimports.engine.layout.structs import (
     PAMPD_CLASS,
     PAMPD_SENTINEL,
     POOL_LIVE,
-    ClientPage,
     Head,
     Obj,
     Objnode,
@@ -30,19 +30,13 @@ from cython.cimports.engine.pages.pins import pins_high
 from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.shm.layout import CLASS_COUNT, Worker, slot_at, slots_used, u64
 from cython.cimports.shm.memory import chunk_at
+from cython.cimports.shm.slab import NO_CHUNK, chunk_index, segment_of
 
 
-def segment_of(w, span, off, cls):
-    rel: u64 = off - w.seg_lo
-    inside: u64
-    index: u64
-    if off < w.seg_lo or rel >= span or cls < 0 or cls >= CLASS_COUNT:
+def segment_holding(w, span, off, cls):
+    if off < w.seg_lo or off - w.seg_lo >= span or cls < 0 or cls >= CLASS_COUNT:
         return -1
-    inside = (rel & ((cython.cast(u64, 1) << w.seg_shift) - 1)) - w.class_start[cls]
-    index = inside // w.class_bytes[cls]
-    if index >= w.class_chunks[cls] or index * w.class_bytes[cls] != inside:
-        return -1
-    return rel >> w.seg_shift
+    return -1 if chunk_index(w, cls, off) == NO_CHUNK else segment_of(w, off)
 
 
 @cython.cclass
@@ -71,7 +65,7 @@ class Ballot:
     def is_contested(self, off):
         """True if two things name the chunk at an offset."""
         rel: u64 = off - self.w.seg_lo
-        return rel < self.span and self.contested[rel >> 12] >> ((rel >> 6) & 63) & 1 != 0
+        return rel < self.span and has_bit(self.contested, rel)
 
     def class_of(self, number):
         """The class of a segment; -1: nothing names a chunk of it."""
@@ -86,7 +80,7 @@ class Ballot:
 
     def count(self, off, cls):
         """Count what is said of a segment. False: no chunk of that class can be there."""
-        number: cython.longlong = segment_of(self.w, self.span, off, cls)
+        number: cython.longlong = segment_holding(self.w, self.span, off, cls)
         if number < 0:
             return False
         self.votes[number * CLASS_COUNT + cls] += 1
@@ -95,23 +89,21 @@ class Ballot:
     def name(self, off, cls):
         """Something names a chunk. True if one can be there, and nothing has named it before."""
         rel: u64 = off - self.w.seg_lo
-        bit: u64 = cython.cast(u64, 1) << ((rel >> 6) & 63)
         if not self.count(off, cls):
             return False
-        if self.named[rel >> 12] & bit:
-            self.contested[rel >> 12] |= bit
+        if has_bit(self.named, rel):
+            self.contested[rel >> 12] |= bit_of(rel)
             return False
-        self.named[rel >> 12] |= bit
+        self.named[rel >> 12] |= bit_of(rel)
         return True
 
     def walk_pages(self, engine):
         """All that living pools link to, and all that is viewed."""
         w: cython.pointer(Worker) = self.w
-        table: cython.pointer(ClientPage) = cython.cast(cython.pointer(ClientPage), w.base + w.client_off)
         idx: u64
         i: u64
         word: u64
-        for idx in range(min(table.pools_high, cython.cast(u64, engine.max_pools))):
+        for idx in range(pools_high(w)):
             if pool_at(w, idx).state == POOL_LIVE:
                 for i in range(cython.cast(u64, engine.buckets)):
                     self.walk_bucket((buckets_at(w, idx) + i).root)
@@ -167,7 +159,7 @@ class Ballot:
             self.name(d.data, class_in(d))
         elif is_twin(d.shape):
             t = twin_at(self.w, d.data)
-            if self.w.fault == 0 and rel < self.span and not self.named[rel >> 12] >> ((rel >> 6) & 63) & 1:
+            if self.w.fault == 0 and rel < self.span and not has_bit(self.named, rel):
                 self.name(d.data, PAMPD_CLASS)
                 self.name(t.data, cython.cast(cython.uchar, t.shape >> 32))
             self.w.fault = 0

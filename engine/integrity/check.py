@@ -5,7 +5,7 @@ Who owns which chunk is in claims.py.
 
 import cython
 from cython.cimports.engine.eviction.policies import policy_of
-from cython.cimports.engine.integrity.claims import Claims
+from cython.cimports.engine.integrity.claims import Claims, has_bit
 from cython.cimports.engine.layout.regions import (
     buckets_at,
     chunk_bytes,
@@ -19,6 +19,7 @@ from cython.cimports.engine.layout.regions import (
     pins_at,
     pool_at,
     pool_of_obj,
+    pools_high,
     queue_at,
     record_of,
     shard_at,
@@ -210,7 +211,7 @@ class Checker(Claims):
         other."""
         state: u64 = state_in(word)
         rel: u64 = off - self.w.seg_lo
-        listed: cython.bint = self.listed[rel >> 12] >> ((rel >> 6) & 63) & 1
+        listed: cython.bint = has_bit(self.listed, rel)
         if state > QUEUE_LEFT or self.stopped and (state == QUEUE_SMALL or state == QUEUE_MAIN) != listed:
             self.note("page-queue", off, f"state {state}, and {'in' if listed else 'in no'} queue")
         if state == QUEUE_ORPHAN and linked:
@@ -250,7 +251,7 @@ class Checker(Claims):
                     or rel >= self.span
                 ):
                     break
-                if self.listed[rel >> 12] >> ((rel >> 6) & 63) & 1:
+                if has_bit(self.listed, rel):
                     self.note("queue-twice", off, "in two places of the queues")
                     break
                 self.set_bit(self.listed, rel)
@@ -267,7 +268,7 @@ class Checker(Claims):
                     f"{count} pages, the oldest {newer:#x}; not {q.count[which]}, {q.tail[which]:#x}",
                 )
         rel = q.hand - self.w.seg_lo
-        if q.hand != 0 and (rel >= self.span or not self.listed[rel >> 12] >> ((rel >> 6) & 63) & 1):
+        if q.hand != 0 and (rel >= self.span or not has_bit(self.listed, rel)):
             self.note("queue-hand", offset_of(self.w, q), f"the hand is at {q.hand:#x}, which is in no queue")
         return 0
 
@@ -659,7 +660,7 @@ class Checker(Claims):
                 if (
                     word & 63 >= OBJNODE_CLASS
                     or rel >= self.span
-                    or self.seen[rel >> 12] >> ((rel >> 6) & 63) & 1 == 0
+                    or not has_bit(self.seen, rel)
                     or ((w.segtable + (rel >> w.seg_shift)).cls != (word & 63) + 1)
                 ):
                     self.note("pin-lost", word, f"worker {i} has a view on a chunk that is no page's")
@@ -719,7 +720,7 @@ class Checker(Claims):
         w: cython.pointer(Worker) = self.w
         table: cython.pointer(ClientPage) = cython.cast(cython.pointer(ClientPage), w.base + w.client_off)
         idx: u64
-        pools: u64 = min(table.pools_high, cython.cast(u64, self.engine.max_pools))
+        pools: u64 = pools_high(w)
         workers: u64 = 0
         counts = {"pools": 0, "objects": 0, "objnodes": 0, "pages": 0}
         if table.lock.owner != 0:

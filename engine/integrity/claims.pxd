@@ -2,6 +2,13 @@
 from engine.member.member cimport Member
 from shm.layout cimport Segment, Worker, u64
 
+# A map has one bit for every 64 bytes of segments; `rel` is an offset into them.
+cdef inline u64 bit_of(u64 rel) noexcept nogil:
+    return <u64>1 << ((rel >> 6) & 63)
+
+cdef inline bint has_bit(u64 *map, u64 rel) noexcept nogil:
+    return map[rel >> 12] & bit_of(rel) != 0
+
 cdef class Claims:
     cdef Member engine
     cdef Worker *w
@@ -14,7 +21,6 @@ cdef class Claims:
     cdef bint fault(self, str id, u64 where, str what) except -1
     cdef bint own(self, u64 off, int cls, str what) except -1
     cdef int set_bit(self, u64 *map, u64 rel) except -1
-    cdef u64 *bitmap(self, Segment *s, int cls) noexcept
     cdef int claimed(self, u64 rel, int cls) except -1
     cdef int walk_depot(self) except -1
     cdef u64 count_out(self, Segment *s, int cls) except? 1

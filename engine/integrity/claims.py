@@ -5,6 +5,7 @@ Other threads of this process get the interpreter now and then meanwhile, not of
 world everybody waits as long as they run.
 """
 import cython
+from cython.cimports.engine.integrity.claims import bit_of, has_bit
 from cython.cimports.engine.member.member import Member
 from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.shm.atomics import popcount
@@ -20,6 +21,7 @@ from cython.cimports.shm.layout import (
     u64,
 )
 from cython.cimports.shm.memory import widen
+from cython.cimports.shm.slab import NO_CHUNK, bitmap_of, chunk_index, chunk_start, segment_of
 from engine.integrity.report import Problem, Report
 
 PROBLEMS_MAX = 1000
@@ -70,7 +72,6 @@ class Claims:
         w: cython.pointer(Worker) = self.w
         rel: u64 = off - w.seg_lo
         s: cython.pointer(Segment)
-        inside: u64
         index: u64
         words: cython.pointer(u64)
         self.claims += 1
@@ -80,17 +81,16 @@ class Claims:
         if off < w.seg_lo or rel >= self.span or cls < 0 or cls >= CLASS_COUNT:
             self.note("chunk-outside", off, f"{what}: no such chunk")
             return False
-        s = w.segtable + (rel >> w.seg_shift)
-        inside = (rel & ((cython.cast(u64, 1) << w.seg_shift) - 1)) - w.class_start[cls]
-        index = inside // w.class_bytes[cls]
-        if s.cls != cython.cast(u64, cls + 1) or index >= w.class_chunks[cls] or index * w.class_bytes[cls] != inside:
+        s = w.segtable + segment_of(w, off)
+        index = chunk_index(w, cls, off)
+        if s.cls != cython.cast(u64, cls + 1) or index == NO_CHUNK:
             self.note("chunk-class", off, f"{what}: not a chunk of class {cls} ({w.class_bytes[cls]} bytes)")
             return False
-        words = self.bitmap(s, cls)
+        words = bitmap_of(w, s, cls)
         if words[index >> 6] >> (index & 63) & 1 == 0:
             self.note("chunk-free", off, f"{what}: the depot holds this chunk free")
             return False
-        if self.seen[rel >> 12] >> ((rel >> 6) & 63) & 1:
+        if has_bit(self.seen, rel):
             self.note("chunk-twice", off, f"{what}: this chunk has another owner too")
             return False
         self.set_bit(self.seen, rel)
@@ -98,16 +98,8 @@ class Claims:
 
     def set_bit(self, map, rel):
         """Set the bit of the 64 bytes at an offset into the segments."""
-        map[rel >> 12] |= cython.cast(u64, 1) << ((rel >> 6) & 63)
+        map[rel >> 12] |= bit_of(rel)
         return 0
-
-    def bitmap(self, s, cls):
-        if self.w.class_start[cls] == 0:
-            return cython.address(s.bitmap)
-        return cython.cast(
-            cython.pointer(u64),
-            self.w.base + self.w.seg_lo + (cython.cast(u64, s - self.w.segtable) << self.w.seg_shift),
-        )
 
     # --- depot ------------------------------------------------------------------------------------
 
@@ -166,8 +158,8 @@ class Claims:
     def count_out(self, s, cls):
         """How many chunks of a segment are out, each of which somebody must have."""
         w: cython.pointer(Worker) = self.w
-        words: cython.pointer(u64) = self.bitmap(s, cls)
-        start: u64 = (cython.cast(u64, s - w.segtable) << w.seg_shift) + w.class_start[cls]
+        words: cython.pointer(u64) = bitmap_of(w, s, cls)
+        start: u64 = chunk_start(w, s - w.segtable, cls, 0) - w.seg_lo
         out: u64 = 0
         i: u64
         j: u64
@@ -221,7 +213,7 @@ class Claims:
         return 0
 
     def claimed(self, rel, cls):
-        if self.stopped and self.seen[rel >> 12] >> ((rel >> 6) & 63) & 1 == 0:
+        if self.stopped and not has_bit(self.seen, rel):
             self.note(
                 "chunk-leaked",
                 self.w.seg_lo + rel,

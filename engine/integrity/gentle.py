@@ -11,6 +11,7 @@ whether a page is in the queue that it names.
 """
 import cython
 from cython.cimports.engine.integrity.check import Checker
+from cython.cimports.engine.integrity.claims import bit_of
 from cython.cimports.engine.layout.regions import buckets_at, is_live, pool_at, pools_high, shard_at
 from cython.cimports.engine.layout.structs import GEO_SHARDS, Bucket, PoolRecord
 from cython.cimports.engine.member.member import Member
@@ -44,7 +45,7 @@ class Gentle(Checker):
             self.room = room
         self.words[self.count] = map + (rel >> 12)
         self.count += 1
-        map[rel >> 12] |= cython.cast(u64, 1) << ((rel >> 6) & 63)
+        map[rel >> 12] |= bit_of(rel)
         return 0
 
     def forget(self):

@@ -16,7 +16,8 @@ from xxhash import xxh3_128_intdigest
 import cython
 import cython.cimports.engine.tree.rbtree as rbtree
 from cython.cimports.engine.eviction.policies import policy_of
-from cython.cimports.engine.integrity.ballot import Ballot, segment_of
+from cython.cimports.engine.integrity.ballot import Ballot, segment_holding
+from cython.cimports.engine.integrity.claims import bit_of, has_bit
 from cython.cimports.engine.layout.regions import (
     allow_count,
     buckets_at,
@@ -30,6 +31,7 @@ from cython.cimports.engine.layout.regions import (
     pins_at,
     pins_start,
     pool_at,
+    pools_high,
     queue_at,
     queues_bytes,
     shard_at,
@@ -123,6 +125,7 @@ from cython.cimports.shm.layout import (
 )
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import back, chunk_at, next_data, next_hole
+from cython.cimports.shm.slab import bitmap_of, chunk_start
 from engine.errors import TmemError
 from engine.eviction.policies import POLICIES
 from engine.member.stats import pool_counters
@@ -183,13 +186,12 @@ class Mender:
         """Keep a chunk for the object under the walk. True if it can be one of that class and
         nobody has it. Where two name it, only if another word `agrees` that it is this one's."""
         rel: u64 = off - self.w.seg_lo
-        number: cython.longlong = segment_of(self.w, self.span, off, cls)
-        bit: u64 = cython.cast(u64, 1) << ((rel >> 6) & 63)
-        if number < 0 or self.classes.setdefault(number, cls) != cls or self.seen[rel >> 12] & bit:
+        number: cython.longlong = segment_holding(self.w, self.span, off, cls)
+        if number < 0 or self.classes.setdefault(number, cls) != cls or has_bit(self.seen, rel):
             return False
         if not agrees and self.ballot.is_contested(off):
             return False
-        self.seen[rel >> 12] |= bit
+        self.seen[rel >> 12] |= bit_of(rel)
         self.claims.append((off, cls))
         return True
 
@@ -274,7 +276,7 @@ class Mender:
         """Let go of one chunk that was claimed; any other offset is nobody's."""
         rel: u64 = off - self.w.seg_lo
         if rel < self.span:
-            self.seen[rel >> 12] &= ~(cython.cast(u64, 1) << ((rel >> 6) & 63))
+            self.seen[rel >> 12] &= ~bit_of(rel)
         return 0
 
     def sound_tree(self, link, obj_off, level, prefix, pages, nodes):
@@ -659,9 +661,7 @@ class Mender:
         for number in range(self.span >> w.seg_shift):
             if self.classes.get(number, PAMPD_CLASS) == PAMPD_CLASS:
                 for i in range(w.class_chunks[PAMPD_CLASS]):
-                    at = (
-                        w.seg_lo + (number << w.seg_shift) + w.class_start[PAMPD_CLASS] + i * w.class_bytes[PAMPD_CLASS]
-                    )
+                    at = chunk_start(w, number, PAMPD_CLASS, i)
                     if self.claim(at, PAMPD_CLASS, True):
                         return at
         return 0
@@ -678,7 +678,6 @@ class Mender:
         holes: u64 = 0
         number: u64
         index: u64
-        rel: u64
         words: cython.pointer(u64)
         used: u64
         cls: cython.int
@@ -691,13 +690,10 @@ class Mender:
             used = 0
             cls = self.classes.get(number - 1, -1)
             if cls >= 0:
-                words = cython.address(s.bitmap)
-                if w.class_start[cls] != 0:
-                    words = cython.cast(cython.pointer(u64), w.base + w.seg_lo + ((number - 1) << w.seg_shift))
-                    memset(words, 0, w.class_start[cls])
+                words = bitmap_of(w, s, cls)
+                memset(words, 0, w.class_start[cls] if w.class_start[cls] else 8)
                 for index in range(w.class_chunks[cls]):
-                    rel = ((number - 1) << w.seg_shift) + w.class_start[cls] + index * w.class_bytes[cls]
-                    if self.seen[rel >> 12] >> ((rel >> 6) & 63) & 1:
+                    if has_bit(self.seen, chunk_start(w, number - 1, cls, index) - w.seg_lo):
                         words[index >> 6] |= cython.cast(u64, 1) << (index & 63)
                         used += 1
             if used == 0:
@@ -744,7 +740,7 @@ class Mender:
         _free_lock(cython.address(table.cap_lock))
         for idx in range(w.client_geometry[GEO_SHARDS]):
             _free_lock(cython.address(shard_at(w, idx).lock))
-        pools: u64 = min(table.pools_high, cython.cast(u64, self.engine.max_pools))
+        pools: u64 = pools_high(w)
         table.pools_high = pools
         for idx in range(pools):
             self.mend_pool(idx)

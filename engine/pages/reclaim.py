@@ -18,6 +18,7 @@ from cython.cimports.engine.layout.regions import (
     pampd_at,
     pool_at,
     pool_of_obj,
+    pools_high,
     record_of,
     whole_pages,
 )
@@ -130,9 +131,8 @@ def back_ledger(w, pool):
 def back_ledgers(w):
     """Give the ledgers of all pools there are memory, if it can be had: to make room, pages of any
     of them go."""
-    high: u64 = load(cython.address(cython.cast(cython.pointer(ClientPage), w.base + w.client_off).pools_high))
-    if 0 < high <= w.client_geometry[GEO_POOLS]:
-        has_ledger(w, high - 1)
+    if pools_high(w) != 0:
+        has_ledger(w, pools_high(w) - 1)
 
 
 def ledger_for(w, pool):
