@@ -23,7 +23,7 @@ from cython.cimports.engine.layout.structs import (
     Bucket,
     Pampd,
 )
-from cython.cimports.engine.layout.words import VIEWED, class_in, copied_of, is_same, packed_in
+from cython.cimports.engine.layout.words import VIEWED, class_in, copied_of, is_same, packed_in, with_flags
 from cython.cimports.engine.member.arguments import set_count
 from cython.cimports.engine.member.bound import Bound
 from cython.cimports.engine.member.member import Member
@@ -93,7 +93,7 @@ def _pin_all(
             if sights[i].place == 0:
                 return
             # Not journalled: a mark without a pin costs a look.
-            set(cython.address(d.shape), d.shape | cython.cast(u64, VIEWED) << 40)
+            set(cython.address(d.shape), with_flags(d.shape, VIEWED))
         if p.hits_max != 0:
             touch(w, p, sights[i].page)
 

@@ -43,15 +43,13 @@ from cython.cimports.engine.layout.structs import (
     Twin,
 )
 from cython.cimports.engine.layout.words import (
-    FOREIGN,
     QUEUE_LEFT,
     QUEUE_PENDING,
-    SAME,
-    TWIN,
     class_in,
-    flags_in,
     flags_of,
     has_chunk,
+    in_chunk,
+    is_foreign,
     is_queued,
     is_twin,
     link_to,
@@ -233,18 +231,18 @@ def _move_page(w: cython.pointer(Worker), have: cython.pointer(Supply), off: u64
     word: u64 = load(cython.address(d.queue))
     shape: u64 = load(cython.address(d.shape))
     cls: cython.int = cython.cast(cython.uchar, shape >> 32)
-    in_chunk: cython.bint = flags_in(shape) & (FOREIGN | SAME | TWIN) == 0
-    queued: cython.bint = flags_in(shape) & FOREIGN == 0 and is_queued(word)
-    bytes_leave: cython.bint = in_chunk and is_leaving(w, load(cython.address(d.data)))
+    own_chunk: cython.bint = in_chunk(shape)
+    queued: cython.bint = not is_foreign(shape) and is_queued(word)
+    bytes_leave: cython.bint = own_chunk and is_leaving(w, load(cython.address(d.data)))
     leaves: cython.bint = is_leaving(w, off)
     status: cython.int = OK
     if queued and (shard_in(word) >= w.client_geometry[GEO_SHARDS] or pool_in(word) >= w.client_geometry[GEO_POOLS]):
         return AGAIN
-    if in_chunk and cls >= OBJNODE_CLASS:
+    if own_chunk and cls >= OBJNODE_CLASS:
         return AGAIN
-    if leaves and flags_in(shape) & FOREIGN == 0 and state_in(word) == QUEUE_LEFT:
+    if leaves and not is_foreign(shape) and state_in(word) == QUEUE_LEFT:
         return BUSY             # whoever has its shard is moving it in its queue, or is about to evict it
-    if leaves and flags_in(shape) & FOREIGN == 0 and state_in(word) == QUEUE_PENDING:
+    if leaves and not is_foreign(shape) and state_in(word) == QUEUE_PENDING:
         leaves = False          # on a worker's list, which only that worker may change
         status = BUSY
     if bytes_leave:
@@ -315,7 +313,7 @@ def _move_locked(
     if leaves and w.fault == 0:
         new = _supplied(w, have, PAMPD_CLASS)
         memcpy(chunk_at(w, new), d, cython.sizeof(Pampd))
-        if flags_of(d) & FOREIGN == 0 and is_queued(word):
+        if not is_foreign(d.shape) and is_queued(word):
             rename(w, off, new)
         store(w, at, link_to_page(w, new, d.data, flags_of(d)))
         set_mark(w, new, mark_of(w, off))
@@ -471,8 +469,9 @@ def sweep_segment(w, number, result, host):
                 # its pages go.
                 status = evict_found(w, at, host)
                 status = AGAIN if status == MISS else status
-            elif not leaves and (flags_in(load(cython.address(d.shape))) & (FOREIGN | SAME | TWIN)
-                                 or not is_leaving(w, load(cython.address(d.data)))):
+            elif not leaves and not (
+                in_chunk(load(cython.address(d.shape))) and is_leaving(w, load(cython.address(d.data)))
+            ):
                 continue
             else:
                 status = _move_page(w, cython.address(have), at, host)

@@ -65,8 +65,8 @@ from cython.cimports.engine.layout.structs import (
     TwinBucket,
 )
 from cython.cimports.engine.layout.words import (
-    FOREIGN,
-    LZ4,
+    CODECS,
+    NOTES,
     QUEUE_LEFT,
     QUEUE_MAIN,
     QUEUE_NONE,
@@ -75,7 +75,6 @@ from cython.cimports.engine.layout.words import (
     QUEUE_SMALL,
     TWIN,
     VIEWED,
-    ZSTD,
     class_in,
     copied_of,
     fits_codecs,
@@ -83,6 +82,7 @@ from cython.cimports.engine.layout.words import (
     has_chunk,
     hint_of,
     hint_shift,
+    is_foreign,
     is_twin,
     length_of,
     packed_in,
@@ -91,6 +91,8 @@ from cython.cimports.engine.layout.words import (
     state_in,
     stored_bytes,
     target_of,
+    with_flags,
+    without_flags,
 )
 from cython.cimports.engine.member.member import Member
 from cython.cimports.engine.member.seats import seat_of
@@ -152,7 +154,7 @@ class Checker(Claims):
         self.pool_idx = NO_POOL
         self.mark = 0
         self.evictable = False
-        self.codecs = LZ4 | ZSTD
+        self.codecs = CODECS
         return 0
 
     # --- trees ------------------------------------------------------------------------------------
@@ -174,7 +176,7 @@ class Checker(Claims):
         mark = d.queue      # once: it is an index further down
         if linked and (d.obj != obj_off or d.index != index):
             self.note("page-back", off, f"obj {d.obj:#x}, index {d.index} do not match where it hangs")
-        if flags_of(d) & FOREIGN:
+        if is_foreign(d.shape):
             if linked and self.mark != 0 and mark != self.mark:
                 self.note("page-pool", off, f"a page of pool {self.pool_idx} says {mark:#x}")
         else:
@@ -184,9 +186,7 @@ class Checker(Claims):
         if is_twin(d.shape) and d.data != 0:
             if self.stopped:
                 self.twins[d.data] = self.twins.get(d.data, 0) + 1
-            if twin_at(self.w, d.data).shape | cython.cast(u64, TWIN) << 40 != d.shape & ~(
-                cython.cast(u64, VIEWED) << 40
-            ):
+            if with_flags(twin_at(self.w, d.data).shape, TWIN) != without_flags(d.shape, NOTES):
                 self.note("page-twin", off, f"shape {d.shape:#x}, its twin's is {twin_at(self.w, d.data).shape:#x}")
             self.w.fault = 0  # a twin that is none is in no bucket: see walk_twins
         if (

@@ -79,7 +79,7 @@ from cython.cimports.engine.layout.structs import (
     TwinBucket,
 )
 from cython.cimports.engine.layout.words import (
-    FOREIGN,
+    NOTES,
     QUEUE_MAIN,
     QUEUE_NONE,
     TWIN,
@@ -88,6 +88,7 @@ from cython.cimports.engine.layout.words import (
     copied_of,
     fits_codecs,
     flags_of,
+    is_foreign,
     is_same,
     is_twin,
     length_of,
@@ -99,6 +100,8 @@ from cython.cimports.engine.layout.words import (
     shape_of,
     stored_bytes,
     target_of,
+    with_flags,
+    without_flags,
 )
 from cython.cimports.engine.member.member import Member
 from cython.cimports.engine.member.seats import seat_of
@@ -215,8 +218,8 @@ class Mender:
         mark: u64 = pool_mark(self.pool_idx, pool_at(self.w, self.pool_idx).gen)
         data: u64
         t = twin_at(self.w, off)
-        shape &= ~(cython.cast(u64, VIEWED) << 40)
-        if self.w.fault != 0 or t.shape | cython.cast(u64, TWIN) << 40 != shape:
+        shape = without_flags(shape, NOTES)
+        if self.w.fault != 0 or with_flags(t.shape, TWIN) != shape:
             return False
         if off not in self.twins:
             data = t.data
@@ -227,7 +230,7 @@ class Mender:
                 or not self.claim(data, cls, True)
             ):
                 return False
-            self.twins[off] = [0, mark, data, shape & ~(cython.cast(u64, TWIN) << 40)]
+            self.twins[off] = [0, mark, data, without_flags(shape, TWIN)]
         if self.twins[off][1] != mark:
             return False
         self.twins[off][0] += 1
@@ -293,7 +296,7 @@ class Mender:
             if self.w.fault != 0 or d.index != prefix or not self.claim(off, PAMPD_CLASS, d.obj == obj_off):
                 return False
             cls = class_in(d)
-            foreign = flags_of(d) & FOREIGN != 0
+            foreign = is_foreign(d.shape)
             length: u64 = length_of(d)
             if not 1 <= length <= cython.cast(u64, self.engine.page_size):
                 return False

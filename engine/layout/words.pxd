@@ -6,15 +6,22 @@ from engine.layout.structs cimport SHARDS_MAX, Pampd
 from shm.atomics cimport clz, prefetch
 from shm.layout cimport Worker, u64
 
+# The flags of a page. Each is of one of the three kinds below, and whoever asks for more than one of
+# them asks by kind, or by a function here: so a new flag is known everywhere once its kind is. A flag
+# without one is damage to the check, to a repair and to the codecs (tests/contract/test_flags.py).
 cdef enum:
-    FOREIGN = 1             # Pampd.flags: `data` is a back end's token, not a chunk
-    # Pampd.flags: `data` is the offset of a twin, which has the chunk; the shape else is the twin's
-    TWIN = 16
-    SAME = 2                # Pampd.flags: `data` is the word that the page consists of; there is no chunk
-    LZ4 = 4                 # Pampd.flags: the chunk holds the page compressed, by this codec
+    FOREIGN = 1             # `data` is a back end's token, not a chunk
+    SAME = 2                # `data` is the word that the page consists of; there is no chunk
+    LZ4 = 4                 # the chunk holds the page compressed, by this codec
     ZSTD = 8
-    VIEWED = 32             # Pampd.flags: the chunk is or was pinned: ask pins.py before it is used for something else
+    TWIN = 16               # `data` is the offset of a twin, which has the chunk; the shape else is the twin's
+    VIEWED = 32             # the chunk is or was pinned: ask pins.py before it is used for something else
 
+    ELSEWHERE = FOREIGN | SAME | TWIN       # `data` is no chunk of the page's own
+    CODECS = LZ4 | ZSTD                     # the bytes are not the page's: one of a pool's, or none
+    NOTES = VIEWED                          # beside any other; they say nothing of how a page is stored
+
+cdef enum:
     ASKED_LINES = 12        # cache lines of a page that `ask_for` asks for
 
     # Eviction. A page's queue, in Pampd.queue.
@@ -36,7 +43,7 @@ cdef inline u64 link_to(u64 off) noexcept nogil:
 cdef inline u64 link_to_page(Worker *w, u64 off, u64 data, int flags) noexcept nogil:
     # A back end's token is no place in the arena: no hint. Nor for a twin, whose chunk another page
     # has moved or will move.
-    return off >> 6 if flags & (FOREIGN | SAME | TWIN) else off >> 6 | data >> hint_shift(w) << 37
+    return off >> 6 if flags & ELSEWHERE else off >> 6 | data >> hint_shift(w) << 37
 
 cdef inline u64 target_of(u64 link) noexcept nogil:
     return (link & (((<u64>1) << 37) - 1)) << 6
@@ -67,9 +74,22 @@ cdef inline u64 flags_in(u64 shape) noexcept nogil:
 cdef inline int flags_of(Pampd *d) noexcept nogil:
     return <int>flags_in(d.shape)
 
+cdef inline u64 with_flags(u64 shape, int flags) noexcept nogil:
+    return shape | <u64>flags << 40
+
+cdef inline u64 without_flags(u64 shape, int flags) noexcept nogil:
+    return shape & ~(<u64>flags << 40)
+
+cdef inline u64 codec_in(u64 shape) noexcept nogil:
+    # The flag of the codec of a compressed page. Anything else is damage.
+    return flags_in(shape) & ~<u64>(TWIN | NOTES)
+
+cdef inline bint in_chunk(u64 shape) noexcept nogil:
+    return flags_in(shape) & ELSEWHERE == 0
+
 cdef inline bint has_chunk(Pampd *d) noexcept nogil:
     # True if `data` is the offset of a chunk that is this page's alone.
-    return flags_of(d) & (FOREIGN | SAME | TWIN) == 0
+    return in_chunk(d.shape)
 
 cdef inline u64 packed_in(u64 shape) noexcept nogil:
     # Bytes of the page compressed; 0: it is not.
@@ -81,11 +101,14 @@ cdef inline u64 copied_of(u64 shape) noexcept nogil:
 
 cdef inline bint fits_codecs(u64 shape, u64 codecs) noexcept nogil:
     # True if what a shape says of compression can be in a pool with one of these codecs.
-    cdef u64 flags = flags_in(shape) & ~<u64>(TWIN | VIEWED)
+    cdef u64 flags = codec_in(shape)
     if packed_in(shape) == 0:
-        return flags <= (FOREIGN | SAME)
+        return flags & ~<u64>ELSEWHERE == 0
     return (flags != 0 and flags & codecs == flags and flags & (flags - 1) == 0
             and packed_in(shape) < <unsigned int>shape)
+
+cdef inline bint is_foreign(u64 shape) noexcept nogil:
+    return flags_in(shape) & FOREIGN != 0
 
 cdef inline bint is_twin(u64 shape) noexcept nogil:
     return flags_in(shape) & TWIN != 0

@@ -11,7 +11,7 @@ from engine.layout.structs cimport (
     Pampd,
     PoolRecord,
 )
-from engine.layout.words cimport FOREIGN, flags_of
+from engine.layout.words cimport is_foreign
 from shm.layout cimport FAULT_SENTINEL
 from shm.atomics cimport likely, unlikely
 from shm.journal cimport store
@@ -56,7 +56,7 @@ cdef inline bint has_ledger(Worker *w, u64 pool) noexcept nogil:
 cdef inline u64 *retired_link(Head *h) noexcept nogil:
     # Where a struct on a retired list names the next: a page in the arena may still be in a queue,
     # whose link its own is.
-    if h.sentinel == ~<u64>PAMPD_SENTINEL and not flags_of(<Pampd *>h) & FOREIGN:
+    if h.sentinel == ~<u64>PAMPD_SENTINEL and not is_foreign((<Pampd *>h).shape):
         return &(<Pampd *>h).obj
     return &h.link
 

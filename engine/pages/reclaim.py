@@ -57,15 +57,16 @@ from cython.cimports.engine.layout.structs import (
     TwinBucket,
 )
 from cython.cimports.engine.layout.words import (
-    FOREIGN,
     TWIN,
     VIEWED,
     class_in,
-    flags_of,
+    is_foreign,
     is_same,
     is_twin,
     pool_of,
     target_of,
+    with_flags,
+    without_flags,
 )
 from cython.cimports.engine.pages.pins import forget, is_viewed, keep
 from cython.cimports.engine.pages.queues import leave_queue
@@ -175,7 +176,7 @@ def _reap_pampd(w: cython.pointer(Worker), off: u64) -> cython.int:
     d: cython.pointer(Pampd) = cython.cast(cython.pointer(Pampd), chunk_at(w, off))
     cls: cython.int = class_in(d)
     mark: u64 = d.queue
-    foreign: cython.bint = flags_of(d) & FOREIGN != 0
+    foreign: cython.bint = is_foreign(d.shape)
     orphaned: cython.bint
     twin: cython.bint = not foreign and is_twin(d.shape) and d.data != 0
     viewed: u64 = 0
@@ -199,7 +200,7 @@ def _reap_pampd(w: cython.pointer(Worker), off: u64) -> cython.int:
     if viewed != 0:
         # The twin is gone, and its chunk this page's, which goes into limbo with it at the next
         # step.
-        store(w, cython.address(d.shape), (d.shape & ~(cython.cast(u64, TWIN) << 40)) | cython.cast(u64, VIEWED) << 40)
+        store(w, cython.address(d.shape), with_flags(without_flags(d.shape, TWIN), VIEWED))
         store(w, cython.address(d.data), viewed)
         status = conclude(w)
         unlock(w, cython.address(held.lock))

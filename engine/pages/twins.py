@@ -22,7 +22,7 @@ from cython.cimports.engine.layout.structs import (
     Twin,
     TwinBucket,
 )
-from cython.cimports.engine.layout.words import TWIN, class_in, pool_mark
+from cython.cimports.engine.layout.words import TWIN, class_in, pool_mark, with_flags
 from cython.cimports.engine.pages.pins import is_pinned
 from cython.cimports.libc.string import memcmp
 from cython.cimports.shm.journal import conclude, store
@@ -123,7 +123,7 @@ def share(w, p, c, i, page, pam, held):
         unlock(w, cython.address(b.lock))
         return CORRUPT
     page.data = off
-    page.shape = shape | cython.cast(u64, TWIN) << 40
+    page.shape = with_flags(shape, TWIN)
     held[0] = b
     return OK
 

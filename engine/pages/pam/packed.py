@@ -15,7 +15,7 @@ from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringA
 from cython.cimports.cpython.memoryview import PyMemoryView_FromMemory
 from cython.cimports.engine.layout.call import Packed, put_bytes, put_length
 from cython.cimports.engine.layout.structs import TWIN_BYTES_MIN
-from cython.cimports.engine.layout.words import LZ4, TWIN, VIEWED, ZSTD, copied_of, flags_in, packed_in, same_filled
+from cython.cimports.engine.layout.words import LZ4, ZSTD, codec_in, copied_of, packed_in, same_filled
 from cython.cimports.engine.pages.pam.raw import RawPam
 from cython.cimports.shm.layout import BULK_CLASS, NOMEM, u64
 from cython.cimports.shm.slab import class_of
@@ -99,7 +99,7 @@ class PackedPam(RawPam):
         if packed_in(shape) == 0:
             return data
         length: u64 = cython.cast(cython.uint, shape)
-        if flags_in(shape) & ~cython.cast(u64, TWIN | VIEWED) != self.flag:
+        if codec_in(shape) != self.flag:
             return None
         try:
             page = self.codec.unpack(data, length)

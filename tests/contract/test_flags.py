@@ -1,0 +1,172 @@
+"""Owns the rule that a flag of a page is known to everybody who has to know it: the codecs, the
+check, a repair, and whoever moves pages.
+
+A flag that is added to engine/layout/words.pxd, and nowhere else, fails here: it has no kind, or
+nobody makes a page with it; and made, its page must pass the check, outlive a repair, and come
+through a shrinking.
+"""
+import contextlib
+import mmap
+import re
+import struct
+
+import pytest
+
+import engine
+from tests.hostile.scene import TolerantPam
+from tests.hostile.structs import CONSTANTS, Map, offset
+from tests.support import ROOT, SHM
+
+WORDS = (ROOT / "engine/layout/words.pxd").read_text()
+ENUM = re.search(r"^# The flags of a page\..*?^cdef enum:\n(.*?)^\S", WORDS, re.MULTILINE | re.DOTALL)[1]
+FLAGS = {name: int(bit) for name, bit in re.findall(r"^    (\w+) = (\d+)\b", ENUM, re.MULTILINE)}
+KINDS = {
+    kind: parts.split(" | ")
+    for kind, parts in re.findall(r"^    (\w+) = ([A-Z]\w*(?: \| \w+)*)\s", ENUM, re.MULTILINE)
+}
+UNUSED = [1 << i for i in range(8) if 1 << i not in FLAGS.values()]
+PAGE = 512
+PAGES = 24
+FIRST = 0xF1A6_0000_0000        # index of the first page, by which its descriptor is found
+
+
+def test_every_flag_is_one_bit_of_one_kind():
+    assert set(KINDS) == {"ELSEWHERE", "CODECS", "NOTES"}
+    assert sorted(sum(KINDS.values(), [])) == sorted(FLAGS)
+    assert all(bit & (bit - 1) == 0 and bit < 256 for bit in FLAGS.values()) and len(set(FLAGS.values())) == len(FLAGS)
+
+
+def test_nobody_puts_flags_together_by_hand():
+    """Outside of words.pxd, more than one flag is a kind or a function."""
+    names = "|".join(FLAGS)
+    by_hand = re.compile(rf"\b(?:{names})\b *\||\| *\b(?:{names})\b|<< *40\b.*(?:{names})|\b(?:{names})\b.*<< *40\b")
+    wrong = [
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for kind in ("*.py", "*.pxd")
+        for path in (ROOT / "engine").rglob(kind)
+        if path.name != "words.pxd"
+        for line in path.read_text().splitlines()
+        if by_hand.search(line)
+    ]
+    assert not wrong
+
+
+# --- a page of every flag -------------------------------------------------------------------------
+
+
+def plain(n):
+    """A page that is like no other, and not one word over and over."""
+    return (b"%d and %d, " % (n, n * n) + bytes(range(256)) * 2)[:PAGE]
+
+
+def raw(make):
+    return make("p", persistent=True), plain
+
+
+def foreign(make):
+    engine.register_pam("flags", TolerantPam)
+    return make("p", persistent=True, pam="flags"), plain
+
+
+def same(make):
+    return make("p"), lambda n: struct.pack("<Q", n + 1) * (PAGE // 8)
+
+
+def twin(make):
+    return make("p", dedup=True), lambda n: plain(n // 2)
+
+
+def packed(name):
+    def make_packed(make):
+        pytest.importorskip({"lz4": "lz4.block", "zstd": "zstandard"}[name])
+        return make("p", persistent=True, pam=name), lambda n: (b"%d, " % n * PAGE)[:PAGE]
+    return make_packed
+
+
+MAKERS = {"FOREIGN": foreign, "SAME": same, "LZ4": packed("lz4"), "ZSTD": packed("zstd"), "TWIN": twin, "VIEWED": raw}
+
+
+def test_every_flag_has_a_page_here():
+    assert set(MAKERS) == set(FLAGS)
+
+
+def shapes(eng):
+    """{offset: shape} of all living descriptors of the pages under test."""
+    found = {}
+    sentinel = struct.pack("<Q", CONSTANTS["PAMPD_SENTINEL"])
+    with open(SHM / eng.name, "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as memory:
+        at = memory.find(sentinel)
+        while at >= 0:
+            index, = struct.unpack_from("<Q", memory, at + offset("Pampd", "index"))
+            if at % 64 == 0 and FIRST <= index < FIRST + PAGES:
+                found[at], = struct.unpack_from("<Q", memory, at + offset("Pampd", "shape"))
+            at = memory.find(sentinel, at + 8)
+    return found
+
+
+def write(eng, at, word):
+    with open(SHM / eng.name, "r+b", buffering=0) as file:
+        file.seek(at)
+        file.write(struct.pack("<Q", word))
+
+
+def damage(eng, pool):
+    """Give a repair something to do that is not about pages."""
+    with open(SHM / eng.name, "rb") as file:
+        record = Map(file.read(4096)).record(pool.id)
+    write(eng, record + offset("PoolRecord", "seat"), 99)
+    assert {problem.id for problem in eng.check().problems} == {"pool-client"}
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+def test_a_page_is_kept_whatever_is_done_to_the_arena(make_arena, flag):
+    """Checked, repaired, and moved; an evicted page is gone, but never another's."""
+    eng = make_arena(capacity="4MiB", page_size=PAGE, huge_pages=False, shards=2)
+    filler = eng.new_pool("filler", persistent=True)
+    pool, content = MAKERS[flag](eng.new_pool)
+    for n in range(PAGES):
+        assert pool.put((1, 2, 3), FIRST + n, content(n))
+        for i in range(4000 // PAGES):          # so that the pages lie far apart
+            assert filler.put((n, i, 0), 0, plain(i))
+    for n in range(PAGES if flag == "VIEWED" else 0):
+        pool.view((1, 2, 3), FIRST + n).release()
+    assert sum(shape >> 40 & FLAGS[flag] != 0 for shape in shapes(eng).values()) >= PAGES // 2
+
+    def kept(maybe):
+        for n in range(PAGES):
+            assert pool.get((1, 2, 3), FIRST + n, free=False) in (content(n), *maybe)
+        for gentle in (False, True):
+            report = eng.check(gentle=gentle)
+            assert report.ok, [str(problem) for problem in report.problems[:3]]
+
+    kept(())
+    damage(eng, pool)
+    report = eng.check(repair=True)
+    assert report.repaired and not report.lost
+    kept(())
+    for n in range(PAGES):
+        for i in range(4000 // PAGES):
+            assert i % 20 == 0 or filler.flush_object((n, i, 0))
+    before = set(shapes(eng))
+    eng.resize("1MiB")
+    assert set(shapes(eng)) != before
+    kept(() if pool.persistent else (None,))
+
+
+@pytest.mark.parametrize("bit", UNUSED)
+@pytest.mark.parametrize("pam", ["raw", "lz4"])
+def test_a_flag_of_no_kind_is_damage(make_arena, bit, pam):
+    """The check names the page, a repair drops it, and a codec takes it for no page."""
+    if pam == "lz4":
+        pytest.importorskip("lz4.block")
+    eng = make_arena(capacity="2MiB", page_size=PAGE)
+    pool = eng.new_pool("p", persistent=True, pam=pam)
+    assert pool.put((1, 2, 3), FIRST, b"some page, " * 40) and pool.put((1, 2, 4), 0, b"another")
+    (at, shape), = shapes(eng).items()
+    write(eng, at + offset("Pampd", "shape"), shape | bit << 40)
+    assert "page-packed" in {problem.id for problem in eng.check().problems}
+    with pytest.raises(engine.ArenaCorrupted) if pam == "lz4" else contextlib.nullcontext():
+        pool.get((1, 2, 3), FIRST)
+    report = eng.check(repair=True)
+    assert report.ok and report.lost == [("p", (1, 2, 3), FIRST)]
+    assert pool.get((1, 2, 3), FIRST) is None and pool.get((1, 2, 4), 0) == b"another"
