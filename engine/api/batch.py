@@ -202,10 +202,10 @@ def put_many(pool, places, name, pages):
             kept.clear()
             for j in range(i, stop):
                 aim(cython.address(c), place[j].oid, place[j].hash, place[j].index)
-                c.data = loads.load[j].data
-                c.length = loads.load[j].length
+                c.ask.data = loads.load[j].data
+                c.ask.length = loads.load[j].length
                 kept.append(pool.packed(cython.address(c)))
-                loads.load[j].packs = c.packs
+                loads.load[j].packs = c.ask.packs
         pool.enter()
         try:
             if pool.ops.foreign or registry.host.careful:
@@ -213,9 +213,9 @@ def put_many(pool, places, name, pages):
             while i < stop and pool.epoch == pool.engine.att.epoch:
                 _foresee(cython.address(pool.engine.att.w), cython.address(pool.ref), place + i, stop - i)
                 aim(cython.address(c), place[i].oid, place[i].hash, place[i].index)
-                c.data = loads.load[i].data
-                c.length = loads.load[i].length
-                c.packs = loads.load[i].packs
+                c.ask.data = loads.load[i].data
+                c.ask.length = loads.load[i].length
+                c.ask.packs = loads.load[i].packs
                 answers.append(pool.put_inside(cython.address(c)))
                 i += 1
         finally:
@@ -249,16 +249,16 @@ def get_many(pool, places, free):
             while i < stop and pool.epoch == pool.engine.att.epoch:
                 _foresee(cython.address(pool.engine.att.w), cython.address(pool.ref), place + i, stop - i)
                 aim(cython.address(c), place[i].oid, place[i].hash, place[i].index)
-                c.remove = remove
+                c.ask.remove = remove
                 found.append(pool.get_bytes(cython.address(c)))
-                shapes[i - first] = c.shape
+                shapes[i - first] = c.found.shape
                 i += 1
         finally:
             pool.leave()
         if pool.ref.codec != 0:
             for j in range(first, i):
                 if found[j] is not None and packed_in(shapes[j - first]) != 0:
-                    c.shape = shapes[j - first]
+                    c.found.shape = shapes[j - first]
                     found[j] = pool.unpacked(cython.address(c), found[j])
         _between_runs()
     return found

@@ -20,7 +20,7 @@ from engine.errors import ArenaCorrupted, TmemError
 @cython.cfunc
 def _get(pool: Bound, c: cython.pointer(Call)) -> bytes:
     """Bound.get_bytes of a range."""
-    c.ranged = True
+    c.ask.ranged = True
     pool.enter()
     try:
         if pool.ops.foreign:
@@ -33,11 +33,11 @@ def _get(pool: Bound, c: cython.pointer(Call)) -> bytes:
 def get_range(pool, c, count, free):
     """Pool.get_range."""
     shapes: bytes = None
-    c.remove = pool.exclusive if free is None else free_flag(free)
+    c.ask.remove = pool.exclusive if free is None else free_flag(free)
     set_count(c, count, RANGE_MAX, "")
     if pool.ref.codec != 0:
-        shapes = PyBytes_FromStringAndSize(cython.NULL, c.count * 8)
-        c.shapes = cython.cast(cython.pointer(u64), PyBytes_AS_STRING(shapes))
+        shapes = PyBytes_FromStringAndSize(cython.NULL, c.ask.count * 8)
+        c.ask.shapes = cython.cast(cython.pointer(u64), PyBytes_AS_STRING(shapes))
     data: bytes = _get(pool, c)
     if data is None or shapes is None:
         return data
@@ -50,16 +50,16 @@ def get_range(pool, c, count, free):
 def get_range_into(pool, c, count, buffer, free):
     """Pool.get_range_into."""
     view: Py_buffer
-    c.remove = pool.exclusive if free is None else free_flag(free)
+    c.ask.remove = pool.exclusive if free is None else free_flag(free)
     set_count(c, count, RANGE_MAX, "")
     buffer_of("buffer", buffer, cython.address(view), PyBUF_WRITABLE)
     try:
         if view.len == 0:
-            raise ValueError(f"buffer: at least as long as the pages, of which there are {c.count}, not 0 bytes")
-        c.room = view.len
+            raise ValueError(f"buffer: at least as long as the pages, of which there are {c.ask.count}, not 0 bytes")
+        c.ask.room = view.len
         if pool.ref.codec != 0:
             return copied(get_range(pool, c, count, free), view.buf)
-        c.into = cython.cast(cython.p_char, view.buf)
-        return -1 if _get(pool, c) is None else c.length
+        c.ask.into = cython.cast(cython.p_char, view.buf)
+        return -1 if _get(pool, c) is None else c.found.length
     finally:
         PyBuffer_Release(cython.address(view))

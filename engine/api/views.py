@@ -54,8 +54,8 @@ def _find_all(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.p
     d: cython.pointer(Pampd)
     obj_off: u64
     i: u64
-    for i in range(c.count):
-        d = find_page(w, p, c, b, c.index + i, cython.address(obj_off))
+    for i in range(c.ask.count):
+        d = find_page(w, p, c, b, c.ask.index + i, cython.address(obj_off))
         if i == 0:
             remember(p, c)
         if d == cython.NULL:
@@ -86,7 +86,7 @@ def _pin_all(
     some are, whose places the sights tell."""
     d: cython.pointer(Pampd)
     i: u64
-    for i in range(c.count):
+    for i in range(c.ask.count):
         d = page_at(w, sights[i].page)
         if not is_same(sights[i].shape):
             sights[i].place = pin(w, sights[i].data, cython.cast(cython.uchar, sights[i].shape >> 32))
@@ -103,14 +103,14 @@ def _pin_all(
 @cython.exceptval(check=False)
 def _hold(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), pam: PamOps,
           host: HostOps) -> cython.int:
-    """Find the pages of a call, and pin them, at one moment; c.out is the table of their sights. OK,
-    MISS, BUSY, FULL, NOSPACE, DESTROYED or CORRUPT: nothing is pinned then."""
-    sights: cython.pointer(Sight) = cython.cast(cython.pointer(Sight), c.out)
+    """Find the pages of a call, and pin them, at one moment; c.ask.into is the table of their
+    sights. OK, MISS, BUSY, FULL, NOSPACE, DESTROYED or CORRUPT: nothing is pinned then."""
+    sights: cython.pointer(Sight) = cython.cast(cython.pointer(Sight), c.ask.into)
     b: cython.pointer(Bucket) = bucket_of(p, c)
     count: u64 = 0
     size: u64 = 0
     i: u64
-    status: cython.int = prepare(w, c.count)
+    status: cython.int = prepare(w, c.ask.count)
     if status == OK:
         status = lock_bucket(w, p, b)
     if status != OK:
@@ -121,7 +121,7 @@ def _hold(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     if status == OK and w.fault == 0:
         _pin_all(w, p, c, sights)
         if w.fault != 0:
-            for i in range(c.count):
+            for i in range(c.ask.count):
                 if sights[i].place != 0:
                     count -= 1
                     size -= w.class_bytes[cython.cast(cython.uchar, sights[i].shape >> 32)]
@@ -233,9 +233,8 @@ seal(View, "Pool.view")
 
 
 @cython.cfunc
-def _pinned(pool: Bound, c: cython.pointer(Call)) -> list:
+def _pinned(pool: Bound, c: cython.pointer(Call), sights: cython.pointer(Sight)) -> list:
     """The pages of a call as memoryviews, of the bytes as they are stored; None on a miss."""
-    sights: cython.pointer(Sight) = cython.cast(cython.pointer(Sight), c.out)
     w: cython.pointer(Worker) = cython.address(pool.engine.att.w)
     p: cython.pointer(PoolRef) = cython.address(pool.ref)
     status: cython.int
@@ -244,6 +243,7 @@ def _pinned(pool: Bound, c: cython.pointer(Call)) -> list:
     page: Pin
     data: bytes
     out: list = []
+    c.ask.into = cython.cast(cython.p_char, sights)
     status = pool.until_free(c, _hold)
     if status == MISS:
         p.ledger[GETS_MISS] += 1
@@ -259,7 +259,7 @@ def _pinned(pool: Bound, c: cython.pointer(Call)) -> list:
         pool.fail(status)
     p.ledger[GETS_HIT] += 1
     try:
-        for i in range(c.count):
+        for i in range(c.ask.count):
             if sights[i].place == 0:
                 data = PyBytes_FromStringAndSize(cython.NULL, copied_of(sights[i].shape))
                 copy_page(w, PyBytes_AS_STRING(data), sights[i].shape, sights[i].data, copied_of(sights[i].shape))
@@ -276,7 +276,7 @@ def _pinned(pool: Bound, c: cython.pointer(Call)) -> list:
                 pool.engine.att.kin.keeps += 1
                 out.append(memoryview(page))
     except BaseException:
-        for i in range(made, c.count):
+        for i in range(made, c.ask.count):
             if sights[i].place != 0:
                 _let_go(
                     pool.engine,
@@ -296,9 +296,9 @@ def _foreign(pool: Bound, c: cython.pointer(Call)) -> list:
     out: list = []
     i: u64
     page: bytes
-    first: u64 = c.index
-    for i in range(c.count):
-        c.index = first + i
+    first: u64 = c.ask.index
+    for i in range(c.ask.count):
+        c.ask.index = first + i
         page = pool.get_bytes(c)
         if page is None:
             return None
@@ -316,22 +316,21 @@ def view(pool, c, count):
     i: u64
     if count is not None:
         set_count(c, count, PINS_MAX, "None, or ")
-        room = PyBytes_FromStringAndSize(cython.NULL, c.count * cython.sizeof(Sight))
+        room = PyBytes_FromStringAndSize(cython.NULL, c.ask.count * cython.sizeof(Sight))
         sights = cython.cast(cython.pointer(Sight), PyBytes_AS_STRING(room))
-    c.out = cython.cast(cython.p_char, sights)
     pool.enter()
     try:
         foreign: cython.bint = pool.ops.foreign
-        out = _foreign(pool, c) if foreign else _pinned(pool, c)
+        out = _foreign(pool, c) if foreign else _pinned(pool, c, sights)
     finally:
         pool.leave()
     if out is None:
         return found
     if pool.ref.codec != 0:
         # The compressed bytes stay pinned until they are decompressed, out of this thread's turn.
-        for i in range(c.count):
+        for i in range(c.ask.count):
             if packed_in(sights[i].shape) != 0:
-                c.shape = sights[i].shape
+                c.found.shape = sights[i].shape
                 out[i] = memoryview(pool.unpacked(c, bytes(out[i])))
     found.pages = out[0] if count is None else tuple(out)
     return found

@@ -10,7 +10,7 @@ cdef enum:
     MISS = 32           # no such page or object
     REFUSED = 33        # the put was refused; the handle is empty
     DESTROYED = 34      # the pool is gone
-    SIZE = 35           # the page's length is not what the caller made room for (Call.length says)
+    SIZE = 35           # the page's length is not what the caller made room for (Call.found.length says)
     AGAIN = 36          # more to do: call again
     FAILED = 37         # a back end failed; its exception, if any, is in the adapter
     PINNED = 38         # somebody has a view on the page
@@ -30,43 +30,67 @@ cdef struct Packed:
     u64 length              # compressed bytes; 0: as it is
     u64 digest[2]           # of the bytes as they are stored, in a pool that shares equal pages
 
-# One verb under way, process-local.
-cdef struct Call:
+# One verb under way, process-local: what it is asked, what it did so far, and what it found.
+
+# What a verb is asked. Set by the caller, and by no verb.
+cdef struct Asked:
+    # all: the handle of a page, or of the first of several
     u64 oid[3]
     u64 hash                # of the oid
     u64 index
-    u64 count               # pages, for a range
-    const char *data
-    u64 length              # bytes of data; after a get, of the page, or of all pages of a range
-    # for each page of a put how it is stored, or NULL: all as they are, and none is looked for
-    # elsewhere
+    u64 count               # pages: of a range, of views; else 1
+    # put
+    const char *data        # the pages, one behind the other
+    u64 length              # bytes of them
+    # for each page how it is stored, or NULL: all as they are, and none is looked for elsewhere
     Packed *packs
-    u64 stored              # the same, as they are stored: bytes that are copied
-    u64 *shapes             # for each page of a range its shape, or NULL: the caller does not need them
-    u64 nodes_wanted        # objnodes to have at hand before the lock is taken
-    u64 found               # offset of the page a get found
-    u64 seq                 # what the bucket's sequence word was
-    u64 shape               # of the page found
-    u64 staged              # pages of a put that are on the staged list
-    u64 created             # pages of a put that a foreign PAM has taken
-    u64 obj                 # where the tree has the obj, if the lookaside table did not know
-    u64 unlinked            # Bucket.unlinked then
-    u64 top                 # what the obj led to then, as in Aside
-    u64 room                # bytes that the pages of a get may have, as they were put
-    char *into              # where the caller wants them; NULL: in an object of their own
-    char *out               # where they go, as they are stored; NULL: there is no place yet
-    u64 have                # bytes that place is for
+    # get
+    u64 room                # bytes that the pages may have, as they were put
+    char *into              # where they go; NULL: into an object that is made for them. Of a view the
+                            # table of its sights; of `describe` five words
+    u64 *shapes             # where the shape of each page of a range goes, or NULL
+    # replace
     u64 token               # what a foreign page is to be from now on,
     u64 gen                 # if it is of this generation
-    bint remove             # a get takes the pages away
-    bint ranged             # a get is of all its pages, at one moment
-    u64 shard               # of the first page of a put
-    u64 page                # offset of the descriptor a get found
-    bint duplicate          # a put replaced a page
-    bint refuse             # no memory for a page: empty the handles and refuse
-    bint exhausted          # no memory for tree nodes: refuse instead of trying again
+    # get
+    bint remove             # the pages leave
+    bint ranged             # all pages, at one moment; else the first
+
+# What a verb did so far: from here it goes on when it is called again after BUSY or NOMEM.
+cdef struct Done:
+    # put
+    u64 staged              # pages on the staged list, of the last ones first
+    u64 created             # pages that a foreign PAM has taken in this section
+    u64 shard               # of the first page: where room is made
+    u64 nodes_wanted        # objnodes to have at hand before the lock is taken
+    # get
+    char *out               # place for the pages as they are stored; NULL: there is none yet
+    u64 have                # bytes that it is for
+    # put
+    bint duplicate          # a page was replaced
+    bint refuse             # there is no memory for a page: empty the handles and refuse
+    bint exhausted          # there is none for tree nodes: refuse instead of trying again
     bint salvaged           # what others have retired was looked through: without memory now, it is refused
     bint bounce             # the new page waits in the bounce page
+
+# What a verb has found, which is worth nothing before it has: this part is never cleared.
+cdef struct Found:
+    # get
+    u64 seq                 # what the bucket's sequence word was when looking began
+    u64 shape               # of the page
+    u64 data                # offset of its bytes; of a same-filled one, its word
+    u64 page                # offset of its descriptor
+    u64 length              # of the page, or of all pages of a range, as they were put
+    u64 stored              # the same, as they are stored: bytes that are copied
+    # all, for the lookaside table
+    u64 obj                 # where the tree has the obj, if the table did not know; else 0
+    u64 unlinked            # Bucket.unlinked then
+    u64 top                 # what the obj led to then, as in Aside
+
+cdef struct Call:
+    Asked ask
+    Done did
+    Found found
 
 # An entry of a lookaside table: offset of an obj / 64 with the upper 27 bits of its oid's hash, and
 # Bucket.unlinked when it was seen to be linked.
@@ -107,21 +131,21 @@ cdef struct PoolRef:
 
 cdef inline bint is_packed(Call *c, u64 i) noexcept nogil:
     # True if page i of a put is stored compressed.
-    return c.packs != NULL and c.packs[i].length != 0
+    return c.ask.packs != NULL and c.ask.packs[i].length != 0
 
 cdef inline u64 put_length(Call *c, u64 i, u64 page_size) noexcept nogil:
-    return c.length - i * page_size if i == c.count - 1 else page_size
+    return c.ask.length - i * page_size if i == c.ask.count - 1 else page_size
 
 cdef inline const char *put_bytes(Call *c, u64 i, u64 page_size, u64 *length) noexcept nogil:
     # Page i of a put as it is stored, and how many bytes that is.
     if is_packed(c, i):
-        length[0] = c.packs[i].length
-        return c.packs[i].data
+        length[0] = c.ask.packs[i].length
+        return c.ask.packs[i].data
     length[0] = put_length(c, i, page_size)
-    return c.data + i * page_size
+    return c.ask.data + i * page_size
 
 cdef inline u64 put_shape(PoolRef *p, Call *c, u64 i, int cls) noexcept nogil:
     # The shape word of page i of a put in a chunk of a class.
     if is_packed(c, i):
-        return shape_of(put_length(c, i, p.page_size), cls, <int>p.codec) | c.packs[i].length << 48
+        return shape_of(put_length(c, i, p.page_size), cls, <int>p.codec) | c.ask.packs[i].length << 48
     return shape_of(put_length(c, i, p.page_size), cls, 0)

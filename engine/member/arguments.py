@@ -55,14 +55,14 @@ def free_flag(free):
 
 def refuse_wrap(c):
     """ValueError if the pages of a call go beyond the last index."""
-    if c.index + (c.count - 1) < c.index:
-        raise ValueError(f"index: {c.index} plus {c.count} pages passes 2**64")
+    if c.ask.index + (c.ask.count - 1) < c.ask.index:
+        raise ValueError(f"index: {c.ask.index} plus {c.ask.count} pages passes 2**64")
     return 0
 
 
 def set_count(c, count, most, also):
     """The `count` of a call, 1 to `most`, into it; `also`: what else it may be, in words."""
-    c.count = word("count", count)
-    if not 1 <= c.count <= most:
+    c.ask.count = word("count", count)
+    if not 1 <= c.ask.count <= most:
         raise ValueError(f"count: {also}1 to {most} pages, not {count}")
     return refuse_wrap(c)

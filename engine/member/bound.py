@@ -59,7 +59,7 @@ from engine.errors import ArenaCorrupted, PoolDestroyed, TmemError
 def _copy_range(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call)) -> cython.int:
     """peek_range, with the GIL released if there is much to copy."""
     status: cython.int
-    if c.have < LONG_BYTES:
+    if c.did.have < LONG_BYTES:
         return fetch.peek_range(w, p, c, True)
     with cython.nogil:
         status = fetch.peek_range(w, p, c, True)
@@ -144,7 +144,7 @@ class Bound:
         else:
             self.engine.att.breathe()
         if self.engine.att.kin.turn.count != turn + 1 or self.engine.att.epoch != epoch:
-            c.staged = 0
+            c.did.staged = 0
         return 0
 
     def leave(self):
@@ -200,12 +200,13 @@ class Bound:
     # --- codecs, with no lock held and out of this thread's turn ----------------------------------
 
     def packer(self):
-        """The back end of a pool that compresses. TmemError if its package is not installed here."""
+        """The back end of a pool that compresses. TmemError if its package is not installed
+        here."""
         return cython.cast(PackedPam, registry.pam(self.pam), typecheck=True)
 
     def packed(self, c):
-        """Compress the pages of a put, as c.packs says then, and find their digests. What must be
-        kept until the put is done."""
+        """Compress the pages of a put, as c.ask.packs says then, and find their digests. What must
+        be kept until the put is done."""
         kept: list = self.packer().pack(cython.address(self.ref), c) if self.ref.codec != 0 else []
         if self.ref.dedup:
             kept.append(digest(cython.address(self.ref), c))
@@ -213,7 +214,7 @@ class Bound:
 
     def unpacked(self, c, data):
         """A page from its bytes as they were stored. ArenaCorrupted if they are none."""
-        page: bytes = self.packer().unpack(c.shape, data)
+        page: bytes = self.packer().unpack(c.found.shape, data)
         if page is None:
             raise ArenaCorrupted(f"arena {self.engine.name!r}: a page of pool {self.name!r} does not decompress")
         return page
@@ -225,7 +226,7 @@ class Bound:
             return self.put_call(c)
         kept: list = self.packed(c)
         done: cython.bint = self.put_call(c)
-        kept.clear()        # not before: c.packs leads into it
+        kept.clear()        # not before: c.ask.packs leads into it
         return done
 
     def put_call(self, c):
@@ -241,12 +242,12 @@ class Bound:
         w: cython.pointer(Worker) = cython.address(self.engine.att.w)
         p: cython.pointer(PoolRef) = cython.address(self.ref)
         pam: PamOps = self.ops
-        short: cython.bint = not (registry.host.careful or pam.foreign or c.length >= LONG_BYTES)
-        c.nodes_wanted = 2 + c.count // 64
-        c.salvaged = False
+        short: cython.bint = not (registry.host.careful or pam.foreign or c.ask.length >= LONG_BYTES)
+        c.did.nodes_wanted = 2 + c.ask.count // 64
+        c.did.salvaged = False
         if registry.host.careful or pam.foreign:
-            c.nodes_wanted = NODES_MAX + c.count // 64 + 1
-        elif c.length >= LONG_BYTES:
+            c.did.nodes_wanted = NODES_MAX + c.ask.count // 64 + 1
+        elif c.ask.length >= LONG_BYTES:
             with cython.nogil:
                 core.stage(w, p, c, pam)
             # The longest part is over, and nothing has changed yet: what a signal handler raises
@@ -255,7 +256,7 @@ class Bound:
         while True:
             # Every time: another thread, or a signal handler, may have had a turn and shrunk the
             # journal.
-            if c.count > 1 and reserve(w, 1024 + c.count * STORES_A_PAGE) == NOSPACE:
+            if c.ask.count > 1 and reserve(w, 1024 + c.ask.count * STORES_A_PAGE) == NOSPACE:
                 self.engine.no_memory("the journal of so many pages")
             status = overwrite(w, p, c, registry.host) if short else AGAIN
             if status == AGAIN:
@@ -263,21 +264,21 @@ class Bound:
                 status = core.put(w, p, c, pam, registry.host)
             if status == BUSY:
                 self.let_others(c, True)
-            elif status == NOMEM or (status == REFUSED and (c.refuse or c.exhausted) and not c.salvaged):
-                c.salvaged = True
-                c.staged = 0
+            elif status == NOMEM or (status == REFUSED and (c.did.refuse or c.did.exhausted) and not c.did.salvaged):
+                c.did.salvaged = True
+                c.did.staged = 0
                 if not self.engine.salvage() and status == REFUSED:
                     break           # a foreign back end was told, and would be told the same again
             else:
                 break
-        if c.count > 1:
+        if c.ask.count > 1:
             shrink(w)
             self.engine.settle_quietly()
         if status == OK:
             p.ledger[PUTS_OK] += 1
-            if c.duplicate:
+            if c.did.duplicate:
                 p.ledger[PUTS_DUPLICATE] += 1
-            if p.evictable and (not c.duplicate or c.count > 1) and is_capped(w, p.idx):
+            if p.evictable and (not c.did.duplicate or c.ask.count > 1) and is_capped(w, p.idx):
                 self.attempt(c, ends.keep_caps)
         elif status == REFUSED:
             p.ledger[PUTS_REFUSED] += 1
@@ -288,17 +289,17 @@ class Bound:
     def put_buffer(self, c, data):
         view: Py_buffer
         if type(data) is bytes:
-            c.data = PyBytes_AS_STRING(data)
-            c.length = PyBytes_GET_SIZE(data)
-            if not 1 <= c.length <= self.ref.page_size:
-                raise wrong_length("data", self.ref.page_size, c.length)
+            c.ask.data = PyBytes_AS_STRING(data)
+            c.ask.length = PyBytes_GET_SIZE(data)
+            if not 1 <= c.ask.length <= self.ref.page_size:
+                raise wrong_length("data", self.ref.page_size, c.ask.length)
             return self.put_pages(c)
         buffer_of("data", data, cython.address(view), PyBUF_SIMPLE)
         try:
-            c.data = cython.cast(cython.p_char, view.buf)
-            c.length = view.len
-            if not 1 <= c.length <= self.ref.page_size:
-                raise wrong_length("data", self.ref.page_size, c.length)
+            c.ask.data = cython.cast(cython.p_char, view.buf)
+            c.ask.length = view.len
+            if not 1 <= c.ask.length <= self.ref.page_size:
+                raise wrong_length("data", self.ref.page_size, c.ask.length)
             return self.put_pages(c)
         finally:
             PyBuffer_Release(cython.address(view))
@@ -307,11 +308,11 @@ class Bound:
         view: Py_buffer
         buffer_of("buffer", buffer, cython.address(view), PyBUF_SIMPLE)
         try:
-            c.data = cython.cast(cython.p_char, view.buf)
-            c.length = view.len
-            c.count = (c.length + self.ref.page_size - 1) // self.ref.page_size
-            if not 1 <= c.count <= RANGE_MAX:
-                raise ValueError(f"buffer: 1 to {RANGE_MAX} pages of {self.page_size} bytes, not {c.length} bytes")
+            c.ask.data = cython.cast(cython.p_char, view.buf)
+            c.ask.length = view.len
+            c.ask.count = (c.ask.length + self.ref.page_size - 1) // self.ref.page_size
+            if not 1 <= c.ask.count <= RANGE_MAX:
+                raise ValueError(f"buffer: 1 to {RANGE_MAX} pages of {self.page_size} bytes, not {c.ask.length} bytes")
             refuse_wrap(c)
             return self.put_pages(c)
         finally:
@@ -321,18 +322,19 @@ class Bound:
 
     def get_call(self, c, free):
         result: bytes = None
-        c.remove = self.exclusive if free is None else free_flag(free)
+        c.ask.remove = self.exclusive if free is None else free_flag(free)
         self.enter()
         try:
             result = self.get_bytes(c)
         finally:
             self.leave()
-        return self.unpacked(c, result) if result is not None and packed_in(c.shape) != 0 else result
+        return self.unpacked(c, result) if result is not None and packed_in(c.found.shape) != 0 else result
 
     def get_bytes(self, c):
         """Get a page, or all pages of a range as they were at one moment, between enter and leave:
-        their bytes as they are stored, of which c.shape or c.shapes tells; None on a miss. With
-        c.into, which has room for c.room bytes, they go there, and the answer is b"".
+        their bytes as they are stored, of which c.found.shape or c.ask.shapes tells; None on a
+        miss. With c.ask.into, which has room for c.ask.room bytes, they go there, and the answer is
+        b"".
 
         What stays is looked for without a lock, a few times; then, and what leaves, under it, and
         again after a pause as long as one is in the way."""
@@ -341,46 +343,46 @@ class Bound:
         p: cython.pointer(PoolRef) = cython.address(self.ref)
         # To find a page says how long it is, also of one that leaves; to find all of a range is as
         # much as to copy it.
-        peeks: cython.int = 0 if self.ops.foreign or (c.remove and c.ranged) else PEEKS
+        peeks: cython.int = 0 if self.ops.foreign or (c.ask.remove and c.ask.ranged) else PEEKS
         result: bytes = None
         while True:
             status = BUSY
             if peeks > 0:
                 peeks -= 1
-                status = fetch.peek_range(w, p, c, False) if c.ranged else fetch.peek(w, p, c)
+                status = fetch.peek_range(w, p, c, False) if c.ask.ranged else fetch.peek(w, p, c)
             if status == BUSY:
                 status = self.get_locked(c)
                 if status == BUSY:
                     self.pause()
                 if status == BUSY or status == AGAIN:
                     continue
-                if status != SIZE or c.length > c.room:
-                    if c.ranged:
+                if status != SIZE or c.found.length > c.ask.room:
+                    if c.ask.ranged:
                         shrink(w)
                     elif status == OK and self.ops.foreign:
                         result = self.fetched(c)
                     break
             elif status != OK:
                 break
-            # Found, and it takes c.stored bytes.
-            if c.have != c.stored:
-                c.have = c.stored
-                if c.into != cython.NULL:
+            # Found, and it takes c.found.stored bytes.
+            if c.did.have != c.found.stored:
+                c.did.have = c.found.stored
+                if c.ask.into != cython.NULL:
                     result = b""
-                    c.out = c.into
+                    c.did.out = c.ask.into
                 else:
-                    result = PyBytes_FromStringAndSize(cython.NULL, c.have)
-                    c.out = PyBytes_AS_STRING(result)
-            if status != OK or c.remove:
+                    result = PyBytes_FromStringAndSize(cython.NULL, c.did.have)
+                    c.did.out = PyBytes_AS_STRING(result)
+            if status != OK or c.ask.remove:
                 peeks = 0           # the rest is done under the lock
-            elif c.ranged:
+            elif c.ask.ranged:
                 status = _copy_range(w, p, c)
                 if status == BUSY:
                     peeks = 0
                 elif status != SIZE:
                     break
             else:
-                copy_page(w, c.out, c.shape, c.found, c.stored)
+                copy_page(w, c.did.out, c.found.shape, c.found.data, c.found.stored)
                 if fetch.peek_valid(w, p, c):
                     break           # else it is another by now
         if status != OK:
@@ -393,42 +395,43 @@ class Bound:
         w: cython.pointer(Worker) = cython.address(self.engine.att.w)
         p: cython.pointer(PoolRef) = cython.address(self.ref)
         status: cython.int
-        if c.ranged:
-            if c.remove and reserve(w, 1024 + c.count * STORES_A_PAGE) == NOSPACE:
+        if c.ask.ranged:
+            if c.ask.remove and reserve(w, 1024 + c.ask.count * STORES_A_PAGE) == NOSPACE:
                 self.engine.no_memory("the journal of so many pages")
             return fetch.fetch_range(w, p, c, self.ops, registry.host)
         status = fetch.fetch(w, p, c, self.ops, registry.host)
         return fetch.fetch_remote(w, p, c, self.ops, registry.host) if status == AGAIN else status
 
     def got_none(self, c, status):
-        """The answer of a get that got nothing: None on a miss, which is counted, or an exception."""
+        """The answer of a get that got nothing: None on a miss, which is counted, or an
+        exception."""
         if status == MISS or status == FAILED:
             self.ref.ledger[GETS_MISS] += 1
             return None
         if status == SIZE:
-            what = "pages" if c.ranged else "page"
-            raise ValueError(f"buffer: at least as long as the {what}, {c.length} bytes, not {c.room}")
+            what = "pages" if c.ask.ranged else "page"
+            raise ValueError(f"buffer: at least as long as the {what}, {c.found.length} bytes, not {c.ask.room}")
         self.fail(status)
 
     def fetched(self, c):
-        """The page that a foreign back end has given; also in c.into, if that is not NULL."""
+        """The page that a foreign back end has given; also in c.ask.into, if that is not NULL."""
         data: bytes = self.ops.result
-        if c.into != cython.NULL:
-            c.length = PyBytes_GET_SIZE(data)
-            if c.length > c.room:
+        if c.ask.into != cython.NULL:
+            c.found.length = PyBytes_GET_SIZE(data)
+            if c.found.length > c.ask.room:
                 self.got_none(c, SIZE)      # another page than the one that was looked at before
-            memcpy(c.into, PyBytes_AS_STRING(data), c.length)
+            memcpy(c.ask.into, PyBytes_AS_STRING(data), c.found.length)
         return data
 
     def get_into_call(self, c, buffer, free):
         view: Py_buffer
         buffer_of("buffer", buffer, cython.address(view), PyBUF_WRITABLE)
         try:
-            c.room = view.len
+            c.ask.room = view.len
             if self.ref.codec != 0:
                 return copied(self.get_call(c, free), view.buf)
-            c.into = cython.cast(cython.p_char, view.buf)
-            return -1 if self.get_call(c, free) is None else c.length
+            c.ask.into = cython.cast(cython.p_char, view.buf)
+            return -1 if self.get_call(c, free) is None else c.found.length
         finally:
             PyBuffer_Release(cython.address(view))
 
@@ -460,7 +463,7 @@ class Bound:
     # --- looking ----------------------------------------------------------------------------------
 
     def describe_call(self, c, out):
-        c.out = cython.cast(cython.p_char, out)
+        c.ask.into = cython.cast(cython.p_char, out)
         self.enter()
         try:
             return self.attempt(c, fetch.describe)
@@ -476,8 +479,8 @@ class Bound:
         return None if self.describe_call(c, out) == MISS or out[4] == 0 else (out[3], out[4])
 
     def replace_call(self, c, pampd, generation):
-        c.token = word("pampd", pampd)
-        c.gen = word("generation", generation)
+        c.ask.token = word("pampd", pampd)
+        c.ask.gen = word("generation", generation)
         self.enter()
         try:
             if not self.ops.foreign:

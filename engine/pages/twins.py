@@ -57,7 +57,7 @@ def _find(
         steps += 1
         if steps > w.seg_span // 64:
             w.fault = FAULT_LOOP
-        if (t.digest[0] == c.packs[i].digest[0] and t.digest[1] == c.packs[i].digest[1] and t.shape == shape
+        if (t.digest[0] == c.ask.packs[i].digest[0] and t.digest[1] == c.ask.packs[i].digest[1] and t.shape == shape
                 and t.pool == pool_mark(p.idx, p.gen) and 0 < t.refs < REFS_MAX
                 # Twins are not moved: one that is to go gets no more pages, or it would never be without.
                 and not is_leaving(w, off) and not is_leaving(w, t.data)):
@@ -77,7 +77,7 @@ def share(w, p, c, i, page, pam, held):
     data: cython.p_const_char = put_bytes(c, i, p.page_size, cython.address(stored))
     cls: cython.int = class_of(stored)
     shape: u64 = put_shape(p, c, i, cls)
-    b: cython.pointer(TwinBucket) = twin_bucket(w, c.packs[i].digest[0])
+    b: cython.pointer(TwinBucket) = twin_bucket(w, c.ask.packs[i].digest[0])
     t: cython.pointer(Twin)
     off: u64
     status: cython.int
@@ -106,8 +106,8 @@ def share(w, p, c, i, page, pam, held):
         if status == OK and off != 0 and class_in(page) == cls:
             t = cython.cast(cython.pointer(Twin), chunk_at(w, off))
             t.link = b.head
-            t.digest[0] = c.packs[i].digest[0]
-            t.digest[1] = c.packs[i].digest[1]
+            t.digest[0] = c.ask.packs[i].digest[0]
+            t.digest[1] = c.ask.packs[i].digest[1]
             t.data = page.data
             t.shape = shape
             t.refs = 1

@@ -25,30 +25,30 @@ cdef inline void ask_for_node(Worker *w, u64 top, u64 index) noexcept nogil:
         prefetch(at + 64 + ((index >> 6 * (height - 1)) & (MAP_SIZE - 1)) * 8)
 
 cdef inline u64 find_obj(Worker *w, PoolRef *p, Call *c, Bucket *b) noexcept nogil:
-    # Offset of the obj of c.oid, or 0. Under the bucket's lock, or between two looks at its
+    # Offset of the obj of c.ask.oid, or 0. Under the bucket's lock, or between two looks at its
     # sequence word.
-    cdef Aside *a = p.asides + (c.hash & p.aside_mask)
+    cdef Aside *a = p.asides + (c.ask.hash & p.aside_mask)
     cdef u64 unlinked = load(&b.unlinked)
     cdef u64 off
     cdef Obj *o
-    c.obj = 0
-    c.unlinked = unlinked
+    c.found.obj = 0
+    c.found.unlinked = unlinked
     if a.unlinked == unlinked and a.obj != 0:
         off = target_of(a.obj)
-        if (a.obj ^ c.hash) >> 37 == 0:
+        if (a.obj ^ c.ask.hash) >> 37 == 0:
             o = obj_at(w, off)
-            ask_for_node(w, a.top, c.index)
-            if compare(c.oid, o.oid) == 0 or w.fault != 0:
+            ask_for_node(w, a.top, c.ask.index)
+            if compare(c.ask.oid, o.oid) == 0 or w.fault != 0:
                 a.top = top_of(o)
                 return off if w.fault == 0 else 0
         p.aside_clashes += 1
-    c.obj = find(w, b, c.oid)
-    if c.obj != 0:
-        c.top = top_of(obj_at(w, c.obj))
-    return c.obj
+    c.found.obj = find(w, b, c.ask.oid)
+    if c.found.obj != 0:
+        c.found.top = top_of(obj_at(w, c.found.obj))
+    return c.found.obj
 
 cdef inline u64 leaf_key(Call *c, u64 index) noexcept nogil:
-    cdef u64 key = c.hash + (index >> 6) * 0x9E3779B97F4A7C15u
+    cdef u64 key = c.ask.hash + (index >> 6) * 0x9E3779B97F4A7C15u
     return key ^ key >> 29
 
 cdef inline void ask_for_leaf(Worker *w, PoolRef *p, Call *c, u64 index) noexcept nogil:
@@ -74,5 +74,5 @@ cdef inline void note_leaf(PoolRef *p, Call *c, u64 index, u64 off) noexcept nog
 cdef inline void remember(PoolRef *p, Call *c) noexcept nogil:
     # What `find_obj` found in the tree, once it is known to have been true: under the lock, or
     # after the sequence word was the same.
-    if c.obj != 0:
+    if c.found.obj != 0:
         keep(p, c)

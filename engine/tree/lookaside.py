@@ -37,10 +37,10 @@ def keep(p, c):
     if p.aside_clashes > p.aside_mask >> 2 and p.aside_mask + 1 < ASIDES_MAX:
         new_table(p, (p.aside_mask + 1) * 2)
         p.aside_clashes = 0
-    a = p.asides + (c.hash & p.aside_mask)
-    a.obj = c.obj >> 6 | c.hash >> 37 << 37
-    a.unlinked = c.unlinked
-    a.top = c.top
+    a = p.asides + (c.ask.hash & p.aside_mask)
+    a.obj = c.found.obj >> 6 | c.ask.hash >> 37 << 37
+    a.unlinked = c.found.unlinked
+    a.top = c.found.top
 
 
 def keep_leaf(p, key, leaf):

@@ -15,7 +15,7 @@ ctypedef int (*Verb)(Worker *w, PoolRef *p, Call *c, PamOps pam, HostOps host) n
 
 # What the verbs share.
 cdef inline Bucket *bucket_of(PoolRef *p, Call *c) noexcept nogil:
-    return p.buckets + (c.hash & p.mask)
+    return p.buckets + (c.ask.hash & p.mask)
 
 cdef inline bint alive(PoolRef *p) noexcept nogil:
     return load_acquire(&p.record.state) == POOL_LIVE and load(&p.record.gen) == p.gen

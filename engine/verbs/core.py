@@ -164,7 +164,7 @@ def drop_page(w, p, c, obj_off, index, told, pam, host):
     if off != 0 and pam.foreign:
         d = page_at(w, off)
         if not told:
-            pam.free(p.idx, c.oid, d)
+            pam.free(p.idx, c.ask.oid, d)
         store(w, cython.address(d.data), 0)
     return off
 
@@ -175,7 +175,7 @@ def drop_empty_obj(w, p, c, b, obj_off, pam, host):
     if w.fault != 0 or o.pampd_count != 0:
         return
     if o.pool >> 32 != 0:
-        pam.free_obj(p.idx, c.oid)
+        pam.free_obj(p.idx, c.ask.oid)
         store(w, cython.address(o.pool), pool_of_obj(o))
     take_obj(w, p.idx, b, obj_off, host)
 
@@ -205,7 +205,7 @@ def _stage(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.poin
         # has a chunk.
         memcpy(cython.address(page.data), data, 8)
         page.shape = shape_of(stored, 0, SAME)
-    elif p.dedup and c.packs != cython.NULL and stored >= TWIN_BYTES_MIN:
+    elif p.dedup and c.ask.packs != cython.NULL and stored >= TWIN_BYTES_MIN:
         status = share(w, p, c, i, cython.address(page), pam, cython.address(twins))
     else:
         status = MISS
@@ -227,7 +227,7 @@ def _stage(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.poin
         d.sentinel = PAMPD_SENTINEL
         d.link = w.slot.client[ROOT_STAGED]
         d.obj = 0
-        d.index = c.index + i
+        d.index = c.ask.index + i
         d.queue = 0
         store(w, cython.address(w.slot.client[ROOT_STAGED]), off)
         status = conclude(w)
@@ -241,22 +241,22 @@ def _stage(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.poin
 @cython.exceptval(check=False)
 def _reserve(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), pam: PamOps,
              host: HostOps) -> cython.int:
-    """Put steps 1 and 2 for all pages of the call, last page first. c.refuse is set when memory is
-    short."""
+    """Put steps 1 and 2 for all pages of the call, last page first. c.did.refuse is set when memory
+    is short."""
     status: cython.int
     i: u64
     data: cython.p_const_char
     stored: u64
-    c.refuse = False
-    c.bounce = False
-    c.exhausted = False
-    c.shard = shard_of(w, page_hash(c.hash, c.index, p.idx))
+    c.did.refuse = False
+    c.did.bounce = False
+    c.did.exhausted = False
+    c.did.shard = shard_of(w, page_hash(c.ask.hash, c.ask.index, p.idx))
     if w.slot.client[ROOT_STAGED] == 0:
-        c.staged = 0        # a repair has emptied the list meanwhile
-    if c.staged == 0:
+        c.did.staged = 0        # a repair has emptied the list meanwhile
+    if c.did.staged == 0:
         drop_staged(w)      # of a put that an exception ended
-    while c.staged < c.count:
-        i = c.count - 1 - c.staged
+    while c.did.staged < c.ask.count:
+        i = c.ask.count - 1 - c.did.staged
         data = put_bytes(c, i, p.page_size, cython.address(stored))
         status = _stage(w, p, c, i, False, pam)
         if status == NOMEM:
@@ -268,24 +268,24 @@ def _reserve(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.po
             # a page.
             status = _stage(w, p, c, i, True, pam)
         if status == NOMEM:
-            c.refuse = True
-            if c.count == 1 and not pam.foreign and class_of(stored) >= 0:
+            c.did.refuse = True
+            if c.ask.count == 1 and not pam.foreign and class_of(stored) >= 0:
                 # A page over a page needs no new chunk: let the new one wait in the bounce page.
                 memcpy(w.base + w.bounces_off + w.slot_idx * w.bounce_bytes, data, stored)
-                c.bounce = True
+                c.did.bounce = True
             return OK
         if status != OK:
             return status
-        c.staged += 1
+        c.did.staged += 1
     status = ensure(w, OBJ_CLASS, 1)
     if status == NOMEM:
-        status = make_room(w, c.shard, OBJ_CLASS, 1, host)
+        status = make_room(w, c.did.shard, OBJ_CLASS, 1, host)
     if status == OK:
-        status = ensure(w, OBJNODE_CLASS, c.nodes_wanted)
+        status = ensure(w, OBJNODE_CLASS, c.did.nodes_wanted)
         if status == NOMEM:
-            status = make_room(w, c.shard, OBJNODE_CLASS, c.nodes_wanted, host)
+            status = make_room(w, c.did.shard, OBJNODE_CLASS, c.did.nodes_wanted, host)
     if status == NOMEM:
-        c.exhausted = True
+        c.did.exhausted = True
         status = OK
     return status
 
@@ -299,10 +299,10 @@ def _lacking(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.po
     descriptors: u64 = 2 if p.dedup else 1      # a page that is the first with its content needs one for its twin
     status: cython.int = ensure(w, PAMPD_CLASS, descriptors)
     if status == NOMEM:
-        return make_room(w, c.shard, PAMPD_CLASS, descriptors, host)
+        return make_room(w, c.did.shard, PAMPD_CLASS, descriptors, host)
     if status != OK or pam.foreign or class_of(length) < 0:
         return NOMEM if status == OK else status
-    return make_room(w, c.shard, class_of(length), 1, host)
+    return make_room(w, c.did.shard, class_of(length), 1, host)
 
 
 @cython.cfunc
@@ -315,7 +315,7 @@ def _over(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     obj_off: u64
     data: u64
     stored: u64
-    d: cython.pointer(Pampd) = find_page(w, p, c, b, c.index, cython.address(obj_off))
+    d: cython.pointer(Pampd) = find_page(w, p, c, b, c.ask.index, cython.address(obj_off))
     put_bytes(c, 0, p.page_size, cython.address(stored))
     if (d == cython.NULL or not has_chunk(d) or class_in(d) >= OBJNODE_CLASS or w.class_bytes[class_in(d)] < stored
             or is_viewed(w, d)):
@@ -323,7 +323,7 @@ def _over(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     data = d.data
     chunk_at(w, data)
     chunk_at(w, data + ((stored - 1) & ~cython.cast(u64, 63)))
-    weigh(w, p.idx, obj_off, c.length - length_of(d), 0, stored - stored_bytes(d))
+    weigh(w, p.idx, obj_off, c.ask.length - length_of(d), 0, stored - stored_bytes(d))
     store(w, cython.address(d.shape), put_shape(p, c, 0, class_in(d)))
     store(w, cython.address(d.gen), next_gen(w))
     if w.fault != 0:
@@ -352,10 +352,10 @@ def _link_page(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.
     if pam.foreign:
         # The length is the caller's, not what the arena says: it is how much of the caller's buffer
         # is read.
-        status = pam.create(p.idx, c.oid, d, c.data + i * p.page_size, put_length(c, i, p.page_size))
+        status = pam.create(p.idx, c.ask.oid, d, c.ask.data + i * p.page_size, put_length(c, i, p.page_size))
         if status != OK:
             return status
-        c.created = i + 1
+        c.did.created = i + 1
     status = objnode.insert(w, obj_off, d.index, link_to_page(w, off, d.data, flags_of(d)), cython.address(old), host)
     if status != OK:
         return status
@@ -385,7 +385,7 @@ def _link_page(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.
             store(w, cython.address(d.queue), pool_mark(p.idx, p.gen))
         elif p.evictable:
             set_mark(w, off, 0)         # a late one of the chunk's last page may still come: a hit too many
-            shard = shard_of(w, page_hash(c.hash, d.index, p.idx))
+            shard = shard_of(w, page_hash(c.ask.hash, d.index, p.idx))
             store(w, cython.address(d.queue), queue_word(0, shard, QUEUE_PENDING, p.idx))
             store(w, cython.address(d.link), w.slot.client[ROOT_PENDING])
             store(w, cython.address(w.slot.client[ROOT_PENDING]), off)
@@ -406,14 +406,14 @@ def _new_obj(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.po
     o = cython.cast(cython.pointer(Obj), chunk_at(w, off))
     memset(o, 0, cython.sizeof(Obj))
     o.sentinel = OBJ_SENTINEL
-    o.oid[0] = c.oid[0]
-    o.oid[1] = c.oid[1]
-    o.oid[2] = c.oid[2]
+    o.oid[0] = c.ask.oid[0]
+    o.oid[1] = c.ask.oid[1]
+    o.oid[2] = c.ask.oid[2]
     o.pool = p.idx | cython.cast(u64, pam.foreign) << 32
     rbtree.insert(w, b, off)
     gauge(w, p.idx, GAUGE_OBJECTS, 1)
     if pam.foreign:
-        pam.new_obj(p.idx, c.oid)
+        pam.new_obj(p.idx, c.ask.oid)
     return off
 
 
@@ -437,47 +437,47 @@ def _link(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     status: cython.int = OK
     # Where nobody counts what is given back and asked for again, the new page takes the old one's
     # place at once.
-    swap: cython.bint = not (pam.foreign or host.careful or c.refuse or c.exhausted)
+    swap: cython.bint = not (pam.foreign or host.careful or c.did.refuse or c.did.exhausted)
     replaced: u64 = 0
-    may_wait: cython.bint = not (pam.foreign or host.careful or c.salvaged)
+    may_wait: cython.bint = not (pam.foreign or host.careful or c.did.salvaged)
     obj_off: u64 = find_obj(w, p, c, b)
-    c.duplicate = False
-    c.created = 0
-    if c.refuse and may_wait:
+    c.did.duplicate = False
+    c.did.created = 0
+    if c.did.refuse and may_wait:
         return NOMEM
     if obj_off != 0 and not swap:
-        for i in range(c.count):
-            if drop_page(w, p, c, obj_off, c.index + i, False, pam, host) != 0:
-                c.duplicate = True
+        for i in range(c.ask.count):
+            if drop_page(w, p, c, obj_off, c.ask.index + i, False, pam, host) != 0:
+                c.did.duplicate = True
             if w.fault != 0:
                 return CORRUPT
     mark = savepoint(w)
-    if c.refuse or pam.failed:
+    if c.did.refuse or pam.failed:
         status = REFUSED
     elif obj_off == 0:
         obj_off = _new_obj(w, p, c, b, pam, host)
         created_obj = obj_off != 0
-        c.obj = obj_off
+        c.found.obj = obj_off
         told = not pam.failed
         if not created_obj or not told:
             status = REFUSED
     nodes = obj_at(w, obj_off).objnode_count if obj_off != 0 else 0
     if status == OK:
-        for i in range(c.count):
+        for i in range(c.ask.count):
             status = _link_page(w, p, c, obj_off, i, cython.address(replaced), pam, host)
             if status != OK or w.fault != 0:
                 break
     if w.fault != 0:
         return CORRUPT
     if status == OK:
-        c.duplicate = c.duplicate or replaced != 0
-        if c.count != replaced:
-            gauge(w, p.idx, GAUGE_PAGES, c.count - replaced)
+        c.did.duplicate = c.did.duplicate or replaced != 0
+        if c.ask.count != replaced:
+            gauge(w, p.idx, GAUGE_PAGES, c.ask.count - replaced)
         if obj_at(w, obj_off).objnode_count != nodes:
             gauge(w, p.idx, GAUGE_OBJNODES, obj_at(w, obj_off).objnode_count - nodes)
-        c.top = top_of(obj_at(w, obj_off))
+        c.found.top = top_of(obj_at(w, obj_off))
         return OK
-    if not host.careful and not pam.foreign and not c.exhausted and not c.refuse:
+    if not host.careful and not pam.foreign and not c.did.exhausted and not c.did.refuse:
         rollback(w, 0)
         return AGAIN
     if may_wait:
@@ -487,7 +487,7 @@ def _link(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
         nodes = obj_at(w, obj_off).objnode_count - nodes
         _uncreate(w, p, c, pam)
         if created_obj and pam.foreign and told:
-            pam.free_obj(p.idx, c.oid)
+            pam.free_obj(p.idx, c.ask.oid)
         rollback(w, mark)
         host.objnode_undone(w, p.idx, nodes)
         if created_obj:
@@ -515,18 +515,18 @@ def _uncreate(
     if not pam.foreign:
         return
     o = 0
-    for i in range(c.created):
+    for i in range(c.did.created):
         off = 0
         if o == 0:
             o = find_obj(w, p, c, bucket_of(p, c))
         if o != 0:
-            off = target_of(objnode.lookup(w, obj_at(w, o), c.index + i))
+            off = target_of(objnode.lookup(w, obj_at(w, o), c.ask.index + i))
         if off == 0:
             off = w.slot.client[ROOT_STAGED]
         d = pampd_at(w, off)
         if w.fault != 0:
             return
-        pam.free(p.idx, c.oid, d)
+        pam.free(p.idx, c.ask.oid, d)
         d.data = 0
 
 
@@ -539,8 +539,8 @@ def _all_there(
     """True if a put only replaces pages, which is all that a frozen client may."""
     obj_off: u64
     i: u64
-    for i in range(c.count):
-        if find_page(w, p, c, b, c.index + i, cython.address(obj_off)) == cython.NULL:
+    for i in range(c.ask.count):
+        if find_page(w, p, c, b, c.ask.index + i, cython.address(obj_off)) == cython.NULL:
             return False
     return True
 
@@ -552,9 +552,9 @@ def stage(w, p, c, pam):
     status: cython.int = lock_try(w, cython.address(w.slot.own))
     if status == OK:
         drop_staged(w)      # of a put that an exception ended
-        while status == OK and c.staged < c.count:
-            status = _stage(w, p, c, c.count - 1 - c.staged, False, pam)
-            c.staged += status == OK
+        while status == OK and c.did.staged < c.ask.count:
+            status = _stage(w, p, c, c.ask.count - 1 - c.did.staged, False, pam)
+            c.did.staged += status == OK
         unlock(w, cython.address(w.slot.own))
     return status
 
@@ -582,19 +582,19 @@ def put(w, p, c, pam, host):
             finish(w, REAP_BUDGET, host)
             return DESTROYED
         # 4. find or make the object, 5. link
-        if c.bounce and _over(w, p, c, b):
-            c.duplicate = True
+        if c.did.bounce and _over(w, p, c, b):
+            c.did.duplicate = True
             status = OK
         elif w.fault == 0:
             if is_frozen(w, p.record) and not _all_there(w, p, c, b):
-                c.refuse = True
-                c.salvaged = True       # it is not for want of memory
+                c.did.refuse = True
+                c.did.salvaged = True       # it is not for want of memory
             status = _link(w, p, c, b, pam, host)
         status = end_section(w, b, status)
         if status == OK:
             remember(p, c)      # not before the commit: what is remembered was linked for good
         if status == AGAIN:
-            c.nodes_wanted = NODES_MAX + c.count // 64 + 1
+            c.did.nodes_wanted = NODES_MAX + c.ask.count // 64 + 1
             unlock(w, cython.address(w.slot.own))
             continue
         # 6. give back what was replaced, or what was staged in vain
@@ -616,7 +616,7 @@ def flush_page(w, p, c, pam, host):
         return status
     obj_off = find_obj(w, p, c, b)
     status = MISS
-    if obj_off != 0 and drop_page(w, p, c, obj_off, c.index, False, pam, host) != 0:
+    if obj_off != 0 and drop_page(w, p, c, obj_off, c.ask.index, False, pam, host) != 0:
         drop_empty_obj(w, p, c, b, obj_off, pam, host)
         status = OK
     status = end_section(w, b, status)
@@ -644,8 +644,8 @@ def flush_object(w, p, c, pam, host):
 
 
 def replace(w, p, c, pam, host):
-    """Let the token of a foreign page be c.token if it is still of generation c.gen. OK, MISS,
-    REFUSED, BUSY, DESTROYED, CORRUPT."""
+    """Let the token of a foreign page be c.ask.token if it is still of generation c.ask.gen. OK,
+    MISS, REFUSED, BUSY, DESTROYED, CORRUPT."""
     b: cython.pointer(Bucket) = bucket_of(p, c)
     obj_off: u64
     d: cython.pointer(Pampd)
@@ -653,12 +653,12 @@ def replace(w, p, c, pam, host):
     if status != OK:
         return status
     status = MISS
-    d = find_page(w, p, c, b, c.index, cython.address(obj_off))
+    d = find_page(w, p, c, b, c.ask.index, cython.address(obj_off))
     if d != cython.NULL:
-        if d.gen == c.gen:
+        if d.gen == c.ask.gen:
             status = REFUSED
-            if pam.replace_in_obj(p.idx, c.oid, d, c.token):
-                store(w, cython.address(d.data), c.token)
+            if pam.replace_in_obj(p.idx, c.ask.oid, d, c.ask.token):
+                store(w, cython.address(d.data), c.ask.token)
                 store(w, cython.address(d.gen), next_gen(w))
                 status = OK
     status = end_section(w, b, status)

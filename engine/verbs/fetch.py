@@ -47,19 +47,20 @@ def check_chunk(w, shape, data, length):
 def _look(
     w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), b: cython.pointer(Bucket)
 ) -> cython.int:
-    """Begin to read a bucket without its lock. OK with c.seq, BUSY (somebody writes) or DESTROYED."""
+    """Begin to read a bucket without its lock. OK with c.found.seq, BUSY (somebody writes) or
+    DESTROYED."""
     w.fault = 0
-    c.seq = seq_begin(cython.address(b.lock))
-    if c.seq & 1:
+    c.found.seq = seq_begin(cython.address(b.lock))
+    if c.found.seq & 1:
         pause()
         return BUSY
     return OK if alive(p) else DESTROYED
 
 
 def peek(w, p, c):
-    """Find a page without a lock. OK with c.found, c.length, c.stored, c.seq set (copy, then ask
-    peek_valid), SIZE (it is longer than c.room), MISS, DESTROYED, or BUSY: somebody was writing all the
-    time, or the arena is corrupt; `fetch` knows."""
+    """Find a page without a lock. OK with c.found.data, c.found.length, c.found.stored, c.found.seq
+    set (copy, then ask peek_valid), SIZE (it is longer than c.ask.room), MISS, DESTROYED, or BUSY:
+    somebody was writing all the time, or the arena is corrupt; `fetch` knows."""
     b: cython.pointer(Bucket) = bucket_of(p, c)
     tries: cython.int
     status: cython.int
@@ -71,28 +72,29 @@ def peek(w, p, c):
             continue
         if status == DESTROYED:
             return DESTROYED
-        d = find_page(w, p, c, b, c.index, cython.address(obj_off))
+        d = find_page(w, p, c, b, c.ask.index, cython.address(obj_off))
         if d != cython.NULL:
             # Each word once: without the lock a second read may give another value than the one
             # that was checked.
-            c.shape = load(cython.address(d.shape))
-            c.found = chunk_of(w, c.shape, load(cython.address(d.data)))
-            c.length = cython.cast(cython.uint, c.shape)
-            c.stored = copied_of(c.shape)
-            c.page = offset_of(w, d)
+            c.found.shape = load(cython.address(d.shape))
+            c.found.data = chunk_of(w, c.found.shape, load(cython.address(d.data)))
+            c.found.length = cython.cast(cython.uint, c.found.shape)
+            c.found.stored = copied_of(c.found.shape)
+            c.found.page = offset_of(w, d)
             if p.hits_max != 0:
-                prefetch(mark_at(w, c.page))        # it is there when the page is copied
-            if c.length - 1 >= p.page_size or packed_in(c.shape) > p.packed_max:       # no length is smaller than 1
+                prefetch(mark_at(w, c.found.page))        # it is there when the page is copied
+            # No length is smaller than 1.
+            if c.found.length - 1 >= p.page_size or packed_in(c.found.shape) > p.packed_max:
                 continue
-            check_chunk(w, c.shape, c.found, c.stored)
+            check_chunk(w, c.found.shape, c.found.data, c.found.stored)
         if w.fault != 0:
             continue
         if d != cython.NULL:
-            if c.length <= c.room:
+            if c.found.length <= c.ask.room:
                 return OK
             if peek_valid(w, p, c):
                 return SIZE
-        elif seq_same(cython.address(b.lock), c.seq):
+        elif seq_same(cython.address(b.lock), c.found.seq):
             remember(p, c)
             return MISS
     w.fault = 0
@@ -101,11 +103,11 @@ def peek(w, p, c):
 
 def peek_valid(w, p, c):
     """True if what was copied since `peek` is the page as it was then; that is a hit."""
-    if not seq_same(cython.address(bucket_of(p, c).lock), c.seq):
+    if not seq_same(cython.address(bucket_of(p, c).lock), c.found.seq):
         return False
     remember(p, c)
     if p.hits_max != 0:
-        touch(w, p, c.page)
+        touch(w, p, c.found.page)
     return True
 
 
@@ -121,48 +123,48 @@ def touch(w, p, off):
 
 
 def fetch(w, p, c, pam, host):
-    """Get a page under the lock into c.out, which is for c.have bytes. OK, MISS, SIZE (it
-    takes c.stored bytes; or the page is longer than c.room), AGAIN (`fetch_remote` is next),
-    FAILED, BUSY, DESTROYED or CORRUPT. A compressed page comes as it is stored, which c.shape
-    tells. A foreign page goes to pam.result instead; c.out is not used then."""
+    """Get a page under the lock into c.did.out, which is for c.did.have bytes. OK, MISS, SIZE (it
+    takes c.found.stored bytes; or the page is longer than c.ask.room), AGAIN (`fetch_remote` is
+    next), FAILED, BUSY, DESTROYED or CORRUPT. A compressed page comes as it is stored, which
+    c.found.shape tells. A foreign page goes to pam.result instead; c.did.out is not used then."""
     b: cython.pointer(Bucket) = bucket_of(p, c)
     obj_off: u64
     d: cython.pointer(Pampd)
     status: cython.int = lock_bucket(w, p, b)
     if status != OK:
         return status
-    d = find_page(w, p, c, b, c.index, cython.address(obj_off))
+    d = find_page(w, p, c, b, c.ask.index, cython.address(obj_off))
     remember(p, c)
     if d == cython.NULL:
         status = end_section(w, b, MISS)
         unlock(w, cython.address(w.slot.own))
         return status
-    c.shape = load(cython.address(d.shape))
-    c.found = chunk_of(w, c.shape, d.data)
-    c.length = cython.cast(cython.uint, c.shape)
-    c.stored = copied_of(c.shape)
-    if c.length - 1 >= p.page_size or packed_in(c.shape) > p.packed_max:
+    c.found.shape = load(cython.address(d.shape))
+    c.found.data = chunk_of(w, c.found.shape, d.data)
+    c.found.length = cython.cast(cython.uint, c.found.shape)
+    c.found.stored = copied_of(c.found.shape)
+    if c.found.length - 1 >= p.page_size or packed_in(c.found.shape) > p.packed_max:
         w.fault = FAULT_SENTINEL
-    elif c.length > c.room:
+    elif c.found.length > c.ask.room:
         status = SIZE
     elif pam.foreign:
         if pam.is_remote(d):
             status = AGAIN
         else:
-            status = pam.get_data_and_free(p.idx, c.oid, d) if c.remove else pam.get_data(p.idx, c.oid, d)
-    elif c.stored != c.have:
+            status = pam.get_data_and_free(p.idx, c.ask.oid, d) if c.ask.remove else pam.get_data(p.idx, c.ask.oid, d)
+    elif c.found.stored != c.did.have:
         status = SIZE
     else:
-        check_chunk(w, c.shape, c.found, c.stored)
-        if w.fault == 0 and not c.remove:
-            copy_page(w, c.out, c.shape, c.found, c.stored)
-    if status == OK and c.remove and w.fault == 0:
-        drop_page(w, p, c, obj_off, c.index, True, pam, host)
+        check_chunk(w, c.found.shape, c.found.data, c.found.stored)
+        if w.fault == 0 and not c.ask.remove:
+            copy_page(w, c.did.out, c.found.shape, c.found.data, c.found.stored)
+    if status == OK and c.ask.remove and w.fault == 0:
+        drop_page(w, p, c, obj_off, c.ask.index, True, pam, host)
         drop_empty_obj(w, p, c, b, obj_off, pam, host)
     status = end_section(w, b, status)
-    if status == OK and c.remove and not pam.foreign:
+    if status == OK and c.ask.remove and not pam.foreign:
         # The page is this worker's alone now: copied with the bucket free, before it is given back.
-        copy_page(w, c.out, c.shape, c.found, c.stored)
+        copy_page(w, c.did.out, c.found.shape, c.found.data, c.found.stored)
     finish(w, REAP_BUDGET, host)
     return status
 
@@ -178,24 +180,24 @@ def fetch_remote(w, p, c, pam, host):
     status: cython.int = lock_bucket(w, p, b)
     if status != OK:
         return status
-    d = find_page(w, p, c, b, c.index, cython.address(obj_off))
+    d = find_page(w, p, c, b, c.ask.index, cython.address(obj_off))
     if d != cython.NULL:
         seen = d[0]
     status = end_section(w, b, OK if d != cython.NULL else MISS)
     unlock(w, cython.address(w.slot.own))
     if status != OK:
         return status
-    status = pam.get_data(p.idx, c.oid, cython.address(seen))
+    status = pam.get_data(p.idx, c.ask.oid, cython.address(seen))
     if status != OK:
         return status
     status = lock_bucket(w, p, b)
     if status != OK:
         return status
-    d = find_page(w, p, c, b, c.index, cython.address(obj_off))
+    d = find_page(w, p, c, b, c.ask.index, cython.address(obj_off))
     if d == cython.NULL or d.gen != seen.gen:
         status = AGAIN
-    elif c.remove:
-        drop_page(w, p, c, obj_off, c.index, False, pam, host)
+    elif c.ask.remove:
+        drop_page(w, p, c, obj_off, c.ask.index, False, pam, host)
         drop_empty_obj(w, p, c, b, obj_off, pam, host)
     status = end_section(w, b, status)
     finish(w, REAP_BUDGET, host)
@@ -207,9 +209,10 @@ def fetch_remote(w, p, c, pam, host):
 @cython.exceptval(check=False)
 def _walk_range(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call),
                 b: cython.pointer(Bucket), copy: cython.bint) -> cython.int:
-    """Sum the bytes of the range's pages, as they are stored, into c.stored, and as they were put
-    into c.length; with `copy`, copy them to c.out if they are c.have bytes, and leave their shapes
-    in c.shapes, if that is not NULL. OK, MISS, or SIZE: they are more or fewer."""
+    """Sum the bytes of the range's pages, as they are stored, into c.found.stored, and as they were
+    put into c.found.length; with `copy`, copy them to c.did.out if they are c.did.have bytes, and
+    leave their shapes in c.ask.shapes, if that is not NULL. OK, MISS, or SIZE: they are more or
+    fewer."""
     obj_off: u64 = find_obj(w, p, c, b)
     o: cython.pointer(Obj)
     d: cython.pointer(Pampd)
@@ -220,13 +223,13 @@ def _walk_range(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython
     n: u64
     length: u64
     i: u64
-    c.stored = 0
-    c.length = 0
+    c.found.stored = 0
+    c.found.length = 0
     if obj_off == 0 or w.fault != 0:
         return MISS
     o = obj_at(w, obj_off)
-    for i in range(c.count):
-        link = objnode.lookup(w, o, c.index + i)
+    for i in range(c.ask.count):
+        link = objnode.lookup(w, o, c.ask.index + i)
         if link == 0 or w.fault != 0:
             return MISS
         if copy:
@@ -237,7 +240,7 @@ def _walk_range(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython
         length = cython.cast(cython.uint, shape)
         n = copied_of(shape)
         if (w.fault != 0 or length - 1 >= p.page_size or packed_in(shape) > p.packed_max
-                or d.index != c.index + i or d.obj != obj_off or pool_of_obj(o) != p.idx):
+                or d.index != c.ask.index + i or d.obj != obj_off or pool_of_obj(o) != p.idx):
             w.fault = w.fault if w.fault else FAULT_SENTINEL
             return MISS
         if copy:
@@ -245,22 +248,22 @@ def _walk_range(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython
             # was checked.
             data = chunk_of(w, shape, load(cython.address(d.data)))
             check_chunk(w, shape, data, n)
-            if w.fault != 0 or c.stored + n > c.have:
+            if w.fault != 0 or c.found.stored + n > c.did.have:
                 return SIZE
-            copy_page(w, c.out + c.stored, shape, data, n)
-            if c.shapes != cython.NULL:
-                c.shapes[i] = shape
-        c.stored += n
-        c.length += length
-    if copy and c.stored != c.have:
+            copy_page(w, c.did.out + c.found.stored, shape, data, n)
+            if c.ask.shapes != cython.NULL:
+                c.ask.shapes[i] = shape
+        c.found.stored += n
+        c.found.length += length
+    if copy and c.found.stored != c.did.have:
         return SIZE
     return OK
 
 
 def peek_range(w, p, c, copy):
-    """A range without a lock. OK with c.stored, the bytes of all pages as stored, or SIZE: they are
-    more than c.room as they were put. With `copy` they go to c.out if they are c.have bytes: OK or
-    SIZE. MISS, DESTROYED; BUSY: try `fetch_range`."""
+    """A range without a lock. OK with c.found.stored, the bytes of all pages as stored, or SIZE:
+    they are more than c.ask.room as they were put. With `copy` they go to c.did.out if they are
+    c.did.have bytes: OK or SIZE. MISS, DESTROYED; BUSY: try `fetch_range`."""
     b: cython.pointer(Bucket) = bucket_of(p, c)
     tries: cython.int
     status: cython.int
@@ -273,16 +276,16 @@ def peek_range(w, p, c, copy):
         status = _walk_range(w, p, c, b, copy)
         if w.fault != 0:
             continue
-        if seq_same(cython.address(b.lock), c.seq):
+        if seq_same(cython.address(b.lock), c.found.seq):
             remember(p, c)
-            return SIZE if status == OK and c.length > c.room else status
+            return SIZE if status == OK and c.found.length > c.ask.room else status
     w.fault = 0
     return BUSY
 
 
 def fetch_range(w, p, c, pam, host):
-    """A range under the lock, into c.out, which is for c.have bytes; SIZE says that c.stored is what
-    it takes, or that c.length is more than c.room."""
+    """A range under the lock, into c.did.out, which is for c.did.have bytes; SIZE says that
+    c.found.stored is what it takes, or that c.found.length is more than c.ask.room."""
     b: cython.pointer(Bucket) = bucket_of(p, c)
     i: u64
     obj_off: u64
@@ -290,14 +293,14 @@ def fetch_range(w, p, c, pam, host):
     if status != OK:
         return status
     status = _walk_range(w, p, c, b, False)
-    if status == OK and (c.out == cython.NULL or c.stored != c.have or c.length > c.room):
+    if status == OK and (c.did.out == cython.NULL or c.found.stored != c.did.have or c.found.length > c.ask.room):
         status = SIZE
     if status == OK:
         status = _walk_range(w, p, c, b, True)
-    if status == OK and c.remove and w.fault == 0:
+    if status == OK and c.ask.remove and w.fault == 0:
         obj_off = find_obj(w, p, c, b)
-        for i in range(c.count):
-            drop_page(w, p, c, obj_off, c.index + i, False, pam, host)
+        for i in range(c.ask.count):
+            drop_page(w, p, c, obj_off, c.ask.index + i, False, pam, host)
         drop_empty_obj(w, p, c, b, obj_off, pam, host)
     status = end_section(w, b, status)
     finish(w, REAP_BUDGET, host)
@@ -305,19 +308,19 @@ def fetch_range(w, p, c, pam, host):
 
 
 def describe(w, p, c, pam, host):
-    """To c.out, five words: pampd_count, objnode_count, height of an object, and token and
-    generation of the page at c.index (0, 0 without).
+    """To c.ask.into, five words: pampd_count, objnode_count, height of an object, and token and
+    generation of the page at c.ask.index (0, 0 without).
 
     OK, MISS (no such object), BUSY, DESTROYED or CORRUPT."""
     b: cython.pointer(Bucket) = bucket_of(p, c)
-    out: cython.pointer(u64) = cython.cast(cython.pointer(u64), c.out)
+    out: cython.pointer(u64) = cython.cast(cython.pointer(u64), c.ask.into)
     o: cython.pointer(Obj)
     d: cython.pointer(Pampd)
     obj_off: u64
     status: cython.int = lock_bucket(w, p, b)
     if status != OK:
         return status
-    d = find_page(w, p, c, b, c.index, cython.address(obj_off))
+    d = find_page(w, p, c, b, c.ask.index, cython.address(obj_off))
     if obj_off == 0:
         status = MISS
     else:

@@ -60,14 +60,16 @@ def _find(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     is missing. Under the bucket's lock, or between two looks at its sequence word."""
     obj_off: u64
     o: cython.pointer(Obj)
-    at: cython.pointer(u64) = find_place(w, p, c, b, c.index, cython.address(obj_off))
+    at: cython.pointer(u64) = find_place(w, p, c, b, c.ask.index, cython.address(obj_off))
     link: u64
+    index: u64
     i: u64
-    for i in range(c.count):
+    for i in range(c.ask.count):
         if i != 0:
             # The next slot of the same objnode, or down the tree anew.
             o = obj_at(w, obj_off)
-            at = at + 1 if (c.index + i) & (MAP_SIZE - 1) != 0 and o.height != 0 else link_word(w, o, c.index + i, 0)
+            index = c.ask.index + i
+            at = at + 1 if index & (MAP_SIZE - 1) != 0 and o.height != 0 else link_word(w, o, index, 0)
         link = load(at) if at != cython.NULL else 0
         if link == 0 or w.fault != 0:
             return 0
@@ -87,10 +89,10 @@ def _fits(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     i: u64
     if pool_of_obj(obj_at(w, obj_off)) != p.idx:
         w.fault = w.fault if w.fault else FAULT_SENTINEL
-    for i in range(c.count):
+    for i in range(c.ask.count):
         d = pampd_at(w, target_of(places[i][0]))
         if w.fault == 0 and (
-            d.index != c.index + i or d.obj != obj_off or length_of(d) == 0 or length_of(d) > p.page_size
+            d.index != c.ask.index + i or d.obj != obj_off or length_of(d) == 0 or length_of(d) > p.page_size
         ):
             w.fault = FAULT_SENTINEL
         # Class, and no flag: neither same-filled, compressed, a twin nor ever viewed.
@@ -110,7 +112,7 @@ def _exchange(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.p
     old: u64
     more: u64 = 0
     i: u64
-    for i in range(c.count):
+    for i in range(c.ask.count):
         d = pampd_at(w, target_of(places[i][0]))
         old = d.data
         chunk_at(w, old)
@@ -138,20 +140,20 @@ def _copy(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     status: cython.int
     have: u64
     i: u64
-    if mag.count < c.count:
+    if mag.count < c.ask.count:
         # No more at once than a batch: in a small arena others would lack them.
-        if c.count > w.class_batch[cls]:
+        if c.ask.count > w.class_batch[cls]:
             return AGAIN
-        status = ensure(w, cls, c.count)
+        status = ensure(w, cls, c.ask.count)
         if status != OK:
             w.fault = 0
             return BUSY if status == BUSY else AGAIN
     have = load(cython.address(mag.count))
-    if have > mag_cap(cls) or have < c.count:
+    if have > mag_cap(cls) or have < c.ask.count:
         return AGAIN
     item[0] = cython.address(mag.items[have - 1])
-    for i in range(c.count):
-        memcpy(chunk_at(w, mag.items[have - 1 - i]), c.data + i * p.page_size, put_length(c, i, p.page_size))
+    for i in range(c.ask.count):
+        memcpy(chunk_at(w, mag.items[have - 1 - i]), c.ask.data + i * p.page_size, put_length(c, i, p.page_size))
     if w.fault != 0:
         w.fault = 0
         return AGAIN
@@ -169,18 +171,18 @@ def overwrite(w, p, c, host):
     status: cython.int
     obj_off: u64
     seen: u64
-    if c.count > OVER_MAX or c.packs != cython.NULL or w.slot.client[ROOT_STAGED] != 0:
+    if c.ask.count > OVER_MAX or c.ask.packs != cython.NULL or w.slot.client[ROOT_STAGED] != 0:
         return AGAIN
-    cls = class_of(put_length(c, c.count - 1, p.page_size))
-    if cls < 0 or (c.count > 1 and cls != class_of(p.page_size)):
+    cls = class_of(put_length(c, c.ask.count - 1, p.page_size))
+    if cls < 0 or (c.ask.count > 1 and cls != class_of(p.page_size)):
         return AGAIN
     if p.evictable:
-        for i in range(c.count):
-            if same_filled(c.data + i * p.page_size, put_length(c, i, p.page_size)):
+        for i in range(c.ask.count):
+            if same_filled(c.ask.data + i * p.page_size, put_length(c, i, p.page_size)):
                 return AGAIN
     prefetch(b)
-    prefetch(p.asides + (c.hash & p.aside_mask))
-    _ask_for_chunk(w, cls, c.length)
+    prefetch(p.asides + (c.ask.hash & p.aside_mask))
+    _ask_for_chunk(w, cls, c.ask.length)
     seen = seq_begin(cython.address(b.lock))
     obj_off = _find(w, p, c, b, places)
     if obj_off == 0:
@@ -208,7 +210,7 @@ def overwrite(w, p, c, host):
     elif w.fault == 0:
         remember(p, c)
         _exchange(w, p, c, obj_off, places, cls, item)
-        c.duplicate = True
+        c.did.duplicate = True
     status = end_section(w, b, status)
     if w.slot.client[ROOT_PENDING] != 0 or w.slot.client[ROOT_RETIRED] != 0:
         finish(w, REAP_BUDGET, host)

@@ -28,23 +28,23 @@ def flag_of(name):
 
 
 def digest(p, c):
-    """The digests of the pages of a put, in c.packs, which is made if nobody has packed. What must
-    be kept until the put is done."""
+    """The digests of the pages of a put, in c.ask.packs, which is made if nobody has packed. What
+    must be kept until the put is done."""
     table: bytes = None
     data: cython.p_const_char
     stored: u64
     i: u64
-    if c.packs == cython.NULL:
-        table = bytes(c.count * cython.sizeof(Packed))
-        c.packs = cython.cast(cython.pointer(Packed), PyBytes_AS_STRING(table))
-    for i in range(c.count):
+    if c.ask.packs == cython.NULL:
+        table = bytes(c.ask.count * cython.sizeof(Packed))
+        c.ask.packs = cython.cast(cython.pointer(Packed), PyBytes_AS_STRING(table))
+    for i in range(c.ask.count):
         data = put_bytes(c, i, p.page_size, cython.address(stored))
         if stored >= TWIN_BYTES_MIN:
             number = xxh3_128_intdigest(
                 PyMemoryView_FromMemory(cython.cast(cython.p_char, data), stored, PyBUF_READ), p.seed
             )
-            c.packs[i].digest[0] = number & 0xFFFFFFFFFFFFFFFF
-            c.packs[i].digest[1] = number >> 64
+            c.ask.packs[i].digest[0] = number & 0xFFFFFFFFFFFFFFFF
+            c.ask.packs[i].digest[1] = number >> 64
     return table
 
 
@@ -66,9 +66,9 @@ class PackedPam(RawPam):
         return status
 
     def pack(self, p, c):
-        """Compress the pages of a put: c.packs says how each is stored. What must be kept until the
-        put is done."""
-        table: bytes = PyBytes_FromStringAndSize(cython.NULL, c.count * cython.sizeof(Packed))
+        """Compress the pages of a put: c.ask.packs says how each is stored. What must be kept until
+        the put is done."""
+        table: bytes = PyBytes_FromStringAndSize(cython.NULL, c.ask.count * cython.sizeof(Packed))
         packs: cython.pointer(Packed) = cython.cast(cython.pointer(Packed), PyBytes_AS_STRING(table))
         kept: list = [table]
         page: cython.p_const_char
@@ -77,8 +77,8 @@ class PackedPam(RawPam):
         length: u64
         packed: u64
         cls: cython.int
-        for i in range(c.count):
-            page = c.data + i * p.page_size
+        for i in range(c.ask.count):
+            page = c.ask.data + i * p.page_size
             length = put_length(c, i, p.page_size)
             packs[i].length = 0
             cls = class_of(length)
@@ -90,7 +90,7 @@ class PackedPam(RawPam):
                 packs[i].data = PyBytes_AS_STRING(data)
                 packs[i].length = packed
                 kept.append(data)
-        c.packs = packs
+        c.ask.packs = packs
         return kept
 
     def unpack(self, shape, data):
@@ -110,16 +110,16 @@ class PackedPam(RawPam):
         return page if type(page) is bytes and len(page) == length else None
 
     def unpack_all(self, c, data):
-        """The pages of a range from their joined bytes and c.shapes, as a list; None: the arena is
-        damaged."""
+        """The pages of a range from their joined bytes and c.ask.shapes, as a list; None: the arena
+        is damaged."""
         found: list = []
         page: bytes
         at: u64 = 0
         i: u64
         length: u64
-        for i in range(c.count):
-            length = copied_of(c.shapes[i])
-            page = self.unpack(c.shapes[i], data[at:at + length])
+        for i in range(c.ask.count):
+            length = copied_of(c.ask.shapes[i])
+            page = self.unpack(c.ask.shapes[i], data[at:at + length])
             if page is None:
                 return None
             found.append(page)
