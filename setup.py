@@ -16,7 +16,8 @@ COMPILED = """
     engine.pages.queues engine.pages.pins engine.pages.twins engine.pages.reclaim
     engine.pages.pam.base engine.pages.pam.raw engine.pages.pam.packed
     engine.tree.rbtree engine.tree.objnode engine.tree.hostops engine.tree.unlink engine.tree.lookaside
-    engine.eviction.shares engine.eviction.policies engine.eviction.evict engine.eviction.admit engine.eviction.room
+    engine.eviction.shares engine.eviction.policies engine.eviction.evict engine.eviction.admit
+    engine.eviction.relieve engine.eviction.move engine.eviction.merge engine.eviction.room
     engine.verbs.core engine.verbs.ends engine.verbs.overwrite engine.verbs.fetch
     engine.member.adapter engine.member.registry engine.member.stats engine.member.access
     engine.member.ranks engine.member.seats engine.member.member engine.member.arguments engine.member.bound

@@ -51,6 +51,7 @@ cdef enum:
     # Size classes. The last one is the bulk class: its magazine is ten times as long.
     CLASS_COUNT = 27
     BULK_CLASS = 26
+    STUCK_MAX = 8
     MAG_CAP = 64
     BULK_CAP = 640
     MAG_BATCH = 32
@@ -264,6 +265,12 @@ cdef struct Worker:
     u64 strange             # slices in a row in which the holder of a lock did not claim it
     u64 batch_for           # what class_batch was computed from: segments that may have memory, and who shares it
     u64 skimmed             # slot of the worker whose magazines were looked into last, by who lacked memory
+    # Who lacks memory empties segments by moving what is in them (engine/eviction/merge.py):
+    u64 stuck[STUCK_MAX]    # numbers + 1 of those that could not be emptied of late, a ring
+    u64 stuck_next          # where the next of them goes
+    u64 merge_pause         # calls left that do not look for one
+    u64 merge_next          # calls that the next look in vain costs
+    u64 merge_waited        # looks in a row that found others emptying one
 
 # The rank of the lock at an offset, or -1 if no lock lies there. Who takes a lock holds only such
 # of lower rank.

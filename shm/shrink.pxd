@@ -3,6 +3,8 @@ from shm.layout cimport Worker, u64
 
 cdef int set_limit(Worker *w, u64 segments) noexcept nogil
 cdef bint is_leaving(Worker *w, u64 off) noexcept nogil
+cdef int leave_held(Worker *w, u64 number) noexcept nogil
+cdef int stay_held(Worker *w, u64 number) noexcept nogil
 cdef int leave(Worker *w, u64 number) noexcept nogil
 cdef int stay(Worker *w, u64 number) noexcept nogil
 cdef int dig(Worker *w) noexcept nogil

@@ -22,7 +22,7 @@ from cython.cimports.shm.layout import (
     Worker,
     u64,
 )
-from cython.cimports.shm.lock import lock_both, unlock_both
+from cython.cimports.shm.lock import lock_both, lock_try, unlock, unlock_both
 from cython.cimports.shm.memory import punch
 from cython.cimports.shm.slab import (
     free_segment,
@@ -66,31 +66,58 @@ def is_leaving(w, off):
     return number < w.seg_total and load(cython.address((w.segtable + number).state)) == SEG_LEAVING
 
 
-def leave(w, number):
+def leave_held(w, number):
     """Let nobody take chunks of a segment any more. OK (also if it has no class, or leaves
-    already), BUSY or CORRUPT."""
+    already), BUSY or CORRUPT. Called with the own lock."""
     s: cython.pointer(Segment)
-    if lock_both(w, cython.address(w.depot.lock)) != OK:
+    status: cython.int
+    if lock_try(w, cython.address(w.depot.lock)) != OK:
         return BUSY
     s = segment_at(w, number)
     if 0 < s.cls <= CLASS_COUNT and s.state == SEG_STAYS:
         if s.free_count != 0:
             list_remove(w, cython.address(w.depot.class_head[s.cls - 1]), s)
         store(w, cython.address(s.state), SEG_LEAVING)
-    return _end(w)
+    status = conclude(w)
+    unlock(w, cython.address(w.depot.lock))
+    return status
 
 
-def stay(w, number):
-    """Take back `leave`. OK (also if it does not leave), BUSY or CORRUPT."""
+def stay_held(w, number):
+    """Take back `leave_held`. OK (also if it does not leave), BUSY or CORRUPT. Called with the own
+    lock."""
     s: cython.pointer(Segment)
-    if lock_both(w, cython.address(w.depot.lock)) != OK:
+    status: cython.int
+    if lock_try(w, cython.address(w.depot.lock)) != OK:
         return BUSY
     s = segment_at(w, number)
     if 0 < s.cls <= CLASS_COUNT and s.state == SEG_LEAVING:
         store(w, cython.address(s.state), SEG_STAYS)
         if s.free_count != 0:
             list_push(w, cython.address(w.depot.class_head[s.cls - 1]), s)
-    return _end(w)
+    status = conclude(w)
+    unlock(w, cython.address(w.depot.lock))
+    return status
+
+
+def leave(w, number):
+    """As `leave_held`, with no lock held."""
+    status: cython.int
+    if lock_try(w, cython.address(w.slot.own)) != OK:
+        return BUSY
+    status = leave_held(w, number)
+    unlock(w, cython.address(w.slot.own))
+    return status
+
+
+def stay(w, number):
+    """As `stay_held`, with no lock held."""
+    status: cython.int
+    if lock_try(w, cython.address(w.slot.own)) != OK:
+        return BUSY
+    status = stay_held(w, number)
+    unlock(w, cython.address(w.slot.own))
+    return status
 
 
 def dig(w):

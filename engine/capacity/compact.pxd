@@ -1,16 +1,7 @@
 # C-level names of compact.py.
+from engine.eviction.move cimport Sweep
 from engine.tree.hostops cimport HostOps
-from shm.layout cimport CLASS_COUNT, Worker, u64
-
-# Chunks in this worker's magazines that stay where they are: of a class, those below `good`. Above
-# lie chunks of what was moved.
-cdef struct Supply:
-    u64 good[CLASS_COUNT]
-
-# What a sweep came to.
-cdef struct Sweep:
-    u64 moved
-    u64 busy        # in use just then: another sweep will find it
+from shm.layout cimport Worker, u64
 
 cdef int sweep_segment(Worker *w, u64 number, Sweep *result, HostOps host) noexcept nogil
 cdef int take_over(Worker *w, u64 idx) noexcept nogil

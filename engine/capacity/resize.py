@@ -7,8 +7,9 @@ is held between the steps, and all of them may be killed: see shrink.py.
 import time
 
 import cython
-from cython.cimports.engine.capacity.compact import Sweep, sweep_segment, take_over
-from cython.cimports.engine.eviction.room import relieve
+from cython.cimports.engine.capacity.compact import sweep_segment, take_over
+from cython.cimports.engine.eviction.move import Sweep
+from cython.cimports.engine.eviction.relieve import relieve
 from cython.cimports.engine.layout.regions import is_evictable, pins_at, pool_at
 from cython.cimports.engine.layout.structs import (
     GAUGE_BYTES_USED,

@@ -100,7 +100,7 @@ def _evict_page(w: cython.pointer(Worker), off: u64, host: HostOps) -> cython.in
             if status == OK and state_in(word) == QUEUE_SMALL:
                 remember_ghost(w, shard_in(word), hash)
             return status
-        # Its obj may just have been moved (compact.py): a page that is linked somewhere keeps its
+        # Its obj may just have been moved (move.py): a page that is linked somewhere keeps its
         # place.
         living: cython.bint = load(cython.address(pool_at(w, pool).state)) == POOL_LIVE and d.sentinel == PAMPD_SENTINEL
         moved: cython.bint = living and d.obj != obj_off

@@ -2,5 +2,4 @@
 from engine.tree.hostops cimport HostOps
 from shm.layout cimport Worker, u64
 
-cdef int relieve(Worker *w, u64 first, u64 pages, HostOps host) noexcept nogil
 cdef int make_room(Worker *w, u64 first, int cls, u64 want, HostOps host) noexcept nogil

@@ -1,14 +1,16 @@
-"""Owns getting chunks when there is no memory: how many pages go, from which shards, and clearing a
-segment for another class.
+"""Owns getting chunks when there is no memory: what is tried in which order, and clearing a segment
+for another class.
 
 It happens before the locked section of a verb: the worker's own lock is held, and no other.
 """
 import cython
 from cython.cimports.engine.eviction.admit import settle_pending
-from cython.cimports.engine.eviction.evict import evict_found, evict_one
+from cython.cimports.engine.eviction.evict import evict_found
+from cython.cimports.engine.eviction.merge import merge
+from cython.cimports.engine.eviction.relieve import relieve
 from cython.cimports.engine.eviction.shares import pages_in, victim
-from cython.cimports.engine.layout.call import AGAIN, MISS
-from cython.cimports.engine.layout.regions import has_twins, page_at, queue_at, shard_at
+from cython.cimports.engine.layout.call import AGAIN
+from cython.cimports.engine.layout.regions import has_twins, page_at, queue_at
 from cython.cimports.engine.layout.structs import (
     GEO_SHARDS,
     OBJ_CLASS,
@@ -45,58 +47,6 @@ from cython.cimports.shm.slab import chunk_start, drain, ensure, segment_of
 EVICT_BATCH = cython.declare(u64, 8)          # pages that go at once when memory is short
 PLAIN_TURNS = cython.declare(cython.int, 8)
 REAP_STEPS = cython.declare(cython.int, 64)
-
-
-def relieve(w, first, pages, host):
-    """Let up to `pages` pages go, from shard `first` on. OK if at least one did, NOMEM if none can,
-    BUSY or CORRUPT.
-
-    Called with the own lock alone; what went is on the retired list."""
-    shards: u64 = w.client_geometry[GEO_SHARDS]
-    shard: u64
-    pool: u64 = 0
-    i: u64
-    gone: u64 = 0
-    count: u64
-    most: u64 = 0
-    start: u64 = first
-    busy: cython.bint = False
-    status: cython.int
-    # The fullest of four: pages that go several at a time would else leave shards of ever more
-    # different sizes, like a random walk.
-    for i in range(4):
-        shard = (first + i * (shards // 4 + 1)) & (shards - 1)
-        count = pages_in(w, shard)
-        if count > most:
-            most = count
-            start = shard
-    for i in range(shards):
-        shard = (start + i) & (shards - 1)
-        if pages_in(w, shard) == 0:
-            continue
-        if lock_try(w, cython.address(shard_at(w, shard).lock)) != OK:
-            busy = True
-            continue
-        status = MISS
-        while gone < pages and (status == OK or status == MISS):
-            # Chosen anew when its queue has nothing more that can go.
-            if status == MISS:
-                pool = victim(w, shard)
-            if pool == 0:
-                break
-            status = evict_one(w, pool - 1, shard, host)
-            gone += status == OK
-            if status == MISS and victim(w, shard) == pool:
-                break
-        unlock(w, cython.address(shard_at(w, shard).lock))
-        if status == CORRUPT:
-            return CORRUPT
-        busy = busy or status == BUSY
-        if gone >= pages:
-            break
-    if gone != 0:
-        return OK
-    return BUSY if busy else NOMEM
 
 
 @cython.cfunc
@@ -281,12 +231,17 @@ def make_room(w, first, cls, want, host):
                 return status
             status = OK
     while status == OK:
-        # Pages that go one by one leave chunks of their own class. If that is not what is missing,
-        # a segment has to change its class. The oldest pages may have no chunk to tell which
-        # (same-filled ones), or be on their way out: then more pages go.
-        status = NOMEM if turn < plain else _clear_segment(w, first, host)
+        # First what can be had without a loss. Then pages that go one by one leave chunks of their
+        # own class. If that is not what is missing, a segment has to change its class: its pages
+        # go, and what may not go is moved at the next turn. The oldest pages may have no chunk to
+        # tell which (same-filled ones), or be on their way out: then more pages go.
+        status = merge(w, False, host)
+        if status == NOMEM and turn >= plain:
+            status = _clear_segment(w, first, host)
         if status == NOMEM:
             status = relieve(w, first, want if want > EVICT_BATCH else EVICT_BATCH, host)
+        if status == NOMEM:
+            status = merge(w, True, host)       # nothing may go
         if status != OK:
             return status
         status = AGAIN

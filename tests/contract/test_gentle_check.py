@@ -194,12 +194,12 @@ def test_signal_handlers_run_in_it_and_may_use_the_engine_and_end_it(make_arena,
     def ring(*_):
         rung.append(pool.put((7, 7, 7), 0, b"from the handler"))
         if len(rung) == 3:
+            signal.setitimer(signal.ITIMER_REAL, 0)
             raise Enough
     ringing(ring)
     with pytest.raises(Enough):
         while True:         # one check may be over before the third
             eng.check(gentle=True)
-    signal.setitimer(signal.ITIMER_REAL, 0)
     assert rung == [True] * 3
     assert pool.put((1, 0, 0), 0, b"y") and eng.check().ok
 
@@ -212,6 +212,7 @@ def test_signal_handlers_run_in_a_long_destroy_which_has_taken_effect(make_arena
 
     def ring(*_):
         if pool.name not in [found.name for found in eng.pools()]:     # ArenaBusy unless the engine has let go
+            signal.setitimer(signal.ITIMER_REAL, 0)
             raise Enough
 
     def quiet(*_):
@@ -222,7 +223,6 @@ def test_signal_handlers_run_in_a_long_destroy_which_has_taken_effect(make_arena
     ringing(quiet)
     with pytest.raises(Enough):
         pool.destroy()
-    signal.setitimer(signal.ITIMER_REAL, 0)
     with pytest.raises(engine.PoolDestroyed):
         pool.get((1, 0, 0), 0)
     assert eng.check().ok

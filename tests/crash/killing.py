@@ -215,6 +215,35 @@ class CrammedScene(Scene):
         return seen
 
 
+class SplinteredScene(Scene):
+    """The same, with all other memory in segments of short pages that stay, a few in each: whoever
+    needs any for a longer page moves them."""
+
+    def __init__(self, prefix, max_workers=8):
+        super().__init__(prefix, max_workers)
+        self.q.destroy()
+        self.f = self.engine.new_pool("f", persistent=True)
+        filled = 0
+        while self.f.put((filled // 64, 9, 9), filled % 64, FullScene.extra(filled)[:300]):
+            filled += 1
+        self.kept = range(0, filled, 12)
+        for n in set(range(filled)) - set(self.kept):
+            self.f.flush_page((n // 64, 9, 9), n % 64)
+        # What was free before is in use again: the next put of such a page has to move others.
+        self.longer = 0
+        while self.engine.stats()["arena"]["segments_used"] < self.engine.stats()["arena"]["segments_total"]:
+            assert self.f.put((1, 8, 8), self.longer, FullScene.extra(self.longer))
+            self.longer += 1
+
+    def state(self):
+        seen = super().state()
+        for n in self.kept:
+            seen["f", n] = self.f.get((n // 64, 9, 9), n % 64)
+        for n in range(self.longer):
+            seen["longer", n] = self.f.get((1, 8, 8), n)
+        return seen
+
+
 def nothing(_):
     """A verb without preparation."""
 
@@ -270,6 +299,13 @@ CRAMMED = {
     "refused-range-over": (lambda e: e.pool("f").put_range((1, 9, 9), 60, b"r" * (8 * 4096)), False),
     "put-over": (lambda e: e.pool("f").put((1, 9, 9), 7, b"o" * 4096), True),
     "put-over-shorter": (lambda e: e.pool("f").put((1, 9, 9), 7, b"o" * 100), True),
+}
+
+# Verbs in a SplinteredScene: each moves what is in the way.
+MOVING = {
+    "put-new-object": lambda e: e.pool("p").put((5, 0, 0), 10**12, b"n" * 4096),
+    "put-over-shorter": lambda e: e.pool("p").put((0, 0, 0), 0, b"o" * 4096),
+    "put-range": lambda e: e.pool("p").put_range((0, 0, 0), 100, b"r" * (20 * 4096 + 5)),
 }
 
 # Verbs that are many, each by itself: what they do up to the n-th. Killed anywhere, the first of

@@ -15,6 +15,7 @@ from tests.crash.killing import (
     CRAMMED,
     EVICTING,
     HUGE,
+    MOVING,
     PACKED,
     PACKED_OVER,
     TWINS,
@@ -24,6 +25,7 @@ from tests.crash.killing import (
     PackedFullScene,
     PackedScene,
     Scene,
+    SplinteredScene,
     TwinScene,
     nothing,
 )
@@ -203,6 +205,26 @@ def test_killed_at_every_point_of_an_eviction(arena_name, verb):
                 assert scene.engine.resize("1MiB") == 1 << 20 and scene.engine.resize("2MiB") == 2 << 20
                 scene.assert_sound(before, after)
     print(f"{verb}: {len(chosen)} of {points} kill points")
+
+
+@pytest.mark.parametrize("verb", list(MOVING))
+def test_killed_at_every_point_of_a_put_that_moves_others(arena_name, verb):
+    """Nothing is lost of what is moved, and whoever was at it hinders nobody after it."""
+    act = MOVING[verb]
+    with SplinteredScene(arena_name) as scene:
+        before = scene.state()
+        points = scene.die_in(nothing, act, HUGE)
+        after = scene.state()
+    assert points > 100 and after != before
+    chosen = visited(points, 150, verb)
+    for point in chosen:
+        with SplinteredScene(arena_name) as scene:
+            assert scene.die_in(nothing, act, point) is None, f"point {point} of {points} was not reached"
+            scene.assert_sound(before, after)
+            for n in range(40):
+                assert scene.f.put((2, 8, 8), n, FullScene.extra(n)), (point, n)
+            assert scene.engine.check().ok
+    print(f"{verb}: {len(chosen)} of {points} kill points, all before or after")
 
 
 @pytest.mark.parametrize("verb", list(CRAMMED))

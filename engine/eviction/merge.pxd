@@ -1,0 +1,9 @@
+# C-level names of merge.py.
+from engine.tree.hostops cimport HostOps
+from shm.layout cimport CLASS_COUNT, Worker, u64
+
+# Free chunks of each class, in all segments that stay.
+cdef struct FreeChunks:
+    u64 of[CLASS_COUNT]
+
+cdef int merge(Worker *w, bint full, HostOps host) noexcept nogil

@@ -1,0 +1,228 @@
+"""Owns making a free segment without letting anything go: the segment with least in it is emptied
+into the free chunks of its class elsewhere, and can then have another class.
+
+The worker's own lock is held, and no other. Lock order: own, another worker's own,
+which is only tried, the depot's; then what a move takes (move.py).
+Kill at any instruction: a segment that leaves goes on leaving, and what lies in it is found as ever.
+Whoever is short next goes on with it; a resize lets it stay.
+Source: the cleaning of a log-structured store, Rosenblum and Ousterhout, SOSP 1991, with the least
+full segment as victim, within one size class.
+"""
+import cython
+from cython.cimports.engine.eviction.merge import FreeChunks
+from cython.cimports.engine.eviction.move import Sweep, give_back_leaving, sweep
+from cython.cimports.engine.layout.structs import OBJ_CLASS, OBJNODE_CLASS, PAMPD_CLASS
+from cython.cimports.engine.tree.hostops import HostOps
+from cython.cimports.libc.string import memset
+from cython.cimports.shm.atomics import load
+from cython.cimports.shm.layout import (
+    BUSY,
+    CLASS_COUNT,
+    CORRUPT,
+    NOMEM,
+    OK,
+    SEG_LEAVING,
+    SEG_STAYS,
+    STUCK_MAX,
+    Segment,
+    Slot,
+    Worker,
+    slot_at,
+    slots_used,
+    u64,
+)
+from cython.cimports.shm.lock import lock_try, unlock
+from cython.cimports.shm.memory import widen
+from cython.cimports.shm.recovery import is_open
+from cython.cimports.shm.shrink import leave_held, stay_held
+from cython.cimports.shm.slab import drain
+
+WAITS_MAX = cython.declare(u64, 200)    # looks in a row that find others at it, before a put is refused
+PAUSE_MAX = cython.declare(u64, 64)     # calls without a look, after as many looks in vain
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _is_stuck(w: cython.pointer(Worker), number: u64) -> cython.bint:
+    """True if a segment could not be emptied of late: something in it is viewed, a twin, or on a
+    worker's list."""
+    i: u64
+    for i in range(STUCK_MAX):
+        if w.stuck[i] == number + 1:
+            return True
+    return False
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _note_stuck(w: cython.pointer(Worker), number: u64) -> cython.void:
+    """Remember a segment for the next looks; 0 lets the oldest be forgotten."""
+    w.stuck[w.stuck_next % STUCK_MAX] = number
+    w.stuck_next += 1
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _choose(w: cython.pointer(Worker), full: cython.bint) -> u64:
+    """Number + 1 of the segment with least in it that fits into free chunks of its class elsewhere,
+    or of one that leaves already; 0: none. One that is more than three quarters full only with
+    `full`: so much would be moved for so little.
+
+    Without the depot's lock, each word read once: a hint. Who moves finds out what is so."""
+    free: FreeChunks
+    number: u64
+    cls: u64
+    mine: u64
+    used: u64
+    best: u64 = 0
+    least: u64 = cython.cast(u64, 1) << w.seg_shift
+    s: cython.pointer(Segment)
+    memset(cython.address(free), 0, cython.sizeof(FreeChunks))
+    for number in range(w.seg_span >> w.seg_shift):
+        s = w.segtable + number
+        cls = load(cython.address(s.cls)) - 1
+        if cls < CLASS_COUNT and load(cython.address(s.state)) == SEG_STAYS:
+            free.of[cls] += load(cython.address(s.free_count))
+    for number in range(w.seg_span >> w.seg_shift):
+        s = w.segtable + number
+        cls = load(cython.address(s.cls)) - 1
+        if cls >= CLASS_COUNT or _is_stuck(w, number):
+            continue
+        if load(cython.address(s.state)) == SEG_LEAVING:
+            return number + 1
+        mine = load(cython.address(s.free_count))
+        used = w.class_chunks[cls] - mine
+        if mine > w.class_chunks[cls] or used > free.of[cls] - mine:
+            continue
+        if used * 4 > 3 * w.class_chunks[cls] and not full:
+            continue
+        if used * w.class_bytes[cls] < least:
+            least = used * w.class_bytes[cls]
+            best = number + 1
+    return best
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _call_in(w: cython.pointer(Worker), cls: cython.int) -> cython.int:
+    """Have all workers' magazines of a class given back, but of those that are in a call: a chunk in
+    a magazine keeps its segment. OK, BUSY (the depot) or CORRUPT."""
+    slot: cython.pointer(Slot)
+    i: u64
+    status: cython.int = drain(w, cython.address(w.slot.mags[cls]), cls, 0)
+    for i in range(slots_used(w)):
+        slot = slot_at(w, i)
+        if status != OK:
+            break
+        if i == w.slot_idx or load(cython.address(slot.mags[cls].count)) == 0:
+            continue
+        if lock_try(w, cython.address(slot.own)) != OK:
+            continue
+        # Not if a transaction is open there, of a dead worker that is not settled.
+        if not is_open(w, i):
+            status = drain(w, cython.address(slot.mags[cls]), cls, 0)
+        unlock(w, cython.address(slot.own))
+    return status
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _empty(w: cython.pointer(Worker), number: u64, cls: cython.int, host: HostOps) -> cython.int:
+    """Move all that lies in a segment that leaves, as far as it can be moved now. OK, NOMEM, BUSY or
+    CORRUPT."""
+    other: u64
+    result: Sweep
+    status: cython.int = OK
+    memset(cython.address(result), 0, cython.sizeof(Sweep))
+    if cls == PAMPD_CLASS or cls == OBJ_CLASS or cls == OBJNODE_CLASS:
+        status = sweep(w, number, False, cython.address(result), host)
+    if cls != PAMPD_CLASS and cls != OBJNODE_CLASS:
+        # Where the pages of the others hang is not written in them: all descriptors are looked
+        # through. A page may be as long as an obj.
+        for other in range(w.seg_span >> w.seg_shift):
+            if status == OK and load(cython.address((w.segtable + other).cls)) == PAMPD_CLASS + 1:
+                status = sweep(w, other, False, cython.address(result), host)
+    if status != CORRUPT and give_back_leaving(w, cls) == CORRUPT:
+        status = CORRUPT
+    return status
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _merge_one(w: cython.pointer(Worker), number: u64, host: HostOps) -> cython.int:
+    """Empty the segment of a number + 1. OK: it is free, or has another class already. NOMEM: it
+    could not be emptied, and stays, unless somebody else is at it. BUSY (the depot) or CORRUPT."""
+    s: cython.pointer(Segment) = w.segtable + (number - 1)
+    cls: u64 = load(cython.address(s.cls)) - 1
+    mine: cython.bint = load(cython.address(s.state)) == SEG_STAYS
+    status: cython.int = leave_held(w, number)
+    if cls >= CLASS_COUNT:
+        return NOMEM
+    if status == OK:
+        status = _call_in(w, cls)
+    if status == OK and load(cython.address(s.cls)) == cls + 1:
+        status = _empty(w, number - 1, cls, host)
+    if status == CORRUPT or status == BUSY:
+        return status
+    if load(cython.address(s.cls)) != cls + 1:
+        return OK
+    _note_stuck(w, number)
+    status = stay_held(w, number) if mine else OK
+    return NOMEM if status == OK else status
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _is_any_leaving(w: cython.pointer(Worker)) -> cython.bint:
+    number: u64
+    for number in range(w.seg_span >> w.seg_shift):
+        if load(cython.address((w.segtable + number).state)) == SEG_LEAVING:
+            return True
+    return False
+
+
+def merge(w, full, host):
+    """Empty one segment by moving. OK: it is free, or has another class already. NOMEM: there is
+    none that could be emptied. BUSY: the depot is taken, or somebody else is about to have emptied
+    one. Or CORRUPT.
+
+    full: nothing else is left. Then one that is nearly full will do, several are tried, and what
+    came of the last looks does not count."""
+    number: u64
+    tries: cython.int
+    status: cython.int = NOMEM
+    if not full and w.merge_pause != 0:
+        w.merge_pause -= 1
+        return NOMEM
+    widen(w, 0)
+    if full:
+        memset(w.stuck, 0, STUCK_MAX * 8)
+    for tries in range(STUCK_MAX if full else 1):
+        number = _choose(w, full)
+        if number == 0:
+            break
+        status = _merge_one(w, number, host)
+        if status != NOMEM:
+            break
+    if status == OK:
+        w.merge_next = 0
+        w.merge_waited = 0
+    if status == NOMEM and not full and number == 0:
+        _note_stuck(w, 0)
+        w.merge_next = 2 * w.merge_next + 1 if w.merge_next < PAUSE_MAX else PAUSE_MAX
+        w.merge_pause = w.merge_next
+    if status == NOMEM and full:
+        # A segment that another worker empties is memory soon. But for who was killed at it, or
+        # resizes, nobody waits for long.
+        if w.merge_waited < WAITS_MAX and _is_any_leaving(w):
+            w.merge_waited += 1
+            return BUSY
+        w.merge_waited = 0
+    return status

@@ -1,0 +1,17 @@
+# C-level names of move.py.
+from engine.tree.hostops cimport HostOps
+from shm.layout cimport CLASS_COUNT, Worker, u64
+
+# Chunks in this worker's magazines that stay where they are: of a class, those below `good`. Above
+# lie chunks of what was moved.
+cdef struct Supply:
+    u64 good[CLASS_COUNT]
+    bint evicts     # pages may go, to make a place
+
+# What a sweep came to.
+cdef struct Sweep:
+    u64 moved
+    u64 busy        # in use just then: another sweep will find it
+
+cdef int sweep(Worker *w, u64 number, bint evicts, Sweep *result, HostOps host) noexcept nogil
+cdef int give_back_leaving(Worker *w, int cls) noexcept nogil

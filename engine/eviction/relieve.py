@@ -1,0 +1,64 @@
+"""Owns letting pages go because memory is short: how many, and from which shards.
+
+Called with the worker's own lock alone. Lock order: own, one shard, which is only tried, bucket.
+"""
+import cython
+from cython.cimports.engine.eviction.evict import evict_one
+from cython.cimports.engine.eviction.shares import pages_in, victim
+from cython.cimports.engine.layout.call import MISS
+from cython.cimports.engine.layout.regions import shard_at
+from cython.cimports.engine.layout.structs import GEO_SHARDS
+from cython.cimports.shm.layout import BUSY, CORRUPT, NOMEM, OK, u64
+from cython.cimports.shm.lock import lock_try, unlock
+
+
+def relieve(w, first, pages, host):
+    """Let up to `pages` pages go, from shard `first` on. OK if at least one did, NOMEM if none can,
+    BUSY or CORRUPT.
+
+    Called with the own lock alone; what went is on the retired list."""
+    shards: u64 = w.client_geometry[GEO_SHARDS]
+    shard: u64
+    pool: u64 = 0
+    i: u64
+    gone: u64 = 0
+    count: u64
+    most: u64 = 0
+    start: u64 = first
+    busy: cython.bint = False
+    status: cython.int
+    # The fullest of four: pages that go several at a time would else leave shards of ever more
+    # different sizes, like a random walk.
+    for i in range(4):
+        shard = (first + i * (shards // 4 + 1)) & (shards - 1)
+        count = pages_in(w, shard)
+        if count > most:
+            most = count
+            start = shard
+    for i in range(shards):
+        shard = (start + i) & (shards - 1)
+        if pages_in(w, shard) == 0:
+            continue
+        if lock_try(w, cython.address(shard_at(w, shard).lock)) != OK:
+            busy = True
+            continue
+        status = MISS
+        while gone < pages and (status == OK or status == MISS):
+            # Chosen anew when its queue has nothing more that can go.
+            if status == MISS:
+                pool = victim(w, shard)
+            if pool == 0:
+                break
+            status = evict_one(w, pool - 1, shard, host)
+            gone += status == OK
+            if status == MISS and victim(w, shard) == pool:
+                break
+        unlock(w, cython.address(shard_at(w, shard).lock))
+        if status == CORRUPT:
+            return CORRUPT
+        busy = busy or status == BUSY
+        if gone >= pages:
+            break
+    if gone != 0:
+        return OK
+    return BUSY if busy else NOMEM

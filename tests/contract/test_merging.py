@@ -1,0 +1,140 @@
+"""Owns the promise that memory which is free in small pieces becomes memory for pages of any size:
+what lies among them is moved, and nothing is lost for it."""
+import multiprocessing
+import random
+
+import pytest
+
+import engine
+from tests.stopped import in_child
+
+PAGE = 4096
+
+
+def page(n, length):
+    """A page that names n, and is not one word over and over: such take no chunk."""
+    return random.Random(n).randbytes(length)
+
+
+def fill(pool, length, first=0, most=1 << 30):
+    """Put pages until one is refused: how many there are then."""
+    n = first
+    while n - first < most and pool.put((n >> 6, length, 0), n & 63, page(n, length)):
+        n += 1
+    return n - first
+
+
+def holds(pool, length, numbers):
+    return all(pool.get((n >> 6, length, 0), n & 63) == page(n, length) for n in numbers)
+
+
+@pytest.fixture
+def fresh(make_arena):
+    """How many pages of a length a fresh arena holds."""
+
+    def count(length, capacity):
+        eng = make_arena(capacity=capacity, page_size=PAGE)
+        return fill(eng.new_pool("p", persistent=True), length)
+
+    return count
+
+
+@pytest.mark.parametrize(("small", "large"), [(100, 4096), (1000, 4096), (4096, 500), (3000, 4096)])
+def test_what_was_flushed_here_and_there_can_be_used_for_another_size(make_arena, fresh, small, large):
+    eng = make_arena(capacity="4MiB", page_size=PAGE)
+    pool = eng.new_pool("p", persistent=True)
+    count = fill(pool, small)
+    gone = set(random.Random(1).sample(range(count), count * 9 // 10))
+    for n in gone:
+        assert pool.flush_page((n >> 6, small, 0), n & 63)
+    more = fill(pool, large, first=1 << 20)
+    assert more >= 0.8 * fresh(large, "4MiB"), more
+    assert holds(pool, small, set(range(count)) - gone) and holds(pool, large, range(1 << 20, (1 << 20) + more))
+    assert eng.check().ok
+
+
+@pytest.mark.parametrize("worker", ["the same", "another"])
+def test_a_few_pages_that_stay_do_not_keep_the_rest(make_arena, fresh, worker):
+    eng = make_arena(capacity="8MiB", page_size=PAGE, max_workers=4)
+    kept = eng.new_pool("kept", persistent=True)
+    cache = eng.new_pool("cache")
+    for n in range(17000):
+        assert cache.put((n >> 6, 0, 0), n & 63, page(n, 500))
+        if n % 33 == 0 and n < 12000:
+            assert kept.put((n >> 6, 0, 0), n & 63, page(n, 500))
+    stayed = range(0, 12000, 33)
+
+    def load():
+        with engine.attach(eng.name) as mine:
+            pool = mine.pool("cache")
+            for n in range(4000):
+                assert pool.put((n >> 6, 1, 0), n & 63, page(n, 4000))
+
+    if worker == "another":
+        assert in_child(load) == 0
+    else:
+        for n in range(4000):
+            assert cache.put((n >> 6, 1, 0), n & 63, page(n, 4000))
+    there = sum(cache.get((n >> 6, 1, 0), n & 63) == page(n, 4000) for n in range(4000))
+    assert there >= 0.85 * fresh(4000, "8MiB"), there
+    assert all(kept.get((n >> 6, 0, 0), n & 63) == page(n, 500) for n in stayed)
+    assert all(kept.put((n, 2, 0), 0, page(n, 4000)) for n in range(200))
+    assert eng.check().ok
+
+
+def test_sizes_may_drift(make_arena, fresh):
+    eng = make_arena(capacity="4MiB", page_size=PAGE)
+    pool = eng.new_pool("p")
+    whole = fresh(PAGE, "4MiB")
+    n = 0
+    for length, count in ((PAGE, 2000), (100, 30000), (PAGE, 2000), (700, 9000), (64, 30000), (PAGE, 2000)):
+        for _ in range(count):
+            assert pool.put((n >> 6, length, 0), n & 63, page(n & 255, length)), (length, n)
+            n += 1
+        if length == PAGE:
+            assert eng.stats()["pools"]["p"]["pages"] >= 0.95 * whole
+    assert eng.check().ok
+
+
+def test_what_is_viewed_stays_where_it_is(make_arena):
+    eng = make_arena(capacity="4MiB", page_size=PAGE)
+    pool = eng.new_pool("p", persistent=True)
+    count = fill(pool, 1000)
+    kept = range(0, count, 50)
+    with pool.view((0, 1000, 0), 0) as first, pool.view((kept[9] >> 6, 1000, 0), kept[9] & 63) as other:
+        for n in range(count):
+            if n % 50:
+                assert pool.flush_page((n >> 6, 1000, 0), n & 63)
+        more = fill(pool, PAGE, first=1 << 20)
+        assert more > 300 and first == page(0, 1000) and other == page(kept[9], 1000)
+    assert holds(pool, 1000, kept)
+    assert fill(pool, PAGE, first=1 << 21) >= 0        # the last of it, with nobody looking
+    assert eng.check().ok
+
+
+def test_two_workers_make_room_at_one_time(make_arena):
+    eng = make_arena(capacity="4MiB", page_size=PAGE, max_workers=4)
+    pool = eng.new_pool("p", persistent=True)
+    count = fill(pool, 300)
+    for n in range(count):
+        if n % 10:
+            assert pool.flush_page((n >> 6, 300, 0), n & 63)
+
+    def load(worker):
+        with engine.attach(eng.name) as mine:
+            there = mine.pool("p")
+            for n in range(350):
+                assert there.put((n, PAGE, worker), 0, page(n, PAGE)), n
+                if n % 3 == 0:
+                    assert there.flush_page((n, PAGE, worker), 0)
+            assert all(there.get((n, PAGE, worker), 0) == page(n, PAGE) for n in range(350) if n % 3)
+
+    fork = multiprocessing.get_context("fork")
+    children = [fork.Process(target=load, args=(worker,)) for worker in range(2)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    assert [child.exitcode for child in children] == [0, 0]
+    assert holds(pool, 300, range(0, count, 10))
+    assert eng.check().ok
