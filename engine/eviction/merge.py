@@ -27,6 +27,7 @@ from cython.cimports.shm.layout import (
     Segment,
     Slot,
     Worker,
+    offset_of,
     slot_at,
     slots_used,
     u64,
@@ -37,7 +38,7 @@ from cython.cimports.shm.recovery import is_open
 from cython.cimports.shm.shrink import leave_held, stay_held
 from cython.cimports.shm.slab import drain
 
-WAITS_MAX = cython.declare(u64, 200)    # looks in a row that find others at it, before a put is refused
+WAITS_MAX = cython.declare(u64, 20)    # looks in a row that find others at it, before a put is refused
 PAUSE_MAX = cython.declare(u64, 64)     # calls without a look, after as many looks in vain
 
 
@@ -180,10 +181,17 @@ def _merge_one(w: cython.pointer(Worker), number: u64, host: HostOps) -> cython.
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _is_any_leaving(w: cython.pointer(Worker)) -> cython.bint:
+def _others_are_at_it(w: cython.pointer(Worker)) -> cython.bint:
+    """True if a segment leaves, and somebody else is in a call, which may be the one that empties
+    it: `blocked_on` is its own lock then, for who waits."""
     number: u64
+    i: u64
+    leaves: cython.bint = False
     for number in range(w.seg_span >> w.seg_shift):
-        if load(cython.address((w.segtable + number).state)) == SEG_LEAVING:
+        leaves = leaves or load(cython.address((w.segtable + number).state)) == SEG_LEAVING
+    for i in range(slots_used(w)):
+        if leaves and i != w.slot_idx and load(cython.address(slot_at(w, i).own.owner)) != 0:
+            w.blocked_on = offset_of(w, cython.address(slot_at(w, i).own))
             return True
     return False
 
@@ -219,9 +227,9 @@ def merge(w, full, host):
         w.merge_next = 2 * w.merge_next + 1 if w.merge_next < PAUSE_MAX else PAUSE_MAX
         w.merge_pause = w.merge_next
     if status == NOMEM and full:
-        # A segment that another worker empties is memory soon. But for who was killed at it, or
-        # resizes, nobody waits for long.
-        if w.merge_waited < WAITS_MAX and _is_any_leaving(w):
+        # A segment that another worker empties is memory soon. For one that was killed at it, that
+        # resizes, or stands still, nobody waits for long.
+        if w.merge_waited < WAITS_MAX and _others_are_at_it(w):
             w.merge_waited += 1
             return BUSY
         w.merge_waited = 0
