@@ -10,12 +10,8 @@ import cython
 from cython.cimports.engine.capacity.compact import sweep_segment, take_over
 from cython.cimports.engine.eviction.move import Sweep
 from cython.cimports.engine.eviction.relieve import relieve
-from cython.cimports.engine.layout.regions import is_evictable, pins_at, pool_at
+from cython.cimports.engine.layout.regions import pins_at
 from cython.cimports.engine.layout.structs import (
-    GAUGE_BYTES_USED,
-    GAUGE_OBJECTS,
-    GAUGE_OBJNODES,
-    GAUGE_PAGES,
     GEO_SHARDS,
     OBJ_CLASS,
     OBJNODE_CLASS,
@@ -50,7 +46,7 @@ from cython.cimports.shm.memory import next_data
 from cython.cimports.shm.shrink import begin_punch, dig, end_punch, leave, set_limit, stay, too_many
 from cython.cimports.shm.slab import limit_of, segment_of, segment_start
 from engine.errors import ArenaBusy, TmemError
-from engine.member.stats import pool_counters
+from engine.member.stats import fixed_bytes
 
 PATIENCE_S = 30.0       # without any progress
 REFUSALS_MAX = 50       # times in a row that nothing could go
@@ -144,16 +140,7 @@ def _segment_bytes(engine: Member):
 def _refuse_less_than_needed(engine: Member, segments):
     """TmemError if pages that may not go take more than so many segments."""
     w: cython.pointer(Worker) = cython.address(engine.att.w)
-    need = 0
-    for idx, _, _ in engine.live_slots():
-        if not is_evictable(pool_at(w, idx)):
-            words = pool_counters(engine, idx)
-            need += (
-                words[GAUGE_BYTES_USED]
-                + words[GAUGE_PAGES] * w.class_bytes[PAMPD_CLASS]
-                + words[GAUGE_OBJECTS] * w.class_bytes[OBJ_CLASS]
-                + words[GAUGE_OBJNODES] * w.class_bytes[OBJNODE_CLASS]
-            )
+    need = fixed_bytes(engine)
     if need > segments << w.seg_shift:
         raise TmemError(f"capacity: persistent pages of arena {engine.name!r} need {need} bytes, "
                         f"and {segments << w.seg_shift} would be left")

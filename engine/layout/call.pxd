@@ -44,8 +44,9 @@ cdef struct Asked:
     u64 length              # bytes of them
     # for each page how it is stored, or NULL: all as they are, and none is looked for elsewhere
     Packed *packs
-    # get
-    u64 room                # bytes that the pages may have, as they were put
+    # get: bytes that the pages may have, as they were put; put of several: bytes that they may take,
+    # with their descriptors
+    u64 room
     char *into              # where they go; NULL: into an object that is made for them. Of a view the
                             # table of its sights; of `describe` five words
     u64 *shapes             # where the shape of each page of a range goes, or NULL

@@ -44,6 +44,7 @@ cdef class Bound:
     cdef int attempt(self, Call *c, Verb verb) except -1
     cdef int fail(self, int status) except -1
     cdef bint put_call(self, Call *c) except -1
+    cdef u64 room_for(self, u64 length) except? 0
     cdef bint put_inside(self, Call *c) except -1
     cdef bint put_pages(self, Call *c) except -1
     cdef PackedPam packer(self)

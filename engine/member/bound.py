@@ -51,7 +51,9 @@ from cython.cimports.shm.atomics import unlikely
 from cython.cimports.shm.journal import reserve, shrink
 from cython.cimports.shm.layout import BUSY, CORRUPT, NOMEM, NOSPACE, OK, Worker, u64
 from cython.cimports.shm.process import COPY
+from cython.cimports.shm.slab import limit_of
 from engine.errors import ArenaCorrupted, PoolDestroyed, TmemError
+from engine.member.stats import fixed_bytes
 
 
 @cython.cfunc
@@ -236,6 +238,16 @@ class Bound:
         finally:
             self.leave()
 
+    def room_for(self, length: u64) -> u64:
+        """Bytes that the pages of a range of so many may take: the capacity, less what persistent
+        pages take; which is not asked for a range that is a small part of it."""
+        w: cython.pointer(Worker) = cython.address(self.engine.att.w)
+        capacity: u64 = limit_of(w) << w.seg_shift
+        fixed: u64 = 0
+        if length >= capacity // 64:
+            fixed = min(fixed_bytes(self.engine), capacity)
+        return capacity - fixed
+
     def put_inside(self, c):
         """Put the pages of a call, between enter and leave. True, or False: refused."""
         status: cython.int
@@ -243,6 +255,8 @@ class Bound:
         p: cython.pointer(PoolRef) = cython.address(self.ref)
         pam: PamOps = self.ops
         short: cython.bint = not (registry.host.careful or pam.foreign or c.ask.length >= LONG_BYTES)
+        if c.ask.count > 1:
+            c.ask.room = self.room_for(c.ask.length)
         c.did.nodes_wanted = 2 + c.ask.count // 64
         c.did.salvaged = False
         if registry.host.careful or pam.foreign:

@@ -4,7 +4,7 @@ Readers sum; nobody shares a hot word.
 """
 
 import cython
-from cython.cimports.engine.layout.regions import has_twins, is_live, ledger_at, pool_at, twin_bucket
+from cython.cimports.engine.layout.regions import has_twins, is_evictable, is_live, ledger_at, pool_at, twin_bucket
 from cython.cimports.engine.layout.structs import (
     EVICTED,
     FLUSHES,
@@ -21,6 +21,9 @@ from cython.cimports.engine.layout.structs import (
     GETS_MISS,
     LEDGER_BYTES,
     LEDGER_WORDS,
+    OBJ_CLASS,
+    OBJNODE_CLASS,
+    PAMPD_CLASS,
     PINS_BYTES,
     PUTS_DUPLICATE,
     PUTS_OK,
@@ -71,6 +74,22 @@ def pool_counters(engine: Member, idx: u64):
                 sums[i] += ledger_at(w, slot, idx)[i]
     # A worker caught between two words can make a difference dip below zero for a moment.
     return [0 if sums[i] >> 63 else sums[i] for i in range(LEDGER_WORDS)]
+
+
+def fixed_bytes(engine: Member):
+    """Bytes that pages which may not go take, with their descriptors, nodes and objs."""
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    sum = 0
+    for idx, _, _ in engine.live_slots():
+        if not is_evictable(pool_at(w, idx)):
+            words = pool_counters(engine, idx)
+            sum += (
+                words[GAUGE_BYTES_USED]
+                + words[GAUGE_PAGES] * w.class_bytes[PAMPD_CLASS]
+                + words[GAUGE_OBJECTS] * w.class_bytes[OBJ_CLASS]
+                + words[GAUGE_OBJNODES] * w.class_bytes[OBJNODE_CLASS]
+            )
+    return sum
 
 
 def collect(engine: Member):

@@ -239,6 +239,25 @@ def _stage(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.poin
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def _could_fit(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call)) -> cython.bint:
+    """False if the pages of a range would not fit though all went that may: then none goes for it."""
+    i: u64
+    need: u64 = 0
+    data: cython.p_const_char
+    stored: u64
+    if c.ask.length < c.ask.room // 2 or p.dedup:
+        return True
+    for i in range(c.ask.count):
+        data = put_bytes(c, i, p.page_size, cython.address(stored))
+        need += w.class_bytes[PAMPD_CLASS]
+        if class_of(stored) >= 0 and not (p.evictable and not is_packed(c, i) and same_filled(data, stored)):
+            need += w.class_bytes[class_of(stored)]
+    return need <= c.ask.room
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def _reserve(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), pam: PamOps,
              host: HostOps) -> cython.int:
     """Put steps 1 and 2 for all pages of the call, last page first. c.did.refuse is set when memory
@@ -251,6 +270,9 @@ def _reserve(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.po
     c.did.bounce = False
     c.did.exhausted = False
     c.did.shard = shard_of(w, page_hash(c.ask.hash, c.ask.index, p.idx))
+    if c.ask.count > 1 and not pam.foreign and not _could_fit(w, p, c):
+        c.did.refuse = True
+        return OK
     if w.slot.client[ROOT_STAGED] == 0:
         c.did.staged = 0        # a repair has emptied the list meanwhile
     if c.did.staged == 0:

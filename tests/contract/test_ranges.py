@@ -1,4 +1,6 @@
 """Owns the contract of ranges: all pages or none, put and got as one; lengths, edges, refusals."""
+import random
+
 import pytest
 
 from tests.support import KINDS, U64_MAX, page, tree_shape
@@ -100,3 +102,25 @@ def test_a_range_counts_as_one_call(eng):
     counters = eng.stats()["pools"]["p"]
     assert counters["pages"] == 10 and counters["bytes_asked"] == 10 * PAGE
     assert (counters["puts_ok"], counters["gets_hit"], counters["gets_miss"]) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("persistent", [0, 300])
+def test_a_range_that_can_never_fit_throws_nothing_out(make_arena, persistent):
+    eng = make_arena(capacity="4MiB", page_size=4096)
+    kept = eng.new_pool("kept", persistent=True)
+    pool = eng.new_pool("p")
+    data = random.Random(1).randbytes(5 << 20)
+    for n in range(persistent):
+        assert kept.put((n, 0, 0), 0, data[n:n + 4096])
+    for n in range(1200):
+        assert pool.put((n, 0, 0), 0, data[n:n + 4096])
+    there = eng.stats()["pools"]["p"]["pages"]
+    assert pool.put((1 << 50, 0, 0), 0, b"old")
+    # More than the arena; and more than persistent pages leave of it.
+    for length in (5 << 20, (4 << 20) - persistent * 4096):
+        assert not pool.put_range((1 << 50, 0, 0), 0, data[:length])
+        assert pool.get((1 << 50, 0, 0), 0) is None         # a refused put empties its handles
+    assert eng.stats()["pools"]["p"]["pages"] >= there - 8
+    assert pool.put_range((1 << 50, 0, 0), 0, data[:1 << 20])
+    assert pool.get_range((1 << 50, 0, 0), 0, 256) == data[:1 << 20]
+    assert eng.check().ok
