@@ -271,6 +271,7 @@ cdef struct Worker:
     u64 merge_pause         # calls left that do not look for one
     u64 merge_next          # calls that the next look in vain costs
     u64 merge_waited        # looks in a row that found others emptying one
+    u64 merging             # number + 1 of the one that this worker has let leave, until it is free or stays
 
 # The rank of the lock at an offset, or -1 if no lock lies there. Who takes a lock holds only such
 # of lower rank.

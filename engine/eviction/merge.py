@@ -137,6 +137,7 @@ def _empty(w: cython.pointer(Worker), number: u64, cls: cython.int, host: HostOp
     """Move all that lies in a segment that leaves, as far as it can be moved now. OK, NOMEM, BUSY or
     CORRUPT."""
     other: u64
+    given: cython.int
     result: Sweep
     status: cython.int = OK
     memset(cython.address(result), 0, cython.sizeof(Sweep))
@@ -148,9 +149,10 @@ def _empty(w: cython.pointer(Worker), number: u64, cls: cython.int, host: HostOp
         for other in range(w.seg_span >> w.seg_shift):
             if status == OK and load(cython.address((w.segtable + other).cls)) == PAMPD_CLASS + 1:
                 status = sweep(w, other, False, cython.address(result), host)
-    if status != CORRUPT and give_back_leaving(w, cls) == CORRUPT:
-        status = CORRUPT
-    return status
+    if status == CORRUPT:
+        return CORRUPT
+    given = give_back_leaving(w, cls)
+    return status if given == OK else given
 
 
 @cython.cfunc
@@ -161,21 +163,29 @@ def _merge_one(w: cython.pointer(Worker), number: u64, host: HostOps) -> cython.
     could not be emptied, and stays, unless somebody else is at it. BUSY (the depot) or CORRUPT."""
     s: cython.pointer(Segment) = w.segtable + (number - 1)
     cls: u64 = load(cython.address(s.cls)) - 1
-    mine: cython.bint = load(cython.address(s.state)) == SEG_STAYS
-    status: cython.int = leave_held(w, number)
+    status: cython.int
     if cls >= CLASS_COUNT:
         return NOMEM
+    if load(cython.address(s.state)) == SEG_STAYS:
+        w.merging = number
+    status = leave_held(w, number)
     if status == OK:
         status = _call_in(w, cls)
     if status == OK and load(cython.address(s.cls)) == cls + 1:
         status = _empty(w, number - 1, cls, host)
+    # After BUSY it goes on leaving, and this worker knows at the next try that it is its own.
     if status == CORRUPT or status == BUSY:
         return status
     if load(cython.address(s.cls)) != cls + 1:
-        return OK
-    _note_stuck(w, number)
-    status = stay_held(w, number) if mine else OK
-    return NOMEM if status == OK else status
+        status = OK
+    else:
+        _note_stuck(w, number)
+        if w.merging == number and stay_held(w, number) == BUSY:
+            return BUSY
+        status = NOMEM
+    if w.merging == number:
+        w.merging = 0
+    return status
 
 
 @cython.cfunc

@@ -1,12 +1,15 @@
 """Owns the promise that memory which is free in small pieces becomes memory for pages of any size:
 what lies among them is moved, and nothing is lost for it."""
+import contextlib
 import multiprocessing
 import random
 
 import pytest
 
 import engine
+from tests.hostile.structs import Map, offset
 from tests.stopped import in_child
+from tests.support import SHM
 
 PAGE = 4096
 
@@ -138,3 +141,29 @@ def test_two_workers_make_room_at_one_time(make_arena):
     assert [child.exitcode for child in children] == [0, 0]
     assert holds(pool, 300, range(0, count, 10))
     assert eng.check().ok
+
+
+def test_a_segment_that_cannot_be_emptied_does_not_go_on_leaving(make_arena):
+    # Else nobody could use what is free in it.
+    eng = make_arena(capacity="4MiB", page_size=PAGE)
+    pool = eng.new_pool("p", persistent=True)
+    count = fill(pool, 1000)
+    with contextlib.ExitStack() as views:
+        for n in range(0, count, 8):
+            views.enter_context(pool.view((n >> 6, 1000, 0), n & 63))
+        for n in range(count):
+            if n % 8:
+                assert pool.flush_page((n >> 6, 1000, 0), n & 63)
+        assert fill(pool, PAGE, first=1 << 20) < 50         # views stand in the way of nearly all of it
+        arena = (SHM / eng.name).read_bytes()
+        places = Map(arena)
+        at = offset("Segment", "state")
+        states = [
+            int.from_bytes(arena[places.segment(n) + at : places.segment(n) + at + 8], "little")
+            for n in range(places.geometry["seg_total"])
+        ]
+        assert not any(states)
+        again = fill(pool, 1000, first=1 << 21)
+        assert again > 1000
+    assert fill(pool, PAGE, first=1 << 22) > 100            # with nobody looking
+    assert holds(pool, 1000, range(1 << 21, (1 << 21) + again)) and eng.check().ok
