@@ -3,10 +3,8 @@ from shm.layout cimport Worker, u64
 
 cdef int set_limit(Worker *w, u64 segments) noexcept nogil
 cdef bint is_leaving(Worker *w, u64 off) noexcept nogil
-cdef int leave_held(Worker *w, u64 number) noexcept nogil
-cdef int stay_held(Worker *w, u64 number) noexcept nogil
-cdef int leave(Worker *w, u64 number) noexcept nogil
-cdef int stay(Worker *w, u64 number) noexcept nogil
+cdef int set_leaving_held(Worker *w, u64 number, bint leaves) noexcept nogil
+cdef int set_leaving(Worker *w, u64 number, bint leaves) noexcept nogil
 cdef int dig(Worker *w) noexcept nogil
 cdef int begin_punch(Worker *w, u64 number) noexcept nogil
 cdef int end_punch(Worker *w, u64 number) noexcept nogil

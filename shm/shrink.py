@@ -66,56 +66,32 @@ def is_leaving(w, off):
     return number < w.seg_total and load(cython.address((w.segtable + number).state)) == SEG_LEAVING
 
 
-def leave_held(w, number):
-    """Let nobody take chunks of a segment any more. OK (also if it has no class, or leaves
-    already), BUSY or CORRUPT. Called with the own lock."""
+def set_leaving_held(w, number, leaves):
+    """Let nobody take chunks of a segment any more, with `leaves`; without, take that back. OK (also
+    if it has no class, or is so already), BUSY or CORRUPT. Called with the own lock."""
     s: cython.pointer(Segment)
     status: cython.int
     if lock_try(w, cython.address(w.depot.lock)) != OK:
         return BUSY
     s = segment_at(w, number)
-    if 0 < s.cls <= CLASS_COUNT and s.state == SEG_STAYS:
-        if s.free_count != 0:
+    if 0 < s.cls <= CLASS_COUNT and s.state == (SEG_STAYS if leaves else SEG_LEAVING):
+        # Who leaves is in no list: nobody finds what is free there.
+        if s.free_count != 0 and leaves:
             list_remove(w, cython.address(w.depot.class_head[s.cls - 1]), s)
-        store(w, cython.address(s.state), SEG_LEAVING)
-    status = conclude(w)
-    unlock(w, cython.address(w.depot.lock))
-    return status
-
-
-def stay_held(w, number):
-    """Take back `leave_held`. OK (also if it does not leave), BUSY or CORRUPT. Called with the own
-    lock."""
-    s: cython.pointer(Segment)
-    status: cython.int
-    if lock_try(w, cython.address(w.depot.lock)) != OK:
-        return BUSY
-    s = segment_at(w, number)
-    if 0 < s.cls <= CLASS_COUNT and s.state == SEG_LEAVING:
-        store(w, cython.address(s.state), SEG_STAYS)
-        if s.free_count != 0:
+        store(w, cython.address(s.state), SEG_LEAVING if leaves else SEG_STAYS)
+        if s.free_count != 0 and not leaves:
             list_push(w, cython.address(w.depot.class_head[s.cls - 1]), s)
     status = conclude(w)
     unlock(w, cython.address(w.depot.lock))
     return status
 
 
-def leave(w, number):
-    """As `leave_held`, with no lock held."""
+def set_leaving(w, number, leaves):
+    """As `set_leaving_held`, with no lock held."""
     status: cython.int
     if lock_try(w, cython.address(w.slot.own)) != OK:
         return BUSY
-    status = leave_held(w, number)
-    unlock(w, cython.address(w.slot.own))
-    return status
-
-
-def stay(w, number):
-    """As `stay_held`, with no lock held."""
-    status: cython.int
-    if lock_try(w, cython.address(w.slot.own)) != OK:
-        return BUSY
-    status = stay_held(w, number)
+    status = set_leaving_held(w, number, leaves)
     unlock(w, cython.address(w.slot.own))
     return status
 

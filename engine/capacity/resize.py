@@ -43,7 +43,7 @@ from cython.cimports.shm.layout import (
 from cython.cimports.shm.liveness import RESIZE_BYTE, byte_release, byte_try
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import next_data
-from cython.cimports.shm.shrink import begin_punch, dig, end_punch, leave, set_limit, stay, too_many
+from cython.cimports.shm.shrink import begin_punch, dig, end_punch, set_leaving, set_limit, too_many
 from cython.cimports.shm.slab import limit_of, segment_of, segment_start
 from engine.errors import ArenaBusy, TmemError
 from engine.member.stats import fixed_bytes
@@ -261,7 +261,7 @@ def _choose(engine: Member, count, force):
     if count > len(candidates):
         return count - len(candidates)
     for _, number in (candidates if force else sorted(candidates))[:max(count, 0)]:
-        _until_free(engine, lambda number=-number + 1: leave(w, number))
+        _until_free(engine, lambda number=-number + 1: set_leaving(w, number, True))
     return 0
 
 
@@ -279,7 +279,7 @@ def _viewed_segments(engine: Member):
             if segment < w.seg_total:
                 found.add(segment)
     for number in found:
-        _until_free(engine, lambda number=number: stay(w, number + 1))
+        _until_free(engine, lambda number=number: set_leaving(w, number + 1, False))
     return found
 
 
@@ -289,7 +289,7 @@ def _let_stay(engine: Member):
     number: u64
     for number in range(min(w.depot.seg_high, w.seg_total)):
         if load(cython.address((w.segtable + number).state)) == SEG_LEAVING:
-            _until_free(engine, lambda number=number + 1: stay(w, number))
+            _until_free(engine, lambda number=number + 1: set_leaving(w, number, False))
         elif load(cython.address((w.segtable + number).state)) == SEG_PUNCHING:
             _until_free(engine, lambda number=number + 1: end_punch(w, number))
 

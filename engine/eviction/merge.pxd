@@ -7,3 +7,4 @@ cdef struct FreeChunks:
     u64 of[CLASS_COUNT]
 
 cdef int merge(Worker *w, bint full, HostOps host) noexcept nogil
+cdef int call_in(Worker *w, u64 i, int cls, u64 keep) noexcept nogil

@@ -35,7 +35,7 @@ from cython.cimports.shm.layout import (
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import widen
 from cython.cimports.shm.recovery import is_open
-from cython.cimports.shm.shrink import leave_held, stay_held
+from cython.cimports.shm.shrink import set_leaving_held
 from cython.cimports.shm.slab import drain
 
 WAITS_MAX = cython.declare(u64, 20)    # looks in a row that find others at it, before a put is refused
@@ -106,27 +106,32 @@ def _choose(w: cython.pointer(Worker), full: cython.bint) -> u64:
     return best
 
 
+def call_in(w, i, cls, keep):
+    """Have a worker keep no more than so many chunks of a class in its magazine. OK, BUSY (it is in a
+    call, or the depot is taken) or CORRUPT. With the own lock alone."""
+    slot: cython.pointer(Slot) = slot_at(w, i)
+    status: cython.int
+    if i == w.slot_idx:
+        return drain(w, cython.address(slot.mags[cls]), cls, keep)
+    if lock_try(w, cython.address(slot.own)) != OK:
+        return BUSY
+    # Not if a transaction is open there, of a dead worker that is not settled: as in take_garbage.
+    status = BUSY if is_open(w, i) else drain(w, cython.address(slot.mags[cls]), cls, keep)
+    unlock(w, cython.address(slot.own))
+    return status
+
+
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _call_in(w: cython.pointer(Worker), cls: cython.int) -> cython.int:
-    """Have all workers' magazines of a class given back, but of those that are in a call: a chunk in
-    a magazine keeps its segment. OK, BUSY (the depot) or CORRUPT."""
-    slot: cython.pointer(Slot)
+def _call_all_in(w: cython.pointer(Worker), cls: cython.int) -> cython.int:
+    """Have all magazines of a class given back, but of workers that are in a call: a chunk in a
+    magazine keeps its segment. OK, BUSY (this worker's own could not be) or CORRUPT."""
     i: u64
-    status: cython.int = drain(w, cython.address(w.slot.mags[cls]), cls, 0)
+    status: cython.int = call_in(w, w.slot_idx, cls, 0)
     for i in range(slots_used(w)):
-        slot = slot_at(w, i)
-        if status != OK:
-            break
-        if i == w.slot_idx or load(cython.address(slot.mags[cls].count)) == 0:
-            continue
-        if lock_try(w, cython.address(slot.own)) != OK:
-            continue
-        # Not if a transaction is open there, of a dead worker that is not settled.
-        if not is_open(w, i):
-            status = drain(w, cython.address(slot.mags[cls]), cls, 0)
-        unlock(w, cython.address(slot.own))
+        if status == OK and load(cython.address(slot_at(w, i).mags[cls].count)) != 0:
+            status = CORRUPT if call_in(w, i, cls, 0) == CORRUPT else OK
     return status
 
 
@@ -168,9 +173,9 @@ def _merge_one(w: cython.pointer(Worker), number: u64, host: HostOps) -> cython.
         return NOMEM
     if load(cython.address(s.state)) == SEG_STAYS:
         w.merging = number
-    status = leave_held(w, number)
+    status = set_leaving_held(w, number, True)
     if status == OK:
-        status = _call_in(w, cls)
+        status = _call_all_in(w, cls)
     if status == OK and load(cython.address(s.cls)) == cls + 1:
         status = _empty(w, number - 1, cls, host)
     # After BUSY it goes on leaving, and this worker knows at the next try that it is its own.
@@ -180,7 +185,7 @@ def _merge_one(w: cython.pointer(Worker), number: u64, host: HostOps) -> cython.
         status = OK
     else:
         _note_stuck(w, number)
-        if w.merging == number and stay_held(w, number) == BUSY:
+        if w.merging == number and set_leaving_held(w, number, False) == BUSY:
             return BUSY
         status = NOMEM
     if w.merging == number:

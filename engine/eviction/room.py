@@ -6,7 +6,7 @@ It happens before the locked section of a verb: the worker's own lock is held, a
 import cython
 from cython.cimports.engine.eviction.admit import settle_pending
 from cython.cimports.engine.eviction.evict import evict_found
-from cython.cimports.engine.eviction.merge import merge
+from cython.cimports.engine.eviction.merge import call_in, merge
 from cython.cimports.engine.eviction.relieve import relieve
 from cython.cimports.engine.eviction.shares import pages_in, victim
 from cython.cimports.engine.layout.call import AGAIN
@@ -32,16 +32,13 @@ from cython.cimports.shm.layout import (
     CORRUPT,
     NOMEM,
     OK,
-    Slot,
     Worker,
     offset_of,
     slot_at,
     slots_used,
     u64,
 )
-from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import chunk_at, widen
-from cython.cimports.shm.recovery import is_open
 from cython.cimports.shm.slab import chunk_start, drain, ensure, segment_of
 
 EVICT_BATCH = cython.declare(u64, 8)          # pages that go at once when memory is short
@@ -178,25 +175,16 @@ def _skim(w: cython.pointer(Worker), begin: cython.int, end: cython.int) -> cyth
     `begin` on, below `end`: who has had nothing to do for a while keeps what was a batch when there
     was more memory, or fewer workers. OK, NOMEM (it has no more than it may), BUSY or CORRUPT.
     Called with the own lock alone."""
-    slot: cython.pointer(Slot)
     cls: cython.int
     status: cython.int = NOMEM
     w.skimmed = w.skimmed + 1 if w.skimmed + 1 < slots_used(w) else 0
-    slot = slot_at(w, w.skimmed)
-    for cls in range(begin, end):
-        if load(cython.address(slot.mags[cls].count)) > 2 * w.class_batch[cls]:
-            status = OK
-    if w.skimmed == w.slot_idx or status != OK:
+    if w.skimmed == w.slot_idx:
         return NOMEM
-    if lock_try(w, cython.address(slot.own)) != OK:
-        return BUSY
-    # Not if a transaction is open there, of a dead worker that is not settled: as in take_garbage.
-    if is_open(w, w.skimmed):
-        status = BUSY
     for cls in range(begin, end):
-        if status == OK and slot.mags[cls].count > 2 * w.class_batch[cls]:
-            status = drain(w, cython.address(slot.mags[cls]), cls, w.class_batch[cls])
-    unlock(w, cython.address(slot.own))
+        if load(cython.address(slot_at(w, w.skimmed).mags[cls].count)) > 2 * w.class_batch[cls]:
+            status = call_in(w, w.skimmed, cls, w.class_batch[cls])
+            if status != OK:
+                break
     return status
 
 
