@@ -185,8 +185,9 @@ def _merge_one(w: cython.pointer(Worker), number: u64, host: HostOps) -> cython.
         status = OK
     else:
         _note_stuck(w, number)
-        if w.merging == number and set_leaving_held(w, number, False) == BUSY:
-            return BUSY
+        status = set_leaving_held(w, number, False) if w.merging == number else OK
+        if status != OK:
+            return status
         status = NOMEM
     if w.merging == number:
         w.merging = 0
