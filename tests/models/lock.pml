@@ -92,7 +92,7 @@ proctype worker(byte slot)
 {
     byte id = ID(slot), o, i, n, r, rounds = ROUNDS;
     byte w, before, left;           /* of rescue(): an own lock's word; how many of the dead could not be had */
-    byte pass;                      /* 0, 1: the two passes of rescue(), or of a newcomer; 2: an heir settles its slot */
+    byte pass;                      /* 0, 1: the passes of rescue(), or of a newcomer; 2: an heir settles its slot */
     bit some, waited, rescues;
 
 round:

@@ -132,7 +132,7 @@ byte total, deaths, running;
     STEP(assert(word[l] == id && has[l] == ME); word[l] = 0; has[l] = 0); \
     STEP(held[me] = held[me] & ~BIT(l))
 
-/* A transaction of this worker, journalled: all tokens of one place to another. Both are locked, and so is its own lock. */
+/* A transaction of this worker, journalled: all tokens of one place to another. Both, and its own, are locked. */
 #define ACTS assert(has[me] == ME && (stopped == 0 || stopped == ME))
 #define MOVE(a, b) \
     STEP(ACTS; assert(jlen[me] == 0); jfrom[me] = a; jto[me] = b; jold0[me] = place[a]; jlen[me] = 1); \
@@ -686,7 +686,8 @@ proctype monitor()
 {
 end:
     d_step { jlen[0] + jlen[1] + jlen[2] FOURTH(+ jlen[3]) == 0 &&
-             place[0] + place[1] + place[2] FOURTH(+ place[3]) + place[BUCKET] + place[DEPOT] != total -> assert(false) }
+             place[0] + place[1] + place[2] FOURTH(+ place[3]) + place[BUCKET] + place[DEPOT] != total ->
+             assert(false) }
 }
 
 #define PUT_IN(s, role) \
