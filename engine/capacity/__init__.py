@@ -1,2 +1,1 @@
-"""The arena gets smaller, larger, tidier: moving what lies in segments that leave, resizing,
-following a memory limit."""
+"""The arena gets smaller or larger: resizing, and following a memory limit."""

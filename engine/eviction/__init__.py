@@ -1,2 +1,2 @@
-"""Who goes when memory is short: policies, shares of pools and clients, caps, and the room that is
-made."""
+"""What is done when memory is short: moving what must stay, and who goes (policies, shares of pools
+and clients, caps)."""
