@@ -2,10 +2,11 @@
 memory of holes back to the system.
 
 Emptying the segments that leave is the business of the layer above: only it knows what is in them.
-Each step is one transaction under the worker's own lock, which it takes itself, and the depot's.
+Each step is one transaction under the worker's own lock, which it takes itself (but for
+`set_leaving_held`), and the depot's.
 Kill at any instruction: a limit that was lowered and not reached yet is a state like any other;
-segments that leave go on leaving, and holes that still have memory go on having it, until somebody
-resizes again.
+segments that leave go on leaving until somebody resizes, or is short of memory; holes that still
+have memory go on having it until somebody resizes again.
 """
 import cython
 from cython.cimports.shm.atomics import load
@@ -59,8 +60,8 @@ def set_limit(w, segments):
 
 
 def is_leaving(w, off):
-    """True if a chunk lies in a segment that is to be emptied. Without the depot's lock: whoever
-    resizes is the only one to decide that, and for anybody else it is a hint."""
+    """True if a chunk lies in a segment that is to be emptied. Without the depot's lock, under which
+    that is decided: a hint. Nothing depends on it but how soon a segment is empty."""
     # It may lie beyond what this process has touched so far, which is seg_span.
     number: u64 = segment_of(w, off)
     return number < w.seg_total and load(cython.address((w.segtable + number).state)) == SEG_LEAVING
