@@ -13,6 +13,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SHM = Path("/dev/shm")
 U64_MAX = 2**64 - 1
+# True where `make asan` runs: processes take several times the memory, and a fork several times as long.
+SANITIZED = "libasan" in os.environ.get("LD_PRELOAD", "")
 SMALL = dict(capacity="16MiB", page_size=512, buckets=4, max_workers=8, max_pools=64)
 # The four kinds of pool, by name: arguments of new_pool.
 KINDS = {

@@ -11,7 +11,7 @@ import pytest
 
 import engine
 from shm.memory import has_huge_pages
-from tests.support import ROOT, SHM
+from tests.support import ROOT, SANITIZED, SHM
 
 
 @pytest.mark.parametrize("huge", [False, True])
@@ -106,6 +106,7 @@ with engine.create(sys.argv[1], "64MiB") as eng:
 """
 
 
+@pytest.mark.skipif(SANITIZED, reason="the sanitizers must be the first library that is loaded")
 @pytest.mark.skipif(not shutil.which("gcc"), reason="needs gcc")
 def test_a_yes_of_the_system_is_not_memory(tmp_path, arena_name):
     (tmp_path / "yes.c").write_text(YES)

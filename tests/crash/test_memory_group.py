@@ -8,7 +8,7 @@ import pytest
 import engine
 from shm import groups
 from tests.stopped import in_child
-from tests.support import page
+from tests.support import SANITIZED, page
 
 ROOT = Path("/sys/fs/cgroup")
 LIMIT = 48 << 20
@@ -33,6 +33,7 @@ def group(arena_name):
         folder.rmdir()
 
 
+@pytest.mark.skipif(SANITIZED, reason="the sanitizers alone take more than the group may have")
 @pytest.mark.parametrize("huge_pages", [False, True])
 @pytest.mark.parametrize("persistent", [False, True])
 def test_a_group_that_is_smaller_than_the_arena(arena_name, group, persistent, huge_pages):

@@ -23,8 +23,9 @@ from tests.hostile.structs import CONSTANTS, SIZES, Map, offset
 from tests.interleavings import model
 from tests.interleavings.actors import HUGE, SIGNAL, Actor, poll
 from tests.interleavings.verbs import ATTACHING, BASE, HANDLES, LARGE, LEAVING, PAGE, VERBS, content, oid, prctl, tag_of
+from tests.support import SANITIZED
 
-LIMIT_S = 6.0           # an answer that takes longer, with nobody in the way, is a hang
+LIMIT_S = 30.0 if SANITIZED else 6.0    # an answer that takes longer, with nobody in the way, is a hang
 LOOK_S = 0.0015         # how long to wait for an answer before looking whether it waits for a lock
 BYTES_S = 0.02          # the same for what leaves no mark in the arena: a byte of the kernel, a grace period
 WAITS = 1 << 63
