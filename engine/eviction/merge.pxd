@@ -6,5 +6,5 @@ from shm.layout cimport CLASS_COUNT, Worker, u64
 cdef struct FreeChunks:
     u64 of[CLASS_COUNT]
 
-cdef int merge(Worker *w, bint full, HostOps host) noexcept nogil
+cdef int merge(Worker *w, u64 quarters, HostOps host) noexcept nogil
 cdef int call_in(Worker *w, u64 i, int cls, u64 keep) noexcept nogil

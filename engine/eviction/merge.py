@@ -67,10 +67,9 @@ def _note_stuck(w: cython.pointer(Worker), number: u64) -> cython.void:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _choose(w: cython.pointer(Worker), full: cython.bint) -> u64:
+def _choose(w: cython.pointer(Worker), quarters: u64) -> u64:
     """Number + 1 of the segment with least in it that fits into free chunks of its class elsewhere,
-    or of one that leaves already; 0: none. One that is more than three quarters full only with
-    `full`: so much would be moved for so little.
+    or of one that leaves already; 0: none. None that is fuller than so many quarters.
 
     Without the depot's lock, each word read once: a hint. Who moves finds out what is so."""
     free: FreeChunks
@@ -98,7 +97,7 @@ def _choose(w: cython.pointer(Worker), full: cython.bint) -> u64:
         used = w.class_chunks[cls] - mine
         if mine > w.class_chunks[cls] or used > free.of[cls] - mine:
             continue
-        if used * 4 > 3 * w.class_chunks[cls] and not full:
+        if used * 4 > quarters * w.class_chunks[cls]:
             continue
         if used * w.class_bytes[cls] < least:
             least = used * w.class_bytes[cls]
@@ -212,13 +211,14 @@ def _others_are_at_it(w: cython.pointer(Worker)) -> cython.bint:
     return False
 
 
-def merge(w, full, host):
+def merge(w, quarters, host):
     """Empty one segment by moving. OK: it is free, or has another class already. NOMEM: there is
     none that could be emptied. BUSY: the depot is taken, or somebody else is about to have emptied
     one. Or CORRUPT.
 
-    full: nothing else is left. Then one that is nearly full will do, several are tried, and what
-    came of the last looks does not count."""
+    quarters: it is no fuller than so many quarters. With all four nothing else is left to try: then
+    several are, and what came of the last looks does not count."""
+    full: cython.bint = quarters == 4
     number: u64
     tries: cython.int
     status: cython.int = NOMEM
@@ -229,7 +229,7 @@ def merge(w, full, host):
     if full:
         memset(w.stuck, 0, STUCK_MAX * 8)
     for tries in range(STUCK_MAX if full else 1):
-        number = _choose(w, full)
+        number = _choose(w, quarters)
         if number == 0:
             break
         status = _merge_one(w, number, host)

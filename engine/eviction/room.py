@@ -42,6 +42,9 @@ from cython.cimports.shm.memory import chunk_at, widen
 from cython.cimports.shm.slab import chunk_start, drain, ensure, segment_of
 
 EVICT_BATCH = cython.declare(u64, 8)          # pages that go at once when memory is short
+# Turns in which pages go by their policy and their owners' shares, before a whole segment is cleared,
+# whosever its pages are.
+FAIR_TURNS = cython.declare(cython.int, 4)
 PLAIN_TURNS = cython.declare(cython.int, 8)
 REAP_STEPS = cython.declare(cython.int, 64)
 
@@ -196,7 +199,7 @@ def make_room(w, first, cls, want, host):
     Called with the own lock alone."""
     turn: cython.int = 0
     # Pages that go one by one leave no chunk while others have the same content.
-    plain: cython.int = PLAIN_TURNS if has_twins(w) else 1
+    plain: cython.int = PLAIN_TURNS if has_twins(w) else FAIR_TURNS
     other: cython.int
     status: cython.int = settle_pending(w, host)
     if status == OK:
@@ -219,28 +222,34 @@ def make_room(w, first, cls, want, host):
                 return status
             status = OK
     while status == OK:
-        # First what can be had without a loss. Then pages that go one by one leave chunks of their
-        # own class. If that is not what is missing, a segment has to change its class: its pages
-        # go, and what may not go is moved at the next turn. The oldest pages may have no chunk to
-        # tell which (same-filled ones), or be on their way out: then more pages go.
-        status = merge(w, False, host)
+        # First a segment that is nearly empty. Then pages that go one by one leave chunks of their
+        # own class. If that is not what is missing, a segment has to change its class: one that has
+        # a quarter to spare (were it taken first, classes would take their slack from each other),
+        # else one whose pages go, and what may not go is moved at the next turn. The oldest pages
+        # may have no chunk to tell which (same-filled ones), or be on their way out: then more go.
+        status = merge(w, 1 if turn == 0 else 3, host)
         if status == NOMEM and turn >= plain:
             status = _clear_segment(w, first, host)
         if status == NOMEM:
             status = relieve(w, first, want if want > EVICT_BATCH else EVICT_BATCH, host)
         if status == NOMEM:
-            status = merge(w, True, host)       # nothing may go
+            status = merge(w, 4, host)       # nothing may go
         if status != OK:
             return status
         status = AGAIN
         while status == AGAIN:
             status = reap(w, REAP_STEPS)
-        if turn >= plain:
-            if status == OK and _skim(w, 0, CLASS_COUNT) == CORRUPT:
-                status = CORRUPT
-            for other in range(CLASS_COUNT):
-                if other != cls and other != PAMPD_CLASS and status == OK:
-                    status = drain(w, cython.address(w.slot.mags[other]), other, 0)
+        if status == OK:
+            status = ensure(w, cls, want)
+            if status != NOMEM:
+                return status
+            status = OK
+        # It was the wrong class: what went is given back, for others to be moved there.
+        if _skim(w, 0, CLASS_COUNT) == CORRUPT:
+            status = CORRUPT
+        for other in range(CLASS_COUNT):
+            if other != cls and other != PAMPD_CLASS and status == OK:
+                status = drain(w, cython.address(w.slot.mags[other]), other, 0)
         if status == OK:
             status = ensure(w, cls, want)
             if status != NOMEM:
