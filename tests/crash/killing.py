@@ -8,6 +8,8 @@ import itertools
 import os
 import random
 import signal
+import sys
+import traceback
 
 import engine
 from shm import workers
@@ -29,13 +31,19 @@ def index(i):
 
 
 def fork(call, *args):
-    """Run a call in a forked child that ends with it: its pid."""
+    """Run a call in a forked child that ends with it, with 1 after an exception, which is printed:
+    its pid."""
     pid = os.fork()
     if pid == 0:
+        code = 1
         try:
             call(*args)
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
         finally:
-            os._exit(0)
+            os._exit(code)
     return pid
 
 
