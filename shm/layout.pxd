@@ -265,6 +265,7 @@ cdef struct Worker:
     u64 strange             # slices in a row in which the holder of a lock did not claim it
     u64 batch_for           # what class_batch was computed from: segments that may have memory, and who shares it
     u64 skimmed             # slot of the worker whose magazines were looked into last, by who lacked memory
+    u64 weighed             # pool whose pages were weighed last, by who lacked memory
     # Who lacks memory empties segments by moving what is in them (engine/eviction/merge.py):
     u64 stuck[STUCK_MAX]    # numbers + 1 of those that could not be emptied of late, a ring
     u64 stuck_next          # where the next of them goes

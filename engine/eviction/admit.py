@@ -16,8 +16,8 @@ far, in both directions.
 import cython
 from cython.cimports.engine.eviction.evict import evict_one
 from cython.cimports.engine.eviction.policies import Policy, policy_of
-from cython.cimports.engine.eviction.shares import largest_pool, spread
-from cython.cimports.engine.layout.call import FAULT_POLICY, MISS
+from cython.cimports.engine.eviction.shares import choose, spread
+from cython.cimports.engine.layout.call import FAULT_POLICY, MISS, Choice
 from cython.cimports.engine.layout.regions import client_at, page_at, pool_at, queue_at, shard_at
 from cython.cimports.engine.layout.structs import (
     GEO_POOLS,
@@ -106,13 +106,13 @@ def _let_one_go(
 @cython.nogil
 @cython.exceptval(check=False)
 def _evict_here(w: cython.pointer(Worker), pool: u64, seat: u64, shard: u64, host: HostOps) -> cython.int:
-    """Let one page of a pool, or of the largest pool of a client, go from a shard that is held. As
-    evict_one."""
+    """Let one page of a pool, or of a client, go from a shard that is held. As evict_one."""
+    choice: Choice
     if seat != 0:
-        pool = largest_pool(w, shard, seat)
-        if pool == 0:
+        choose(w, shard, seat, cython.address(choice))
+        if choice.pool == 0:
             return MISS
-        pool -= 1
+        pool = choice.pool - 1
     return evict_one(w, pool, shard, host)
 
 
@@ -185,6 +185,7 @@ def _take_in(
     if w.fault != 0:
         return conclude(w)
     store(w, cython.address(w.slot.client[ROOT_PENDING]), d.link)
+    shard_at(w, shard).turn += 1
     push_newest(w, q, to, off)
     if conclude(w) != OK:
         return CORRUPT

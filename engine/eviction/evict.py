@@ -23,6 +23,7 @@ from cython.cimports.engine.layout.structs import (
     Queue,
 )
 from cython.cimports.engine.layout.words import (
+    QUEUE_NONE,
     QUEUE_SMALL,
     is_queued,
     page_hash,
@@ -118,11 +119,19 @@ def _evict_page(w: cython.pointer(Worker), off: u64, host: HostOps) -> cython.in
 
 
 def evict_one(w, pool, shard, host):
-    """Let one page of the pool go from a shard that is held. OK, MISS (none can; or none by this
-    worker now, which lacks the memory to count it), BUSY (only such as are in use) or CORRUPT."""
+    """Let one page of the pool go from a shard that is held, whichever its policy says. OK, MISS
+    (none can; or none by this worker now, which lacks the memory to count it), BUSY (only such as
+    are in use) or CORRUPT."""
+    q: cython.pointer(Queue) = queue_at(w, pool, shard)
+    steps: u64 = 4 * (q.count[0] + q.count[1]) + 16
+    return evict_of(w, pool, shard, QUEUE_NONE, cython.address(steps), host)
+
+
+def evict_of(w, pool, shard, of, steps, host):
+    """As evict_one, of one of the pool's queues, after a look at `steps` pages at most, which are
+    counted down: MISS, too, if all of those were spared."""
     q: cython.pointer(Queue) = queue_at(w, pool, shard)
     policy: cython.pointer(Policy) = policy_of(pool_at(w, pool).policy)
-    steps: u64 = 4 * (q.count[0] + q.count[1]) + 16
     busy: cython.int = 0
     off: u64
     status: cython.int
@@ -131,8 +140,8 @@ def evict_one(w, pool, shard, host):
         return conclude(w)
     if not has_ledger(w, pool):
         return MISS
-    while steps > 0 and busy < BUSY_MAX and w.fault == 0:
-        off = policy.victim(w, q, cython.address(steps))
+    while steps[0] > 0 and busy < BUSY_MAX and w.fault == 0:
+        off = policy.victim(w, q, of, steps)
         if off == 0 or w.fault != 0:
             break
         status = _evict_page(w, off, host)

@@ -16,7 +16,16 @@ import cython
 from cython.cimports.engine.eviction.policies import ROWS_MAX, Enter, Pass, Policy, Victim
 from cython.cimports.engine.layout.regions import page_at
 from cython.cimports.engine.layout.structs import HITS_MAX, Obj, Pampd, Queue
-from cython.cimports.engine.layout.words import QUEUE_MAIN, QUEUE_SMALL, page_hash, pool_in, prev_in, shard_in, state_in
+from cython.cimports.engine.layout.words import (
+    QUEUE_MAIN,
+    QUEUE_NONE,
+    QUEUE_SMALL,
+    page_hash,
+    pool_in,
+    prev_in,
+    shard_in,
+    state_in,
+)
 from cython.cimports.engine.oid import hash_oid
 from cython.cimports.engine.pages.queues import hits_of, recall_ghost, renew
 from cython.cimports.shm.atomics import load
@@ -49,7 +58,7 @@ def _pass_behind(w: cython.pointer(Worker), q: cython.pointer(Queue), off: u64) 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _fifo(w: cython.pointer(Worker), q: cython.pointer(Queue), steps: cython.pointer(u64)) -> u64:
+def _fifo(w: cython.pointer(Worker), q: cython.pointer(Queue), of: u64, steps: cython.pointer(u64)) -> u64:
     """The oldest page."""
     steps[0] -= 1
     return q.tail[1]
@@ -61,7 +70,7 @@ def _fifo(w: cython.pointer(Worker), q: cython.pointer(Queue), steps: cython.poi
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _clock(w: cython.pointer(Worker), q: cython.pointer(Queue), steps: cython.pointer(u64)) -> u64:
+def _clock(w: cython.pointer(Worker), q: cython.pointer(Queue), of: u64, steps: cython.pointer(u64)) -> u64:
     """The oldest page without a hit; those before it become the newest."""
     off: u64
     while steps[0] > 0:
@@ -80,7 +89,7 @@ def _clock(w: cython.pointer(Worker), q: cython.pointer(Queue), steps: cython.po
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _sieve(w: cython.pointer(Worker), q: cython.pointer(Queue), steps: cython.pointer(u64)) -> u64:
+def _sieve(w: cython.pointer(Worker), q: cython.pointer(Queue), of: u64, steps: cython.pointer(u64)) -> u64:
     """The first page without a hit from the hand on; those before it stay where they are."""
     off: u64
     hits: u64
@@ -127,18 +136,23 @@ def _enter_s3fifo(w: cython.pointer(Worker), q: cython.pointer(Queue), off: u64)
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _s3fifo(w: cython.pointer(Worker), q: cython.pointer(Queue), steps: cython.pointer(u64)) -> u64:
+def _s3fifo(w: cython.pointer(Worker), q: cython.pointer(Queue), of: u64, steps: cython.pointer(u64)) -> u64:
     """The oldest page of the small queue, if that has a tenth of all, else of the main one. Who was
-    hit twice goes on from the small queue to the main one; there, each hit is one more round."""
+    hit in the older half of the small queue goes on to the main one; there, each hit is one more
+    round."""
     off: u64
     hits: u64
     small: cython.bint
     while steps[0] > 0:
         steps[0] -= 1
-        small = q.count[0] != 0 and (q.count[1] == 0 or q.count[0] * 10 >= q.count[0] + q.count[1])
+        small = of == QUEUE_SMALL or (
+            of == QUEUE_NONE
+            and q.count[0] != 0
+            and (q.count[1] == 0 or q.count[0] * 10 >= q.count[0] + q.count[1])
+        )
         off = q.tail[0 if small else 1]
         hits = hits_of(w, off) if off != 0 else 0
-        if hits < (2 if small else 1):
+        if hits == 0:
             return off
         if renew(w, q, QUEUE_MAIN, off, 0 if small else hits - 1) != OK:
             break
@@ -154,20 +168,25 @@ Row = collections.namedtuple("Row", "number hits")
 
 
 @cython.cfunc
-def _row(name: cython.p_const_char, number: u64, hits: u64, enter: Enter, victim: Victim, pass_over: Pass) -> object:
+def _row(
+    name: cython.p_const_char, number: u64, hits: u64, tries: cython.bint, enter: Enter, victim: Victim, pass_over: Pass
+) -> object:
     """Add a policy to the table."""
     global count
     assert count < ROWS_MAX and hits <= HITS_MAX
-    rows[count] = Policy(name=name, number=number, hits=hits, enter=enter, victim=victim, pass_over=pass_over)
+    rows[count] = Policy(
+        name=name, number=number, hits=hits, tries=tries, enter=enter, victim=victim, pass_over=pass_over
+    )
     count += 1
     POLICIES[name.decode()] = Row(number, hits)
 
 
-# name, number, what a hit is worth, where a page begins, which goes next, what if that cannot go now
-_row(b"s3fifo", 3, HITS_MAX, _enter_s3fifo, _s3fifo, _pass_behind)
-_row(b"sieve", 2, 1, _enter_main, _sieve, _sieve_on)
-_row(b"clock", 1, 1, _enter_main, _clock, _pass_behind)
-_row(b"fifo", 0, 0, _enter_main, _fifo, _pass_behind)
+# name, number, what a hit is worth, is there a small queue, where a page begins, which goes next,
+# what if that cannot go now
+_row(b"s3fifo", 3, HITS_MAX, True, _enter_s3fifo, _s3fifo, _pass_behind)
+_row(b"sieve", 2, 1, False, _enter_main, _sieve, _sieve_on)
+_row(b"clock", 1, 1, False, _enter_main, _clock, _pass_behind)
+_row(b"fifo", 0, 0, False, _enter_main, _fifo, _pass_behind)
 
 
 def policy_of(number):

@@ -3,13 +3,15 @@
 Called with the worker's own lock alone. Lock order: own, one shard, which is only tried, bucket.
 """
 import cython
-from cython.cimports.engine.eviction.evict import evict_one
-from cython.cimports.engine.eviction.shares import pages_in, victim
-from cython.cimports.engine.layout.call import MISS
+from cython.cimports.engine.eviction.evict import evict_of
+from cython.cimports.engine.eviction.shares import ANY_SEAT, choose, pages_in, weigh_next
+from cython.cimports.engine.layout.call import MISS, Choice
 from cython.cimports.engine.layout.regions import shard_at
 from cython.cimports.engine.layout.structs import GEO_SHARDS
 from cython.cimports.shm.layout import BUSY, CORRUPT, NOMEM, OK, u64
 from cython.cimports.shm.lock import lock_try, unlock
+
+STEPS = cython.declare(u64, 8)      # pages of one queue that are looked at, before it is asked again whose turn it is
 
 
 def relieve(w, first, pages, host):
@@ -19,7 +21,9 @@ def relieve(w, first, pages, host):
     Called with the own lock alone; what went is on the retired list."""
     shards: u64 = w.client_geometry[GEO_SHARDS]
     shard: u64
-    pool: u64 = 0
+    steps: u64
+    left: u64
+    choice: Choice
     i: u64
     gone: u64 = 0
     count: u64
@@ -27,10 +31,11 @@ def relieve(w, first, pages, host):
     start: u64 = first
     busy: cython.bint = False
     status: cython.int
+    weigh_next(w)
     # The fullest of four: pages that go several at a time would else leave shards of ever more
     # different sizes, like a random walk.
     for i in range(4):
-        shard = (first + i * (shards // 4 + 1)) & (shards - 1)
+        shard = (first + i * (shards // 4 + 1 if shards > 4 else 1)) & (shards - 1)
         count = pages_in(w, shard)
         if count > most:
             most = count
@@ -43,16 +48,19 @@ def relieve(w, first, pages, host):
             busy = True
             continue
         status = MISS
+        left = 4 * pages_in(w, shard) + 16
+        steps = 0
         while gone < pages and (status == OK or status == MISS):
-            # Chosen anew when its queue has nothing more that can go.
-            if status == MISS:
-                pool = victim(w, shard)
-            if pool == 0:
-                break
-            status = evict_one(w, pool - 1, shard, host)
+            # Chosen anew after so many looks, whatever they found: who has pages that earn their
+            # keep is not asked until he gives one that does not.
+            if steps == 0 or status == MISS:
+                choose(w, shard, ANY_SEAT, cython.address(choice))
+                if choice.pool == 0 or left == 0:
+                    break
+                steps = min(left, STEPS)
+                left -= steps
+            status = evict_of(w, choice.pool - 1, shard, choice.of, cython.address(steps), host)
             gone += status == OK
-            if status == MISS and victim(w, shard) == pool:
-                break
         unlock(w, cython.address(shard_at(w, shard).lock))
         if status == CORRUPT:
             return CORRUPT

@@ -8,16 +8,15 @@ from cython.cimports.engine.eviction.admit import settle_pending
 from cython.cimports.engine.eviction.evict import evict_found
 from cython.cimports.engine.eviction.merge import call_in, merge
 from cython.cimports.engine.eviction.relieve import relieve
-from cython.cimports.engine.eviction.shares import pages_in, victim
-from cython.cimports.engine.layout.call import AGAIN
-from cython.cimports.engine.layout.regions import has_twins, page_at, queue_at
+from cython.cimports.engine.eviction.shares import ANY_SEAT, choose, pages_in
+from cython.cimports.engine.layout.call import AGAIN, Choice
+from cython.cimports.engine.layout.regions import has_twins, page_at
 from cython.cimports.engine.layout.structs import (
     GEO_SHARDS,
     OBJ_CLASS,
     PAMPD_CLASS,
     PAMPD_SENTINEL,
     Pampd,
-    Queue,
     Twin,
 )
 from cython.cimports.engine.layout.words import is_same, is_twin
@@ -90,18 +89,15 @@ def _bytes_at(w: cython.pointer(Worker), d: cython.pointer(Pampd)) -> u64:
 @cython.nogil
 @cython.exceptval(check=False)
 def _oldest(w: cython.pointer(Worker), shard: u64) -> u64:
-    """Number + 1 of the segment that has the oldest page of a shard, of the pool that has most
-    pages there; 0: none."""
+    """Number + 1 of the segment that has the page of a shard which is worth least; 0: none."""
     off: u64
-    q: cython.pointer(Queue)
-    pool: u64 = victim(w, shard) if pages_in(w, shard) != 0 else 0
-    if pool == 0:
+    choice: Choice
+    if pages_in(w, shard) == 0:
         return 0
-    q = queue_at(w, pool - 1, shard)
-    off = load(cython.address(q.tail[0]))
-    if off == 0:
-        off = load(cython.address(q.tail[1]))
-    off = _bytes_at(w, page_at(w, off))
+    choose(w, shard, ANY_SEAT, cython.address(choice))
+    if choice.pool == 0:
+        return 0
+    off = _bytes_at(w, page_at(w, choice.off))
     chunk_at(w, off)
     if w.fault != 0:
         w.fault = 0

@@ -1,7 +1,11 @@
 # C-level names of shares.py.
+from engine.layout.call cimport Choice
 from shm.layout cimport Worker, u64
+
+cdef enum:
+    ANY_SEAT = 65536        # pools of all clients
 
 cdef u64 pages_in(Worker *w, u64 shard) noexcept nogil
 cdef u64 spread(Worker *w, u64 pool, u64 seat, u64 *counts) noexcept nogil
-cdef u64 largest_pool(Worker *w, u64 shard, u64 seat) noexcept nogil
-cdef u64 victim(Worker *w, u64 shard) noexcept nogil
+cdef void choose(Worker *w, u64 shard, u64 seat, Choice *choice) noexcept nogil
+cdef void weigh_next(Worker *w) noexcept nogil

@@ -1,24 +1,42 @@
-"""Owns whose turn it is when memory is short: which client has most pages for its weight, and which
-of its pools is largest.
+"""Owns whose turn it is when memory is short: which pool's queue has the page that is worth least.
 
 Reads queues' counts and clients' words as they are, with the shard's lock or without: the answer is
 a choice, and any choice is sound.
 """
 import cython
-from cython.cimports.engine.layout.call import Tally
-from cython.cimports.engine.layout.regions import client_at, pool_at, pools_high, queue_at
+from cython.cimports.engine.eviction.policies import Policy, policy_of
+from cython.cimports.engine.eviction.shares import ANY_SEAT
+from cython.cimports.engine.layout.call import Choice, Tally
+from cython.cimports.engine.layout.regions import (
+    client_at,
+    ledger_at,
+    page_at,
+    pool_at,
+    pools_high,
+    queue_at,
+    shard_at,
+)
 from cython.cimports.engine.layout.structs import (
     CLIENTS_MAX,
+    GAUGE_BYTES_USED,
+    GAUGE_PAGES,
+    GEO_PAGE_SIZE,
     GEO_SHARDS,
+    LEDGER_BYTES,
+    OBJNODE_CLASS,
+    PAMPD_CLASS,
     POOL_PERSISTENT,
     SHARDS_MAX,
     WEIGHT_MAX,
     Queue,
 )
+from cython.cimports.engine.layout.words import QUEUE_MAIN, QUEUE_SMALL, age_in
 from cython.cimports.engine.pages.reclaim import has_ledger
 from cython.cimports.libc.string import memset
-from cython.cimports.shm.atomics import load
-from cython.cimports.shm.layout import Worker, u64
+from cython.cimports.shm.atomics import load, set
+from cython.cimports.shm.layout import Worker, slot_at, slots_used, u64
+
+FORGOTTEN = cython.declare(u64, 64)     # turnovers of a shard after which a share protects no page
 
 
 @cython.cfunc
@@ -40,11 +58,7 @@ def _seat(w: cython.pointer(Worker), pool: u64) -> u64:
 
 def pages_in(w, shard):
     """Pages of all pools in a shard."""
-    i: u64
-    sum: u64 = 0
-    for i in range(pools_high(w)):
-        sum += _pages(w, i, shard)
-    return sum
+    return load(cython.address(shard_at(w, shard).pages))
 
 
 def spread(w, pool, seat, counts):
@@ -70,43 +84,131 @@ def spread(w, pool, seat, counts):
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _count_by_client(w: cython.pointer(Worker), shard: u64, tally: cython.pointer(Tally)) -> cython.void:
-    """Pages in a shard that this worker can let go, by client."""
+def _weigh_clients(w: cython.pointer(Worker), shard: u64, tally: cython.pointer(Tally)) -> cython.void:
+    """What is in a shard that this worker can let go: bytes by client, and pages in small queues."""
     i: u64
+    seat: u64
+    mean: u64
     memset(tally, 0, cython.sizeof(Tally))
     for i in range(pools_high(w)):
         if _pages(w, i, shard) != 0 and has_ledger(w, i):
-            tally.pages[_seat(w, i)] += _pages(w, i, shard)
+            seat = _seat(w, i)
+            mean = load(cython.address(pool_at(w, i).mean))
+            tally.bytes[seat] += _pages(w, i, shard) * (mean if mean != 0 else w.client_geometry[GEO_PAGE_SIZE])
+            tally.small += queue_at(w, i, shard).count[0]
+            tally.pages += _pages(w, i, shard)
 
 
-def largest_pool(w, shard, seat):
-    """The pool of a client that has most pages in a shard, + 1; 0 if none has any that this worker
-    can let go."""
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _weight(w: cython.pointer(Worker), seat: u64) -> cython.double:
+    """The weight of a client. Of those that found no seat together it is 1."""
+    weight: u64 = load(cython.address(client_at(w, seat).weight)) if seat != 0 else 1
+    return weight if 0 < weight <= WEIGHT_MAX else 1
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _next_of(w: cython.pointer(Worker), pool: u64, shard: u64, small: cython.bint, choice: cython.pointer(Choice)
+             ) -> cython.bint:
+    """Which page of a pool would be looked at next, when pages go of small queues, or of main ones.
+    False: it has none."""
+    q: cython.pointer(Queue) = queue_at(w, pool, shard)
+    policy: cython.pointer(Policy) = policy_of(load(cython.address(pool_at(w, pool).policy)))
+    tries: cython.bint = policy != cython.NULL and policy.tries
+    choice.pool = pool + 1
+    choice.of = QUEUE_SMALL if tries and small else QUEUE_MAIN
+    choice.off = q.tail[choice.of - QUEUE_SMALL]
+    if not tries and q.hand != 0:
+        choice.off = q.hand
+    return choice.off != 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _collect(w: cython.pointer(Worker), shard: u64, seat: u64, small: cython.bint, tally: cython.pointer(Tally),
+             forgotten: cython.pointer(Choice)) -> cython.void:
+    """Each client's oldest candidate among its pools, of small queues or of main ones; and of all
+    pages that could be looked at next the oldest, if it is FORGOTTEN turnovers old."""
+    next: Choice
     i: u64
-    most: u64 = 0
-    found: u64 = 0
+    owner: u64
+    age: u64
+    of: cython.int
+    turn: u64 = load(cython.address(shard_at(w, shard).turn))
+    most: u64 = FORGOTTEN * tally.pages
+    for i in range(CLIENTS_MAX + 1):
+        tally.age[i] = 0
     for i in range(pools_high(w)):
-        if _pages(w, i, shard) > most and _seat(w, i) == seat and has_ledger(w, i):
-            most = _pages(w, i, shard)
-            found = i + 1
-    return found
+        owner = _seat(w, i)
+        if _pages(w, i, shard) == 0 or not has_ledger(w, i) or (seat != ANY_SEAT and owner != seat):
+            continue
+        for of in range(2):
+            if not _next_of(w, i, shard, of == 0, cython.address(next)):
+                continue
+            age = age_in(page_at(w, next.off).link, turn) + 1
+            if w.fault != 0:
+                w.fault = 0         # whoever takes the page finds it damaged
+                age = 1
+            if age > most:
+                most = age
+                forgotten[0] = next
+            if (of == 0) == small and age > tally.age[owner]:
+                tally.age[owner] = age
+                tally.oldest[owner] = next
 
 
-def victim(w, shard):
-    """The pool that has to let a page of a shard go, + 1; 0 if none has any that this worker can
-    let go."""
+def choose(w, shard, seat, choice):
+    """Which queue of a shard has to let a page go: of any client, or of that of a seat.
+
+    If a tenth of the pages or more are in small queues it is one of those, else a main one: so a
+    scan of one pool does not reach what others have in their main queues. Of the clients with such
+    a queue it is the one that has most bytes for its weight, and of his queues the one with the
+    oldest page in front, which has not been asked for the longest: a pool that is idle gives way to
+    one that is busy, however small it is. What nobody has asked for while the shard was filled
+    FORGOTTEN times goes first, whosever it is. Pools with a policy that tries no pages take part as
+    small and as main."""
     tally: Tally
-    weight: u64
-    heaviest: u64 = 1
-    best: u64 = 0
     i: u64
-    _count_by_client(w, shard, cython.address(tally))
-    for i in range(1, CLIENTS_MAX + 1):
-        if tally.pages[i] != 0:
-            weight = load(cython.address(client_at(w, i).weight))
-            weight = weight if 0 < weight <= WEIGHT_MAX else 1
-            # pages / weight, compared crosswise
-            if tally.pages[i] * heaviest > tally.pages[best] * weight:
+    best: u64 = CLIENTS_MAX + 1
+    turn_: cython.int
+    choice.pool = 0
+    choice.off = 0
+    _weigh_clients(w, shard, cython.address(tally))
+    small: cython.bint = tally.small != 0 and tally.small * 10 >= tally.pages
+    # If none has a page of the one kind that may go, one of the other kind does.
+    for turn_ in range(2):
+        _collect(w, shard, seat, small, cython.address(tally), choice)
+        if choice.pool != 0:
+            return
+        for i in range(CLIENTS_MAX + 1):
+            if tally.age[i] != 0 and (
+                best > CLIENTS_MAX or tally.bytes[i] * _weight(w, best) > tally.bytes[best] * _weight(w, i)
+            ):
                 best = i
-                heaviest = weight
-    return largest_pool(w, shard, best)
+        if best <= CLIENTS_MAX:
+            choice[0] = tally.oldest[best]
+            return
+        small = not small
+
+
+def weigh_next(w):
+    """Find out what a page of another pool takes, in turn: shares are of bytes, and queues count
+    pages."""
+    pages: u64 = 0
+    bytes: u64 = 0
+    slot: u64
+    pool: u64 = w.weighed + 1 if w.weighed + 1 < pools_high(w) else 0
+    w.weighed = pool
+    for slot in range(slots_used(w)):
+        if load(cython.address(slot_at(w, slot).ledger_backed)) >= (pool + 1) * LEDGER_BYTES:
+            pages += load(ledger_at(w, slot, pool) + GAUGE_PAGES)
+            bytes += load(ledger_at(w, slot, pool) + GAUGE_BYTES_USED)
+    pages -= pool_at(w, pool).base[GAUGE_PAGES]
+    bytes -= pool_at(w, pool).base[GAUGE_BYTES_USED]
+    # Read while others count: what cannot be is left out.
+    if 0 < pages < cython.cast(u64, 1) << 40 and bytes // pages <= w.class_bytes[OBJNODE_CLASS - 1]:
+        set(cython.address(pool_at(w, pool).mean), bytes // pages + w.class_bytes[PAMPD_CLASS])

@@ -5,6 +5,7 @@ from shm.layout cimport u64
 
 cdef class Checker(Claims):
     cdef u64 *listed                    # as seen, of the pages in queues
+    cdef u64 in_shard                   # pages in the queues of the shard under the walk
     cdef bint evictable                 # pages of the pool that is being walked may be evicted
     cdef set retired_pools              # pool slots that a retired list leads to
     cdef u64 pool_idx                   # pool under the walk

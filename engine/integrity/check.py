@@ -73,6 +73,7 @@ from cython.cimports.engine.layout.words import (
     QUEUE_ORPHAN,
     QUEUE_PENDING,
     QUEUE_SMALL,
+    SEASONED,
     TWIN,
     VIEWED,
     class_in,
@@ -85,6 +86,7 @@ from cython.cimports.engine.layout.words import (
     is_foreign,
     is_twin,
     length_of,
+    older_in,
     packed_in,
     pool_mark,
     queue_word,
@@ -239,6 +241,7 @@ class Checker(Claims):
         newer: u64
         rel: u64
         count: u64
+        young: u64 = 0
         for which in range(2):
             off = q.head[which]
             newer = 0
@@ -255,18 +258,22 @@ class Checker(Claims):
                     self.note("queue-twice", off, "in two places of the queues")
                     break
                 self.set_bit(self.listed, rel)
-                if d.queue != queue_word(newer, shard, QUEUE_SMALL + which, pool):
+                young += which == 0 and d.queue & SEASONED() == 0
+                if d.queue & ~(SEASONED() if which == 0 else 0) != queue_word(newer, shard, QUEUE_SMALL + which, pool):
                     self.note("queue-word", off, f"{d.queue:#x} in queue {which} of pool {pool}, shard {shard}")
                     break
                 count += 1
                 newer = off
-                off = d.link
+                off = older_in(d.link)
             if newer != q.tail[which] or count != q.count[which]:
                 self.note(
                     "queue-count",
                     offset_of(self.w, q),
                     f"{count} pages, the oldest {newer:#x}; not {q.count[which]}, {q.tail[which]:#x}",
                 )
+            self.in_shard += count
+        if young != q.young:
+            self.note("queue-young", offset_of(self.w, q), f"{young} young pages, not {q.young}")
         rel = q.hand - self.w.seg_lo
         if q.hand != 0 and (rel >= self.span or not has_bit(self.listed, rel)):
             self.note("queue-hand", offset_of(self.w, q), f"the hand is at {q.hand:#x}, which is in no queue")
@@ -733,8 +740,12 @@ class Checker(Claims):
         for shard in range(shards):
             if shard_at(w, shard).lock.owner != 0 or shard_at(w, shard).lock.seq & 1:
                 self.note("shard-lock", offset_of(w, shard_at(w, shard)), "held in a stopped world")
+            self.in_shard = 0
             for idx in range(pools):
                 self.walk_queues(idx, shard)
+            if self.in_shard != shard_at(w, shard).pages:
+                self.note("shard-pages", offset_of(w, shard_at(w, shard)),
+                          f"{shard_at(w, shard).pages} pages, {self.in_shard} are in its queues")
         for idx in range(slots_used(w)):
             workers += slot_at(w, idx).state == SLOT_LIVE
             self.walk_slot(idx)

@@ -743,6 +743,7 @@ class Mender:
         _free_lock(cython.address(table.cap_lock))
         for idx in range(w.client_geometry[GEO_SHARDS]):
             _free_lock(cython.address(shard_at(w, idx).lock))
+            shard_at(w, idx).pages = 0
         pools: u64 = pools_high(w)
         table.pools_high = pools
         for idx in range(pools):

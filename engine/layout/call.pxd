@@ -102,9 +102,19 @@ cdef struct Aside:
     # ever prefetched
     u64 top
 
-# Pages in a shard by client: place 0 for those of all clients that found no seat.
+# Which queue has to let a page go.
+cdef struct Choice:
+    u64 pool                # + 1; 0: none has a page that this worker can let go
+    u64 of                  # of which of its queues: QUEUE_SMALL or QUEUE_MAIN
+    u64 off                 # the page that is looked at first
+
+# What is in a shard, by client: place 0 is of all clients that found no seat.
 cdef struct Tally:
-    u64 pages[CLIENTS_MAX + 1]
+    double bytes[CLIENTS_MAX + 1]
+    u64 age[CLIENTS_MAX + 1]            # of the page in front of its queues that is oldest; 0: it has none
+    Choice oldest[CLIENTS_MAX + 1]      # where that is
+    u64 pages
+    u64 small               # of them in small queues
 
 # A pool as this process sees it. Valid for one epoch of the attachment.
 cdef struct PoolRef:

@@ -9,7 +9,7 @@
 from shm.layout cimport Lock, u64
 
 cdef enum:
-    ENGINE_LAYOUT_VERSION = 4
+    ENGINE_LAYOUT_VERSION = 5
 
     OBJ_SENTINEL = 0x6F626A31
     OBJNODE_SENTINEL = 0x6E6F6431
@@ -141,6 +141,8 @@ cdef struct ClientPage:
 #   168  seat         where the record of its client is in the client page, + 1; 0 = its client found no room there
 #   176  allow_count  clients named in `allow`; 0 = a shared pool lets all in
 #   184  cap_lock     who lets pages go because there are more than `cap`
+#   216  mean         bytes that a page of it takes with its descriptor, when somebody last counted; 0 = nobody has
+#                     (no guard: a hint)
 #   256  base[16]     sums of all ledgers when the pool was made: counters start there
 #   384  allow[16]    ids of the clients that a shared pool lets in beside its own, two a word, the lower half first
 cdef struct PoolRecord:
@@ -158,7 +160,8 @@ cdef struct PoolRecord:
     u64 seat
     u64 allow_count
     Lock cap_lock
-    u64 spare2[5]
+    u64 mean
+    u64 spare2[4]
     u64 base[LEDGER_WORDS]
     u64 allow[16]
 
@@ -228,7 +231,8 @@ cdef struct Objnode:
 #   bits 37..63   hint: offset of the page chunk >> hint_shift; 0 = none. Only ever prefetched, never followed.
 # Pampd, one cache line. Guard: the bucket; journalled once linked.
 #   0    sentinel
-#   8    link         staged, pending, or retired list; while it is in a queue, the next older page (guard: the shard)
+#   8    link         staged, pending, or retired list; while it is in a queue, the next older page / 64 (bits
+#                     0..36) and what the shard's `turn` was when it came there (bits 37..63; guard: the shard)
 #   16   obj          back pointer; retired list or limbo, of a page in the arena (it may still be in a queue then)
 #   24   index
 #   32   data         offset of the page chunk, or a back end's token, or the word a page is filled with
@@ -242,6 +246,7 @@ cdef struct Objnode:
 #   bits 37..42  shard
 #   bits 43..45  QUEUE_*
 #   bits 46..61  index of the pool
+#   bit  62      it is in the older half of the small queue: it counts hits, which it did not before
 #
 # The mark of its chunk (shm/layout.pxd) is the hits of a page, at most HITS_MAX: added by readers
 # without a lock, so a hint. It is no part of the descriptor: a reader may be late, and the chunk
@@ -261,25 +266,27 @@ cdef struct Pampd:
 #   0    lock
 #   32   clock        ghosts ever remembered (not journalled: to forget a ghost is no harm)
 #   40   ghosts       1: its ghosts have memory
-#   48   spare[2]
+#   48   pages        in its queues, of all pools (journalled)
+#   56   turn         pages that ever came into its queues anew, by which the age of a page is told (not journalled)
 cdef struct Shard:
     Lock lock
     u64 clock
     u64 ghosts
-    u64 spare[2]
+    u64 pages
+    u64 turn
 
 # Queues of one pool in one shard, one cache line. Guard: the shard's lock; journalled.
 #   0    head[2]      newest page of the small and of the main queue
 #   16   tail[2]      oldest
 #   32   count[2]
-#   48   hand         where SIEVE looks next; 0 = at the oldest
-#   56   spare
+#   48   hand         where SIEVE looks next, 0 = at the oldest; of S3-FIFO, the oldest of the young, 0 = there is none
+#   56   young        pages of the small queue that are not in its older half
 cdef struct Queue:
     u64 head[2]
     u64 tail[2]
     u64 count[2]
     u64 hand
-    u64 spare
+    u64 young
 
 # Twin: content that several pages of a pool have, 64 bytes, in a chunk of the class of page
 # descriptors. Guard: its bucket's lock; journalled. What a reader needs of it (data, shape) never

@@ -148,6 +148,29 @@ cdef inline bint is_queued(u64 queue) noexcept nogil:
     # another.
     return state_in(queue) == QUEUE_SMALL or state_in(queue) == QUEUE_MAIN
 
+cdef inline u64 SEASONED() noexcept nogil:
+    # Bit of a queue word: the page has seen half of the small queue's length.
+    return <u64>1 << 62
+
+cdef inline u64 with_prev(u64 queue, u64 prev) noexcept nogil:
+    # The queue word with another next newer page.
+    return queue & ~((<u64>1 << 37) - 1) | prev >> 6
+
+cdef inline u64 with_state(u64 queue, u64 prev, u64 state) noexcept nogil:
+    # The queue word of a page that comes into another state; whatever it is by then, it is young again.
+    return with_prev(queue, prev) & ~(<u64>7 << 43 | SEASONED()) | state << 43
+
+cdef inline u64 age_link(u64 older, u64 turn) noexcept nogil:
+    # The link of a page in a queue: the next older one, and when it came there itself.
+    return older >> 6 | turn << 37
+
+cdef inline u64 older_in(u64 link) noexcept nogil:
+    return (link & ((<u64>1 << 37) - 1)) << 6
+
+cdef inline u64 age_in(u64 link, u64 turn) noexcept nogil:
+    # How many pages came into the shard since this one did.
+    return turn - (link >> 37) & ((<u64>1 << 27) - 1)
+
 cdef inline u64 pool_in(u64 queue) noexcept nogil:
     return queue >> 46 & 0xFFFF
 

@@ -2,8 +2,9 @@
 of late.
 
 A queue is a doubly linked list of page descriptors, newest first, one pair (small, main) a pool and
-shard; of the policies only S3-FIFO uses the small one. All links are journalled, under the shard's
-lock; ghosts are hints, written plainly.
+shard; of the policies only S3-FIFO uses the small one, whose younger half ends at a hand. Each page
+carries when it came to its place, in pages that came into the shard. All links are journalled,
+under the shard's lock; ghosts are hints, written plainly.
 Ghosts: an open-addressed table a shard of fingerprint << 32 | clock. An entry counts while fewer
 than so many ghosts have been remembered after it, so it needs no queue of its own, and an old entry
 is as good as a free place.
@@ -27,11 +28,15 @@ from cython.cimports.engine.layout.words import (
     QUEUE_ORPHAN,
     QUEUE_PENDING,
     QUEUE_SMALL,
+    SEASONED,
+    age_link,
+    older_in,
     pool_in,
     prev_in,
-    queue_word,
     shard_in,
     state_in,
+    with_prev,
+    with_state,
 )
 from cython.cimports.shm.atomics import load
 from cython.cimports.shm.journal import conclude, store
@@ -40,23 +45,51 @@ from cython.cimports.shm.lock import lock_try, seq_begin, seq_same, unlock
 from cython.cimports.shm.memory import back
 
 PROBES = cython.declare(cython.int, 24)     # places a ghost may be in: three cache lines
+SEASONED_MAX = cython.declare(cython.int, 2)        # pages that one push lets become older: each is journalled
 
 
 def push_newest(w, q, state, off):
     """Link a page as the newest of a queue (QUEUE_SMALL or QUEUE_MAIN)."""
     d: cython.pointer(Pampd) = page_at(w, off)
+    s: cython.pointer(Shard) = shard_at(w, shard_in(d.queue))
     which: u64 = state - QUEUE_SMALL
-    word: u64 = d.queue
     newest: u64 = q.head[which]
     if newest != 0:
-        store(w, cython.address(page_at(w, newest).queue),
-              queue_word(off, shard_in(word), state, pool_in(page_at(w, newest).queue)))
+        store(w, cython.address(page_at(w, newest).queue), with_prev(page_at(w, newest).queue, off))
     else:
         store(w, cython.address(q.tail[which]), off)
-    store(w, cython.address(d.link), newest)
-    store(w, cython.address(d.queue), queue_word(0, shard_in(word), state, pool_in(word)))
+    store(w, cython.address(d.link), age_link(newest, s.turn))
+    store(w, cython.address(d.queue), with_state(d.queue, 0, state))
     store(w, cython.address(q.head[which]), off)
     store(w, cython.address(q.count[which]), q.count[which] + 1)
+    store(w, cython.address(s.pages), s.pages + 1)
+    if state == QUEUE_SMALL:
+        _season(w, q, s, off)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _season(w: cython.pointer(Worker), q: cython.pointer(Queue), s: cython.pointer(Shard), off: u64) -> cython.void:
+    """A page has come into the small queue: let others become older than half of what that is to
+    be, which is a twentieth of the shard. What hits a page had before tell nothing: who asks for a
+    page once asks for it again at once."""
+    old: cython.pointer(Pampd)
+    young: u64 = q.young + 1
+    hand: u64 = q.hand if q.hand != 0 else off
+    i: cython.int
+    for i in range(SEASONED_MAX):
+        if young <= s.pages // 20 + 1 or hand == 0:
+            break
+        old = page_at(w, hand)
+        if w.fault != 0:
+            break
+        set_mark(w, hand, 0)        # a hint: it may stay so where this is undone
+        store(w, cython.address(old.queue), old.queue | SEASONED())
+        hand = prev_in(old.queue)
+        young -= 1
+    store(w, cython.address(q.young), young)
+    store(w, cython.address(q.hand), hand)
 
 
 def dequeue(w, off):
@@ -65,8 +98,9 @@ def dequeue(w, off):
     word: u64 = d.queue
     which: u64 = state_in(word) - QUEUE_SMALL
     newer: u64 = prev_in(word)
-    older: u64 = d.link
+    older: u64 = older_in(d.link)
     q: cython.pointer(Queue)
+    s: cython.pointer(Shard)
     if (
         w.fault != 0
         or which > 1
@@ -76,20 +110,31 @@ def dequeue(w, off):
         w.fault = w.fault if w.fault else FAULT_LOOP
         return
     q = queue_at(w, pool_in(word), shard_in(word))
+    s = shard_at(w, shard_in(word))
     if newer != 0:
-        store(w, cython.address(page_at(w, newer).link), older)
+        _point_at(w, newer, older)
     else:
         store(w, cython.address(q.head[which]), older)
     if older != 0:
-        store(
-            w, cython.address(page_at(w, older).queue), queue_word(newer, shard_in(word), state_in(word), pool_in(word))
-        )
+        store(w, cython.address(page_at(w, older).queue), with_prev(page_at(w, older).queue, newer))
     else:
         store(w, cython.address(q.tail[which]), newer)
     if q.hand == off:
         store(w, cython.address(q.hand), newer)
-    store(w, cython.address(d.queue), queue_word(0, shard_in(word), QUEUE_LEFT, pool_in(word)))
+    if which == 0 and word & SEASONED() == 0:
+        store(w, cython.address(q.young), q.young - 1)
+    store(w, cython.address(d.queue), with_state(word, 0, QUEUE_LEFT))
     store(w, cython.address(q.count[which]), q.count[which] - 1)
+    store(w, cython.address(s.pages), s.pages - 1)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _point_at(w: cython.pointer(Worker), off: u64, older: u64) -> cython.void:
+    """A queued page has another next older one; it is as old as it was."""
+    d: cython.pointer(Pampd) = page_at(w, off)
+    store(w, cython.address(d.link), age_link(older, d.link >> 37))
 
 
 def hits_of(w, off):
@@ -117,16 +162,12 @@ def rename(w, off, new):
     newer: u64 = prev_in(word)
     older: cython.pointer(Pampd)
     if newer != 0:
-        store(w, cython.address(page_at(w, newer).link), new)
+        _point_at(w, newer, new)
     else:
         store(w, cython.address(q.head[which]), new)
-    if d.link != 0:
-        older = page_at(w, d.link)
-        store(
-            w,
-            cython.address(older.queue),
-            queue_word(new, shard_in(older.queue), state_in(older.queue), pool_in(older.queue)),
-        )
+    if older_in(d.link) != 0:
+        older = page_at(w, older_in(d.link))
+        store(w, cython.address(older.queue), with_prev(older.queue, new))
     else:
         store(w, cython.address(q.tail[which]), new)
     if q.hand == off:
@@ -170,7 +211,7 @@ def leave_queue(w, off, orphaned):
         return BUSY
     word = d.queue
     if state_in(word) == QUEUE_PENDING:
-        store(w, cython.address(d.queue), queue_word(0, shard_in(word), QUEUE_ORPHAN, pool_in(word)))
+        store(w, cython.address(d.queue), with_state(word, 0, QUEUE_ORPHAN))
         store(w, cython.address(w.slot.client[ROOT_RETIRED]), d.obj)        # it headed the list
         orphaned[0] = True
     elif state_in(word) == QUEUE_SMALL or state_in(word) == QUEUE_MAIN:

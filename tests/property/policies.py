@@ -61,7 +61,10 @@ class Sieve(Fifo):
 
 
 class S3Fifo(Fifo):
+    """With a window: hits in the young half of the small queue do not count."""
+
     hits_max = 3
+    young = 0                       # pages of `small`, from its newest on, that are in its young half
 
     def __init__(self, frames):
         super().__init__(frames)
@@ -79,12 +82,19 @@ class S3Fifo(Fifo):
             self.evict()
         self.hits[page] = 0
         (self.main if known else self.small).insert(0, page)
+        if not known:
+            self.young += 1
+            for _ in range(2):      # so many a push
+                if self.young > len(self.hits) // 20 + 1:
+                    self.young -= 1
+                    self.hits[self.small[self.young]] = 0
 
     def evict(self):
         while True:
             if self.small and (not self.main or len(self.small) * 10 >= len(self.small) + len(self.main)):
                 page = self.small.pop()
-                if self.hits[page] >= 2:
+                self.young = min(self.young, len(self.small))
+                if self.hits[page]:
                     self.hits[page] = 0
                     self.main.insert(0, page)
                     continue
