@@ -1,5 +1,5 @@
-"""Owns the check of a whole arena that stands still: what links to nothing or to several things (lists
-of workers, limbo, pins, twins), and what is counted, beside all that pools link to.
+"""Owns the check of a whole arena that stands still: beside all that pools link to, what no bucket
+leads to (lists of workers, limbo, pins, twins), and what is counted.
 """
 
 import cython
@@ -83,7 +83,7 @@ from cython.cimports.shm.layout import (
     u64,
 )
 from cython.cimports.shm.memory import chunk_at
-from cython.cimports.shm.slab import mag_cap
+from cython.cimports.shm.slab import mag_cap, segment_of
 from engine.integrity.claims import PROBLEMS_MAX
 from engine.member.stats import pool_counters
 
@@ -328,7 +328,7 @@ class Checker(Linked):
                     word & 63 >= OBJNODE_CLASS
                     or rel >= self.span
                     or not has_bit(self.seen, rel)
-                    or ((w.segtable + (rel >> w.seg_shift)).cls != (word & 63) + 1)
+                    or ((w.segtable + segment_of(w, word)).cls != (word & 63) + 1)
                 ):
                     self.note("pin-lost", word, f"worker {i} has a view on a chunk that is no page's")
         self.report.counts["pins"] = pins

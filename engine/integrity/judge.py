@@ -2,8 +2,8 @@
 
 Truth is an obj whose whole tree is sound: sentinels, indexes, lengths, and chunks that no other
 sound object has. Its counts and all back pointers are set from that; what else an arena has is made
-anew from it in repair.py. An object that is not sound is dropped whole, never guessed; every page of
-it that can still be named is reported. Which size of chunk a segment has, most of its chunks say
+anew from it in repair.py. An object that is not sound is dropped whole, never guessed; every page
+of it that can still be named is reported. Which size of chunk a segment has, most of its chunks say
 (ballot.py); what two name is his who another word says it is (a back pointer, a link's hint).
 """
 

@@ -1,8 +1,8 @@
-"""Owns the check of what pools link to: records, queues, the trees of buckets, objects and pages, each
-invariant with an id.
+"""Owns the check of what pools link to: records, queues, the trees of buckets, objects and pages,
+each invariant with an id.
 
-One part at a time, as it is under its lock: so it serves the check of a stopped world (check.py) and
-the one that stops nobody (gentle.py).
+One part at a time, as it is under its lock: so it serves the check of a stopped world (check.py)
+and the one that stops nobody (gentle.py).
 """
 
 import cython
@@ -77,7 +77,8 @@ NO_POOL = cython.declare(u64, 0xFFFFFFFFFFFFFFFF)
 
 @cython.cclass
 class Linked(Claims):
-    """A walk over what pools link to, one part after the other. Who owns which chunk is in claims.py."""
+    """A walk over what pools link to, one part after the other. Who owns which chunk is in
+    claims.py."""
 
     def __cinit__(self, engine: Member, stopped: bool = True):
         self.retired_pools = set()

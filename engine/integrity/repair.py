@@ -1,10 +1,10 @@
-"""Owns putting a damaged arena right: what is sound (judge.py) is the truth, all else is made anew from
-it.
+"""Owns putting a damaged arena right: what is sound (judge.py) is the truth, all else is made anew
+from it.
 
 A sound obj gets its place in its bucket's red-black tree. Segments, bitmaps, lists, gauges, queues,
-journals and lock words are rebuilt; magazines, staged and retired lists are emptied, and limbo holds
-what pins keep. Plain stores: a kill leaves an arena that has to be repaired again, with the same
-result.
+journals and lock words are rebuilt; magazines, staged and retired lists are emptied, and limbo
+holds what pins keep. Plain stores: a kill leaves an arena that has to be repaired again, with the
+same result.
 """
 
 from xxhash import xxh3_128_intdigest
