@@ -22,8 +22,8 @@ COMPILED = """
     engine.member.adapter engine.member.registry engine.member.stats engine.member.access
     engine.member.ranks engine.member.seats engine.member.member engine.member.arguments engine.member.bound
     engine.capacity.compact engine.capacity.resize
-    engine.integrity.repair engine.integrity.claims engine.integrity.check engine.integrity.stop
-    engine.integrity.gentle engine.integrity.ballot
+    engine.integrity.claims engine.integrity.linked engine.integrity.check engine.integrity.gentle
+    engine.integrity.ballot engine.integrity.judge engine.integrity.repair engine.integrity.stop
     engine.api.ranges engine.api.views engine.api.batch engine.api.pool engine.api.handle
     engine.api.client engine.api.session
 """.split()

@@ -2,16 +2,16 @@
 
 It imports nothing of the package, so it works where nothing is compiled, or installed.
 """
+import os
 import sys
-from pathlib import Path
 
 
 def why(error):
     """The most likely reason for an error while the compiled modules were imported, and what to do,
     as a sentence."""
-    here = Path(__file__).resolve().parent.parent
+    here = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
     other = getattr(sys.modules.get("shm"), "__file__", None)
-    if other is not None and Path(other).resolve().parent != here / "shm":
+    if other is not None and os.path.dirname(os.path.realpath(other)) != os.path.join(here, "shm"):
         return f"tmem has a package 'shm', and {other} hides it; rename that"
     if isinstance(error, ModuleNotFoundError) and error.name in ("posix_ipc", "xxhash"):
         return f"tmem needs {error.name}, which is not installed here: pip install {error.name}"

@@ -3,7 +3,7 @@ import xxhash
 
 import cython
 from cython.cimports.cpython.exc import PyErr_Clear, PyErr_Occurred
-from cython.cimports.engine.oid import hash_oid, int_word
+from cython.cimports.engine.oid import int_word
 from cython.cimports.shm.layout import u64
 from engine.sizes import whole
 
@@ -47,13 +47,6 @@ def oid(key):
 def _digest(data, kind):
     value = xxhash.xxh3_128_intdigest(data)
     return (value & U64_MAX, value >> 64, kind | (len(data) & ((1 << 56) - 1)))
-
-
-def hash_of(oid):
-    """The hash that places an oid in a bucket; for tests and tools."""
-    words: u64[3]
-    oid_words(oid, words)
-    return hash_oid(words[0], words[1], words[2])
 
 
 @cython.cfunc

@@ -136,7 +136,8 @@ def layout_id(client_layout):
     """A number that changes when a struct of either layer does: a mark, the version of either, and
     a hash. The client's layout is a text whose first number is its version."""
     text = (f"{LAYOUT_VERSION} {cython.sizeof(Header)} {cython.sizeof(Depot)} {cython.sizeof(Slot)} "
-            f"{cython.sizeof(Segment)} {SLOT_BYTES} {JOURNAL_BYTES} {CLASS_COUNT} {client_layout}")
+            f"{cython.sizeof(Segment)} {cython.sizeof(Lock)} {cython.sizeof(Magazine)} "
+            f"{SLOT_BYTES} {JOURNAL_BYTES} {CLASS_COUNT} {client_layout}")
     version = LAYOUT_MARK << 16 | LAYOUT_VERSION << 8 | int(re.search(r"\d+", client_layout)[0])
     return version << 40 | xxhash.xxh64_intdigest(text.encode()) >> 24
 

@@ -7,9 +7,9 @@ much, so MARGIN stays free. Where no group has a limit it costs nothing.
 Rejected: memory.high and the events file (nothing is refused by them); asking for each page (a
 segment is what is taken).
 """
+import builtins
 import os
 import re
-from pathlib import Path
 
 import cython
 from cython.cimports.libc.stdlib import strtoull
@@ -53,7 +53,8 @@ def find():
     global _count, _total
     path: bytes
     try:
-        version, folders = _folders(Path("/proc/self/cgroup").read_text(), ROOT)
+        with builtins.open("/proc/self/cgroup") as file:
+            version, folders = _folders(file.read(), ROOT)
     except OSError:
         return 0
     _count = 0

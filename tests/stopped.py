@@ -1,5 +1,5 @@
-"""Owns workers that stand still where a test wants them: forked children, stopped by SIGSTOP at a
-kill point of a call."""
+"""Owns forked children: those that run a call to its end, and workers that stand still where a test
+wants them, stopped by SIGSTOP at a kill point of a call."""
 import os
 import signal
 import sys
@@ -7,6 +7,23 @@ import traceback
 
 import engine
 from shm import workers
+
+
+def fork(call, *args):
+    """Run a call in a forked child that ends with it, with 1 after an exception, which is printed:
+    its pid."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            call(*args)
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
+        finally:
+            os._exit(code)
+    return pid
 
 
 class Stopped:
@@ -17,20 +34,14 @@ class Stopped:
 
     def __init__(self, name, act, point=0, born=0):
         self.status = None
-        self.pid = os.fork()
-        if self.pid == 0:
-            code = 1
-            try:
-                workers.kill_newcomers_at(born, True)
-                mine = engine.attach(name)
-                mine.set_kill_point(point, True)
-                act(mine)
-                code = 0
-            except BaseException:
-                traceback.print_exc()
-                sys.stderr.flush()
-            finally:
-                os._exit(code)
+
+        def child():
+            workers.kill_newcomers_at(born, True)
+            mine = engine.attach(name)
+            mine.set_kill_point(point, True)
+            act(mine)
+
+        self.pid = fork(child)
         _, status = os.waitpid(self.pid, os.WUNTRACED)
         self.stopped = os.WIFSTOPPED(status)
         if not self.stopped:
@@ -62,15 +73,4 @@ class Stopped:
 def in_child(call):
     """Run a call in a forked child: its exit code, 0 if nothing was raised (which is printed), or
     minus the signal that ended it."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            call()
-            code = 0
-        except BaseException:
-            traceback.print_exc()
-            sys.stderr.flush()
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return os.waitstatus_to_exitcode(os.waitpid(fork(call), 0)[1])

@@ -1,2 +1,2 @@
-"""The world stands still: stopping every worker, checking every invariant, repairing; and the order
-of locks, checked."""
+"""The world stands still: stopping every worker, checking every invariant, repairing; and the check
+that stops nobody."""

@@ -6,6 +6,10 @@ from shm.layout cimport Worker, u64
 # The number of the segment that a chunk of a class begins in at an offset; -1: none can.
 cdef long long segment_holding(Worker *w, u64 span, u64 off, int cls) noexcept nogil
 
+# The objs of a bucket, in whatever way they hang below its root; those that cannot be read are
+# counted.
+cdef list objs_below(Worker *w, u64 root, u64 *unreadable)
+
 cdef class Ballot:
     cdef Worker *w
     cdef u64 span                   # bytes of segments that the maps cover

@@ -39,6 +39,28 @@ def segment_holding(w, span, off, cls):
     return -1 if chunk_index(w, cls, off) == NO_CHUNK else segment_of(w, off)
 
 
+def objs_below(w, root, unreadable):
+    o: cython.pointer(Obj)
+    off: u64
+    found = []
+    visited = set()
+    todo = [root]
+    while todo:
+        off = todo.pop()
+        if off == 0 or off in visited:
+            continue
+        visited.add(off)
+        o = obj_at(w, off)
+        if w.fault != 0:
+            w.fault = 0
+            unreadable[0] += 1
+            continue
+        todo.append(o.left)
+        todo.append(o.right)
+        found.append(off)
+    return found
+
+
 @cython.cclass
 class Ballot:
     """One look at a stopped arena."""
@@ -116,22 +138,11 @@ class Ballot:
     def walk_bucket(self, root):
         """The objs of a bucket, in whatever way they hang."""
         off: u64
-        o: cython.pointer(Obj)
-        visited = set()
-        todo = [root]
-        while todo:
-            off = todo.pop()
-            if off == 0 or off in visited:
-                continue
-            visited.add(off)
-            o = obj_at(self.w, off)
-            if self.w.fault != 0:
-                self.w.fault = 0
-                continue
-            todo.append(o.left)
-            todo.append(o.right)
+        unreadable: u64 = 0
+        offs: list = objs_below(self.w, root, cython.address(unreadable))
+        for off in offs:
             self.name(off, OBJ_CLASS)
-            self.walk_below(target_of(o.root), 0)
+            self.walk_below(target_of(obj_at(self.w, off).root), 0)
         return 0
 
     def walk_below(self, off, depth):

@@ -1,33 +1,26 @@
-"""Owns the check of a whole arena: every invariant of every structure, each with an id.
-
-Who owns which chunk is in claims.py.
+"""Owns the check of a whole arena that stands still: beside all that pools link to, what no bucket
+leads to (lists of workers, limbo, pins, twins), and what is counted.
 """
 
 import cython
-from cython.cimports.engine.eviction.policies import policy_of
-from cython.cimports.engine.integrity.claims import Claims, has_bit
+from cython.cimports.engine.integrity.claims import has_bit
+from cython.cimports.engine.integrity.linked import Linked
 from cython.cimports.engine.layout.regions import (
     buckets_at,
-    chunk_bytes,
-    codec_of,
     has_twins,
-    is_evictable,
     obj_at,
     objnode_at,
     page_at,
     pampd_at,
     pins_at,
     pool_at,
-    pool_of_obj,
     pools_high,
-    queue_at,
     record_of,
     shard_at,
     twin_at,
     twin_bucket,
 )
 from cython.cimports.engine.layout.structs import (
-    ALLOW_MAX,
     GAUGE_BYTES_ASKED,
     GAUGE_BYTES_STORED,
     GAUGE_BYTES_USED,
@@ -60,50 +53,23 @@ from cython.cimports.engine.layout.structs import (
     Objnode,
     Pampd,
     PoolRecord,
-    Queue,
     Twin,
     TwinBucket,
 )
 from cython.cimports.engine.layout.words import (
-    CODECS,
-    NOTES,
     QUEUE_LEFT,
-    QUEUE_MAIN,
     QUEUE_NONE,
     QUEUE_ORPHAN,
     QUEUE_PENDING,
-    QUEUE_SMALL,
-    SEASONED,
-    TWIN,
     VIEWED,
-    class_in,
     copied_of,
-    fits_codecs,
     flags_of,
     has_chunk,
-    hint_of,
-    hint_shift,
-    is_foreign,
-    is_twin,
-    length_of,
-    older_in,
-    packed_in,
-    pool_mark,
-    queue_word,
     state_in,
-    stored_bytes,
     target_of,
-    with_flags,
-    without_flags,
 )
-from cython.cimports.engine.member.member import Member
-from cython.cimports.engine.member.seats import seat_of
-from cython.cimports.engine.oid import hash_oid
 from cython.cimports.engine.pages.pins import limbo_of, pins_high
 from cython.cimports.engine.pages.reclaim import head_at, retired_link
-from cython.cimports.engine.tree.objnode import height_for
-from cython.cimports.engine.tree.rbtree import compare
-from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.shm.atomics import load
 from cython.cimports.shm.layout import (
     CLASS_COUNT,
@@ -117,110 +83,14 @@ from cython.cimports.shm.layout import (
     u64,
 )
 from cython.cimports.shm.memory import chunk_at
-from cython.cimports.shm.slab import mag_cap
+from cython.cimports.shm.slab import mag_cap, segment_of
 from engine.integrity.claims import PROBLEMS_MAX
 from engine.member.stats import pool_counters
 
-NO_POOL = cython.declare(u64, 0xFFFFFFFFFFFFFFFF)
-
 
 @cython.cclass
-class Checker(Claims):
-    """One walk over an arena."""
-
-    def __cinit__(self, engine: Member, stopped: bool = True):
-        self.retired_pools = set()
-        self.twins = {}
-        self.listed = cython.cast(cython.pointer(u64), calloc(self.span // 4096 + 1, 8))
-        if self.listed == cython.NULL:
-            raise MemoryError
-
-    def __dealloc__(self):
-        free(self.listed)
-
-    # --- the pool under the walk ------------------------------------------------------------------
-
-    def enter_pool(self, idx):
-        """What is walked from here on is linked by this pool: the living one of the slot, or the
-        one that is being destroyed."""
-        p: cython.pointer(PoolRecord) = pool_at(self.w, idx)
-        self.pool_idx = idx
-        self.mark = pool_mark(idx, p.gen)
-        self.evictable = p.state == POOL_LIVE and is_evictable(p)
-        self.codecs = codec_of(p)
-        return 0
-
-    def leave_pools(self):
-        """What is walked from here on no pool links any more, or not yet. The pool it was of may be
-        gone, and another in its slot: nothing a pool says can be expected of it."""
-        self.pool_idx = NO_POOL
-        self.mark = 0
-        self.evictable = False
-        self.codecs = CODECS
-        return 0
-
-    # --- trees ------------------------------------------------------------------------------------
-
-    def walk_page(self, off, obj_off, index, linked):
-        d: cython.pointer(Pampd) = cython.cast(cython.pointer(Pampd), chunk_at(self.w, off))
-        length: u64
-        mark: u64
-        cls: cython.int
-        if (
-            self.fault("page-offset", off, "a page descriptor outside the arena")
-            or not self.own(off, PAMPD_CLASS, "pampd")
-        ):
-            return 0
-        if d.sentinel != (PAMPD_SENTINEL if linked else ~cython.cast(u64, PAMPD_SENTINEL)):
-            self.note("page-sentinel", off, "wrong sentinel")
-        length = length_of(d)
-        cls = class_in(d)
-        mark = d.queue      # once: it is an index further down
-        if linked and (d.obj != obj_off or d.index != index):
-            self.note("page-back", off, f"obj {d.obj:#x}, index {d.index} do not match where it hangs")
-        if is_foreign(d.shape):
-            if linked and self.mark != 0 and mark != self.mark:
-                self.note("page-pool", off, f"a page of pool {self.pool_idx} says {mark:#x}")
-        else:
-            self.walk_queued(d, off, mark, linked)
-        if length == 0 or length > cython.cast(u64, self.engine.page_size):
-            self.note("page-length", off, f"length {length}")
-        if is_twin(d.shape) and d.data != 0:
-            if self.stopped:
-                self.twins[d.data] = self.twins.get(d.data, 0) + 1
-            if with_flags(twin_at(self.w, d.data).shape, TWIN) != without_flags(d.shape, NOTES):
-                self.note("page-twin", off, f"shape {d.shape:#x}, its twin's is {twin_at(self.w, d.data).shape:#x}")
-            self.w.fault = 0  # a twin that is none is in no bucket: see walk_twins
-        if (
-            has_chunk(d)
-            and d.data != 0
-            and self.own(d.data, cls, "page")
-            and copied_of(d.shape) > self.w.class_bytes[cls]
-        ):
-            self.note("page-length", off, f"{copied_of(d.shape)} bytes in a chunk of {self.w.class_bytes[cls]}")
-        # Whether it decompresses is not looked at: the codec's package may not be installed where
-        # the check runs.
-        if not fits_codecs(d.shape, self.codecs):
-            self.note("page-packed", off, f"flags {flags_of(d)}, {packed_in(d.shape)} bytes compressed of {length}")
-        self.asked += length
-        self.used += chunk_bytes(self.w, d)
-        self.stored += stored_bytes(d)
-        return 0
-
-    def walk_queued(self, d, off, word, linked):
-        """What a page says of its queue, against the queues as they were walked before. A queue has
-        a lock of its own: in a world that is not stopped a page may be on its way from one to the
-        other."""
-        state: u64 = state_in(word)
-        rel: u64 = off - self.w.seg_lo
-        listed: cython.bint = has_bit(self.listed, rel)
-        if state > QUEUE_LEFT or self.stopped and (state == QUEUE_SMALL or state == QUEUE_MAIN) != listed:
-            self.note("page-queue", off, f"state {state}, and {'in' if listed else 'in no'} queue")
-        if state == QUEUE_ORPHAN and linked:
-            self.note("page-queue", off, "an orphan that is linked")
-        if linked and self.evictable and self.stopped and (state == QUEUE_NONE or state == QUEUE_LEFT):
-            self.note("page-queue", off, "a page that may be evicted, in no queue")
-        return 0
+class Checker(Linked):
+    """One walk over a stopped arena."""
 
     def walk_pending(self, off):
         d: cython.pointer(Pampd) = cython.cast(cython.pointer(Pampd), chunk_at(self.w, off))
@@ -230,214 +100,6 @@ class Checker(Claims):
             self.walk_page(off, 0, 0, False)
         elif state_in(d.queue) != QUEUE_PENDING:
             self.note("page-queue", off, f"state {state_in(d.queue)} on a pending list")
-        return 0
-
-    def walk_queues(self, pool, shard):
-        """Both queues of a pool in a shard: links, states, counts; marks the pages in them."""
-        q: cython.pointer(Queue) = queue_at(self.w, pool, shard)
-        d: cython.pointer(Pampd)
-        which: cython.int
-        off: u64
-        newer: u64
-        rel: u64
-        count: u64
-        young: u64 = 0
-        for which in range(2):
-            off = q.head[which]
-            newer = 0
-            count = 0
-            while off != 0:
-                d = cython.cast(cython.pointer(Pampd), chunk_at(self.w, off))
-                rel = off - self.w.seg_lo
-                if (
-                    self.fault("queue-offset", offset_of(self.w, q), "a queued page outside the arena")
-                    or rel >= self.span
-                ):
-                    break
-                if has_bit(self.listed, rel):
-                    self.note("queue-twice", off, "in two places of the queues")
-                    break
-                self.set_bit(self.listed, rel)
-                young += which == 0 and d.queue & SEASONED() == 0
-                if d.queue & ~(SEASONED() if which == 0 else 0) != queue_word(newer, shard, QUEUE_SMALL + which, pool):
-                    self.note("queue-word", off, f"{d.queue:#x} in queue {which} of pool {pool}, shard {shard}")
-                    break
-                count += 1
-                newer = off
-                off = older_in(d.link)
-            if newer != q.tail[which] or count != q.count[which]:
-                self.note(
-                    "queue-count",
-                    offset_of(self.w, q),
-                    f"{count} pages, the oldest {newer:#x}; not {q.count[which]}, {q.tail[which]:#x}",
-                )
-            self.in_shard += count
-        if young != q.young:
-            self.note("queue-young", offset_of(self.w, q), f"{young} young pages, not {q.young}")
-        rel = q.hand - self.w.seg_lo
-        if q.hand != 0 and (rel >= self.span or not has_bit(self.listed, rel)):
-            self.note("queue-hand", offset_of(self.w, q), f"the hand is at {q.hand:#x}, which is in no queue")
-        return 0
-
-    def walk_link(self, link, obj_off, level, prefix, pages, nodes, last):
-        off: u64 = target_of(link)
-        hint: u64 = hint_of(self.w, link)
-        d: cython.pointer(Pampd)
-        self.walk_tree(off, obj_off, level, prefix, pages, nodes, last)
-        d = cython.cast(cython.pointer(Pampd), chunk_at(self.w, off))
-        if self.w.fault == 0 and hint != (
-            0 if level != 0 or not has_chunk(d) else d.data >> hint_shift(self.w) << hint_shift(self.w)
-        ):
-            self.note("link-hint", off, f"a hint of {hint:#x}")
-        self.w.fault = 0
-        return 0
-
-    def walk_tree(self, off, obj_off, level, prefix, pages, nodes, last):
-        n: cython.pointer(Objnode)
-        i: u64
-        used: u64 = 0
-        if level == 0:
-            pages[0] += 1
-            last[0] = prefix
-            return self.walk_page(off, obj_off, prefix, True)
-        n = objnode_at(self.w, off)
-        if self.fault("objnode-sentinel", off, "no objnode here") or not self.own(off, OBJNODE_CLASS, "objnode"):
-            return 0
-        nodes[0] += 1
-        if n.obj != obj_off or n.level != level:
-            self.note("objnode-back", off, f"obj {n.obj:#x}, level {n.level} do not match where it hangs")
-        for i in range(MAP_SIZE):
-            if n.slots[i] != 0:
-                used += 1
-                self.walk_link(n.slots[i], obj_off, level - 1, prefix << 6 | i, pages, nodes, last)
-        if used != n.slots_in_use or used == 0:
-            self.note("objnode-slots", off, f"slots_in_use {n.slots_in_use}, {used} are")
-        return 0
-
-    def walk_obj(self, off):
-        o: cython.pointer(Obj) = cython.cast(cython.pointer(Obj), chunk_at(self.w, off))
-        pages: u64 = 0
-        nodes: u64 = 0
-        last: u64 = 0
-        self.asked = 0
-        self.used = 0
-        self.stored = 0
-        if o.height > HEIGHT_MAX:
-            self.note("obj-height", off, f"height {o.height}")
-            return 0
-        if o.root != 0:
-            self.walk_link(o.root, off, o.height, 0, cython.address(pages), cython.address(nodes), cython.address(last))
-        if pages != o.pampd_count or pages == 0:
-            self.note("obj-pages", off, f"pampd_count {o.pampd_count}, {pages} are there")
-        if nodes != o.objnode_count:
-            self.note("obj-objnodes", off, f"objnode_count {o.objnode_count}, {nodes} are there")
-        if pages and o.height != height_for(last):
-            self.note("obj-height", off, f"height {o.height} for a largest index of {last}")
-        if self.asked != o.asked or self.used != o.used or self.stored != o.stored:
-            self.note(
-                "obj-bytes",
-                off,
-                f"{o.asked} bytes asked, {o.used} used, {o.stored} stored; {self.asked}, "
-                f"{self.used}, {self.stored} are",
-            )
-        self.pages += pages
-        self.nodes += nodes
-        self.pool_asked += self.asked
-        self.pool_used += self.used
-        self.pool_stored += self.stored
-        return 0
-
-    def walk_rb(self, off, parent, low, high, depth, bucket):
-        """The black height of a subtree; `low` and `high` come back as its outermost objs."""
-        o: cython.pointer(Obj)
-        left_high: cython.pointer(Obj) = cython.NULL
-        right_low: cython.pointer(Obj) = cython.NULL
-        left: cython.int = 0
-        right: cython.int = 0
-        red: cython.bint
-        if off == 0:
-            return 1
-        o = obj_at(self.w, off)
-        if self.fault("obj-sentinel", off, "no obj here") or not self.own(off, OBJ_CLASS, "obj"):
-            return 1
-        self.objects += 1
-        red = o.parent & 1 != 0
-        if o.parent & ~cython.cast(u64, 1) != parent:
-            self.note("rb-parent", off, f"parent {o.parent:#x}, not {parent:#x}")
-        if (
-            pool_of_obj(o) != self.pool_idx
-            or hash_oid(o.oid[0], o.oid[1], o.oid[2]) & (cython.cast(u64, self.engine.buckets) - 1) != bucket
-        ):
-            self.note("obj-place", off, f"of pool {pool_of_obj(o)}, in bucket {bucket} of pool {self.pool_idx}")
-        if depth > 128:
-            self.note("rb-depth", off, "deeper than 128")
-            return 1
-        low[0] = o
-        high[0] = o
-        if o.left != 0:
-            left = self.walk_rb(o.left, off, low, cython.address(left_high), depth + 1, bucket)
-            if left_high != cython.NULL and compare(left_high.oid, o.oid) >= 0:
-                self.note("rb-order", off, "an oid to the left is not smaller")
-        else:
-            left = 1
-        if o.right != 0:
-            right = self.walk_rb(o.right, off, cython.address(right_low), high, depth + 1, bucket)
-            if right_low != cython.NULL and compare(right_low.oid, o.oid) <= 0:
-                self.note("rb-order", off, "an oid to the right is not larger")
-        else:
-            right = 1
-        if left != right:
-            self.note("rb-black", off, f"{left} black nodes to the left, {right} to the right")
-        if red and (self.red(o.left) or self.red(o.right)):
-            self.note("rb-red", off, "a red node has a red child")
-        self.walk_obj(off)
-        return left + (not red)
-
-    def red(self, off):
-        answer: cython.bint
-        if off == 0:
-            return False
-        answer = obj_at(self.w, off).parent & 1 != 0
-        self.w.fault = 0
-        return answer
-
-    def walk_record(self, idx):
-        """What the record of a pool says of it."""
-        p: cython.pointer(PoolRecord) = pool_at(self.w, idx)
-        # A destroyer that is killed when the record is retired, and not yet called dying, has
-        # destroyed it.
-        if (
-            p.state == POOL_LIVE
-            and p.sentinel != POOL_SENTINEL
-            and not (idx in self.retired_pools and p.sentinel == ~cython.cast(u64, POOL_SENTINEL))
-        ):
-            self.note("pool-sentinel", offset_of(self.w, p), f"pool {idx}: wrong sentinel")
-        if p.state == POOL_LIVE and p.seat != seat_of(self.w, p.client, False):
-            self.note("pool-client", offset_of(self.w, p), f"pool {idx}: seat {p.seat}, not that of client {p.client}")
-        if p.state == POOL_LIVE and policy_of(p.policy) == cython.NULL:
-            self.note("pool-policy", offset_of(self.w, p), f"pool {idx}: policy {p.policy}, which there is not")
-        if p.state == POOL_LIVE and p.allow_count > ALLOW_MAX:
-            self.note("pool-allow", offset_of(self.w, p), f"pool {idx}: {p.allow_count} clients, more than it can name")
-        return 0
-
-    def walk_living(self, b, bucket):
-        """The tree of a bucket, which is not empty, of the living pool under the walk."""
-        low: cython.pointer(Obj) = cython.NULL
-        high: cython.pointer(Obj) = cython.NULL
-        if self.red(b.root):
-            self.note("rb-root", offset_of(self.w, b), "the root is red")
-        self.walk_rb(b.root, 0, cython.address(low), cython.address(high), 0, bucket)
-        return 0
-
-    def begin_pool(self, idx):
-        """What is walked from here on is counted anew, as this pool's."""
-        self.enter_pool(idx)
-        self.objects = 0
-        self.pages = 0
-        self.nodes = 0
-        self.pool_asked = 0
-        self.pool_used = 0
-        self.pool_stored = 0
         return 0
 
     def walk_pool(self, idx):
@@ -492,8 +154,6 @@ class Checker(Claims):
                     f"{name}: {what} counted {words[which]}, {truth} are there",
                 )
         return 0
-
-    # --- workers ----------------------------------------------------------------------------------
 
     def walk_retired(self, off):
         """A retired struct, and all below it."""
@@ -668,7 +328,7 @@ class Checker(Claims):
                     word & 63 >= OBJNODE_CLASS
                     or rel >= self.span
                     or not has_bit(self.seen, rel)
-                    or ((w.segtable + (rel >> w.seg_shift)).cls != (word & 63) + 1)
+                    or ((w.segtable + segment_of(w, word)).cls != (word & 63) + 1)
                 ):
                     self.note("pin-lost", word, f"worker {i} has a view on a chunk that is no page's")
         self.report.counts["pins"] = pins

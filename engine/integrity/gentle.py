@@ -10,8 +10,8 @@ or two parts have, gauges, lists and journals of workers, references of twins, l
 whether a page is in the queue that it names.
 """
 import cython
-from cython.cimports.engine.integrity.check import Checker
 from cython.cimports.engine.integrity.claims import bit_of
+from cython.cimports.engine.integrity.linked import Linked
 from cython.cimports.engine.layout.regions import buckets_at, is_live, pool_at, pools_high, shard_at
 from cython.cimports.engine.layout.structs import GEO_SHARDS, Bucket, PoolRecord
 from cython.cimports.engine.member.member import Member
@@ -24,7 +24,7 @@ ROOM_FIRST = cython.declare(u64, 4096)
 
 
 @cython.cclass
-class Gentle(Checker):
+class Gentle(Linked):
     """A walk over parts of an arena that others work in. Claims are of one part: `forget` ends
     them."""
 

@@ -36,7 +36,7 @@ cdef enum:
     POOL_SHARED = 2
     POOL_DEDUP = 4
 
-    # Header.client, Worker.client_geometry words
+    # Header.client, Worker.client_geometry words. The first is the size of a page.
     GEO_PAGE_SIZE = 0
     GEO_BUCKETS = 1
     GEO_POOLS = 2

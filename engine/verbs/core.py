@@ -5,7 +5,7 @@ Nothing here blocks, raises or touches a Python object (adapters of Python back 
 that meets a taken lock gives back what it holds and answers BUSY; the caller waits and calls it
 again, and it goes on from where it was (staged pages stay staged). Lock order: the worker's own
 lock, then one bucket. The worker's own lock is the right to change anything at all: who holds
-everybody's has stopped the world (check.py).
+everybody's has stopped the world (stop.py).
 Kill at any instruction: what a locked section did is undone from its journal or complete; what was
 staged or retired hangs on the worker's slot, where recovery finds it.
 """

@@ -8,11 +8,10 @@ import itertools
 import os
 import random
 import signal
-import sys
-import traceback
 
 import engine
 from shm import workers
+from tests.stopped import fork
 from tests.support import mixed, text
 
 PAGES = 30
@@ -28,23 +27,6 @@ def page(i):
 
 def index(i):
     return i * i * 7
-
-
-def fork(call, *args):
-    """Run a call in a forked child that ends with it, with 1 after an exception, which is printed:
-    its pid."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            call(*args)
-            code = 0
-        except BaseException:
-            traceback.print_exc()
-            sys.stderr.flush()
-        finally:
-            os._exit(code)
-    return pid
 
 
 def let_die(eng, victim, deaths, at_once=4):

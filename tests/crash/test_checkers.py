@@ -5,7 +5,8 @@ import random
 import signal
 
 import engine
-from tests.crash.killing import Scene, fork
+from tests.crash.killing import Scene
+from tests.stopped import fork
 
 CHECKERS = 5
 CHECKS = 6000

@@ -13,6 +13,19 @@ import pytest
 
 from tests.support import child_env
 
+COMMON = """
+import os
+
+def fill_up():
+    with open("/dev/shm/filler", "wb", buffering=0) as filler:
+        try:
+            while True:
+                filler.write(bytes(4096))
+        except OSError:
+            pass
+    assert os.statvfs("/dev/shm").f_bavail == 0
+"""
+
 PERSISTENT = """
 import multiprocessing, os
 import engine
@@ -49,13 +62,7 @@ held = 0
 while pool.put((1, 0, 0), held, page(held)):
     held += 1
 assert 1000 < held < 4096
-with open("/dev/shm/filler", "wb", buffering=0) as filler:
-    try:
-        while True:
-            filler.write(bytes(4096))
-    except OSError:
-        pass
-assert os.statvfs("/dev/shm").f_bavail == 0
+fill_up()
 
 assert not pool.put((2, 0, 0), 0, page(0)) and pool.get((2, 0, 0), 0) is None
 assert not pool.put_range((3, 0, 0), 0, bytes(100 * 4096)) and pool.object_info((3, 0, 0)) is None
@@ -216,13 +223,7 @@ n = 0
 while eng.stats()["total"]["evicted"] == 0:
     assert cache.put((n // 50, 0, 0), n % 50, os.urandom(4096))
     n += 1
-with open("/dev/shm/filler", "wb", buffering=0) as filler:
-    try:
-        while True:
-            filler.write(bytes(4096))
-    except OSError:
-        pass
-assert os.statvfs("/dev/shm").f_bavail == 0
+fill_up()
 for n in range(30000):
     assert cache.put((n // 50, 1, 0), n % 50, b"%d short " % n * 9), n
 held = eng.stats()["pools"]["cache"]["pages"]
@@ -265,13 +266,7 @@ if pid == 0:
     dying.destroy()
     os._exit(1)
 assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
-with open("/dev/shm/filler", "wb", buffering=0) as filler:
-    try:
-        while True:
-            filler.write(bytes(4096))
-    except OSError:
-        pass
-assert os.statvfs("/dev/shm").f_bavail == 0
+fill_up()
 before = eng.stats()["pools"]["p99"]
 answers = [low.put((2, i, 0), 0, rnd(3000)) for i in range(300)]
 after = eng.stats()["pools"]["p99"]
@@ -303,7 +298,7 @@ def run(tmp_path, size, text, *arguments):
     if unshare is None or subprocess.run([unshare, "-m", "sh", "-c", mount], capture_output=True).returncode != 0:
         pytest.skip("needs root and a mount namespace of its own")
     script = tmp_path / "full.py"
-    script.write_text(text)
+    script.write_text(COMMON + text)
     done = subprocess.run(
         [unshare, "-m", "sh", "-c", f'{mount} && exec "$0" "$@"', sys.executable, str(script), *arguments],
         capture_output=True, text=True, timeout=100, env=child_env(),

@@ -1,6 +1,7 @@
 """Owns what several do about one dead worker at once: rescuers, heirs (newcomers that take its
 slot), and one who resizes, each stopped or killed where it hurts. Each case is a trace that
 tests/models/recovery.pml finds when the mistake is planted there."""
+import contextlib
 import os
 import signal
 import struct
@@ -90,6 +91,33 @@ def dies(eng, dead, slot):
     assert word(eng, slot, "journal_len") > 0
 
 
+@contextlib.contextmanager
+def unsettled(eng, stop):
+    """An heir that is stopped at `stop`, in the slot of a dead worker whose own lock a rescuer has
+    adopted and given back: it is free, and a transaction open."""
+    with Case(eng.name, flush, SETTLING) as dead, Case(eng.name, rescue, ADOPTED) as rescuer:
+        dies(eng, dead, 1)
+        rescuer.until_stopped()
+        with Stopped(eng.name, nothing, born=stop) as heir:
+            assert heir.stopped
+            assert rescuer.go_on() == 0
+            assert word(eng, 1, "own") == 0 and word(eng, 1, "journal_len") > 0
+            yield heir
+
+
+def waits_for(heir, seconds, call):
+    """What a call answers that does not end in so many seconds, but when the heir has gone on."""
+    answers = []
+    caller = threading.Thread(target=lambda: answers.append(call()))
+    caller.start()
+    caller.join(seconds)
+    early = list(answers)
+    assert heir.go_on() == 0
+    caller.join()
+    assert not early
+    return answers[0]
+
+
 def test_an_heir_is_not_robbed(make_arena):
     """A rescuer has seen that the worker is dead; then an heir takes the slot, and the slot's own
     lock; then the rescuer goes on."""
@@ -112,34 +140,17 @@ def test_what_a_rescuer_gives_back_unsettled_is_left_alone(make_arena, end):
     """A rescuer has adopted the own lock, meets an heir, and gives it back: free, and a transaction
     open."""
     eng = begin(make_arena, 3)
-    with Case(eng.name, flush, SETTLING) as dead, Case(eng.name, rescue, ADOPTED) as rescuer:
-        dies(eng, dead, 1)
-        rescuer.until_stopped()
-        with Stopped(eng.name, nothing, born=NAMED) as heir:
-            assert heir.stopped
-            assert rescuer.go_on() == 0
-            assert word(eng, 1, "own") == 0 and word(eng, 1, "journal_len") > 0
-            look_over(eng)
-            end(heir)
+    with unsettled(eng, NAMED) as heir:
+        look_over(eng)
+        end(heir)
     judge(eng)
 
 
 def test_a_check_waits_for_an_heir_with_a_transaction_open(make_arena):
     eng = begin(make_arena, 3)
-    with Case(eng.name, flush, SETTLING) as dead, Case(eng.name, rescue, ADOPTED) as rescuer:
-        dies(eng, dead, 1)
-        rescuer.until_stopped()
-        with Stopped(eng.name, nothing, born=NAMED) as heir:
-            assert rescuer.go_on() == 0
-            reports = []
-            checker = threading.Thread(target=lambda: reports.append(eng.check()))
-            checker.start()
-            checker.join(0.1)
-            early = list(reports)
-            assert heir.go_on() == 0
-            checker.join()
-            assert not early
-            assert reports[0].ok, reports[0].problems
+    with unsettled(eng, NAMED) as heir:
+        report = waits_for(heir, 0.1, eng.check)
+        assert report.ok, report.problems
     judge(eng)
 
 
@@ -243,22 +254,9 @@ def test_a_repair_waits_for_an_heir_that_is_stopped(make_arena, stop):
     """However long: a stray word is given up after a while, a transaction that somebody is about is
     not. A repair would drop what it is in the middle of."""
     eng = begin(make_arena, 3)
-    with Case(eng.name, flush, SETTLING) as dead, Case(eng.name, rescue, ADOPTED) as rescuer:
-        dies(eng, dead, 1)
-        rescuer.until_stopped()
-        with Stopped(eng.name, nothing, born=stop) as heir:
-            assert heir.stopped
-            assert rescuer.go_on() == 0
-            assert word(eng, 1, "own") == 0 and word(eng, 1, "journal_len") > 0
-            reports = []
-            repairer = threading.Thread(target=lambda: reports.append(eng.check(repair=True)))
-            repairer.start()
-            repairer.join(1)
-            early = list(reports)
-            assert heir.go_on() == 0
-            repairer.join()
-            assert not early
-            assert reports[0].ok and not reports[0].repaired and not reports[0].lost
+    with unsettled(eng, stop) as heir:
+        report = waits_for(heir, 1, lambda: eng.check(repair=True))
+        assert report.ok and not report.repaired and not report.lost
     judge(eng)
 
 
