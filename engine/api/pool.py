@@ -18,6 +18,7 @@ from cython.cimports.engine.layout.structs import (
     POOL_NAME_BYTES,
     POOL_PERSISTENT,
     POOL_SHARED,
+    POOL_WHOLE,
 )
 from cython.cimports.engine.member.access import allow_list
 from cython.cimports.engine.member.arguments import handle, word
@@ -60,6 +61,7 @@ def open_pool(engine: Member, idx, gen, name=None, nonce=None):
     pool.exclusive = not pool.persistent and not pool.shared
     pool.page_size = engine.page_size
     pool.dedup = pool.ref.dedup = flags & POOL_DEDUP != 0
+    pool.whole = pool.ref.whole = flags & POOL_WHOLE != 0
     pool.ref.seed = pool.engine.att.w.header.nonce
     pool.ref.codec = flag_of(pool.pam)
     pool.ref.packed_max = min(pool.ref.page_size - 1, 0xFFFF) if pool.ref.codec else 0
@@ -85,7 +87,7 @@ class Pool(Bound):
     not installed. Page lengths are of pages as they were put, whatever the pool stores. A get that
     takes away a page which turns out not to decompress (ArenaCorrupted) has taken it away.
     Attributes tell what it was made with: client, pam, policy, cap, allow (a tuple of client ids,
-    or None), and dedup.
+    or None), dedup and whole.
     """
 
     # --- put --------------------------------------------------------------------------------------

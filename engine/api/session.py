@@ -30,6 +30,7 @@ from cython.cimports.engine.layout.structs import (
     POOL_PERSISTENT,
     POOL_SENTINEL,
     POOL_SHARED,
+    POOL_WHOLE,
     ROOT_PENDING,
     SHARDS_MAX,
     TWIN_BUCKET_BYTES,
@@ -293,6 +294,7 @@ class Engine(Member):
         cap=0,
         allow=None,
         dedup=False,
+        whole=True,
     ):
         """Make a pool.
 
@@ -306,12 +308,14 @@ class Engine(Member):
         for. allow: 1 to 32 client ids: of the engines that act for a client, only those of these
         and of the pool's own may open it; for a shared pool; None: all may. dedup: pages of the
         same bytes, of 256 and more, share one chunk; for an ephemeral pool whose pages lie in the
-        arena. Raises PoolExists, AccessDenied (the engine acts for another client), TmemError
-        (table full, no memory, unknown pam, package of a codec not installed), TypeError,
-        ValueError.
+        arena. whole: pages of an ephemeral pool that were put as one range are one value: they are
+        hit, age and go together; a page that is put over one of them takes its part, and a page
+        that was there before a range stays what it was. False: each page by itself. Raises
+        PoolExists, AccessDenied (the engine acts for another client), TmemError (table full, no
+        memory, unknown pam, package of a codec not installed), TypeError, ValueError.
         """
         raw_name = _pool_name(name)
-        for argument, value in (("persistent", persistent), ("shared", shared), ("dedup", dedup)):
+        for argument, value in (("persistent", persistent), ("shared", shared), ("dedup", dedup), ("whole", whole)):
             if not isinstance(value, bool):
                 raise TypeError(f"{argument}: True or False, not {type(value).__name__}")
         client = narrowed(self, client) or 0
@@ -328,7 +332,12 @@ class Engine(Member):
             )
         allow = allow_argument(allow, shared)
         registry.pam(pam)
-        flags = (POOL_PERSISTENT if persistent else 0) | (POOL_SHARED if shared else 0) | (POOL_DEDUP if dedup else 0)
+        flags = (
+            (POOL_PERSISTENT if persistent else 0)
+            | (POOL_SHARED if shared else 0)
+            | (POOL_DEDUP if dedup else 0)
+            | (POOL_WHOLE if whole and not persistent else 0)
+        )
         if dedup and (persistent or pam not in ("raw", *CODECS)):
             raise ValueError("dedup: only for an ephemeral pool whose pages lie in the arena")
         self.att.enter()

@@ -3,12 +3,25 @@ one comes into its queue is in admit.py.
 
 Locks: who calls has the worker's own lock and no bucket. Lock order: own, shard, bucket; the bucket
 is only ever tried, and a page whose bucket is taken is passed over.
+A page that came as part of a value goes with what is left of that, which hangs in the same tree:
+one of them with hits keeps them all.
 Kill at any instruction: each step (a page moved on, a page evicted) is one transaction.
 """
 import cython
+import cython.cimports.engine.tree.objnode as objnode
+from cython.cimports.engine.eviction.evict import Value
 from cython.cimports.engine.eviction.policies import Policy, policy_of
-from cython.cimports.engine.layout.call import FAULT_POLICY, MISS, PINNED
-from cython.cimports.engine.layout.regions import buckets_at, page_at, pool_at, pool_of_obj, queue_at, shard_at
+from cython.cimports.engine.layout.call import AGAIN, FAULT_POLICY, MISS, PINNED
+from cython.cimports.engine.layout.regions import (
+    buckets_at,
+    obj_at,
+    page_at,
+    pampd_at,
+    pool_at,
+    pool_of_obj,
+    queue_at,
+    shard_at,
+)
 from cython.cimports.engine.layout.structs import (
     EVICTED,
     GEO_BUCKETS,
@@ -17,6 +30,7 @@ from cython.cimports.engine.layout.structs import (
     OBJ_SENTINEL,
     PAMPD_SENTINEL,
     POOL_LIVE,
+    POOL_WHOLE,
     Bucket,
     Obj,
     Pampd,
@@ -25,42 +39,132 @@ from cython.cimports.engine.layout.structs import (
 from cython.cimports.engine.layout.words import (
     QUEUE_NONE,
     QUEUE_SMALL,
+    WITH_PRIOR,
     is_queued,
     page_hash,
     pool_in,
     shard_in,
     state_in,
+    target_of,
 )
 from cython.cimports.engine.oid import hash_oid
 from cython.cimports.engine.pages.pins import is_viewed
-from cython.cimports.engine.pages.queues import dequeue, remember_ghost
+from cython.cimports.engine.pages.queues import dequeue, hits_of, remember_ghost
 from cython.cimports.engine.pages.reclaim import gauge, has_ledger
 from cython.cimports.engine.tree.hostops import HostOps
 from cython.cimports.engine.tree.unlink import take_obj, take_page
 from cython.cimports.shm.atomics import load, load_acquire
 from cython.cimports.shm.journal import conclude
-from cython.cimports.shm.layout import BUSY, FAULT_LOOP, OK, Worker, u64
+from cython.cimports.shm.layout import BUSY, FAULT_LOOP, OK, Worker, offset_of, set_mark, u64
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import chunk_at
 
 BUSY_MAX = cython.declare(cython.int, 8)        # pages with a taken bucket that are passed over
+VALUE_MAX = cython.declare(u64, 1024)           # pages that go at once: a shard and a bucket are held for so long
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _evict_page(w: cython.pointer(Worker), off: u64, host: HostOps) -> cython.int:
-    """Evict the page at `off`, which is in a queue of a shard this worker holds. OK, BUSY (its
-    bucket is taken), PINNED (somebody has a view on it), CORRUPT, or MISS: it is on its way out
-    already, and has left its queue."""
+def _page_of(w: cython.pointer(Worker), o: cython.pointer(Obj), index: u64) -> cython.pointer(Pampd):
+    """The page of an index, NULL if there is none; under its bucket's lock."""
+    link: u64 = objnode.lookup(w, o, index)
+    return pampd_at(w, target_of(link)) if link != 0 and w.fault == 0 else cython.NULL
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _value_of(
+    w: cython.pointer(Worker), o: cython.pointer(Obj), d: cython.pointer(Pampd), value: cython.pointer(Value)
+) -> cython.void:
+    """Which pages go with a page: of a value all that are left of it, as far as VALUE_MAX."""
+    page: cython.pointer(Pampd) = d
+    value.first = value.last = d.index
+    value.hits = 0
+    value.viewed = False
+    while page != cython.NULL and page.queue & WITH_PRIOR() and value.first != 0 and d.index - value.first < VALUE_MAX:
+        page = _page_of(w, o, value.first - 1)
+        value.first -= page != cython.NULL
+    value.broken = page == cython.NULL or page.queue & WITH_PRIOR() != 0
+    page = _page_of(w, o, value.first)
+    while page != cython.NULL and w.fault == 0:
+        value.last = page.index
+        value.viewed = value.viewed or is_viewed(w, page)
+        value.hits = max(value.hits, hits_of(w, offset_of(w, page)))
+        if value.last == ~cython.cast(u64, 0) or value.last - value.first >= VALUE_MAX:
+            break
+        page = _page_of(w, o, value.last + 1)
+        if page != cython.NULL and page.queue & WITH_PRIOR() == 0:
+            break
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _share_hits(w: cython.pointer(Worker), o: cython.pointer(Obj), value: cython.pointer(Value)) -> cython.void:
+    """All pages of a value get as many hits as that which has most: they age together."""
+    page: cython.pointer(Pampd)
+    index: u64
+    for index in range(value.first, value.last + 1):
+        page = _page_of(w, o, index)
+        if page != cython.NULL and w.fault == 0:
+            set_mark(w, offset_of(w, page), value.hits)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _evict_value(w: cython.pointer(Worker), b: cython.pointer(Bucket), obj_off: u64, pool: u64, shard: u64,
+                 value: cython.pointer(Value), gone: cython.pointer(u64), host: HostOps) -> cython.int:
+    """Evict the pages of a value that are in queues of the shard, one a transaction, the first one
+    first: what is left when this worker dies has no beginning. Shard and bucket are held. OK or
+    CORRUPT."""
+    o: cython.pointer(Obj) = obj_at(w, obj_off)
+    page: cython.pointer(Pampd)
+    off: u64
+    index: u64
+    empty: cython.bint = False
+    status: cython.int = OK
+    for index in range(value.first, value.last + 1):
+        page = _page_of(w, o, index)
+        if page == cython.NULL or w.fault != 0:
+            break
+        off = offset_of(w, page)
+        if not is_queued(page.queue) or shard_in(page.queue) != shard or pool_in(page.queue) != pool:
+            continue            # another worker is about to queue it; then it comes by itself
+        dequeue(w, off)
+        if take_page(w, pool, obj_off, index, host) != off and w.fault == 0:
+            w.fault = FAULT_LOOP
+        empty = o.pampd_count == 0
+        if empty and w.fault == 0:
+            take_obj(w, pool, b, obj_off, host)
+        gauge(w, pool, EVICTED, 1)
+        status = conclude(w)
+        gone[0] += status == OK
+        if status != OK or empty:
+            break
+    return status if w.fault == 0 else conclude(w)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _evict_page(w: cython.pointer(Worker), off: u64, spares: cython.bint, gone: cython.pointer(u64),
+                host: HostOps) -> cython.int:
+    """Evict the page at `off`, which is in a queue of a shard this worker holds, and what goes with
+    it; `gone` counts the pages. OK, BUSY (its bucket is taken), PINNED (somebody has a view on it),
+    CORRUPT, MISS (it is on its way out already, and has left its queue), or, if it `spares` what
+    has hits, AGAIN: another page of its value has."""
     d: cython.pointer(Pampd) = page_at(w, off)
     o: cython.pointer(Obj)
     b: cython.pointer(Bucket)
+    value: Value
     word: u64 = d.queue
     pool: u64 = pool_in(word)
     obj_off: u64 = load_acquire(cython.address(d.obj))
     oid_hash: u64
-    hash: u64
+    pages: u64 = gone[0]
     status: cython.int
     if w.fault != 0 or pool >= w.client_geometry[GEO_POOLS]:
         w.fault = w.fault if w.fault else FAULT_LOOP
@@ -85,21 +189,25 @@ def _evict_page(w: cython.pointer(Worker), off: u64, host: HostOps) -> cython.in
             and pool_of_obj(o) == pool
             and hash_oid(o.oid[0], o.oid[1], o.oid[2]) == oid_hash
         ):
-            if is_viewed(w, d):
+            value.first = value.last = d.index
+            value.hits = 0
+            value.broken = False
+            value.viewed = is_viewed(w, d)
+            if pool_at(w, pool).flags & POOL_WHOLE and _page_of(w, o, d.index) == d:
+                _value_of(w, o, d, cython.address(value))
+            if w.fault != 0 and not value.viewed:
+                status = conclude(w)
+            elif value.viewed:
                 w.fault = 0
-                unlock(w, cython.address(b.lock))
-                return PINNED
-            hash = page_hash(oid_hash, d.index, pool)
-            dequeue(w, off)
-            if take_page(w, pool, obj_off, d.index, host) != off and w.fault == 0:
-                w.fault = FAULT_LOOP
-            if o.pampd_count == 0 and w.fault == 0:
-                take_obj(w, pool, b, obj_off, host)
-            gauge(w, pool, EVICTED, 1)
-            status = conclude(w)
+                status = PINNED
+            elif spares and not value.broken and value.hits > hits_of(w, off):
+                _share_hits(w, o, cython.address(value))
+                status = AGAIN
+            else:
+                status = _evict_value(w, b, obj_off, pool, shard_in(word), cython.address(value), gone, host)
             unlock(w, cython.address(b.lock))
-            if status == OK and state_in(word) == QUEUE_SMALL:
-                remember_ghost(w, shard_in(word), hash)
+            if status == OK and state_in(word) == QUEUE_SMALL and not value.broken:
+                remember_ghost(w, shard_in(word), page_hash(oid_hash, value.first, pool), gone[0] - pages)
             return status
         # Its obj may just have been moved (move.py): a page that is linked somewhere keeps its
         # place.
@@ -124,12 +232,13 @@ def evict_one(w, pool, shard, host):
     are in use) or CORRUPT."""
     q: cython.pointer(Queue) = queue_at(w, pool, shard)
     steps: u64 = 4 * (q.count[0] + q.count[1]) + 16
-    return evict_of(w, pool, shard, QUEUE_NONE, cython.address(steps), host)
+    gone: u64 = 0
+    return evict_of(w, pool, shard, QUEUE_NONE, cython.address(steps), cython.address(gone), host)
 
 
-def evict_of(w, pool, shard, of, steps, host):
+def evict_of(w, pool, shard, of, steps, gone, host):
     """As evict_one, of one of the pool's queues, after a look at `steps` pages at most, which are
-    counted down: MISS, too, if all of those were spared."""
+    counted down: MISS, too, if all of those were spared. `gone` counts the pages that go."""
     q: cython.pointer(Queue) = queue_at(w, pool, shard)
     policy: cython.pointer(Policy) = policy_of(pool_at(w, pool).policy)
     busy: cython.int = 0
@@ -144,13 +253,13 @@ def evict_of(w, pool, shard, of, steps, host):
         off = policy.victim(w, q, of, steps)
         if off == 0 or w.fault != 0:
             break
-        status = _evict_page(w, off, host)
+        status = _evict_page(w, off, True, gone, host)
         if status == BUSY or status == PINNED:
             busy += status == BUSY
             status = policy.pass_over(w, q, off)
             if status != OK:
                 return status
-        elif status != MISS:
+        elif status != MISS and status != AGAIN:
             return status
     if w.fault != 0:
         return conclude(w)
@@ -158,11 +267,12 @@ def evict_of(w, pool, shard, of, steps, host):
 
 
 def evict_found(w, off, host):
-    """Evict a page that was found by its descriptor, whatever its turn. OK, MISS (as in evict_one),
-    BUSY or CORRUPT. Called with the own lock alone."""
+    """Evict a page that was found by its descriptor, and what goes with it, whatever their turn. OK,
+    MISS (as in evict_one), BUSY or CORRUPT. Called with the own lock alone."""
     d: cython.pointer(Pampd) = page_at(w, off)
     word: u64 = load(cython.address(d.queue))
     shard: u64 = shard_in(word)
+    gone: u64 = 0
     status: cython.int = MISS
     if not is_queued(word) or shard >= w.client_geometry[GEO_SHARDS] or not has_ledger(w, pool_in(word)):
         return MISS
@@ -170,6 +280,6 @@ def evict_found(w, off, host):
         return BUSY
     word = load(cython.address(d.queue))
     if d.sentinel == PAMPD_SENTINEL and is_queued(word) and shard_in(word) == shard and has_ledger(w, pool_in(word)):
-        status = _evict_page(w, off, host)
+        status = _evict_page(w, off, False, cython.address(gone), host)
     unlock(w, cython.address(shard_at(w, shard).lock))
     return MISS if status == PINNED else status

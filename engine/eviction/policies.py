@@ -124,12 +124,15 @@ def _sieve_on(w: cython.pointer(Worker), q: cython.pointer(Queue), off: u64) -> 
 @cython.nogil
 @cython.exceptval(check=False)
 def _enter_s3fifo(w: cython.pointer(Worker), q: cython.pointer(Queue), off: u64) -> u64:
-    """The main queue for a page that was evicted of late, the small one for all others."""
+    """The main queue for a page that was evicted of late, the small one for all others. The ghost
+    of a value is that of its first page, which comes last."""
     d: cython.pointer(Pampd) = page_at(w, off)
     o: cython.pointer(Obj) = cython.cast(cython.pointer(Obj), chunk_at(w, load(cython.address(d.obj))))
     w.fault = 0  # a page that is retired at this moment has another word there; then the answer does not matter
-    hash: u64 = page_hash(hash_oid(o.oid[0], o.oid[1], o.oid[2]), d.index, pool_in(d.queue))
-    known: cython.bint = recall_ghost(w, shard_in(d.queue), hash, (q.count[0] + q.count[1]) * 9 // 10 + 1)
+    behind: u64 = prev_in(d.queue) >> 6
+    hash: u64 = page_hash(hash_oid(o.oid[0], o.oid[1], o.oid[2]), d.index - behind, pool_in(d.queue))
+    age: u64 = (q.count[0] + q.count[1]) * 9 // 10 + 1
+    known: cython.bint = recall_ghost(w, shard_in(d.queue), hash, age, behind == 0)
     return QUEUE_MAIN if known else QUEUE_SMALL
 
 

@@ -59,8 +59,7 @@ def relieve(w, first, pages, host):
                     break
                 steps = min(left, STEPS)
                 left -= steps
-            status = evict_of(w, choice.pool - 1, shard, choice.of, cython.address(steps), host)
-            gone += status == OK
+            status = evict_of(w, choice.pool - 1, shard, choice.of, cython.address(steps), cython.address(gone), host)
         unlock(w, cython.address(shard_at(w, shard).lock))
         if status == CORRUPT:
             return CORRUPT

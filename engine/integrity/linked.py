@@ -45,6 +45,7 @@ from cython.cimports.engine.layout.words import (
     QUEUE_SMALL,
     SEASONED,
     TWIN,
+    WITH_PRIOR,
     class_in,
     copied_of,
     fits_codecs,
@@ -182,6 +183,7 @@ class Linked(Claims):
         rel: u64
         count: u64
         young: u64 = 0
+        free: u64           # bits that may be set or not
         for which in range(2):
             off = q.head[which]
             newer = 0
@@ -199,7 +201,8 @@ class Linked(Claims):
                     break
                 self.set_bit(self.listed, rel)
                 young += which == 0 and d.queue & SEASONED() == 0
-                if d.queue & ~(SEASONED() if which == 0 else 0) != queue_word(newer, shard, QUEUE_SMALL + which, pool):
+                free = WITH_PRIOR() | (SEASONED() if which == 0 else 0)
+                if d.queue & ~free != queue_word(newer, shard, QUEUE_SMALL + which, pool):
                     self.note("queue-word", off, f"{d.queue:#x} in queue {which} of pool {pool}, shard {shard}")
                     break
                 count += 1

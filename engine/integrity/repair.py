@@ -55,6 +55,7 @@ from cython.cimports.engine.layout.structs import (
     POOL_LIVE,
     POOL_NAME_BYTES,
     POOL_SENTINEL,
+    POOL_WHOLE,
     ROOT_PENDING,
     ROOT_RETIRED,
     ROOT_STAGED,
@@ -71,10 +72,12 @@ from cython.cimports.engine.layout.words import (
     QUEUE_MAIN,
     QUEUE_NONE,
     VIEWED,
+    WITH_PRIOR,
     copied_of,
     page_hash,
     queue_word,
     shape_of,
+    shard_in,
     target_of,
 )
 from cython.cimports.engine.member.member import Member
@@ -177,8 +180,11 @@ class Mender(Judge):
                     self.requeue(target_of(objnode_at(self.w, off).slots[i]), level - 1, oid_hash)
             return 0
         d = pampd_at(self.w, off)
-        shard = shard_of(self.w, page_hash(oid_hash, d.index, self.pool_idx))
-        d.queue = queue_word(0, shard, QUEUE_NONE, self.pool_idx)
+        # A page of a value stays with the others, if its word can be true.
+        shard = shard_in(d.queue)
+        if shard >= self.w.client_geometry[GEO_SHARDS] or not pool_at(self.w, self.pool_idx).flags & POOL_WHOLE:
+            shard = shard_of(self.w, page_hash(oid_hash, d.index, self.pool_idx))
+        d.queue = queue_word(0, shard, QUEUE_NONE, self.pool_idx) | d.queue & WITH_PRIOR()
         push_newest(self.w, queue_at(self.w, self.pool_idx, shard), QUEUE_MAIN, off)
         commit(self.w)
         return 0

@@ -63,6 +63,7 @@ cdef struct Done:
     u64 staged              # pages on the staged list, of the last ones first
     u64 created             # pages that a foreign PAM has taken in this section
     u64 shard               # of the first page: where room is made
+    u64 value_shard         # of the page that was linked last
     u64 nodes_wanted        # objnodes to have at hand before the lock is taken
     # get
     char *out               # place for the pages as they are stored; NULL: there is none yet
@@ -128,6 +129,7 @@ cdef struct PoolRef:
     u64 hits_max            # hits worth counting: 0 where nothing is evicted, or hits do not matter
     bint evictable          # its pages go into queues
     bint dedup              # equal pages share a chunk
+    bint whole              # pages that are put as a range go as one
     # of their digests: no content can be prepared whose digests fall into one bucket of every arena
     u64 seed
     u64 codec               # LZ4, ZSTD, or 0: its pages are stored as they are

@@ -35,6 +35,7 @@ cdef enum:
     POOL_PERSISTENT = 1
     POOL_SHARED = 2
     POOL_DEDUP = 4
+    POOL_WHOLE = 8          # pages that were put as one range go as one
 
     # Header.client, Worker.client_geometry words. The first is the size of a page.
     GEO_PAGE_SIZE = 0
@@ -131,7 +132,7 @@ cdef struct ClientPage:
 #   8    link         retired list, while it is being destroyed
 #   16   state        POOL_*; written last at creation
 #   24   gen          counts the pools that had this slot
-#   32   flags        POOL_PERSISTENT | POOL_SHARED
+#   32   flags        POOL_PERSISTENT | POOL_SHARED | POOL_DEDUP | POOL_WHOLE
 #   40   client
 #   48   cursor       bucket the destroyer has come to
 #   56   policy       of an ephemeral pool: its number in the table of engine/eviction/policies.py
@@ -242,11 +243,13 @@ cdef struct Objnode:
 #                     generation << 32 | index + 1 of its pool
 #
 # A queue word:
-#   bits 0..36   offset of the next newer page / 64; 0 = it is the newest
+#   bits 0..36   offset of the next newer page / 64; 0 = it is the newest; of a pending page, how far behind the
+#                first of its value it is
 #   bits 37..42  shard
 #   bits 43..45  QUEUE_*
 #   bits 46..61  index of the pool
 #   bit  62      it is in the older half of the small queue: it counts hits, which it did not before
+#   bit  63      it came as one value with the page of the index before it, and goes with it
 #
 # The mark of its chunk (shm/layout.pxd) is the hits of a page, at most HITS_MAX: added by readers
 # without a lock, so a hint. It is no part of the descriptor: a reader may be late, and the chunk

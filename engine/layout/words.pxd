@@ -152,6 +152,10 @@ cdef inline u64 SEASONED() noexcept nogil:
     # Bit of a queue word: the page has seen half of the small queue's length.
     return <u64>1 << 62
 
+cdef inline u64 WITH_PRIOR() noexcept nogil:
+    # Bit of a queue word: the page came as one value with the page of the index before it.
+    return <u64>1 << 63
+
 cdef inline u64 with_prev(u64 queue, u64 prev) noexcept nogil:
     # The queue word with another next newer page.
     return queue & ~((<u64>1 << 37) - 1) | prev >> 6

@@ -30,6 +30,7 @@ cdef class Bound:
     cdef readonly object cap
     cdef readonly object allow
     cdef readonly bint dedup
+    cdef readonly bint whole
     cdef readonly object page_size
     cdef bint exclusive
     cdef object __weakref__

@@ -247,9 +247,9 @@ def _age(s: cython.pointer(Shard), entry: u64) -> u64:
     return (s.clock - cython.cast(cython.uint, entry)) & 0x7FFFFFFF
 
 
-def remember_ghost(w, shard, hash):
-    """A page of this hash was evicted from a small queue. What does not fit is forgotten, the
-    oldest first."""
+def remember_ghost(w, shard, hash, pages):
+    """A page of this hash, or a value of so many pages, was evicted from a small queue. What does
+    not fit is forgotten, the oldest first."""
     table: cython.pointer(u64) = _ghosts(w, shard)
     s: cython.pointer(Shard) = shard_at(w, shard)
     room: u64 = w.client_geometry[GEO_GHOSTS]
@@ -261,7 +261,7 @@ def remember_ghost(w, shard, hash):
     i: cython.int
     if table == cython.NULL:
         return
-    s.clock = (s.clock + 1) & 0x7FFFFFFF
+    s.clock = (s.clock + pages) & 0x7FFFFFFF
     for i in range(PROBES):
         at = ((hash >> 26) + i) & (room - 1)
         age = _age(s, table[at])
@@ -273,9 +273,9 @@ def remember_ghost(w, shard, hash):
     table[best] = mark | s.clock
 
 
-def recall_ghost(w, shard, hash, age):
-    """True if a page of this hash is among the last `age` ghosts of the shard; it is forgotten
-    then."""
+def recall_ghost(w, shard, hash, age, forget):
+    """True if a page of this hash is among the ghosts of the last `age` pages of the shard; it is
+    forgotten then, if that is asked for."""
     table: cython.pointer(u64)
     s: cython.pointer(Shard) = shard_at(w, shard)
     room: u64 = w.client_geometry[GEO_GHOSTS]
@@ -287,6 +287,7 @@ def recall_ghost(w, shard, hash, age):
     for i in range(PROBES):
         at = ((hash >> 26) + i) & (room - 1)
         if table[at] >> 32 == cython.cast(cython.uint, hash) and _age(s, table[at]) < age:
-            table[at] = 0
+            if forget:
+                table[at] = 0
             return True
     return False

@@ -40,6 +40,7 @@ from cython.cimports.engine.layout.structs import (
     GAUGE_OBJECTS,
     GAUGE_OBJNODES,
     GAUGE_PAGES,
+    GEO_SHARDS,
     NODES_MAX,
     OBJ_CLASS,
     OBJ_SENTINEL,
@@ -57,6 +58,7 @@ from cython.cimports.engine.layout.structs import (
 from cython.cimports.engine.layout.words import (
     QUEUE_PENDING,
     SAME,
+    WITH_PRIOR,
     ask_for,
     class_in,
     flags_of,
@@ -68,6 +70,7 @@ from cython.cimports.engine.layout.words import (
     queue_word,
     same_filled,
     shape_of,
+    shard_in,
     stored_bytes,
     target_of,
 )
@@ -258,6 +261,21 @@ def _could_fit(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def _shard_for(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call)) -> u64:
+    """The shard that the pages of a put come into: of a value all into one, and of large values
+    into few, since a shard that has room for few of them chooses badly."""
+    shards: u64 = w.client_geometry[GEO_SHARDS]
+    used: u64 = shards
+    hash: u64 = page_hash(c.ask.hash, c.ask.index, p.idx)
+    if p.whole and c.ask.count > 1:
+        while used > 1 and (32 * c.ask.length * used) >> w.seg_shift > w.seg_total:
+            used //= 2
+    return (hash >> 58 & (used - 1)) * (shards // used)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def _reserve(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), pam: PamOps,
              host: HostOps) -> cython.int:
     """Put steps 1 and 2 for all pages of the call, last page first. c.did.refuse is set when memory
@@ -269,7 +287,7 @@ def _reserve(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.po
     c.did.refuse = False
     c.did.bounce = False
     c.did.exhausted = False
-    c.did.shard = shard_of(w, page_hash(c.ask.hash, c.ask.index, p.idx))
+    c.did.shard = _shard_for(w, p, c)
     if c.ask.count > 1 and not pam.foreign and not _could_fit(w, p, c):
         c.did.refuse = True
         return OK
@@ -364,7 +382,7 @@ def _link_page(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.
     old: u64
     data: u64
     shape: u64
-    shard: u64
+    word: u64
     o: cython.pointer(Pampd)
     off: u64 = w.slot.client[ROOT_STAGED]
     d: cython.pointer(Pampd) = pampd_at(w, off)
@@ -399,6 +417,7 @@ def _link_page(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.
         store(w, cython.address(o.gen), d.gen)
         store(w, cython.address(d.data), data)
         store(w, cython.address(d.shape), shape)
+        c.did.value_shard = shard_in(o.queue)
         retire(w, off)
         replaced[0] += 1
     else:
@@ -407,8 +426,15 @@ def _link_page(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.
             store(w, cython.address(d.queue), pool_mark(p.idx, p.gen))
         elif p.evictable:
             set_mark(w, off, 0)         # a late one of the chunk's last page may still come: a hit too many
-            shard = shard_of(w, page_hash(c.ask.hash, d.index, p.idx))
-            store(w, cython.address(d.queue), queue_word(0, shard, QUEUE_PENDING, p.idx))
+            if not p.whole:
+                word = queue_word(0, shard_of(w, page_hash(c.ask.hash, d.index, p.idx)), QUEUE_PENDING, p.idx)
+            elif i == 0:
+                word = queue_word(0, c.did.shard, QUEUE_PENDING, p.idx)
+            else:
+                # Where the one before is, which may have been there for long.
+                word = queue_word(i << 6, c.did.value_shard, QUEUE_PENDING, p.idx) | WITH_PRIOR()
+            c.did.value_shard = shard_in(word)
+            store(w, cython.address(d.queue), word)
             store(w, cython.address(d.link), w.slot.client[ROOT_PENDING])
             store(w, cython.address(w.slot.client[ROOT_PENDING]), off)
     weigh(w, p.idx, obj_off, asked, used, stored)

@@ -158,6 +158,8 @@ def fetch(w, p, c, pam, host):
         check_chunk(w, c.found.shape, c.found.data, c.found.stored)
         if w.fault == 0 and not c.ask.remove:
             copy_page(w, c.did.out, c.found.shape, c.found.data, c.found.stored)
+            if p.hits_max != 0:
+                touch(w, p, offset_of(w, d))
     if status == OK and c.ask.remove and w.fault == 0:
         drop_page(w, p, c, obj_off, c.ask.index, True, pam, host)
         drop_empty_obj(w, p, c, b, obj_off, pam, host)
@@ -251,6 +253,10 @@ def _walk_range(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython
             if w.fault != 0 or c.found.stored + n > c.did.have:
                 return SIZE
             copy_page(w, c.did.out + c.found.stored, shape, data, n)
+            if p.hits_max != 0 and not c.ask.remove:
+                # Before it is known whether all pages were there at one moment: a range that is
+                # read again counts twice.
+                touch(w, p, off)
             if c.ask.shapes != cython.NULL:
                 c.ask.shapes[i] = shape
         c.found.stored += n

@@ -1,0 +1,147 @@
+"""Owns values of several pages: what was put as one range is hit, ages and goes as one."""
+import random
+
+import pytest
+
+from tests.property.policies import MODELS
+
+PAGE = 512                      # of the arenas that tests make
+PAGES = 16                      # of a value
+
+
+def value(seed, pages=PAGES):
+    return random.Random(seed).randbytes(pages * PAGE)
+
+
+def pages_of(pool, n):
+    return (pool.object_info((n, 0, 0)) or (0,))[0]
+
+
+def read(pool, n, index=0, count=PAGES):
+    return pool.get_range((n, 0, 0), index, count)
+
+
+@pytest.mark.parametrize("policy", list(MODELS))
+def test_values_go_as_the_policy_would_have_items_go(make_arena, policy):
+    """The model has a frame for each value. S3-FIFO's small queue is a tenth of the pages, which is
+    not always a number of values: it may differ by a few."""
+    frames = 40
+    eng = make_arena(capacity="16MiB", shards=1)
+    pool = eng.new_pool("p", policy=policy, cap=frames * PAGES)
+    model = MODELS[policy](frames)
+    rnd, missed, expected = random.Random(3), 0, 0
+    for number in range(1200):
+        n = int(90 * rnd.random() ** 2)
+        hit, known = read(pool, n) is not None, model.request(n)
+        assert hit == known or policy == "s3fifo", f"request {number}, value {n}"
+        missed, expected = missed + (not hit), expected + (not known)
+        if not hit:
+            assert pool.put_range((n, 0, 0), 0, value(n))
+        assert pages_of(pool, n) == PAGES
+    assert abs(missed - expected) <= expected * 0.03
+    assert {pages_of(pool, n) for n in range(90)} <= {0, PAGES}
+    assert eng.stats()["pools"]["p"]["pages"] == frames * PAGES and eng.check().ok
+
+
+def test_a_full_arena_holds_no_half_value(make_arena):
+    eng = make_arena(capacity="2MiB")
+    pool = eng.new_pool("p")
+    rnd = random.Random(1)
+    lengths = {n: rnd.randrange(2, 40) for n in range(400)}
+    for n in lengths:
+        assert pool.put_range((n, 0, 0), 7, value(n, lengths[n]))
+    held = {n: pages_of(pool, n) for n in lengths}
+    assert all(held[n] in (0, lengths[n]) for n in lengths), {n: (held[n], lengths[n]) for n in lengths if held[n]}
+    assert sum(held.values()) > 2 * 1792 * 0.8
+    assert all(read(pool, n, 7, lengths[n]) == value(n, lengths[n]) for n in lengths if held[n])
+    assert eng.check().ok
+
+
+def test_a_get_of_one_page_keeps_the_whole_value(make_arena):
+    eng = make_arena(capacity="16MiB", shards=1)
+    pool = eng.new_pool("p", policy="clock", cap=4 * PAGES)
+    for n in range(4):
+        pool.put_range((n, 0, 0), 0, value(n))
+    assert pool.get((0, 0, 0), 9) == value(0)[9 * PAGE : 10 * PAGE]
+    pool.put_range((4, 0, 0), 0, value(4))
+    assert [pages_of(pool, n) for n in range(5)] == [PAGES, 0, PAGES, PAGES, PAGES]
+    for n in range(5, 7):       # its one hit has bought it one round
+        pool.put_range((n, 0, 0), 0, value(n))
+    assert pages_of(pool, 0) == PAGES
+    pool.put_range((7, 0, 0), 0, value(7))
+    assert pages_of(pool, 0) == 0 and eng.check().ok
+
+
+def test_a_page_that_is_put_over_one_of_a_value_takes_its_part(make_arena):
+    eng = make_arena(capacity="16MiB", shards=1)
+    pool = eng.new_pool("p", policy="fifo", cap=2 * PAGES)
+    pool.put_range((0, 0, 0), 0, value(0))
+    assert pool.put((0, 0, 0), 3, b"short") and pool.put((0, 0, 0), 4, value(7, 1))
+    pool.put_range((1, 0, 0), 0, value(1))
+    pool.put_range((2, 0, 0), 0, value(2))
+    assert [pages_of(pool, n) for n in range(3)] == [0, PAGES, PAGES] and eng.check().ok
+
+
+def test_a_value_that_grows_stays_one(make_arena):
+    eng = make_arena(capacity="16MiB", shards=4)
+    pool = eng.new_pool("p", policy="fifo", cap=3 * PAGES)
+    pool.put_range((0, 0, 0), 0, value(0))
+    pool.put_range((0, 0, 0), 0, value(0, 2 * PAGES))
+    pool.put_range((1, 0, 0), 0, value(1))
+    assert pages_of(pool, 0) == 2 * PAGES
+    pool.put_range((2, 0, 0), 0, value(2))
+    assert [pages_of(pool, n) for n in range(3)] == [0, PAGES, PAGES] and eng.check().ok
+
+
+def test_values_side_by_side_in_an_object_go_one_by_one(make_arena):
+    eng = make_arena(capacity="16MiB", shards=1)
+    pool = eng.new_pool("p", policy="fifo", cap=4 * PAGES)
+    for n in range(5):
+        pool.put_range((0, 0, 0), n * PAGES, value(n))
+    assert pages_of(pool, 0) == 4 * PAGES and read(pool, 0) is None
+    assert all(read(pool, 0, n * PAGES) == value(n) for n in range(1, 5)) and eng.check().ok
+
+
+def test_what_is_left_of_a_flushed_value_goes_and_leaves_nothing(make_arena):
+    eng = make_arena(capacity="16MiB", shards=1)
+    pool = eng.new_pool("p", policy="clock", cap=2 * PAGES)
+    pool.put_range((0, 0, 0), 0, value(0))
+    for index in (0, 5, PAGES - 1):
+        assert pool.flush_page((0, 0, 0), index)
+    for n in range(1, 4):
+        pool.put_range((n, 0, 0), 0, value(n))
+    assert pages_of(pool, 0) == 0 and pages_of(pool, 3) == PAGES and eng.check().ok
+
+
+def test_a_view_on_one_page_keeps_the_whole_value(make_arena):
+    eng = make_arena(capacity="16MiB", shards=1)
+    pool = eng.new_pool("p", policy="fifo", cap=2 * PAGES)
+    pool.put_range((0, 0, 0), 0, value(0))
+    with pool.view((0, 0, 0), 6) as seen:
+        for n in range(1, 4):
+            pool.put_range((n, 0, 0), 0, value(n))
+        assert pages_of(pool, 0) == PAGES and bytes(seen) == value(0)[6 * PAGE : 7 * PAGE]
+    for n in range(4, 7):
+        pool.put_range((n, 0, 0), 0, value(n))
+    assert pages_of(pool, 0) == 0 and eng.check().ok
+
+
+def test_pages_go_one_by_one_where_that_is_asked_for(make_arena):
+    eng = make_arena(capacity="16MiB", shards=1)
+    pool = eng.new_pool("p", policy="fifo", cap=PAGES, whole=False)
+    assert not pool.whole and eng.new_pool("q").whole and not eng.new_pool("r", persistent=True).whole
+    pool.put_range((0, 0, 0), 0, value(0))
+    pool.put((1, 0, 0), 0, value(1, 1))
+    assert pages_of(pool, 0) == PAGES - 1 and eng.check().ok
+    with pytest.raises(TypeError, match="whole: True or False"):
+        eng.new_pool("s", whole=1)
+
+
+def test_a_repair_keeps_values_together(make_arena):
+    eng = make_arena(capacity="16MiB", shards=4)
+    pool = eng.new_pool("p", policy="fifo", cap=4 * PAGES)
+    for n in range(4):
+        pool.put_range((n, 0, 0), 0, value(n))
+    assert eng.check(repair=True).ok
+    pool.put_range((4, 0, 0), 0, value(4))
+    assert sorted(pages_of(pool, n) for n in range(5)) == [0, PAGES, PAGES, PAGES, PAGES] and eng.check().ok
