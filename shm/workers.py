@@ -418,7 +418,7 @@ class Attachment:
         if todo == UNKNOWN:
             self.lose()
         if todo == REST:
-            sem = self.semaphores.find(w.blocked_on, cython.cast(cython.pointer(Lock), w.base + w.blocked_on).sem, True)
+            sem = self.semaphores.find(w, cython.cast(cython.pointer(Lock), w.base + w.blocked_on))
             if sem != cython.NULL:
                 add(cython.address(sem.users), 1)
         self.give_up_turn()
