@@ -86,6 +86,7 @@ from cython.cimports.shm.layout import (
     Worker,
     offset_of,
     slot_at,
+    slots_used,
     u64,
 )
 from cython.cimports.shm.lock import lock_both, lock_try, unlock, unlock_both
@@ -131,9 +132,26 @@ def back_ledger(w, pool):
 
 def back_ledgers(w):
     """Give the ledgers of all pools there are memory, if it can be had: to make room, pages of any
-    of them go."""
-    if pools_high(w) != 0:
-        has_ledger(w, pools_high(w) - 1)
+    of them go. Those of the slot that nobody has used yet with them: see take_slot in workers.py."""
+    high: u64 = pools_high(w)
+    if high * LEDGER_BYTES > w.slot.ledger_backed and has_ledger(w, high - 1) and slots_used(w) < w.max_workers:
+        back(w, w.ledgers_off + slots_used(w) * w.ledger_bytes, whole_pages(high * LEDGER_BYTES))
+
+
+def back_everybodys(w, pool):
+    """Give the ledgers of a pool that is about to be memory, of whoever has a slot or may be the
+    next to have one: who joins later, or never opens the pool, may have to let its pages go when
+    there is none left. False: it cannot be had.
+
+    Who attaches at this very moment may go without: what he cannot count he does not do."""
+    need: u64 = whole_pages((pool + 1) * LEDGER_BYTES)
+    i: u64
+    if pool != 0 and need == whole_pages(pool * LEDGER_BYTES):
+        return True         # with those of the pools before
+    for i in range(w.max_workers):
+        if i <= slots_used(w) and back(w, w.ledgers_off + i * w.ledger_bytes, need) != OK:
+            return False
+    return True
 
 
 def ledger_for(w, pool):
