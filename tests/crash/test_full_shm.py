@@ -409,6 +409,44 @@ else:
         assert in_child(lambda: verbs(eng)) == 0
 """
 
+# To move an obj takes a journal as long as the object, and so memory: of segments that are empty by
+# then.
+LONG_OBJECT = """
+import os
+import engine
+
+eng = engine.create("long", "24MiB", max_workers=6, huge_pages=False, buckets=4)
+kept, cache = eng.new_pool("kept", persistent=True), eng.new_pool("cache")
+page = lambda n: b"%d/" % n * 9
+PAGES = 6000
+# Two segments of objs, and the long object's in the one with less in it.
+for n in range(1022):
+    if n == 611:
+        for index in range(PAGES):
+            assert kept.put((5000, 0, 0), index, page(index))
+    assert kept.put((n, 0, 0), 0, page(n))
+index = 0
+while eng.stats()["total"]["evicted"] == 0:
+    cache.put((0, 0, 1), index, os.urandom(4000))
+    index += 1
+for n in (*range(400), *range(511, 1022)):
+    assert kept.flush_page((n, 0, 0), 0)
+with open("/dev/shm/filler", "wb", buffering=0) as filler:
+    try:
+        while True:
+            filler.write(bytes(4096))
+    except OSError:
+        pass
+assert os.statvfs("/dev/shm").f_bavail == 0
+assert eng.resize("20MiB") == 20 << 20
+free = os.statvfs("/dev/shm")
+assert free.f_bavail * free.f_bsize > 3 << 20
+assert all(kept.get((5000, 0, 0), index) == page(index) for index in range(PAGES))
+report = eng.check()
+assert report.ok, report.problems[:3]
+print("held", eng.stats()["total"]["pages"])
+"""
+
 
 def run(tmp_path, size, text, *arguments):
     """Run a script where /dev/shm is a file system of `size`."""
@@ -450,3 +488,7 @@ def test_what_a_resize_gives_up_is_gone_for_everybody(tmp_path):
 @pytest.mark.parametrize("worker", ["early", "newcomer", "fork", "heir"])
 def test_what_gives_memory_back_needs_none(tmp_path, worker):
     run(tmp_path, "16M", FREEING, worker)
+
+
+def test_a_long_object_can_be_moved(tmp_path):
+    run(tmp_path, "28M", LONG_OBJECT)
