@@ -82,6 +82,7 @@ from cython.cimports.shm.layout import (
     FAULT_OFFSET,
     FAULT_SENTINEL,
     OK,
+    SEG_LEAVING,
     Slot,
     Worker,
     offset_of,
@@ -89,9 +90,11 @@ from cython.cimports.shm.layout import (
     slots_used,
     u64,
 )
+from cython.cimports.shm.liveness import RESIZE_BYTE, byte_held
 from cython.cimports.shm.lock import lock_both, lock_try, unlock, unlock_both
 from cython.cimports.shm.memory import back, chunk_at
 from cython.cimports.shm.recovery import is_open
+from cython.cimports.shm.shrink import set_leaving_held
 from cython.cimports.shm.slab import available, drain, drain_all, push
 
 _foreign_free = cython.declare(ForeignFree, cython.NULL)
@@ -541,8 +544,28 @@ def inherit(w, dead):
     return status
 
 
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _let_stay(w: cython.pointer(Worker)) -> cython.int:
+    """Open the segments that were being emptied: the dead worker may have been at it, and nobody
+    takes chunks of one that never gets empty. Who else is at one finds that it stays, and chooses
+    anew; not if somebody resizes, who opens what is left himself. OK, BUSY or CORRUPT."""
+    high: u64 = load(cython.address(w.depot.seg_high))
+    number: u64
+    status: cython.int = OK
+    if byte_held(w, RESIZE_BYTE()):
+        return OK
+    for number in range(high if high < w.seg_total else w.seg_total):
+        if status == OK and load(cython.address((w.segtable + number).state)) == SEG_LEAVING:
+            status = set_leaving_held(w, number + 1, False)
+    return status
+
+
 def bury(w, dead):
     """What a dead worker leaves: its pins go, its lists become this worker's. If it is the slot
     that this worker has just taken, they are already. OK, BUSY or CORRUPT."""
+    status: cython.int
     forget(w, dead)
-    return OK if dead == w.slot else inherit(w, dead)
+    status = _let_stay(w)
+    return status if status != OK or dead == w.slot else inherit(w, dead)

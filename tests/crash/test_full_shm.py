@@ -431,13 +431,7 @@ while eng.stats()["total"]["evicted"] == 0:
     index += 1
 for n in (*range(400), *range(511, 1022)):
     assert kept.flush_page((n, 0, 0), 0)
-with open("/dev/shm/filler", "wb", buffering=0) as filler:
-    try:
-        while True:
-            filler.write(bytes(4096))
-    except OSError:
-        pass
-assert os.statvfs("/dev/shm").f_bavail == 0
+fill_up()
 assert eng.resize("20MiB") == 20 << 20
 free = os.statvfs("/dev/shm")
 assert free.f_bavail * free.f_bsize > 3 << 20
