@@ -6,6 +6,7 @@ is only ever tried, and a page whose bucket is taken is passed over.
 Kill at any instruction: each step (a page moved on, a page evicted) is one transaction.
 """
 import cython
+import cython.cimports.engine.tree.objnode as objnode
 from cython.cimports.engine.eviction.policies import Policy, policy_of
 from cython.cimports.engine.layout.call import FAULT_POLICY, MISS, PINNED
 from cython.cimports.engine.layout.regions import buckets_at, page_at, pool_at, pool_of_obj, queue_at, shard_at
@@ -30,6 +31,7 @@ from cython.cimports.engine.layout.words import (
     pool_in,
     shard_in,
     state_in,
+    target_of,
 )
 from cython.cimports.engine.oid import hash_oid
 from cython.cimports.engine.pages.pins import is_viewed
@@ -49,10 +51,24 @@ BUSY_MAX = cython.declare(cython.int, 8)        # pages with a taken bucket that
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _evict_page(w: cython.pointer(Worker), off: u64, host: HostOps) -> cython.int:
+def _is_linked(w: cython.pointer(Worker), o: cython.pointer(Obj), off: u64) -> cython.bint:
+    """True if the object links to the descriptor at `off`. The bucket's lock is held."""
+    at: cython.pointer(u64) = objnode.link_word(w, o, page_at(w, off).index, 0)
+    linked: cython.bint = w.fault == 0 and at != cython.NULL and target_of(at[0]) == off
+    w.fault = 0
+    return linked
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _evict_page(w: cython.pointer(Worker), off: u64, found: cython.bint, host: HostOps) -> cython.int:
     """Evict the page at `off`, which is in a queue of a shard this worker holds. OK, BUSY (its
     bucket is taken), PINNED (somebody has a view on it), CORRUPT, or MISS: it is on its way out
-    already, and has left its queue."""
+    already, and has left its queue.
+
+    found: by looking through descriptors, and so it may be none (PINNED): a free chunk has the copy
+    that a worker made who was killed before it was linked."""
     d: cython.pointer(Pampd) = page_at(w, off)
     o: cython.pointer(Obj)
     b: cython.pointer(Bucket)
@@ -84,6 +100,7 @@ def _evict_page(w: cython.pointer(Worker), off: u64, host: HostOps) -> cython.in
             and o.sentinel == OBJ_SENTINEL
             and pool_of_obj(o) == pool
             and hash_oid(o.oid[0], o.oid[1], o.oid[2]) == oid_hash
+            and (not found or _is_linked(w, o, off))
         ):
             if is_viewed(w, d):
                 w.fault = 0
@@ -106,7 +123,7 @@ def _evict_page(w: cython.pointer(Worker), off: u64, host: HostOps) -> cython.in
         living: cython.bint = load(cython.address(pool_at(w, pool).state)) == POOL_LIVE and d.sentinel == PAMPD_SENTINEL
         moved: cython.bint = living and d.obj != obj_off
         unlock(w, cython.address(b.lock))
-        if living:
+        if living or found:
             return BUSY if moved else PINNED
     else:
         # Retired; or about to be, by a transaction that may yet be taken back: then it is a living
@@ -144,7 +161,7 @@ def evict_of(w, pool, shard, of, steps, host):
         off = policy.victim(w, q, of, steps)
         if off == 0 or w.fault != 0:
             break
-        status = _evict_page(w, off, host)
+        status = _evict_page(w, off, False, host)
         if status == BUSY or status == PINNED:
             busy += status == BUSY
             status = policy.pass_over(w, q, off)
@@ -170,6 +187,6 @@ def evict_found(w, off, host):
         return BUSY
     word = load(cython.address(d.queue))
     if d.sentinel == PAMPD_SENTINEL and is_queued(word) and shard_in(word) == shard and has_ledger(w, pool_in(word)):
-        status = _evict_page(w, off, host)
+        status = _evict_page(w, off, True, host)
     unlock(w, cython.address(shard_at(w, shard).lock))
     return MISS if status == PINNED else status
