@@ -29,7 +29,7 @@ cdef class Semaphores:
     cdef u64 nonce
     cdef int retire(self, Worker *w, Lock *lock) except -1
     cdef int retire_mine(self, Worker *w) except -1
-    cdef Sem *find(self, u64 offset, u64 generation, bint make) except? NULL
+    cdef Sem *find(self, Worker *w, Lock *lock) except? NULL
 
 cdef void post_one(Worker *w, Lock *lock) noexcept nogil
 cdef int sleep_on(Sem *sem, u64 nanoseconds) noexcept nogil

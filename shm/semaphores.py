@@ -9,7 +9,10 @@ semaphore, which `posix_ipc.Semaphore` opens too. A semaphore is only a way to s
 state of the lock: losing one, or a post too many, costs a sleeper its time slice and nothing else.
 A file is only used if it is a regular file of the right size, made by somebody whom the arena's
 mode lets in (`_is_of_ours`), looked at through the descriptor that is mapped: a file of another
-size would be a SIGBUS, a stranger's a way to hold us up. A new one is written under a name that
+size would be a SIGBUS, a stranger's a way to hold us up. Its bytes are looked at before each call
+on it (`_is_sound`): the C library passes a word of them to futex(2), and aborts the process, or
+sleeps for ever, if that word is anything but what sem_init(3) has written. A damaged semaphore is
+one that was lost; who would sleep on it removes it. A new one is written under a name that
 begins like its own, with the arena's group and mode (and owner, if root makes it), and linked when
 it is whole: so a kill leaves nothing that `unlink_all` would not find. (sem_open(3) leaves a file
 `sem.XXXXXX`.) Only who made a file here can remove it, and root: whoever uses another user's arena
@@ -25,7 +28,7 @@ import posix_ipc
 import cython
 from cython.cimports.libc.errno import EINTR, ENOENT, errno
 from cython.cimports.libc.stdio import snprintf
-from cython.cimports.libc.string import memset
+from cython.cimports.libc.string import memcmp, memset
 from cython.cimports.posix.fcntl import posix_fallocate
 from cython.cimports.posix.mman import MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap
 from cython.cimports.posix.stat import S_ISREG, fchmod, fstat, struct_stat
@@ -63,6 +66,10 @@ GENERATION = cython.declare(u64, (1 << 63) - 1)     # the bits of Lock.sem that 
 PATH_MAX = cython.declare(cython.int, 400)
 NAP_NS = cython.declare(cython.long, 1_000_000)
 NS = cython.declare(cython.long, 1_000_000_000)
+# In a semaphore, here and in musl: its value, how many sleep on it, and then what never changes.
+CONSTANT_FROM = cython.declare(cython.size_t, 8)
+_fresh = cython.declare(sem_t)
+sem_init(cython.address(_fresh), 1, 0)
 _clockwait = cython.declare(cython.p_void, dlsym(RTLD_DEFAULT, "sem_clockwait"))
 
 
@@ -234,6 +241,22 @@ def _open(table: cython.pointer(SemTable), offset: u64, generation: u64, make: c
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def _is_sound(table: cython.pointer(SemTable), sem: cython.pointer(Sem)) -> cython.bint:
+    """True if nobody has written over a semaphore: what sem_init writes is there, and no more posts
+    than sleepers and as many late posters can have left."""
+    value: cython.int = 0
+    at: cython.p_char = cython.cast(cython.p_char, sem.at)
+    return (
+        memcmp(at + CONSTANT_FROM, cython.cast(cython.p_char, cython.address(_fresh)) + CONSTANT_FROM,
+               cython.sizeof(sem_t) - CONSTANT_FROM) == 0
+        and sem_getvalue(sem.at, cython.address(value)) == 0
+        and 0 <= value <= 2 * cython.cast(cython.longlong, table.sleepers)
+    )
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def _post(table: cython.pointer(SemTable), offset: u64, generation: u64, make: cython.bint) -> cython.void:
     """Wake one sleeper. Where as many posts are waiting as there can be sleepers, all of them are
     awake already: so posts do not pile up. (One waiting post is not enough: whoever it was for may
@@ -242,6 +265,7 @@ def _post(table: cython.pointer(SemTable), offset: u64, generation: u64, make: c
     sem: cython.pointer(Sem) = _open(table, offset, generation, make)
     if (
         sem != cython.NULL
+        and _is_sound(table, sem)
         and sem_getvalue(sem.at, cython.address(value)) == 0
         and value < cython.cast(cython.longlong, table.sleepers)
     ):
@@ -301,9 +325,15 @@ class Semaphores:
         """The name of the semaphore of the lock at `offset`."""
         return f"/{self.arena_name}@{self.nonce:016x}-{offset:x}-{generation & (1 << 63) - 1:x}"
 
-    def find(self, offset, generation, make):
-        """The open semaphore of a lock, or NULL."""
-        return _open(cython.address(self.table), offset, generation, make)
+    def find(self, w, lock):
+        """The open semaphore of a lock that somebody is about to sleep on, made if it is not there;
+        or NULL. One that is damaged is removed: whoever sleeps next has a new one."""
+        table: cython.pointer(SemTable) = cython.address(self.table)
+        sem: cython.pointer(Sem) = _open(table, offset_of(w, lock), load(cython.address(lock.sem)), True)
+        if sem != cython.NULL and not _is_sound(table, sem):
+            self.retire(w, lock)
+            return cython.NULL
+        return sem
 
     def post(self, offset, generation):
         """Wake one sleeper."""
@@ -312,9 +342,11 @@ class Semaphores:
     def sleep(self, offset, generation, seconds):
         """Sleep until posted or for `seconds`; without a semaphore the sleep is the same. True if
         posted."""
-        return (
-            sleep_on(_open(cython.address(self.table), offset, generation, True), cython.cast(u64, seconds * 1e9)) == 1
-        )
+        table: cython.pointer(SemTable) = cython.address(self.table)
+        sem: cython.pointer(Sem) = _open(table, offset, generation, True)
+        if sem != cython.NULL and not _is_sound(table, sem):
+            sem = cython.NULL
+        return sleep_on(sem, cython.cast(u64, seconds * 1e9)) == 1
 
     def retire(self, w, lock):
         """Remove the semaphore of a lock, if it has one; a late sleeper makes a new one, of the

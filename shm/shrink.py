@@ -5,8 +5,8 @@ Emptying the segments that leave is the business of the layer above: only it kno
 Each step is one transaction under the worker's own lock, which it takes itself (but for
 `set_leaving_held`), and the depot's.
 Kill at any instruction: a limit that was lowered and not reached yet is a state like any other;
-segments that leave go on leaving until somebody resizes, or is short of memory; holes that still
-have memory go on having it until somebody resizes again.
+segments that leave go on leaving until whoever was at it is recovered, or somebody resizes, or is
+short of memory; holes that still have memory go on having it until somebody resizes again.
 """
 import cython
 from cython.cimports.shm.atomics import load

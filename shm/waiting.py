@@ -18,7 +18,6 @@ from cython.cimports.shm.layout import (
     STAT_LOCK_WAITS,
     Lock,
     Slot,
-    offset_of,
     slot_at,
     slots_used,
     u64,
@@ -53,10 +52,6 @@ def _claims(w: cython.pointer(Worker), idx: u64, owner: u64, offset: u64) -> cyt
     stopped the world, or is about to have the slot, and with it what the dead one had."""
     slot: cython.pointer(Slot) = slot_at(w, idx)
     i: cython.int
-    if offset == offset_of(w, cython.address(slot.own)) and (owner & ~OWNER_WAITS()) >> 16 == load(
-        cython.address(slot.gen)
-    ):
-        return True         # an heir, who notes it nowhere
     if gate_keeper(w) == owner & ~OWNER_WAITS():
         return True
     # Of whatever generation: a dead worker's note stands until its heir has settled it.
@@ -64,7 +59,7 @@ def _claims(w: cython.pointer(Worker), idx: u64, owner: u64, offset: u64) -> cyt
         if load(cython.address(slot.held[i])) == offset:
             return True
     # The own locks that a dead checker took are noted nowhere, and his slot is an heir's by now,
-    # who may be stopped.
+    # who may be stopped; nor does an heir note that of his slot before he lives there.
     return byte_held(w, NEWCOMER_BYTE(idx))
 
 

@@ -36,6 +36,7 @@ cdef class Attachment:
     cdef int sleep_once(self) except -1
     cdef int close_descriptors(self) noexcept
     cdef int end(self) except -1
+    cdef bint back_slot(self, u64 idx) noexcept
     cdef int refuse_fork(self) except -1
     cdef int attach_slot(self) except -1
     cdef int pass_gate(self) except -1

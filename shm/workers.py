@@ -3,11 +3,11 @@ leaving.
 
 Who holds a slot's liveness byte owns the slot; no other lock is needed to choose one, so a newcomer
 who is stopped holds nobody up. Slots are taken in this order: one that is free, one that was never
-used, and only then a dead worker's, whose own lock the newcomer adopts in the name that it is about
-to have: it settles the transaction, releases the locks, and inherits the chunks as they lie. A byte
-of its own (NEWCOMER_BYTE) says meanwhile that who has the slot's is no worker yet. A newcomer says
-that it lives, and then looks at the gate (stop.py); who stops the world closes the gate, and then
-looks who lives. A full fence each: one of the two sees the other.
+used, if there is memory for it, and only then a dead worker's, whose own lock the newcomer adopts
+in the name that it is about to have: it settles the transaction, releases the locks, and inherits
+the chunks as they lie. A byte of its own (NEWCOMER_BYTE) says meanwhile that who has the slot's is
+no worker yet. A newcomer says that it lives, and then looks at the gate (stop.py); who stops the
+world closes the gate, and then looks who lives. A full fence each: one of the two sees the other.
 Kill at any instruction: until `state` is SLOT_LIVE the slot is free, or still the dead worker's;
 from then on it is a dead worker's. Signal handlers run in `pause`, `rest` and `breathe` alone, with
 nothing held and the turn given up; whatever they raise, the turn is taken back before the verb goes
@@ -171,11 +171,13 @@ class Attachment:
         i: u64
         high: u64
         contested: cython.bint = False
+        poor: cython.bint
         tries: cython.int = 0
         deadline = time.monotonic() + HEIR_WAIT_S
         while tries < TAKE_TRIES or contested:
             tries += 1
             contested = False
+            poor = False
             high = slots_used(w)
             for idx in range(high):
                 if load(cython.address(slot_at(w, idx).state)) == SLOT_FREE and self.claim(idx):
@@ -188,15 +190,16 @@ class Attachment:
                 if not self.claim(idx):
                     continue
                 for i in range(high, idx + 1):
-                    if (
-                        back(w, w.slots_off + i * SLOT_BYTES, SLOT_BYTES) != OK
-                        or back(w, w.bounces_off + i * w.bounce_bytes, w.bounce_bytes) != OK
-                        or back(w, w.journals_off + i * JOURNAL_BYTES, JOURNAL_BACKED) != OK
-                    ):
-                        self.disclaim(idx)
-                        if w.lost:
-                            self.lose()
-                        raise no_memory(self.arena.name, "another worker")
+                    poor = poor or not self.back_slot(i)
+                if poor:
+                    self.disclaim(idx)
+                    if w.lost:
+                        self.lose()
+                    break
+                # Of the one after it as well, if it can be had: where the file system is full by
+                # then, one more worker can still come, and make the arena smaller.
+                if idx + 1 < w.max_workers:
+                    self.back_slot(idx + 1)
                 kill_point(w)
                 while slots_used(w) <= idx:
                     cas(cython.address(w.depot.slots_high), slots_used(w), idx + 1)
@@ -210,6 +213,8 @@ class Attachment:
                     contested = True
             if w.lost:
                 self.lose()
+            if poor and not contested:
+                raise no_memory(self.arena.name, "another worker")
             if time.monotonic() > deadline:
                 raise ArenaBusy(
                     f"arena {self.arena.name!r}: all worker slots are taken, but of workers that "
@@ -219,6 +224,16 @@ class Attachment:
             time.sleep(0.001)
             self.refuse_fork()
         raise ArenaBusy(f"arena {self.arena.name!r}: all {w.max_workers} worker slots are taken")
+
+    def back_slot(self, idx):
+        """Give a slot memory, and what belongs to it. False: there is none, or (Worker.lost) the
+        descriptor is not the arena's any more."""
+        w: cython.pointer(Worker) = cython.address(self.w)
+        return (
+            back(w, w.slots_off + idx * SLOT_BYTES, SLOT_BYTES) == OK
+            and back(w, w.bounces_off + idx * w.bounce_bytes, w.bounce_bytes) == OK
+            and back(w, w.journals_off + idx * JOURNAL_BYTES, JOURNAL_BACKED) == OK
+        )
 
     def refuse_fork(self):
         """TmemError in a child that a signal handler has forked in the middle of attaching."""
@@ -418,7 +433,7 @@ class Attachment:
         if todo == UNKNOWN:
             self.lose()
         if todo == REST:
-            sem = self.semaphores.find(w.blocked_on, cython.cast(cython.pointer(Lock), w.base + w.blocked_on).sem, True)
+            sem = self.semaphores.find(w, cython.cast(cython.pointer(Lock), w.base + w.blocked_on))
             if sem != cython.NULL:
                 add(cython.address(sem.users), 1)
         self.give_up_turn()

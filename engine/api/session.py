@@ -42,6 +42,7 @@ from cython.cimports.engine.member.access import set_allow
 from cython.cimports.engine.member.member import Member
 from cython.cimports.engine.member.registry import registry
 from cython.cimports.engine.member.seats import seat_of
+from cython.cimports.engine.pages.reclaim import back_everybodys
 from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.shm.atomics import barrier, set_release
 from cython.cimports.shm.journal import kill_point
@@ -396,6 +397,8 @@ class Engine(Member):
             ):
                 if back(w, start, size) != OK:
                     self.no_memory("another pool")
+            if not back_everybodys(w, high):
+                self.no_memory("another pool")
             table.pools_high = high + 1
         if flags & POOL_DEDUP and table.twins == 0:
             if back(w, twins_offset(w), w.client_geometry[GEO_TWINS] * TWIN_BUCKET_BYTES) != OK:

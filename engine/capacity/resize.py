@@ -116,7 +116,7 @@ def _resize(engine: Member, segments):
             _let_stay(engine)
             _until_free(engine, lambda: set_limit(w, max(segments, before)))
         raise
-    _give_up_holes(engine)
+    _give_up_holes(engine, "its capacity has changed")
 
 
 def _until_free(engine: Member, step):
@@ -329,6 +329,10 @@ def _sweep(engine: Member):
             return NOMEM
         engine.settle()
         _breathe(engine)
+    if result.moved == 0 and result.poor != 0:
+        # A full file system has no memory for a journal as long as an object: unless it comes from
+        # here.
+        _give_up_holes(engine, "it is being changed")
     if result.moved == 0 and result.busy != 0:
         _rest(engine, 0.001)    # all that is left is in use by others
     return OK
@@ -337,18 +341,18 @@ def _sweep(engine: Member):
 # --- giving memory back ---------------------------------------------------------------------------
 
 
-def _give_up_holes(engine: Member):
-    """Give the memory of all holes back to the system, once nobody can be reading there any more."""
+def _give_up_holes(engine: Member, state):
+    """Give the memory of all holes back to the system, once nobody can be reading there any more.
+    `state`: what an error says of the arena."""
     w: cython.pointer(Worker) = cython.address(engine.att.w)
-    number: u64
     phases: cython.pointer(u64)
     inside: u64
-    if w.depot.holes == 0:
+    # Before the grace period: what becomes a hole meanwhile may still be read.
+    holes = [n for n in range(min(w.depot.seg_high, w.seg_total)) if _is_hole_with_memory(engine, n)]
+    if not holes:
         return
     if announce() != OK:
-        raise TmemError(
-            f"arena {engine.name!r}: its capacity has changed, but memory cannot be given back: no membarrier here"
-        )
+        raise TmemError(f"arena {engine.name!r}: {state}, but memory cannot be given back: no membarrier here")
     phases = cython.cast(cython.pointer(u64), calloc(w.max_workers, 8))
     if phases == cython.NULL:
         raise MemoryError
@@ -361,23 +365,22 @@ def _give_up_holes(engine: Member):
                 break
             if time.monotonic() > deadline:
                 raise ArenaBusy(
-                    f"arena {engine.name!r}: its capacity has changed, but memory cannot be given back: process "
+                    f"arena {engine.name!r}: {state}, but memory cannot be given back: process "
                     f"{slot_at(w, inside - 1).pid} has been in one call for {PATIENCE_S:.0f} s"
                 )
             _rest(engine, 0.0005)
     finally:
         free(phases)
-    _punch(engine)
+    _punch(engine, holes)
 
 
-def _punch(engine: Member):
-    """Punch all holes. Those that keep memory are punched again after a pause, twice as long each
-    time: others may be mapping other parts of the same huge page, and the system cannot take it
-    apart as long as they do."""
+def _punch(engine: Member, left):
+    """Punch the holes of these numbers. Those that keep memory are punched again after a pause,
+    twice as long each time: others may be mapping other parts of the same huge page, and the system
+    cannot take it apart as long as they do."""
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     pause = PUNCH_PAUSE_S
     deadline = time.monotonic() + PUNCH_S
-    left = [n for n in range(min(w.depot.seg_high, w.seg_total)) if _is_hole_with_memory(engine, n)]
     while left:
         for n in left:
             _until_free(engine, lambda number=n + 1: begin_punch(w, number))

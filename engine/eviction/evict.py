@@ -75,6 +75,16 @@ def _page_of(w: cython.pointer(Worker), o: cython.pointer(Obj), index: u64) -> c
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def _is_linked(w: cython.pointer(Worker), o: cython.pointer(Obj), d: cython.pointer(Pampd)) -> cython.bint:
+    """True if the object links to this descriptor. The bucket's lock is held."""
+    linked: cython.bint = _page_of(w, o, d.index) == d
+    w.fault = 0
+    return linked
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def _value_of(
     w: cython.pointer(Worker), o: cython.pointer(Obj), d: cython.pointer(Pampd), value: cython.pointer(Value)
 ) -> cython.void:
@@ -150,12 +160,15 @@ def _evict_value(w: cython.pointer(Worker), b: cython.pointer(Bucket), obj_off: 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _evict_page(w: cython.pointer(Worker), off: u64, spares: cython.bint, gone: cython.pointer(u64),
+def _evict_page(w: cython.pointer(Worker), off: u64, found: cython.bint, gone: cython.pointer(u64),
                 host: HostOps) -> cython.int:
     """Evict the page at `off`, which is in a queue of a shard this worker holds, and what goes with
     it; `gone` counts the pages. OK, BUSY (its bucket is taken), PINNED (somebody has a view on it),
-    CORRUPT, MISS (it is on its way out already, and has left its queue), or, if it `spares` what
-    has hits, AGAIN: another page of its value has."""
+    CORRUPT, MISS (it is on its way out already, and has left its queue), or AGAIN: another page of
+    its value has hits.
+
+    found: by looking through descriptors. Then no hits spare it, and it may be none (PINNED): a
+    free chunk has the copy that a worker made who was killed before it was linked."""
     d: cython.pointer(Pampd) = page_at(w, off)
     o: cython.pointer(Obj)
     b: cython.pointer(Bucket)
@@ -188,6 +201,7 @@ def _evict_page(w: cython.pointer(Worker), off: u64, spares: cython.bint, gone: 
             and o.sentinel == OBJ_SENTINEL
             and pool_of_obj(o) == pool
             and hash_oid(o.oid[0], o.oid[1], o.oid[2]) == oid_hash
+            and (not found or _is_linked(w, o, d))
         ):
             value.first = value.last = d.index
             value.hits = 0
@@ -200,7 +214,7 @@ def _evict_page(w: cython.pointer(Worker), off: u64, spares: cython.bint, gone: 
             elif value.viewed:
                 w.fault = 0
                 status = PINNED
-            elif spares and not value.broken and value.hits > hits_of(w, off):
+            elif not found and not value.broken and value.hits > hits_of(w, off):
                 _share_hits(w, o, cython.address(value))
                 status = AGAIN
             else:
@@ -214,7 +228,7 @@ def _evict_page(w: cython.pointer(Worker), off: u64, spares: cython.bint, gone: 
         living: cython.bint = load(cython.address(pool_at(w, pool).state)) == POOL_LIVE and d.sentinel == PAMPD_SENTINEL
         moved: cython.bint = living and d.obj != obj_off
         unlock(w, cython.address(b.lock))
-        if living:
+        if living or found:
             return BUSY if moved else PINNED
     else:
         # Retired; or about to be, by a transaction that may yet be taken back: then it is a living
@@ -253,7 +267,7 @@ def evict_of(w, pool, shard, of, steps, gone, host):
         off = policy.victim(w, q, of, steps)
         if off == 0 or w.fault != 0:
             break
-        status = _evict_page(w, off, True, gone, host)
+        status = _evict_page(w, off, False, gone, host)
         if status == BUSY or status == PINNED:
             busy += status == BUSY
             status = policy.pass_over(w, q, off)
@@ -280,6 +294,6 @@ def evict_found(w, off, host):
         return BUSY
     word = load(cython.address(d.queue))
     if d.sentinel == PAMPD_SENTINEL and is_queued(word) and shard_in(word) == shard and has_ledger(w, pool_in(word)):
-        status = _evict_page(w, off, False, cython.address(gone), host)
+        status = _evict_page(w, off, True, cython.address(gone), host)
     unlock(w, cython.address(shard_at(w, shard).lock))
     return MISS if status == PINNED else status

@@ -4,7 +4,7 @@ into the free chunks of its class elsewhere, and can then have another class.
 The worker's own lock is held, and no other. Lock order: own, another worker's own,
 which is only tried, the depot's; then what a move takes (move.py).
 Kill at any instruction: a segment that leaves goes on leaving, and what lies in it is found as ever.
-Whoever is short next goes on with it; a resize lets it stay.
+Whoever is short next goes on with it; a resize lets it stay, and so does whoever recovers the dead.
 Source: the cleaning of a log-structured store, Rosenblum and Ousterhout, SOSP 1991, with the least
 full segment as victim, within one size class.
 """

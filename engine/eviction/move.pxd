@@ -7,11 +7,13 @@ from shm.layout cimport CLASS_COUNT, Worker, u64
 cdef struct Supply:
     u64 good[CLASS_COUNT]
     bint evicts     # pages may go, to make a place
+    u64 poor        # objs that stay for want of memory for a journal as long as they are
 
 # What a sweep came to.
 cdef struct Sweep:
     u64 moved
     u64 busy        # in use just then: another sweep will find it
+    u64 poor        # as in Supply; of the busy
 
 cdef int sweep(Worker *w, u64 number, bint evicts, Sweep *result, HostOps host) noexcept nogil
 cdef int give_back_leaving(Worker *w, int cls) noexcept nogil

@@ -71,6 +71,8 @@ from cython.cimports.shm.layout import (
     BUSY,
     CORRUPT,
     FAULT_CHUNK,
+    JOURNAL_BYTES,
+    JOURNAL_ENTRY,
     NOMEM,
     OK,
     SEG_LEAVING,
@@ -412,6 +414,7 @@ def _move_obj(w: cython.pointer(Worker), have: cython.pointer(Supply), off: u64,
     # Too large for any journal, or the file system is full just now. Who makes room for a put has
     # the journal that the put has: nothing is added to it, nor given back.
     if have.evicts and reserve(w, need) != OK or need > w.journal_cap:
+        have.poor += need <= JOURNAL_BYTES // JOURNAL_ENTRY
         return BUSY
     status = _lock_obj(w, off, cython.address(b))
     if status != OK:
@@ -497,6 +500,7 @@ def sweep(w, number, evicts, result, host):
         if status == NOMEM or status == CORRUPT:
             break
         status = OK
+    result.poor += have.poor
     return status
 
 

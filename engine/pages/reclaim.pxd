@@ -36,6 +36,7 @@ cdef int take_garbage(Worker *w, u64 idx) noexcept nogil
 cdef void drop_staged(Worker *w) noexcept nogil
 cdef bint back_ledger(Worker *w, u64 pool) noexcept nogil
 cdef void back_ledgers(Worker *w) noexcept nogil
+cdef bint back_everybodys(Worker *w, u64 pool) noexcept nogil
 cdef u64 *ledger_for(Worker *w, u64 pool) noexcept nogil
 cdef void gauge(Worker *w, u64 pool, int which, u64 delta) noexcept nogil
 

@@ -82,15 +82,19 @@ from cython.cimports.shm.layout import (
     FAULT_OFFSET,
     FAULT_SENTINEL,
     OK,
+    SEG_LEAVING,
     Slot,
     Worker,
     offset_of,
     slot_at,
+    slots_used,
     u64,
 )
+from cython.cimports.shm.liveness import RESIZE_BYTE, byte_held
 from cython.cimports.shm.lock import lock_both, lock_try, unlock, unlock_both
 from cython.cimports.shm.memory import back, chunk_at
 from cython.cimports.shm.recovery import is_open
+from cython.cimports.shm.shrink import set_leaving_held
 from cython.cimports.shm.slab import available, drain, drain_all, push
 
 _foreign_free = cython.declare(ForeignFree, cython.NULL)
@@ -131,9 +135,26 @@ def back_ledger(w, pool):
 
 def back_ledgers(w):
     """Give the ledgers of all pools there are memory, if it can be had: to make room, pages of any
-    of them go."""
-    if pools_high(w) != 0:
-        has_ledger(w, pools_high(w) - 1)
+    of them go. Those of the slot that nobody has used yet with them: see take_slot in workers.py."""
+    high: u64 = pools_high(w)
+    if high * LEDGER_BYTES > w.slot.ledger_backed and has_ledger(w, high - 1) and slots_used(w) < w.max_workers:
+        back(w, w.ledgers_off + slots_used(w) * w.ledger_bytes, whole_pages(high * LEDGER_BYTES))
+
+
+def back_everybodys(w, pool):
+    """Give the ledgers of a pool that is about to be memory, of whoever has a slot or may be the
+    next to have one: who joins later, or never opens the pool, may have to let its pages go when
+    there is none left. False: it cannot be had.
+
+    Who attaches at this very moment may go without: what he cannot count he does not do."""
+    need: u64 = whole_pages((pool + 1) * LEDGER_BYTES)
+    i: u64
+    if pool != 0 and need == whole_pages(pool * LEDGER_BYTES):
+        return True         # with those of the pools before
+    for i in range(w.max_workers):
+        if i <= slots_used(w) and back(w, w.ledgers_off + i * w.ledger_bytes, need) != OK:
+            return False
+    return True
 
 
 def ledger_for(w, pool):
@@ -523,8 +544,28 @@ def inherit(w, dead):
     return status
 
 
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _let_stay(w: cython.pointer(Worker)) -> cython.int:
+    """Open the segments that were being emptied: the dead worker may have been at it, and nobody
+    takes chunks of one that never gets empty. Who else is at one finds that it stays, and chooses
+    anew; not if somebody resizes, who opens what is left himself. OK, BUSY or CORRUPT."""
+    high: u64 = load(cython.address(w.depot.seg_high))
+    number: u64
+    status: cython.int = OK
+    if byte_held(w, RESIZE_BYTE()):
+        return OK
+    for number in range(high if high < w.seg_total else w.seg_total):
+        if status == OK and load(cython.address((w.segtable + number).state)) == SEG_LEAVING:
+            status = set_leaving_held(w, number + 1, False)
+    return status
+
+
 def bury(w, dead):
     """What a dead worker leaves: its pins go, its lists become this worker's. If it is the slot
     that this worker has just taken, they are already. OK, BUSY or CORRUPT."""
+    status: cython.int
     forget(w, dead)
-    return OK if dead == w.slot else inherit(w, dead)
+    status = _let_stay(w)
+    return status if status != OK or dead == w.slot else inherit(w, dead)

@@ -1,14 +1,16 @@
 """Owns the promise that memory which is free in small pieces becomes memory for pages of any size:
 what lies among them is moved, and nothing is lost for it."""
 import contextlib
+import mmap
 import multiprocessing
 import random
+import struct
 
 import pytest
 
 import engine
-from tests.hostile.structs import Map, offset
-from tests.stopped import in_child
+from tests.hostile.structs import CONSTANTS, SIZES, Map, offset
+from tests.stopped import Stopped, in_child
 from tests.support import SHM
 
 PAGE = 4096
@@ -166,3 +168,96 @@ def test_a_segment_that_cannot_be_emptied_does_not_go_on_leaving(make_arena):
         assert again > 1000
     assert fill(pool, PAGE, first=1 << 22) > 100            # with nobody looking
     assert holds(pool, 1000, range(1 << 21, (1 << 21) + again)) and eng.check().ok
+
+
+def copies_of_descriptors(name):
+    """Copy the descriptors of an arena into free chunks, as who moves one does before it is linked,
+    and is killed then: how many."""
+    with open(SHM / name, "r+b") as file:
+        raw = mmap.mmap(file.fileno(), 0)
+        places = Map(raw[:4096])
+        base, size = places.where["segments"], SIZES["Pampd"]
+        free, found = [], []
+        for number in range(places.geometry["seg_total"]):
+            cls = struct.unpack_from("<Q", raw, places.segment(number) + offset("Segment", "cls"))[0]
+            if cls != CONSTANTS["PAMPD_CLASS"] + 1:
+                continue
+            start = base + number * places.seg_bytes
+            count = places.seg_bytes // size
+            first = start + ((count + 7) // 8 + 63) // 64 * 64
+            for i in range((places.seg_bytes - (first - start)) // size):
+                at = first + i * size
+                if not raw[start + i // 8] >> i % 8 & 1:
+                    free.append(at)
+                elif struct.unpack_from("<Q", raw, at)[0] == CONSTANTS["PAMPD_SENTINEL"]:
+                    found.append(raw[at:at + size])
+        for at, words in zip(free, found, strict=False):
+            raw[at:at + size] = words
+        raw.close()
+    return min(len(free), len(found))
+
+
+def holds_nothing(name, worker):
+    """True if a worker has no lock but its own."""
+    raw = (SHM / name).read_bytes()
+    places = Map(raw[:4096])
+    own = places.slot(worker) + offset("Slot", "own")
+    held = struct.unpack_from(f"<{CONSTANTS['HELD_MAX']}Q", raw, places.slot(worker) + offset("Slot", "held"))
+    return not any(at and at != own and struct.unpack_from("<Q", raw, at)[0] & 0xFFFF == worker + 1 for at in held)
+
+
+@pytest.fixture
+def littered(make_arena):
+    """Make a full arena with copies of its descriptors in free chunks: the engine and its pool "p"."""
+
+    def make():
+        eng = make_arena(capacity="2MiB", page_size=PAGE, buckets=1, max_workers=4)
+        pool, other = eng.new_pool("p"), eng.new_pool("other")
+        n = 0
+        while eng.stats()["total"]["evicted"] == 0:
+            assert (other if n % 2 else pool).put((n >> 6, 0, 0), n & 63, page(n, 1000))
+            n += 1
+        # They go in another order than they lie in: no segment empties by itself.
+        rnd = random.Random(5)
+        for i in rnd.sample(range(n), n // 2):
+            (other if i % 2 else pool).flush_page((i >> 6, 0, 0), i & 63)
+        for i in rnd.sample(range(n), n):
+            (other if i % 2 else pool).put((i >> 6, 0, 0), i & 63, page(i, 1000))
+        assert copies_of_descriptors(eng.name) > 30
+        return eng, pool
+
+    return make
+
+
+def put_other_lengths(pool):
+    return [pool.put((i >> 6, 1, 0), i & 63, page(i, (4096, 300, 2000)[i // 100])) for i in range(300)]
+
+
+def test_the_copy_that_a_dead_mover_made_is_no_page(littered):
+    """Whoever looks through descriptors finds it, in a chunk that nobody has."""
+    eng, pool = littered()
+    assert all(put_other_lengths(pool))
+    report = eng.check()
+    assert report.ok, report.problems[:3]
+
+
+def test_nor_is_one_of_a_pool_that_is_being_destroyed(littered):
+    for point in range(150, 190):
+        eng, pool = littered()
+
+        def destroy(mine, point=point):
+            dying = mine.pool("other")
+            mine.set_kill_point(point, True)
+            dying.destroy()
+
+        with Stopped(eng.name, destroy):
+            nothing_held = holds_nothing(eng.name, 1)
+            if nothing_held:
+                assert "other" not in eng.stats()["pools"]
+                put_other_lengths(pool)         # some are refused: what is being destroyed is not to be had yet
+        eng.recover()
+        report = eng.check()
+        assert report.ok, report.problems[:3]
+        if nothing_held:
+            return
+    raise AssertionError("it holds a lock wherever it stops")

@@ -8,11 +8,12 @@ import itertools
 import os
 import random
 import signal
+import struct
 
 import engine
 from shm import workers
 from tests.stopped import fork
-from tests.support import mixed, text
+from tests.support import SHM, mixed, text
 
 PAGES = 30
 HUGE = 1 << 60
@@ -224,6 +225,16 @@ class SplinteredScene(Scene):
         while self.engine.stats()["arena"]["segments_used"] < self.engine.stats()["arena"]["segments_total"]:
             assert self.f.put((1, 8, 8), self.longer, FullScene.extra(self.longer))
             self.longer += 1
+
+    def leaving(self):
+        """Numbers of segments that nobody takes chunks of."""
+        # Here, since it reads the source, which is not there where a wheel is tested.
+        from tests.hostile.structs import CONSTANTS, Map, offset
+        raw = (SHM / self.name).read_bytes()
+        places = Map(raw[:4096])
+        states = [struct.unpack_from("<Q", raw, places.segment(n) + offset("Segment", "state"))[0]
+                  for n in range(places.geometry["seg_total"])]
+        return [n for n, state in enumerate(states) if state == CONSTANTS["SEG_LEAVING"]]
 
     def state(self):
         seen = super().state()

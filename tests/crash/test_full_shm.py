@@ -72,7 +72,11 @@ assert all(pool.get((1, 0, 0), n) == page(n + 1) for n in range(held))
 # The first view needs memory for its pin; a worker that has some goes on.
 assert refused(lambda: pool.view((1, 0, 0), 0)) and pool.get((1, 0, 0), 0) == page(1)
 assert eng.stats()["arena"]["pinned_bytes"] == 0
-assert refused(lambda: engine.attach("full")) and refused(lambda: engine.create("other", "1MiB"))
+# Of the slot after its own each worker has taken the memory along: one more can come.
+with engine.attach("full") as late:
+    assert late.pool("p").get((1, 0, 0), 0) == page(1)
+    assert refused(lambda: engine.attach("full"))
+assert refused(lambda: engine.create("other", "1MiB"))
 assert refused(lambda: pool.put_range((1, 0, 0), 0, bytes(4000 * 4096)))
 
 tell.send(True)
@@ -233,8 +237,8 @@ assert report.ok, report.problems[:3]
 print("held", held)
 """
 
-# A worker that has attached before there were so many pools has no memory for the counters of the
-# later ones.
+# A worker that attached when there was memory for its slot, and none for its counters but those of
+# the first pools.
 COUNTERS = """
 import os, signal
 import engine
@@ -244,9 +248,7 @@ def sound():
     assert report.ok, report.problems[:3]
 
 eng = engine.create("counted", "8MiB", max_workers=6, max_pools=128, huge_pages=False)
-early = engine.attach("counted")
-low = early.new_pool("low")
-assert low.put((1, 0, 0), 0, b"low")
+assert eng.new_pool("low").put((1, 0, 0), 0, b"low")
 for n in range(100):
     eng.new_pool(f"p{n}")
 last, doomed = eng.pool("p99"), eng.pool("p98")
@@ -258,15 +260,32 @@ while eng.stats()["total"]["evicted"] == 0:
     assert last.put((n % 9, 0, 0), n, rnd(3000))
     n += 1
 # Whoever destroys a pool is killed on the way, and leaves it to the others.
+(attached, ready), (full, go) = os.pipe(), os.pipe()
 pid = os.fork()
 if pid == 0:
     mine = engine.attach("counted")
     dying = mine.pool("p98")
+    os.write(ready, b"r")
+    os.read(full, 1)
     mine.set_kill_point(60)
     dying.destroy()
     os._exit(1)
-assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
+os.read(attached, 1)
 fill_up()
+third = engine.attach("counted")        # has the slot that was kept ready, with its counters
+early = None
+while early is None:
+    os.truncate("/dev/shm/filler", os.stat("/dev/shm/filler").st_size - 4096)
+    try:
+        early = engine.attach("counted")
+    except engine.TmemError:
+        pass
+assert os.statvfs("/dev/shm").f_bavail == 0
+os.truncate("/dev/shm/filler", os.stat("/dev/shm/filler").st_size - 4096)
+low = early.pool("low")
+assert os.statvfs("/dev/shm").f_bavail == 0
+os.write(go, b"g")
+assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
 before = eng.stats()["pools"]["p99"]
 answers = [low.put((2, i, 0), 0, rnd(3000)) for i in range(300)]
 after = eng.stats()["pools"]["p99"]
@@ -287,6 +306,138 @@ assert "p98" not in eng.stats()["pools"]
 sound()
 early.close()
 sound()
+print("held", eng.stats()["total"]["pages"])
+"""
+
+# Whatever gives memory back must not need any, in whatever worker: one that came before there were
+# so many pools, the one who comes now, a forked child, the heir of the dead, of whom all slots are.
+FREEING = """
+import os, signal, sys, time
+import engine
+
+def free():
+    found = os.statvfs("/dev/shm")
+    return found.f_bavail * found.f_bsize
+
+def full_arena():
+    eng = engine.create("freed", "8MiB", max_workers=6, max_pools=128, huge_pages=False)
+    early = engine.attach("freed")
+    pools = [eng.new_pool(f"p{n}", dedup=n % 2 == 0) for n in range(100)][90:]
+    for n in range(2200):
+        pools[n % 10].put((n % 9, 0, 0), n, os.urandom(3000))
+    assert eng.stats()["total"]["evicted"] > 0
+    return eng, early
+
+def in_child(act):
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            act()
+            code = 0
+        except BaseException:
+            import traceback
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+def fill_and_die():
+    global eng, early
+    eng, early = full_arena()
+    fill_up()
+    engine.attach("freed")              # has the memory that was kept ready for it
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def destroyer(go):
+    # A child that attaches now, and dies in the middle of destroying a pool when told to.
+    attached, ready = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        dying = engine.attach("freed")
+        pool = dying.pool("p98")
+        os.write(ready, b"r")
+        os.read(go, 1)
+        dying.set_kill_point(60)
+        pool.destroy()
+        os._exit(1)
+    os.read(attached, 1)
+    return pid
+
+def verbs(mine):
+    assert mine.check().ok and mine.check(gentle=True).ok
+    pool = mine.pool("p95")
+    held = mine.stats()["pools"]["p95"]["pages"]
+    index = next(n for n in range(5, 2200, 10) if pool.get((n % 9, 0, 0), n, free=False) is not None)
+    assert pool.flush_page((index % 9, 0, 0), index)
+    assert any(pool.flush_object((n, 0, 0)) for n in range(9))
+    assert mine.stats()["pools"]["p95"]["pages"] < held
+    os.write(tell, b"g")
+    if sys.argv[1] == "heir":
+        destroyer(go)
+    while mine.recover() == 0:
+        time.sleep(0.001)
+    assert "p98" not in mine.stats()["pools"]
+    fill_up()
+    assert mine.check(repair=True).ok
+    assert free() == 0
+    for capacity in (6 << 20, 4 << 20):
+        mine.resize(capacity)
+    assert free() > 3 << 20, free()
+    fill_up()
+    pool.destroy()
+    mine.resize("2MiB")
+    assert free() > 1 << 20, free()
+    assert mine.check().ok
+    print("held", mine.stats()["total"]["pages"])
+    mine.close()
+    sys.stdout.flush()
+
+go, tell = os.pipe()
+if sys.argv[1] == "heir":
+    assert in_child(fill_and_die) == -signal.SIGKILL
+    verbs(engine.attach("freed"))
+else:
+    eng, early = full_arena()
+    destroyer(go)
+    fill_up()
+    if sys.argv[1] == "early":
+        verbs(early)
+    elif sys.argv[1] == "newcomer":
+        verbs(engine.attach("freed"))
+    else:
+        assert in_child(lambda: verbs(eng)) == 0
+"""
+
+# To move an obj takes a journal as long as the object, and so memory: of segments that are empty by
+# then.
+LONG_OBJECT = """
+import os
+import engine
+
+eng = engine.create("long", "24MiB", max_workers=6, huge_pages=False, buckets=4)
+kept, cache = eng.new_pool("kept", persistent=True), eng.new_pool("cache")
+page = lambda n: b"%d/" % n * 9
+PAGES = 6000
+# Two segments of objs, and the long object's in the one with less in it.
+for n in range(1022):
+    if n == 611:
+        for index in range(PAGES):
+            assert kept.put((5000, 0, 0), index, page(index))
+    assert kept.put((n, 0, 0), 0, page(n))
+index = 0
+while eng.stats()["total"]["evicted"] == 0:
+    cache.put((0, 0, 1), index, os.urandom(4000))
+    index += 1
+for n in (*range(400), *range(511, 1022)):
+    assert kept.flush_page((n, 0, 0), 0)
+fill_up()
+assert eng.resize("20MiB") == 20 << 20
+free = os.statvfs("/dev/shm")
+assert free.f_bavail * free.f_bsize > 3 << 20
+assert all(kept.get((5000, 0, 0), index) == page(index) for index in range(PAGES))
+report = eng.check()
+assert report.ok, report.problems[:3]
 print("held", eng.stats()["total"]["pages"])
 """
 
@@ -326,3 +477,12 @@ def test_a_worker_lets_no_page_go_that_it_cannot_count(tmp_path):
 
 def test_what_a_resize_gives_up_is_gone_for_everybody(tmp_path):
     run(tmp_path, "48M", RESIZING)
+
+
+@pytest.mark.parametrize("worker", ["early", "newcomer", "fork", "heir"])
+def test_what_gives_memory_back_needs_none(tmp_path, worker):
+    run(tmp_path, "16M", FREEING, worker)
+
+
+def test_a_long_object_can_be_moved(tmp_path):
+    run(tmp_path, "28M", LONG_OBJECT)

@@ -221,6 +221,7 @@ def test_killed_at_every_point_of_a_put_that_moves_others(arena_name, verb):
         with SplinteredScene(arena_name) as scene:
             assert scene.die_in(nothing, act, point) is None, f"point {point} of {points} was not reached"
             scene.assert_sound(before, after)
+            assert scene.leaving() == []
             for n in range(40):
                 assert scene.f.put((2, 8, 8), n, FullScene.extra(n)), (point, n)
             assert scene.engine.check().ok

@@ -5,13 +5,14 @@ exactly: by hand), and what attach refuses has names.
 """
 import os
 import struct
+import time
 
 import pytest
 import xxhash
 
 import engine
 from tests.hostile.mutate import again, attack
-from tests.hostile.structs import STRUCTS, offset
+from tests.hostile.structs import STRUCTS, Map, offset
 from tests.stopped import in_child
 from tests.support import SHM, SMALL
 
@@ -26,6 +27,32 @@ def test_no_damage_crashes_or_hangs_a_caller(arena_name, item):
     seeds = [seed for seed in range(item * SEEDS, (item + 1) * SEEDS) if seed % CONCURRENT]
     findings = attack(seeds, arena_name)
     assert not findings, "\n".join(f"{f.kind} in {f.call}: {again(f)}\n{f.detail}" for f in findings)
+
+
+@pytest.mark.parametrize("waits", [0, 1 << 63])
+@pytest.mark.parametrize("repair", [False, True])
+def test_an_own_lock_whose_worker_never_took_it(arena_name, repair, waits):
+    """The word names the slot's living worker, who says nothing of it: nobody waits for him for
+    ever."""
+    with engine.create(arena_name, **SMALL) as eng, engine.attach(arena_name) as other:
+        raw = (SHM / arena_name).read_bytes()
+        slot = Map(raw[:4096]).slot(other.worker_id)
+        generation = struct.unpack_from("<Q", raw, slot + offset("Slot", "gen"))[0]
+        with (SHM / arena_name).open("r+b") as stream:
+            stream.seek(slot + offset("Slot", "own"))
+            stream.write(struct.pack("<Q", generation << 16 | other.worker_id + 1 | waits))
+        began = time.monotonic()
+        with pytest.raises(engine.ArenaCorrupted, match="does not hold it"):
+            eng.check(repair=repair)
+        assert time.monotonic() - began < 10
+        with pytest.raises(engine.ArenaCorrupted, match="does not hold it"):
+            other.new_pool("p")
+        # The word goes, and everything is as it was.
+        with (SHM / arena_name).open("r+b") as stream:
+            stream.seek(slot + offset("Slot", "own"))
+            stream.write(bytes(8))
+        assert eng.check().ok and other.new_pool("p").put((1, 0, 0), 0, b"page")
+    engine.unlink(arena_name)
 
 
 # --- what attach refuses --------------------------------------------------------------------------

@@ -206,7 +206,7 @@ CODE = {
                 "== SLOT_FREE and self.claim(idx)",
                 "== SLOT_FREE",
                 "live_in(idx)",
-                "back(w, w.slots_off",
+                "self.back_slot(i)",
                 "cas(cython.address(w.depot.slots_high)",
                 "== SLOT_FREE",
                 "== SLOT_LIVE and not byte_held(w, idx)",
