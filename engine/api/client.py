@@ -5,6 +5,7 @@ The words are those of the client's seat (`engine/member/seats.py`).
 import cython
 from cython.cimports.engine.layout.regions import client_at
 from cython.cimports.engine.layout.structs import CLIENTS_MAX, ClientPage
+from cython.cimports.engine.layout.words import CAP_BYTES
 from cython.cimports.engine.member.member import Member
 from cython.cimports.engine.member.seats import seat_of
 from cython.cimports.shm.atomics import load, set
@@ -73,14 +74,23 @@ class Client:
         finally:
             self.engine.att.leave()
 
-    @property
-    def cap(self):
-        """Ephemeral pages that its pools may hold together; 0: as many as there is room for."""
+    def cap_word(self):
         self.engine.att.enter()
         try:
             return load(cython.address(self.record().cap))
         finally:
             self.engine.att.leave()
+
+    @property
+    def cap(self):
+        """Ephemeral pages that its pools may hold together; 0: it has no cap, or one in bytes."""
+        return 0 if self.cap_word() & CAP_BYTES() else self.cap_word()
+
+    @property
+    def cap_bytes(self):
+        """Bytes that ephemeral pages of its pools may take together; 0: it has no cap, or one in
+        pages."""
+        return self.cap_word() & ~CAP_BYTES() if self.cap_word() & CAP_BYTES() else 0
 
     @property
     def frozen(self):

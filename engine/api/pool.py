@@ -20,6 +20,7 @@ from cython.cimports.engine.layout.structs import (
     POOL_SHARED,
     POOL_WHOLE,
 )
+from cython.cimports.engine.layout.words import CAP_BYTES
 from cython.cimports.engine.member.access import allow_list
 from cython.cimports.engine.member.arguments import handle, word
 from cython.cimports.engine.member.bound import Bound
@@ -56,7 +57,9 @@ def open_pool(engine: Member, idx, gen, name=None, nonce=None):
     pool.shared = flags & POOL_SHARED != 0
     pool.client = pool.ref.record.client
     pool.policy = pool.policy_row().name.decode()
-    pool.cap = pool.ref.record.cap
+    cap: u64 = pool.ref.record.cap
+    pool.cap = 0 if cap & CAP_BYTES() else cap
+    pool.cap_bytes = cap & ~CAP_BYTES() if cap & CAP_BYTES() else 0
     pool.allow = allow_list(pool.ref.record)
     pool.exclusive = not pool.persistent and not pool.shared
     pool.page_size = engine.page_size
@@ -86,7 +89,7 @@ class Pool(Bound):
     ArenaCorrupted, and TmemError when the engine is closed, or the package of the pool's codec is
     not installed. Page lengths are of pages as they were put, whatever the pool stores. A get that
     takes away a page which turns out not to decompress (ArenaCorrupted) has taken it away.
-    Attributes tell what it was made with: client, pam, policy, cap, allow (a tuple of client ids,
+    Attributes tell what it was made with: client, pam, policy, cap (pages) or cap_bytes, allow (a tuple of client ids,
     or None), dedup and whole.
     """
 

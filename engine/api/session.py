@@ -73,7 +73,7 @@ from engine.layout.geometry import CLIENT_LAYOUT, client_bytes, ledger_bytes
 from engine.member import stats as counting
 from engine.member.access import allow_argument, client_or_none, host_only, narrowed
 from engine.pages.pam.codec import CODECS
-from engine.sizes import parse_size, whole
+from engine.sizes import cap_word, parse_size, whole
 from shm import arena as arenas
 
 SALVAGES = 3
@@ -305,9 +305,10 @@ class Engine(Member):
         pam: the back end: "raw"; "lz4" or "zstd", which compress and need the extra of that name
         installed; or one of register_pam.
         policy: which page of an ephemeral pool goes when memory is short: "s3fifo", "sieve",
-        "clock" or "fifo". cap: pages that an ephemeral pool may hold, 0: as many as there is room
-        for. allow: 1 to 32 client ids: of the engines that act for a client, only those of these
-        and of the pool's own may open it; for a shared pool; None: all may. dedup: pages of the
+        "clock" or "fifo". cap: pages that an ephemeral pool may hold, as an int, or bytes of
+        chunks (bytes_used of its stats), as text such as "64MiB"; 0: as many as there is room for.
+        allow: 1 to 32 client ids: of the engines that act for a client, only those of these and of
+        the pool's own may open it; for a shared pool; None: all may. dedup: pages of the
         same bytes, of 256 and more, share one chunk; for an ephemeral pool whose pages lie in the
         arena. whole: pages of an ephemeral pool that were put as one range are one value: they are
         hit, age and go together; a page that is put over one of them takes its part, and a page
@@ -326,7 +327,7 @@ class Engine(Member):
             raise TypeError(f"policy: one of {', '.join(POLICIES)}, not {type(policy).__name__}")
         if policy not in POLICIES:
             raise ValueError(f"policy: one of {', '.join(POLICIES)}, not {policy!r}")
-        cap = _number("cap", cap, 0, 2**62)
+        cap = cap_word(cap)
         if cap and persistent:
             raise ValueError(
                 "cap: only an ephemeral pool can have one, since nothing of a persistent one is ever evicted"
@@ -453,15 +454,16 @@ class Engine(Member):
         """A client, by the id that pools are made with; what is given is set, for all workers.
 
         id: 0 to 2**32-1. weight: 1 to 2**20, at first 1; when memory is short, the client with most
-        ephemeral pages for its weight lets one go. cap: ephemeral pages its pools may hold
-        together, 0: as many as there is room for. Raises AccessDenied (only the host sets either),
+        bytes of ephemeral pages for its weight lets one go. cap: what its ephemeral pools may hold
+        together: pages, as an int, or bytes, as text such as "64MiB"; 0: as many as there is room
+        for. Raises AccessDenied (only the host sets either),
         TypeError, ValueError, TmemError (the table of clients is full).
         """
         id = _number("id", id, 0, 2**32 - 1)
         if weight is not None:
             weight = _number("weight", weight, 1, WEIGHT_MAX)
         if cap is not None:
-            cap = _number("cap", cap, 0, 2**62)
+            cap = cap_word(cap)
         return open_client(self, id, weight, cap)
 
     def resize(self, capacity):

@@ -10,13 +10,15 @@ many, one goes. Nobody counts but here: the queues know how many pages they have
 look at all shards, and no cap costs nothing. The worker's own lock is held here, and no bucket.
 Lock order: own, a cap's, one shard, bucket; all but the own are only ever tried.
 Kill at any instruction: each step is one transaction; a cap's lock guards no word.
+A cap in bytes is looked at afterwards only: how much the page takes is counted by then, with
+whatever its put has changed, and no page knows beforehand how many must go for it.
 Rejected: a part of the cap for each shard. Shards get pages by chance: small caps were missed by
 far, in both directions.
 """
 import cython
 from cython.cimports.engine.eviction.evict import evict_one
 from cython.cimports.engine.eviction.policies import Policy, policy_of
-from cython.cimports.engine.eviction.shares import choose, spread
+from cython.cimports.engine.eviction.shares import bytes_of, choose, spread
 from cython.cimports.engine.layout.call import FAULT_POLICY, MISS, Choice
 from cython.cimports.engine.layout.regions import client_at, page_at, pool_at, queue_at, shard_at
 from cython.cimports.engine.layout.structs import (
@@ -32,6 +34,7 @@ from cython.cimports.engine.layout.structs import (
     Shard,
 )
 from cython.cimports.engine.layout.words import (
+    CAP_BYTES,
     QUEUE_MAIN,
     QUEUE_NONE,
     QUEUE_ORPHAN,
@@ -124,11 +127,22 @@ def _make_place(w: cython.pointer(Worker), pool: u64, seat: u64, cap: u64, shard
     No more than one, since whoever does the same at this moment brings a page, too. OK; or MISS: if
     one has to go, then from this shard."""
     counts: u64[64]
-    if cap == 0 or spread(w, pool, seat, counts) < cap:
+    if cap == 0 or cap & CAP_BYTES() or spread(w, pool, seat, counts) < cap:
         return OK
     if _fullest(w, counts, shard, 0) == shard:
         return MISS
     return OK if _let_one_go(w, pool, seat, counts, shard, cython.cast(u64, 1) << shard, host) == OK else MISS
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _exceeds(w: cython.pointer(Worker), pool: u64, seat: u64, cap: u64) -> cython.bint:
+    """True if a pool, or the client of a seat that is not 0, has more than a cap word says."""
+    counts: u64[64]
+    if cap & CAP_BYTES():
+        return bytes_of(w, pool, seat) > cap & ~CAP_BYTES()
+    return cap != 0 and spread(w, pool, seat, counts) > cap
 
 
 @cython.cfunc
@@ -140,11 +154,12 @@ def _trim(
     """Let pages go while there are more than a cap says. OK (also if none can go), BUSY or CORRUPT."""
     counts: u64[64]
     status: cython.int = OK
-    if cap == 0 or spread(w, pool, seat, counts) <= cap:
+    if not _exceeds(w, pool, seat, cap):
         return OK
     if lock_try(w, lock) != OK:
         return BUSY
-    while status == OK and spread(w, pool, seat, counts) > cap:
+    while status == OK and _exceeds(w, pool, seat, cap):
+        spread(w, pool, seat, counts)
         status = _let_one_go(w, pool, seat, counts, first, 0, host)
     unlock(w, lock)
     return OK if status == MISS else status
@@ -178,9 +193,11 @@ def _take_in(
         w.fault = FAULT_LOOP
         return conclude(w)
     to: u64 = policy.enter(w, q, off) if policy != cython.NULL else QUEUE_MAIN
-    if pool_leaves and spread(w, pool, 0, counts) >= load(cython.address(record.cap)):
+    cap: u64 = load(cython.address(record.cap))
+    if pool_leaves and cap & CAP_BYTES() == 0 and spread(w, pool, 0, counts) >= cap:
         evict_one(w, pool, shard, host)
-    if client_leaves and _cap_of(w, seat) != 0 and spread(w, pool, seat, counts) >= _cap_of(w, seat):
+    cap = _cap_of(w, seat)
+    if client_leaves and cap != 0 and cap & CAP_BYTES() == 0 and spread(w, pool, seat, counts) >= cap:
         _evict_here(w, pool, seat, shard, host)
     if w.fault != 0:
         return conclude(w)
@@ -252,15 +269,10 @@ def hold_caps(w, pool, first, host):
 
 
 def is_over(w, pool):
-    """True if a pool or its client has more pages in queues than its cap says. Asked with no lock:
-    an answer of a moment."""
-    counts: u64[64]
+    """True if a pool or its client has more than its cap says. Asked with no lock: an answer of a
+    moment."""
     seat: u64 = load(cython.address(pool_at(w, pool).seat))
-    cap: u64 = load(cython.address(pool_at(w, pool).cap))
-    if cap != 0 and spread(w, pool, 0, counts) > cap:
-        return True
-    cap = _cap_of(w, seat)
-    return cap != 0 and spread(w, pool, seat, counts) > cap
+    return _exceeds(w, pool, 0, load(cython.address(pool_at(w, pool).cap))) or _exceeds(w, pool, seat, _cap_of(w, seat))
 
 
 def is_capped(w, pool):
@@ -268,3 +280,14 @@ def is_capped(w, pool):
     return (
         load(cython.address(pool_at(w, pool).cap)) != 0 or _cap_of(w, load(cython.address(pool_at(w, pool).seat))) != 0
     )
+
+
+def caps_allow(w, pool, pages, bytes):
+    """False if a value is larger than the cap of the pool or of its client."""
+    cap: u64 = load(cython.address(pool_at(w, pool).cap))
+    i: cython.int
+    for i in range(2):
+        if cap != 0 and (bytes > cap & ~CAP_BYTES() if cap & CAP_BYTES() else pages > cap):
+            return False
+        cap = _cap_of(w, load(cython.address(pool_at(w, pool).seat)))
+    return True

@@ -81,6 +81,23 @@ def spread(w, pool, seat, counts):
     return sum
 
 
+def bytes_of(w, pool, seat):
+    """Bytes of the chunks that pages of a pool take, or, with a seat that is not 0, those of all
+    ephemeral pools of its client."""
+    i: u64
+    slot: u64
+    sum: u64 = 0
+    for i in range(pool if seat == 0 else 0, pool + 1 if seat == 0 else pools_high(w)):
+        if seat != 0 and (_seat(w, i) != seat or pool_at(w, i).flags & POOL_PERSISTENT):
+            continue
+        sum -= pool_at(w, i).base[GAUGE_BYTES_USED]
+        for slot in range(slots_used(w)):
+            if load(cython.address(slot_at(w, slot).ledger_backed)) >= (i + 1) * LEDGER_BYTES:
+                sum += load(ledger_at(w, slot, i) + GAUGE_BYTES_USED)
+    # Read while others count: for a moment it can be less than nothing.
+    return sum if sum >> 63 == 0 else 0
+
+
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)

@@ -70,6 +70,7 @@ cdef struct Done:
     u64 have                # bytes that it is for
     # put
     bint duplicate          # a page was replaced
+    bint grew               # by one that takes more memory
     bint refuse             # there is no memory for a page: empty the handles and refuse
     bint exhausted          # there is none for tree nodes: refuse instead of trying again
     bint salvaged           # what others have retired was looked through: without memory now, it is refused

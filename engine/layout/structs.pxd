@@ -98,7 +98,7 @@ cdef enum:
 # Client (tenant), 32 bytes. Guard: the pool table lock; read by all.
 #   0    id           + 1; 0 = unused
 #   8    weight       its share of memory for ephemeral pages is its weight by the sum of all
-#   16   cap          ephemeral pages it may have; 0 = as many as there is room for
+#   16   cap          what its ephemeral pools may have: a cap word
 #   24   frozen       1: its pools take no new pages
 cdef struct ClientRecord:
     u64 id
@@ -138,7 +138,7 @@ cdef struct ClientPage:
 #   56   policy       of an ephemeral pool: its number in the table of engine/eviction/policies.py
 #   64   name         utf-8, zero-filled
 #   128  pam          name of the back end, zero-filled
-#   160  cap          pages it may have; 0 = as many as there is room for
+#   160  cap          what it may have: pages, or with bit 63 bytes of chunks; 0 = as many as there is room for
 #   168  seat         where the record of its client is in the client page, + 1; 0 = its client found no room there
 #   176  allow_count  clients named in `allow`; 0 = a shared pool lets all in
 #   184  cap_lock     who lets pages go because there are more than `cap`

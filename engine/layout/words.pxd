@@ -143,6 +143,10 @@ cdef inline u64 shard_in(u64 queue) noexcept nogil:
 cdef inline u64 state_in(u64 queue) noexcept nogil:
     return queue >> 43 & 7
 
+cdef inline u64 CAP_BYTES() noexcept nogil:
+    # Bit of a cap word: it is of bytes, and else of pages.
+    return <u64>1 << 63
+
 cdef inline bint is_queued(u64 queue) noexcept nogil:
     # True if a page with this queue word is in a queue. Not asked of a foreign page, whose word is
     # another.

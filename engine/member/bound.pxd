@@ -28,6 +28,7 @@ cdef class Bound:
     cdef readonly object client
     cdef readonly str policy
     cdef readonly object cap
+    cdef readonly object cap_bytes
     cdef readonly object allow
     cdef readonly bint dedup
     cdef readonly bint whole

@@ -292,7 +292,7 @@ class Bound:
             p.ledger[PUTS_OK] += 1
             if c.did.duplicate:
                 p.ledger[PUTS_DUPLICATE] += 1
-            if p.evictable and (not c.did.duplicate or c.ask.count > 1) and is_capped(w, p.idx):
+            if p.evictable and (not c.did.duplicate or c.did.grew or c.ask.count > 1) and is_capped(w, p.idx):
                 self.attempt(c, ends.keep_caps)
         elif status == REFUSED:
             p.ledger[PUTS_REFUSED] += 1

@@ -12,7 +12,7 @@ staged or retired hangs on the worker's slot, where recovery finds it.
 import cython
 import cython.cimports.engine.tree.objnode as objnode
 import cython.cimports.engine.tree.rbtree as rbtree
-from cython.cimports.engine.eviction.admit import settle_pending
+from cython.cimports.engine.eviction.admit import caps_allow, is_capped, settle_pending
 from cython.cimports.engine.eviction.room import make_room
 from cython.cimports.engine.layout.call import (
     AGAIN,
@@ -242,20 +242,33 @@ def _stage(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.poin
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _could_fit(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call)) -> cython.bint:
-    """False if the pages of a range would not fit though all went that may: then none goes for it."""
+def _needs(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call)) -> u64:
+    """Bytes of the chunks that the pages of a call take."""
     i: u64
     need: u64 = 0
     data: cython.p_const_char
     stored: u64
-    if c.ask.length < c.ask.room // 2 or p.dedup:
-        return True
     for i in range(c.ask.count):
         data = put_bytes(c, i, p.page_size, cython.address(stored))
-        need += w.class_bytes[PAMPD_CLASS]
         if class_of(stored) >= 0 and not (p.evictable and not is_packed(c, i) and same_filled(data, stored)):
             need += w.class_bytes[class_of(stored)]
-    return need <= c.ask.room
+    return need
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _could_fit(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call)) -> cython.bint:
+    """False if the pages of a range would not fit though all went that may, or if they are one value
+    that is larger than a cap: then none goes for it."""
+    if p.dedup:
+        return True
+    if p.whole and is_capped(w, p.idx) and not caps_allow(w, p.idx, c.ask.count, _needs(w, p, c)):
+        return False
+    return (
+        c.ask.length < c.ask.room // 2
+        or _needs(w, p, c) + c.ask.count * w.class_bytes[PAMPD_CLASS] <= c.ask.room
+    )
 
 
 @cython.cfunc
@@ -410,6 +423,7 @@ def _link_page(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.
         asked -= length_of(o)
         used -= chunk_bytes(w, o)
         stored -= stored_bytes(o)
+        c.did.grew = c.did.grew or 0 < used < cython.cast(u64, 1) << 63
         data = o.data
         shape = o.shape
         store(w, cython.address(o.data), d.data)
@@ -490,6 +504,7 @@ def _link(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     may_wait: cython.bint = not (pam.foreign or host.careful or c.did.salvaged)
     obj_off: u64 = find_obj(w, p, c, b)
     c.did.duplicate = False
+    c.did.grew = False
     c.did.created = 0
     if c.did.refuse and may_wait:
         return NOMEM

@@ -2,6 +2,7 @@
 calls have returned: never more, and no fewer as long as so many were put and none was flushed."""
 import multiprocessing
 import os
+import random
 import signal
 
 import pytest
@@ -48,7 +49,7 @@ def test_a_pool_has_as_many_pages_as_its_cap_says(make_arena, cap, policy):
 @pytest.mark.parametrize("shards", [1, 2, 64])
 def test_ranges_and_batches_keep_to_it(make_arena, shards):
     eng = make_arena(capacity="16MiB", page_size=512, shards=shards)
-    pool = eng.new_pool("p", cap=30)
+    pool = eng.new_pool("p", cap=30, whole=False)
     assert pool.put_range((1, 0, 0), 0, b"".join(data(n)[:8] * 64 for n in range(100, 120))) and pages(eng, "p") == 20
     assert pool.put_range((1, 0, 0), 10, b"".join(data(n)[:8] * 64 for n in range(100, 130))) and pages(eng, "p") == 30
     assert pool.put_range((2, 0, 0), 0, b"".join(data(n)[:8] * 64 for n in range(100, 200))) and pages(eng, "p") == 30
@@ -148,3 +149,56 @@ def test_whoever_dies_while_it_lets_pages_go(make_arena):
         assert os.WTERMSIG(status) == signal.SIGKILL
     assert point > 1000
     sound(eng)
+
+
+def used(eng, name="p"):
+    return eng.stats()["pools"][name]["bytes_used"]
+
+
+def test_a_cap_in_bytes_holds_so_many_bytes(make_arena):
+    """Of pages of all lengths as many stay as their chunks have room for, and no more go than must."""
+    eng = make_arena(capacity="16MiB", page_size=4096)
+    pool = eng.new_pool("p", cap="256KiB")
+    assert pool.cap == 0 and pool.cap_bytes == 256 << 10
+    rnd, most = random.Random(2), 0
+    for n in range(1500):
+        assert pool.put((n, 0, 0), 0, rnd.randbytes(rnd.choice((100, 700, 4096))))
+        assert used(eng) <= 256 << 10
+        most = max(most, used(eng))
+        assert n < 200 or used(eng) > (256 << 10) - 2 * 4096
+    assert eng.check().ok
+
+
+def test_pages_that_grow_keep_a_cap_in_bytes(make_arena):
+    eng = make_arena(capacity="16MiB", page_size=4096)
+    pool = eng.new_pool("p", cap="64KiB", policy="fifo")
+    for n in range(400):
+        pool.put((n, 0, 0), 0, random.Random(n).randbytes(128))
+    assert eng.stats()["pools"]["p"]["pages"] == 400
+    for n in range(399, 350, -1):
+        assert pool.put((n, 0, 0), 0, random.Random(n).randbytes(4096))
+        assert used(eng) <= 64 << 10
+    assert eng.check().ok
+
+
+def test_a_client_has_a_cap_in_bytes(make_arena):
+    eng = make_arena(capacity="16MiB", page_size=4096)
+    client = eng.client(3, cap="128KiB")
+    assert (client.cap, client.cap_bytes) == (0, 128 << 10)
+    pools = [eng.new_pool(name, client=3) for name in "pq"]
+    for n in range(100):
+        for pool in pools:
+            assert pool.put((n, 0, 0), 0, random.Random(n).randbytes(4096))
+    assert 120 << 10 <= used(eng) + used(eng, "q") <= 128 << 10
+    assert eng.client(3, cap=7).cap == 7 and eng.client(3).cap_bytes == 0
+    assert pools[0].put((0, 1, 0), 0, b"page") and sum(eng.stats()["pools"][name]["pages"] for name in "pq") == 7
+
+
+@pytest.mark.parametrize("cap, message", [(-1, "cap: from 0"), ("much", "cap: bytes"), (2.5, "cap: pages"),
+                                          (True, "cap: pages"), ("9EiB", "cap: bytes")])
+def test_a_cap_that_is_none(make_arena, cap, message):
+    eng = make_arena()
+    with pytest.raises((TypeError, ValueError), match=message):
+        eng.new_pool("p", cap=cap)
+    with pytest.raises((TypeError, ValueError), match=message):
+        eng.client(1, cap=cap)

@@ -145,3 +145,17 @@ def test_a_repair_keeps_values_together(make_arena):
     assert eng.check(repair=True).ok
     pool.put_range((4, 0, 0), 0, value(4))
     assert sorted(pages_of(pool, n) for n in range(5)) == [0, PAGES, PAGES, PAGES, PAGES] and eng.check().ok
+
+
+@pytest.mark.parametrize("cap", [10, "5KiB"])
+def test_a_value_larger_than_a_cap_is_refused_and_nothing_goes(make_arena, cap):
+    eng = make_arena(capacity="16MiB")
+    client = eng.client(1)
+    for n, pool in enumerate((eng.new_pool("p", cap=cap), eng.new_pool("q", client=1))):
+        assert pool.put_range((0, 0, 0), 0, value(0, 8))
+        if n:
+            eng.client(1, cap=cap)
+        assert not pool.put_range((1, 0, 0), 0, value(1, 11)) and pages_of(pool, 1) == 0
+        assert read(pool, 0, 0, 8) == value(0, 8)
+        assert pool.put_range((1, 0, 0), 0, value(1, 10)) and [pages_of(pool, n) for n in range(2)] == [0, 10]
+    assert client.frozen is False and eng.check().ok
