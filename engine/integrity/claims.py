@@ -116,6 +116,11 @@ class Claims:
         listed: u64 = 0
         expected: u64 = 0
         holes: u64 = 0
+        segments: u64[27]
+        free: u64[27]
+        for cls in range(CLASS_COUNT):
+            segments[cls] = 0
+            free[cls] = 0
         for number in range(high):
             s = w.segtable + number
             owner = s.cls
@@ -136,6 +141,8 @@ class Claims:
             cls = owner - 1
             if s.free_count != 0 and s.state != SEG_LEAVING:
                 expected += 1
+            segments[cls] += 1
+            free[cls] += s.free_count
             chunks += self.count_out(s, cls)
         for cls in range(-2, CLASS_COUNT):
             self.walk_list(cls, cython.address(listed))
@@ -151,6 +158,14 @@ class Claims:
             self.note("segment-limit", offset_of(w, w.depot), f"limit {w.depot.limit} of {w.seg_total} segments")
         if used != w.depot.seg_used:
             self.note("segment-used", offset_of(w, w.depot), f"seg_used {w.depot.seg_used}, {used} are")
+        for cls in range(CLASS_COUNT):
+            if segments[cls] != w.depot.class_segments[cls] or free[cls] != w.depot.class_free[cls]:
+                self.note(
+                    "class-counts",
+                    offset_of(w, w.depot),
+                    f"class {cls}: {w.depot.class_segments[cls]} segments, {w.depot.class_free[cls]} free chunks; "
+                    f"{segments[cls]}, {free[cls]} are",
+                )
         self.report.counts["segments"] = used
         self.report.counts["chunks"] = chunks
         return 0
