@@ -488,7 +488,7 @@ class Engine(Member):
 
     def stats(self):
         """Counters and gauges: {"total": {...}, "pools": {name: {...}}, "arena": {...}}; see
-        docs/architecture.md.
+        docs/architecture.md, and docs/gauges.md for what says how full the arena is.
 
         Gauges (objects, objnodes, pages, bytes_*) are exact when nobody works; counts of calls may
         miss what a killed worker had not counted yet."""

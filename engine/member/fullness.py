@@ -16,7 +16,7 @@ from cython.cimports.engine.layout.structs import (
     OBJNODE_CLASS,
     PAMPD_CLASS,
 )
-from cython.cimports.engine.member.fullness import Census, Kept
+from cython.cimports.engine.member.fullness import Census
 from cython.cimports.shm.atomics import load
 from cython.cimports.shm.layout import CLASS_COUNT, Worker, slot_at, slots_used, u64
 from cython.cimports.shm.slab import class_of, limit_of
