@@ -25,7 +25,7 @@ from cython.cimports.shm.slab import NO_CHUNK, bitmap_of, chunk_index, chunk_sta
 from engine.integrity.report import Problem, Report
 
 PROBLEMS_MAX = 1000
-YIELD_AFTER = cython.declare(u64, 1 << 16)      # chunks: 20 to 40 ms
+YIELD_AFTER = cython.declare(u64, 1 << 14)      # chunks, or pages of a queue: 5 to 10 ms
 
 
 @cython.cclass
@@ -66,6 +66,14 @@ class Claims:
         self.note(id, where, what)
         return True
 
+    def count_step(self):
+        """Let other threads of this process have the interpreter, after so many steps."""
+        self.steps += 1
+        if self.steps % YIELD_AFTER == 0:
+            with cython.nogil:
+                pass
+        return 0
+
     def own(self, off, cls, what):
         """Claim a chunk for an owner. True if it is a chunk of that class, out of the depot,
         claimed by nobody else."""
@@ -74,10 +82,7 @@ class Claims:
         s: cython.pointer(Segment)
         index: u64
         words: cython.pointer(u64)
-        self.claims += 1
-        if self.claims % YIELD_AFTER == 0:
-            with cython.nogil:
-                pass
+        self.count_step()
         if off < w.seg_lo or rel >= self.span or cls < 0 or cls >= CLASS_COUNT:
             self.note("chunk-outside", off, f"{what}: no such chunk")
             return False
@@ -184,6 +189,7 @@ class Claims:
                 if words[i] >> j & 1 and i * 64 + j >= w.class_chunks[cls]:
                     self.note("segment-bitmap", offset_of(w, s), f"bit {i * 64 + j} of {w.class_chunks[cls]} chunks")
                 elif words[i] >> j & 1:
+                    self.count_step()
                     self.claimed(start + (i * 64 + j) * w.class_bytes[cls], cls)
         if out + s.free_count != w.class_chunks[cls]:
             self.note(

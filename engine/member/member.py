@@ -4,8 +4,6 @@ needs it.
 It is attached, or refused; it gives back what it has retired; a status that is no answer becomes an
 exception here. What callers hold is made of it (`engine/api/session.py`).
 """
-import time
-
 import cython
 import cython.cimports.engine.verbs.ends as ends
 from cython.cimports.engine.layout.call import AGAIN
@@ -34,7 +32,7 @@ from shm import arena as arenas
 from shm.entry import no_memory
 
 QUIET_WAITS = cython.declare(cython.int, 10)        # slices
-QUIET_NS = cython.declare(cython.longlong, 50_000_000)
+QUIET_TURNS = cython.declare(cython.int, 1024)      # of 64 steps each: a page, a node or an object
 FAULTS = {1: "an offset that leads nowhere", 2: "a struct without its sentinel", 3: "a journal longer than itself",
           4: "a chunk that is free twice, or of another class", 5: "a walk longer than any legal one",
           6: "a lock word that its holder did not write", 32: "a policy that there is not"}
@@ -107,20 +105,21 @@ class Member:
     def settle_quietly(self):
         """Give back what this worker has retired, after a verb that has taken effect: no signal
         handler runs, so none can make it look as if it had not. What others are in the way of for
-        longer is left to later calls, and to whoever lacks memory. After QUIET_NS handlers run all
-        the same, or nothing would end the giving back of millions of pages; what is left when one
+        longer is left to later calls, and to whoever lacks memory. After QUIET_TURNS handlers run
+        all the same, or nothing would end the giving back of millions of pages; what is left when one
         raises is left to later calls, too."""
         status: cython.int = AGAIN
         waits: cython.int = 0
-        began: cython.longlong = time.monotonic_ns()
+        turns: cython.int = 0
         while status == AGAIN or status == BUSY:
             status = ends.work_off(cython.address(self.att.w), registry.host)
+            turns += 1
             if status == BUSY:
                 waits += 1
                 if waits > QUIET_WAITS:
                     return 0
                 self.att.wait_quietly()
-            elif status == AGAIN and time.monotonic_ns() - began > QUIET_NS:
+            elif status == AGAIN and turns > QUIET_TURNS:
                 self.att.breathe()
             elif status == AGAIN:
                 self.att.step_aside()
