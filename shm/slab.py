@@ -134,6 +134,17 @@ def limit_of(w):
     return limit if 0 < limit < w.seg_total else w.seg_total
 
 
+def slack(w, cls):
+    """Bytes that lie free in segments of other classes than this one. Without the depot's lock: a
+    hint."""
+    i: cython.int
+    bytes: u64 = 0
+    for i in range(CLASS_COUNT):
+        if i != cls:
+            bytes += load(cython.address(w.depot.class_free[i])) * w.class_bytes[i]
+    return bytes
+
+
 def list_push(w, head, s):
     """Make a segment the first of a list, inside the caller's transaction."""
     number: u64 = cython.cast(u64, s - w.segtable) + 1
