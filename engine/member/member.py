@@ -20,8 +20,8 @@ from cython.cimports.engine.layout.structs import (
 from cython.cimports.engine.member.ranks import rank_of
 from cython.cimports.engine.member.registry import registry
 from cython.cimports.engine.pages.reclaim import back_ledgers, bury, take_garbage
-from cython.cimports.shm.atomics import load_acquire
-from cython.cimports.shm.layout import BUSY, CORRUPT, GONE, OK, Worker, slots_used, u64
+from cython.cimports.shm.atomics import load, load_acquire
+from cython.cimports.shm.layout import BUSY, CORRUPT, GONE, OK, Worker, slot_at, slots_used, u64
 from cython.cimports.shm.lock import lock_both
 from cython.cimports.shm.memory import back_file
 from cython.cimports.shm.workers import blank
@@ -31,6 +31,7 @@ from engine.member.ranks import order_checked
 from shm import arena as arenas
 from shm.entry import no_memory
 
+SALVAGE_WAITS = cython.declare(cython.int, 20)      # slices
 QUIET_WAITS = cython.declare(cython.int, 10)        # slices
 QUIET_TURNS = cython.declare(cython.int, 1024)      # of 64 steps each: a page, a node or an object
 FAULTS = {1: "an offset that leads nowhere", 2: "a struct without its sentinel", 3: "a journal longer than itself",
@@ -151,10 +152,24 @@ class Member:
         if not found:
             for idx in range(slots_used(w)):
                 if idx != w.slot_idx:
-                    found = take_garbage(w, idx) == OK or found
+                    found = self.salvage_of(idx) or found
         if found:
             self.settle()
         return found
+
+    def salvage_of(self, idx):
+        """Take what another worker has retired or keeps in its magazines. True if there was any.
+
+        Who is in the middle of giving much back is waited for: the memory of a pool that is being
+        destroyed is nobody's to evict, and a put that wants it would else be refused."""
+        w: cython.pointer(Worker) = cython.address(self.att.w)
+        waits: cython.int = 0
+        status: cython.int = take_garbage(w, idx)
+        while status == BUSY and waits < SALVAGE_WAITS and load(cython.address(slot_at(w, idx).client[ROOT_RETIRED])):
+            waits += 1
+            self.att.pause()
+            status = take_garbage(w, idx)
+        return status == OK
 
     def hold(self, lock):
         """Take the own lock and another, whoever has them, with pauses; the caller is inside enter
