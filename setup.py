@@ -19,7 +19,7 @@ COMPILED = """
     engine.eviction.shares engine.eviction.policies engine.eviction.evict engine.eviction.admit
     engine.eviction.relieve engine.eviction.move engine.eviction.merge engine.eviction.room
     engine.verbs.core engine.verbs.ends engine.verbs.overwrite engine.verbs.fetch
-    engine.member.adapter engine.member.registry engine.member.stats engine.member.access
+    engine.member.adapter engine.member.registry engine.member.fullness engine.member.stats engine.member.access
     engine.member.ranks engine.member.seats engine.member.member engine.member.arguments engine.member.bound
     engine.capacity.compact engine.capacity.resize
     engine.integrity.claims engine.integrity.linked engine.integrity.check engine.integrity.gentle

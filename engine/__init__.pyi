@@ -88,7 +88,15 @@ class _ArenaStats(TypedDict):
     twin_bytes: int
     pinned_bytes: int
     pinned_max: int
+    segment_bytes: int
+    bytes_in_segments: int
     bytes_backed: int
+    bytes_free: int
+    bytes_stuck: int
+    bytes_evictable: int
+    bytes_persistent: int
+    bytes_overhead: int
+    bytes_leaving: int
 
 class _Stats(TypedDict):
     total: _TotalCounters

@@ -16,6 +16,7 @@ import posix_ipc
 import xxhash
 
 import cython
+from cython.cimports.libc.string import memset
 from cython.cimports.posix.mman import (
     MAP_ANONYMOUS,
     MAP_FAILED,
@@ -47,10 +48,12 @@ from cython.cimports.shm.layout import (
     Magazine,
     Segment,
     Slot,
+    Worker,
     u64,
 )
 from cython.cimports.shm.liveness import birth_held, birth_try, make_alive
 from cython.cimports.shm.memory import back_file
+from cython.cimports.shm.slab import limit_of, set_classes
 from cython.cimports.shm.system import MAP_NORESERVE, munlock
 from shm import entry
 from shm.entry import BORN, MAGIC
@@ -174,6 +177,28 @@ def _geometry(plan):
         "huge": int(plan.huge and seg_shift == 18),
         "nonce": int.from_bytes(os.urandom(8), "little"),
     }
+
+
+def glance(raw, client_layout):
+    """Of an arena whose first two pages these are: the capacity, and how much of it is taken, in
+    bytes. None if it is of another version, or says what cannot be."""
+    w: Worker
+    start: cython.p_char = raw
+    used: u64 = 0
+    cls: cython.int
+    if len(raw) < 2 * SYS_PAGE:
+        return None
+    memset(cython.address(w), 0, cython.sizeof(w))
+    w.header = cython.cast(cython.pointer(Header), start)
+    w.depot = cython.cast(cython.pointer(Depot), start + SYS_PAGE)
+    w.seg_shift = w.header.seg_shift
+    w.seg_total = w.header.seg_total
+    if w.header.layout_id != layout_id(client_layout) or w.seg_shift not in (16, 18):
+        return None
+    set_classes(cython.address(w))
+    for cls in range(CLASS_COUNT):
+        used += (w.depot.class_segments[cls] * w.class_chunks[cls] - w.depot.class_free[cls]) * w.class_bytes[cls]
+    return limit_of(cython.address(w)) << w.seg_shift, min(used, w.seg_total << w.seg_shift)
 
 
 def create(name, plan):

@@ -135,6 +135,10 @@ cdef struct Header:
 #   80   hole_head      first of them, index + 1
 #   88   class_head[]   first segment of the class with a free chunk, index + 1
 #   304  gate           a lock whose owner has stopped the world, or is about to; noted in the last place of his `held`
+#   336  class_segments[]  segments of the class
+#   552  class_free[]      free chunks in all of them, magazines aside
+#   768  short_class    class + 1 of the page that there was no memory for last; 0 = never (no guard, not journalled: a
+#                       hint)
 cdef struct Depot:
     Lock lock
     u64 free_head
@@ -146,6 +150,9 @@ cdef struct Depot:
     u64 hole_head
     u64 class_head[CLASS_COUNT]
     Lock gate
+    u64 class_segments[CLASS_COUNT]
+    u64 class_free[CLASS_COUNT]
+    u64 short_class
 
 # Segment descriptor, 64 bytes. Guard: the depot lock; journalled.
 #   0   cls     class + 1; 0 = free

@@ -9,6 +9,7 @@ cdef void set_classes(Worker *w) noexcept nogil
 cdef int class_of(u64 length) noexcept nogil
 cdef Segment *segment_at(Worker *w, u64 number) noexcept nogil
 cdef u64 limit_of(Worker *w) noexcept nogil
+cdef u64 slack(Worker *w, int cls) noexcept nogil
 cdef void list_push(Worker *w, u64 *head, Segment *s) noexcept nogil
 cdef void list_remove(Worker *w, u64 *head, Segment *s) noexcept nogil
 cdef void free_segment(Worker *w, Segment *s) noexcept nogil

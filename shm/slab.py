@@ -134,6 +134,17 @@ def limit_of(w):
     return limit if 0 < limit < w.seg_total else w.seg_total
 
 
+def slack(w, cls):
+    """Bytes that lie free in segments of other classes than this one. Without the depot's lock: a
+    hint."""
+    i: cython.int
+    bytes: u64 = 0
+    for i in range(CLASS_COUNT):
+        if i != cls:
+            bytes += load(cython.address(w.depot.class_free[i])) * w.class_bytes[i]
+    return bytes
+
+
 def list_push(w, head, s):
     """Make a segment the first of a list, inside the caller's transaction."""
     number: u64 = cython.cast(u64, s - w.segtable) + 1
@@ -214,6 +225,8 @@ def _take_segment(w: cython.pointer(Worker), cls: cython.int) -> cython.pointer(
     store(w, cython.address(s.free_count), w.class_chunks[cls])
     store(w, cython.address(s.cls), cls + 1)
     store(w, cython.address(w.depot.seg_used), w.depot.seg_used + 1)
+    store(w, cython.address(w.depot.class_segments[cls]), w.depot.class_segments[cls] + 1)
+    store(w, cython.address(w.depot.class_free[cls]), w.depot.class_free[cls] + w.class_chunks[cls])
     list_push(w, cython.address(w.depot.class_head[cls]), s)
     return s
 
@@ -297,6 +310,7 @@ def refill(w, cls, want):
         if w.fault == 0 and s.free_count == 0:
             list_remove(w, cython.address(w.depot.class_head[cls]), s)
     if w.fault == 0:
+        store(w, cython.address(w.depot.class_free[cls]), w.depot.class_free[cls] - (have - mag.count))
         store(w, cython.address(mag.count), have)
     status = conclude(w)
     unlock(w, cython.address(w.depot.lock))
@@ -347,6 +361,8 @@ def _give_back(w: cython.pointer(Worker), cls: cython.int, off: u64) -> cython.v
     if s.free_count == w.class_chunks[cls]:
         store(w, cython.address(s.cls), 0)
         store(w, cython.address(w.depot.seg_used), w.depot.seg_used - 1)
+        store(w, cython.address(w.depot.class_segments[cls]), w.depot.class_segments[cls] - 1)
+        store(w, cython.address(w.depot.class_free[cls]), w.depot.class_free[cls] - w.class_chunks[cls])
         if s.state == SEG_LEAVING:
             free_segment(w, s)
         else:
@@ -374,6 +390,7 @@ def drain(w, mag, cls, keep):
         while n > keep and mag.count - n < MAG_BATCH and w.fault == 0:
             n -= 1
             _give_back(w, cls, mag.items[n])
+        store(w, cython.address(w.depot.class_free[cls]), w.depot.class_free[cls] + (mag.count - n))
         store(w, cython.address(mag.count), n)
         status = conclude(w)
         unlock(w, cython.address(w.depot.lock))

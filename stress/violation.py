@@ -15,6 +15,7 @@ KINDS = {
     "torn": "a range made of pages of two puts",
     "taken twice": "two exclusive gets of one put",
     "history": "answers that no order of the operations explains",
+    "idle": "memory that stays with what nobody asks for",
     "unbounded": "memory that the arena should have given back",
     "leaked": "pages, objects, pools or files that outlive their owner",
     "exception": "an exception nobody expects",

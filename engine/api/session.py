@@ -96,7 +96,9 @@ def _plan(
     """What the arguments of create come to, checked in this order."""
     size = parse_size("capacity", capacity)
     if not arenas.CAPACITY_MIN <= size <= arenas.CAPACITY_MAX:
-        raise ValueError(f"capacity: {arenas.CAPACITY_MIN} to {arenas.CAPACITY_MAX} bytes, not {size}")
+        raise ValueError(
+            f"capacity: {arenas.CAPACITY_MIN} (1 MiB) to {arenas.CAPACITY_MAX} (4 TiB) bytes, not {size}"
+        )
     most = size if max_capacity is None else parse_size("max_capacity", max_capacity)
     if not size <= most <= arenas.CAPACITY_MAX:
         raise ValueError(f"max_capacity: the capacity, {size}, to {arenas.CAPACITY_MAX} bytes, not {most}")
@@ -490,7 +492,7 @@ class Engine(Member):
 
     def stats(self):
         """Counters and gauges: {"total": {...}, "pools": {name: {...}}, "arena": {...}}; see
-        docs/architecture.md.
+        docs/architecture.md, and docs/gauges.md for what says how full the arena is.
 
         Gauges (objects, objnodes, pages, bytes_*) are exact when nobody works; counts of calls may
         miss what a killed worker had not counted yet."""

@@ -49,6 +49,8 @@ from engine.errors import ArenaBusy, TmemError
 from engine.member.stats import fixed_bytes
 
 PATIENCE_S = 30.0       # without any progress
+EVICT_MOST = cython.declare(u64, 256)       # pages that go before other threads and signal handlers have their turns
+CENSUS_MOST = cython.declare(u64, 4096)     # segments that are looked at, likewise
 REFUSALS_MAX = 50       # times in a row that nothing could go
 # The system may keep a part of a huge page that is in use just then, and only zero it: it is
 # punched again, for so long without any progress.
@@ -162,6 +164,7 @@ def _empty(engine: Member):
             if w.depot.free_head == 0 or too_many(w) == 0:
                 break
             _until_free(engine, lambda: dig(w))
+            _breathe(engine)
         now = too_many(w)
         if now == 0:
             return
@@ -230,6 +233,8 @@ def _census(engine: Member):
     used: u64
     out = {}
     for number in range(min(w.depot.seg_high, w.seg_total)):
+        if number % CENSUS_MOST == CENSUS_MOST - 1:
+            _breathe(engine)
         s = w.segtable + number
         cls = load(cython.address(s.cls)) - 1
         if cls < CLASS_COUNT:
@@ -301,10 +306,18 @@ def _evict(engine: Member, segments):
     shards: u64 = w.client_geometry[GEO_SHARDS]
     shard: u64
     pages: u64 = max(1, segments * (_segment_bytes(engine) // engine.page_size) // shards)
+    left: u64
     gone = False
     for shard in range(shards):
-        gone = _until_free(engine, lambda shard=shard: _evict_some(engine, shard, pages)) == OK or gone
-        engine.settle()
+        left = pages
+        while left != 0:
+            most = min(left, EVICT_MOST)
+            if _until_free(engine, lambda shard=shard, most=most: _evict_some(engine, shard, most)) != OK:
+                break
+            left -= most
+            gone = True
+            engine.settle()
+            _breathe(engine)
     return OK if gone else NOMEM
 
 
@@ -386,6 +399,7 @@ def _punch(engine: Member, left):
             _until_free(engine, lambda number=n + 1: begin_punch(w, number))
             kill_point(w)
             _until_free(engine, lambda number=n + 1: end_punch(w, number))
+            _breathe(engine)
         before = len(left)
         left = [n for n in left if _is_hole_with_memory(engine, n)]
         if len(left) < before:

@@ -19,7 +19,9 @@ from typing import Any
 
 import engine
 from engine.capacity.balloon import follow, read_cgroup, read_pressure
+from engine.layout.geometry import CLIENT_LAYOUT
 from engine.sizes import parse_size
+from shm.arena import glance
 
 try:
     import click
@@ -236,11 +238,13 @@ def _arenas() -> Iterator[dict[str, Any]]:
                 os.open(entry.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC), "rb", buffering=0
             ) as file:
                 info = os.fstat(file.fileno())
-                if not st.S_ISREG(info.st_mode) or file.read(len(engine.ARENA_MAGIC)) != engine.ARENA_MAGIC:
+                start = file.read(8192) if st.S_ISREG(info.st_mode) else b""
+                if not start.startswith(engine.ARENA_MAGIC):
                     continue
         except OSError:                     # gone since, or another user's
             continue
-        yield {"name": entry.name, "file_bytes": info.st_size, "bytes_backed": info.st_blocks * 512,
+        capacity, used = glance(start, CLIENT_LAYOUT) or (None, None)       # None: of another version
+        yield {"name": entry.name, "capacity": capacity, "bytes_used": used, "bytes_backed": info.st_blocks * 512,
                "owner": _owner(info.st_uid), "mode": f"{st.S_IMODE(info.st_mode):04o}"}
 
 
@@ -308,14 +312,15 @@ def balloon(name: str, low: str, high: str | None, interval: float, count: int |
 @main.command("ls")
 @json_option
 def list_arenas(as_json: bool) -> None:
-    """List the arenas of this machine that you may read."""
+    """List the arenas of this machine that you may read: the capacity, how much of it is taken, and
+    how much memory the whole file takes."""
     arenas = list(_arenas())
     if as_json:
         return _print_json(arenas)
-    table = _table(None, "NAME", "SIZE", "BACKED", "OWNER", "MODE")
+    table = _table(None, "NAME", "CAPACITY", "USED", "BACKED", "OWNER", "MODE")
     for arena in arenas:
-        table.add_row(arena["name"], _bytes(arena["file_bytes"]), _bytes(arena["bytes_backed"]), arena["owner"],
-                      arena["mode"])
+        sizes = [arena["capacity"], arena["bytes_used"], arena["bytes_backed"]]
+        table.add_row(arena["name"], *("-" if n is None else _bytes(n) for n in sizes), arena["owner"], arena["mode"])
     Console().print(table)
 
 
@@ -323,6 +328,12 @@ def _arena_line(arena: Any) -> str:
     return (f"{arena['name']}: {_bytes(arena['capacity'])}, {_bytes(arena['bytes_backed'])} backed, "
             f"segments {arena['segments_used']}/{arena['segments_total']}, pages of {arena['page_size']} bytes, "
             f"{arena['buckets']} buckets, workers {arena['workers']}")
+
+
+def _fullness_line(arena: Any) -> str:
+    """How full the arena is: the gauges that are all of its capacity."""
+    parts = ("free", "stuck", "evictable", "persistent", "overhead", "leaving")
+    return ", ".join(f"{part} {_bytes(arena[f'bytes_{part}'])}" for part in parts)
 
 
 def _rows(stats: Any) -> Iterator[tuple[str, Any]]:
@@ -362,6 +373,7 @@ def show_stats(name: str, as_json: bool) -> None:
     total = stats["total"]
     console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(_arena_line(stats["arena"]), highlight=False, soft_wrap=True)
+    console.print(_fullness_line(stats["arena"]), highlight=False, soft_wrap=True)
     console.print(f"lock waits {total['lock_waits']}, workers recovered {total['recoveries']}", highlight=False)
     console.print(table)
 
@@ -396,7 +408,7 @@ def _frame(rates: Any) -> Group:
         table.add_row(pool, f"{r['puts_per_s']:.0f}", f"{r['refused_per_s']:.0f}", f"{r['gets_per_s']:.0f}",
                       "-" if r["hit_rate"] is None else _percent(r["hit_rate"], 1), f"{r['flushes_per_s']:.0f}",
                       f"{r['evicted_per_s']:.0f}", str(r["pages"]), _bytes(r["bytes_used"]))
-    return Group(_arena_line(rates["arena"]), table)
+    return Group(_arena_line(rates["arena"]), _fullness_line(rates["arena"]), table)
 
 
 def _watch(eng: engine.Engine, interval: float) -> Iterator[dict[str, Any]]:

@@ -46,6 +46,8 @@ from cython.cimports.engine.layout.structs import (
     ROOT_PENDING,
     ROOT_RETIRED,
     ROOT_STAGED,
+    TWIN_BYTES,
+    TWINS_MADE,
     Bucket,
     ClientPage,
     Head,
@@ -341,24 +343,33 @@ class Checker(Linked):
         i: u64
         off: u64
         count: u64
-        size: u64
+        twins: u64 = 0
+        size: u64 = 0
+        for i in range(slots_used(w)):
+            twins -= slot_at(w, i).client[TWINS_MADE]
+            size -= slot_at(w, i).client[TWIN_BYTES]
         for i in range(w.client_geometry[GEO_TWINS] if has_twins(w) else 0):
             b = twin_bucket(w, i)
             if b.lock.owner != 0 or b.lock.seq & 1:
                 self.note("twin-lock", offset_of(w, b), "held in a stopped world")
             off = b.head
             count = 0
-            size = 0
             while off != 0 and count <= self.span // 64 and self.walk_twin(off):
                 count += 1
                 size += w.class_bytes[cython.cast(cython.uchar, twin_at(w, off).shape >> 32)]
                 if twin_bucket(w, twin_at(w, off).digest[0]) != b:
                     self.note("twin-place", off, "in a bucket that is not its digest's")
                 off = twin_at(w, off).link
-            if count != b.count or size != b.bytes:
-                self.note(
-                    "twin-count", offset_of(w, b), f"{b.count} twins of {b.bytes} bytes, {count} of {size} are there"
-                )
+            twins += count
+            if count != b.count:
+                self.note("twin-count", offset_of(w, b), f"{b.count} twins, {count} are there")
+        if twins != 0 or size != 0:
+            self.note(
+                "twin-total",
+                offset_of(w, w.slot),
+                f"of {cython.cast(cython.longlong, twins)} twins, {cython.cast(cython.longlong, size)} bytes, "
+                "the workers' counts know nothing",
+            )
         for off in self.twins:
             self.note("twin-lost", off, f"{self.twins[off]} pages refer to it, and it is in no bucket")
         return 0

@@ -25,7 +25,7 @@ from cython.cimports.shm.slab import NO_CHUNK, bitmap_of, chunk_index, chunk_sta
 from engine.integrity.report import Problem, Report
 
 PROBLEMS_MAX = 1000
-YIELD_AFTER = cython.declare(u64, 1 << 16)      # chunks: 20 to 40 ms
+YIELD_AFTER = cython.declare(u64, 1 << 14)      # chunks, or pages of a queue: 5 to 10 ms
 
 
 @cython.cclass
@@ -66,6 +66,14 @@ class Claims:
         self.note(id, where, what)
         return True
 
+    def count_step(self):
+        """Let other threads of this process have the interpreter, after so many steps."""
+        self.steps += 1
+        if self.steps % YIELD_AFTER == 0:
+            with cython.nogil:
+                pass
+        return 0
+
     def own(self, off, cls, what):
         """Claim a chunk for an owner. True if it is a chunk of that class, out of the depot,
         claimed by nobody else."""
@@ -74,10 +82,7 @@ class Claims:
         s: cython.pointer(Segment)
         index: u64
         words: cython.pointer(u64)
-        self.claims += 1
-        if self.claims % YIELD_AFTER == 0:
-            with cython.nogil:
-                pass
+        self.count_step()
         if off < w.seg_lo or rel >= self.span or cls < 0 or cls >= CLASS_COUNT:
             self.note("chunk-outside", off, f"{what}: no such chunk")
             return False
@@ -116,6 +121,11 @@ class Claims:
         listed: u64 = 0
         expected: u64 = 0
         holes: u64 = 0
+        segments: u64[27]
+        free: u64[27]
+        for cls in range(CLASS_COUNT):
+            segments[cls] = 0
+            free[cls] = 0
         for number in range(high):
             s = w.segtable + number
             owner = s.cls
@@ -136,6 +146,8 @@ class Claims:
             cls = owner - 1
             if s.free_count != 0 and s.state != SEG_LEAVING:
                 expected += 1
+            segments[cls] += 1
+            free[cls] += s.free_count
             chunks += self.count_out(s, cls)
         for cls in range(-2, CLASS_COUNT):
             self.walk_list(cls, cython.address(listed))
@@ -151,6 +163,14 @@ class Claims:
             self.note("segment-limit", offset_of(w, w.depot), f"limit {w.depot.limit} of {w.seg_total} segments")
         if used != w.depot.seg_used:
             self.note("segment-used", offset_of(w, w.depot), f"seg_used {w.depot.seg_used}, {used} are")
+        for cls in range(CLASS_COUNT):
+            if segments[cls] != w.depot.class_segments[cls] or free[cls] != w.depot.class_free[cls]:
+                self.note(
+                    "class-counts",
+                    offset_of(w, w.depot),
+                    f"class {cls}: {w.depot.class_segments[cls]} segments, {w.depot.class_free[cls]} free chunks; "
+                    f"{segments[cls]}, {free[cls]} are",
+                )
         self.report.counts["segments"] = used
         self.report.counts["chunks"] = chunks
         return 0
@@ -169,6 +189,7 @@ class Claims:
                 if words[i] >> j & 1 and i * 64 + j >= w.class_chunks[cls]:
                     self.note("segment-bitmap", offset_of(w, s), f"bit {i * 64 + j} of {w.class_chunks[cls]} chunks")
                 elif words[i] >> j & 1:
+                    self.count_step()
                     self.claimed(start + (i * 64 + j) * w.class_bytes[cls], cls)
         if out + s.free_count != w.class_chunks[cls]:
             self.note(

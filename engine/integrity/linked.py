@@ -206,6 +206,7 @@ class Linked(Claims):
                     self.note("queue-word", off, f"{d.queue:#x} in queue {which} of pool {pool}, shard {shard}")
                     break
                 count += 1
+                self.count_step()
                 newer = off
                 off = older_in(d.link)
             if newer != q.tail[which] or count != q.count[which]:

@@ -60,6 +60,8 @@ from cython.cimports.engine.layout.structs import (
     ROOT_RETIRED,
     ROOT_STAGED,
     TWIN_BUCKET_BYTES,
+    TWIN_BYTES,
+    TWINS_MADE,
     Bucket,
     ClientPage,
     Obj,
@@ -141,6 +143,8 @@ class Mender(Judge):
         i: u64
         at: u64
         data: u64
+        for i in range(slots_used(w)):
+            slot_at(w, i).client[TWINS_MADE] = slot_at(w, i).client[TWIN_BYTES] = 0
         if table.twins == 0 and not self.twins:
             return 0
         if back(w, twins_offset(w), w.client_geometry[GEO_TWINS] * TWIN_BUCKET_BYTES) != OK:
@@ -149,7 +153,7 @@ class Mender(Judge):
         for i in range(w.client_geometry[GEO_TWINS]):
             b = twin_bucket(w, i)
             _free_lock(cython.address(b.lock))
-            b.head = b.count = b.bytes = 0
+            b.head = b.count = 0
         for off, (refs, mark, where, shape) in self.twins.items():
             at = off
             data = where
@@ -166,7 +170,8 @@ class Mender(Judge):
             t.link = b.head
             b.head = at
             b.count += 1
-            b.bytes += w.class_bytes[cython.cast(cython.uchar, i >> 32)]
+            w.slot.client[TWINS_MADE] += 1
+            w.slot.client[TWIN_BYTES] += w.class_bytes[cython.cast(cython.uchar, i >> 32)]
         return 0
 
     def requeue(self, off, level, oid_hash):
@@ -396,6 +401,8 @@ class Mender(Judge):
         _free_lock(cython.address(w.depot.lock))
         for cls in range(CLASS_COUNT + 1):
             heads[cls] = 0
+        memset(w.depot.class_segments, 0, CLASS_COUNT * 8)
+        memset(w.depot.class_free, 0, CLASS_COUNT * 8)
         for number in range(high, 0, -1):
             s = w.segtable + (number - 1)
             memset(s, 0, cython.sizeof(Segment))
@@ -418,6 +425,8 @@ class Mender(Judge):
                 seg_used += 1
                 s.cls = cls + 1
                 s.free_count = w.class_chunks[cls] - used
+                w.depot.class_segments[cls] += 1
+                w.depot.class_free[cls] += w.class_chunks[cls] - used
                 if used == w.class_chunks[cls]:
                     continue
             if heads[cls] != 0:

@@ -57,6 +57,8 @@ cdef enum:
     ROOT_RETIRED = 1        # what was unlinked, not given back yet
     ROOT_GENERATION = 2     # counts pages this slot ever made (not journalled)
     ROOT_PENDING = 3        # pages linked, not in a queue yet
+    TWINS_MADE = 4          # twins this slot's workers made, less those they took apart: may be below zero
+    TWIN_BYTES = 5          # bytes of their chunks, likewise
     # On a line of their own, which only views write. Not journalled: pins.py says why.
     PINS_HIGH = 8           # pins from here on are 0
     PINS_BACKED = 9         # pins that have memory
@@ -314,13 +316,12 @@ cdef struct Twin:
 #   0    lock
 #   32   head         first twin
 #   40   count        twins in it
-#   48   bytes        of their chunks
+#   48   spare[2]
 cdef struct TwinBucket:
     Lock lock
     u64 head
     u64 count
-    u64 bytes
-    u64 spare
+    u64 spare[2]
 
 # What the four structs have in common.
 cdef struct Head:

@@ -19,6 +19,7 @@ cdef class Member:
     cdef int settle(self) except -1
     cdef int settle_quietly(self) except -1
     cdef bint salvage(self) except -1
+    cdef bint salvage_of(self, u64 idx) except -1
     cdef object sound(self, object answer)
     cdef int no_memory(self, str what) except -1
     cdef int refuse_fork(self, int epoch) except -1

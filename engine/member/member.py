@@ -4,8 +4,6 @@ needs it.
 It is attached, or refused; it gives back what it has retired; a status that is no answer becomes an
 exception here. What callers hold is made of it (`engine/api/session.py`).
 """
-import time
-
 import cython
 import cython.cimports.engine.verbs.ends as ends
 from cython.cimports.engine.layout.call import AGAIN
@@ -22,8 +20,8 @@ from cython.cimports.engine.layout.structs import (
 from cython.cimports.engine.member.ranks import rank_of
 from cython.cimports.engine.member.registry import registry
 from cython.cimports.engine.pages.reclaim import back_ledgers, bury, take_garbage
-from cython.cimports.shm.atomics import load_acquire
-from cython.cimports.shm.layout import BUSY, CORRUPT, GONE, OK, Worker, slots_used, u64
+from cython.cimports.shm.atomics import load, load_acquire
+from cython.cimports.shm.layout import BUSY, CORRUPT, GONE, OK, Worker, slot_at, slots_used, u64
 from cython.cimports.shm.lock import lock_both
 from cython.cimports.shm.memory import back_file
 from cython.cimports.shm.workers import blank
@@ -33,8 +31,9 @@ from engine.member.ranks import order_checked
 from shm import arena as arenas
 from shm.entry import no_memory
 
+SALVAGE_WAITS = cython.declare(cython.int, 20)      # slices
 QUIET_WAITS = cython.declare(cython.int, 10)        # slices
-QUIET_NS = cython.declare(cython.longlong, 50_000_000)
+QUIET_TURNS = cython.declare(cython.int, 1024)      # of 64 steps each: a page, a node or an object
 FAULTS = {1: "an offset that leads nowhere", 2: "a struct without its sentinel", 3: "a journal longer than itself",
           4: "a chunk that is free twice, or of another class", 5: "a walk longer than any legal one",
           6: "a lock word that its holder did not write", 32: "a policy that there is not"}
@@ -107,20 +106,21 @@ class Member:
     def settle_quietly(self):
         """Give back what this worker has retired, after a verb that has taken effect: no signal
         handler runs, so none can make it look as if it had not. What others are in the way of for
-        longer is left to later calls, and to whoever lacks memory. After QUIET_NS handlers run all
-        the same, or nothing would end the giving back of millions of pages; what is left when one
+        longer is left to later calls, and to whoever lacks memory. After QUIET_TURNS handlers run
+        all the same, or nothing would end the giving back of millions of pages; what is left when one
         raises is left to later calls, too."""
         status: cython.int = AGAIN
         waits: cython.int = 0
-        began: cython.longlong = time.monotonic_ns()
+        turns: cython.int = 0
         while status == AGAIN or status == BUSY:
             status = ends.work_off(cython.address(self.att.w), registry.host)
+            turns += 1
             if status == BUSY:
                 waits += 1
                 if waits > QUIET_WAITS:
                     return 0
                 self.att.wait_quietly()
-            elif status == AGAIN and time.monotonic_ns() - began > QUIET_NS:
+            elif status == AGAIN and turns > QUIET_TURNS:
                 self.att.breathe()
             elif status == AGAIN:
                 self.att.step_aside()
@@ -152,10 +152,24 @@ class Member:
         if not found:
             for idx in range(slots_used(w)):
                 if idx != w.slot_idx:
-                    found = take_garbage(w, idx) == OK or found
+                    found = self.salvage_of(idx) or found
         if found:
             self.settle()
         return found
+
+    def salvage_of(self, idx):
+        """Take what another worker has retired or keeps in its magazines. True if there was any.
+
+        Who is in the middle of giving much back is waited for: the memory of a pool that is being
+        destroyed is nobody's to evict, and a put that wants it would else be refused."""
+        w: cython.pointer(Worker) = cython.address(self.att.w)
+        waits: cython.int = 0
+        status: cython.int = take_garbage(w, idx)
+        while status == BUSY and waits < SALVAGE_WAITS and load(cython.address(slot_at(w, idx).client[ROOT_RETIRED])):
+            waits += 1
+            self.att.pause()
+            status = take_garbage(w, idx)
+        return status == OK
 
     def hold(self, lock):
         """Take the own lock and another, whoever has them, with pauses; the caller is inside enter

@@ -1,10 +1,12 @@
-"""Owns the statistics a caller sees: per-worker ledgers summed, and what the arena file takes.
+"""Owns the statistics a caller sees: per-worker ledgers summed, what the arena file takes, and how
+full it is.
 
-Readers sum; nobody shares a hot word.
+Readers sum; nobody shares a hot word. Nothing here takes longer the more memory or pages there are:
+workers count what they do, and the depot counts each class.
 """
 
 import cython
-from cython.cimports.engine.layout.regions import has_twins, is_evictable, is_live, ledger_at, pool_at, twin_bucket
+from cython.cimports.engine.layout.regions import is_evictable, is_live, ledger_at, pool_at
 from cython.cimports.engine.layout.structs import (
     EVICTED,
     FLUSHES,
@@ -16,7 +18,6 @@ from cython.cimports.engine.layout.structs import (
     GAUGE_PAGES,
     GEO_PINNED,
     GEO_POOLS,
-    GEO_TWINS,
     GETS_HIT,
     GETS_MISS,
     LEDGER_BYTES,
@@ -28,8 +29,12 @@ from cython.cimports.engine.layout.structs import (
     PUTS_DUPLICATE,
     PUTS_OK,
     PUTS_REFUSED,
+    TWIN_BYTES,
+    TWINS_MADE,
 )
+from cython.cimports.engine.member.fullness import Kept, fullness, keep_pool
 from cython.cimports.engine.member.member import Member
+from cython.cimports.libc.string import memset
 from cython.cimports.shm.atomics import load
 from cython.cimports.shm.layout import (
     SLOT_LIVE,
@@ -97,6 +102,8 @@ def collect(engine: Member):
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     slot: cython.pointer(Slot)
     i: u64
+    kept: Kept
+    memset(cython.address(kept), 0, cython.sizeof(Kept))
     pools = {}
     total = dict.fromkeys(NAMES, 0)
     live = engine.live()
@@ -106,6 +113,7 @@ def collect(engine: Member):
             words = pool_counters(engine, idx)
             if not is_live(pool_at(w, idx), gen):
                 continue        # another pool has its counters now, or none
+            keep_pool(w, idx, words, cython.address(kept))
             pools[name] = {key: words[at] for key, at in NAMES.items()}
             for key, value in pools[name].items():
                 total[key] += value
@@ -122,12 +130,14 @@ def collect(engine: Member):
             total["recoveries"] += slot.stat[STAT_RECOVERIES]
         twins: u64 = 0
         twin_bytes: u64 = 0
-        for i in range(w.client_geometry[GEO_TWINS] if has_twins(w) else 0):
-            twins += twin_bucket(w, i).count
-            twin_bytes += twin_bucket(w, i).bytes
         pinned: u64 = 0
         for i in range(slots_used(w)):
-            pinned += slot_at(w, i).client[PINS_BYTES]
+            slot = slot_at(w, i)
+            pinned += slot.client[PINS_BYTES]
+            twins += slot.client[TWINS_MADE]
+            twin_bytes += slot.client[TWIN_BYTES]
+        kept.evictable += twin_bytes
+        kept.structs += twins * w.class_bytes[PAMPD_CLASS]
         segment = 1 << w.seg_shift
         arena = {
             "name": engine.name,
@@ -141,6 +151,7 @@ def collect(engine: Member):
             "segment_bytes": segment,
             "bytes_in_segments": w.depot.seg_used * segment,
             "bytes_backed": backed_bytes(w),
+            **fullness(engine, cython.address(kept)),
             "twins": twins,
             "twin_bytes": twin_bytes,
             "pinned_bytes": pinned,

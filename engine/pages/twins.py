@@ -17,8 +17,10 @@ from cython.cimports.engine.layout.regions import has_twins, twin_at, twin_bucke
 from cython.cimports.engine.layout.structs import (
     OBJNODE_CLASS,
     PAMPD_CLASS,
+    TWIN_BYTES,
     TWIN_SENTINEL,
     TWINS_A_BUCKET,
+    TWINS_MADE,
     Twin,
     TwinBucket,
 )
@@ -69,6 +71,17 @@ def _find(
     return 0
 
 
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+@cython.inline
+def _count_twin(w: cython.pointer(Worker), twins: u64, size: u64) -> cython.void:
+    """Add to what this worker has made: all workers' counts together are what there is, and whoever
+    asks need not look at the buckets."""
+    store(w, cython.address(w.slot.client[TWINS_MADE]), w.slot.client[TWINS_MADE] + twins)
+    store(w, cython.address(w.slot.client[TWIN_BYTES]), w.slot.client[TWIN_BYTES] + size)
+
+
 def share(w, p, c, i, page, pam, held):
     """Let `page`, an unlinked descriptor, be a reference to the twin of page i of a put, which is
     made if there is none. OK with the twin's bucket held; BUSY, NOMEM, CORRUPT, or MISS (there is
@@ -115,7 +128,7 @@ def share(w, p, c, i, page, pam, held):
             t.sentinel = TWIN_SENTINEL
             store(w, cython.address(b.head), off)
             store(w, cython.address(b.count), b.count + 1)
-            store(w, cython.address(b.bytes), b.bytes + w.class_bytes[cls])
+            _count_twin(w, 1, w.class_bytes[cls])
         elif w.fault == 0:
             w.fault = FAULT_SENTINEL
     if w.fault != 0:
@@ -156,7 +169,7 @@ def let_go(w, off, cls, held, viewed):
         else:
             store(w, at, t.link)
             store(w, cython.address(b.count), b.count - 1)
-            store(w, cython.address(b.bytes), b.bytes - w.class_bytes[cls])
+            _count_twin(w, -1, -w.class_bytes[cls])
             store(w, cython.address(t.sentinel), ~t.sentinel)
             if is_pinned(w, t.data):
                 viewed[0] = t.data

@@ -82,7 +82,7 @@ from cython.cimports.engine.tree.hostops import HostOps
 from cython.cimports.engine.tree.lookaside import ask_for_leaf, find_obj, note_leaf, remember, top_of
 from cython.cimports.engine.tree.unlink import take_obj, take_page, weigh
 from cython.cimports.libc.string import memcpy, memset
-from cython.cimports.shm.atomics import load
+from cython.cimports.shm.atomics import load, set
 from cython.cimports.shm.journal import conclude, redo_copy, rollback, savepoint, store
 from cython.cimports.shm.layout import BUSY, CORRUPT, FAULT_SENTINEL, NOMEM, OK, Worker, set_mark, u64
 from cython.cimports.shm.lock import lock_both, lock_try, unlock, unlock_both
@@ -351,6 +351,9 @@ def _lacking(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.po
     """Make room for whichever of a page's two chunks there is no memory for."""
     descriptors: u64 = 2 if p.dedup else 1      # a page that is the first with its content needs one for its twin
     status: cython.int = ensure(w, PAMPD_CLASS, descriptors)
+    short: u64 = 0 if pam.foreign else class_of(length) + 1
+    if short != 0 and load(cython.address(w.depot.short_class)) != short:
+        set(cython.address(w.depot.short_class), short)
     if status == NOMEM:
         return make_room(w, c.did.shard, PAMPD_CLASS, descriptors, host)
     if status != OK or pam.foreign or class_of(length) < 0:

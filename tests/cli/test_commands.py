@@ -116,7 +116,11 @@ def test_create_with_a_wrong_argument_is_usage(arena_name, wrong):
 
 def test_ls_lists_arenas_and_nothing_else(eng, tmp_path, monkeypatch):
     rows = {row["name"]: row for row in tmem_json("ls")}
-    assert rows[eng.name]["file_bytes"] >= eng.capacity
+    assert rows[eng.name]["capacity"] == eng.capacity and rows[eng.name]["bytes_used"] == 0
+    eng.new_pool("p").put((1, 0, 0), 0, bytes(range(256)) * 2)
+    arena = eng.stats()["arena"]
+    used = {row["name"]: row for row in tmem_json("ls")}[eng.name]["bytes_used"]
+    assert arena["bytes_evictable"] + arena["bytes_overhead"] <= used < arena["bytes_in_segments"]
     assert rows[eng.name]["mode"] == "0600" and rows[eng.name]["bytes_backed"] > 0
     assert eng.name in tmem("ls")
     (tmp_path / "other").write_bytes(b"not an arena")
@@ -125,7 +129,8 @@ def test_ls_lists_arenas_and_nothing_else(eng, tmp_path, monkeypatch):
     (tmp_path / "link").symlink_to(tmp_path / "mine")
     os.mkfifo(tmp_path / "fifo")
     monkeypatch.setattr(cli, "SHM_DIR", tmp_path)
-    assert [row["name"] for row in tmem_json("ls")] == ["mine"]
+    assert [(row["name"], row["capacity"]) for row in tmem_json("ls")] == [("mine", None)]
+    assert "mine" in tmem("ls")
 
 
 def test_ls_takes_no_worker_slot(eng):

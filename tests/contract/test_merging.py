@@ -261,3 +261,19 @@ def test_nor_is_one_of_a_pool_that_is_being_destroyed(littered):
         if nothing_held:
             return
     raise AssertionError("it holds a lock wherever it stops")
+
+
+def test_little_stays_stuck_when_lengths_and_pools_change(make_arena):
+    """Pages that go for a pool of one length leave holes among the pages of an idle pool of another:
+    those are moved together before more of any pool go."""
+    eng = make_arena(capacity="8MiB", page_size=PAGE)
+    rng = random.Random(7)
+    for turn, length in enumerate((190, 700, 150, 1400, 230, 3000)):
+        pool = eng.new_pool(f"turn {turn}")
+        for n in range(2 * eng.capacity // (length + 80)):
+            key = rng.randrange(2 * eng.capacity // (length + 80)) >> (n & 3)
+            if pool.get((key >> 3, turn, 0), key & 7) is None:
+                assert pool.put((key >> 3, turn, 0), key & 7, page(n, length))
+        if turn:
+            assert eng.stats()["arena"]["bytes_stuck"] < eng.capacity // 10, turn
+    assert eng.check().ok

@@ -16,7 +16,7 @@ PLAIN = sorted(set(SCENARIOS) - {"canary"})
 
 def test_names_and_questions():
     assert {"cleancache", "frontswap", "shared", "ranges", "churn", "fork", "crash", "scaling", "pressure", "fairness",
-            "balloon", "linearizable", "canary"} <= set(SCENARIOS)
+            "balloon", "linearizable", "drift", "canary"} <= set(SCENARIOS)
     assert all(scenario.question.endswith("?") and scenario.share > 0 for scenario in SCENARIOS.values())
 
 
