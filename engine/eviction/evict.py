@@ -223,8 +223,7 @@ def _evict_page(w: cython.pointer(Worker), off: u64, found: cython.bint, gone: c
             if status == OK and state_in(word) == QUEUE_SMALL and not value.broken:
                 remember_ghost(w, shard_in(word), page_hash(oid_hash, value.first, pool), gone[0] - pages)
             return status
-        # Its obj may just have been moved (move.py): a page that is linked somewhere keeps its
-        # place.
+        # Its obj may just have been moved: a page that is linked somewhere keeps its place.
         living: cython.bint = load(cython.address(pool_at(w, pool).state)) == POOL_LIVE and d.sentinel == PAMPD_SENTINEL
         moved: cython.bint = living and d.obj != obj_off
         unlock(w, cython.address(b.lock))

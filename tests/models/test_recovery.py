@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.models.searching import FAIR, SAFETY, needs_spin, search
+from tests.models.searching import FAIR, SAFETY, SMALL, needs_spin, search
 
 MODEL = Path(__file__).with_name("recovery.pml")
 
@@ -63,7 +63,6 @@ SMALLER = {
     "progress, resize": 1,
 }
 # Minutes in all: only with MODELS_LONG=1 in the environment.
-SMALL = (*SAFETY, "-DCOLLAPSE")                # slower, in less memory
 HOLDS_LONG = {
     "newcomers that close": (crew("work rescue", 1, **CLOSING), SMALL),
     "rescue, two newcomers": (crew("work rescue", 1, NEWCOMERS=2), SMALL),
