@@ -59,7 +59,7 @@ cp "$ROOT/usr/lib/python$MINOR/_sysconfigdata__aarch64-linux-gnu.py" "$HERE/sett
     PYTHONPATH="$HERE/settings" _PYTHON_HOST_PLATFORM=linux-aarch64 _PYTHON_SYSCONFIGDATA_NAME=_sysconfigdata__aarch64-linux-gnu \
     CC="aarch64-linux-gnu-gcc --sysroot=$ROOT" LDSHARED="aarch64-linux-gnu-gcc --sysroot=$ROOT -shared" \
     CFLAGS="-I$ROOT/usr/include/python$MINOR" "$PYTHON" setup.py --quiet build_ext --inplace)
-file -L "$ROOT"/tmem/engine/core.*aarch64*.so | grep -q aarch64
+file -L "$ROOT"/tmem/engine/verbs/core.*aarch64*.so | grep -q aarch64
 
 # The kernel is told which program runs these, for as long as this takes.
 [ -e $BINFMT/register ] || mount -t binfmt_misc binfmt_misc $BINFMT

@@ -3,6 +3,8 @@ contents, back ends in Python, and leftovers in /dev/shm.
 
 Never imports pytest: it is loaded by spawned children, which should start fast.
 """
+import ctypes
+import functools
 import os
 import random
 import re
@@ -62,6 +64,37 @@ def semaphores_of(name):
         for entry in os.listdir(SHM)
         if re.fullmatch(re.escape(name) + "@[0-9a-f]{16}-.*", entry.removeprefix("sem."))
     ]
+
+
+NEWNS, MS_REC, MS_PRIVATE = 0x20000, 1 << 14, 1 << 18
+
+
+def mount_over(where, options):
+    """Give this process mounts of its own, with an empty tmpfs over a folder. OSError where that may not be."""
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def mount(source, folder, kind, flags, how):
+        return libc.mount(source, os.fsencode(folder), kind, ctypes.c_ulong(flags), how)
+
+    # What is mounted stays here if the mount below it is private. Which one that is depends: in a chroot
+    # "/" is none.
+    if libc.unshare(NEWNS) != 0 or all(
+        mount(b"none", folder, None, MS_REC | MS_PRIVATE, None) for folder in (where, *Path(where).parents)
+    ) or mount(b"none", where, b"tmpfs", 0, options.encode()) != 0:
+        raise OSError(ctypes.get_errno(), f"no tmpfs over {where}")
+
+
+@functools.cache
+def can_mount():
+    """Whether a child of this process may have mounts of its own: root may, as a rule."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            mount_over("/dev/shm", "size=64k")
+            os._exit(0)
+        finally:
+            os._exit(1)
+    return os.waitpid(pid, 0)[1] == 0
 
 
 def page(tag, length=64):

@@ -164,9 +164,6 @@ class Checker(Linked):
         o: cython.pointer(Obj)
         i: u64
         kind: u64 = ~h.sentinel
-        pages: u64 = 0
-        nodes: u64 = 0
-        last: u64 = 0
         if self.fault("retired-offset", off, "a retired struct outside the arena"):
             return 0
         if kind == PAMPD_SENTINEL:
@@ -184,9 +181,8 @@ class Checker(Linked):
         elif kind == OBJ_SENTINEL:
             o = cython.cast(cython.pointer(Obj), h)
             if self.own(off, OBJ_CLASS, "retired obj") and o.root != 0 and o.height <= HEIGHT_MAX:
-                self.walk_link(
-                    o.root, off, o.height, 0, cython.address(pages), cython.address(nodes), cython.address(last)
-                )
+                self.enter_obj()
+                self.walk_pages(off)
         elif kind == POOL_SENTINEL:
             self.retired_pools.add(record_of(self.w, off))
         else:

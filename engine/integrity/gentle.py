@@ -4,6 +4,9 @@ depot, one after the other.
 Each part is walked under the lock that guards it, and the worker's own, as a verb would; then both
 go back, other threads and signal handlers have their turns, and the next part comes. So a caller
 waits only for the part that he needs, and only while it is walked; gets of such a bucket wait too.
+A bucket is walked in slices: first its tree of objs, then their pages, so many to a slice. What an
+obj says of all its pages is compared with them only if nobody wrote into the bucket between the
+slices in which they were walked.
 Nothing is written but lock words: a kill is any dead holder's. What lies in two parts cannot be
 compared while it changes. So these are for a stopped world alone (stop.py): chunks that nobody has,
 or two parts have, gauges, lists and journals of workers, references of twins, limbo, pins, and
@@ -12,15 +15,17 @@ whether a page is in the queue that it names.
 import cython
 from cython.cimports.engine.integrity.claims import bit_of
 from cython.cimports.engine.integrity.linked import Linked
-from cython.cimports.engine.layout.regions import buckets_at, is_live, pool_at, pools_high, shard_at
-from cython.cimports.engine.layout.structs import GEO_SHARDS, Bucket, PoolRecord
+from cython.cimports.engine.layout.regions import buckets_at, is_live, obj_at, pool_at, pools_high, shard_at
+from cython.cimports.engine.layout.structs import DEPTH_MAX, GEO_SHARDS, Bucket, Obj, PoolRecord
 from cython.cimports.engine.member.member import Member
+from cython.cimports.engine.tree.rbtree import compare
 from cython.cimports.libc.stdlib import free, realloc
 from cython.cimports.shm.atomics import load
 from cython.cimports.shm.layout import Lock, Worker, u64
 from cython.cimports.shm.lock import unlock_both
 
-ROOM_FIRST = cython.declare(u64, 4096)
+WORDS_FIRST = cython.declare(u64, 4096)
+SLICE_PAGES = cython.declare(u64, 4096)     # 2 to 4 ms
 
 
 @cython.cclass
@@ -34,15 +39,15 @@ class Gentle(Linked):
     def set_bit(self, map, rel):
         more: cython.pointer(cython.pointer(u64))
         room: u64
-        if self.count == self.room:
-            room = self.room * 2 if self.room != 0 else ROOM_FIRST
+        if self.count == self.words_room:
+            room = self.words_room * 2 if self.words_room != 0 else WORDS_FIRST
             more = cython.cast(
                 cython.pointer(cython.pointer(u64)), realloc(self.words, room * cython.sizeof(cython.pointer(u64)))
             )
             if more == cython.NULL:
                 raise MemoryError
             self.words = more
-            self.room = room
+            self.words_room = room
         self.words[self.count] = map + (rel >> 12)
         self.count += 1
         map[rel >> 12] |= bit_of(rel)
@@ -54,6 +59,67 @@ class Gentle(Linked):
         for i in range(self.count):
             self.words[i][0] = 0
         self.count = 0
+
+    def begin_bucket(self):
+        self.oid[0] = self.oid[1] = self.oid[2] = 0
+        self.done = False
+        self.seq = 0
+        self.alone = True
+        self.enter_obj()
+        return 0
+
+    def walk_obj(self, off):
+        """Nothing yet: while the tree of objs is walked, no pages are."""
+        return 0
+
+    def walk_slice(self, b, bucket):
+        """As much of a bucket, whose lock is held and which is not empty, as others may wait for.
+        True if there is more."""
+        off: u64
+        o: cython.pointer(Obj)
+        room: u64 = SLICE_PAGES
+        if self.seq == 0:
+            self.walk_living(b, bucket)
+        elif b.lock.seq != self.seq + 2:
+            self.alone = False
+        self.seq = b.lock.seq
+        off = self.following(b)
+        while off != 0:
+            o = obj_at(self.w, off)
+            if compare(o.oid, self.oid) != 0:
+                self.oid[0], self.oid[1], self.oid[2] = o.oid[0], o.oid[1], o.oid[2]
+                self.alone = True
+                self.enter_obj()
+            self.room = room
+            if self.walk_pages(off):
+                if self.alone:
+                    self.compare_obj(off)
+                self.leave_obj()
+            self.done = not self.cut
+            room = self.room
+            if room == 0:
+                return True
+            off = self.following(b)
+        return False
+
+    def following(self, b):
+        """The obj that comes next in the order of oids; 0 if there is none."""
+        off: u64 = b.root
+        found: u64 = 0
+        depth: cython.int = 0
+        o: cython.pointer(Obj)
+        while off != 0 and depth <= DEPTH_MAX:
+            o = obj_at(self.w, off)
+            if self.w.fault != 0:       # the walk of the tree has said so
+                self.w.fault = 0
+                return 0
+            if compare(o.oid, self.oid) >= cython.cast(cython.int, self.done):
+                found = off
+                off = o.left
+            else:
+                off = o.right
+            depth += 1
+        return found
 
 
 def run(engine: Member):
@@ -132,6 +198,7 @@ def _check_buckets(engine: Member, checker: Gentle, idx: u64, gen: u64) -> cytho
     p: cython.pointer(PoolRecord) = pool_at(cython.address(engine.att.w), idx)
     b: cython.pointer(Bucket)
     i: u64
+    more: cython.bint
     checker.begin_pool(idx)
     for i in range(cython.cast(u64, engine.buckets)):
         b = buckets_at(cython.address(engine.att.w), idx) + i
@@ -139,14 +206,16 @@ def _check_buckets(engine: Member, checker: Gentle, idx: u64, gen: u64) -> cytho
             break
         if load(cython.address(b.root)) == 0:
             continue
-        _hold(engine, cython.address(b.lock))
-        try:
-            # Again, now that nobody can take the tree apart.
-            if b.root != 0 and is_live(p, gen):
-                checker.walk_living(b, i)
-        finally:
-            unlock_both(cython.address(engine.att.w), cython.address(b.lock))
-        _next(engine, checker)
+        checker.begin_bucket()
+        more = True
+        while more:
+            _hold(engine, cython.address(b.lock))
+            try:
+                # Again, now that nobody can take the tree apart.
+                more = b.root != 0 and is_live(p, gen) and checker.walk_slice(b, i)
+            finally:
+                unlock_both(cython.address(engine.att.w), cython.address(b.lock))
+            _next(engine, checker)
     if is_live(p, gen):
         for what, count in (
             ("pools", 1),

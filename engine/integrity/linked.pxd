@@ -12,7 +12,11 @@ cdef class Linked(Claims):
     cdef u64 mark                       # of a foreign page of it (Pampd.queue); 0: any
     cdef u64 pages, nodes, objects
     cdef u64 codecs                     # flags of the codecs that pages of the pool under the walk may have
-    cdef u64 asked, used, stored        # bytes of the obj that is being walked
+    cdef u64 begin                      # of the obj that is being walked: pages of smaller indices were walked before
+    cdef u64 room                       # how many more may be walked now
+    cdef bint cut                       # there were more; `begin` is where to go on
+    cdef u64 obj_pages, obj_nodes, last # of the obj that is being walked, as found; its largest index
+    cdef u64 asked, used, stored        # bytes of it
     cdef u64 pool_asked, pool_used, pool_stored
     cdef int enter_pool(self, u64 idx) except -1
     cdef int leave_pools(self) except -1
@@ -20,8 +24,12 @@ cdef class Linked(Claims):
     cdef int walk_queued(self, Pampd *d, u64 off, u64 word, bint linked) except -1
     cdef int walk_queues(self, u64 pool, u64 shard) except -1
     cdef int walk_page(self, u64 off, u64 obj_off, u64 index, bint linked) except -1
-    cdef int walk_tree(self, u64 off, u64 obj_off, u64 level, u64 prefix, u64 *pages, u64 *nodes, u64 *last) except -1
-    cdef int walk_link(self, u64 link, u64 obj_off, u64 level, u64 prefix, u64 *pages, u64 *nodes, u64 *last) except -1
+    cdef int walk_tree(self, u64 off, u64 obj_off, u64 level, u64 prefix) except -1
+    cdef int walk_link(self, u64 link, u64 obj_off, u64 level, u64 prefix) except -1
+    cdef int enter_obj(self) except -1
+    cdef bint walk_pages(self, u64 off) except -1
+    cdef int compare_obj(self, u64 off) except -1
+    cdef int leave_obj(self) except -1
     cdef int walk_obj(self, u64 off) except -1
     cdef int walk_rb(self, u64 off, u64 parent, Obj **low, Obj **high, int depth, u64 bucket) except -1
     cdef int begin_pool(self, u64 idx) except -1

@@ -76,6 +76,7 @@ from cython.cimports.shm.layout import offset_of, u64
 from cython.cimports.shm.memory import chunk_at
 
 NO_POOL = cython.declare(u64, 0xFFFFFFFFFFFFFFFF)
+ALL = cython.declare(u64, 0xFFFFFFFFFFFFFFFF)
 
 
 @cython.cclass
@@ -223,11 +224,13 @@ class Linked(Claims):
             self.note("queue-hand", offset_of(self.w, q), f"the hand is at {q.hand:#x}, which is in no queue")
         return 0
 
-    def walk_link(self, link, obj_off, level, prefix, pages, nodes, last):
+    def walk_link(self, link, obj_off, level, prefix):
         off: u64 = target_of(link)
         hint: u64 = hint_of(self.w, link)
         d: cython.pointer(Pampd)
-        self.walk_tree(off, obj_off, level, prefix, pages, nodes, last)
+        self.walk_tree(off, obj_off, level, prefix)
+        if self.cut:
+            return 0
         d = cython.cast(cython.pointer(Pampd), chunk_at(self.w, off))
         if self.w.fault == 0 and hint != (
             0 if level != 0 or not has_chunk(d) else d.data >> hint_shift(self.w) << hint_shift(self.w)
@@ -236,47 +239,69 @@ class Linked(Claims):
         self.w.fault = 0
         return 0
 
-    def walk_tree(self, off, obj_off, level, prefix, pages, nodes, last):
+    def walk_tree(self, off, obj_off, level, prefix):
+        """What hangs here, from index `begin` on, as far as there is room. A node that was entered
+        before is on the way to where that is: it is looked at again, and not counted."""
         n: cython.pointer(Objnode)
         i: u64
         used: u64 = 0
+        if self.room == 0:
+            self.begin = prefix << 6 * level
+            self.cut = True
+            return 0
         if level == 0:
-            pages[0] += 1
-            last[0] = prefix
+            self.room -= 1
+            self.obj_pages += 1
+            self.last = prefix
             return self.walk_page(off, obj_off, prefix, True)
         n = objnode_at(self.w, off)
         if self.fault("objnode-sentinel", off, "no objnode here") or not self.own(off, OBJNODE_CLASS, "objnode"):
             return 0
-        nodes[0] += 1
+        self.obj_nodes += prefix << 6 * level >= self.begin
         if n.obj != obj_off or n.level != level:
             self.note("objnode-back", off, f"obj {n.obj:#x}, level {n.level} do not match where it hangs")
         for i in range(MAP_SIZE):
             if n.slots[i] != 0:
                 used += 1
-                self.walk_link(n.slots[i], obj_off, level - 1, prefix << 6 | i, pages, nodes, last)
+                if not self.cut and prefix << 6 | i >= self.begin >> 6 * (level - 1):
+                    self.walk_link(n.slots[i], obj_off, level - 1, prefix << 6 | i)
         if used != n.slots_in_use or used == 0:
             self.note("objnode-slots", off, f"slots_in_use {n.slots_in_use}, {used} are")
         return 0
 
-    def walk_obj(self, off):
-        o: cython.pointer(Obj) = cython.cast(cython.pointer(Obj), chunk_at(self.w, off))
-        pages: u64 = 0
-        nodes: u64 = 0
-        last: u64 = 0
+    def enter_obj(self):
+        """What is walked from here on is counted anew, as one obj's."""
+        self.begin = 0
+        self.room = ALL
+        self.obj_pages = 0
+        self.obj_nodes = 0
+        self.last = 0
         self.asked = 0
         self.used = 0
         self.stored = 0
+        return 0
+
+    def walk_pages(self, off):
+        """The tree of an obj, from `begin` on. True if that was all of it; not if there was no
+        room, nor if there is no such tree."""
+        o: cython.pointer(Obj) = cython.cast(cython.pointer(Obj), chunk_at(self.w, off))
+        self.cut = False
         if o.height > HEIGHT_MAX:
             self.note("obj-height", off, f"height {o.height}")
-            return 0
+            return False
         if o.root != 0:
-            self.walk_link(o.root, off, o.height, 0, cython.address(pages), cython.address(nodes), cython.address(last))
-        if pages != o.pampd_count or pages == 0:
-            self.note("obj-pages", off, f"pampd_count {o.pampd_count}, {pages} are there")
-        if nodes != o.objnode_count:
-            self.note("obj-objnodes", off, f"objnode_count {o.objnode_count}, {nodes} are there")
-        if pages and o.height != height_for(last):
-            self.note("obj-height", off, f"height {o.height} for a largest index of {last}")
+            self.walk_link(o.root, off, o.height, 0)
+        return not self.cut
+
+    def compare_obj(self, off):
+        """What an obj says of itself, against all that was found in its tree."""
+        o: cython.pointer(Obj) = cython.cast(cython.pointer(Obj), chunk_at(self.w, off))
+        if self.obj_pages != o.pampd_count or self.obj_pages == 0:
+            self.note("obj-pages", off, f"pampd_count {o.pampd_count}, {self.obj_pages} are there")
+        if self.obj_nodes != o.objnode_count:
+            self.note("obj-objnodes", off, f"objnode_count {o.objnode_count}, {self.obj_nodes} are there")
+        if self.obj_pages and o.height != height_for(self.last):
+            self.note("obj-height", off, f"height {o.height} for a largest index of {self.last}")
         if self.asked != o.asked or self.used != o.used or self.stored != o.stored:
             self.note(
                 "obj-bytes",
@@ -284,11 +309,21 @@ class Linked(Claims):
                 f"{o.asked} bytes asked, {o.used} used, {o.stored} stored; {self.asked}, "
                 f"{self.used}, {self.stored} are",
             )
-        self.pages += pages
-        self.nodes += nodes
+        return 0
+
+    def leave_obj(self):
+        self.pages += self.obj_pages
+        self.nodes += self.obj_nodes
         self.pool_asked += self.asked
         self.pool_used += self.used
         self.pool_stored += self.stored
+        return 0
+
+    def walk_obj(self, off):
+        self.enter_obj()
+        if self.walk_pages(off):
+            self.compare_obj(off)
+            self.leave_obj()
         return 0
 
     def walk_rb(self, off, parent, low, high, depth, bucket):

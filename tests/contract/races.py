@@ -67,11 +67,11 @@ def observe(pool, oid):
     return (*(pool.get(oid, index, False) for index in (0, 1, 2, FAR)), pool.object_info(oid))
 
 
-def serve(pipe, gate, me, pool):
-    """Do what the pipe says: (operation, oids), at every oid together with the others; send the
-    answers back."""
+def serve(pipe, gate, me, engine):
+    """Do what the pipe says: (operation, pool, oids), at every oid together with the others; send the
+    answers back. The engine is there so that it is not attached to for each pool anew."""
     while (job := pipe.recv()) is not None:
-        name, oids = job
+        name, pool, oids = job
         operation = OPERATIONS[name]
         answers = []
         for oid in oids:

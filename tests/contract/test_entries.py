@@ -2,7 +2,6 @@
 followed, not removed, and told from a damaged arena. And what the system refuses on the way in:
 descriptors, inodes.
 """
-import ctypes
 import os
 import resource
 import socket
@@ -14,7 +13,9 @@ from click.testing import CliRunner
 import engine
 from engine.cli import commands as cli
 from shm import arena, entry
-from tests.support import SHM, SMALL
+from tests.support import SHM, SMALL, can_mount, mount_over
+
+needs_mounts = pytest.mark.skipif(not can_mount(), reason="needs root, for mounts of its own")
 
 
 def a_socket(path):
@@ -193,28 +194,21 @@ def test_a_forked_child_without_a_descriptor_hears_of_it(eng):
     assert pool.get((1, 2, 3), 0) == b"page"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for a file system without inodes")
+@needs_mounts
 def test_no_inode_left(arena_name):
     def starve():
-        libc = ctypes.CDLL(None, use_errno=True)
-        assert libc.unshare(0x20000) == 0 and libc.mount(b"none", b"/", None, 1 << 14 | 1 << 18, None) == 0
-        if libc.mount(b"none", b"/dev/shm", b"tmpfs", 0, b"size=16m,nr_inodes=1") != 0:
-            raise OSError(ctypes.get_errno(), "mount")
+        mount_over("/dev/shm", "size=16m,nr_inodes=1")
         with pytest.raises(engine.TmemError, match="inode"):
             engine.create(arena_name, **SMALL)
 
     in_a_child(starve)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for a file system of its own")
+@needs_mounts
 @pytest.mark.parametrize("size", ["size=64k", "size=4k", None])
 def test_a_directory_for_shared_memory_that_is_too_small_or_not_there(arena_name, size):
     def starve():
-        libc = ctypes.CDLL(None, use_errno=True)
-        assert libc.unshare(0x20000) == 0 and libc.mount(b"none", b"/", None, 1 << 14 | 1 << 18, None) == 0
-        where = "/dev/shm" if size else "/dev"
-        if libc.mount(b"none", where.encode(), b"tmpfs", 0, (size or "size=64k").encode()) != 0:
-            raise OSError(ctypes.get_errno(), "mount")
+        mount_over("/dev/shm" if size else "/dev", size or "size=64k")
         for exist_ok in (False, True):
             with pytest.raises(engine.TmemError, match="--shm-size" if size else "no directory /dev/shm") as caught:
                 engine.create(arena_name, exist_ok=exist_ok, **SMALL)

@@ -1,17 +1,21 @@
 """Owns the check that stops nobody: it sees what lies in buckets, queues and the depot, cries no
 wolf while others work, and lets go."""
 import contextlib
+import itertools
+import mmap
 import os
 import random
 import signal
+import struct
 import threading
 
 import pytest
 
 import engine
 from tests.crash.test_repair import damage
+from tests.hostile.structs import offset
 from tests.stopped import Stopped, in_child
-from tests.support import KINDS, page, text
+from tests.support import KINDS, SHM, page, text
 
 FIELDS = ("pools", "objects", "objnodes", "pages", "segments", "chunks")
 
@@ -164,6 +168,87 @@ def test_a_checker_that_is_killed_leaves_nothing(eng, point):
     assert in_child(act) == -signal.SIGKILL
     assert eng.check(gentle=True).ok and eng.check().ok
     assert eng.stats()["arena"]["workers"] == 1
+
+
+# --- an object of more pages than others may wait for ---------------------------------------------
+
+LARGE = (0x1A26E, 7, 7)
+SLICE = 4096                            # pages: as in engine/integrity/gentle.py
+PAGES = 3 * SLICE + 100
+
+
+@pytest.fixture
+def large(make_arena):
+    """A pool with an object of so many pages, beside a small one in the same bucket."""
+    pool = make_arena(capacity="64MiB", buckets=1).new_pool("p", persistent=True)
+    assert pool.put((1, 0, 0), 0, page(1))
+    for first in range(0, PAGES, 1000):
+        count = min(1000, PAGES - first)
+        assert all(pool.put_many([(LARGE, first + n) for n in range(count)], [page(first + n) for n in range(count)]))
+    return pool
+
+
+def points_of(eng):
+    """Kill points of a gentle check: each lock that is taken has some."""
+    eng.set_kill_point(1 << 60)
+    assert eng.check(gentle=True).ok
+    return eng.kill_points()
+
+
+def test_a_large_object_is_walked_in_slices(large):
+    whole, report = points_of(large.engine), large.engine.check(gentle=True)
+    assert report.counts["pages"] == PAGES + 1 and report.counts["objects"] == 2
+    frozen = large.engine.check()
+    assert report.counts["objnodes"] == frozen.counts["objnodes"]
+    for index in range(PAGES - SLICE, PAGES):
+        assert large.flush_page(LARGE, index)
+    less = points_of(large.engine)
+    for index in range(PAGES - 2 * SLICE, PAGES - SLICE):
+        assert large.flush_page(LARGE, index)
+    assert whole - less == less - points_of(large.engine) > 0
+
+
+def change(path, field, by):
+    """Add to a word of the large obj, as it lies in the arena's file."""
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as found:
+        at = found.find(struct.pack("<3Q", *LARGE)) - offset("Obj", "oid") + offset("Obj", field)
+        found[at:at + 8] = struct.pack("<Q", struct.unpack("<Q", found[at:at + 8])[0] + by)
+
+
+@pytest.mark.parametrize(
+    "field, says", [("pampd_count", "obj-pages"), ("objnode_count", "obj-objnodes"), ("asked", "obj-bytes")]
+)
+def test_what_a_large_object_says_of_its_pages_is_compared(large, field, says):
+    path = SHM / large.engine.name
+    change(path, field, 1)
+    assert [problem.id for problem in large.engine.check(gentle=True).problems] == [says]
+    change(path, field, -1)
+    assert large.engine.check(gentle=True).ok and large.engine.check().ok
+
+
+def test_a_large_object_may_change_between_slices(large):
+    def change():
+        for n in itertools.count():
+            large.put(LARGE, n * 7919 % (PAGES + 900), page(n))
+            large.flush_page(LARGE, n * 104729 % (PAGES + 900))
+            if n % 5000 == 4999:
+                large.flush_object(LARGE)
+
+    pid = os.fork()
+    if pid == 0:
+        try:
+            change()
+        finally:
+            os._exit(1)
+    try:
+        for _ in range(40):
+            report = large.engine.check(gentle=True)
+            assert report.ok, report.problems[:3]
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        assert os.waitpid(pid, 0)[1] == signal.SIGKILL
+    large.engine.recover()
+    assert large.engine.check().ok
 
 
 class Enough(Exception):

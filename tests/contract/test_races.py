@@ -47,7 +47,7 @@ def running(*processes):
 
 
 class Racers:
-    """Processes that race on a pool, and the judge of what they answer."""
+    """Processes that race on pools, `pool` at first, and the judge of what they answer."""
 
     def __init__(self, pool, parties):
         self.pool = pool
@@ -55,7 +55,7 @@ class Racers:
         ends = [SPAWN.Pipe() for _ in range(parties)]
         self.pipes = [mine for mine, _ in ends]
         self.processes = [
-            SPAWN.Process(target=serve, args=(theirs, gate, me, pool)) for me, (_, theirs) in enumerate(ends)
+            SPAWN.Process(target=serve, args=(theirs, gate, me, pool.engine)) for me, (_, theirs) in enumerate(ends)
         ]
         self.races = 0
 
@@ -78,7 +78,7 @@ class Racers:
         for oid in oids:
             prepare(self.pool, oid, oid[1] % STARTS)
         for pipe, name in zip(self.pipes, names, strict=True):
-            pipe.send((name, oids))
+            pipe.send((name, self.pool, oids))
         answers = [pipe.recv() for pipe in self.pipes]
         allowed = [list(self.allowed(names, start)) for start in range(STARTS)]
         for oid, *told in zip(oids, *answers, strict=True):
@@ -117,28 +117,32 @@ def test_every_triple(eng, kind, first):
 @pytest.mark.parametrize("name", NAMES)
 def test_destroy_against_every_operation(eng, name):
     """An answer as before the pool went, or PoolDestroyed; afterwards nothing is left of it."""
-    for round in range(3):
-        pool = eng.new_pool(f"p{round}", persistent=True)
-        racers = Racers(pool, 2)
-        oids = [(1, n, 0) for n in range(400)]
-        for oid in oids:
-            prepare(pool, oid, oid[1] % STARTS)
-        with running(*racers.processes):
-            for pipe in racers.pipes:
-                pipe.send((name, oids))
-            # Some operations answer before the pool goes, the rest after.
-            while min(racers.gate.counts) < 100 * round:
-                assert racers.processes[0].is_alive() and racers.processes[1].is_alive()
-            pool.destroy()
-            answers = [pipe.recv() for pipe in racers.pipes]
-            racers.stop()
-        for told in answers:
-            refused = [isinstance(answer, engine.PoolDestroyed) for answer in told]
-            assert refused == sorted(refused), "it answered again after it was destroyed"
-            assert not [a for a in told if isinstance(a, Exception) and not isinstance(a, engine.PoolDestroyed)]
-        total = eng.stats()["total"]
-        assert (total["objects"], total["pages"], total["objnodes"]) == (0, 0, 0)
-        assert eng.check().ok
+    racers = Racers(eng.new_pool("p0", persistent=True), 2)
+    with running(*racers.processes):
+        for round in range(3):
+            destroy_against(racers, name, racers.gate.counts[0] + 100 * round)
+            total = eng.stats()["total"]
+            assert (total["objects"], total["pages"], total["objnodes"]) == (0, 0, 0)
+            assert eng.check().ok
+            racers.pool = eng.new_pool(f"p{round + 1}", persistent=True)
+        racers.stop()
+
+
+def destroy_against(racers, name, met):
+    """Destroy the pool when the processes have met so often at its objects."""
+    oids = [(1, n, 0) for n in range(400)]
+    for oid in oids:
+        prepare(racers.pool, oid, oid[1] % STARTS)
+    for pipe in racers.pipes:
+        pipe.send((name, racers.pool, oids))
+    # Some operations answer before the pool goes, the rest after.
+    while min(racers.gate.counts) < met:
+        assert racers.processes[0].is_alive() and racers.processes[1].is_alive()
+    racers.pool.destroy()
+    for told in [pipe.recv() for pipe in racers.pipes]:
+        refused = [isinstance(answer, engine.PoolDestroyed) for answer in told]
+        assert refused == sorted(refused), "it answered again after it was destroyed"
+        assert not [a for a in told if isinstance(a, Exception) and not isinstance(a, engine.PoolDestroyed)]
 
 
 @pytest.mark.parametrize(("page_size", "pages", "reads"), [(65536, 1, 6000), (512, 4, 6000), (4096, 64, 1000)])

@@ -5,13 +5,12 @@ A child with a mount namespace of its own gets a small /dev/shm: one of 16 MiB, 
 the last block, or one of 64 MiB as containers have it, with an arena that would be four times as
 large. Skipped where such a namespace cannot be had (it takes root).
 """
-import shutil
 import subprocess
 import sys
 
 import pytest
 
-from tests.support import child_env
+from tests.support import can_mount, child_env, mount_over
 
 COMMON = """
 import os
@@ -444,15 +443,13 @@ print("held", eng.stats()["total"]["pages"])
 
 def run(tmp_path, size, text, *arguments):
     """Run a script where /dev/shm is a file system of `size`."""
-    unshare = shutil.which("unshare")
-    mount = f"mount -t tmpfs -o size={size} tmpfs /dev/shm"
-    if unshare is None or subprocess.run([unshare, "-m", "sh", "-c", mount], capture_output=True).returncode != 0:
-        pytest.skip("needs root and a mount namespace of its own")
+    if not can_mount():
+        pytest.skip("needs root, for mounts of its own")
     script = tmp_path / "full.py"
     script.write_text(COMMON + text)
     done = subprocess.run(
-        [unshare, "-m", "sh", "-c", f'{mount} && exec "$0" "$@"', sys.executable, str(script), *arguments],
-        capture_output=True, text=True, timeout=100, env=child_env(),
+        [sys.executable, str(script), *arguments], capture_output=True, text=True, timeout=100, env=child_env(),
+        preexec_fn=lambda: mount_over("/dev/shm", f"size={size}"),
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.startswith("held ")

@@ -257,7 +257,7 @@ def test_it_holds(name, tmp_path):
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", HOLDS_LONG)
 def test_it_holds_in_larger_bounds(name, tmp_path):
-    states, error = search(tmp_path, MODEL, *HOLDS_LONG[name])
+    states, error = search(tmp_path, MODEL, *HOLDS_LONG[name], "-O2")
     print(f"{name}: {states} states")
     assert error is None
 
@@ -266,7 +266,7 @@ def test_it_holds_in_larger_bounds(name, tmp_path):
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_is_found(name, tmp_path):
     defines, how, says = MISTAKES[name]
-    states, error = search(tmp_path, MODEL, defines, how, "-O0")
+    states, error = search(tmp_path, MODEL, defines, how)
     print(f"{name}: {states} states, {error}")
     assert error is not None and re.search(says, error)
 
@@ -274,7 +274,7 @@ def test_a_mistake_is_found(name, tmp_path):
 @needs_spin
 @pytest.mark.parametrize("name", COSTS)
 def test_a_slice_is_needed(name, tmp_path):
-    states, error = search(tmp_path, MODEL, COSTS[name], SAFETY, "-O0")
+    states, error = search(tmp_path, MODEL, COSTS[name], SAFETY)
     print(f"{name}: {states} states, {error}")
     assert error is not None and SLICE in error
 
