@@ -4,7 +4,7 @@ Called with the worker's own lock alone. Lock order: own, one shard, which is on
 """
 import cython
 from cython.cimports.engine.eviction.evict import evict_of
-from cython.cimports.engine.eviction.shares import ANY_SEAT, choose, pages_in, weigh_next
+from cython.cimports.engine.eviction.shares import ANY_SEAT, choose, look_at_next, pages_in
 from cython.cimports.engine.layout.call import MISS, Choice
 from cython.cimports.engine.layout.regions import shard_at
 from cython.cimports.engine.layout.structs import GEO_SHARDS
@@ -31,7 +31,6 @@ def relieve(w, first, pages, host):
     start: u64 = first
     busy: cython.bint = False
     status: cython.int
-    weigh_next(w)
     # The fullest of four: pages that go several at a time would else leave shards of ever more
     # different sizes, like a random walk.
     for i in range(4):
@@ -67,5 +66,6 @@ def relieve(w, first, pages, host):
         if gone >= pages:
             break
     if gone != 0:
+        look_at_next(w, gone)
         return OK
     return BUSY if busy else NOMEM

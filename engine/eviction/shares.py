@@ -22,12 +22,16 @@ from cython.cimports.engine.layout.structs import (
     GAUGE_PAGES,
     GEO_PAGE_SIZE,
     GEO_SHARDS,
+    GETS_HIT,
+    GETS_MISS,
     LEDGER_BYTES,
     OBJNODE_CLASS,
     PAMPD_CLASS,
     POOL_PERSISTENT,
+    PUTS_OK,
     SHARDS_MAX,
     WEIGHT_MAX,
+    PoolRecord,
     Queue,
 )
 from cython.cimports.engine.layout.words import QUEUE_MAIN, QUEUE_SMALL, age_in
@@ -36,7 +40,7 @@ from cython.cimports.libc.string import memset
 from cython.cimports.shm.atomics import load, set
 from cython.cimports.shm.layout import Worker, slot_at, slots_used, u64
 
-FORGOTTEN = cython.declare(u64, 64)     # turnovers of a shard after which a share protects no page
+FORGOTTEN = cython.declare(u64, 64)     # turnovers of the arena after which a share protects no pool that is idle
 
 
 @cython.cfunc
@@ -114,6 +118,10 @@ def _weigh_clients(w: cython.pointer(Worker), shard: u64, tally: cython.pointer(
             tally.bytes[seat] += _pages(w, i, shard) * (mean if mean != 0 else w.client_geometry[GEO_PAGE_SIZE])
             tally.small += queue_at(w, i, shard).count[0]
             tally.pages += _pages(w, i, shard)
+    for i in range(CLIENTS_MAX + 1):
+        if tally.bytes[i] != 0:
+            tally.all_bytes += tally.bytes[i]
+            tally.all_weights += _weight(w, i)
 
 
 @cython.cfunc
@@ -146,17 +154,30 @@ def _next_of(w: cython.pointer(Worker), pool: u64, shard: u64, small: cython.bin
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def _is_idle(w: cython.pointer(Worker), pool: u64, tally: cython.pointer(Tally)) -> cython.bint:
+    """True if nobody has asked a pool for anything while as many pages went as the arena holds. Where
+    its client has less than its share, that takes longer."""
+    pages: u64 = tally.pages * w.client_geometry[GEO_SHARDS]
+    quiet: u64 = load(cython.address(pool_at(w, pool).quiet))
+    seat: u64 = _seat(w, pool)
+    under: cython.bint = tally.bytes[seat] * tally.all_weights < tally.all_bytes * _weight(w, seat)
+    return quiet > (FORGOTTEN * pages if under else pages)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def _collect(w: cython.pointer(Worker), shard: u64, seat: u64, small: cython.bint, tally: cython.pointer(Tally),
-             forgotten: cython.pointer(Choice)) -> cython.void:
-    """Each client's oldest candidate among its pools, of small queues or of main ones; and of all
-    pages that could be looked at next the oldest, if it is FORGOTTEN turnovers old."""
+             idle: cython.pointer(Choice)) -> cython.void:
+    """Each client's oldest candidate among its pools, of small queues or of main ones; and of idle
+    pools the oldest of either kind."""
     next: Choice
     i: u64
     owner: u64
     age: u64
     of: cython.int
     turn: u64 = load(cython.address(shard_at(w, shard).turn))
-    most: u64 = FORGOTTEN * tally.pages
+    most: u64 = 0
     for i in range(CLIENTS_MAX + 1):
         tally.age[i] = 0
     for i in range(pools_high(w)):
@@ -170,9 +191,9 @@ def _collect(w: cython.pointer(Worker), shard: u64, seat: u64, small: cython.bin
             if w.fault != 0:
                 w.fault = 0         # whoever takes the page finds it damaged
                 age = 1
-            if age > most:
+            if age > most and _is_idle(w, i, tally):
                 most = age
-                forgotten[0] = next
+                idle[0] = next
             if (of == 0) == small and age > tally.age[owner]:
                 tally.age[owner] = age
                 tally.oldest[owner] = next
@@ -184,10 +205,9 @@ def choose(w, shard, seat, choice):
     If a tenth of the pages or more are in small queues it is one of those, else a main one: so a
     scan of one pool does not reach what others have in their main queues. Of the clients with such
     a queue it is the one that has most bytes for its weight, and of his queues the one with the
-    oldest page in front, which has not been asked for the longest: a pool that is idle gives way to
-    one that is busy, however small it is. What nobody has asked for while the shard was filled
-    FORGOTTEN times goes first, whosever it is. Pools with a policy that tries no pages take part as
-    small and as main."""
+    oldest page in front, which has not been asked for the longest, however small the pool is.
+    Before all of them goes what is of a pool that is idle. Pools with a policy that tries no pages
+    take part as small and as main."""
     tally: Tally
     i: u64
     best: u64 = CLIENTS_MAX + 1
@@ -212,20 +232,33 @@ def choose(w, shard, seat, choice):
         small = not small
 
 
-def weigh_next(w):
-    """Find out what a page of another pool takes, in turn: shares are of bytes, and queues count
-    pages."""
+def look_at_next(w, gone):
+    """Find out of another pool, in turn, what a page of it takes, since shares are of bytes and
+    queues count pages, and whether anybody asks for it. `gone`: pages that went since the last such
+    look."""
     pages: u64 = 0
     bytes: u64 = 0
+    asked: u64 = 0
     slot: u64
-    pool: u64 = w.weighed + 1 if w.weighed + 1 < pools_high(w) else 0
-    w.weighed = pool
+    ledger: cython.pointer(u64)
+    high: u64 = pools_high(w)
+    record: cython.pointer(PoolRecord)
+    w.weighed = w.weighed + 1 if w.weighed + 1 < high else 0
+    record = pool_at(w, w.weighed)
     for slot in range(slots_used(w)):
-        if load(cython.address(slot_at(w, slot).ledger_backed)) >= (pool + 1) * LEDGER_BYTES:
-            pages += load(ledger_at(w, slot, pool) + GAUGE_PAGES)
-            bytes += load(ledger_at(w, slot, pool) + GAUGE_BYTES_USED)
-    pages -= pool_at(w, pool).base[GAUGE_PAGES]
-    bytes -= pool_at(w, pool).base[GAUGE_BYTES_USED]
+        if load(cython.address(slot_at(w, slot).ledger_backed)) >= (w.weighed + 1) * LEDGER_BYTES:
+            ledger = ledger_at(w, slot, w.weighed)
+            pages += load(ledger + GAUGE_PAGES)
+            bytes += load(ledger + GAUGE_BYTES_USED)
+            asked += load(ledger + GETS_HIT) + load(ledger + GETS_MISS) + load(ledger + PUTS_OK)
+    pages -= record.base[GAUGE_PAGES]
+    bytes -= record.base[GAUGE_BYTES_USED]
     # Read while others count: what cannot be is left out.
     if 0 < pages < cython.cast(u64, 1) << 40 and bytes // pages <= w.class_bytes[OBJNODE_CLASS - 1]:
-        set(cython.address(pool_at(w, pool).mean), bytes // pages + w.class_bytes[PAMPD_CLASS])
+        set(cython.address(record.mean), bytes // pages + w.class_bytes[PAMPD_CLASS])
+    if load(cython.address(record.asked)) != asked:
+        set(cython.address(record.asked), asked)
+        set(cython.address(record.quiet), 0)
+    else:
+        # Each pool has its turn once in as many looks as there are pools.
+        set(cython.address(record.quiet), load(cython.address(record.quiet)) + gone * high)

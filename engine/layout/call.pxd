@@ -117,6 +117,8 @@ cdef struct Tally:
     Choice oldest[CLIENTS_MAX + 1]      # where that is
     u64 pages
     u64 small               # of them in small queues
+    double all_bytes
+    double all_weights      # of those that have pages there
 
 # A pool as this process sees it. Valid for one epoch of the attachment.
 cdef struct PoolRef:

@@ -146,6 +146,8 @@ cdef struct ClientPage:
 #   184  cap_lock     who lets pages go because there are more than `cap`
 #   216  mean         bytes that a page of it takes with its descriptor, when somebody last counted; 0 = nobody has
 #                     (no guard: a hint)
+#   224  asked        gets and puts of all workers, when somebody last counted (no guard: a hint)
+#   232  quiet        pages that went, of all pools, since that was another number (no guard: a hint)
 #   256  base[16]     sums of all ledgers when the pool was made: counters start there
 #   384  allow[16]    ids of the clients that a shared pool lets in beside its own, two a word, the lower half first
 cdef struct PoolRecord:
@@ -164,7 +166,9 @@ cdef struct PoolRecord:
     u64 allow_count
     Lock cap_lock
     u64 mean
-    u64 spare2[4]
+    u64 asked
+    u64 quiet
+    u64 spare2[2]
     u64 base[LEDGER_WORDS]
     u64 allow[16]
 

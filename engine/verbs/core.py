@@ -492,8 +492,7 @@ def _link(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
 
     After REFUSED all handles of the call are empty and everything else is as it was. After NOMEM
     all is as it was: handles are emptied once, by a put that is refused for good, and nobody sees
-    them empty who may then put something that a second try would drop.
-    """
+    them empty who may then put something that a second try would drop."""
     i: u64
     nodes: u64
     mark: u64
@@ -506,8 +505,7 @@ def _link(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     replaced: u64 = 0
     may_wait: cython.bint = not (pam.foreign or host.careful or c.did.salvaged)
     obj_off: u64 = find_obj(w, p, c, b)
-    c.did.duplicate = False
-    c.did.grew = False
+    c.did.duplicate = c.did.grew = False
     c.did.created = 0
     if c.did.refuse and may_wait:
         return NOMEM

@@ -9,9 +9,10 @@ Kill at any instruction: a reader without a lock has changed nothing; the rest i
 import cython
 import cython.cimports.engine.tree.objnode as objnode
 from cython.cimports.engine.layout.call import AGAIN, DESTROYED, MISS, SIZE, Call, PoolRef
-from cython.cimports.engine.layout.regions import chunk_of, copy_page, obj_at, pampd_at, pool_of_obj
-from cython.cimports.engine.layout.structs import Bucket, Obj, Pampd
-from cython.cimports.engine.layout.words import ask_for, copied_of, is_same, packed_in, target_of
+from cython.cimports.engine.layout.regions import chunk_of, copy_page, obj_at, pampd_at, pool_of_obj, shard_at
+from cython.cimports.engine.layout.structs import GEO_SHARDS, Bucket, Obj, Pampd
+from cython.cimports.engine.layout.words import ask_for, copied_of, is_same, packed_in, page_hash, shard_in, target_of
+from cython.cimports.engine.pages.queues import remember_ghost
 from cython.cimports.engine.tree.lookaside import find_obj, remember
 from cython.cimports.engine.verbs.core import (
     REAP_BUDGET,
@@ -27,7 +28,7 @@ from cython.cimports.engine.verbs.core import (
 from cython.cimports.shm.atomics import load, pause, prefetch
 from cython.cimports.shm.journal import kill_point
 from cython.cimports.shm.layout import BUSY, FAULT_SENTINEL, OK, Worker, mark_at, mark_of, offset_of, set_mark, u64
-from cython.cimports.shm.lock import seq_begin, seq_same, unlock
+from cython.cimports.shm.lock import lock_try, seq_begin, seq_same, unlock
 from cython.cimports.shm.memory import chunk_at
 
 PEEK_TRIES = cython.declare(cython.int, 8)
@@ -122,6 +123,20 @@ def touch(w, p, off):
         set_mark(w, off, hits + 1)
 
 
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _leave_ghost(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), shard: u64
+                 ) -> cython.void:
+    """A get has taken pages away that somebody wanted: when they are put again, they are not new.
+    Where gets leave nothing no page is ever hit, and a pool would live on what others leave it. A
+    hint: not where the shard is busy."""
+    if shard >= w.client_geometry[GEO_SHARDS] or lock_try(w, cython.address(shard_at(w, shard).lock)) != OK:
+        return
+    remember_ghost(w, shard, page_hash(c.ask.hash, c.ask.index, p.idx), c.ask.count)
+    unlock(w, cython.address(shard_at(w, shard).lock))
+
+
 def fetch(w, p, c, pam, host):
     """Get a page under the lock into c.did.out, which is for c.did.have bytes. OK, MISS, SIZE (it
     takes c.found.stored bytes; or the page is longer than c.ask.room), AGAIN (`fetch_remote` is
@@ -129,6 +144,7 @@ def fetch(w, p, c, pam, host):
     c.found.shape tells. A foreign page goes to pam.result instead; c.did.out is not used then."""
     b: cython.pointer(Bucket) = bucket_of(p, c)
     obj_off: u64
+    word: u64 = 0
     d: cython.pointer(Pampd)
     status: cython.int = lock_bucket(w, p, b)
     if status != OK:
@@ -161,9 +177,12 @@ def fetch(w, p, c, pam, host):
             if p.hits_max != 0:
                 touch(w, p, offset_of(w, d))
     if status == OK and c.ask.remove and w.fault == 0:
+        word = d.queue
         drop_page(w, p, c, obj_off, c.ask.index, True, pam, host)
         drop_empty_obj(w, p, c, b, obj_off, pam, host)
     status = end_section(w, b, status)
+    if status == OK and c.ask.remove and p.evictable:
+        _leave_ghost(w, p, c, shard_in(word))
     if status == OK and c.ask.remove and not pam.foreign:
         # The page is this worker's alone now: copied with the bucket free, before it is given back.
         copy_page(w, c.did.out, c.found.shape, c.found.data, c.found.stored)
@@ -295,6 +314,8 @@ def fetch_range(w, p, c, pam, host):
     b: cython.pointer(Bucket) = bucket_of(p, c)
     i: u64
     obj_off: u64
+    word: u64 = 0
+    d: cython.pointer(Pampd)
     status: cython.int = lock_bucket(w, p, b)
     if status != OK:
         return status
@@ -304,11 +325,15 @@ def fetch_range(w, p, c, pam, host):
     if status == OK:
         status = _walk_range(w, p, c, b, True)
     if status == OK and c.ask.remove and w.fault == 0:
+        d = find_page(w, p, c, b, c.ask.index, cython.address(obj_off))
+        word = d.queue if d != cython.NULL else 0
         obj_off = find_obj(w, p, c, b)
         for i in range(c.ask.count):
             drop_page(w, p, c, obj_off, c.ask.index + i, False, pam, host)
         drop_empty_obj(w, p, c, b, obj_off, pam, host)
     status = end_section(w, b, status)
+    if status == OK and c.ask.remove and p.evictable:
+        _leave_ghost(w, p, c, shard_in(word))
     finish(w, REAP_BUDGET, host)
     return status
 

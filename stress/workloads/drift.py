@@ -30,6 +30,7 @@ KEEP = "keep"
 OBJECT_PAGES = 8
 DESCRIPTOR, OBJECT, NODE = 64, 128, 576     # bytes of what describes pages
 SAMPLE_FROM = 0.8               # of a turn, before it is looked where memory is
+SHORT_LIFE_S = 6.0              # a crew gives up a place whose processes live less than 5 s, eight times in a row
 KILLS_UNTIL = 0.9               # of the run: who is killed must come back
 INCARNATION = 1 << 44           # versions of a guest's next life begin so much higher
 
@@ -152,8 +153,7 @@ def tick(run) -> None:
     number = turn_now(run.plan, board)
     at = run.scratch
     if not at:
-        at.update(turn=-1, large=run.eng.capacity, rng=random.Random(f"{run.plan.seed}/kills"), kills=0, resizes=0,
-                  samples=[], changed=False)
+        at.update(turn=-1, large=run.eng.capacity, kills=0, resizes=0, samples=[], changed=False)
     if number != at["turn"]:
         at.update(turn=number, killed=False)
         if number % settings["resize_every"] == settings["resize_every"] - 1:
@@ -162,12 +162,13 @@ def tick(run) -> None:
     since = (monotonic_ns() - board.control[words.START]) / 1e9
     part = since / settings["turn"] - number
     late = since > KILLS_UNTIL * run.plan.seconds
-    if part > 0.3 and not at["killed"] and number % settings["kill_every"] == 0 and number and not late:
+    # In turn, and each seldom enough that its crew goes on replacing it.
+    every = max(settings["kill_every"], -(-int(SHORT_LIFE_S / settings["turn"]) // run.plan.workers))
+    if part > 0.3 and not at["killed"] and number % every == 0 and number and not late:
         at["killed"] = True
-        living = {row[words.PID] for row in board.rows[:run.plan.workers]}
-        processes = [process for process in run.crew if process.pid in living and process.is_alive()]
-        if processes:
-            at["rng"].choice(processes).kill()
+        process = run.crew[at["kills"] % run.plan.workers]
+        if process.pid in {row[words.PID] for row in board.rows[:run.plan.workers]} and process.is_alive():
+            process.kill()
             at["kills"] += 1
     if part > SAMPLE_FROM:
         _look(run, number)

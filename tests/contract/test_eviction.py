@@ -286,3 +286,21 @@ def test_a_policy_that_there_is_not(make_arena, number):
     for n in range(1000):
         assert pool.put((3, 0, 0), n, page(n))
     assert eng.check().ok
+
+
+@pytest.mark.parametrize("pages", [1, 8])
+def test_what_an_exclusive_get_took_is_not_new_when_it_is_put_again(make_arena, pages):
+    """It comes into the main queue, which a scan does not reach."""
+    eng = make_arena(capacity="16MiB", shards=1)
+    pool = eng.new_pool("p", shared=False, cap=400)
+    data = random.Random(1).randbytes(512 * pages)
+    for n in range(300):
+        pool.put((9, n, 0), 0, b"%d" % n)
+    for n in range(20):
+        assert pool.put_range((1, n, 0), 0, data) and pool.get_range((1, n, 0), 0, pages) == data
+    for n in range(20):
+        assert pool.put_range((1, n, 0), 0, data)
+    for n in range(300, 3000):
+        pool.put((9, n, 0), 0, b"%d" % n)
+    assert all(pool.get_range((1, n, 0), 0, pages) == data for n in range(20))
+    assert eng.check().ok

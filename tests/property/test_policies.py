@@ -5,7 +5,7 @@ import random
 import pytest
 
 from engine.eviction.policies import POLICIES
-from tests.property.policies import MODELS
+from tests.property.policies import MODELS, Shared
 
 
 def zipf(rnd, pages, count):
@@ -52,3 +52,25 @@ def test_the_same_misses_as_the_reference(make_arena, policy, trace, frames):
     assert stats["evicted"] == missed - frames
     report = eng.check()
     assert report.ok, report.problems[:3]
+
+
+@pytest.mark.parametrize("policies", [("s3fifo", "s3fifo", "s3fifo"), ("s3fifo", "fifo"), ("fifo", "fifo", "fifo")])
+@pytest.mark.parametrize("frames", [9, 120])
+def test_pools_share_as_the_reference_says(make_arena, policies, frames):
+    """Who goes is agreed to the last miss: busy pools, a scan, and one that is idle for most of the
+    time."""
+    eng = make_arena(capacity="4MiB", shards=1)
+    eng.client(1, cap=frames)
+    pools = {n: eng.new_pool(f"p{n}", client=1, policy=policy) for n, policy in enumerate(policies)}
+    model, rnd = Shared(dict(enumerate(policies)), frames), random.Random(7)
+    for number in range(6000):
+        n = rnd.choices(range(len(pools)), [(6, 3, 1), (1, 8, 1), (6, 3, 0)][number // 700 % 3][: len(pools)])[0]
+        page = number if n == 1 and number % 3 else int(frames * rnd.random() ** 2)
+        oid, index = (page // 16, 0, 0), page % 16
+        hit = pools[n].get(oid, index) is not None
+        assert hit == model.request(n, page), f"request {number}, pool {n}, page {page}"
+        if not hit:
+            assert pools[n].put(oid, index, b"%d" % page)
+    for n, pool in pools.items():
+        assert eng.stats()["pools"][pool.name]["pages"] == len(model.pools[n].hits)
+    assert eng.check().ok
