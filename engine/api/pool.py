@@ -106,9 +106,10 @@ class Pool(Bound):
         """Put consecutive pages from `index` on, cut from `buffer` (the last may be shorter): all
         of them, at one moment.
 
-        True, or False: refused, and all handles of the range are empty. 1 to 16384 pages. TmemError
-        when the file system has no memory left for the journal of a long range: then nothing has
-        changed.
+        True, or False: refused, since there is no memory for them, or since they are one value (see
+        `whole` of new_pool) that is larger than a cap; then all handles of the range are empty. 1 to
+        16384 pages. TmemError when the file system has no memory left for the journal of a long
+        range: then nothing has changed.
         """
         c: Call
         handle(cython.address(c), oid, index)
