@@ -193,24 +193,25 @@ def _take_in(
         w.fault = FAULT_LOOP
         return conclude(w)
     to: u64 = policy.enter(w, q, off) if policy != cython.NULL else QUEUE_MAIN
+    if w.fault != 0:
+        return conclude(w)
     cap: u64 = load(cython.address(record.cap))
     if pool_leaves and cap & CAP_BYTES() == 0 and spread(w, pool, 0, counts) >= cap:
         evict_one(w, pool, shard, host)
     cap = _cap_of(w, seat)
     if client_leaves and cap != 0 and cap & CAP_BYTES() == 0 and spread(w, pool, seat, counts) >= cap:
         _evict_here(w, pool, seat, shard, host)
-    if w.fault != 0:
-        return conclude(w)
+    # Queued whatever was found in the queue: a pending page that stays would be in the way of the
+    # check.
+    damage: cython.int = w.fault
+    w.fault = 0
     store(w, cython.address(w.slot.client[ROOT_PENDING]), d.link)
     shard_at(w, shard).turn += 1
     push_newest(w, q, to, off)
     if conclude(w) != OK:
         return CORRUPT
-    if policy == cython.NULL:
-        # Queued all the same: a pending page that stays would be in the way of the check.
-        w.fault = FAULT_POLICY
-        return CORRUPT
-    return OK
+    w.fault = FAULT_POLICY if policy == cython.NULL else damage
+    return OK if w.fault == 0 else CORRUPT
 
 
 def settle_pending(w, host):
@@ -224,6 +225,7 @@ def settle_pending(w, host):
     pool_leaves: cython.bint
     client_leaves: cython.bint
     s: cython.pointer(Shard)
+    damage: cython.int = 0
     status: cython.int = OK
     while w.slot.client[ROOT_PENDING] != 0 and status == OK:
         off = w.slot.client[ROOT_PENDING]
@@ -251,7 +253,13 @@ def settle_pending(w, host):
         if status == OK:
             status = hold_caps(w, pool, shard, host)
             status = OK if status == BUSY else status       # whoever put the page tries again when it holds nothing
-    return status
+        if status == CORRUPT and w.slot.client[ROOT_PENDING] != off:
+            # It is queued; so are the others, before anybody hears of the damage.
+            damage = w.fault
+            w.fault = 0
+            status = OK
+    w.fault = damage if status == OK else w.fault
+    return status if damage == 0 or status != OK else CORRUPT
 
 
 def hold_caps(w, pool, first, host):

@@ -4,12 +4,13 @@ from shm.layout cimport Worker, u64
 
 # Pages that go together: of one object, indexes next to each other.
 cdef struct Value:
+    u64 obj_off
     u64 first
-    u64 last
+    u64 pages
     u64 hits        # of that which has most
     bint broken     # the page before the first one has gone
-    bint viewed     # somebody has a view on one of them
+    bint stays      # somebody has a view on one of them, or is about to queue one
 
 cdef int evict_one(Worker *w, u64 pool, u64 shard, HostOps host) noexcept nogil
-cdef int evict_of(Worker *w, u64 pool, u64 shard, u64 of, u64 *steps, u64 *gone, HostOps host) noexcept nogil
+cdef int evict_of(Worker *w, u64 pool, u64 shard, u64 of, u64 *steps, Value *stays, u64 *gone, HostOps host) noexcept nogil
 cdef int evict_found(Worker *w, u64 off, HostOps host) noexcept nogil

@@ -37,7 +37,9 @@ from cython.cimports.engine.layout.structs import (
     Queue,
 )
 from cython.cimports.engine.layout.words import (
+    QUEUE_MAIN,
     QUEUE_NONE,
+    QUEUE_PENDING,
     QUEUE_SMALL,
     WITH_PRIOR,
     is_queued,
@@ -88,23 +90,30 @@ def _is_linked(w: cython.pointer(Worker), o: cython.pointer(Obj), d: cython.poin
 def _value_of(
     w: cython.pointer(Worker), o: cython.pointer(Obj), d: cython.pointer(Pampd), value: cython.pointer(Value)
 ) -> cython.void:
-    """Which pages go with a page: of a value all that are left of it, as far as VALUE_MAX."""
+    """Which pages go with a page: of a value all that are left of it, as far as VALUE_MAX; in other
+    pools itself. Indexes are counted, not read: what a page says of itself may be damage."""
     page: cython.pointer(Pampd) = d
-    value.first = value.last = d.index
+    whole: cython.bint = pool_at(w, pool_of_obj(o)).flags & POOL_WHOLE != 0
+    value.obj_off = offset_of(w, o)
+    value.first = d.index
+    value.pages = 0
     value.hits = 0
-    value.viewed = False
-    while page != cython.NULL and page.queue & WITH_PRIOR() and value.first != 0 and d.index - value.first < VALUE_MAX:
-        page = _page_of(w, o, value.first - 1)
-        value.first -= page != cython.NULL
-    value.broken = page == cython.NULL or page.queue & WITH_PRIOR() != 0
+    value.broken = False
+    value.stays = False
+    if whole:
+        while (page != cython.NULL and page.queue & WITH_PRIOR() and value.first != 0
+               and d.index - value.first < VALUE_MAX):
+            page = _page_of(w, o, value.first - 1)
+            value.first -= page != cython.NULL
+        value.broken = page == cython.NULL or page.queue & WITH_PRIOR() != 0
     page = _page_of(w, o, value.first)
     while page != cython.NULL and w.fault == 0:
-        value.last = page.index
-        value.viewed = value.viewed or is_viewed(w, page)
+        value.pages += 1
+        value.stays = value.stays or state_in(page.queue) == QUEUE_PENDING or is_viewed(w, page)
         value.hits = max(value.hits, hits_of(w, offset_of(w, page)))
-        if value.last == ~cython.cast(u64, 0) or value.last - value.first >= VALUE_MAX:
+        if not whole or value.pages > VALUE_MAX or value.first + value.pages == 0:
             break
-        page = _page_of(w, o, value.last + 1)
+        page = _page_of(w, o, value.first + value.pages)
         if page != cython.NULL and page.queue & WITH_PRIOR() == 0:
             break
 
@@ -112,14 +121,28 @@ def _value_of(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _share_hits(w: cython.pointer(Worker), o: cython.pointer(Obj), value: cython.pointer(Value)) -> cython.void:
-    """All pages of a value get as many hits as that which has most: they age together."""
+def _goes_with(page: cython.pointer(Pampd), pool: u64, shard: u64) -> cython.bint:
+    """True if a page of a value is in a queue of the shard that is held. What lies in another shard
+    comes by itself."""
+    return is_queued(page.queue) and shard_in(page.queue) == shard and pool_in(page.queue) == pool
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _share_hits(w: cython.pointer(Worker), o: cython.pointer(Obj), word: u64, value: cython.pointer(Value)
+                ) -> cython.void:
+    """The pages of a value in the queue of this word get as many hits as that which has most: they
+    age together. Those in other queues lose theirs, or each queue would have them from the other
+    for ever, and none would go."""
     page: cython.pointer(Pampd)
-    index: u64
-    for index in range(value.first, value.last + 1):
-        page = _page_of(w, o, index)
+    here: cython.bint
+    i: u64
+    for i in range(value.pages):
+        page = _page_of(w, o, value.first + i)
         if page != cython.NULL and w.fault == 0:
-            set_mark(w, offset_of(w, page), value.hits)
+            here = _goes_with(page, pool_in(word), shard_in(word)) and state_in(page.queue) == state_in(word)
+            set_mark(w, offset_of(w, page), value.hits if here else 0)
 
 
 @cython.cfunc
@@ -133,18 +156,18 @@ def _evict_value(w: cython.pointer(Worker), b: cython.pointer(Bucket), obj_off: 
     o: cython.pointer(Obj) = obj_at(w, obj_off)
     page: cython.pointer(Pampd)
     off: u64
-    index: u64
+    i: u64
     empty: cython.bint = False
     status: cython.int = OK
-    for index in range(value.first, value.last + 1):
-        page = _page_of(w, o, index)
+    for i in range(value.pages):
+        page = _page_of(w, o, value.first + i)
         if page == cython.NULL or w.fault != 0:
             break
+        if not _goes_with(page, pool, shard):
+            continue
         off = offset_of(w, page)
-        if not is_queued(page.queue) or shard_in(page.queue) != shard or pool_in(page.queue) != pool:
-            continue            # another worker is about to queue it; then it comes by itself
         dequeue(w, off)
-        if take_page(w, pool, obj_off, index, host) != off and w.fault == 0:
+        if take_page(w, pool, obj_off, value.first + i, host) != off and w.fault == 0:
             w.fault = FAULT_LOOP
         empty = o.pampd_count == 0
         if empty and w.fault == 0:
@@ -160,10 +183,44 @@ def _evict_value(w: cython.pointer(Worker), b: cython.pointer(Bucket), obj_off: 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _evict_page(w: cython.pointer(Worker), off: u64, found: cython.bint, gone: cython.pointer(u64),
+def _evict_held(w: cython.pointer(Worker), b: cython.pointer(Bucket), d: cython.pointer(Pampd),
+                value: cython.pointer(Value), spares: cython.bint, gone: cython.pointer(u64),
                 host: HostOps) -> cython.int:
+    """As _evict_page, of a page that is linked; its bucket is held, too, and given back. `spares`
+    what has hits."""
+    obj_off: u64 = d.obj
+    o: cython.pointer(Obj) = obj_at(w, obj_off)
+    word: u64 = d.queue
+    oid_hash: u64 = hash_oid(o.oid[0], o.oid[1], o.oid[2])
+    pages: u64 = gone[0]
+    status: cython.int
+    if _page_of(w, o, d.index) != d and w.fault == 0:
+        w.fault = FAULT_LOOP
+    if w.fault == 0:
+        _value_of(w, o, d, value)
+    if w.fault != 0:
+        status = conclude(w)
+    elif value.stays:
+        status = PINNED
+    elif spares and not value.broken and value.hits > hits_of(w, offset_of(w, d)):
+        _share_hits(w, o, word, value)
+        status = AGAIN
+    else:
+        status = _evict_value(w, b, obj_off, pool_in(word), shard_in(word), value, gone, host)
+    unlock(w, cython.address(b.lock))
+    if status == OK and state_in(word) == QUEUE_SMALL and not value.broken:
+        remember_ghost(w, shard_in(word), page_hash(oid_hash, value.first, pool_in(word)), gone[0] - pages)
+    return status
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _evict_page(w: cython.pointer(Worker), off: u64, found: cython.bint, value: cython.pointer(Value),
+                gone: cython.pointer(u64), host: HostOps) -> cython.int:
     """Evict the page at `off`, which is in a queue of a shard this worker holds, and what goes with
-    it; `gone` counts the pages. OK, BUSY (its bucket is taken), PINNED (somebody has a view on it),
+    it; `gone` counts the pages. OK, BUSY (its bucket is taken), PINNED (it keeps its place; if its
+    value does, since somebody has a view on a page of it or has not queued all, `value` says which),
     CORRUPT, MISS (it is on its way out already, and has left its queue), or AGAIN: another page of
     its value has hits.
 
@@ -172,12 +229,9 @@ def _evict_page(w: cython.pointer(Worker), off: u64, found: cython.bint, gone: c
     d: cython.pointer(Pampd) = page_at(w, off)
     o: cython.pointer(Obj)
     b: cython.pointer(Bucket)
-    value: Value
-    word: u64 = d.queue
-    pool: u64 = pool_in(word)
+    pool: u64 = pool_in(d.queue)
     obj_off: u64 = load_acquire(cython.address(d.obj))
     oid_hash: u64
-    pages: u64 = gone[0]
     status: cython.int
     if w.fault != 0 or pool >= w.client_geometry[GEO_POOLS]:
         w.fault = w.fault if w.fault else FAULT_LOOP
@@ -203,26 +257,7 @@ def _evict_page(w: cython.pointer(Worker), off: u64, found: cython.bint, gone: c
             and hash_oid(o.oid[0], o.oid[1], o.oid[2]) == oid_hash
             and (not found or _is_linked(w, o, d))
         ):
-            value.first = value.last = d.index
-            value.hits = 0
-            value.broken = False
-            value.viewed = is_viewed(w, d)
-            if pool_at(w, pool).flags & POOL_WHOLE and _page_of(w, o, d.index) == d:
-                _value_of(w, o, d, cython.address(value))
-            if w.fault != 0 and not value.viewed:
-                status = conclude(w)
-            elif value.viewed:
-                w.fault = 0
-                status = PINNED
-            elif not found and not value.broken and value.hits > hits_of(w, off):
-                _share_hits(w, o, cython.address(value))
-                status = AGAIN
-            else:
-                status = _evict_value(w, b, obj_off, pool, shard_in(word), cython.address(value), gone, host)
-            unlock(w, cython.address(b.lock))
-            if status == OK and state_in(word) == QUEUE_SMALL and not value.broken:
-                remember_ghost(w, shard_in(word), page_hash(oid_hash, value.first, pool), gone[0] - pages)
-            return status
+            return _evict_held(w, b, d, value, not found, gone, host)
         # Its obj may just have been moved: a page that is linked somewhere keeps its place.
         living: cython.bint = load(cython.address(pool_at(w, pool).state)) == POOL_LIVE and d.sentinel == PAMPD_SENTINEL
         moved: cython.bint = living and d.obj != obj_off
@@ -244,17 +279,34 @@ def evict_one(w, pool, shard, host):
     (none can; or none by this worker now, which lacks the memory to count it), BUSY (only such as
     are in use) or CORRUPT."""
     q: cython.pointer(Queue) = queue_at(w, pool, shard)
-    steps: u64 = 4 * (q.count[0] + q.count[1]) + 16
+    steps: u64
     gone: u64 = 0
-    return evict_of(w, pool, shard, QUEUE_NONE, cython.address(steps), cython.address(gone), host)
+    stays: Value
+    status: cython.int = MISS
+    of: u64
+    i: cython.int
+    stays.pages = 0
+    # Where no page can go of the queue that has too many, since all are viewed, one of another does.
+    for i in range(3):
+        of = QUEUE_NONE if i == 0 else QUEUE_SMALL if i == 1 else QUEUE_MAIN
+        steps = 4 * (q.count[0] + q.count[1]) + 16
+        status = evict_of(w, pool, shard, of, cython.address(steps), cython.address(stays), cython.address(gone), host)
+        if (status != MISS and status != BUSY) or q.count[0] == 0:
+            break
+    return status
 
 
-def evict_of(w, pool, shard, of, steps, gone, host):
+def evict_of(w, pool, shard, of, steps, stays, gone, host):
     """As evict_one, of one of the pool's queues, after a look at `steps` pages at most, which are
-    counted down: MISS, too, if all of those were spared. `gone` counts the pages that go."""
+    counted down: MISS, too, if all of those were spared. `gone` counts the pages that go. `stays`:
+    the value that was found to stay last, whose other pages are passed over without a look at all
+    of them; of no pages at first. It is believed while the shard is held: it may only stay too
+    long."""
     q: cython.pointer(Queue) = queue_at(w, pool, shard)
     policy: cython.pointer(Policy) = policy_of(pool_at(w, pool).policy)
     busy: cython.int = 0
+    d: cython.pointer(Pampd)
+    value: Value
     off: u64
     status: cython.int
     if policy == cython.NULL:
@@ -263,10 +315,21 @@ def evict_of(w, pool, shard, of, steps, gone, host):
     if not has_ledger(w, pool):
         return MISS
     while steps[0] > 0 and busy < BUSY_MAX and w.fault == 0:
+        value.stays = False
         off = policy.victim(w, q, of, steps)
         if off == 0 or w.fault != 0:
             break
-        status = _evict_page(w, off, False, gone, host)
+        d = page_at(w, off)
+        if w.fault == 0 and not _goes_with(d, pool, shard):
+            w.fault = FAULT_LOOP
+        if w.fault != 0:
+            break
+        if d.obj == stays.obj_off and d.index - stays.first < stays.pages:
+            status = PINNED
+        else:
+            status = _evict_page(w, off, False, cython.address(value), gone, host)
+            if status == PINNED and value.stays:
+                stays[0] = value
         if status == BUSY or status == PINNED:
             busy += status == BUSY
             status = policy.pass_over(w, q, off)
@@ -286,6 +349,7 @@ def evict_found(w, off, host):
     word: u64 = load(cython.address(d.queue))
     shard: u64 = shard_in(word)
     gone: u64 = 0
+    value: Value
     status: cython.int = MISS
     if not is_queued(word) or shard >= w.client_geometry[GEO_SHARDS] or not has_ledger(w, pool_in(word)):
         return MISS
@@ -293,6 +357,6 @@ def evict_found(w, off, host):
         return BUSY
     word = load(cython.address(d.queue))
     if d.sentinel == PAMPD_SENTINEL and is_queued(word) and shard_in(word) == shard and has_ledger(w, pool_in(word)):
-        status = _evict_page(w, off, True, cython.address(gone), host)
+        status = _evict_page(w, off, True, cython.address(value), cython.address(gone), host)
     unlock(w, cython.address(shard_at(w, shard).lock))
     return MISS if status == PINNED else status

@@ -3,15 +3,32 @@
 Called with the worker's own lock alone. Lock order: own, one shard, which is only tried, bucket.
 """
 import cython
-from cython.cimports.engine.eviction.evict import evict_of
+from cython.cimports.engine.eviction.evict import Value, evict_of, evict_one
 from cython.cimports.engine.eviction.shares import ANY_SEAT, choose, look_at_next, pages_in
 from cython.cimports.engine.layout.call import MISS, Choice
-from cython.cimports.engine.layout.regions import shard_at
+from cython.cimports.engine.layout.regions import pools_high, queue_at, shard_at
 from cython.cimports.engine.layout.structs import GEO_SHARDS
-from cython.cimports.shm.layout import BUSY, CORRUPT, NOMEM, OK, u64
+from cython.cimports.engine.tree.hostops import HostOps
+from cython.cimports.shm.layout import BUSY, CORRUPT, NOMEM, OK, Worker, u64
 from cython.cimports.shm.lock import lock_try, unlock
 
 STEPS = cython.declare(u64, 8)      # pages of one queue that are looked at, before it is asked again whose turn it is
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _any(w: cython.pointer(Worker), shard: u64, host: HostOps) -> cython.int:
+    """Nothing of the queues whose turn it is can go, since all of it is viewed: let a page of any
+    pool go from a shard that is held. As evict_one."""
+    pool: u64
+    status: cython.int = MISS
+    for pool in range(pools_high(w)):
+        if queue_at(w, pool, shard).count[0] + queue_at(w, pool, shard).count[1] != 0:
+            status = evict_one(w, pool, shard, host)
+            if status == OK or status == CORRUPT:
+                break
+    return status
 
 
 def relieve(w, first, pages, host):
@@ -24,6 +41,7 @@ def relieve(w, first, pages, host):
     steps: u64
     left: u64
     choice: Choice
+    stays: Value
     i: u64
     gone: u64 = 0
     count: u64
@@ -49,6 +67,7 @@ def relieve(w, first, pages, host):
         status = MISS
         left = 4 * pages_in(w, shard) + 16
         steps = 0
+        stays.pages = 0
         while gone < pages and (status == OK or status == MISS):
             # Chosen anew after so many looks, whatever they found: who has pages that earn their
             # keep is not asked until he gives one that does not.
@@ -58,7 +77,11 @@ def relieve(w, first, pages, host):
                     break
                 steps = min(left, STEPS)
                 left -= steps
-            status = evict_of(w, choice.pool - 1, shard, choice.of, cython.address(steps), cython.address(gone), host)
+            status = evict_of(w, choice.pool - 1, shard, choice.of, cython.address(steps), cython.address(stays),
+                              cython.address(gone), host)
+        if status == MISS and gone == 0 and choice.pool != 0:
+            status = _any(w, shard, host)
+            gone += status == OK
         unlock(w, cython.address(shard_at(w, shard).lock))
         if status == CORRUPT:
             return CORRUPT

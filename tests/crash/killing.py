@@ -4,6 +4,7 @@ A kill point is a place in the compiled code before or after a step that others 
 journalled store, a step of taking or releasing a lock, a commit. Workers die by SIGKILL there, in a
 forked child; the parent recovers and looks.
 """
+import functools
 import itertools
 import os
 import random
@@ -17,6 +18,7 @@ from tests.support import SHM, mixed, text
 
 PAGES = 30
 HUGE = 1 << 60
+LENGTHS = (100, 300, 700, 1500, 2800, 4096)
 FULL_OF = [text(n, 4096) for n in range(16)]
 _numbers = itertools.count()
 
@@ -136,6 +138,17 @@ class Scene:
             raise AssertionError(f"neither before nor after: {different}")
 
 
+    def assert_all_can_go(self):
+        """Persistent pages take the place of every ephemeral one before one is refused: no page
+        lies in no queue."""
+        n = 0
+        while self.p.put((n // 64, 8, 8), n % 64, FullScene.extra(n)):
+            n += 1
+        pages = {name: counts["pages"] for name, counts in self.engine.stats()["pools"].items()}
+        assert not any(pages[pool.name] for pool in self.engine.pools() if not pool.persistent), pages
+        assert self.engine.check().ok
+
+
 class PackedScene(Scene):
     """The same with pages that compress, more or less or not at all."""
 
@@ -186,6 +199,60 @@ class FullScene(Scene):
         for n in range(self.EXTRA):
             assert self.e.get((n // 64, 9, 9), n % 64) in (None, self.extra(n))
         return {key: value for key, value in super().state().items() if key != "e"}
+
+
+class ValueScene(Scene):
+    """The same, with a value of 16 pages in pool q, at 100 of object 0."""
+
+    def __init__(self, prefix, max_workers=8):
+        super().__init__(prefix, max_workers)
+        assert self.q.put_range((0, 0, 0), 100, b"".join(mixed(n, 4096) for n in range(16)))
+
+
+@functools.cache
+def value_pages(n):
+    """The pages of the n-th value: up to 12, the last of many lengths; of one in 16 same-filled."""
+    rnd = random.Random(n)
+    if n % 16 == 5:
+        return [b"same as " * 512] * (1 + n % 7)
+    return [rnd.randbytes(4096) for _ in range(n % 12 if n % 3 else 0)] + [rnd.randbytes(LENGTHS[n * 7 % len(LENGTHS)])]
+
+
+class FullOfValuesScene(Scene):
+    """The same, with all other memory taken by values of an ephemeral pool, that lie where others
+    were; and a pool with a cap that is full of values."""
+
+    VALUES = 350
+
+    @classmethod
+    def one_more(cls, n=VALUES):
+        return (n, 9, 9), 5, b"".join(value_pages(n))
+
+    def __init__(self, prefix, max_workers=8):
+        super().__init__(prefix, max_workers)
+        self.q.destroy()                # its pages would be evicted too
+        self.e = self.engine.new_pool("e")
+        self.c = self.engine.new_pool("c", cap=36, client=3)
+        rnd = random.Random(11)
+        for n in range(self.VALUES):
+            assert self.e.put_range(*self.one_more(n))
+            self.e.get((rnd.randrange(n + 1), 9, 9), 5)         # some have hits, and go to the main queue
+            if n % 9 == 0:
+                assert self.c.put_range(*self.one_more(n))
+                self.c.get((n, 9, 9), 5)
+
+    def state(self):
+        """What may not change: all but the pools whose values may go. A value is there as it was,
+        or has no beginning."""
+        for pool in self.e, self.c:
+            for n in range(self.VALUES + 1):
+                if pool.object_info((n, 9, 9)) is None:
+                    continue
+                pages = [pool.get((n, 9, 9), 5 + at, free=False) for at in range(len(value_pages(n)))]
+                right = [page in (None, expected) for page, expected in zip(pages, value_pages(n), strict=True)]
+                assert all(right), (pool.name, n, right)
+                assert pages[0] is None or None not in pages, (pool.name, n, pages.index(None))
+        return {key: value for key, value in super().state().items() if key not in ("e", "c")}
 
 
 class CrammedScene(Scene):
@@ -263,6 +330,23 @@ EVICTING = {
     "flush-object": lambda e: e.pool("e").flush_object((13, 9, 9)),
     "destroy": lambda e: e.pool("e").destroy(),
     "resize": lambda e: (e.resize("1MiB"), e.resize("2MiB")),
+}
+
+# Verbs of a FullOfValuesScene.
+EVICTING_VALUES = {
+    "put-persistent": lambda e: e.pool("p").put((5, 0, 0), 10**12, b"n" * 4096),
+    "put-value": lambda e: e.pool("e").put_range(*FullOfValuesScene.one_more()),
+    "put-value-under-a-cap": lambda e: e.pool("c").put_range(*FullOfValuesScene.one_more()),
+    "put-that-clears-a-segment": lambda e: e.pool("p").put((5, 0, 0), 10**12, b"n" * 2000),
+    "resize": lambda e: (e.resize("1MiB"), e.resize("2MiB")),
+}
+# Verbs of a ValueScene.
+OVER_VALUES = {
+    "longer": lambda e: e.pool("q").put_range((0, 0, 0), 100, b"L" * (24 * 4096)),
+    "longer-on-both-sides": lambda e: e.pool("q").put_range((0, 0, 0), 96, mixed(3, 4096) * 24),
+    "shorter": lambda e: e.pool("q").put_range((0, 0, 0), 103, mixed(3, 4096) * 5 + b"s" * 100),
+    "overlapping": lambda e: e.pool("q").put_range((0, 0, 0), 112, mixed(3, 4096) * 10),
+    "get-exclusive": lambda e: e.pool("q").get_range((0, 0, 0), 104, 4),
 }
 
 PACKED = {

@@ -14,19 +14,23 @@ from tests.crash.killing import (
     BATCHES,
     CRAMMED,
     EVICTING,
+    EVICTING_VALUES,
     HUGE,
     MOVING,
+    OVER_VALUES,
     PACKED,
     PACKED_OVER,
     TWINS,
     VERBS,
     CrammedScene,
+    FullOfValuesScene,
     FullScene,
     PackedFullScene,
     PackedScene,
     Scene,
     SplinteredScene,
     TwinScene,
+    ValueScene,
     nothing,
 )
 from tests.support import text
@@ -206,6 +210,47 @@ def test_killed_at_every_point_of_an_eviction(arena_name, verb):
                 assert scene.engine.resize("1MiB") == 1 << 20 and scene.engine.resize("2MiB") == 2 << 20
                 scene.assert_sound(before, after)
     print(f"{verb}: {len(chosen)} of {points} kill points")
+
+
+@pytest.mark.parametrize("verb", list(EVICTING_VALUES))
+def test_killed_at_every_point_of_an_eviction_of_values(arena_name, verb):
+    """A value goes from its first page on, so what is left after a death is told from a whole one;
+    and that goes, too."""
+    act = EVICTING_VALUES[verb]
+    with FullOfValuesScene(arena_name) as scene:
+        before = scene.state()          # its gets are hits, and another would go next
+    with FullOfValuesScene(arena_name) as scene:
+        evicted = scene.engine.stats()["total"]["evicted"]
+        points = scene.die_in(nothing, act, HUGE)
+        assert scene.engine.stats()["total"]["evicted"] > evicted
+        after = scene.state()
+        scene.assert_all_can_go()
+    assert points > 100
+    chosen = visited(points, 120, verb)
+    for point in chosen:
+        with FullOfValuesScene(arena_name) as scene:
+            assert scene.die_in(nothing, act, point) is None, f"point {point} of {points} was not reached"
+            scene.assert_sound(before, after)
+            scene.assert_all_can_go()
+    print(f"{verb}: {len(chosen)} of {points} kill points")
+
+
+@pytest.mark.parametrize("verb", list(OVER_VALUES))
+def test_killed_at_every_point_of_a_put_over_a_value(arena_name, verb):
+    act = OVER_VALUES[verb]
+    with ValueScene(arena_name) as scene:
+        before = scene.state()
+        points = scene.die_in(nothing, act, HUGE)
+        scene.engine.recover()
+        after = scene.state()
+    assert points > 20 and before != after
+    chosen = visited(points, 60, verb)
+    for point in chosen:
+        with ValueScene(arena_name) as scene:
+            assert scene.die_in(nothing, act, point) is None, f"point {point} of {points} was not reached"
+            scene.assert_sound(before, after)
+            scene.assert_all_can_go()
+    print(f"{verb}: {len(chosen)} of {points} kill points, all before or after")
 
 
 @pytest.mark.parametrize("verb", list(MOVING))

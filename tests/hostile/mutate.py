@@ -111,7 +111,7 @@ def crowd(scene, rnd):
 
 def everywhere(scene, rnd):
     """Empty one pool, page by page or object by object."""
-    key = rnd.choice("pqfzd")
+    key = rnd.choice("pqfzdc")
     pool = scene.pools[key]
     for one, oid, index in sorted(scene.content):
         if one == key:
@@ -136,6 +136,7 @@ def writes(scene, rnd):
         ("put new page", lambda: pools[k1].put(o1, rnd.getrandbits(rnd.randrange(1, 65)), b"w" * 77)),
         ("put new object", lambda: pools[k2].put((rnd.randrange(300, 400), 0, 0), rnd.getrandbits(20), b"x" * 555)),
         ("put_range", lambda: pools["p"].put_range(o3, i3 & 63, b"r" * (PAGE * rnd.randrange(1, 9)))),
+        ("put_range capped", lambda: [pools["c"].put_range((n, 0, 0), 12, b"c" * (PAGE * 6)) for n in range(1, 7)]),
         ("get free", lambda: pools[k1].get(o1, i1, free=True)),
         ("get_range free", lambda: pools["p"].get_range((0, 0, 0), 0, 4, free=True)),
         ("get exclusive", lambda: pools["q"].get(o2, i2)),

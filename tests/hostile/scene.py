@@ -109,7 +109,7 @@ class Scene:
         rnd = random.Random(7)
         engine.register_pam(PAM, TolerantPam)
         self.engine = engine.create(name, "1MiB" if kind == "full" else "2MiB", page_size=PAGE, buckets=4,
-                                    max_workers=8, max_pools=8)
+                                    max_workers=8, max_pools=9)
         self.other = engine.attach(name)
         with engine.attach(name):
             pass                            # leaves a slot that was used and is free
@@ -120,8 +120,13 @@ class Scene:
             "f": self.engine.new_pool("f", persistent=True, pam=PAM),
             "z": self.engine.new_pool("z", persistent=True, pam="lz4"),
             "d": self.engine.new_pool("d", dedup=True),
+            "c": self.engine.new_pool("c", cap=24),
         }
-        for key in self.pools:
+        for obj in range(3):
+            pages = [(f"c/{obj}/{index}/".encode() * 200)[:PAGE] for index in range(10, 17)]
+            self.pools["c"].put_range((obj, 0, 0), 10, b"".join(pages))
+            self.content.update({("c", (obj, 0, 0), 10 + at): page for at, page in enumerate(pages)})
+        for key in "pqfzd":
             for obj in range(12 if key == "p" else 5):
                 for index in rnd.sample(INDEXES, rnd.randrange(1, len(INDEXES))) if obj else (0, 1, 2, 3, 64):
                     self._put(key, (obj, 0, 0), index, rnd)

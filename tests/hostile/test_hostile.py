@@ -3,7 +3,9 @@ never a crash, a hang or a read outside its mapping. The attack itself is mutate
 over fixed seeds, those aside in which words change while the calls run (they cannot be repeated
 exactly: by hand), and what attach refuses has names.
 """
+import contextlib
 import os
+import random
 import struct
 import time
 
@@ -12,7 +14,7 @@ import xxhash
 
 import engine
 from tests.hostile.mutate import again, attack
-from tests.hostile.structs import STRUCTS, Map, offset
+from tests.hostile.structs import CONSTANTS, STRUCTS, Map, offset
 from tests.stopped import in_child
 from tests.support import SHM, SMALL
 
@@ -213,3 +215,44 @@ def test_a_file_without_its_last_page(file):
     """A part that is gone is a SIGBUS for whoever touches it: attach must not be the one."""
     os.truncate(file, file.stat().st_size - 4096)
     attach_refused(file)
+
+
+QUEUED = {
+    "another index": lambda index, queue: (index + 5000, queue),
+    "the last index": lambda index, queue: (2**64 - 1, queue),
+    "its neighbour's index": lambda index, queue: (index - 1, queue),
+    "came with the one before": lambda index, queue: (index, queue | 1 << 63),
+    "came by itself": lambda index, queue: (index, queue & ~(1 << 63)),
+    "another shard": lambda index, queue: (index, queue | 5 << 37),
+    "pending": lambda index, queue: (index, queue & ~(7 << 43) | 1 << 43),
+    "has left": lambda index, queue: (index, queue & ~(7 << 43) | 5 << 43),
+}
+
+
+@pytest.mark.parametrize("policy", ["fifo", "clock", "sieve", "s3fifo"])
+@pytest.mark.parametrize("what", list(QUEUED))
+def test_values_of_which_a_page_says_something_else_of_itself(make_arena, what, policy):
+    """Who makes place under a cap, or room, is told of the damage and hangs nowhere; what he has put
+    is in its queue all the same, so that a repair is not in need of a second try."""
+    eng = make_arena(capacity="1MiB", shards=1)
+    pool, kept = eng.new_pool("p", policy=policy, cap=64), eng.new_pool("kept", persistent=True)
+    for n in range(4):
+        pool.put_range((n, 0, 0), 0, random.Random(n).randbytes(16 * 512))
+    with open(SHM / eng.name, "r+b") as file:
+        data = file.read()
+        for at in range(Map(data[:4096]).where["segments"], len(data), 64):
+            index, queue = (offset("Pampd", name) + at for name in ("index", "queue"))
+            old, = struct.unpack_from("<Q", data, index)
+            if struct.unpack_from("<Q", data, at)[0] == CONSTANTS["PAMPD_SENTINEL"] and old in (3, 15):
+                new = QUEUED[what](old, *struct.unpack_from("<Q", data, queue))
+                for place, word in zip((index, queue), new, strict=True):
+                    file.seek(place)
+                    file.write(struct.pack("<Q", word))
+    for n in range(4, 12):
+        with contextlib.suppress(engine.ArenaCorrupted):
+            pool.put_range((n, 0, 0), 0, random.Random(n).randbytes(16 * 512))
+    for n in range(40):
+        with contextlib.suppress(engine.ArenaCorrupted):
+            kept.put((n, 1, 0), 0, random.Random(n).randbytes(512))
+    assert eng.check(repair=True).ok and eng.check().ok
+    assert pool.put_range((0, 0, 0), 0, bytes(16 * 512)) and eng.check().ok

@@ -138,14 +138,23 @@ class Stage:
         pools = [self.engine.pool(name) for name in ("f", self.kind.filler) if name]
         for n in range(12):
             self._fill_one(pools[0], "f", n, 100 + n * 300)
-        n = 100
-        while self.kind.filler and n < 500 and self._fill_one(pools[-1], self.kind.filler, n, PAGE):
+        n = 96
+        while self.kind.filler and n < 512 and self._fill_value(pools[-1], self.kind.filler, n, 1 + n % 7):
+            n += 8
+        while self.kind.filler and n < 800 and self._fill_one(pools[-1], self.kind.filler, n, PAGE):
             n += 1
 
     def _fill_one(self, pool, name, n, length):
         tag = self.fresh_tag()
         if pool.put(oid(50 + n // 32), n % 32, content(tag, length)):
             self.filled[name, n] = tag
+            return True
+        return False
+
+    def _fill_value(self, pool, name, n, pages):
+        tags = [self.fresh_tag() for _ in range(pages)]
+        if pool.put_range(oid(50 + n // 32), n % 32, b"".join(content(tag, PAGE) for tag in tags)):
+            self.filled.update({(name, n + at): tag for at, tag in enumerate(tags)})
             return True
         return False
 

@@ -113,6 +113,22 @@ def _get_range(call, free=None):
     return None if data is None else [tag_of(data)]
 
 
+def _put_part(call):
+    """Over the end of what put-range puts."""
+    return call.kept.put_range(oid(1), 1, content(call.tag, PAGE) + content(call.tag + 1, 2000))
+
+
+def _get_value(call):
+    """The pages of put-range at one moment; each says how long it is."""
+    data = call.kept.get_range(oid(1), 0, 3, True)
+    tags = []
+    while data and len(tags) < 4:
+        length = struct.unpack_from("<Q", data, 8)[0] if len(data) >= 16 else len(data)
+        tags.append(tag_of(data[:length]))
+        data = data[length:]
+    return tags or None
+
+
 def _get_many(call):
     found = call.kept.get_many([(oid(obj), index) for obj, index in _MANY], free=True)
     return [None if data is None else [tag_of(data)] for data in found]
@@ -244,6 +260,9 @@ VERBS = {
     "put-range": Verb(
         lambda pool, tag: [model.put({(pool, 1, n): tag + n for n in range(3)})], _put_range, settles=True
     ),
+    "put-range-over": Verb(
+        lambda pool, tag: [model.put({(pool, 1, 1 + n): tag + n for n in range(2)})], _put_part, settles=True
+    ),
     "put-many": Verb(
         lambda pool, tag: [model.put({(pool, *handle): tag + n}) for n, handle in enumerate(_MANY)], _put_many
     ),
@@ -252,6 +271,9 @@ VERBS = {
     "get-range": Verb(lambda pool, tag: [model.get(_cells(pool, (1, 1)))], lambda call: _get_range(call, False)),
     "get-range-exclusive": Verb(
         lambda pool, tag: [model.get(_cells(pool, (1, 1)), True)], lambda call: _get_range(call, True)
+    ),
+    "get-value-exclusive": Verb(
+        lambda pool, tag: [model.get(_cells(pool, (1, 0), (1, 1), (1, 2)), True)], _get_value
     ),
     "get-many-exclusive": Verb(
         lambda pool, tag: [model.get(_cells(pool, handle), True) for handle in _MANY], _get_many
@@ -263,6 +285,11 @@ VERBS = {
     "flush-page": Verb(
         lambda pool, tag: [model.flush(_cells(pool, (1, 0)))],
         lambda call: call.kept.flush_page(oid(1), 0),
+        settles=True,
+    ),
+    "flush-middle": Verb(
+        lambda pool, tag: [model.flush(_cells(pool, (1, 1)))],
+        lambda call: call.kept.flush_page(oid(1), 1),
         settles=True,
     ),
     "flush-object": Verb(
