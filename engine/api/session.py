@@ -6,6 +6,7 @@ a kill before it has done nothing.
 import os
 
 import cython
+import cython.cimports.engine.capacity.giving as giving
 from cython.cimports.engine.layout.regions import (
     buckets_offset,
     ledger_at,
@@ -488,6 +489,10 @@ class Engine(Member):
         resizing.run(self, size >> self.att.w.seg_shift)
         return self.capacity
 
+    def give_back(self, destroyed):
+        giving.look(self, destroyed)
+        return 0
+
     # --- the whole arena --------------------------------------------------------------------------
 
     def stats(self):
@@ -556,6 +561,7 @@ class Engine(Member):
                             # never be evicted.
                             self.att.pause()
                             self.settle()
+                        self.give_back(False)
                     finally:
                         self.att.leave()
                 # Not whole if a dead worker's lists have become this one's meanwhile. That ends;
