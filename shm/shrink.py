@@ -28,8 +28,8 @@ from cython.cimports.shm.lock import lock_both, lock_try, unlock, unlock_both
 from cython.cimports.shm.memory import punch
 from cython.cimports.shm.slab import (
     free_segment,
-    list_hole,
     limit_of,
+    list_hole,
     list_push,
     list_remove,
     segment_at,

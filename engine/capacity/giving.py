@@ -25,10 +25,11 @@ from cython.cimports.shm.liveness import GIVING_BYTE, RESIZE_BYTE, byte_release,
 from cython.cimports.shm.memory import next_data
 from cython.cimports.shm.semaphores import sleep_on
 from cython.cimports.shm.shrink import begin_punch, dig_one, end_punch, fill_up
-from cython.cimports.shm.slab import limit_of, segment_start
+from cython.cimports.shm.slab import limit_of, segment_of, segment_start
 from engine.capacity.tide import Tide
 
 STEP = 256              # segments that a call gives back at most; who destroys a pool takes several steps
+NOWHERE = cython.declare(u64, cython.cast(u64, -1))
 SCAN_MOST = cython.declare(u64, 65536)  # segments that a step looks at
 GRACE_TRIES = 40        # looks whether somebody is still reading, half a millisecond apart
 GRACE_REST_NS = cython.declare(u64, 500_000)
@@ -107,7 +108,7 @@ def give_forgotten(engine: Member):
     me: u64 = w.id
     number: u64
     high: u64 = min(load(cython.address(w.depot.seg_high)), w.seg_total)
-    holes = [(number, dug_as(w, number)) for number in range(high) if is_hole_with_memory(w, number)][:STEP]
+    holes = _holes_with_memory(w, high)
     stale = [number for number in range(high) if load(cython.address((w.segtable + number).state)) == SEG_PUNCHING]
     if not holes and not stale or not _begin(engine):
         return 0
@@ -119,6 +120,23 @@ def give_forgotten(engine: Member):
     finally:
         _end(engine, me)
     return len(holes)
+
+
+@cython.cfunc
+def _holes_with_memory(w: cython.pointer(Worker), high: u64) -> list:
+    """A step of holes that still have memory, as `_dig` answers them."""
+    holes: list = []
+    number: u64 = 0
+    at: u64
+    while number < high and len(holes) < STEP:
+        if load(cython.address((w.segtable + number).state)) == SEG_HOLE:
+            at = next_data(w, segment_start(w, number))
+            if at >= segment_start(w, number + 1):
+                number = high if at == NOWHERE else segment_of(w, at)       # one call for a run of holes
+                continue
+            holes.append((number, dug_as(w, number)))
+        number += 1
+    return holes
 
 
 # --- one at a time --------------------------------------------------------------------------------

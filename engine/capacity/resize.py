@@ -390,9 +390,9 @@ def _give_up_holes(engine: Member, state):
 
 
 def _punch(engine: Member, left):
-    """Punch these holes, pairs of the number and how often it has become one. Those that keep memory are punched again after a pause,
-    twice as long each time: others may be mapping other parts of the same huge page, and the system
-    cannot take it apart as long as they do."""
+    """Punch these holes, pairs of the number and how often it has become one. Those that keep memory
+    are punched again after a pause, twice as long each time: others may be mapping other parts of
+    the same huge page, and the system cannot take it apart as long as they do."""
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     pause = PUNCH_PAUSE_S
     deadline = time.monotonic() + PUNCH_S
