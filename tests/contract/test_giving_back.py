@@ -174,7 +174,9 @@ def test_a_round_with_nothing_to_do_is_idle(make_arena):
     assert eng.tend(.25).rounds in (2, 3)
 
 
-@pytest.mark.parametrize(("wrong", "error"), [("1", TypeError), (True, TypeError), (-1, ValueError), (math.nan, ValueError)])
+@pytest.mark.parametrize(
+    ("wrong", "error"), [("1", TypeError), (True, TypeError), (-1, ValueError), (math.nan, ValueError)]
+)
 def test_what_seconds_may_be(make_arena, wrong, error):
     with pytest.raises(error, match="seconds"):
         make_arena(capacity="2MiB", page_size=4096).tend(wrong)
