@@ -26,7 +26,7 @@ from shm.atomics cimport load, load_acquire, load_byte, set_byte
 ctypedef uint64_t u64
 
 cdef enum:
-    LAYOUT_VERSION = 2
+    LAYOUT_VERSION = 3
     SYS_PAGE = 4096
     HUGE_BYTES = 2097152    # a huge page, where the machine has them of this size
 
@@ -161,7 +161,8 @@ cdef struct Depot:
 #   24  next    24/32: list of its class (with free chunks), of free segments, or of holes, index + 1
 #   32  prev
 #   40  state   SEG_*; one that leaves or is punched is in no list
-#   48  spare[2]
+#   48  dug     how often it has become a hole: who waits before punching one knows whether it is the same still
+#   56  spare
 cdef struct Segment:
     u64 cls
     u64 free_count
@@ -169,7 +170,8 @@ cdef struct Segment:
     u64 next
     u64 prev
     u64 state
-    u64 spare[2]
+    u64 dug
+    u64 spare
 
 # Magazine: a worker's private stack of free chunks of one class. Guard: the worker's own lock.
 # `count` is journalled; an item above `count` is nobody's.
@@ -280,6 +282,9 @@ cdef struct Worker:
     u64 merge_next          # calls that the next look in vain costs
     u64 merge_waited        # looks in a row that found others emptying one
     u64 merging             # number + 1 of the one that this worker has let leave, until it is free or stays
+    # For giving memory back (engine/capacity/giving.py):
+    u64 emptied             # segments that this worker's frees have emptied since it looked last
+    u64 used_most           # most segments in use that it has seen since then
 
 # The rank of the lock at an offset, or -1 if no lock lies there. Who takes a lock holds only such
 # of lower rank.

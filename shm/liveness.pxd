@@ -16,6 +16,10 @@ cdef void let_die(Worker *w) noexcept
 cdef inline u64 RESIZE_BYTE() noexcept nogil:
     return (1 << 20) + 1
 
+cdef inline u64 GIVING_BYTE() noexcept nogil:
+    # Held by who gives memory back while the capacity stays.
+    return (1 << 20) + 2
+
 cdef inline u64 NEWCOMER_BYTE(u64 idx) noexcept nogil:
     # Held by who is about to have a slot: from before he has the slot's byte until he lives there,
     # or has given it back. Else who asks could not tell him from a worker.

@@ -14,6 +14,7 @@ from cython.cimports.shm.journal import conclude, store
 from cython.cimports.shm.layout import (
     BUSY,
     CLASS_COUNT,
+    NOMEM,
     OK,
     SEG_HOLE,
     SEG_LEAVING,
@@ -28,6 +29,7 @@ from cython.cimports.shm.memory import punch
 from cython.cimports.shm.slab import (
     free_segment,
     limit_of,
+    list_hole,
     list_push,
     list_remove,
     segment_at,
@@ -110,9 +112,46 @@ def dig(w):
     return _end(w)
 
 
-def begin_punch(w, number):
-    """Take a hole out of the list, if the segment is one, and give its memory back: `end_punch`
-    must follow. OK, BUSY or CORRUPT.
+def dig_one(w, number):
+    """Make this segment a hole, whatever the limit is. OK, NOMEM (it is not free), BUSY or
+    CORRUPT."""
+    s: cython.pointer(Segment)
+    is_free: cython.bint
+    status: cython.int
+    if lock_both(w, cython.address(w.depot.lock)) != OK:
+        return BUSY
+    s = segment_at(w, number)
+    is_free = s.cls == 0 and s.state == SEG_STAYS and number <= w.depot.seg_high
+    if is_free:
+        list_remove(w, cython.address(w.depot.free_head), s)
+        list_hole(w, s)
+    status = _end(w)
+    return NOMEM if status == OK and not is_free else status
+
+
+def fill_up(w, number, dug):
+    """Make a hole a free segment again, which was dug as its so-many-th and has its memory still,
+    if the limit leaves room for it. OK, NOMEM (it is another by now, or there is no room), BUSY or
+    CORRUPT."""
+    s: cython.pointer(Segment)
+    may: cython.bint
+    status: cython.int
+    if lock_both(w, cython.address(w.depot.lock)) != OK:
+        return BUSY
+    s = segment_at(w, number)
+    may = s.state == SEG_HOLE and s.cls == 0 and s.dug == dug and w.depot.seg_high - w.depot.holes < limit_of(w)
+    if may:
+        list_remove(w, cython.address(w.depot.hole_head), s)
+        store(w, cython.address(s.state), SEG_STAYS)
+        store(w, cython.address(w.depot.holes), w.depot.holes - 1)
+        list_push(w, cython.address(w.depot.free_head), s)
+    status = _end(w)
+    return NOMEM if status == OK and not may else status
+
+
+def begin_punch(w, number, dug):
+    """Take a hole out of the list, if the segment is the one that was dug as its so-many-th, and
+    give its memory back: `end_punch` must follow. OK, BUSY or CORRUPT.
 
     A grace period has passed since it became one. The system takes long for it, so the depot is not
     held meanwhile."""
@@ -122,7 +161,7 @@ def begin_punch(w, number):
     if lock_both(w, cython.address(w.depot.lock)) != OK:
         return BUSY
     s = segment_at(w, number)
-    hole = s.state == SEG_HOLE and s.cls == 0
+    hole = s.state == SEG_HOLE and s.cls == 0 and s.dug == dug
     if hole:
         list_remove(w, cython.address(w.depot.hole_head), s)
         store(w, cython.address(s.state), SEG_PUNCHING)

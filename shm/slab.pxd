@@ -12,6 +12,7 @@ cdef u64 limit_of(Worker *w) noexcept nogil
 cdef u64 slack(Worker *w, int cls) noexcept nogil
 cdef void list_push(Worker *w, u64 *head, Segment *s) noexcept nogil
 cdef void list_remove(Worker *w, u64 *head, Segment *s) noexcept nogil
+cdef void list_hole(Worker *w, Segment *s) noexcept nogil
 cdef void free_segment(Worker *w, Segment *s) noexcept nogil
 cdef int refill(Worker *w, int cls, u64 want) noexcept nogil
 cdef int drain(Worker *w, Magazine *mag, int cls, u64 keep) noexcept nogil

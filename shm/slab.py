@@ -225,6 +225,8 @@ def _take_segment(w: cython.pointer(Worker), cls: cython.int) -> cython.pointer(
     store(w, cython.address(s.free_count), w.class_chunks[cls])
     store(w, cython.address(s.cls), cls + 1)
     store(w, cython.address(w.depot.seg_used), w.depot.seg_used + 1)
+    if w.depot.seg_used > w.used_most:
+        w.used_most = w.depot.seg_used
     store(w, cython.address(w.depot.class_segments[cls]), w.depot.class_segments[cls] + 1)
     store(w, cython.address(w.depot.class_free[cls]), w.depot.class_free[cls] + w.class_chunks[cls])
     list_push(w, cython.address(w.depot.class_head[cls]), s)
@@ -319,13 +321,19 @@ def refill(w, cls, want):
     return status
 
 
+def list_hole(w, s):
+    """Make a segment without a class that is in no list a hole. Inside the caller's transaction."""
+    store(w, cython.address(s.state), SEG_HOLE)
+    store(w, cython.address(s.dug), s.dug + 1)
+    store(w, cython.address(w.depot.holes), w.depot.holes + 1)
+    list_push(w, cython.address(w.depot.hole_head), s)
+
+
 def free_segment(w, s):
     """List a segment without a class that is in no list: as free, or as a hole if more have memory
     than may. Inside the caller's transaction."""
     if w.depot.seg_high - w.depot.holes > limit_of(w):
-        store(w, cython.address(s.state), SEG_HOLE)
-        store(w, cython.address(w.depot.holes), w.depot.holes + 1)
-        list_push(w, cython.address(w.depot.hole_head), s)
+        list_hole(w, s)
     else:
         if s.state != SEG_STAYS:
             store(w, cython.address(s.state), SEG_STAYS)
@@ -359,6 +367,7 @@ def _give_back(w: cython.pointer(Worker), cls: cython.int, off: u64) -> cython.v
     if s.free_count == 1 and s.state != SEG_LEAVING:
         list_push(w, cython.address(w.depot.class_head[cls]), s)
     if s.free_count == w.class_chunks[cls]:
+        w.emptied += 1
         store(w, cython.address(s.cls), 0)
         store(w, cython.address(w.depot.seg_used), w.depot.seg_used - 1)
         store(w, cython.address(w.depot.class_segments[cls]), w.depot.class_segments[cls] - 1)

@@ -253,6 +253,8 @@ def get_many(pool, places, free):
                 found.append(pool.get_bytes(cython.address(c)))
                 shapes[i - first] = c.found.shape
                 i += 1
+            if remove:
+                pool.look_at_what_is_free()
         finally:
             pool.leave()
         if pool.ref.codec != 0:

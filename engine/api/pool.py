@@ -212,6 +212,7 @@ class Pool(Bound):
             self.attempt(cython.NULL, ends.begin_destroy)
             self.drop_semaphores()
             self.engine.settle_quietly()
+            self.engine.give_back(True)
         finally:
             self.leave()
 

@@ -25,7 +25,10 @@ def _get(pool: Bound, c: cython.pointer(Call)) -> bytes:
     try:
         if pool.ops.foreign:
             raise TmemError(f"pool {pool.name!r}: ranges are for pages that lie in the arena, not for pam {pool.pam!r}")
-        return pool.get_bytes(c)
+        result: bytes = pool.get_bytes(c)
+        if c.ask.remove:
+            pool.look_at_what_is_free()
+        return result
     finally:
         pool.leave()
 

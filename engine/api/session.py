@@ -6,6 +6,7 @@ a kill before it has done nothing.
 import os
 
 import cython
+import cython.cimports.engine.capacity.giving as giving
 from cython.cimports.engine.layout.regions import (
     buckets_offset,
     ledger_at,
@@ -56,6 +57,7 @@ from engine.api.client import open_client
 from engine.api.pool import open_pool
 from engine.api.users import group_or_none, mode_argument, user_or_none
 from engine.capacity import resize as resizing
+from engine.capacity import tend as tending
 from engine.errors import (
     AccessDenied,
     ArenaCorrupted,
@@ -488,6 +490,26 @@ class Engine(Member):
         resizing.run(self, size >> self.att.w.seg_shift)
         return self.capacity
 
+    def give_back(self, destroyed):
+        giving.look(self, destroyed)
+        return 0
+
+    def tend(self, seconds=None):
+        """Do ahead what puts would have to: keep a few segments free by moving what is in others,
+        settle the dead, take apart what workers have left, and give memory that lies free back to
+        the system. A Tended: what was done.
+
+        seconds: go on for so long, in rounds, with rests between them; None: one round. Nobody
+        needs it, several may do it, and who is killed at it is in nobody's way. Raises TypeError,
+        ValueError."""
+        if seconds is None:
+            return tending.one_round(self)
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+            raise TypeError(f"seconds: a number or None, not {type(seconds).__name__}")
+        if not seconds >= 0:
+            raise ValueError(f"seconds: 0 or more, not {seconds}")
+        return tending.follow(self, seconds)
+
     # --- the whole arena --------------------------------------------------------------------------
 
     def stats(self):
@@ -556,6 +578,7 @@ class Engine(Member):
                             # never be evicted.
                             self.att.pause()
                             self.settle()
+                        self.give_back(False)
                     finally:
                         self.att.leave()
                 # Not whole if a dead worker's lists have become this one's meanwhile. That ends;

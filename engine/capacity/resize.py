@@ -8,6 +8,7 @@ import time
 
 import cython
 from cython.cimports.engine.capacity.compact import sweep_segment, take_over
+from cython.cimports.engine.capacity.giving import dug_as, is_hole_with_memory, relist
 from cython.cimports.engine.eviction.move import Sweep
 from cython.cimports.engine.eviction.relieve import relieve
 from cython.cimports.engine.layout.regions import pins_at
@@ -31,7 +32,6 @@ from cython.cimports.shm.layout import (
     CORRUPT,
     NOMEM,
     OK,
-    SEG_HOLE,
     SEG_LEAVING,
     SEG_PUNCHING,
     Segment,
@@ -42,9 +42,8 @@ from cython.cimports.shm.layout import (
 )
 from cython.cimports.shm.liveness import RESIZE_BYTE, byte_release, byte_try
 from cython.cimports.shm.lock import lock_try, unlock
-from cython.cimports.shm.memory import next_data
 from cython.cimports.shm.shrink import begin_punch, dig, end_punch, set_leaving, set_limit, too_many
-from cython.cimports.shm.slab import limit_of, segment_of, segment_start
+from cython.cimports.shm.slab import limit_of, segment_of
 from engine.errors import ArenaBusy, TmemError
 from engine.member.stats import fixed_bytes
 
@@ -292,11 +291,13 @@ def _let_stay(engine: Member):
     """Undo what was begun with segments and not ended."""
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     number: u64
+    punched: list = []
     for number in range(min(w.depot.seg_high, w.seg_total)):
         if load(cython.address((w.segtable + number).state)) == SEG_LEAVING:
             _until_free(engine, lambda number=number + 1: set_leaving(w, number, False))
         elif load(cython.address((w.segtable + number).state)) == SEG_PUNCHING:
-            _until_free(engine, lambda number=number + 1: end_punch(w, number))
+            punched.append(number)
+    relist(engine, punched)
 
 
 def _evict(engine: Member, segments):
@@ -360,8 +361,9 @@ def _give_up_holes(engine: Member, state):
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     phases: cython.pointer(u64)
     inside: u64
+    n: u64
     # Before the grace period: what becomes a hole meanwhile may still be read.
-    holes = [n for n in range(min(w.depot.seg_high, w.seg_total)) if _is_hole_with_memory(engine, n)]
+    holes = [(n, dug_as(w, n)) for n in range(min(w.depot.seg_high, w.seg_total)) if is_hole_with_memory(w, n)]
     if not holes:
         return
     if announce() != OK:
@@ -388,20 +390,20 @@ def _give_up_holes(engine: Member, state):
 
 
 def _punch(engine: Member, left):
-    """Punch the holes of these numbers. Those that keep memory are punched again after a pause,
-    twice as long each time: others may be mapping other parts of the same huge page, and the system
-    cannot take it apart as long as they do."""
+    """Punch these holes, pairs of the number and how often it has become one. Those that keep memory
+    are punched again after a pause, twice as long each time: others may be mapping other parts of
+    the same huge page, and the system cannot take it apart as long as they do."""
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     pause = PUNCH_PAUSE_S
     deadline = time.monotonic() + PUNCH_S
     while left:
-        for n in left:
-            _until_free(engine, lambda number=n + 1: begin_punch(w, number))
+        for n, dug in left:
+            _until_free(engine, lambda number=n + 1, dug=dug: begin_punch(w, number, dug))
             kill_point(w)
             _until_free(engine, lambda number=n + 1: end_punch(w, number))
             _breathe(engine)
         before = len(left)
-        left = [n for n in left if _is_hole_with_memory(engine, n)]
+        left = [(n, dug) for n, dug in left if is_hole_with_memory(w, n)]
         if len(left) < before:
             deadline = time.monotonic() + PUNCH_S
         if left:
@@ -409,11 +411,3 @@ def _punch(engine: Member, left):
                 return
             _rest(engine, pause)
             pause = min(2 * pause, PUNCH_PAUSE_MAX_S)
-
-
-def _is_hole_with_memory(engine: Member, number: u64):
-    w: cython.pointer(Worker) = cython.address(engine.att.w)
-    start: u64 = segment_start(w, number)
-    if load(cython.address((w.segtable + number).state)) != SEG_HOLE:
-        return False
-    return next_data(w, start) < start + _segment_bytes(engine)

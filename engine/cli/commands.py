@@ -8,8 +8,10 @@ import contextlib
 import io
 import itertools
 import json
+import math
 import os
 import pwd
+import signal
 import stat as st
 import sys
 import time
@@ -19,6 +21,7 @@ from typing import Any
 
 import engine
 from engine.capacity.balloon import follow, read_cgroup, read_pressure
+from engine.capacity.tend import follow as follow_tending
 from engine.layout.geometry import CLIENT_LAYOUT
 from engine.sizes import parse_size
 from shm.arena import glance
@@ -307,6 +310,43 @@ def balloon(name: str, low: str, high: str | None, interval: float, count: int |
             )
         with contextlib.suppress(KeyboardInterrupt):
             follow(eng, smallest, largest, tick, report)
+
+
+def _end(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+@main.command()
+@name_argument
+@click.option("--seconds", type=click.FloatRange(0), default=None, help="Stop after so long.  [default: never]")
+@click.option("--once", is_flag=True, help="One round, then end.")
+@json_option
+def tend(name: str, seconds: float | None, once: bool, as_json: bool) -> None:
+    """Tend the arena NAME until interrupted, or by SIGTERM: do ahead what its puts would have to.
+
+    It keeps a few segments free by moving what is in others, settles workers that died, takes apart
+    what they left, and gives memory that lies free back to the system. One line for each round in
+    which there was something to do. Nobody needs it, several may run, and it may be killed at any
+    time.
+    """
+    def report(done: engine.Tended) -> None:
+        if as_json:
+            click.echo(json.dumps(vars(done)))
+        elif once or not done.idle:
+            click.echo(f"{name}: {done.merged} segments emptied, {done.given} given back, "
+                       f"{done.dead} dead workers settled, garbage of {done.inherited} taken apart")
+
+    with _attach(name) as eng:
+        before = signal.signal(signal.SIGTERM, _end)
+        try:
+            if once:
+                report(eng.tend())
+            else:
+                follow_tending(eng, math.inf if seconds is None else seconds, report)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 @main.command("ls")

@@ -59,6 +59,7 @@ cdef class Bound:
     cdef bytes got_none(self, Call *c, int status)
     cdef bytes fetched(self, Call *c)
     cdef bint flushed(self, int status) except -1
+    cdef int look_at_what_is_free(self) except -1
     cdef object flush_page_call(self, Call *c)
     cdef object flush_object_call(self, Call *c)
     cdef int describe_call(self, Call *c, u64 *out) except -1

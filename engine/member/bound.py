@@ -42,6 +42,7 @@ from cython.cimports.engine.layout.structs import (
 from cython.cimports.engine.layout.words import packed_in
 from cython.cimports.engine.member.access import assert_open_to
 from cython.cimports.engine.member.arguments import buffer_of, free_flag, refuse_wrap, word, wrong_length
+from cython.cimports.engine.member.member import EMPTIED_MIN
 from cython.cimports.engine.member.registry import registry
 from cython.cimports.engine.pages.pam.packed import PackedPam, digest
 from cython.cimports.engine.pages.reclaim import back_ledgers, has_ledger
@@ -340,6 +341,8 @@ class Bound:
         self.enter()
         try:
             result = self.get_bytes(c)
+            if c.ask.remove:
+                self.look_at_what_is_free()
         finally:
             self.leave()
         return self.unpacked(c, result) if result is not None and packed_in(c.found.shape) != 0 else result
@@ -454,7 +457,10 @@ class Bound:
     def flush_page_call(self, c):
         self.enter()
         try:
-            return self.flushed(self.attempt(c, core.flush_page))
+            done: cython.bint = self.flushed(self.attempt(c, core.flush_page))
+            if done:
+                self.look_at_what_is_free()
+            return done
         finally:
             self.leave()
 
@@ -464,6 +470,7 @@ class Bound:
             done: cython.bint = self.flushed(self.attempt(c, core.flush_object))
             if done:
                 self.engine.settle_quietly()
+                self.look_at_what_is_free()
             return done
         finally:
             self.leave()
@@ -473,6 +480,13 @@ class Bound:
         if status == OK:
             self.ref.ledger[FLUSHES] += 1
         return status == OK
+
+    def look_at_what_is_free(self):
+        """After pages have left: give memory back to the system if this worker has emptied some
+        segments lately."""
+        if self.engine.att.w.emptied >= EMPTIED_MIN:
+            self.engine.give_back(False)
+        return 0
 
     # --- looking ----------------------------------------------------------------------------------
 

@@ -3,12 +3,17 @@ from engine.layout.structs cimport ClientPage
 from shm.layout cimport Lock, u64
 from shm.workers cimport Attachment
 
+cdef enum:
+    EMPTIED_MIN = 8     # segments that a worker's frees empty before it looks whether memory can go back
+
 cdef class Member:
     cdef readonly str name
     cdef Attachment att
     cdef readonly object page_size
     cdef readonly object max_capacity
     cdef u64 resizing               # id of the worker that resizes, if it is this engine's: a forked child's is another
+    cdef u64 giving                 # the same of the worker that gives memory back to the system
+    cdef object tide                # what it knows of how much memory is needed; None: nothing yet
     cdef readonly object buckets
     cdef readonly object max_workers
     cdef readonly object max_pools
@@ -24,6 +29,7 @@ cdef class Member:
     cdef int no_memory(self, str what) except -1
     cdef int refuse_fork(self, int epoch) except -1
     cdef int refuse_while_viewed(self) except -1
+    cdef int give_back(self, bint destroyed) except -1
     cdef int hold(self, Lock *lock) except -1
     cdef ClientPage *lock_table(self) except NULL
     cdef list live(self)

@@ -171,6 +171,12 @@ class Member:
             status = take_garbage(w, idx)
         return status == OK
 
+    def give_back(self, destroyed):
+        """Give memory that lies free back to the system, if it is much, after frees that have taken
+        effect, no lock being held. `destroyed`: a whole pool went. How that is done is the business
+        of a floor above (engine/capacity/giving.py): here nothing is."""
+        return 0
+
     def hold(self, lock):
         """Take the own lock and another, whoever has them, with pauses; the caller is inside enter
         and leave, and gives both back."""

@@ -441,6 +441,66 @@ print("held", eng.stats()["total"]["pages"])
 """
 
 
+GIVING = """
+import multiprocessing, random, time
+import engine
+
+PAGES = 3000
+page = lambda n: random.Random(n).randbytes(4000)
+eng = engine.create("giving", "16MiB", max_workers=8, buckets=4)
+kept = eng.new_pool("kept", persistent=True)
+for n in range(300):
+    assert kept.put((n, 0, 0), 0, page(n))
+
+def read(attached, stop):
+    # Looks for pages that come and go, and for their objects, by what it remembers of them.
+    with engine.attach("giving") as mine:
+        attached.release()
+        while not stop.is_set():
+            for name in ("p", "kept"):
+                try:
+                    pool = mine.pool(name)
+                    for n in range(0, 300):
+                        got = pool.get((n, 0, 0), 0)
+                        assert got is None or got == page(n)
+                        assert got or name == "p"
+                except (engine.PoolNotFound, engine.PoolDestroyed):
+                    pass
+
+fork = multiprocessing.get_context("fork")
+attached, stop = fork.Semaphore(0), fork.Event()
+readers = [fork.Process(target=read, args=(attached, stop)) for _ in range(2)]
+for reader in readers:
+    reader.start()
+for reader in readers:
+    attached.acquire()
+for turn in range(6):
+    with engine.attach("giving") as mine:       # a new one each time: it has not seen what comes back
+        pool = mine.new_pool("p", persistent=True)
+        for n in range(PAGES):
+            assert pool.put((n, 0, 0), 0, page(n)), (turn, n)
+        full = eng.stats()["arena"]["bytes_backed"]
+        pool.destroy()
+        now = eng.stats()["arena"]["bytes_backed"]
+        assert now < full // 2, (full, now)
+    fill_up()
+    pool = eng.new_pool("p", persistent=True)
+    held = 0
+    while pool.put((held, 0, 0), 0, page(held)):
+        held += 1
+    assert 100 < held < PAGES, held              # what has memory still, and no more
+    assert all(pool.get((n, 0, 0), 0) == page(n) for n in range(held))
+    os.unlink("/dev/shm/filler")
+    pool.destroy()
+stop.set()
+for reader in readers:
+    reader.join()
+assert [reader.exitcode for reader in readers] == [0, 0], [reader.exitcode for reader in readers]
+report = eng.check()
+assert report.ok, report.problems[:3]
+print("held", held)
+"""
+
 def run(tmp_path, size, text, *arguments):
     """Run a script where /dev/shm is a file system of `size`."""
     if not can_mount():
@@ -479,6 +539,10 @@ def test_what_a_resize_gives_up_is_gone_for_everybody(tmp_path):
 @pytest.mark.parametrize("worker", ["early", "newcomer", "fork", "heir"])
 def test_what_gives_memory_back_needs_none(tmp_path, worker):
     run(tmp_path, "16M", FREEING, worker)
+
+
+def test_what_was_given_back_is_a_refused_put_where_others_have_taken_it(tmp_path):
+    run(tmp_path, "40M", GIVING)
 
 
 def test_a_long_object_can_be_moved(tmp_path):
