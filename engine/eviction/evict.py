@@ -4,7 +4,7 @@ one comes into its queue is in admit.py.
 Locks: who calls has the worker's own lock and no bucket. Lock order: own, shard, bucket; the bucket
 is only ever tried, and a page whose bucket is taken is passed over.
 A page that came as part of a value goes with what is left of that, which hangs in the same tree:
-one of them with hits keeps them all.
+one of them with hits keeps them all, and so does one with a view, or on its way into a queue.
 Kill at any instruction: each step (a page moved on, a page evicted) is one transaction.
 """
 import cython
