@@ -12,5 +12,6 @@ cdef struct Value:
     bint stays      # somebody has a view on one of them, or is about to queue one
 
 cdef int evict_one(Worker *w, u64 pool, u64 shard, HostOps host) noexcept nogil
-cdef int evict_of(Worker *w, u64 pool, u64 shard, u64 of, u64 *steps, Value *stays, u64 *gone, HostOps host) noexcept nogil
+cdef int evict_of(Worker *w, u64 pool, u64 shard, u64 of, u64 *steps, Value *stays, u64 *gone,
+                  HostOps host) noexcept nogil
 cdef int evict_found(Worker *w, u64 off, HostOps host) noexcept nogil
