@@ -39,6 +39,8 @@ def open_pool(engine: Member, idx, gen, name=None, nonce=None):
     """The Pool of slot `idx` that lives with generation `gen`; if given, of that name and in the
     arena with that nonce. PoolNotFound or PoolDestroyed if there is none, AccessDenied if the
     engine acts for a client that may not use it."""
+    engine.att.enter()      # a forked child's becomes a worker, and a closed one says so, before its memory is read
+    engine.att.leave()
     pool: Pool = Pool.__new__(Pool)
     pool.engine = engine
     pool.id = idx

@@ -160,7 +160,8 @@ def _trim(
         return BUSY
     while status == OK and _exceeds(w, pool, seat, cap):
         spread(w, pool, seat, counts)
-        status = _let_one_go(w, pool, seat, counts, first, 0, host)
+        # Of shards with as many pages, that of the page that has just come is the last.
+        status = _let_one_go(w, pool, seat, counts, first + 1, 0, host)
     unlock(w, lock)
     return OK if status == MISS else status
 

@@ -245,8 +245,10 @@ class Linked(Claims):
         n: cython.pointer(Objnode)
         i: u64
         used: u64 = 0
+        # A node of the highest level has all indexes: a word cannot be shifted as far.
+        first: u64 = prefix << 6 * level if level < HEIGHT_MAX else 0
         if self.room == 0:
-            self.begin = prefix << 6 * level
+            self.begin = first
             self.cut = True
             return 0
         if level == 0:
@@ -257,7 +259,7 @@ class Linked(Claims):
         n = objnode_at(self.w, off)
         if self.fault("objnode-sentinel", off, "no objnode here") or not self.own(off, OBJNODE_CLASS, "objnode"):
             return 0
-        self.obj_nodes += prefix << 6 * level >= self.begin
+        self.obj_nodes += first >= self.begin
         if n.obj != obj_off or n.level != level:
             self.note("objnode-back", off, f"obj {n.obj:#x}, level {n.level} do not match where it hangs")
         for i in range(MAP_SIZE):

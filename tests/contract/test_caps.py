@@ -169,6 +169,18 @@ def test_a_cap_in_bytes_holds_so_many_bytes(make_arena):
     assert eng.check().ok
 
 
+@pytest.mark.parametrize("cap", [1, 4, 16, 64])
+def test_a_page_that_comes_does_not_go_for_a_cap_in_bytes_at_once(make_arena, cap):
+    """Where there are fewer pages than shards, each shard that has one is as full as its own."""
+    eng = make_arena(capacity="16MiB", page_size=4096)
+    pool = eng.new_pool("p", cap=f"{4 * cap}KiB")
+    for n in range(300):
+        page = random.Random(n).randbytes(4096)
+        assert pool.put((n, 0, 0), 0, page) and pool.get((n, 0, 0), 0) == page
+    assert pages(eng, "p") == cap
+    sound(eng)
+
+
 def test_pages_that_grow_keep_a_cap_in_bytes(make_arena):
     eng = make_arena(capacity="16MiB", page_size=4096)
     pool = eng.new_pool("p", cap="64KiB", policy="fifo")

@@ -190,6 +190,22 @@ class Forking(DictPam):
         return super().create(*args)
 
 
+def test_a_child_that_opens_a_pool_first_of_all(make_arena):
+    """What a pickle calls, with the engine that was inherited."""
+    eng = make_arena()
+    pool = eng.new_pool("p", persistent=True)
+    pool.put((1, 0, 0), 0, b"a")
+    opens, (_, *which) = pool.__reduce__()
+
+    def child():
+        assert opens(eng, *which).get((1, 0, 0), 0) == b"a"
+
+    assert in_child(child) == 0
+    eng.close()
+    with pytest.raises(engine.TmemError, match="closed"):
+        opens(eng, *which)
+
+
 def test_a_back_end_that_forks_in_the_middle_of_a_put(make_arena):
     eng = make_arena(buckets=1, max_workers=6)
     raw = eng.new_pool("raw", persistent=True)
