@@ -2,8 +2,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import astuple, dataclass
-
-import engine
+from typing import Any
 
 PAUSE_S = 0.1           # after a round in which there was something to do
 PAUSE_MAX_S = 3.2       # twice as long after each in which there was not, up to this
@@ -33,16 +32,16 @@ class Tended:
         return Tended(*(mine + its for mine, its in zip(astuple(self), astuple(other), strict=True)))
 
 
-def follow(
-    eng: "engine.Engine", seconds: float, on_round: "Callable[[engine.Tended], object] | None" = None
-) -> "engine.Tended":
-    """Rounds for so many seconds, one at least: what was done in all of them. on_round(done) is told of each."""
+def follow(eng: Any, seconds: float, on_round: Callable[[Any], object] | None = None) -> Tended:
+    """Rounds for so many seconds, one at least: what was done in all of them.
+
+    eng: an Engine. on_round(done): told of each."""
     end = time.monotonic() + seconds
     pause = PAUSE_S
-    total = engine.Tended()
+    total: Tended = Tended()
     while True:
-        done = eng.tend()
-        total += done
+        done: Tended = eng.tend()
+        total = total + done
         if on_round is not None:
             on_round(done)
         pause = min(2 * pause, PAUSE_MAX_S) if done.idle else PAUSE_S
