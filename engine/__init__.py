@@ -15,7 +15,7 @@ from engine.api.handle import Object
 from engine.api.pool import Pool
 from engine.api.spawn import Crew
 from engine.api.views import View
-from engine.capacity.record import Tended
+from engine.capacity.rounds import Tended
 from engine.errors import (
     AccessDenied,
     ArenaBusy,

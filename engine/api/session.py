@@ -58,6 +58,7 @@ from engine.api.pool import open_pool
 from engine.api.users import group_or_none, mode_argument, user_or_none
 from engine.capacity import resize as resizing
 from engine.capacity import tend as tending
+from engine.capacity.rounds import follow
 from engine.errors import (
     AccessDenied,
     ArenaCorrupted,
@@ -508,7 +509,7 @@ class Engine(Member):
             raise TypeError(f"seconds: a number or None, not {type(seconds).__name__}")
         if not seconds >= 0:
             raise ValueError(f"seconds: 0 or more, not {seconds}")
-        return tending.follow(self, seconds)
+        return follow(self, seconds)
 
     # --- the whole arena --------------------------------------------------------------------------
 

@@ -1,1 +1,1 @@
-"""The arena gets smaller or larger: resizing, and following a memory limit."""
+"""The arena gets smaller or larger: resizing, following a memory limit, giving back what lies free; and tending it."""

@@ -98,7 +98,8 @@ def _give(engine: Member, count, on: cython.bint):
             engine.refuse_fork(epoch)
     finally:
         _end(engine, me)
-        engine.tide.gave(given, _backed(w), time.monotonic_ns())
+        if engine.att.is_mine():        # else another thread has closed it meanwhile, and nothing is there to be read
+            engine.tide.gave(given, _backed(w), time.monotonic_ns())
     return given
 
 

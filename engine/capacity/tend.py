@@ -1,11 +1,9 @@
-"""Owns tending an arena: doing ahead, in rounds, what puts and frees would have to do in their turn.
+"""Owns a round of tending: doing ahead what puts and frees would have to do in their turn.
 
 Optional, and only ever what others do as well, by the same functions: two that tend one arena are as
 two workers that are short of memory. Between rounds and between steps nothing is held, so whoever is
 killed or stopped there is in nobody's way; in a step it is as any worker that is killed or stopped.
 """
-import time
-
 import cython
 from cython.cimports.engine.capacity.giving import give_forgotten, look
 from cython.cimports.engine.eviction.merge import merge
@@ -17,13 +15,11 @@ from cython.cimports.shm.atomics import load
 from cython.cimports.shm.layout import BUSY, CORRUPT, OK, Worker, slot_at, slots_used, u64
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.slab import limit_of
-from engine.capacity.record import Tended
+from engine.capacity.rounds import Tended
 
 KEPT_FREE = 4                   # segments that are kept free, from so many on:
 KEPT_FREE_FROM = 1024
 MERGES_MAX = 16                 # segments that a round empties at most
-PAUSE_S = 0.1                   # between rounds; twice as long after each in which there was nothing to do
-PAUSE_MAX_S = 3.2
 
 
 def settle_dead(engine: Member, done):
@@ -114,20 +110,3 @@ def one_round(engine: Member):
     for step in STEPS:
         step(engine, done)
     return done
-
-
-def follow(engine: Member, seconds, on_round=None):
-    """Rounds for so many seconds: what was done in all of them. `on_round(done)` is told of each."""
-    end = time.monotonic() + seconds
-    pause = PAUSE_S
-    total = Tended()
-    while True:
-        done = one_round(engine)
-        total += done
-        if on_round is not None:
-            on_round(done)
-        pause = min(2 * pause, PAUSE_MAX_S) if done.idle else PAUSE_S
-        left = end - time.monotonic()
-        if left <= 0:
-            return total
-        time.sleep(min(pause, left))

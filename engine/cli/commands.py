@@ -20,8 +20,8 @@ from importlib import metadata
 from typing import Any
 
 import engine
+from engine.capacity import rounds
 from engine.capacity.balloon import follow, read_cgroup, read_pressure
-from engine.capacity.tend import follow as follow_tending
 from engine.layout.geometry import CLIENT_LAYOUT
 from engine.sizes import parse_size
 from shm.arena import glance
@@ -342,7 +342,7 @@ def tend(name: str, seconds: float | None, once: bool, as_json: bool) -> None:
             if once:
                 report(eng.tend())
             else:
-                follow_tending(eng, math.inf if seconds is None else seconds, report)
+                rounds.follow(eng, math.inf if seconds is None else seconds, report)
         except KeyboardInterrupt:
             pass
         finally:

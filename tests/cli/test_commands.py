@@ -1,6 +1,7 @@
 """Every command of `tmem`: its answer for people, its answer in JSON, and its exit status."""
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -89,6 +90,28 @@ def test_balloon_follows_until_its_count(filled, monkeypatch):
         ("--max", "much"),
     ):
         tmem("balloon", filled.name, "--count", 1, "--interval", 0.01, *wrong, status=2)
+
+
+def test_tend(filled):
+    nothing = {"rounds": 1, "dead": 0, "inherited": 0, "merged": 0, "given": 0}
+    assert tmem_json("tend", filled.name, "--once") == nothing
+    assert tmem("tend", filled.name, "--once") == (
+        f"{filled.name}: 0 segments emptied, 0 given back, 0 dead workers settled, garbage of 0 taken apart\n"
+    )
+    assert tmem("tend", filled.name, "--seconds", 0.15) == ""
+    assert [json.loads(line) for line in tmem("tend", filled.name, "--seconds", 0, "--json").splitlines()] == [nothing]
+    tmem("tend", filled.name, "--seconds", -1, status=2)
+    tmem("tend", filled.name + "x", status=1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_tend_ends_by_a_signal(filled, number):
+    command = [sys.executable, "-m", "engine.cli", "tend", filled.name, "--json"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as tender:
+        assert json.loads(tender.stdout.readline())["rounds"] == 1
+        tender.send_signal(number)
+        assert tender.wait(20) == 0
+    assert filled.recover() == 0 and filled.stats()["arena"]["workers"] == 1
 
 
 def test_balloon_has_nothing_to_follow(filled, monkeypatch):

@@ -138,6 +138,9 @@ def looks(eng: engine.Engine) -> None:
     lost: list[str] = [pool for pool, oid, index in report.lost]
     assert report.ok and not lines and not lost and not report.repaired
     recovered: int = eng.recover()
+    tended: engine.Tended = eng.tend() + eng.tend(0.1)
+    assert tended.rounds >= 2 and tended.merged + tended.given + tended.dead + tended.inherited >= 0
+    assert tended.idle or not tended.idle
     capacity: int = eng.resize(eng.max_capacity)
     assert capacity == eng.capacity
     assert recovered == 0

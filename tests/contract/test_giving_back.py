@@ -1,7 +1,9 @@
 """Owns memory that lies free and goes back to the system without a resize: when, how much, and that
 nobody notices but by the memory; and the rounds of Engine.tend."""
+import contextlib
 import math
 import random
+import threading
 import time
 
 import pytest
@@ -162,6 +164,28 @@ def test_one_call_gives_a_step_and_a_destroy_all_of_it(make_arena, monkeypatch):
         assert other.tend().given == 5
     pool.destroy()
     assert eng.stats()["arena"]["bytes_backed"] < 2 << 20 and eng.check().ok
+
+
+def test_an_engine_may_be_closed_while_another_of_its_threads_gives_back(make_arena):
+    eng = make_arena(capacity="4MiB", page_size=4096)
+    for _ in range(5):
+        mine = engine.attach(eng.name)
+        pool = mine.new_pool("mine", persistent=True)
+        for n in range(900):
+            assert pool.put((n, 0, 0), 0, page(n))
+        ready = threading.Event()
+
+        def destroy(pool=pool, ready=ready):
+            ready.set()
+            with contextlib.suppress(engine.TmemError):
+                pool.destroy()
+        thread = threading.Thread(target=destroy)
+        thread.start()
+        ready.wait()
+        time.sleep(.004)
+        mine.close()
+        thread.join()
+    assert eng.check().ok
 
 
 # --- tending --------------------------------------------------------------------------------------
