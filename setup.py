@@ -50,8 +50,9 @@ def unsuited():
 
 
 def directives_changed():
-    """True if this file is newer than a module translated under it: its directives are about all of them. What else a
-    module depends on, near and far, Cython finds itself (tests/tidy/test_dependencies.py)."""
+    """True if this file is newer than a module translated under it: its directives are about all of
+    them. What else a module depends on, near and far, Cython finds itself
+    (tests/tidy/test_dependencies.py)."""
     made = (GENERATED / f"{name.replace('.', '/')}.c" for name in COMPILED)
     return any(path.exists() and path.stat().st_mtime < Path("setup.py").stat().st_mtime for path in made)
 

@@ -37,7 +37,8 @@ _total = cython.declare(cython.bint, False)     # version 1, whose figures of al
 
 
 def _folders(text, root):
-    """(version, folders from this process's group up to the root) by what /proc/self/cgroup says."""
+    """(version, folders from this process's group up to the root) by what /proc/self/cgroup
+    says."""
     old = re.search(r"^\d+:(?:[^:\n]*,)?memory(?:,[^:\n]*)?:/(.*)$", text, re.MULTILINE)
     new = re.search(r"^0::/(.*)$", text, re.MULTILINE)
     version, base, path = (1, f"{root}/memory", old[1]) if old else (2, root, new[1] if new else "")

@@ -77,7 +77,8 @@ def shrink(w):
 
 
 def redo_copy(w, src, dst, length):
-    """The last step of a transaction: copy `length` bytes inside the arena; recovery finishes it."""
+    """The last step of a transaction: copy `length` bytes inside the arena; recovery finishes
+    it."""
     w.slot.redo_src = src
     w.slot.redo_dst = dst
     barrier()

@@ -45,7 +45,8 @@ def has_huge_pages(said=HUGE_PAGE_SIZE):
 @cython.nogil
 @cython.exceptval(check=False)
 def _look(w: cython.pointer(Worker), status: cython.pointer(struct_stat)) -> cython.bint:
-    """fstat of the arena's file; False, and Worker.lost, if the descriptor is not of it any more."""
+    """fstat of the arena's file; False, and Worker.lost, if the descriptor is not of it any
+    more."""
     if fstat(w.fd, status) == 0 and status.st_dev == w.dev and status.st_ino == w.ino:
         return True
     w.lost = True

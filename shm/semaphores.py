@@ -182,7 +182,8 @@ def _close(sem: cython.pointer(Sem)) -> cython.void:
 def _place(
     table: cython.pointer(SemTable), offset: u64, generation: u64, found: cython.pointer(cython.bint)
 ) -> cython.pointer(Sem):
-    """Where the semaphore of a lock is, or can be; NULL if people sleep on all that could make way."""
+    """Where the semaphore of a lock is, or can be; NULL if people sleep on all that could make
+    way."""
     start: u64 = (offset >> 6) * cython.cast(u64, 0x9E3779B97F4A7C15) >> 54
     i: u64
     sem: cython.pointer(Sem)

@@ -62,16 +62,16 @@ def set_limit(w, segments):
 
 
 def is_leaving(w, off):
-    """True if a chunk lies in a segment that is to be emptied. Without the depot's lock, under which
-    that is decided: a hint. Nothing depends on it but how soon a segment is empty."""
+    """True if a chunk lies in a segment that is to be emptied. Without the depot's lock, under
+    which that is decided: a hint. Nothing depends on it but how soon a segment is empty."""
     # It may lie beyond what this process has touched so far, which is seg_span.
     number: u64 = segment_of(w, off)
     return number < w.seg_total and load(cython.address((w.segtable + number).state)) == SEG_LEAVING
 
 
 def set_leaving_held(w, number, leaves):
-    """Let nobody take chunks of a segment any more, with `leaves`; without, take that back. OK (also
-    if it has no class, or is so already), BUSY or CORRUPT. Called with the own lock."""
+    """Let nobody take chunks of a segment any more, with `leaves`; without, take that back. OK
+    (also if it has no class, or is so already), BUSY or CORRUPT. Called with the own lock."""
     s: cython.pointer(Segment)
     status: cython.int
     if lock_try(w, cython.address(w.depot.lock)) != OK:

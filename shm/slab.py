@@ -185,7 +185,8 @@ def _run_is_free(w: cython.pointer(Worker), s: cython.pointer(Segment)) -> cytho
 @cython.nogil
 @cython.exceptval(check=False)
 def _take_segment(w: cython.pointer(Worker), cls: cython.int) -> cython.pointer(Segment):
-    """Give a free segment to the class and list it; NULL when there is none, or no memory for it."""
+    """Give a free segment to the class and list it; NULL when there is none, or no memory for
+    it."""
     number: u64 = w.depot.free_head
     hole: cython.bint = number == 0 and w.depot.hole_head != 0
     s: cython.pointer(Segment)

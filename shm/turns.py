@@ -44,7 +44,8 @@ def _unlink(turn: cython.pointer(Turn), me: cython.pointer(Waiter)) -> cython.vo
 
 
 def pass_turn(turn):
-    """Give the turn, which is this thread's, to the thread that has waited longest, or to nobody."""
+    """Give the turn, which is this thread's, to the thread that has waited longest, or to
+    nobody."""
     heir: cython.pointer(Waiter) = turn.first
     if heir == cython.NULL:
         turn.busy = False

@@ -244,8 +244,8 @@ class Attachment:
         return 0
 
     def claim(self, idx):
-        """Take the bytes of a slot: that of who is about to have it, and its own. True, or False with
-        neither held."""
+        """Take the bytes of a slot: that of who is about to have it, and its own. True, or False
+        with neither held."""
         w: cython.pointer(Worker) = cython.address(self.w)
         if byte_try(w, NEWCOMER_BYTE(idx)) != OK:
             return False
@@ -469,7 +469,8 @@ class Attachment:
         return 0
 
     def step_aside(self):
-        """As breathe, but no handler runs: for what is done when a verb has taken effect already."""
+        """As breathe, but no handler runs: for what is done when a verb has taken effect
+        already."""
         self.give_up_turn()
         with cython.nogil:
             pass

@@ -124,7 +124,8 @@ def _check_capacity(capacity: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON instead of Markdown.")
 @click.option("--smoke", is_flag=True, help="A few seconds in all: small sets, few rounds. The figures mean little.")
 def bench_command(sizes, contests, peers, rounds, seed, shapes, buckets, workers, out, remark, as_json, smoke) -> None:
-    """Measure every operation against a raw memoryview copy and against other stores, in one run."""
+    """Measure every operation against a raw memoryview copy and against other stores, in one
+    run."""
     from stress.bench import measure, tables
     from stress.bench.peers import OURS, RAW, all_peers
     known = list(all_peers())

@@ -47,7 +47,8 @@ _INVOKED = 0
 
 
 class Op(NamedTuple):
-    """One operation on one handle: what the register must hold before it, and what it holds after."""
+    """One operation on one handle: what the register must hold before it, and what it holds
+    after."""
 
     handle: Any
     invoked_ns: int

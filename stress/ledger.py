@@ -43,7 +43,8 @@ class Ledger(Words):
         return version
 
     def end(self, handle: int, present: bool) -> None:
-        """The operation has answered; `present` False: the page was flushed or the put was refused."""
+        """The operation has answered; `present` False: the page was flushed or the put was
+        refused."""
         words, at = self.words, handle * WORDS
         certain = state(words[at + LAST], present)
         words[at + BEGUN] = certain

@@ -23,7 +23,8 @@ GROUPS = (("put", ("put", "put_range")), ("get", ("get", "view", "get_range")), 
 
 
 class LiveProgress:
-    """One line that says what is going on; called by the supervisor between two looks at the crew."""
+    """One line that says what is going on; called by the supervisor between two looks at the
+    crew."""
 
     def __init__(self, console: Console):
         self._live = Live(console=console, auto_refresh=False, transient=True)     # no thread: guests are forked

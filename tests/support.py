@@ -15,7 +15,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SHM = Path("/dev/shm")
 U64_MAX = 2**64 - 1
-# True where `make asan` runs: processes take several times the memory, and a fork several times as long.
+# True where `make asan` runs: processes take several times the memory, and a fork several times as
+# long.
 SANITIZED = "libasan" in os.environ.get("LD_PRELOAD", "")
 SMALL = dict(capacity="16MiB", page_size=512, buckets=4, max_workers=8, max_pools=64)
 # The four kinds of pool, by name: arguments of new_pool.
@@ -52,7 +53,8 @@ def imported(text, compiled=False):
 
 
 def leftovers(prefix):
-    """Files in /dev/shm of arenas whose name starts with `prefix`: arenas and what belongs to them."""
+    """Files in /dev/shm of arenas whose name starts with `prefix`: arenas and what belongs to
+    them."""
     begins = (prefix, f"sem.{prefix}", f"alive.{prefix}")
     return sorted(entry for entry in os.listdir(SHM) if entry.startswith(begins))
 
@@ -70,14 +72,15 @@ NEWNS, MS_REC, MS_PRIVATE = 0x20000, 1 << 14, 1 << 18
 
 
 def mount_over(where, options):
-    """Give this process mounts of its own, with an empty tmpfs over a folder. OSError where that may not be."""
+    """Give this process mounts of its own, with an empty tmpfs over a folder. OSError where that
+    may not be."""
     libc = ctypes.CDLL(None, use_errno=True)
 
     def mount(source, folder, kind, flags, how):
         return libc.mount(source, os.fsencode(folder), kind, ctypes.c_ulong(flags), how)
 
-    # What is mounted stays here if the mount below it is private. Which one that is depends: in a chroot
-    # "/" is none.
+    # What is mounted stays here if the mount below it is private. Which one that is depends: in a
+    # chroot "/" is none.
     if libc.unshare(NEWNS) != 0 or all(
         mount(b"none", folder, None, MS_REC | MS_PRIVATE, None) for folder in (where, *Path(where).parents)
     ) or mount(b"none", where, b"tmpfs", 0, options.encode()) != 0:

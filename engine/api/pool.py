@@ -91,8 +91,8 @@ class Pool(Bound):
     ArenaCorrupted, and TmemError when the engine is closed, or the package of the pool's codec is
     not installed. Page lengths are of pages as they were put, whatever the pool stores. A get that
     takes away a page which turns out not to decompress (ArenaCorrupted) has taken it away.
-    Attributes tell what it was made with: client, pam, policy, cap (pages) or cap_bytes, allow (a tuple of client ids,
-    or None), dedup and whole.
+    Attributes tell what it was made with: client, pam, policy, cap (pages) or cap_bytes, allow (a
+    tuple of client ids, or None), dedup and whole.
     """
 
     # --- put --------------------------------------------------------------------------------------
@@ -109,8 +109,8 @@ class Pool(Bound):
         of them, at one moment.
 
         True, or False: refused, since there is no memory for them, or since they are one value (see
-        `whole` of new_pool) that is larger than a cap; then all handles of the range are empty. 1 to
-        16384 pages. TmemError when the file system has no memory left for the journal of a long
+        `whole` of new_pool) that is larger than a cap; then all handles of the range are empty. 1
+        to 16384 pages. TmemError when the file system has no memory left for the journal of a long
         range: then nothing has changed.
         """
         c: Call

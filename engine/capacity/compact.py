@@ -1,5 +1,5 @@
-"""Owns what a resize does with a worker's lock held: a sweep through a segment, and taking over what
-other workers keep.
+"""Owns what a resize does with a worker's lock held: a sweep through a segment, and taking over
+what other workers keep.
 
 No lock is held before. Lock order: own, another worker's own, which is only tried; then
 what a move takes (eviction/move.py).

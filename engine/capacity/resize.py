@@ -121,7 +121,8 @@ def _resize(engine: Member, segments):
 
 
 def _until_free(engine: Member, step):
-    """Run a step again while a lock is in its way. Its status, OK or NOMEM; raises for any other."""
+    """Run a step again while a lock is in its way. Its status, OK or NOMEM; raises for any
+    other."""
     status: cython.int
     epoch: cython.int = engine.att.epoch
     while True:
@@ -390,9 +391,9 @@ def _give_up_holes(engine: Member, state):
 
 
 def _punch(engine: Member, left):
-    """Punch these holes, pairs of the number and how often it has become one. Those that keep memory
-    are punched again after a pause, twice as long each time: others may be mapping other parts of
-    the same huge page, and the system cannot take it apart as long as they do."""
+    """Punch these holes, pairs of the number and how often it has become one. Those that keep
+    memory are punched again after a pause, twice as long each time: others may be mapping other
+    parts of the same huge page, and the system cannot take it apart as long as they do."""
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     pause = PUNCH_PAUSE_S
     deadline = time.monotonic() + PUNCH_S

@@ -1,8 +1,9 @@
 """Owns a round of tending: doing ahead what puts and frees would have to do in their turn.
 
-Optional, and only ever what others do as well, by the same functions: two that tend one arena are as
-two workers that are short of memory. Between rounds and between steps nothing is held, so whoever is
-killed or stopped there is in nobody's way; in a step it is as any worker that is killed or stopped.
+Optional, and only ever what others do as well, by the same functions: two that tend one arena are
+as two workers that are short of memory. Between rounds and between steps nothing is held, so
+whoever is killed or stopped there is in nobody's way; in a step it is as any worker that is killed
+or stopped.
 """
 import cython
 from cython.cimports.engine.capacity.giving import give_forgotten, look
@@ -91,8 +92,8 @@ def _merge(w: cython.pointer(Worker)) -> cython.int:
 
 
 def give_back(engine: Member, done):
-    """Give memory that lies free back to the system, by the rule of whoever frees, and that of holes
-    whose digger was killed."""
+    """Give memory that lies free back to the system, by the rule of whoever frees, and that of
+    holes whose digger was killed."""
     engine.att.enter()
     try:
         done.given += look(engine, False)

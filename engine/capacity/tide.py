@@ -1,7 +1,8 @@
-"""Owns when memory that lies free goes back to the system: arithmetic alone, on segments and a clock.
+"""Owns when memory that lies free goes back to the system: arithmetic alone, on segments and a
+clock.
 
-What goes back costs whoever needs it again as much as new memory. So only what is beyond what was in
-use lately, and beyond a reserve, goes; and lately is longer for whoever was wrong about it.
+What goes back costs whoever needs it again as much as new memory. So only what is beyond what was
+in use lately, and beyond a reserve, goes; and lately is longer for whoever was wrong about it.
 """
 
 WINDOW_NS = 10_000_000_000      # lately: one to two of these
@@ -58,7 +59,8 @@ class Tide:
             self.given = 0
 
     def gave(self, count, backed, now):
-        """So many segments went, and so many have memory now. None: somebody is reading for long."""
+        """So many segments went, and so many have memory now. None: somebody is reading for
+        long."""
         if count == 0:
             self.not_before = now + self.pause
             self.pause = min(2 * self.pause, WINDOW_MAX_NS)

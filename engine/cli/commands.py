@@ -60,7 +60,8 @@ def _unavailable(name: str, error: BaseException) -> click.Command:
 
 
 class Commands(click.Group):
-    """The commands of this file and those of the entry-point group; a TmemError becomes one line."""
+    """The commands of this file and those of the entry-point group; a TmemError becomes one
+    line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*super().list_commands(ctx), *metadata.entry_points(group=ENTRY_POINTS).names})

@@ -151,7 +151,8 @@ def _exceeds(w: cython.pointer(Worker), pool: u64, seat: u64, cap: u64) -> cytho
 def _trim(
     w: cython.pointer(Worker), lock: cython.pointer(Lock), pool: u64, seat: u64, cap: u64, first: u64, host: HostOps
 ) -> cython.int:
-    """Let pages go while there are more than a cap says. OK (also if none can go), BUSY or CORRUPT."""
+    """Let pages go while there are more than a cap says. OK (also if none can go), BUSY or
+    CORRUPT."""
     counts: u64[64]
     status: cython.int = OK
     if not _exceeds(w, pool, seat, cap):

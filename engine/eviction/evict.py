@@ -1,5 +1,5 @@
-"""Owns eviction: how a page goes. Which one does is the policy's to say (policies.py), and how a new
-one comes into its queue is in admit.py.
+"""Owns eviction: how a page goes. Which one does is the policy's to say (policies.py), and how a
+new one comes into its queue is in admit.py.
 
 Locks: who calls has the worker's own lock and no bucket. Lock order: own, shard, bucket; the bucket
 is only ever tried, and a page whose bucket is taken is passed over.
@@ -220,9 +220,9 @@ def _evict_page(w: cython.pointer(Worker), off: u64, found: cython.bint, value: 
                 gone: cython.pointer(u64), host: HostOps) -> cython.int:
     """Evict the page at `off`, which is in a queue of a shard this worker holds, and what goes with
     it; `gone` counts the pages. OK, BUSY (its bucket is taken), PINNED (it keeps its place; if its
-    value does, since somebody has a view on a page of it or has not queued all, `value` says which),
-    CORRUPT, MISS (it is on its way out already, and has left its queue), or AGAIN: another page of
-    its value has hits.
+    value does, since somebody has a view on a page of it or has not queued all, `value` says
+    which), CORRUPT, MISS (it is on its way out already, and has left its queue), or AGAIN: another
+    page of its value has hits.
 
     found: by looking through descriptors. Then no hits spare it, and it may be none (PINNED): a
     free chunk has the copy that a worker made who was killed before it was linked."""
@@ -286,7 +286,8 @@ def evict_one(w, pool, shard, host):
     of: u64
     i: cython.int
     stays.pages = 0
-    # Where no page can go of the queue that has too many, since all are viewed, one of another does.
+    # Where no page can go of the queue that has too many, since all are viewed, one of another
+    # does.
     for i in range(3):
         of = QUEUE_NONE if i == 0 else QUEUE_SMALL if i == 1 else QUEUE_MAIN
         steps = 4 * (q.count[0] + q.count[1]) + 16
@@ -343,8 +344,8 @@ def evict_of(w, pool, shard, of, steps, stays, gone, host):
 
 
 def evict_found(w, off, host):
-    """Evict a page that was found by its descriptor, and what goes with it, whatever their turn. OK,
-    MISS (as in evict_one), BUSY or CORRUPT. Called with the own lock alone."""
+    """Evict a page that was found by its descriptor, and what goes with it, whatever their turn.
+    OK, MISS (as in evict_one), BUSY or CORRUPT. Called with the own lock alone."""
     d: cython.pointer(Pampd) = page_at(w, off)
     word: u64 = load(cython.address(d.queue))
     shard: u64 = shard_in(word)

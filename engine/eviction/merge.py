@@ -3,10 +3,10 @@ into the free chunks of its class elsewhere, and can then have another class.
 
 The worker's own lock is held, and no other. Lock order: own, another worker's own,
 which is only tried, the depot's; then what a move takes (move.py).
-Kill at any instruction: a segment that leaves goes on leaving, and what lies in it is found as ever.
-Whoever is short next goes on with it; a resize lets it stay, and so does whoever recovers the dead.
-Source: the cleaning of a log-structured store, Rosenblum and Ousterhout, SOSP 1991, with the least
-full segment as victim, within one size class.
+Kill at any instruction: a segment that leaves goes on leaving, and what lies in it is found as
+ever. Whoever is short next goes on with it; a resize lets it stay, and so does whoever recovers the
+dead. Source: the cleaning of a log-structured store, Rosenblum and Ousterhout, SOSP 1991, with the
+least full segment as victim, within one size class.
 """
 import cython
 from cython.cimports.engine.eviction.merge import FreeChunks
@@ -106,8 +106,8 @@ def _choose(w: cython.pointer(Worker), quarters: u64) -> u64:
 
 
 def call_in(w, i, cls, keep):
-    """Have a worker keep no more than so many chunks of a class in its magazine. OK, BUSY (it is in a
-    call, or the depot is taken) or CORRUPT. With the own lock alone."""
+    """Have a worker keep no more than so many chunks of a class in its magazine. OK, BUSY (it is in
+    a call, or the depot is taken) or CORRUPT. With the own lock alone."""
     slot: cython.pointer(Slot) = slot_at(w, i)
     status: cython.int
     if i == w.slot_idx:
@@ -138,8 +138,8 @@ def _call_all_in(w: cython.pointer(Worker), cls: cython.int) -> cython.int:
 @cython.nogil
 @cython.exceptval(check=False)
 def _empty(w: cython.pointer(Worker), number: u64, cls: cython.int, host: HostOps) -> cython.int:
-    """Move all that lies in a segment that leaves, as far as it can be moved now. OK, NOMEM, BUSY or
-    CORRUPT."""
+    """Move all that lies in a segment that leaves, as far as it can be moved now. OK, NOMEM, BUSY
+    or CORRUPT."""
     other: u64
     given: cython.int
     result: Sweep

@@ -142,7 +142,8 @@ def _sort(w: cython.pointer(Worker), have: cython.pointer(Supply), cls: cython.i
 @cython.exceptval(check=False)
 def _supply(w: cython.pointer(Worker), have: cython.pointer(Supply), cls: cython.int, host: HostOps) -> cython.int:
     """Have a chunk of the class that stays, the last below `good`. OK, NOMEM (nothing is left that
-    could make room, or none may be made), STARVED (whatever is made room for goes to others), BUSY or CORRUPT."""
+    could make room, or none may be made), STARVED (whatever is made room for goes to others), BUSY
+    or CORRUPT."""
     status: cython.int
     turns: cython.int = 0
     while have.good[cls] == 0:

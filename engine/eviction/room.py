@@ -41,12 +41,13 @@ from cython.cimports.shm.memory import chunk_at, widen
 from cython.cimports.shm.slab import chunk_start, drain, ensure, limit_of, segment_of, slack
 
 EVICT_BATCH = cython.declare(u64, 8)          # pages that go at once when memory is short
-# Turns in which pages go by their policy and their owners' shares, before a whole segment is cleared,
-# whosever its pages are.
+# Turns in which pages go by their policy and their owners' shares, before a whole segment is
+# cleared, whosever its pages are.
 FAIR_TURNS = cython.declare(cython.int, 4)
 PLAIN_TURNS = cython.declare(cython.int, 8)
 REAP_STEPS = cython.declare(cython.int, 64)
-# Where so much of the capacity lies free in other classes (a sixteenth), it is moved together first.
+# Where so much of the capacity lies free in other classes (a sixteenth), it is moved together
+# first.
 SLACK_SHIFT = cython.declare(u64, 4)
 
 
@@ -222,11 +223,11 @@ def make_room(w, first, cls, want, host):
             status = OK
     while status == OK:
         # First a segment that is nearly empty, or has a quarter to spare where much lies free. Then
-        # pages that go one by one leave chunks of their own class. If that is not what is missing, a
-        # segment has to change its class: one that has a quarter to spare (were it taken first,
+        # pages that go one by one leave chunks of their own class. If that is not what is missing,
+        # a segment has to change its class: one that has a quarter to spare (were it taken first,
         # classes would take their slack from each other), else one whose pages go, and what may not
-        # go is moved at the next turn. The oldest pages may have no chunk to tell which (same-filled
-        # ones), or be on their way out: then more go.
+        # go is moved at the next turn. The oldest pages may have no chunk to tell which
+        # (same-filled ones), or be on their way out: then more go.
         plenty = slack(w, cls) >= limit_of(w) << w.seg_shift >> SLACK_SHIFT
         status = merge(w, 1 if turn == 0 and not plenty else 3, host)
         if status == NOMEM and turn >= plain:

@@ -106,7 +106,8 @@ def bytes_of(w, pool, seat):
 @cython.nogil
 @cython.exceptval(check=False)
 def _weigh_clients(w: cython.pointer(Worker), shard: u64, tally: cython.pointer(Tally)) -> cython.void:
-    """What is in a shard that this worker can let go: bytes by client, and pages in small queues."""
+    """What is in a shard that this worker can let go: bytes by client, and pages in small
+    queues."""
     i: u64
     seat: u64
     mean: u64
@@ -155,8 +156,8 @@ def _next_of(w: cython.pointer(Worker), pool: u64, shard: u64, small: cython.bin
 @cython.nogil
 @cython.exceptval(check=False)
 def _is_idle(w: cython.pointer(Worker), pool: u64, tally: cython.pointer(Tally)) -> cython.bint:
-    """True if nobody has asked a pool for anything while as many pages went as the arena holds. Where
-    its client has less than its share, that takes longer."""
+    """True if nobody has asked a pool for anything while as many pages went as the arena holds.
+    Where its client has less than its share, that takes longer."""
     pages: u64 = tally.pages * w.client_geometry[GEO_SHARDS]
     quiet: u64 = load(cython.address(pool_at(w, pool).quiet))
     seat: u64 = _seat(w, pool)

@@ -59,7 +59,8 @@ class Claims:
         return 0
 
     def fault(self, id, where, what):
-        """True, with a problem recorded, if the last access was a bad offset or a missing sentinel."""
+        """True, with a problem recorded, if the last access was a bad offset or a missing
+        sentinel."""
         if self.w.fault == 0:
             return False
         self.w.fault = 0

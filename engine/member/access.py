@@ -18,7 +18,8 @@ CLIENT_LARGEST = 2**32 - 1
 
 
 def client_or_none(client):
-    """The client that an engine is to act for, an argument; None: the host, who may do everything."""
+    """The client that an engine is to act for, an argument; None: the host, who may do
+    everything."""
     if client is None:
         return None
     number = whole(client)

@@ -22,7 +22,8 @@ def _triple(oid: cython.pointer(u64)) -> tuple:
 
 @cython.cclass
 class PyPam(PamOps):
-    """A PAM whose verbs are methods of a Python object; see engine.register_pam for what they take."""
+    """A PAM whose verbs are methods of a Python object; see engine.register_pam for what they
+    take."""
 
     def __cinit__(self, ops):
         for verb in VERBS:

@@ -1,5 +1,5 @@
-"""Owns the gauges that say how full an arena is: what of its capacity is whose, and what may still be
-put without a page going.
+"""Owns the gauges that say how full an arena is: what of its capacity is whose, and what may still
+be put without a page going.
 
 Takes no lock: each word is read once, as it is at that moment. The depot counts the chunks of each
 class, magazines know how many they have, and pools how many bytes; nothing here looks at segments,

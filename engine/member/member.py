@@ -107,8 +107,8 @@ class Member:
         """Give back what this worker has retired, after a verb that has taken effect: no signal
         handler runs, so none can make it look as if it had not. What others are in the way of for
         longer is left to later calls, and to whoever lacks memory. After QUIET_TURNS handlers run
-        all the same, or nothing would end the giving back of millions of pages; what is left when one
-        raises is left to later calls, too."""
+        all the same, or nothing would end the giving back of millions of pages; what is left when
+        one raises is left to later calls, too."""
         status: cython.int = AGAIN
         waits: cython.int = 0
         turns: cython.int = 0

@@ -35,7 +35,8 @@ def order_checked():
 
 
 def turn_over_for_tests():
-    """Let every rank be its opposite from now on, in this process: then the right order is wrong."""
+    """Let every rank be its opposite from now on, in this process: then the right order is
+    wrong."""
     global _turned
     _turned = True
 

@@ -138,7 +138,8 @@ def _point_at(w: cython.pointer(Worker), off: u64, older: u64) -> cython.void:
 
 
 def hits_of(w, off):
-    """Hits of a page in a queue; 0 of one that was retired, or lies nowhere, which sets the fault."""
+    """Hits of a page in a queue; 0 of one that was retired, or lies nowhere, which sets the
+    fault."""
     d: cython.pointer(Pampd) = page_at(w, off)
     return mark_of(w, off) if w.fault == 0 and d.sentinel == PAMPD_SENTINEL else 0
 

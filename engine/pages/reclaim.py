@@ -135,7 +135,8 @@ def back_ledger(w, pool):
 
 def back_ledgers(w):
     """Give the ledgers of all pools there are memory, if it can be had: to make room, pages of any
-    of them go. Those of the slot that nobody has used yet with them: see take_slot in workers.py."""
+    of them go. Those of the slot that nobody has used yet with them: see take_slot in
+    workers.py."""
     high: u64 = pools_high(w)
     if high * LEDGER_BYTES > w.slot.ledger_backed and has_ledger(w, high - 1) and slots_used(w) < w.max_workers:
         back(w, w.ledgers_off + slots_used(w) * w.ledger_bytes, whole_pages(high * LEDGER_BYTES))

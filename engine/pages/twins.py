@@ -61,7 +61,8 @@ def _find(
             w.fault = FAULT_LOOP
         if (t.digest[0] == c.ask.packs[i].digest[0] and t.digest[1] == c.ask.packs[i].digest[1] and t.shape == shape
                 and t.pool == pool_mark(p.idx, p.gen) and 0 < t.refs < REFS_MAX
-                # Twins are not moved: one that is to go gets no more pages, or it would never be without.
+                # Twins are not moved: one that is to go gets no more pages, or it would never be
+                # without.
                 and not is_leaving(w, off) and not is_leaving(w, t.data)):
             chunk_at(w, t.data)
             chunk_at(w, t.data + ((stored - 1) & ~cython.cast(u64, 63)))

@@ -110,7 +110,8 @@ def _rotate(w: cython.pointer(Worker), b: cython.pointer(Bucket), x: u64, left: 
 
 
 def insert(w, b, off):
-    """Link the obj at `off`, whose oid is not in the tree yet; left, right and parent are set here."""
+    """Link the obj at `off`, whose oid is not in the tree yet; left, right and parent are set
+    here."""
     o: cython.pointer(Obj) = obj_at(w, off)
     op: cython.pointer(Obj)
     parent: u64 = 0

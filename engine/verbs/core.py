@@ -259,8 +259,8 @@ def _needs(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.poin
 @cython.nogil
 @cython.exceptval(check=False)
 def _could_fit(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call)) -> cython.bint:
-    """False if the pages of a range would not fit though all went that may, or if they are one value
-    that is larger than a cap: then none goes for it."""
+    """False if the pages of a range would not fit though all went that may, or if they are one
+    value that is larger than a cap: then none goes for it."""
     if p.dedup:
         return True
     if p.whole and is_capped(w, p.idx) and not caps_allow(w, p.idx, c.ask.count, _needs(w, p, c)):

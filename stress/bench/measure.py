@@ -138,7 +138,8 @@ def one_set(pages: int, rounds: int, seed: int, object_pages: int, buckets: int,
 
 
 def _round(subject: Bench, steps: int, order: random.Random) -> dict[str, float]:
-    """Every case once. "flush page" comes right before "put new", which puts back what it flushed."""
+    """Every case once. "flush page" comes right before "put new", which puts back what it
+    flushed."""
     few = max(16, steps // 8)
     walks = {"slices": subject.slices(steps), "long slices": subject.slices(few, cases.RANGE_PAGES),
              "handles": subject.handles(steps), "absent": subject.absent(steps), "bases": subject.bases(few),

@@ -1,4 +1,5 @@
-"""Owns the pictures of a result: throughput, latency, workers, number of pages. Calls matplotlib."""
+"""Owns the pictures of a result: throughput, latency, workers, number of pages. Calls
+matplotlib."""
 from __future__ import annotations
 
 from collections.abc import Callable

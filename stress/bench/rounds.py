@@ -68,7 +68,8 @@ def open_peer(stack: ExitStack, kind: type[Peer], pages: int, capacity: int) -> 
 
 
 def open_peers(stack: ExitStack, names: list[str], pages: int, absent: dict[str, str]) -> dict[str, Peer]:
-    """The stores of these names that can be had, filled; `absent` gets the others with the reason."""
+    """The stores of these names that can be had, filled; `absent` gets the others with the
+    reason."""
     found: dict[str, Peer] = {}
     capacity = capacity_for(pages)
     kinds = all_peers()

@@ -11,8 +11,8 @@ At the end of a turn in which an arena full of bytes was put, the memory must ho
 for in this turn: the turn's pool and what is persistent, with all that describes them, take a
 certain part of the capacity at least.
 
-Settings: small, turn, resize_every, kill_every, pools, over, short, kept, kept_part, turnover, used.
-Facts: turns, samples, used_percent_min, used_percent_mean, kills, resizes.
+Settings: small, turn, resize_every, kill_every, pools, over, short, kept, kept_part, turnover,
+used. Facts: turns, samples, used_percent_min, used_percent_mean, kills, resizes.
 """
 from __future__ import annotations
 
@@ -146,7 +146,8 @@ class Drifter:
 
 
 def tick(run) -> None:
-    """What the supervisor does in a turn: once it resizes, once it kills, and at the end it looks."""
+    """What the supervisor does in a turn: once it resizes, once it kills, and at the end it
+    looks."""
     board, settings = run.board, run.plan.settings
     if not board.control[words.START] or board.control[words.STOP]:
         return

@@ -28,7 +28,8 @@ POOL = "scaling"
 
 
 def counts(workers: int) -> list[int]:
-    """Numbers of guests that are measured: powers of two up to the guests there are and the cores."""
+    """Numbers of guests that are measured: powers of two up to the guests there are and the
+    cores."""
     most = min(workers, len(os.sched_getaffinity(0)))
     return [1 << n for n in range(most.bit_length())]
 

@@ -68,8 +68,8 @@ def observe(pool, oid):
 
 
 def serve(pipe, gate, me, engine):
-    """Do what the pipe says: (operation, pool, oids), at every oid together with the others; send the
-    answers back. The engine is there so that it is not attached to for each pool anew."""
+    """Do what the pipe says: (operation, pool, oids), at every oid together with the others; send
+    the answers back. The engine is there so that it is not attached to for each pool anew."""
     while (job := pipe.recv()) is not None:
         name, pool, oids = job
         operation = OPERATIONS[name]

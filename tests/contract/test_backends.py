@@ -216,7 +216,8 @@ def test_an_exception_in_a_back_end_reaches_the_caller(eng, pool, pam, method, c
 
 @pytest.mark.parametrize(("method", "oid"), [("new_obj", (8, 8, 8)), ("free", OID)])
 def test_a_put_that_fails_early_leaves_no_page_in_the_back_end(pool, pam, method, oid):
-    """A page the back end took before or after the failure is given back to it, or never offered."""
+    """A page the back end took before or after the failure is given back to it, or never
+    offered."""
     assert pool.put(OID, 0, b"old page")
     setattr(pam, method, boom)
     with pytest.raises(Boom):

@@ -1,4 +1,5 @@
-"""Owns the balloon: what it reads of the system, what follows from it, and an arena that follows."""
+"""Owns the balloon: what it reads of the system, what follows from it, and an arena that
+follows."""
 import pytest
 
 import engine

@@ -156,7 +156,8 @@ def used(eng, name="p"):
 
 
 def test_a_cap_in_bytes_holds_so_many_bytes(make_arena):
-    """Of pages of all lengths as many stay as their chunks have room for, and no more go than must."""
+    """Of pages of all lengths as many stay as their chunks have room for, and no more go than
+    must."""
     eng = make_arena(capacity="16MiB", page_size=4096)
     pool = eng.new_pool("p", cap="256KiB")
     assert pool.cap == 0 and pool.cap_bytes == 256 << 10

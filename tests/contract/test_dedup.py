@@ -312,7 +312,8 @@ class Waits(Exception):
 
 
 def test_a_twin_whose_segment_is_to_be_emptied_gets_no_more_pages(make_arena):
-    # Else a resize would never be over where pages with the same content come as fast as it lets them go.
+    # Else a resize would never be over where pages with the same content come as fast as it lets
+    # them go.
     def give_up(*_):
         raise Waits
 

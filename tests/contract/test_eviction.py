@@ -241,7 +241,8 @@ def test_who_leaves_queues_its_pages_first(make_arena):
 
 
 def test_a_worker_makes_room_where_it_has_touched_nothing_yet(make_arena):
-    # All memory has gone to short pages of somebody else; whoever puts a long one looks through all of it.
+    # All memory has gone to short pages of somebody else; whoever puts a long one looks through all
+    # of it.
     eng = make_arena(capacity="2MiB", page_size=4096, max_workers=4)
     pool = eng.new_pool("p")
 
@@ -267,8 +268,8 @@ def set_policy(eng, pool, number):
 
 @pytest.mark.parametrize("number", [4, 255, 2**64 - 1])
 def test_a_policy_that_there_is_not(make_arena, number):
-    """Whoever comes upon it hears that the arena is damaged: who opens the pool, who has it open and
-    wants to evict, and the check. A repair makes the pool one of which nothing was said."""
+    """Whoever comes upon it hears that the arena is damaged: who opens the pool, who has it open
+    and wants to evict, and the check. A repair makes the pool one of which nothing was said."""
     eng = full(make_arena, shards=1)
     pool = eng.new_pool("p", policy="sieve")
     assert pool.put((1, 0, 0), 0, b"page")

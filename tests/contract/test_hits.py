@@ -26,7 +26,8 @@ def descriptor_of(eng, index):
 
 
 def stopped_reader(eng, pool, oid, index):
-    """A process that has found and copied a page, and is stopped before it counts the hit: its pid."""
+    """A process that has found and copied a page, and is stopped before it counts the hit: its
+    pid."""
     pid = os.fork()
     if pid == 0:
         code = 1

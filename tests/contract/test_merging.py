@@ -208,7 +208,8 @@ def holds_nothing(name, worker):
 
 @pytest.fixture
 def littered(make_arena):
-    """Make a full arena with copies of its descriptors in free chunks: the engine and its pool "p"."""
+    """Make a full arena with copies of its descriptors in free chunks: the engine and its pool
+    "p"."""
 
     def make():
         eng = make_arena(capacity="2MiB", page_size=PAGE, buckets=1, max_workers=4)
@@ -264,8 +265,8 @@ def test_nor_is_one_of_a_pool_that_is_being_destroyed(littered):
 
 
 def test_little_stays_stuck_when_lengths_and_pools_change(make_arena):
-    """Pages that go for a pool of one length leave holes among the pages of an idle pool of another:
-    those are moved together before more of any pool go."""
+    """Pages that go for a pool of one length leave holes among the pages of an idle pool of
+    another: those are moved together before more of any pool go."""
     eng = make_arena(capacity="8MiB", page_size=PAGE)
     rng = random.Random(7)
     for turn, length in enumerate((190, 700, 150, 1400, 230, 3000)):

@@ -390,7 +390,8 @@ def test_threads_of_one_engine_may_not_resize_at_once(eng):
 
 
 def test_segments_that_only_others_have_touched_are_emptied(make_arena):
-    # What a worker knows of the arena's memory ends with the last segment that it has had to do with.
+    # What a worker knows of the arena's memory ends with the last segment that it has had to do
+    # with.
     eng = make_arena(capacity="8MiB", page_size=4096, max_workers=4)
     eng.new_pool("p", dedup=True)
     small = eng.new_pool("small")

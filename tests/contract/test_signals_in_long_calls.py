@@ -1,5 +1,5 @@
-"""Owns that calls over many pages let signals in: a handler that raises ends the call after a bounded
-number of pages, the arena is sound, and the next call does the rest.
+"""Owns that calls over many pages let signals in: a handler that raises ends the call after a
+bounded number of pages, the arena is sound, and the next call does the rest.
 
 The signal comes while the worker stands still at a kill point in the middle of the call, so that
 nothing depends on how fast anything is."""

@@ -1,5 +1,5 @@
-"""Owns what the smallest arenas promise: no put of an ephemeral page is refused, by one worker or by
-four at once, and what is smaller is not made."""
+"""Owns what the smallest arenas promise: no put of an ephemeral page is refused, by one worker or
+by four at once, and what is smaller is not made."""
 import os
 import random
 

@@ -175,7 +175,8 @@ def test_a_value_that_ends_at_the_last_index_can_go(make_arena, policy):
 
 @pytest.mark.parametrize("policy", list(MODELS))
 def test_a_value_does_not_push_itself_out_by_halves(make_arena, policy):
-    """While a cap has pages go, some of the value that comes are in their queue and some are not."""
+    """While a cap has pages go, some of the value that comes are in their queue and some are
+    not."""
     eng = make_arena(capacity="16MiB", shards=1)
     pool = eng.new_pool("p", policy=policy, cap=2 * PAGES)
     for n in range(2):

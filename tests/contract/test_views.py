@@ -483,7 +483,8 @@ def test_what_is_viewed_stands_in_the_way_of_an_arena_too_small_for_it(make_aren
 
 
 def test_a_repair_keeps_what_is_viewed(make_arena):
-    """The object is lost, and the page of it that somebody looks at stays where it is until then."""
+    """The object is lost, and the page of it that somebody looks at stays where it is until
+    then."""
     eng = make_arena(capacity="1MiB", page_size=PAGE)
     pool = eng.new_pool("p", persistent=True)
     for i in range(8):

@@ -195,7 +195,8 @@ def after_call(pid):
 
 
 def trace(prepare, act):
-    """Every place of act() at which an arena may be about to change or has just changed, in order."""
+    """Every place of act() at which an arena may be about to change or has just changed, in
+    order."""
     ours, libc = code_ranges()
     whose = {}
     places, seen = [], Counter()

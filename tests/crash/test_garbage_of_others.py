@@ -26,8 +26,8 @@ def test_a_destroyed_pool_whose_destroyer_does_nothing_more_keeps_no_place(make_
 
 
 def test_a_put_waits_for_who_is_in_the_middle_of_destroying_a_pool(make_arena):
-    """All memory is the destroyed pool's: nothing can be evicted, and nothing is given back before its
-    destroyer, who stands still in the middle, goes on."""
+    """All memory is the destroyed pool's: nothing can be evicted, and nothing is given back before
+    its destroyer, who stands still in the middle, goes on."""
     eng = make_arena(capacity="2MiB", page_size=4096, buckets=16, max_workers=8)
     old, new = eng.new_pool("old", persistent=True), eng.new_pool("new")
     n = 0

@@ -1,5 +1,5 @@
-"""Owns giving memory back and tending under kills and stops: whoever does it may be killed or stopped
-at any point, and nobody else notices but by the memory."""
+"""Owns giving memory back and tending under kills and stops: whoever does it may be killed or
+stopped at any point, and nobody else notices but by the memory."""
 import os
 import random
 import signal

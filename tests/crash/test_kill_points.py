@@ -1,9 +1,9 @@
 """Owns the enumeration: every verb killed at every one of its kill points leaves the state before
 or the state after.
 
-`make test` visits all points of the verbs that are used most, and of a long one among the rest about
-a hundred, chosen by seed; `make test-all` all. Recovery and attaching are verbs here too: a rescuer
-or a newcomer is killed at each of its points, twice in a row.
+`make test` visits all points of the verbs that are used most, and of a long one among the rest
+about a hundred, chosen by seed; `make test-all` all. Recovery and attaching are verbs here too: a
+rescuer or a newcomer is killed at each of its points, twice in a row.
 """
 import os
 import random

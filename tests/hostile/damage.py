@@ -200,7 +200,8 @@ def links(scene, rnd):
 
 
 def tangle(scene, rnd):
-    """All slots of a node at one place (itself, often), with the height and levels to get lost in."""
+    """All slots of a node at one place (itself, often), with the height and levels to get lost
+    in."""
     _, at = any_struct(scene, rnd, ["Objnode"])
     target = rnd.choice((at, at, any_struct(scene, rnd, ["Objnode", "Pampd", "Obj"])[1]))
     found = [(at + offset("Objnode", "slots"), _word(link_word(rnd, target)) * rnd.choice((64, 64, 2, 8)))]
@@ -300,7 +301,8 @@ def _queue(scene, rnd, at):
 
 
 def queues(scene, rnd):
-    """Heads, tails, counts and hands of queues, pending lists, and what pages say of their queue."""
+    """Heads, tails, counts and hands of queues, pending lists, and what pages say of their
+    queue."""
     found = []
     for _ in range(rnd.choice((1, 1, 2, 4))):
         kind, at = any_struct(scene, rnd, ["Queue", "Queue", "Pampd"])

@@ -283,7 +283,8 @@ def clean(prefix):
 
 
 def _watch(pid, progress, err_path):
-    """Wait for a child. (exit status, None) or (None, what it was doing) if it hung and was killed."""
+    """Wait for a child. (exit status, None) or (None, what it was doing) if it hung and was
+    killed."""
     while True:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:

@@ -232,8 +232,8 @@ QUEUED = {
 @pytest.mark.parametrize("policy", ["fifo", "clock", "sieve", "s3fifo"])
 @pytest.mark.parametrize("what", list(QUEUED))
 def test_values_of_which_a_page_says_something_else_of_itself(make_arena, what, policy):
-    """Who makes place under a cap, or room, is told of the damage and hangs nowhere; what he has put
-    is in its queue all the same, so that a repair is not in need of a second try."""
+    """Who makes place under a cap, or room, is told of the damage and hangs nowhere; what he has
+    put is in its queue all the same, so that a repair is not in need of a second try."""
     eng = make_arena(capacity="1MiB", shards=1)
     pool, kept = eng.new_pool("p", policy=policy, cap=64), eng.new_pool("kept", persistent=True)
     for n in range(4):

@@ -1,8 +1,9 @@
 """Owns schedules: their text, which replays them, and which of them are played: all pairs, or
 triples chosen by seed.
 
-    A:put-over@p:34     worker A begins a put over a page of pool p and is stopped at its 34th kill point
-    B:flush-page@p      worker B begins, and is watched until it answers or waits; with ~raise, ~use,
+    A:put-over@p:34     worker A begins a put over a page of pool p and is stopped at its 34th kill
+    point B:flush-page@p      worker B begins, and is watched until it answers or waits; with
+    ~raise, ~use,
                         ~fork: what its handler does
     C&get@p             the same in a thread of C
     B~                  a signal to B, if it waits

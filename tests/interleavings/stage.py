@@ -212,7 +212,8 @@ class Stage:
 
     @staticmethod
     def _scratch(pool):
-        """Pages that no model knows: of signal handlers, and of who was killed while it prepared."""
+        """Pages that no model knows: of signal handlers, and of who was killed while it
+        prepared."""
         return sum(pool.get(oid(obj), n) is not None for obj in (7, 9) for n in range(3))
 
     # --- listening --------------------------------------------------------------------------------

@@ -18,7 +18,8 @@ needs_spin = pytest.mark.skipif(
 
 def search(folder, model, defines, how, optimise="-O0"):
     """Run spin on the model. (states, the first error or None), the search being complete if there
-    is none. Most of the time goes into compiling, but where a search is long: those are worth -O2."""
+    is none. Most of the time goes into compiling, but where a search is long: those are worth
+    -O2."""
     text = "".join(f"#define {name} {value}\n" for name, value in defines.items())
     (folder / "run.pml").write_text(text + model.read_text())
 

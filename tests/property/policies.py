@@ -83,8 +83,8 @@ class S3Fifo(Fifo):
         self.enter(page, known, len(self.hits) + 1)
 
     def recall(self, page, pages):
-        """A ghost counts while it is among the last nine tenths of as many as there are pages in the
-        shard."""
+        """A ghost counts while it is among the last nine tenths of as many as there are pages in
+        the shard."""
         age = pages * 9 // 10 + 1
         known = page in self.ghosts and self.clock[0] - self.ghosts[page] < age
         if known:
@@ -125,10 +125,12 @@ MODELS = {"fifo": Fifo, "clock": Clock, "sieve": Sieve, "s3fifo": S3Fifo}
 
 
 class Shared:
-    """Pools of one client with a cap, in one shard: `policies` by name of the pool, S3-FIFO or FIFO.
+    """Pools of one client with a cap, in one shard: `policies` by name of the pool, S3-FIFO or
+    FIFO.
 
-    The page that goes is of a small queue if a tenth of all pages is in small queues, else of a main
-    one; of the pool whose page in front came there first. That pool then goes by its own rule."""
+    The page that goes is of a small queue if a tenth of all pages is in small queues, else of a
+    main one; of the pool whose page in front came there first. That pool then goes by its own
+    rule."""
 
     def __init__(self, policies, frames):
         self.frames, self.turn = frames, 0
@@ -155,7 +157,8 @@ class Shared:
         return False
 
     def stamp(self, name):
-        """What has come to the head of a queue, or is there anew, came now. Ghosts are of all pools."""
+        """What has come to the head of a queue, or is there anew, came now. Ghosts are of all
+        pools."""
         pool = self.pools[name]
         for page in pool.moved:
             self.came[name, page] = self.turn

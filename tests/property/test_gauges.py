@@ -1,5 +1,5 @@
-"""Owns what the gauges of fullness promise, in states that a seed makes: they add up to the capacity,
-they say of pages what a model of them says, and what is free can really be put."""
+"""Owns what the gauges of fullness promise, in states that a seed makes: they add up to the
+capacity, they say of pages what a model of them says, and what is free can really be put."""
 import os
 import random
 import signal
@@ -31,7 +31,8 @@ def gauges(eng):
 
 
 class State:
-    """An arena with pages of several pools, put by several workers, and a model of what may not go."""
+    """An arena with pages of several pools, put by several workers, and a model of what may not
+    go."""
 
     def __init__(self, make_arena, seed, persistent=True, ephemeral=True, workers=1):
         self.rnd = random.Random(seed)
@@ -205,8 +206,8 @@ def touched():
 
 
 def test_asking_looks_at_no_table_that_grows_with_the_capacity(make_arena):
-    """The table of equal pages has 32 MiB here, that of segments 1 MiB: what is looked at would show
-    in this process's memory."""
+    """The table of equal pages has 32 MiB here, that of segments 1 MiB: what is looked at would
+    show in this process's memory."""
     eng = make_arena(capacity="4MiB", max_capacity="4GiB", page_size=4096)
     eng.new_pool("p", dedup=True).put((1, 0, 0), 0, os.urandom(3000))
     eng.stats()

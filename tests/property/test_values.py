@@ -73,7 +73,8 @@ class Values:
         self.objects[n].pop(index, None)
 
     def look(self):
-        """Take out of the model what has gone: of each run all pages or none. How many there are."""
+        """Take out of the model what has gone: of each run all pages or none. How many there
+        are."""
         count = 0
         for n, there in self.objects.items():
             held = (self.pools[0].object_info((n, 0, 0)) or (0,))[0]

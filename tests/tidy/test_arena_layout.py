@@ -1,5 +1,6 @@
-"""Owns the rule that the offsets and sizes written down are those that are compiled: in the tables of
-docs/arena-layout.md, in the comments beside the structs, and in what the attacks read from the source.
+"""Owns the rule that the offsets and sizes written down are those that are compiled: in the tables
+of docs/arena-layout.md, in the comments beside the structs, and in what the attacks read from the
+source.
 """
 import importlib.util
 import re
@@ -18,7 +19,8 @@ PAGE = (ROOT / "docs/arena-layout.md").read_text()
 DECLARED = {"shm.layout": ROOT / "shm/layout.pxd", "engine.layout.structs": ROOT / "engine/layout/structs.pxd"}
 # Structs of a process, and what several begin with.
 ELSEWHERE = {"Worker", "Head"}
-# How the page calls a struct, where that is not its name in the source; and the size it has a right to.
+# How the page calls a struct, where that is not its name in the source; and the size it has a right
+# to.
 CALLED = {
     "Client": "ClientRecord",
     "Client page": "ClientPage",

@@ -1,5 +1,5 @@
-"""Owns the rule that Cython's own tracker sees all that a module is compiled from, near and far, and
-nothing else: a change of one .pxd then compiles what uses it, all of it, and no more.
+"""Owns the rule that Cython's own tracker sees all that a module is compiled from, near and far,
+and nothing else: a change of one .pxd then compiles what uses it, all of it, and no more.
 
 The tracker reads the sources with a regular expression. `from cython.cimports.engine.tree import
 objnode` hides objnode from it; `import cython.cimports.engine.tree.objnode as objnode` does not.

@@ -1,5 +1,5 @@
-"""Owns the rule that documents, and the heads of modules, name only what is there: private functions,
-paths of files, and what a link or an image leads to."""
+"""Owns the rule that documents, and the heads of modules, name only what is there: private
+functions, paths of files, and what a link or an image leads to."""
 import ast
 import re
 from pathlib import Path
@@ -86,8 +86,8 @@ def is_member(kind, name):
 
 
 def missing(text):
-    """What is in backticks and not in the source: `a_name`, `folder/file.py`, `Kind.member`, `engine.public`, and a
-    `function` that is said to be in a `file`."""
+    """What is in backticks and not in the source: `a_name`, `folder/file.py`, `Kind.member`,
+    `engine.public`, and a `function` that is said to be in a `file`."""
     found = [
         name
         for name in re.findall(r"`(\w*[a-zA-Z]_\w+|_[a-z]\w+)(?:\([^`]*\))?`", text)
@@ -189,8 +189,8 @@ def head(path):
 
 
 def stale(text):
-    """What a head says that nothing holds: who calls and who is called, and files that are gone. A test knows the
-    floors, and the imports say the rest."""
+    """What a head says that nothing holds: who calls and who is called, and files that are gone. A
+    test knows the floors, and the imports say the rest."""
     files = re.findall(r"(?<![\w/])([\w/-]+\.(?:py|pxd|md))\b", text)
     known = [str(path.relative_to(ROOT)) for path in [*MODULES, *DOCS]]
     return re.findall(r"Called by|May call", text) + [

@@ -35,7 +35,8 @@ def lines_of(path):
 
 
 def long_functions():
-    """{path:function: its lines, the docstring aside} of those with more than a screen and a half."""
+    """{path:function: its lines, the docstring aside} of those with more than a screen and a
+    half."""
     found = {}
     for path in SOURCES:
         if path.suffix == ".py":

@@ -100,7 +100,8 @@ class Peer:
         """Let go of it in this process."""
 
     def remove(self) -> None:
-        """End the store, also if it was made by half. Files in the place's folder need no mention."""
+        """End the store, also if it was made by half. Files in the place's folder need no
+        mention."""
 
     # -- what is measured
     # ----------------------------------------------------------------------------
