@@ -3,7 +3,11 @@ clock.
 
 What goes back costs whoever needs it again as much as new memory. So only what is beyond what was
 in use lately, and beyond a reserve, goes; and lately is longer for whoever was wrong about it.
+Compiled, and with C's numbers, though nothing here is hot: the interpreter would run signal
+handlers, as does Python when it multiplies ints, and this is asked while a verb has the engine's
+turn.
 """
+import cython
 
 WINDOW_NS = 10_000_000_000      # lately: one to two of these
 WINDOW_MAX_NS = 64 * WINDOW_NS
@@ -14,28 +18,29 @@ BEGIN_SHIFT = 4                 # or so much of the capacity: a sixteenth
 PAUSE_NS = 1_000_000_000        # after a try in vain, and twice as long after the next
 
 
+@cython.cclass
 class Tide:
     """What one worker has seen of the segments in use, and what it gave back."""
 
-    def __init__(self):
+    def __cinit__(self):
         self.window = WINDOW_NS
-        self.since = 0          # when the window began that `most` is about
-        self.most = 0           # segments in use, in this window
-        self.before = 0         # and in the one before
-        self.given = 0          # segments that went last, and have not come back in time so far
-        self.given_at = 0
-        self.low = 0            # segments with memory after that
-        self.not_before = 0     # nothing is tried before
         self.pause = PAUSE_NS
-        self.cursor = 0         # segments below this number are looked through next
 
-    def look(self, used, most, backed, limit, now, destroyed=False):
+    def look(
+        self,
+        used: cython.longlong,
+        most: cython.longlong,
+        backed: cython.longlong,
+        limit: cython.longlong,
+        now: cython.longlong,
+        destroyed: cython.bint = False,
+    ):
         """How many segments are to go.
 
         used: segments in use now; most: at most, since the last look; backed: segments that have
         memory; limit: that may have. destroyed: a pool was, and what was in use before says nothing
         any more of what will be."""
-        self._judge(backed, now)
+        self.judge(backed, now)
         if now - self.since >= self.window:
             self.before = self.most if now - self.since < 2 * self.window else used
             self.most = used
@@ -48,7 +53,7 @@ class Tide:
             return 0
         return spare
 
-    def _judge(self, backed, now):
+    def judge(self, backed, now):
         """Lengthen the window if half of what went last was taken again soon; if not, it is as ever
         again after a while."""
         if self.given and now - self.given_at < 4 * self.window and backed >= self.low + (self.given + 1) // 2:
@@ -57,8 +62,9 @@ class Tide:
         elif now - self.given_at >= 8 * self.window:
             self.window = WINDOW_NS
             self.given = 0
+        return 0
 
-    def gave(self, count, backed, now):
+    def gave(self, count: cython.longlong, backed: cython.longlong, now: cython.longlong):
         """So many segments went, and so many have memory now. None: somebody is reading for
         long."""
         if count == 0:

@@ -118,7 +118,11 @@ def test_pages_come_and_go_and_memory_stays_as_long_as_it_is_wanted(make_arena):
 
 @pytest.mark.parametrize("how", ["get", "batch", "range", "page", "object"])
 def test_whoever_frees_gives_back(make_arena, monkeypatch, how):
-    monkeypatch.setattr(Tide, "look", lambda self, used, most, backed, limit, now, gone: max(0, backed - used - 8))
+    class Eager(Tide):
+        def look(self, used, most, backed, limit, now, gone):
+            return max(0, backed - used - 8)
+
+    monkeypatch.setattr(giving, "Tide", Eager)
     eng = make_arena(capacity="4MiB", page_size=4096)
     pool = eng.new_pool("p", shared=False)
     for n in range(800):

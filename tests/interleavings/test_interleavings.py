@@ -82,6 +82,7 @@ FOUND = {
     "refused-twice": [
         "crammed A:get-exclusive@p:45 B:recover@p C:stats@p A!",
         "crammed A:resize-up@p:271 B&destroy@x B&fork@x A!",
+        "crammed A:flush-middle@x:6 B:destroy@x~use B~ A!",
         *(f"crammed A:put-range@p:{n} B&get-exclusive@p B&put-over@p B~ A+" for n in range(300, 390, 4)),
     ],
     # Two threads wait, and a handler raises out of the one whose turn it is not.
