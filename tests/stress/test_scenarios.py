@@ -139,7 +139,9 @@ def test_a_working_set_above_its_share_rings_the_alarm():
     scenario = dataclasses.replace(scenario, settings=scenario.settings | {"light_part": 2.0})
     outcome = run_scenario(scenario, Options(seconds=1.5, seed=7))
     assert [violation["kind"] for violation in outcome.violations] == ["unfair"]
-    assert "pool light" in outcome.violations[0]["where"] and outcome.facts["frozen_missing"] == 0
+    assert "pool light" in outcome.violations[0]["where"]
+    # A segment that has to change its class takes along what it holds, whoever's that is.
+    assert outcome.facts["frozen_missing"] <= 0.01 * scenario.settings["frozen_pages"]
 
 
 def test_a_canary_that_stays_silent_is_a_violation():
