@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 PUT, GET, TAKE, FLUSH = range(4)        # take: a get with which the page leaves
 NAMES = ("put", "get", "exclusive get", "flush")
 NOTHING = 0                             # the register holds no page; other states are versions
+PAIRS_MAX = 200_000                     # a second or so
 UNKNOWN = -1                            # the answer of an operation whose worker was killed in it
 
 
@@ -90,8 +91,14 @@ def tell(op: Raw) -> str:
     return f"{what} {said} [{op.called_ns} .. {op.ended_ns}]"
 
 
-def search(history: list[Raw], ephemeral: bool = False) -> Refusal | None:
-    """Judge the operations on one handle that held nothing before; None is good."""
+class Undecided(Exception):
+    """A history of which too many operations were under way at once: it has too many orders to be
+    searched."""
+
+
+def search(history: list[Raw], ephemeral: bool = False, most: int = PAIRS_MAX) -> Refusal | None:
+    """Judge the operations on one handle that held nothing before; None is good. Raises Undecided
+    when more than `most` pairs of operations carried out and state had to be looked at."""
     count = len(history)
     for op in history:
         if op.ended_ns < op.called_ns:
@@ -123,6 +130,8 @@ def search(history: list[Raw], ephemeral: bool = False) -> Refusal | None:
             carried.append((n, state, which, len(choices)))
             state, bits = choices[which], bits | 1 << n
             seen.add((bits, state))
+            if len(seen) > most:
+                raise Undecided(f"{count} operations, and more than {most} pairs")
             for one in place[n]:
                 after[before[one]], before[after[one]] = after[one], before[one]
             at, which = after[0], 0

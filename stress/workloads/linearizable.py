@@ -12,10 +12,12 @@ rounds that are over, and that is recorded too.
 
 Settings: players, handles, round_ms, history_ops, kill_every_ms, ballast, histories_per_second.
 Facts: kills, cut_off (calls without an answer), histories, operations, longest, swapped_refused:
-histories in which two answers were exchanged, each of which the search must refuse, or it is deaf.
+histories in which two answers were exchanged, each of which the search must refuse, or it is deaf;
+undecided: histories of which so many calls were under way at once that they have too many orders.
 """
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections import defaultdict
@@ -25,7 +27,7 @@ from time import monotonic_ns, sleep
 from stress import board as words
 from stress.board import Words
 from stress.content import MIN_BYTES
-from stress.search import FLUSH, GET, PUT, TAKE, UNKNOWN, Raw, search, swapped
+from stress.search import FLUSH, GET, PUT, TAKE, UNKNOWN, Raw, Undecided, search, swapped
 from stress.worker import Guest, guard
 
 POOLS = ("linear-persistent", "linear-ephemeral")
@@ -104,19 +106,30 @@ def verdict(run) -> None:
     by_handle: dict[tuple, list[Raw]] = defaultdict(list)
     for op in records:
         by_handle[op.handle].append(op)
-    swaps = refused = 0
+    swaps = refused = undecided = 0
     if not any(
         violation["kind"] in ("died", "hang") for violation in run.violations
     ):  # else the histories are not whole
         for handle, history in by_handle.items():
-            refusal = search(history, ephemeral=handle[0] == 1)
+            try:
+                refusal = search(history, ephemeral=handle[0] == 1)
+            except Undecided:
+                undecided += 1
+                continue
             if refusal is not None:
                 run.expect(False, "history", f"pool {POOLS[handle[0]]}", str(refusal))
                 break
             wrong = swapped(history) if swaps < SWAPS_MAX else None
             if wrong is not None:
-                swaps += 1
-                refused += search(wrong, ephemeral=handle[0] == 1) is not None
+                with contextlib.suppress(Undecided):
+                    refused += search(wrong, ephemeral=handle[0] == 1) is not None
+                    swaps += 1
+    run.expect(
+        undecided * 2 <= len(by_handle),
+        "canary",
+        "histories that were searched",
+        f"{undecided} of {len(by_handle)} have too many orders: there are too many players for so few pages",
+    )
     run.expect(
         swaps == refused,
         "canary",
@@ -129,6 +142,7 @@ def verdict(run) -> None:
         cut_off=sum(op.answer == UNKNOWN for op in records),
         longest=max(map(len, by_handle.values()), default=0),
         swapped_refused=refused,
+        undecided=undecided,
     )
 
 

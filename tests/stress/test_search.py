@@ -6,7 +6,7 @@ import random
 import pytest
 
 from stress import history
-from stress.search import FLUSH, GET, NOTHING, PUT, TAKE, UNKNOWN, Raw, outcomes, search, swapped, tell
+from stress.search import FLUSH, GET, NOTHING, PUT, TAKE, UNKNOWN, Raw, Undecided, outcomes, search, swapped, tell
 
 
 def op(kind, called, ended, answer, version=0, worker=0):
@@ -167,3 +167,11 @@ def test_one_swapped_answer_is_refused():
             assert search(wrong) is not None
     assert swaps > 10
     assert swapped([put(0, 1, 7), get(2, 3, 7)]) is None
+
+
+def test_a_history_that_is_too_wide_is_told_and_does_not_take_for_ever():
+    """Forty puts at once, and an answer that none of their orders explains."""
+    wide = [put(0, 100, n) for n in range(1, 41)] + [get(101, 102, 99)]
+    with pytest.raises(Undecided, match="41 operations"):
+        search(wide, most=20_000)
+    assert search(wide[:-1], most=20_000) is None
