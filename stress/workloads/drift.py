@@ -139,7 +139,8 @@ class Drifter:
             self.ledger.end(entry, False)
         else:
             version = self.ledger.begin(entry, True)
-            taken = g.put(self.keep, *self.handle(entry), version, turn.length(g.rng, g.settings["short"]))
+            oid, index = self.handle(entry)
+            taken = g.put(self.keep, oid, index, version, turn.length(g.rng, g.settings["short"]))
             self.ledger.end(entry, taken)
             g.expect(taken, "refused", f"pool {KEEP}, entry {entry}", "a persistent put was refused, and there are "
                      "ephemeral pages to evict")
