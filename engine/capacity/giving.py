@@ -54,8 +54,9 @@ def look(engine: Member, destroyed):
     """Give memory back if so much lies free. How many segments went. The caller is inside enter and
     leave, with no lock held."""
     w: cython.pointer(Worker) = cython.address(engine.att.w)
-    used: u64 = load(cython.address(w.depot.seg_used))
-    most: u64 = max(used, w.used_most)
+    # A damaged count is no reason to raise here: whoever needs memory next finds it.
+    used: u64 = min(load(cython.address(w.depot.seg_used)), w.seg_total)
+    most: u64 = min(max(used, w.used_most), w.seg_total)
     w.emptied = 0
     w.used_most = used
     if engine.tide is None:
