@@ -18,7 +18,8 @@ COMPILED = """
     engine.tree.rbtree engine.tree.objnode engine.tree.hostops engine.tree.unlink engine.tree.lookaside
     engine.eviction.shares engine.eviction.policies engine.eviction.evict engine.eviction.admit
     engine.eviction.relieve engine.eviction.move engine.eviction.merge engine.eviction.room
-    engine.verbs.core engine.verbs.ends engine.verbs.overwrite engine.verbs.fetch
+    engine.verbs.section engine.verbs.put engine.verbs.overwrite engine.verbs.fetch engine.verbs.flush
+    engine.verbs.ends
     engine.member.adapter engine.member.registry engine.member.fullness engine.member.stats engine.member.access
     engine.member.ranks engine.member.seats engine.member.member engine.member.arguments engine.member.bound
     engine.capacity.tide engine.capacity.compact engine.capacity.giving engine.capacity.resize engine.capacity.tend

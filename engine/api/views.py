@@ -32,8 +32,8 @@ from cython.cimports.engine.pages.pam.base import PamOps
 from cython.cimports.engine.pages.pins import charge, collect, note_unpinned, pin, prepare, uncharge, unpin
 from cython.cimports.engine.tree.hostops import HostOps
 from cython.cimports.engine.tree.lookaside import remember
-from cython.cimports.engine.verbs.core import REAP_BUDGET, bucket_of, end_section, find_page, finish, lock_bucket
 from cython.cimports.engine.verbs.fetch import check_chunk, touch
+from cython.cimports.engine.verbs.section import REAP_BUDGET, bucket_of, end_section, find_page, finish, lock_bucket
 from cython.cimports.shm.atomics import set
 from cython.cimports.shm.layout import BUSY, FAULT_SENTINEL, NOSPACE, OK, Worker, offset_of, u64
 from cython.cimports.shm.lock import lock_try, unlock

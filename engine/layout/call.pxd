@@ -63,7 +63,6 @@ cdef struct Done:
     u64 staged              # pages on the staged list, of the last ones first
     u64 created             # pages that a foreign PAM has taken in this section
     u64 shard               # of the first page: where room is made
-    u64 value_shard         # of the page that was linked last
     u64 nodes_wanted        # objnodes to have at hand before the lock is taken
     # get
     char *out               # place for the pages as they are stored; NULL: there is none yet

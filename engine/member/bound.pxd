@@ -5,7 +5,7 @@ from engine.layout.call cimport Call, PoolRef
 from engine.pages.pam.base cimport PamOps
 from engine.pages.pam.packed cimport PackedPam
 from engine.member.member cimport Member
-from engine.verbs.core cimport Verb
+from engine.verbs.section cimport Verb
 from shm.layout cimport u64
 
 cdef enum:

@@ -6,9 +6,10 @@ after a pause, with nothing held, in which signal handlers run. Below this file 
 """
 import cython
 import cython.cimports.engine.tree.lookaside as lookaside
-import cython.cimports.engine.verbs.core as core
 import cython.cimports.engine.verbs.ends as ends
 import cython.cimports.engine.verbs.fetch as fetch
+import cython.cimports.engine.verbs.flush as flush
+import cython.cimports.engine.verbs.put as put
 from cython.cimports.cpython.buffer import (
     Py_buffer,
     PyBUF_SIMPLE,
@@ -264,7 +265,7 @@ class Bound:
             c.did.nodes_wanted = NODES_MAX + c.ask.count // 64 + 1
         elif c.ask.length >= LONG_BYTES:
             with cython.nogil:
-                core.stage(w, p, c, pam)
+                put.stage(w, p, c, pam)
             # The longest part is over, and nothing has changed yet: what a signal handler raises
             # now leaves the put undone.
             self.let_others(c, False)
@@ -276,7 +277,7 @@ class Bound:
             status = overwrite(w, p, c, registry.host) if short else AGAIN
             if status == AGAIN:
                 short = False
-                status = core.put(w, p, c, pam, registry.host)
+                status = put.put(w, p, c, pam, registry.host)
             if status == BUSY:
                 self.let_others(c, True)
             elif status == NOMEM or (status == REFUSED and (c.did.refuse or c.did.exhausted) and not c.did.salvaged):
@@ -457,7 +458,7 @@ class Bound:
     def flush_page_call(self, c):
         self.enter()
         try:
-            done: cython.bint = self.flushed(self.attempt(c, core.flush_page))
+            done: cython.bint = self.flushed(self.attempt(c, flush.flush_page))
             if done:
                 self.look_at_what_is_free()
             return done
@@ -467,7 +468,7 @@ class Bound:
     def flush_object_call(self, c):
         self.enter()
         try:
-            done: cython.bint = self.flushed(self.attempt(c, core.flush_object))
+            done: cython.bint = self.flushed(self.attempt(c, flush.flush_object))
             if done:
                 self.engine.settle_quietly()
                 self.look_at_what_is_free()
@@ -515,6 +516,6 @@ class Bound:
                 raise TmemError(
                     f"pool {self.name!r}: pam {self.pam!r} keeps its pages in the arena; nothing to replace"
                 )
-            return self.attempt(c, core.replace) == OK
+            return self.attempt(c, flush.replace) == OK
         finally:
             self.leave()

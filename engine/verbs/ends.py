@@ -17,7 +17,7 @@ from cython.cimports.engine.layout.structs import (
     ClientPage,
 )
 from cython.cimports.engine.pages.reclaim import drop_staged, retire
-from cython.cimports.engine.verbs.core import REAP_BUDGET, alive, finish
+from cython.cimports.engine.verbs.section import REAP_BUDGET, alive, finish
 from cython.cimports.shm.atomics import set_release
 from cython.cimports.shm.journal import conclude, kill_point, store
 from cython.cimports.shm.layout import BUSY, CORRUPT, OK, offset_of, u64

@@ -4,7 +4,7 @@ foreign PAM.
 A get that leaves the page where it is takes no lock: `peek` finds it, the caller copies,
 `peek_valid` tells whether what was copied was the page; after a few tries `fetch` copies under the
 lock. A get that removes goes through `fetch`. How they follow one another is in `Bound.get_bytes`.
-Kill at any instruction: a reader without a lock has changed nothing; the rest is as in core.py.
+Kill at any instruction: a reader without a lock has changed nothing; the rest is as in section.py.
 """
 import cython
 import cython.cimports.engine.tree.objnode as objnode
@@ -14,7 +14,7 @@ from cython.cimports.engine.layout.structs import GEO_SHARDS, Bucket, Obj, Pampd
 from cython.cimports.engine.layout.words import ask_for, copied_of, is_same, packed_in, page_hash, shard_in, target_of
 from cython.cimports.engine.pages.queues import remember_ghost
 from cython.cimports.engine.tree.lookaside import find_obj, remember
-from cython.cimports.engine.verbs.core import (
+from cython.cimports.engine.verbs.section import (
     REAP_BUDGET,
     alive,
     bucket_of,

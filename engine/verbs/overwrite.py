@@ -25,8 +25,8 @@ from cython.cimports.engine.layout.words import length_of, link_to_page, same_fi
 from cython.cimports.engine.tree.lookaside import remember
 from cython.cimports.engine.tree.objnode import link_word
 from cython.cimports.engine.tree.unlink import weigh
-from cython.cimports.engine.verbs.core import REAP_BUDGET, alive, bucket_of, end_section, find_place, finish
 from cython.cimports.engine.verbs.overwrite import OVER_MAX
+from cython.cimports.engine.verbs.section import REAP_BUDGET, alive, bucket_of, end_section, find_place, finish
 from cython.cimports.libc.string import memcpy
 from cython.cimports.shm.atomics import load, prefetch
 from cython.cimports.shm.journal import store

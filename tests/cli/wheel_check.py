@@ -13,7 +13,7 @@ import engine
 import shm
 
 HERE = Path(sys.prefix).resolve()
-REQUIRED = ["engine/__init__.pyi", "engine/py.typed", "engine/verbs/core.pxd", "shm/atomics.pxd", "stress/commands.py"]
+REQUIRED = ["engine/__init__.pyi", "engine/py.typed", "engine/verbs/put.pxd", "shm/atomics.pxd", "stress/commands.py"]
 
 
 def main():

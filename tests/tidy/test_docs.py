@@ -124,7 +124,7 @@ def test_what_a_document_names_exists(path):
 
 
 def test_a_name_that_is_gone_is_noticed():
-    assert missing("`_no_such_function` in `engine/gone.py`, `_link` in `engine/verbs/core.py`") == [
+    assert missing("`_no_such_function` in `engine/gone.py`, `_link` in `engine/verbs/put.py`") == [
         "_no_such_function",
         "engine/gone.py",
         "_no_such_function in engine/gone.py",
@@ -204,4 +204,4 @@ def test_a_head_says_only_what_is_held(path):
 
 
 def test_a_head_that_is_stale_is_noticed():
-    assert stale("Owns x. Called by put.py and core.py; see docs/locking.md and layout.pxd.") == ["Called by", "put.py"]
+    assert stale("Owns x. Called by gone.py and put.py; see docs/locking.md.") == ["Called by", "gone.py"]

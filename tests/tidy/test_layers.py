@@ -49,7 +49,7 @@ def test_imports_go_one_way():
 
 
 @pytest.mark.parametrize("text", [
-    "from engine.core import put", "from cython.cimports.engine.verbs.core import put", "    from engine import x",
+    "from engine.core import put", "from cython.cimports.engine.verbs.put import put", "    from engine import x",
     "import engine", "from engine.core cimport put", "cimport engine.core", "import os, engine.core as core",
     "from cython.cimports.engine import core",
 ])

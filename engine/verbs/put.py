@@ -1,18 +1,13 @@
-"""Owns the verbs that change things: put, flush, replace, destroy. Read this first;
-docs/walk-of-a-put.md names the steps.
+"""Owns the long way of a put: reserve and copy its pages, link them, retire what they replace. Read
+this verb first; docs/walk-of-a-put.md names the steps. What all verbs share is in section.py.
 
-Nothing here blocks, raises or touches a Python object (adapters of Python back ends aside). A verb
-that meets a taken lock gives back what it holds and answers BUSY; the caller waits and calls it
-again, and it goes on from where it was (staged pages stay staged). Lock order: the worker's own
-lock, then one bucket. The worker's own lock is the right to change anything at all: who holds
-everybody's has stopped the world (stop.py).
-Kill at any instruction: what a locked section did is undone from its journal or complete; what was
-staged or retired hangs on the worker's slot, where recovery finds it.
+Kill at any instruction: what was staged hangs on the worker's slot; the linking of all pages is one
+transaction.
 """
 import cython
 import cython.cimports.engine.tree.objnode as objnode
 import cython.cimports.engine.tree.rbtree as rbtree
-from cython.cimports.engine.eviction.admit import caps_allow, is_capped, settle_pending
+from cython.cimports.engine.eviction.admit import caps_allow, is_capped
 from cython.cimports.engine.eviction.room import make_room
 from cython.cimports.engine.layout.call import (
     AGAIN,
@@ -26,16 +21,7 @@ from cython.cimports.engine.layout.call import (
     put_length,
     put_shape,
 )
-from cython.cimports.engine.layout.regions import (
-    chunk_bytes,
-    is_frozen,
-    next_gen,
-    obj_at,
-    page_at,
-    pampd_at,
-    pool_of_obj,
-    shard_of,
-)
+from cython.cimports.engine.layout.regions import chunk_bytes, is_frozen, next_gen, obj_at, pampd_at, shard_of
 from cython.cimports.engine.layout.structs import (
     GAUGE_OBJECTS,
     GAUGE_OBJNODES,
@@ -59,7 +45,6 @@ from cython.cimports.engine.layout.words import (
     QUEUE_PENDING,
     SAME,
     WITH_PRIOR,
-    ask_for,
     class_in,
     flags_of,
     has_chunk,
@@ -76,114 +61,28 @@ from cython.cimports.engine.layout.words import (
 )
 from cython.cimports.engine.pages.pam.base import PamOps
 from cython.cimports.engine.pages.pins import is_viewed
-from cython.cimports.engine.pages.reclaim import detach, drop_staged, gauge, reap, retire
+from cython.cimports.engine.pages.reclaim import drop_staged, gauge, retire
 from cython.cimports.engine.pages.twins import share
 from cython.cimports.engine.tree.hostops import HostOps
-from cython.cimports.engine.tree.lookaside import ask_for_leaf, find_obj, note_leaf, remember, top_of
-from cython.cimports.engine.tree.unlink import take_obj, take_page, weigh
+from cython.cimports.engine.tree.lookaside import find_obj, remember, top_of
+from cython.cimports.engine.tree.unlink import weigh
+from cython.cimports.engine.verbs.section import (
+    REAP_BUDGET,
+    alive,
+    bucket_of,
+    drop_empty_obj,
+    drop_page,
+    end_section,
+    find_page,
+    finish,
+)
 from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.shm.atomics import load, set
 from cython.cimports.shm.journal import conclude, redo_copy, rollback, savepoint, store
-from cython.cimports.shm.layout import BUSY, CORRUPT, FAULT_SENTINEL, NOMEM, OK, Worker, set_mark, u64
-from cython.cimports.shm.lock import lock_both, lock_try, unlock, unlock_both
+from cython.cimports.shm.layout import BUSY, CORRUPT, NOMEM, OK, Worker, set_mark, u64
+from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import chunk_at
 from cython.cimports.shm.slab import class_of, ensure, pop
-
-# --- helpers of all verbs -------------------------------------------------------------------------
-
-
-def lock_bucket(w, p, b):
-    """OK with own lock and bucket held, or BUSY, DESTROYED with neither."""
-    if lock_both(w, cython.address(b.lock)) != OK:
-        return BUSY
-    if not alive(p):
-        unlock_both(w, cython.address(b.lock))
-        return DESTROYED
-    return OK
-
-
-def end_section(w, b, status):
-    """Commit (or roll back after a fault), release the bucket; own lock stays. The status, or
-    CORRUPT."""
-    if conclude(w) != OK:
-        status = CORRUPT
-    unlock(w, cython.address(b.lock))
-    return status
-
-
-def find_place(w, p, c, b, index, obj_off):
-    """Where the link word lies that leads to the page of an index, or NULL, and the offset of the
-    obj, 0 without one. Under the lock, or between two looks at the sequence word."""
-    o: cython.pointer(Obj)
-    at: cython.pointer(u64)
-    ask_for_leaf(w, p, c, index)
-    obj_off[0] = find_obj(w, p, c, b)
-    if obj_off[0] == 0 or w.fault != 0:
-        return cython.NULL
-    o = obj_at(w, obj_off[0])
-    at = objnode.link_word(w, o, index, 0)
-    if at != cython.NULL and o.height > 1:
-        note_leaf(p, c, index, objnode.leaf_of(w, at, index))
-    return at if w.fault == 0 else cython.NULL
-
-
-def find_page(w, p, c, b, index, obj_off):
-    """The page of an index and the offset of its obj; NULL, and 0 without an obj. Under the lock,
-    or between two looks at the sequence word. A page that says it is another's, or of an impossible
-    length, sets the fault and is not answered."""
-    link: u64
-    length: u64
-    d: cython.pointer(Pampd)
-    at: cython.pointer(u64) = find_place(w, p, c, b, index, obj_off)
-    link = load(at) if at != cython.NULL else 0
-    if link == 0:
-        return cython.NULL
-    ask_for(w, link)
-    d = pampd_at(w, target_of(link))
-    length = length_of(d)
-    if w.fault == 0 and (d.index != index or d.obj != obj_off[0] or pool_of_obj(obj_at(w, obj_off[0])) != p.idx
-                         or length == 0 or length > p.page_size):
-        w.fault = FAULT_SENTINEL
-    return d if w.fault == 0 else cython.NULL
-
-
-def finish(w, budget, host):
-    """Queue what was linked and give back what was retired, as far as no lock is in the way, and
-    release the own lock."""
-    status: cython.int = OK
-    if w.slot.client[ROOT_PENDING] != 0:
-        status = settle_pending(w, host)
-    if status != CORRUPT:
-        status = reap(w, budget)
-    unlock(w, cython.address(w.slot.own))
-    return status
-
-
-def drop_page(w, p, c, obj_off, index, told, pam, host):
-    """Unlink the page of an index and retire it: its offset, or 0. `told`: the back end freed it
-    already."""
-    off: u64 = take_page(w, p.idx, obj_off, index, host)
-    d: cython.pointer(Pampd)
-    if off != 0 and pam.foreign:
-        d = page_at(w, off)
-        if not told:
-            pam.free(p.idx, c.ask.oid, d)
-        store(w, cython.address(d.data), 0)
-    return off
-
-
-def drop_empty_obj(w, p, c, b, obj_off, pam, host):
-    """Unlink an obj that has no page left."""
-    o: cython.pointer(Obj) = obj_at(w, obj_off)
-    if w.fault != 0 or o.pampd_count != 0:
-        return
-    if o.pool >> 32 != 0:
-        pam.free_obj(p.idx, c.ask.oid)
-        store(w, cython.address(o.pool), pool_of_obj(o))
-    take_obj(w, p.idx, b, obj_off, host)
-
-
-# --- put ------------------------------------------------------------------------------------------
 
 
 @cython.cfunc
@@ -392,9 +291,11 @@ def _over(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
 @cython.nogil
 @cython.exceptval(check=False)
 def _link_page(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), obj_off: u64,
-               i: u64, replaced: cython.pointer(u64), pam: PamOps, host: HostOps) -> cython.int:
+               i: u64, replaced: cython.pointer(u64), shard: cython.pointer(u64), pam: PamOps,
+               host: HostOps) -> cython.int:
     """Put step 5 for page i: offer it to the PAM, link it from the tree, take it off the staged
-    list; retire and count in `replaced` the page that had its place."""
+    list; retire and count in `replaced` the page that had its place. `shard`: that of the page
+    before, and then of this one."""
     old: u64
     data: u64
     shape: u64
@@ -434,7 +335,7 @@ def _link_page(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.
         store(w, cython.address(o.gen), d.gen)
         store(w, cython.address(d.data), data)
         store(w, cython.address(d.shape), shape)
-        c.did.value_shard = shard_in(o.queue)
+        shard[0] = shard_in(load(cython.address(o.queue)))
         retire(w, off)
         replaced[0] += 1
     else:
@@ -449,8 +350,8 @@ def _link_page(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.
                 word = queue_word(0, c.did.shard, QUEUE_PENDING, p.idx)
             else:
                 # Where the one before is, which may have been there for long.
-                word = queue_word(i << 6, c.did.value_shard, QUEUE_PENDING, p.idx) | WITH_PRIOR()
-            c.did.value_shard = shard_in(word)
+                word = queue_word(i << 6, shard[0], QUEUE_PENDING, p.idx) | WITH_PRIOR()
+            shard[0] = shard_in(word)
             store(w, cython.address(d.queue), word)
             store(w, cython.address(d.link), w.slot.client[ROOT_PENDING])
             store(w, cython.address(w.slot.client[ROOT_PENDING]), off)
@@ -499,10 +400,10 @@ def _link(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     created_obj: cython.bint = False
     told: cython.bint = True        # the back end knows of the obj
     status: cython.int = OK
-    # Where nobody counts what is given back and asked for again, the new page takes the old one's
-    # place at once.
+    # Where nobody counts what is given back and asked for again, the new page is in place at once.
     swap: cython.bint = not (pam.foreign or host.careful or c.did.refuse or c.did.exhausted)
     replaced: u64 = 0
+    shard: u64 = 0
     may_wait: cython.bint = not (pam.foreign or host.careful or c.did.salvaged)
     obj_off: u64 = find_obj(w, p, c, b)
     c.did.duplicate = c.did.grew = False
@@ -528,7 +429,7 @@ def _link(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     nodes = obj_at(w, obj_off).objnode_count if obj_off != 0 else 0
     if status == OK:
         for i in range(c.ask.count):
-            status = _link_page(w, p, c, obj_off, i, cython.address(replaced), pam, host)
+            status = _link_page(w, p, c, obj_off, i, cython.address(replaced), cython.address(shard), pam, host)
             if status != OK or w.fault != 0:
                 break
     if w.fault != 0:
@@ -666,65 +567,3 @@ def put(w, p, c, pam, host):
             drop_staged(w)
         finish(w, REAP_BUDGET, host)
         return status
-
-
-# --- flush, replace -------------------------------------------------------------------------------
-
-
-def flush_page(w, p, c, pam, host):
-    """Drop a page. OK, MISS, BUSY, DESTROYED or CORRUPT."""
-    b: cython.pointer(Bucket) = bucket_of(p, c)
-    obj_off: u64
-    status: cython.int = lock_bucket(w, p, b)
-    if status != OK:
-        return status
-    obj_off = find_obj(w, p, c, b)
-    status = MISS
-    if obj_off != 0 and drop_page(w, p, c, obj_off, c.ask.index, False, pam, host) != 0:
-        drop_empty_obj(w, p, c, b, obj_off, pam, host)
-        status = OK
-    status = end_section(w, b, status)
-    finish(w, REAP_BUDGET, host)
-    return status
-
-
-def flush_object(w, p, c, pam, host):
-    """Drop an object: unlinked in constant time, taken apart by `finish` (call it until it is not
-    AGAIN)."""
-    b: cython.pointer(Bucket) = bucket_of(p, c)
-    obj_off: u64
-    status: cython.int = lock_bucket(w, p, b)
-    if status != OK:
-        return status
-    obj_off = find_obj(w, p, c, b)
-    if obj_off == 0:
-        status = end_section(w, b, MISS)
-    else:
-        rbtree.erase(w, b, obj_off)
-        detach(w, obj_off)
-        status = end_section(w, b, OK)
-    finish(w, REAP_BUDGET, host)
-    return status
-
-
-def replace(w, p, c, pam, host):
-    """Let the token of a foreign page be c.ask.token if it is still of generation c.ask.gen. OK,
-    MISS, REFUSED, BUSY, DESTROYED, CORRUPT."""
-    b: cython.pointer(Bucket) = bucket_of(p, c)
-    obj_off: u64
-    d: cython.pointer(Pampd)
-    status: cython.int = lock_bucket(w, p, b)
-    if status != OK:
-        return status
-    status = MISS
-    d = find_page(w, p, c, b, c.ask.index, cython.address(obj_off))
-    if d != cython.NULL:
-        if d.gen == c.ask.gen:
-            status = REFUSED
-            if pam.replace_in_obj(p.idx, c.ask.oid, d, c.ask.token):
-                store(w, cython.address(d.data), c.ask.token)
-                store(w, cython.address(d.gen), next_gen(w))
-                status = OK
-    status = end_section(w, b, status)
-    unlock(w, cython.address(w.slot.own))
-    return status

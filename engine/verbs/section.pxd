@@ -1,4 +1,4 @@
-# C-level names of core.py.
+# C-level names of section.py.
 from engine.tree.hostops cimport HostOps
 from engine.layout.call cimport Call, PoolRef
 from engine.layout.structs cimport POOL_LIVE, Bucket, Pampd
@@ -28,10 +28,4 @@ cdef u64 drop_page(
     Worker *w, PoolRef *p, Call *c, u64 obj_off, u64 index, bint told, PamOps pam, HostOps host) noexcept nogil
 cdef void drop_empty_obj(
     Worker *w, PoolRef *p, Call *c, Bucket *b, u64 obj_off, PamOps pam, HostOps host) noexcept nogil
-
-cdef int stage(Worker *w, PoolRef *p, Call *c, PamOps pam) noexcept nogil
-cdef int put(Worker *w, PoolRef *p, Call *c, PamOps pam, HostOps host) noexcept nogil
-cdef int flush_page(Worker *w, PoolRef *p, Call *c, PamOps pam, HostOps host) noexcept nogil
-cdef int flush_object(Worker *w, PoolRef *p, Call *c, PamOps pam, HostOps host) noexcept nogil
-cdef int replace(Worker *w, PoolRef *p, Call *c, PamOps pam, HostOps host) noexcept nogil
 cdef int finish(Worker *w, int budget, HostOps host) noexcept nogil
