@@ -10,8 +10,9 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 COMPILED = """
-    shm.seal shm.semaphores shm.groups shm.memory shm.liveness shm.arena shm.turns shm.process shm.workers shm.journal
-    shm.lock shm.waiting shm.slab shm.grace shm.shrink shm.recovery
+    shm.seal shm.memory shm.arena shm.turns shm.workers shm.journal shm.lock shm.waiting shm.slab shm.shrink
+    shm.recovery
+    shm.kernel.semaphores shm.kernel.groups shm.kernel.liveness shm.kernel.process shm.kernel.grace
     engine.oid engine.layout.geometry
     engine.pages.queues engine.pages.pins engine.pages.twins engine.pages.reclaim
     engine.pages.pam.base engine.pages.pam.raw engine.pages.pam.packed

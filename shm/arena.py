@@ -31,6 +31,8 @@ from cython.cimports.posix.mman import (
     munmap,
 )
 from cython.cimports.posix.stat import fstat, struct_stat
+from cython.cimports.shm.kernel.liveness import birth_held, birth_try, make_alive
+from cython.cimports.shm.kernel.system import MAP_NORESERVE, munlock
 from cython.cimports.shm.layout import (
     BULK_CAP,
     CLASS_COUNT,
@@ -51,10 +53,8 @@ from cython.cimports.shm.layout import (
     Worker,
     u64,
 )
-from cython.cimports.shm.liveness import birth_held, birth_try, make_alive
 from cython.cimports.shm.memory import back_file
 from cython.cimports.shm.slab import limit_of, set_classes
-from cython.cimports.shm.system import MAP_NORESERVE, munlock
 from shm import entry
 from shm.entry import BORN, MAGIC
 from shm.errors import (
@@ -65,7 +65,7 @@ from shm.errors import (
     ArenaVersionMismatch,
     TmemError,
 )
-from shm.liveness import SHM_DIR
+from shm.kernel.liveness import SHM_DIR
 from shm.memory import has_huge_pages
 
 LIMIT_OFFSET: u64 = cython.cast(u64, cython.address(cython.cast(cython.pointer(Depot), 0).limit))

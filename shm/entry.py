@@ -15,9 +15,9 @@ import struct
 import posix_ipc
 import xxhash
 
-from shm import semaphores
 from shm.errors import AccessDenied, ArenaBusy, ArenaCorrupted, ArenaNotFound, TmemError
-from shm.liveness import SHM_DIR
+from shm.kernel import semaphores
+from shm.kernel.liveness import SHM_DIR
 
 MAGIC = b"tmem\x00arn"
 BORN = b"tmem\x00new"       # the first word from the creator's first store on, until MAGIC takes its place

@@ -11,6 +11,7 @@ from cython.cimports.libc.string import memmove
 from cython.cimports.posix.unistd import getpid
 from cython.cimports.shm.atomics import barrier
 from cython.cimports.shm.journal import kill_point
+from cython.cimports.shm.kernel.system import SIGSTOP, kill
 from cython.cimports.shm.layout import (
     CORRUPT,
     JOURNAL_BACKED,
@@ -22,7 +23,6 @@ from cython.cimports.shm.layout import (
     u64,
 )
 from cython.cimports.shm.memory import back, punch
-from cython.cimports.shm.system import SIGSTOP, kill
 
 
 def die_here(w):

@@ -6,9 +6,9 @@ import cython
 from cython.cimports.libc.stdio import fprintf, stderr
 from cython.cimports.libc.stdlib import abort
 from cython.cimports.shm.atomics import cas, load, pause
+from cython.cimports.shm.kernel.semaphores import post_one
 from cython.cimports.shm.layout import BUSY, OK, RankOf, u64
 from cython.cimports.shm.lock import new_owner
-from cython.cimports.shm.semaphores import post_one
 
 SPINS = cython.declare(u64, 120)        # pauses: a few microseconds, ten critical sections
 SPINS_MAX = cython.declare(u64, 2000)
@@ -35,7 +35,8 @@ def check_rank(w, offset):
 
 def spin(w, lock, offset):
     """Try while the lock goes from hand to hand: at most SPINS_MAX pauses, and no more than SPINS
-    under one holder, who may not be running. OK with the lock taken, or BUSY with blocked_on set.
+    under one holder, who may not be running; what chance adds between two looks, at most as much
+    again, is not counted. OK with the lock taken, or BUSY with blocked_on set.
 
     Each look takes the lock's line from its holder, who needs it to give the lock back. So looks
     come at growing distances, that differ between workers (Anderson, "The performance of spin lock

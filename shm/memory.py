@@ -11,9 +11,8 @@ from cython.cimports.posix.fcntl import posix_fallocate
 from cython.cimports.posix.stat import fstat, struct_stat
 from cython.cimports.posix.unistd import lseek
 from cython.cimports.shm.atomics import load
-from cython.cimports.shm.groups import has_room
-from cython.cimports.shm.layout import HUGE_BYTES, NOSPACE, OK, SYS_PAGE, u64
-from cython.cimports.shm.system import (
+from cython.cimports.shm.kernel.groups import has_room
+from cython.cimports.shm.kernel.system import (
     FALLOC_FL_KEEP_SIZE,
     FALLOC_FL_PUNCH_HOLE,
     MADV_COLLAPSE,
@@ -26,6 +25,7 @@ from cython.cimports.shm.system import (
     sigfillset,
     sigset_t,
 )
+from cython.cimports.shm.layout import HUGE_BYTES, NOSPACE, OK, SYS_PAGE, u64
 
 NOWHERE = cython.declare(u64, cython.cast(u64, -1))
 HUGE_PAGE_SIZE = "/sys/kernel/mm/transparent_hugepage/hpage_pmd_size"

@@ -14,6 +14,7 @@ its byte free.
 import cython
 from cython.cimports.shm.atomics import barrier, cas, load, load_acquire, set, set_release
 from cython.cimports.shm.journal import kill_point, settle
+from cython.cimports.shm.kernel.liveness import byte_held
 from cython.cimports.shm.layout import (
     BUSY,
     CORRUPT,
@@ -32,7 +33,6 @@ from cython.cimports.shm.layout import (
     slots_used,
     u64,
 )
-from cython.cimports.shm.liveness import byte_held
 from cython.cimports.shm.lock import OWNER_WAITS, check_rank, lock_try, post, unlock
 from cython.cimports.shm.slab import drain_all
 

@@ -19,7 +19,7 @@ from cython.cimports.cpython.pythread import (
     PyThread_type_lock,
 )
 from cython.cimports.shm.atomics import this_thread
-from cython.cimports.shm.system import PyThread_acquire_lock_timed
+from cython.cimports.shm.kernel.system import PyThread_acquire_lock_timed
 from cython.cimports.shm.turns import Waiter
 
 # How long a waiting thread sleeps at most before it looks for signals: one that arrives in another

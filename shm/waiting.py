@@ -10,6 +10,7 @@ get that finds its answer without it, a handler that raises).
 """
 import cython
 from cython.cimports.shm.atomics import cas, load, load_acquire, pause, set_bits
+from cython.cimports.shm.kernel.liveness import NEWCOMER_BYTE, byte_held
 from cython.cimports.shm.layout import (
     HELD_MAX,
     SLOT_LIVE,
@@ -22,7 +23,6 @@ from cython.cimports.shm.layout import (
     slots_used,
     u64,
 )
-from cython.cimports.shm.liveness import NEWCOMER_BYTE, byte_held
 from cython.cimports.shm.lock import OWNER_WAITS
 from cython.cimports.shm.recovery import gate_keeper, rescue
 from cython.cimports.shm.waiting import GO_ON, REST, UNKNOWN, WRONG

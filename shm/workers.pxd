@@ -2,8 +2,8 @@
 from shm.arena cimport Arena
 from shm.atomics cimport barrier, likely, set_release, this_thread, unlikely
 from shm.layout cimport Inherit, RankOf, Worker, u64
-from shm.process cimport CLOSED, FORKED, GATED, LOST, UNBACKED, Kin
-from shm.semaphores cimport Semaphores
+from shm.kernel.process cimport CLOSED, FORKED, GATED, LOST, UNBACKED, Kin
+from shm.kernel.semaphores cimport Semaphores
 from shm.turns cimport pass_turn
 
 cdef Attachment blank()

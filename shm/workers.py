@@ -23,8 +23,11 @@ from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.libc.string import memset
 from cython.cimports.posix.unistd import close
 from cython.cimports.shm.atomics import add, barrier, cas, fence_full, load, load_acquire, set, set_release, swap
-from cython.cimports.shm.groups import find as find_groups
 from cython.cimports.shm.journal import kill_point
+from cython.cimports.shm.kernel.groups import find as find_groups
+from cython.cimports.shm.kernel.liveness import NEWCOMER_BYTE, byte_held, byte_release, byte_try, let_die, open_alive
+from cython.cimports.shm.kernel.process import CLOSED, FORKED, GATED, LOST, UNBACKED, join, part, rejoin
+from cython.cimports.shm.kernel.semaphores import Sem, Semaphores, sleep_on
 from cython.cimports.shm.layout import (
     BUSY,
     CLIENT_WORDS,
@@ -45,19 +48,16 @@ from cython.cimports.shm.layout import (
     slots_used,
     u64,
 )
-from cython.cimports.shm.liveness import NEWCOMER_BYTE, byte_held, byte_release, byte_try, let_die, open_alive
 from cython.cimports.shm.lock import OWNER_WAITS, lock_try, post, unlock
 from cython.cimports.shm.memory import back, is_arena
-from cython.cimports.shm.process import CLOSED, FORKED, GATED, LOST, UNBACKED, join, part, rejoin
 from cython.cimports.shm.recovery import disown, gate_keeper, may_adopt, rescue, settle_slot
 from cython.cimports.shm.seal import seal
-from cython.cimports.shm.semaphores import Sem, Semaphores, sleep_on
 from cython.cimports.shm.slab import drain_all, set_classes
 from cython.cimports.shm.turns import pass_turn, take_turn
 from cython.cimports.shm.waiting import REST, UNKNOWN, WRONG, consider, note_wait, refuse
 from shm.entry import no_memory
 from shm.errors import ArenaBusy, ArenaCorrupted, TmemError
-from shm.liveness import SHM_DIR, alive_name
+from shm.kernel.liveness import SHM_DIR, alive_name
 
 ATTACH_WAIT_S = 30.0
 SLICE_NS = cython.declare(u64, 10_000_000)      # longest sleep, and so the price of a lost wake-up

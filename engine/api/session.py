@@ -415,6 +415,7 @@ class Engine(Member):
         p.flags = flags
         p.client = client
         p.cursor = 0
+        p.mean = p.asked = p.quiet = 0      # what was noted of the pool that had the slot before
         p.policy = policy
         p.cap = cap
         p.seat = seat_of(w, client, True)

@@ -35,9 +35,9 @@ from cython.cimports.engine.tree.lookaside import remember
 from cython.cimports.engine.verbs.fetch import check_chunk, touch
 from cython.cimports.engine.verbs.section import REAP_BUDGET, bucket_of, end_section, find_page, finish, lock_bucket
 from cython.cimports.shm.atomics import set
+from cython.cimports.shm.kernel.process import CLOSED, FORKED
 from cython.cimports.shm.layout import BUSY, FAULT_SENTINEL, NOSPACE, OK, Worker, offset_of, u64
 from cython.cimports.shm.lock import lock_try, unlock
-from cython.cimports.shm.process import CLOSED, FORKED
 from cython.cimports.shm.seal import seal
 from engine.errors import TooMuchPinned
 

@@ -18,12 +18,12 @@ import cython
 from cython.cimports.engine.member.member import Member
 from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.shm.atomics import load
-from cython.cimports.shm.grace import announce, note_phases, still_inside
 from cython.cimports.shm.journal import kill_point
+from cython.cimports.shm.kernel.grace import announce, note_phases, still_inside
+from cython.cimports.shm.kernel.liveness import GIVING_BYTE, RESIZE_BYTE, byte_release, byte_try
+from cython.cimports.shm.kernel.semaphores import sleep_on
 from cython.cimports.shm.layout import BUSY, NOMEM, OK, SEG_HOLE, SEG_PUNCHING, SEG_STAYS, Segment, Worker, u64
-from cython.cimports.shm.liveness import GIVING_BYTE, RESIZE_BYTE, byte_release, byte_try
 from cython.cimports.shm.memory import next_data
-from cython.cimports.shm.semaphores import sleep_on
 from cython.cimports.shm.shrink import begin_punch, dig_one, end_punch, fill_up
 from cython.cimports.shm.slab import limit_of, segment_of, segment_start
 from engine.capacity.tide import Tide

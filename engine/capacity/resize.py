@@ -24,8 +24,9 @@ from cython.cimports.engine.pages.pins import collect, pins_high
 from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.libc.string import memset
 from cython.cimports.shm.atomics import load
-from cython.cimports.shm.grace import announce, note_phases, still_inside
 from cython.cimports.shm.journal import kill_point
+from cython.cimports.shm.kernel.grace import announce, note_phases, still_inside
+from cython.cimports.shm.kernel.liveness import RESIZE_BYTE, byte_release, byte_try
 from cython.cimports.shm.layout import (
     BUSY,
     CLASS_COUNT,
@@ -40,7 +41,6 @@ from cython.cimports.shm.layout import (
     slots_used,
     u64,
 )
-from cython.cimports.shm.liveness import RESIZE_BYTE, byte_release, byte_try
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.shrink import begin_punch, dig, end_punch, set_leaving, set_limit, too_many
 from cython.cimports.shm.slab import limit_of, segment_of

@@ -87,6 +87,14 @@ def _is_linked(w: cython.pointer(Worker), o: cython.pointer(Obj), d: cython.poin
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def _follows(page: cython.pointer(Pampd)) -> cython.bint:
+    """True if there is a page, and it came as one value with the one before."""
+    return page != cython.NULL and load(cython.address(page.queue)) & WITH_PRIOR() != 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def _value_of(
     w: cython.pointer(Worker), o: cython.pointer(Obj), d: cython.pointer(Pampd), value: cython.pointer(Value)
 ) -> cython.void:
@@ -101,20 +109,19 @@ def _value_of(
     value.broken = False
     value.stays = False
     if whole:
-        while (page != cython.NULL and page.queue & WITH_PRIOR() and value.first != 0
-               and d.index - value.first < VALUE_MAX):
+        while _follows(page) and value.first != 0 and d.index - value.first < VALUE_MAX:
             page = _page_of(w, o, value.first - 1)
             value.first -= page != cython.NULL
-        value.broken = page == cython.NULL or page.queue & WITH_PRIOR() != 0
+        value.broken = page == cython.NULL or _follows(page)
     page = _page_of(w, o, value.first)
     while page != cython.NULL and w.fault == 0:
         value.pages += 1
-        value.stays = value.stays or state_in(page.queue) == QUEUE_PENDING or is_viewed(w, page)
+        value.stays = value.stays or state_in(load(cython.address(page.queue))) == QUEUE_PENDING or is_viewed(w, page)
         value.hits = max(value.hits, hits_of(w, offset_of(w, page)))
         if not whole or value.pages > VALUE_MAX or value.first + value.pages == 0:
             break
         page = _page_of(w, o, value.first + value.pages)
-        if page != cython.NULL and page.queue & WITH_PRIOR() == 0:
+        if not _follows(page):
             break
 
 
@@ -123,8 +130,9 @@ def _value_of(
 @cython.exceptval(check=False)
 def _goes_with(page: cython.pointer(Pampd), pool: u64, shard: u64) -> cython.bint:
     """True if a page of a value is in a queue of the shard that is held. What lies in another shard
-    comes by itself."""
-    return is_queued(page.queue) and shard_in(page.queue) == shard and pool_in(page.queue) == pool
+    comes by itself, and its word may change at any time: it is read once."""
+    word: u64 = load(cython.address(page.queue))
+    return is_queued(word) and shard_in(word) == shard and pool_in(word) == pool
 
 
 @cython.cfunc

@@ -212,13 +212,13 @@ def choose(w, shard, seat, choice):
     tally: Tally
     i: u64
     best: u64 = CLIENTS_MAX + 1
-    turn_: cython.int
+    kind: cython.int
     choice.pool = 0
     choice.off = 0
     _weigh_clients(w, shard, cython.address(tally))
     small: cython.bint = tally.small != 0 and tally.small * 10 >= tally.pages
     # If none has a page of the one kind that may go, one of the other kind does.
-    for turn_ in range(2):
+    for kind in range(2):
         _collect(w, shard, seat, small, cython.address(tally), choice)
         if choice.pool != 0:
             return

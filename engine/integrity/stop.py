@@ -12,11 +12,11 @@ from cython.cimports.engine.integrity.check import Checker
 from cython.cimports.engine.member.member import Member
 from cython.cimports.shm.atomics import cas, fence_full, load, load_acquire, set, swap
 from cython.cimports.shm.journal import kill_point
+from cython.cimports.shm.kernel.liveness import NEWCOMER_BYTE, byte_held
+from cython.cimports.shm.kernel.semaphores import sleep_on
 from cython.cimports.shm.layout import HELD_MAX, OK, SLOT_LIVE, Slot, Worker, offset_of, slot_at, slots_used, u64
-from cython.cimports.shm.liveness import NEWCOMER_BYTE, byte_held
 from cython.cimports.shm.lock import OWNER_WAITS, lock_try, post, unlock
 from cython.cimports.shm.recovery import gate_keeper, is_open, rescue
-from cython.cimports.shm.semaphores import sleep_on
 from cython.cimports.shm.waiting import GO_ON, REST, WRONG, consider, refuse
 from engine.integrity.repair import mend
 

@@ -51,8 +51,8 @@ from cython.cimports.engine.verbs.overwrite import overwrite
 from cython.cimports.libc.string import memcpy
 from cython.cimports.shm.atomics import unlikely
 from cython.cimports.shm.journal import reserve, shrink
+from cython.cimports.shm.kernel.process import COPY
 from cython.cimports.shm.layout import BUSY, CORRUPT, NOMEM, NOSPACE, OK, Worker, u64
-from cython.cimports.shm.process import COPY
 from cython.cimports.shm.slab import limit_of
 from engine.errors import ArenaCorrupted, PoolDestroyed, TmemError
 from engine.member.stats import fixed_bytes

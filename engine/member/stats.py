@@ -36,6 +36,7 @@ from cython.cimports.engine.member.fullness import Kept, fullness, keep_pool
 from cython.cimports.engine.member.member import Member
 from cython.cimports.libc.string import memset
 from cython.cimports.shm.atomics import load
+from cython.cimports.shm.kernel.liveness import byte_held
 from cython.cimports.shm.layout import (
     SLOT_LIVE,
     STAT_LOCK_WAIT_NS,
@@ -48,7 +49,6 @@ from cython.cimports.shm.layout import (
     slots_used,
     u64,
 )
-from cython.cimports.shm.liveness import byte_held
 from cython.cimports.shm.memory import backed_bytes
 from cython.cimports.shm.slab import limit_of
 

@@ -74,6 +74,7 @@ from cython.cimports.engine.pages.reclaim import ForeignFree, HostTold, has_ledg
 from cython.cimports.engine.pages.twins import let_go
 from cython.cimports.shm.atomics import load, set_release
 from cython.cimports.shm.journal import commit, conclude, rollback, store
+from cython.cimports.shm.kernel.liveness import RESIZE_BYTE, byte_held
 from cython.cimports.shm.layout import (
     BUSY,
     CLASS_COUNT,
@@ -90,7 +91,6 @@ from cython.cimports.shm.layout import (
     slots_used,
     u64,
 )
-from cython.cimports.shm.liveness import RESIZE_BYTE, byte_held
 from cython.cimports.shm.lock import lock_both, lock_try, unlock, unlock_both
 from cython.cimports.shm.memory import back, chunk_at
 from cython.cimports.shm.recovery import is_open

@@ -305,3 +305,21 @@ def test_what_an_exclusive_get_took_is_not_new_when_it_is_put_again(make_arena, 
         pool.put((9, n, 0), 0, b"%d" % n)
     assert all(pool.get_range((1, n, 0), 0, pages) == data for n in range(20))
     assert eng.check().ok
+
+
+def test_a_pool_is_not_idle_because_the_one_before_it_was(make_arena):
+    """It may have the record of a pool that nobody had asked for anything in a long time."""
+    eng = make_arena(capacity="2MiB", page_size=PAGE, shards=1)
+    busy, idle = eng.new_pool("busy"), eng.new_pool("idle")
+    idle.put((1, 0, 0), 0, page(1))
+    for n in range(3000):
+        busy.put((n, 0, 0), 0, page(n))
+    assert idle.get((1, 0, 0), 0) is None and idle.id == 1      # it went, since nobody asked for it
+    idle.destroy()
+    new = eng.new_pool("new")
+    assert new.id == 1
+    raw = (SHM / eng.name).read_bytes()
+    record = Map(raw[:4096]).record(new.id)
+    noted = [int.from_bytes(raw[record + at : record + at + 8], "little")
+             for at in (offset("PoolRecord", name) for name in ("mean", "asked", "quiet"))]
+    assert noted == [0, 0, 0] and eng.check().ok

@@ -6,7 +6,7 @@ import os
 import posix_ipc
 
 import engine
-from shm.semaphores import Semaphores
+from shm.kernel.semaphores import Semaphores
 from tests.support import SHM, semaphores_of
 
 

@@ -12,7 +12,7 @@ import pytest
 
 import engine
 from engine.cli import commands as cli
-from shm.semaphores import Semaphores
+from shm.kernel.semaphores import Semaphores
 from tests.stopped import Stopped, in_child
 from tests.support import SHM, SMALL, semaphores_of
 

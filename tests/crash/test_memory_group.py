@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import engine
-from shm import groups
+from shm.kernel import groups
 from tests.stopped import in_child
 from tests.support import SANITIZED, page
 

@@ -12,7 +12,7 @@ import time
 import pytest
 
 import engine
-from shm.semaphores import Semaphores
+from shm.kernel.semaphores import Semaphores
 from tests.stopped import Stopped, in_child
 from tests.support import SHM, page, semaphores_of
 

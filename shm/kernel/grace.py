@@ -9,9 +9,9 @@ waits here holds none.
 """
 import cython
 from cython.cimports.shm.atomics import load
+from cython.cimports.shm.kernel.liveness import byte_held
+from cython.cimports.shm.kernel.system import MEMBARRIER_GLOBAL, SYS_membarrier, syscall
 from cython.cimports.shm.layout import OK, SLOT_LIVE, slot_at, slots_used, u64
-from cython.cimports.shm.liveness import byte_held
-from cython.cimports.shm.system import MEMBARRIER_GLOBAL, SYS_membarrier, syscall
 
 
 def announce():

@@ -38,12 +38,10 @@ from cython.cimports.posix.mman import (
 )
 from cython.cimports.posix.unistd import SEEK_CUR, SEEK_SET, close, getpid, lseek
 from cython.cimports.shm.atomics import barrier, this_thread
-from cython.cimports.shm.layout import SYS_PAGE, Worker, u64
-from cython.cimports.shm.liveness import next_mark
-from cython.cimports.shm.memory import is_arena
-from cython.cimports.shm.process import CLOSED, COPY, FORKED, SHARED, SHUT, UNBACKED, Kin
-from cython.cimports.shm.semaphores import OPEN_MAX, SemTable
-from cython.cimports.shm.system import (
+from cython.cimports.shm.kernel.liveness import next_mark
+from cython.cimports.shm.kernel.process import CLOSED, COPY, FORKED, SHARED, SHUT, UNBACKED, Kin
+from cython.cimports.shm.kernel.semaphores import OPEN_MAX, SemTable
+from cython.cimports.shm.kernel.system import (
     MAP_NORESERVE,
     O_CLOEXEC,
     O_RDWR,
@@ -59,6 +57,8 @@ from cython.cimports.shm.system import (
     sigemptyset,
     siginfo_t,
 )
+from cython.cimports.shm.layout import SYS_PAGE, Worker, u64
+from cython.cimports.shm.memory import is_arena
 
 _kin = cython.declare(cython.pointer(Kin), cython.NULL)
 _installed = cython.declare(cython.bint, False)

@@ -25,9 +25,9 @@ from cython.cimports.posix.fcntl import flock as struct_flock
 from cython.cimports.posix.mman import MAP_FAILED, MAP_SHARED, PROT_NONE, mmap, munmap
 from cython.cimports.posix.stat import S_ISREG, fstat, struct_stat
 from cython.cimports.posix.unistd import SEEK_CUR, close, lseek
+from cython.cimports.shm.kernel.liveness import BYTE_TAKEN, next_mark
+from cython.cimports.shm.kernel.system import F_OFD_GETLK, F_OFD_SETLK, O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, O_RDWR, open
 from cython.cimports.shm.layout import OK, SYS_PAGE, Worker, u64
-from cython.cimports.shm.liveness import BYTE_TAKEN, next_mark
-from cython.cimports.shm.system import F_OFD_GETLK, F_OFD_SETLK, O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, O_RDWR, open
 from shm.errors import AccessDenied, ArenaBusy, ArenaCorrupted, ArenaNotFound, TmemError
 
 SHM_DIR = "/dev/shm"

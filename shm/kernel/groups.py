@@ -15,8 +15,8 @@ import cython
 from cython.cimports.libc.stdlib import strtoull
 from cython.cimports.libc.string import memcpy, strlen, strstr
 from cython.cimports.posix.unistd import close, read
+from cython.cimports.shm.kernel.system import O_CLOEXEC, O_RDONLY, open
 from cython.cimports.shm.layout import u64
-from cython.cimports.shm.system import O_CLOEXEC, O_RDONLY, open
 
 ROOT = "/sys/fs/cgroup"
 LEVELS = cython.declare(cython.int, 8)

@@ -34,9 +34,8 @@ from cython.cimports.posix.mman import MAP_FAILED, MAP_SHARED, PROT_READ, PROT_W
 from cython.cimports.posix.stat import S_ISREG, fchmod, fstat, struct_stat
 from cython.cimports.posix.unistd import access, close, geteuid, getpid, link, unlink
 from cython.cimports.shm.atomics import cas, load
-from cython.cimports.shm.layout import Lock, offset_of, u64
-from cython.cimports.shm.semaphores import OPEN_MAX, Sem, SemTable
-from cython.cimports.shm.system import (
+from cython.cimports.shm.kernel.semaphores import OPEN_MAX, Sem, SemTable
+from cython.cimports.shm.kernel.system import (
     CLOCK_MONOTONIC,
     O_CLOEXEC,
     O_CREAT,
@@ -59,7 +58,8 @@ from cython.cimports.shm.system import (
     sem_trywait,
     timespec,
 )
-from shm.liveness import SHM_DIR, alive_name
+from cython.cimports.shm.layout import Lock, offset_of, u64
+from shm.kernel.liveness import SHM_DIR, alive_name
 
 EXISTS = cython.declare(u64, cython.cast(u64, 1) << 63)
 GENERATION = cython.declare(u64, (1 << 63) - 1)     # the bits of Lock.sem that are one

@@ -1,6 +1,6 @@
 # C-level names of semaphores.py.
 from shm.layout cimport Lock, Worker, u64
-from shm.system cimport sem_t
+from shm.kernel.system cimport sem_t
 
 cdef enum:
     OPEN_MAX = 1024         # semaphores kept open a process; each is a mapped page
