@@ -10,8 +10,8 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 COMPILED = """
-    shm.seal shm.memory shm.arena shm.turns shm.workers shm.journal shm.lock shm.waiting shm.slab shm.shrink
-    shm.recovery
+    shm.seal shm.memory shm.arena shm.turns shm.workers shm.journal shm.lock shm.waiting shm.segments
+    shm.extent shm.slab shm.shrink shm.recovery
     shm.kernel.semaphores shm.kernel.groups shm.kernel.liveness shm.kernel.process shm.kernel.grace
     engine.oid engine.layout.geometry
     engine.pages.queues engine.pages.pins engine.pages.twins engine.pages.reclaim
@@ -19,6 +19,7 @@ COMPILED = """
     engine.tree.rbtree engine.tree.objnode engine.tree.hostops engine.tree.unlink engine.tree.lookaside
     engine.eviction.shares engine.eviction.policies engine.eviction.evict engine.eviction.admit
     engine.eviction.relieve engine.eviction.move engine.eviction.merge engine.eviction.room
+    engine.eviction.window
     engine.verbs.section engine.verbs.put engine.verbs.overwrite engine.verbs.fetch engine.verbs.flush
     engine.verbs.ends
     engine.member.adapter engine.member.registry engine.member.fullness engine.member.stats engine.member.access

@@ -54,7 +54,7 @@ from cython.cimports.shm.layout import (
     u64,
 )
 from cython.cimports.shm.memory import back_file
-from cython.cimports.shm.slab import limit_of, set_classes
+from cython.cimports.shm.segments import limit_of, set_classes
 from shm import entry
 from shm.entry import BORN, MAGIC
 from shm.errors import (

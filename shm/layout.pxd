@@ -26,7 +26,7 @@ from shm.atomics cimport load, load_acquire, load_byte, set_byte
 ctypedef uint64_t u64
 
 cdef enum:
-    LAYOUT_VERSION = 3
+    LAYOUT_VERSION = 4
     SYS_PAGE = 4096
     HUGE_BYTES = 2097152    # a huge page, where the machine has them of this size
 
@@ -48,9 +48,13 @@ cdef enum:
     FAULT_LOOP = 5      # a walk longer than any legal one
     FAULT_LOCK = 6      # a lock word that its holder did not write
 
-    # Size classes. The last one is the bulk class: its magazine is ten times as long.
+    # Size classes. The last one is the bulk class: its magazine is ten times as long. The one before is
+    # of extents (extent.py), made of granules, of which a segment has 1 << GRANULE_SHIFT.
     CLASS_COUNT = 27
     BULK_CLASS = 26
+    EXTENT_CLASS = 25
+    EXTENT_MAX = 1073741824
+    GRANULE_SHIFT = 6
     STUCK_MAX = 8
     MAG_CAP = 64
     BULK_CAP = 640
@@ -76,7 +80,9 @@ cdef enum:
 
     # Segment.state
     SEG_STAYS = 0       # it has memory; and chunks, if it has a class
-    SEG_LEAVING = 1     # it has a class, and nobody takes chunks of it any more: it is to be emptied
+    # nobody takes chunks of it any more: it is to be emptied. It has a class; or none, and waits for the worker that
+    # wants it
+    SEG_LEAVING = 1
     SEG_HOLE = 2        # it has no class, and is to have no memory
     SEG_PUNCHING = 3    # a hole whose memory is being given back: in no list, and nobody may take it
 
@@ -162,7 +168,7 @@ cdef struct Depot:
 #   32  prev
 #   40  state   SEG_*; one that leaves or is punched is in no list
 #   48  dug     how often it has become a hole: who waits before punching one knows whether it is the same still
-#   56  spare
+#   56  wanted  slot + 1 of the worker that empties it for an extent: it is his when it is empty; 0 = nobody's
 cdef struct Segment:
     u64 cls
     u64 free_count
@@ -171,10 +177,11 @@ cdef struct Segment:
     u64 prev
     u64 state
     u64 dug
-    u64 spare
+    u64 wanted
 
 # Magazine: a worker's private stack of free chunks of one class. Guard: the worker's own lock.
-# `count` is journalled; an item above `count` is nobody's.
+# `count` is journalled; an item above `count` is nobody's. That of extents has one at most: its
+# offset, and as the second item its granules.
 cdef struct Magazine:
     u64 count
     u64 items[MAG_CAP]
@@ -282,6 +289,10 @@ cdef struct Worker:
     u64 merge_next          # calls that the next look in vain costs
     u64 merge_waited        # looks in a row that found others emptying one
     u64 merging             # number + 1 of the one that this worker has let leave, until it is free or stays
+    # Who lacks memory for an extent empties neighbouring segments (engine/eviction/window.py):
+    u64 window_first        # number of the first of those that this worker wants
+    u64 window_count        # how many; 0 = none
+    u64 extent_hint         # segment from which a place for an extent is looked for
     # For giving memory back (engine/capacity/giving.py):
     u64 emptied             # segments that this worker's frees have emptied since it looked last
     u64 used_most           # most segments in use that it has seen since then

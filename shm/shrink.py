@@ -5,8 +5,9 @@ Emptying the segments that leave is the business of the layer above: only it kno
 Each step is one transaction under the worker's own lock, which it takes itself (but for
 `set_leaving_held`), and the depot's.
 Kill at any instruction: a limit that was lowered and not reached yet is a state like any other;
-segments that leave go on leaving until whoever was at it is recovered, or somebody resizes, or is
-short of memory; holes that still have memory go on having it until somebody resizes again.
+segments that leave go on leaving, and those that are wanted go on being so, until whoever was at
+it is recovered, or somebody resizes, or is short of memory; holes that still have memory go on
+having it until somebody resizes again.
 """
 import cython
 from cython.cimports.shm.atomics import load
@@ -26,7 +27,7 @@ from cython.cimports.shm.layout import (
 )
 from cython.cimports.shm.lock import lock_both, lock_try, unlock, unlock_both
 from cython.cimports.shm.memory import punch
-from cython.cimports.shm.slab import (
+from cython.cimports.shm.segments import (
     free_segment,
     limit_of,
     list_hole,
@@ -36,6 +37,8 @@ from cython.cimports.shm.slab import (
     segment_of,
     segment_start,
 )
+
+PIECE = cython.declare(u64, 64)         # segments a transaction
 
 
 @cython.cfunc
@@ -69,6 +72,43 @@ def is_leaving(w, off):
     return number < w.seg_total and load(cython.address((w.segtable + number).state)) == SEG_LEAVING
 
 
+def extent_leaves(w, off, length):
+    """True if an extent for so many bytes lies in a segment that is to be emptied, or in part. A
+    hint, as `is_leaving`."""
+    number: u64
+    last: u64 = segment_of(w, off + length - 1)
+    for number in range(segment_of(w, off), (last if last < w.seg_total else w.seg_total - 1) + 1):
+        if load(cython.address((w.segtable + number).state)) == SEG_LEAVING:
+            return True
+    return False
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _leave(w: cython.pointer(Worker), s: cython.pointer(Segment)) -> cython.void:
+    """Let nobody take chunks of a segment any more. Who leaves is in no list: nobody finds what is
+    free there."""
+    if s.free_count != 0:
+        list_remove(w, cython.address(w.depot.class_head[s.cls - 1]), s)
+    store(w, cython.address(s.state), SEG_LEAVING)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _stay(w: cython.pointer(Worker), s: cython.pointer(Segment)) -> cython.void:
+    """Take that back, whoever wants the segment; one that is empty already is free."""
+    if s.wanted != 0:
+        store(w, cython.address(s.wanted), 0)
+    if s.cls == 0:
+        free_segment(w, s)
+        return
+    store(w, cython.address(s.state), SEG_STAYS)
+    if s.free_count != 0:
+        list_push(w, cython.address(w.depot.class_head[s.cls - 1]), s)
+
+
 def set_leaving_held(w, number, leaves):
     """Let nobody take chunks of a segment any more, with `leaves`; without, take that back. OK
     (also if it has no class, or is so already), BUSY or CORRUPT. Called with the own lock."""
@@ -77,16 +117,61 @@ def set_leaving_held(w, number, leaves):
     if lock_try(w, cython.address(w.depot.lock)) != OK:
         return BUSY
     s = segment_at(w, number)
-    if 0 < s.cls <= CLASS_COUNT and s.state == (SEG_STAYS if leaves else SEG_LEAVING):
-        # Who leaves is in no list: nobody finds what is free there.
-        if s.free_count != 0 and leaves:
-            list_remove(w, cython.address(w.depot.class_head[s.cls - 1]), s)
-        store(w, cython.address(s.state), SEG_LEAVING if leaves else SEG_STAYS)
-        if s.free_count != 0 and not leaves:
-            list_push(w, cython.address(w.depot.class_head[s.cls - 1]), s)
+    if leaves and 0 < s.cls <= CLASS_COUNT and s.state == SEG_STAYS:
+        _leave(w, s)
+    elif not leaves and s.cls <= CLASS_COUNT and s.state == SEG_LEAVING:
+        _stay(w, s)
     status = conclude(w)
     unlock(w, cython.address(w.depot.lock))
     return status
+
+
+def want(w, first, count):
+    """Let segments leave that follow one another, and be this worker's when they are empty: from
+    the place `first` of the table on. What is free of them is so at once; holes, and what others
+    empty, are left alone. OK, BUSY or CORRUPT. Called with the own lock."""
+    number: u64
+    s: cython.pointer(Segment)
+    status: cython.int = OK
+    for number in range(first, min(first + count, w.seg_total)):
+        if (number - first) % PIECE == 0:
+            if lock_try(w, cython.address(w.depot.lock)) != OK:
+                return BUSY
+        s = w.segtable + number
+        if s.state == SEG_STAYS and number < w.depot.seg_high and s.cls <= CLASS_COUNT:
+            if s.cls != 0:
+                _leave(w, s)
+            else:
+                list_remove(w, cython.address(w.depot.free_head), s)
+                store(w, cython.address(s.state), SEG_LEAVING)
+            store(w, cython.address(s.wanted), w.slot_idx + 1)
+        if (number - first) % PIECE == PIECE - 1 or number + 1 == min(first + count, w.seg_total):
+            status = conclude(w)
+            unlock(w, cython.address(w.depot.lock))
+            if status != OK:
+                break
+    return status
+
+
+def unwant(w, first, count):
+    """Let those of these segments stay that this worker still wants. OK, BUSY (some may be left) or
+    CORRUPT. Called with the own lock."""
+    number: u64
+    s: cython.pointer(Segment)
+    status: cython.int
+    for number in range(first, min(first + count, w.seg_total)):
+        s = w.segtable + number
+        if load(cython.address(s.wanted)) != w.slot_idx + 1:
+            continue
+        if lock_try(w, cython.address(w.depot.lock)) != OK:
+            return BUSY
+        if s.wanted == w.slot_idx + 1 and s.state == SEG_LEAVING and s.cls <= CLASS_COUNT:
+            _stay(w, s)
+        status = conclude(w)
+        unlock(w, cython.address(w.depot.lock))
+        if status != OK:
+            return status
+    return OK
 
 
 def set_leaving(w, number, leaves):

@@ -1,48 +1,13 @@
 # C-level names of slab.py, and the two steps that verbs take inside their own transactions.
 from shm.atomics cimport likely, unlikely
 from shm.journal cimport store
-from shm.layout cimport (BULK_CAP, BULK_CLASS, CLASS_COUNT, FAULT_CHUNK, MAG_CAP, NOMEM, OK, SLOT_BYTES,
-                         Magazine, Segment, Slot, Worker, u64)
+from shm.extent cimport ensure_extent, granules_of
+from shm.layout cimport BULK_CAP, BULK_CLASS, EXTENT_CLASS, FAULT_CHUNK, MAG_CAP, OK, Magazine, Slot, Worker, u64
 from shm.memory cimport chunk_at
 
-cdef void set_classes(Worker *w) noexcept nogil
-cdef int class_of(u64 length) noexcept nogil
-cdef Segment *segment_at(Worker *w, u64 number) noexcept nogil
-cdef u64 limit_of(Worker *w) noexcept nogil
-cdef u64 slack(Worker *w, int cls) noexcept nogil
-cdef void list_push(Worker *w, u64 *head, Segment *s) noexcept nogil
-cdef void list_remove(Worker *w, u64 *head, Segment *s) noexcept nogil
-cdef void list_hole(Worker *w, Segment *s) noexcept nogil
-cdef void free_segment(Worker *w, Segment *s) noexcept nogil
 cdef int refill(Worker *w, int cls, u64 want) noexcept nogil
 cdef int drain(Worker *w, Magazine *mag, int cls, u64 keep) noexcept nogil
 cdef int drain_all(Worker *w, Slot *slot) noexcept nogil
-
-cdef enum:
-    NO_CHUNK = 0xFFFFFFFF
-
-# Where a segment begins, by its place in the table.
-cdef inline u64 segment_start(Worker *w, u64 idx) noexcept nogil:
-    return w.seg_lo + (idx << w.seg_shift)
-
-# Where a chunk begins, by its segment's place in the table and its own in the segment.
-cdef inline u64 chunk_start(Worker *w, u64 idx, int cls, u64 index) noexcept nogil:
-    return segment_start(w, idx) + w.class_start[cls] + index * w.class_bytes[cls]
-
-# Which segment an offset lies in: its place in the table. Of an offset outside of all, a place
-# outside of the table.
-cdef inline u64 segment_of(Worker *w, u64 off) noexcept nogil:
-    return (off - w.seg_lo) >> w.seg_shift
-
-# Which chunk of a segment of this class begins at an offset; NO_CHUNK: none does.
-cdef inline u64 chunk_index(Worker *w, int cls, u64 off) noexcept nogil:
-    cdef u64 inside = ((off - w.seg_lo) & ((<u64>1 << w.seg_shift) - 1)) - w.class_start[cls]
-    cdef u64 index = inside // w.class_bytes[cls]
-    return index if index < w.class_chunks[cls] and index * w.class_bytes[cls] == inside else <u64>NO_CHUNK
-
-# The words that tell which chunks of a segment are out, if it is of this class.
-cdef inline u64 *bitmap_of(Worker *w, Segment *s, int cls) noexcept nogil:
-    return &s.bitmap if w.class_start[cls] == 0 else <u64 *>(w.base + segment_start(w, s - w.segtable))
 
 cdef inline u64 mag_cap(int cls) noexcept nogil:
     return BULK_CAP if cls == BULK_CLASS else MAG_CAP
@@ -82,3 +47,25 @@ cdef inline void push(Worker *w, int cls, u64 off) noexcept nogil:
         return
     store(w, &mag.items[mag.count], off)
     store(w, &mag.count, mag.count + 1)
+
+cdef inline void push_for(Worker *w, int cls, u64 off, u64 length) noexcept nogil:
+    # What held `length` bytes: a chunk of the class, or an extent, for which the magazine is empty.
+    cdef Magazine *mag = &w.slot.mags[cls]
+    if likely(cls != EXTENT_CLASS):
+        push(w, cls, off)
+        return
+    if mag.count != 0:
+        w.fault = FAULT_CHUNK
+        return
+    store(w, &mag.items[0], off)
+    store(w, &mag.items[1], granules_of(w, length))
+    store(w, &mag.count, 1)
+
+cdef inline int ensure_for(Worker *w, int cls, u64 length) noexcept nogil:
+    # OK when this worker's magazine has a chunk of the class, or an extent, for `length` bytes.
+    return ensure(w, cls, 1) if likely(cls != EXTENT_CLASS) else ensure_extent(w, length)
+
+cdef inline bint has_for(Worker *w, int cls, u64 length) noexcept nogil:
+    # True if `ensure_for` has nothing to do.
+    cdef Magazine *mag = &w.slot.mags[cls]
+    return mag.count != 0 and (cls != EXTENT_CLASS or mag.items[1] == granules_of(w, length))

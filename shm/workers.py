@@ -52,7 +52,8 @@ from cython.cimports.shm.lock import OWNER_WAITS, lock_try, post, unlock
 from cython.cimports.shm.memory import back, is_arena
 from cython.cimports.shm.recovery import disown, gate_keeper, may_adopt, rescue, settle_slot
 from cython.cimports.shm.seal import seal
-from cython.cimports.shm.slab import drain_all, set_classes
+from cython.cimports.shm.segments import set_classes
+from cython.cimports.shm.slab import drain_all
 from cython.cimports.shm.turns import pass_turn, take_turn
 from cython.cimports.shm.waiting import REST, UNKNOWN, WRONG, consider, note_wait, refuse
 from shm.entry import no_memory

@@ -64,12 +64,12 @@ def open_pool(engine: Member, idx, gen, name=None, nonce=None):
     pool.cap_bytes = cap & ~CAP_BYTES() if cap & CAP_BYTES() else 0
     pool.allow = allow_list(pool.ref.record)
     pool.exclusive = not pool.persistent and not pool.shared
-    pool.page_size = engine.page_size
+    pool.page_size = pool.ref.page_size
     pool.dedup = pool.ref.dedup = flags & POOL_DEDUP != 0
     pool.whole = pool.ref.whole = flags & POOL_WHOLE != 0
     pool.ref.seed = pool.engine.att.w.header.nonce
     pool.ref.codec = flag_of(pool.pam)
-    pool.ref.packed_max = min(pool.ref.page_size - 1, 0xFFFF) if pool.ref.codec else 0
+    pool.ref.packed_max = pool.ref.page_size - 1 if pool.ref.codec else 0
     # One that is named, in a pickle, may have been destroyed on the way, and nobody have its slot
     # yet: its calls say so.
     live: cython.bint = is_live(pool.ref.record, pool.ref.gen)

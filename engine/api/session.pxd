@@ -4,5 +4,4 @@ from engine.member.member cimport Member
 from shm.layout cimport u64
 
 cdef class Engine(Member):
-    cdef tuple publish_locked(
-        self, ClientPage *table, bytes name, u64 flags, u64 client, bytes pam, u64 policy, u64 cap, object allow)
+    cdef tuple publish_locked(self, ClientPage *table, object asked)

@@ -4,6 +4,7 @@ The pool table is changed under its lock by plain stores ending in one that publ
 a kill before it has done nothing.
 """
 import os
+import typing
 
 import cython
 import cython.cimports.engine.capacity.giving as giving
@@ -22,6 +23,7 @@ from cython.cimports.engine.layout.structs import (
     GEO_TWINS,
     LEDGER_BYTES,
     LEDGER_WORDS,
+    PAGE_MIN,
     PAM_NAME_BYTES,
     POOL_BYTES,
     POOL_DEDUP,
@@ -47,11 +49,11 @@ from cython.cimports.engine.pages.reclaim import back_everybodys
 from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.shm.atomics import barrier, set_release
 from cython.cimports.shm.journal import kill_point
-from cython.cimports.shm.layout import OK, Worker, slot_at, slots_used, u64
+from cython.cimports.shm.layout import EXTENT_MAX, OK, Worker, slot_at, slots_used, u64
 from cython.cimports.shm.lock import unlock_both
 from cython.cimports.shm.memory import back
 from cython.cimports.shm.seal import seal
-from cython.cimports.shm.slab import limit_of
+from cython.cimports.shm.segments import limit_of
 from engine.api import spawn as spawning
 from engine.api.client import open_client
 from engine.api.pool import open_pool
@@ -257,6 +259,19 @@ def unlink(name):
     arenas.unlink(name)
 
 
+class _Asked(typing.NamedTuple):
+    """What a new pool's record is to say."""
+
+    name: bytes
+    flags: int
+    client: int
+    pam: bytes
+    policy: int
+    cap: int
+    allow: object
+    page_size: int
+
+
 @cython.cclass
 class Engine(Member):
     """An attached arena: one worker. Made by engine.create and engine.attach; a context manager
@@ -301,6 +316,7 @@ class Engine(Member):
         allow=None,
         dedup=False,
         whole=True,
+        page_size=None,
     ):
         """Make a pool.
 
@@ -315,9 +331,11 @@ class Engine(Member):
         allow: 1 to 32 client ids: of the engines that act for a client, only those of these and of
         the pool's own may open it; for a shared pool; None: all may. dedup: pages of the
         same bytes, of 256 and more, share one chunk; for an ephemeral pool whose pages lie in the
-        arena. whole: pages of an ephemeral pool that were put as one range are one value: they are
-        hit, age and go together; a page that is put over one of them takes its part, and a page
-        that was there before a range stays what it was. False: each page by itself. Raises
+        arena. page_size: bytes that a page of it has at most, 512 to 1 GiB, as an int, or text such
+        as "4MiB"; None: the arena's; one that is longer than 64 KiB lies in one piece. whole: pages
+        of an ephemeral pool that were put as one range are one value: they are hit, age and go
+        together; a page that is put over one of them takes its part, and a page that was there
+        before a range stays what it was. False: each page by itself. Raises
         PoolExists, AccessDenied (the engine acts for another client), TmemError (table full, no
         memory, unknown pam, package of a codec not installed), TypeError, ValueError.
         """
@@ -338,6 +356,9 @@ class Engine(Member):
                 "cap: only an ephemeral pool can have one, since nothing of a persistent one is ever evicted"
             )
         allow = allow_argument(allow, shared)
+        page_size = self.page_size if page_size is None else parse_size("page_size", page_size)
+        if not PAGE_MIN <= page_size <= EXTENT_MAX:
+            raise ValueError(f"page_size: {PAGE_MIN} to {EXTENT_MAX} bytes (1 GiB), not {page_size}")
         registry.pam(pam)
         flags = (
             (POOL_PERSISTENT if persistent else 0)
@@ -352,33 +373,34 @@ class Engine(Member):
             # What the dead left half done in the ledgers must not become part of where the new
             # pool's counters start.
             self.att.recover_quick()
-            idx, gen = self._publish(raw_name, flags, client, pam.encode(), POLICIES[policy].number, cap, allow)
+            idx, gen = self._publish(
+                _Asked(raw_name, flags, client, pam.encode(), POLICIES[policy].number, cap, allow, page_size)
+            )
         finally:
             self.att.leave()
         return open_pool(self, idx, gen)
 
-    def _publish(self, name, flags, client, pam, policy, cap, allow):
+    def _publish(self, asked):
         """The index and generation of a new pool."""
-        record = (name, flags, client, pam, policy, cap, allow)
-        found = self._try_to_publish(*record)
+        found = self._try_to_publish(asked)
         # A destroyed pool keeps its place until it is taken apart, and the worker whose task that
         # is may have other things to do.
         for _ in range(SALVAGES):
             if found is None and self.salvage():
-                found = self._try_to_publish(*record)
+                found = self._try_to_publish(asked)
         if found is None:
             raise TmemError(f"arena {self.name!r}: all {self.max_pools} pools are taken")
         return found
 
-    def _try_to_publish(self, name, flags, client, pam, policy, cap, allow):
+    def _try_to_publish(self, asked):
         w: cython.pointer(Worker) = cython.address(self.att.w)
         table: cython.pointer(ClientPage) = self.lock_table()
         try:
-            return self.publish_locked(table, name, flags, client, pam, policy, cap, allow)
+            return self.publish_locked(table, asked)
         finally:
             unlock_both(w, cython.address(table.lock))
 
-    def publish_locked(self, table, name, flags, client, pam, policy, cap, allow):
+    def publish_locked(self, table, asked):
         """Its index and generation; None: all places are taken."""
         w: cython.pointer(Worker) = cython.address(self.att.w)
         p: cython.pointer(PoolRecord)
@@ -389,8 +411,8 @@ class Engine(Member):
         chosen: u64 = high
         for idx in range(high):
             p = pool_at(w, idx)
-            if p.state == POOL_LIVE and p.name[:POOL_NAME_BYTES].rstrip(b"\0") == name:
-                raise PoolExists(f"pool {name.decode()!r} is there already")
+            if p.state == POOL_LIVE and p.name[:POOL_NAME_BYTES].rstrip(b"\0") == asked.name:
+                raise PoolExists(f"pool {asked.name.decode()!r} is there already")
             if p.state == POOL_FREE and chosen == high:
                 chosen = idx
         if chosen == high:
@@ -406,24 +428,25 @@ class Engine(Member):
             if not back_everybodys(w, high):
                 self.no_memory("another pool")
             table.pools_high = high + 1
-        if flags & POOL_DEDUP and table.twins == 0:
+        if asked.flags & POOL_DEDUP and table.twins == 0:
             if back(w, twins_offset(w), w.client_geometry[GEO_TWINS] * TWIN_BUCKET_BYTES) != OK:
                 self.no_memory("the table of equal pages")
             set_release(cython.address(table.twins), 1)
         p = pool_at(w, chosen)
         p.link = 0
-        p.flags = flags
-        p.client = client
+        p.flags = asked.flags
+        p.client = asked.client
         p.cursor = 0
         p.mean = p.asked = p.quiet = 0      # what was noted of the pool that had the slot before
-        p.policy = policy
-        p.cap = cap
-        p.seat = seat_of(w, client, True)
-        set_allow(p, allow)
+        p.policy = asked.policy
+        p.cap = asked.cap
+        p.page_size = asked.page_size
+        p.seat = seat_of(w, asked.client, True)
+        set_allow(p, asked.allow)
         memset(p.name, 0, POOL_NAME_BYTES)
-        memcpy(p.name, cython.cast(cython.p_char, name), len(name))
+        memcpy(p.name, cython.cast(cython.p_char, cython.cast(bytes, asked.name)), len(asked.name))
         memset(p.pam, 0, PAM_NAME_BYTES)
-        memcpy(p.pam, cython.cast(cython.p_char, pam), len(pam))
+        memcpy(p.pam, cython.cast(cython.p_char, cython.cast(bytes, asked.pam)), len(asked.pam))
         for i in range(LEDGER_WORDS):
             p.base[i] = 0
             for slot in range(slots_used(w)):

@@ -17,7 +17,7 @@ cdef class Pin:
     cdef u64 place
     cdef u64 data
     cdef u64 length
-    cdef int cls
+    cdef u64 size           # of the chunk, or the extent
 
 cdef class View:
     cdef object pages       # what entering it gives

@@ -23,7 +23,15 @@ from cython.cimports.engine.layout.structs import (
     Bucket,
     Pampd,
 )
-from cython.cimports.engine.layout.words import VIEWED, class_in, copied_of, is_same, packed_in, with_flags
+from cython.cimports.engine.layout.words import (
+    VIEWED,
+    class_in,
+    copied_of,
+    is_same,
+    packed_in,
+    size_class,
+    with_flags,
+)
 from cython.cimports.engine.member.arguments import set_count
 from cython.cimports.engine.member.bound import Bound
 from cython.cimports.engine.member.member import Member
@@ -35,6 +43,7 @@ from cython.cimports.engine.tree.lookaside import remember
 from cython.cimports.engine.verbs.fetch import check_chunk, touch
 from cython.cimports.engine.verbs.section import REAP_BUDGET, bucket_of, end_section, find_page, finish, lock_bucket
 from cython.cimports.shm.atomics import set
+from cython.cimports.shm.extent import room_of
 from cython.cimports.shm.kernel.process import CLOSED, FORKED
 from cython.cimports.shm.layout import BUSY, FAULT_SENTINEL, NOSPACE, OK, Worker, offset_of, u64
 from cython.cimports.shm.lock import lock_try, unlock
@@ -42,6 +51,15 @@ from cython.cimports.shm.seal import seal
 from engine.errors import TooMuchPinned
 
 # --- finding and pinning --------------------------------------------------------------------------
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+def _room(w: cython.pointer(Worker), shape: u64) -> u64:
+    """Bytes of arena that the page of a shape, which has been checked, keeps while it is viewed."""
+    return room_of(w, size_class(shape), copied_of(shape))
 
 
 @cython.cfunc
@@ -68,11 +86,11 @@ def _find_all(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.p
         if packed_in(d.shape) > p.packed_max:
             w.fault = FAULT_SENTINEL
         if not is_same(d.shape):
-            if class_in(d) >= OBJNODE_CLASS or copied_of(d.shape) > w.class_bytes[class_in(d)]:
+            if class_in(d) >= OBJNODE_CLASS or copied_of(d.shape) > room_of(w, class_in(d), copied_of(d.shape)):
                 w.fault = FAULT_SENTINEL
                 return MISS
             count[0] += 1
-            size[0] += w.class_bytes[class_in(d)]
+            size[0] += _room(w, sights[i].shape)
     return OK
 
 
@@ -89,7 +107,7 @@ def _pin_all(
     for i in range(c.ask.count):
         d = page_at(w, sights[i].page)
         if not is_same(sights[i].shape):
-            sights[i].place = pin(w, sights[i].data, cython.cast(cython.uchar, sights[i].shape >> 32))
+            sights[i].place = pin(w, sights[i].data, size_class(sights[i].shape), copied_of(sights[i].shape))
             if sights[i].place == 0:
                 return
             # Not journalled: a mark without a pin costs a look.
@@ -124,8 +142,8 @@ def _hold(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
             for i in range(c.ask.count):
                 if sights[i].place != 0:
                     count -= 1
-                    size -= w.class_bytes[cython.cast(cython.uchar, sights[i].shape >> 32)]
-                    unpin(w, sights[i].place, cython.cast(cython.uchar, sights[i].shape >> 32))
+                    size -= _room(w, sights[i].shape)
+                    unpin(w, sights[i].place, _room(w, sights[i].shape))
             uncharge(w, count, size)
     status = end_section(w, b, status)
     unlock(w, cython.address(w.slot.own))
@@ -134,14 +152,14 @@ def _hold(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
 
 @cython.cfunc
 @cython.exceptval(check=False)
-def _let_go(engine: Member, worker: u64, place: u64, cls: cython.int, data: u64, counted: cython.bint) -> cython.void:
+def _let_go(engine: Member, worker: u64, place: u64, size: u64, data: u64, counted: cython.bint) -> cython.void:
     """Let go of a pin, whatever is going on. In a forked child it is the parent's, and stays."""
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     status: cython.int = BUSY
     waits: cython.bint
     if engine.att.kin.barred & (CLOSED | FORKED) or w.id != worker:
         return
-    waits = unpin(w, place, cls)
+    waits = unpin(w, place, size)
     if counted:
         engine.att.end_keep()       # after the unpin: with the last one a worker that has lost its descriptors is gone
     if not waits or engine.att.kin.barred:
@@ -172,7 +190,7 @@ class Pin:
 
     def __dealloc__(self):
         if self.place != 0:
-            _let_go(self.engine, self.worker, self.place, self.cls, self.data, True)
+            _let_go(self.engine, self.worker, self.place, self.size, self.data, True)
 
 
 @cython.freelist(8)
@@ -270,7 +288,7 @@ def _pinned(pool: Bound, c: cython.pointer(Call), sights: cython.pointer(Sight))
                 page.worker = w.id
                 page.data = sights[i].data
                 page.length = copied_of(sights[i].shape)
-                page.cls = cython.cast(cython.uchar, sights[i].shape >> 32)
+                page.size = _room(w, sights[i].shape)
                 page.place = sights[i].place
                 made = i + 1
                 pool.engine.att.kin.keeps += 1
@@ -282,7 +300,7 @@ def _pinned(pool: Bound, c: cython.pointer(Call), sights: cython.pointer(Sight))
                     pool.engine,
                     w.id,
                     sights[i].place,
-                    cython.cast(cython.uchar, sights[i].shape >> 32),
+                    _room(w, sights[i].shape),
                     sights[i].data,
                     False,
                 )

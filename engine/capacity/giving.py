@@ -24,8 +24,8 @@ from cython.cimports.shm.kernel.liveness import GIVING_BYTE, RESIZE_BYTE, byte_r
 from cython.cimports.shm.kernel.semaphores import sleep_on
 from cython.cimports.shm.layout import BUSY, NOMEM, OK, SEG_HOLE, SEG_PUNCHING, SEG_STAYS, Segment, Worker, u64
 from cython.cimports.shm.memory import next_data
+from cython.cimports.shm.segments import limit_of, segment_of, segment_start
 from cython.cimports.shm.shrink import begin_punch, dig_one, end_punch, fill_up
-from cython.cimports.shm.slab import limit_of, segment_of, segment_start
 from engine.capacity.tide import Tide
 
 STEP = 256              # segments that a call gives back at most; who destroys a pool takes several steps

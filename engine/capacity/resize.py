@@ -20,7 +20,7 @@ from cython.cimports.engine.layout.structs import (
 )
 from cython.cimports.engine.member.member import Member
 from cython.cimports.engine.member.registry import registry
-from cython.cimports.engine.pages.pins import collect, pins_high
+from cython.cimports.engine.pages.pins import collect, pinned_at, pinned_bytes, pins_high
 from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.libc.string import memset
 from cython.cimports.shm.atomics import load
@@ -42,8 +42,8 @@ from cython.cimports.shm.layout import (
     u64,
 )
 from cython.cimports.shm.lock import lock_try, unlock
+from cython.cimports.shm.segments import limit_of, segment_of
 from cython.cimports.shm.shrink import begin_punch, dig, end_punch, set_leaving, set_limit, too_many
-from cython.cimports.shm.slab import limit_of, segment_of
 from engine.errors import ArenaBusy, TmemError
 from engine.member.stats import fixed_bytes
 
@@ -277,11 +277,16 @@ def _viewed_segments(engine: Member):
     i: u64
     j: u64
     segment: u64
+    last: u64
+    word: u64
     found = set()
     for i in range(slots_used(w)):
         for j in range(pins_high(slot_at(w, i))):
-            segment = segment_of(w, load(cython.address(pins_at(w, i)[j])))
-            if segment < w.seg_total:
+            word = load(cython.address(pins_at(w, i)[j]))
+            if word == 0:
+                continue
+            last = segment_of(w, pinned_at(word) + pinned_bytes(w, word) - 1)
+            for segment in range(segment_of(w, pinned_at(word)), min(last, w.seg_total - 1) + 1):
                 found.add(segment)
     for number in found:
         _until_free(engine, lambda number=number: set_leaving(w, number + 1, False))

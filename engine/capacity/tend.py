@@ -15,7 +15,7 @@ from cython.cimports.engine.pages.reclaim import take_garbage
 from cython.cimports.shm.atomics import load
 from cython.cimports.shm.layout import BUSY, CORRUPT, OK, Worker, slot_at, slots_used, u64
 from cython.cimports.shm.lock import lock_try, unlock
-from cython.cimports.shm.slab import limit_of
+from cython.cimports.shm.segments import limit_of
 from engine.capacity.rounds import Tended
 
 KEPT_FREE = 4                   # segments that are kept free, from so many on:

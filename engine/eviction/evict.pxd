@@ -7,6 +7,7 @@ cdef struct Value:
     u64 obj_off
     u64 first
     u64 pages
+    u64 gone        # of them, when it was evicted
     u64 hits        # of that which has most
     bint broken     # the page before the first one has gone
     bint stays      # somebody has a view on one of them, or is about to queue one

@@ -14,6 +14,7 @@ from cython.cimports.engine.eviction.policies import Policy, policy_of
 from cython.cimports.engine.layout.call import AGAIN, FAULT_POLICY, MISS, PINNED
 from cython.cimports.engine.layout.regions import (
     buckets_at,
+    chunk_bytes,
     obj_at,
     page_at,
     pampd_at,
@@ -62,6 +63,7 @@ from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import chunk_at
 
 BUSY_MAX = cython.declare(cython.int, 8)        # pages with a taken bucket that are passed over
+WEIGHT_SHIFT = cython.declare(u64, 16)          # a page that is longer than so many bytes counts as several that go
 VALUE_MAX = cython.declare(u64, 1024)           # pages that go at once: a shard and a bucket are held for so long
 
 
@@ -105,6 +107,7 @@ def _value_of(
     value.obj_off = offset_of(w, o)
     value.first = d.index
     value.pages = 0
+    value.gone = 0
     value.hits = 0
     value.broken = False
     value.stays = False
@@ -165,6 +168,7 @@ def _evict_value(w: cython.pointer(Worker), b: cython.pointer(Bucket), obj_off: 
     page: cython.pointer(Pampd)
     off: u64
     i: u64
+    weight: u64
     empty: cython.bint = False
     status: cython.int = OK
     for i in range(value.pages):
@@ -177,12 +181,15 @@ def _evict_value(w: cython.pointer(Worker), b: cython.pointer(Bucket), obj_off: 
         dequeue(w, off)
         if take_page(w, pool, obj_off, value.first + i, host) != off and w.fault == 0:
             w.fault = FAULT_LOOP
+        weight = 1 + (chunk_bytes(w, page) >> WEIGHT_SHIFT)
         empty = o.pampd_count == 0
         if empty and w.fault == 0:
             take_obj(w, pool, b, obj_off, host)
         gauge(w, pool, EVICTED, 1)
         status = conclude(w)
-        gone[0] += status == OK
+        if status == OK:
+            gone[0] += weight
+            value.gone += 1
         if status != OK or empty:
             break
     return status if w.fault == 0 else conclude(w)
@@ -200,7 +207,6 @@ def _evict_held(w: cython.pointer(Worker), b: cython.pointer(Bucket), d: cython.
     o: cython.pointer(Obj) = obj_at(w, obj_off)
     word: u64 = d.queue
     oid_hash: u64 = hash_oid(o.oid[0], o.oid[1], o.oid[2])
-    pages: u64 = gone[0]
     status: cython.int
     if _page_of(w, o, d.index) != d and w.fault == 0:
         w.fault = FAULT_LOOP
@@ -217,7 +223,7 @@ def _evict_held(w: cython.pointer(Worker), b: cython.pointer(Bucket), d: cython.
         status = _evict_value(w, b, obj_off, pool_in(word), shard_in(word), value, gone, host)
     unlock(w, cython.address(b.lock))
     if status == OK and state_in(word) == QUEUE_SMALL and not value.broken:
-        remember_ghost(w, shard_in(word), page_hash(oid_hash, value.first, pool_in(word)), gone[0] - pages)
+        remember_ghost(w, shard_in(word), page_hash(oid_hash, value.first, pool_in(word)), value.gone)
     return status
 
 
@@ -227,10 +233,10 @@ def _evict_held(w: cython.pointer(Worker), b: cython.pointer(Bucket), d: cython.
 def _evict_page(w: cython.pointer(Worker), off: u64, found: cython.bint, value: cython.pointer(Value),
                 gone: cython.pointer(u64), host: HostOps) -> cython.int:
     """Evict the page at `off`, which is in a queue of a shard this worker holds, and what goes with
-    it; `gone` counts the pages. OK, BUSY (its bucket is taken), PINNED (it keeps its place; if its
-    value does, since somebody has a view on a page of it or has not queued all, `value` says
-    which), CORRUPT, MISS (it is on its way out already, and has left its queue), or AGAIN: another
-    page of its value has hits.
+    it; `gone` counts the pages, long ones as several. OK, BUSY (its bucket is taken), PINNED (it
+    keeps its place; if its value does, since somebody has a view on a page of it or has not queued
+    all, `value` says which), CORRUPT, MISS (it is on its way out already, and has left its queue),
+    or AGAIN: another page of its value has hits.
 
     found: by looking through descriptors. Then no hits spare it, and it may be none (PINNED): a
     free chunk has the copy that a worker made who was killed before it was linked."""

@@ -7,4 +7,5 @@ cdef struct FreeChunks:
     u64 of[CLASS_COUNT]
 
 cdef int merge(Worker *w, u64 quarters, HostOps host) noexcept nogil
+cdef int call_all_in(Worker *w, int cls) noexcept nogil
 cdef int call_in(Worker *w, u64 i, int cls, u64 keep) noexcept nogil

@@ -92,6 +92,8 @@ def _choose(w: cython.pointer(Worker), quarters: u64) -> u64:
         if cls >= CLASS_COUNT or _is_stuck(w, number):
             continue
         if load(cython.address(s.state)) == SEG_LEAVING:
+            if load(cython.address(s.wanted)) != 0:
+                continue            # somebody's, when it is empty
             return number + 1
         mine = load(cython.address(s.free_count))
         used = w.class_chunks[cls] - mine
@@ -120,10 +122,7 @@ def call_in(w, i, cls, keep):
     return status
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _call_all_in(w: cython.pointer(Worker), cls: cython.int) -> cython.int:
+def call_all_in(w, cls):
     """Have all magazines of a class given back, but of workers that are in a call: a chunk in a
     magazine keeps its segment. OK, BUSY (this worker's own could not be) or CORRUPT."""
     i: u64
@@ -174,7 +173,7 @@ def _merge_one(w: cython.pointer(Worker), number: u64, host: HostOps) -> cython.
         w.merging = number
     status = set_leaving_held(w, number, True)
     if status == OK:
-        status = _call_all_in(w, cls)
+        status = call_all_in(w, cls)
     if status == OK and load(cython.address(s.cls)) == cls + 1:
         status = _empty(w, number - 1, cls, host)
     # After BUSY it goes on leaving, and this worker knows at the next try that it is its own.

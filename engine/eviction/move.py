@@ -46,6 +46,7 @@ from cython.cimports.engine.layout.words import (
     QUEUE_LEFT,
     QUEUE_PENDING,
     class_in,
+    copied_of,
     flags_of,
     has_chunk,
     in_chunk,
@@ -56,6 +57,7 @@ from cython.cimports.engine.layout.words import (
     link_to_page,
     pool_in,
     shard_in,
+    size_class,
     state_in,
     target_of,
 )
@@ -66,10 +68,12 @@ from cython.cimports.engine.pages.reclaim import reap
 from cython.cimports.engine.tree.hostops import HostOps
 from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.shm.atomics import fence_release, load, set
+from cython.cimports.shm.extent import ensure_extent
 from cython.cimports.shm.journal import conclude, reserve, shrink, store
 from cython.cimports.shm.layout import (
     BUSY,
     CORRUPT,
+    EXTENT_CLASS,
     FAULT_CHUNK,
     JOURNAL_BYTES,
     JOURNAL_ENTRY,
@@ -85,13 +89,17 @@ from cython.cimports.shm.layout import (
 )
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import chunk_at
+from cython.cimports.shm.segments import chunk_start
 from cython.cimports.shm.shrink import is_leaving
-from cython.cimports.shm.slab import chunk_start, drain, mag_cap, refill
+from cython.cimports.shm.shrink import leaves as bytes_leave
+from cython.cimports.shm.slab import drain, mag_cap, refill, top
 
 REAP_STEPS = cython.declare(cython.int, 64)
 EVICT_PAGES = cython.declare(u64, 32)       # that go when there is nowhere to move to
 TURNS_MAX = cython.declare(cython.int, 4)   # as pages of other classes may go for ever without a chunk of the right one
 STARVED = cython.declare(cython.int, 64)    # a status: see _supply
+# Who makes a segment free by moving moves no extent of more than 16 of them for it.
+MERGED_SHIFT = cython.declare(u64, 4)
 STANDING = cython.declare(u64, 64)          # stores of a move besides those to what names it
 
 
@@ -106,9 +114,23 @@ def _twin_leaves(w: cython.pointer(Worker), d: cython.pointer(Pampd)) -> cython.
     if not is_twin(load(cython.address(d.shape))):
         return False
     t = cython.cast(cython.pointer(Twin), chunk_at(w, off))
-    leaves = w.fault == 0 and (is_leaving(w, off) or is_leaving(w, load(cython.address(t.data))))
+    shape: u64 = load(cython.address(d.shape))
+    leaves = w.fault == 0 and (
+        is_leaving(w, off) or bytes_leave(w, size_class(shape), load(cython.address(t.data)), copied_of(shape))
+    )
     w.fault = 0
     return leaves
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+def _bytes_leave(w: cython.pointer(Worker), d: cython.pointer(Pampd)) -> cython.bint:
+    """True if the chunk of a page, or any part of its extent, is to be moved. Without a lock: a
+    hint."""
+    shape: u64 = load(cython.address(d.shape))
+    return in_chunk(shape) and bytes_leave(w, size_class(shape), load(cython.address(d.data)), copied_of(shape))
 
 
 @cython.cfunc
@@ -120,6 +142,8 @@ def _sort(w: cython.pointer(Worker), have: cython.pointer(Supply), cls: cython.i
     off: u64
     i: u64
     good: u64 = 0
+    if cls == EXTENT_CLASS:
+        return drain(w, mag, cls, 0)
     if mag.count > mag_cap(cls):
         w.fault = FAULT_CHUNK
         return conclude(w)
@@ -230,10 +254,10 @@ def _move_page(w: cython.pointer(Worker), have: cython.pointer(Supply), off: u64
     d: cython.pointer(Pampd) = page_at(w, off)
     word: u64 = load(cython.address(d.queue))
     shape: u64 = load(cython.address(d.shape))
-    cls: cython.int = cython.cast(cython.uchar, shape >> 32)
+    cls: cython.int = size_class(shape)
     own_chunk: cython.bint = in_chunk(shape)
     queued: cython.bint = not is_foreign(shape) and is_queued(word)
-    bytes_leave: cython.bint = own_chunk and is_leaving(w, load(cython.address(d.data)))
+    bytes_leave: cython.bint = _bytes_leave(w, d)
     leaves: cython.bint = is_leaving(w, off)
     status: cython.int = OK
     if queued and (shard_in(word) >= w.client_geometry[GEO_SHARDS] or pool_in(word) >= w.client_geometry[GEO_POOLS]):
@@ -245,6 +269,11 @@ def _move_page(w: cython.pointer(Worker), have: cython.pointer(Supply), off: u64
     if leaves and not is_foreign(shape) and state_in(word) == QUEUE_PENDING:
         leaves = False          # on a worker's list, which only that worker may change
         status = BUSY
+    if bytes_leave and cls == EXTENT_CLASS:
+        status = _move_extent(w, have, off)
+        if status != OK or not leaves:
+            return status
+        bytes_leave = False
     if bytes_leave:
         status = _supply(w, have, cls, host)
     if status == OK and leaves:
@@ -261,6 +290,64 @@ def _move_page(w: cython.pointer(Worker), have: cython.pointer(Supply), off: u64
     if leaves and queued:
         unlock(w, cython.address(shard_at(w, shard_in(word)).lock))
     return status
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _move_extent(w: cython.pointer(Worker), have: cython.pointer(Supply), off: u64) -> cython.int:
+    """Move a page that lies in an extent, copied with no bucket held: its bytes are never written
+    while it is linked, and if it is of the same generation afterwards it was linked all the time.
+    OK, BUSY, NOMEM, STARVED (no other place is so long), CORRUPT, or AGAIN: it has gone."""
+    d: cython.pointer(Pampd) = page_at(w, off)
+    mag: cython.pointer(Magazine) = cython.address(w.slot.mags[EXTENT_CLASS])
+    b: cython.pointer(Bucket) = cython.NULL
+    at: cython.pointer(u64)
+    gen: u64 = load(cython.address(d.gen))
+    obj_off: u64 = load(cython.address(d.obj))
+    data: u64 = load(cython.address(d.data))
+    length: u64 = copied_of(load(cython.address(d.shape)))
+    new: u64
+    status: cython.int
+    if not have.evicts and length > cython.cast(u64, 1) << (w.seg_shift + MERGED_SHIFT):
+        return BUSY             # too much for one segment
+    status = ensure_extent(w, length)
+    if status != OK:
+        return STARVED if status == NOMEM and have.evicts else status
+    new = top(w, EXTENT_CLASS)
+    chunk_at(w, new + ((length - 1) & ~cython.cast(u64, 63)))
+    chunk_at(w, data)
+    chunk_at(w, data + ((length - 1) & ~cython.cast(u64, 63)))
+    if w.fault != 0:
+        return conclude(w)
+    memcpy(w.base + new, w.base + data, length)
+    status = _lock_obj(w, obj_off, cython.address(b))
+    if status != OK:
+        return AGAIN if status == NOMEM else status
+    at = objnode.link_word(w, obj_at(w, obj_off), d.index, 0)
+    if (
+        at == cython.NULL
+        or target_of(at[0]) != off
+        or d.sentinel != PAMPD_SENTINEL
+        or d.obj != obj_off
+        or d.gen != gen
+        or d.data != data
+        or class_in(d) != EXTENT_CLASS
+        or copied_of(d.shape) != length
+        or w.fault != 0
+    ):
+        w.fault = 0
+        unlock(w, cython.address(b.lock))
+        return AGAIN
+    if is_viewed(w, d):
+        unlock(w, cython.address(b.lock))
+        return BUSY
+    store(w, cython.address(d.data), new)
+    store(w, at, link_to_page(w, off, new, flags_of(d)))
+    store(w, cython.address(mag.items[0]), data)
+    status = conclude(w)
+    unlock(w, cython.address(b.lock))
+    return drain(w, mag, EXTENT_CLASS, 0) if status == OK else status
 
 
 @cython.cfunc
@@ -292,7 +379,7 @@ def _move_locked(
         w.fault = 0
         unlock(w, cython.address(b.lock))
         return AGAIN
-    if has_chunk(d) and is_leaving(w, d.data):
+    if has_chunk(d) and class_in(d) != EXTENT_CLASS and is_leaving(w, d.data):
         cls = class_in(d)
         old = d.data
         # Another page may have come under the handle since there was a chunk for it; or somebody
@@ -480,9 +567,7 @@ def sweep(w, number, evicts, result, host):
                 # its pages go.
                 status = evict_found(w, at, host) if evicts else BUSY
                 status = AGAIN if status == MISS else status
-            elif not leaves and not (
-                in_chunk(load(cython.address(d.shape))) and is_leaving(w, load(cython.address(d.data)))
-            ):
+            elif not leaves and not _bytes_leave(w, d):
                 continue
             else:
                 status = _move_page(w, cython.address(have), at, host)

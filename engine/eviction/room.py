@@ -25,10 +25,10 @@ from cython.cimports.engine.pages.reclaim import reap
 from cython.cimports.engine.tree.hostops import HostOps
 from cython.cimports.shm.atomics import load
 from cython.cimports.shm.layout import (
-    BULK_CLASS,
     BUSY,
     CLASS_COUNT,
     CORRUPT,
+    EXTENT_CLASS,
     NOMEM,
     OK,
     Worker,
@@ -38,7 +38,8 @@ from cython.cimports.shm.layout import (
     u64,
 )
 from cython.cimports.shm.memory import chunk_at, widen
-from cython.cimports.shm.slab import chunk_start, drain, ensure, limit_of, segment_of, slack
+from cython.cimports.shm.segments import chunk_start, limit_of, segment_of, slack
+from cython.cimports.shm.slab import drain, ensure
 
 EVICT_BATCH = cython.declare(u64, 8)          # pages that go at once when memory is short
 # Turns in which pages go by their policy and their owners' shares, before a whole segment is
@@ -67,7 +68,7 @@ def _emptiest(w: cython.pointer(Worker)) -> u64:
         # Read without the depot's lock, each word once: a hint. What is in use is found by who
         # clears the segment.
         cls = load(cython.address((w.segtable + number).cls)) - 1
-        if cls < BULK_CLASS and cls != PAMPD_CLASS and cls != OBJ_CLASS:
+        if cls < EXTENT_CLASS and cls != PAMPD_CLASS and cls != OBJ_CLASS:
             free = load(cython.address((w.segtable + number).free_count))
             if free * 2 >= w.class_chunks[cls] and free * w.class_bytes[cls] > most:
                 most = free * w.class_bytes[cls]

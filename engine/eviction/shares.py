@@ -25,7 +25,6 @@ from cython.cimports.engine.layout.structs import (
     GETS_HIT,
     GETS_MISS,
     LEDGER_BYTES,
-    OBJNODE_CLASS,
     PAMPD_CLASS,
     POOL_PERSISTENT,
     PUTS_OK,
@@ -38,7 +37,7 @@ from cython.cimports.engine.layout.words import QUEUE_MAIN, QUEUE_SMALL, age_in
 from cython.cimports.engine.pages.reclaim import has_ledger
 from cython.cimports.libc.string import memset
 from cython.cimports.shm.atomics import load, set
-from cython.cimports.shm.layout import Worker, slot_at, slots_used, u64
+from cython.cimports.shm.layout import EXTENT_MAX, Worker, slot_at, slots_used, u64
 
 FORGOTTEN = cython.declare(u64, 64)     # turnovers of the arena after which a share protects no pool that is idle
 
@@ -106,7 +105,7 @@ def bytes_of(w, pool, seat):
 @cython.nogil
 @cython.exceptval(check=False)
 def _weigh_clients(w: cython.pointer(Worker), shard: u64, tally: cython.pointer(Tally)) -> cython.void:
-    """What is in a shard that this worker can let go: bytes by client, and pages in small
+    """What is in a shard that this worker can let go: bytes by client, and bytes in small
     queues."""
     i: u64
     seat: u64
@@ -116,8 +115,9 @@ def _weigh_clients(w: cython.pointer(Worker), shard: u64, tally: cython.pointer(
         if _pages(w, i, shard) != 0 and has_ledger(w, i):
             seat = _seat(w, i)
             mean = load(cython.address(pool_at(w, i).mean))
-            tally.bytes[seat] += _pages(w, i, shard) * (mean if mean != 0 else w.client_geometry[GEO_PAGE_SIZE])
-            tally.small += queue_at(w, i, shard).count[0]
+            mean = mean if mean != 0 else w.client_geometry[GEO_PAGE_SIZE]
+            tally.bytes[seat] += _pages(w, i, shard) * mean
+            tally.small_bytes += queue_at(w, i, shard).count[0] * mean
             tally.pages += _pages(w, i, shard)
     for i in range(CLIENTS_MAX + 1):
         if tally.bytes[i] != 0:
@@ -203,7 +203,7 @@ def _collect(w: cython.pointer(Worker), shard: u64, seat: u64, small: cython.bin
 def choose(w, shard, seat, choice):
     """Which queue of a shard has to let a page go: of any client, or of that of a seat.
 
-    If a tenth of the pages or more are in small queues it is one of those, else a main one: so a
+    If a tenth of the bytes or more are in small queues it is one of those, else a main one: so a
     scan of one pool does not reach what others have in their main queues. Of the clients with such
     a queue it is the one that has most bytes for its weight, and of his queues the one with the
     oldest page in front, which has not been asked for the longest, however small the pool is.
@@ -216,7 +216,7 @@ def choose(w, shard, seat, choice):
     choice.pool = 0
     choice.off = 0
     _weigh_clients(w, shard, cython.address(tally))
-    small: cython.bint = tally.small != 0 and tally.small * 10 >= tally.pages
+    small: cython.bint = tally.small_bytes != 0 and tally.small_bytes * 10 >= tally.all_bytes
     # If none has a page of the one kind that may go, one of the other kind does.
     for kind in range(2):
         _collect(w, shard, seat, small, cython.address(tally), choice)
@@ -255,7 +255,7 @@ def look_at_next(w, gone):
     pages -= record.base[GAUGE_PAGES]
     bytes -= record.base[GAUGE_BYTES_USED]
     # Read while others count: what cannot be is left out.
-    if 0 < pages < cython.cast(u64, 1) << 40 and bytes // pages <= w.class_bytes[OBJNODE_CLASS - 1]:
+    if 0 < pages < cython.cast(u64, 1) << 40 and bytes // pages <= EXTENT_MAX:
         set(cython.address(record.mean), bytes // pages + w.class_bytes[PAMPD_CLASS])
     if load(cython.address(record.asked)) != asked:
         set(cython.address(record.asked), asked)

@@ -20,6 +20,7 @@ cdef class Ballot:
     cdef int class_of(self, u64 number) noexcept
     cdef bint count(self, u64 off, int cls) noexcept
     cdef bint name(self, u64 off, int cls) noexcept
+    cdef void name_bytes(self, u64 off, int cls, u64 length) noexcept
     cdef int walk_pages(self, Member engine) except -1
     cdef int walk_bucket(self, u64 root) except -1
     cdef int walk_below(self, u64 off, int depth) noexcept

@@ -24,13 +24,14 @@ from cython.cimports.engine.layout.structs import (
     Pampd,
     Twin,
 )
-from cython.cimports.engine.layout.words import class_in, has_chunk, is_twin, target_of
+from cython.cimports.engine.layout.words import class_in, copied_of, has_chunk, is_twin, size_class, target_of
 from cython.cimports.engine.member.member import Member
-from cython.cimports.engine.pages.pins import pins_high
+from cython.cimports.engine.pages.pins import pinned_at, pinned_bytes, pinned_class, pins_high
 from cython.cimports.libc.stdlib import calloc, free
-from cython.cimports.shm.layout import CLASS_COUNT, Worker, slot_at, slots_used, u64
+from cython.cimports.shm.extent import granule_bits, granules_of
+from cython.cimports.shm.layout import CLASS_COUNT, EXTENT_CLASS, Worker, slot_at, slots_used, u64
 from cython.cimports.shm.memory import chunk_at
-from cython.cimports.shm.slab import NO_CHUNK, chunk_index, segment_of
+from cython.cimports.shm.segments import NO_CHUNK, chunk_index, segment_of
 
 
 def segment_holding(w, span, off, cls):
@@ -119,11 +120,20 @@ class Ballot:
         self.named[rel >> 12] |= bit_of(rel)
         return True
 
+    def name_bytes(self, off, cls, length):
+        """Something names what holds so many bytes: a chunk, or granules."""
+        i: u64
+        for i in range(granules_of(self.w, length) if cls == EXTENT_CLASS else 1):
+            if not self.name(off + (i << granule_bits(self.w)), cls) and cls == EXTENT_CLASS:
+                if segment_holding(self.w, self.span, off + (i << granule_bits(self.w)), cls) < 0:
+                    break
+
     def walk_pages(self, engine):
         """All that living pools link to, and all that is viewed."""
         w: cython.pointer(Worker) = self.w
         idx: u64
         i: u64
+        at: u64
         word: u64
         for idx in range(pools_high(w)):
             if pool_at(w, idx).state == POOL_LIVE:
@@ -132,7 +142,12 @@ class Ballot:
         for idx in range(slots_used(w)):
             for i in range(pins_high(slot_at(w, idx))):
                 word = pins_at(w, idx)[i]
-                self.count(word >> 6 << 6, word & 63)
+                if word == 0:
+                    continue
+                for at in range(max(1, granules_of(w, pinned_bytes(w, word))) if pinned_class(word) == EXTENT_CLASS
+                                else 1):
+                    if not self.count(pinned_at(word) + (at << granule_bits(w)), pinned_class(word)):
+                        break
         return 0
 
     def walk_bucket(self, root):
@@ -167,11 +182,11 @@ class Ballot:
         t: cython.pointer(Twin)
         rel: u64 = d.data - self.w.seg_lo
         if has_chunk(d):
-            self.name(d.data, class_in(d))
+            self.name_bytes(d.data, class_in(d), copied_of(d.shape))
         elif is_twin(d.shape):
             t = twin_at(self.w, d.data)
             if self.w.fault == 0 and rel < self.span and not has_bit(self.named, rel):
                 self.name(d.data, PAMPD_CLASS)
-                self.name(t.data, cython.cast(cython.uchar, t.shape >> 32))
+                self.name_bytes(t.data, size_class(t.shape), copied_of(t.shape))
             self.w.fault = 0
         return 0

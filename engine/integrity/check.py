@@ -67,14 +67,17 @@ from cython.cimports.engine.layout.words import (
     copied_of,
     flags_of,
     has_chunk,
+    size_class,
     state_in,
     target_of,
 )
-from cython.cimports.engine.pages.pins import limbo_of, pins_high
+from cython.cimports.engine.pages.pins import limbo_of, pinned_at, pinned_class, pins_high
 from cython.cimports.engine.pages.reclaim import head_at, retired_link
 from cython.cimports.shm.atomics import load
+from cython.cimports.shm.extent import granule_bits, room_of
 from cython.cimports.shm.layout import (
     CLASS_COUNT,
+    EXTENT_CLASS,
     SLOT_LIVE,
     Magazine,
     Slot,
@@ -85,7 +88,8 @@ from cython.cimports.shm.layout import (
     u64,
 )
 from cython.cimports.shm.memory import chunk_at
-from cython.cimports.shm.slab import mag_cap, segment_of
+from cython.cimports.shm.segments import segment_of
+from cython.cimports.shm.slab import mag_cap
 from engine.integrity.claims import PROBLEMS_MAX
 from engine.member.stats import pool_counters
 
@@ -234,6 +238,11 @@ class Checker(Linked):
             if count > mag_cap(cls):
                 self.note("magazine", offset_of(self.w, mag), f"worker {idx}, class {cls}: count {count}")
                 continue
+            if cls == EXTENT_CLASS and count != 0:
+                if count != 1:
+                    self.note("magazine", offset_of(self.w, mag), f"worker {idx}: {count} extents")
+                self.own_bytes(mag.items[0], cls, mag.items[1] << granule_bits(self.w), f"magazine of worker {idx}")
+                continue
             for i in range(count):
                 self.own(mag.items[i], cls, f"magazine of worker {idx}")
         return 0
@@ -318,15 +327,15 @@ class Checker(Linked):
                 if word == 0:
                     continue
                 pins += 1
-                rel = (word >> 6 << 6) - w.seg_lo
+                rel = pinned_at(word) - w.seg_lo
                 if slot.state != SLOT_LIVE:
                     self.note("pin-nobody", offset_of(w, slot), f"slot {i} is nobody's, and has pins")
                     break
                 if (
-                    word & 63 >= OBJNODE_CLASS
+                    pinned_class(word) >= OBJNODE_CLASS
                     or rel >= self.span
                     or not has_bit(self.seen, rel)
-                    or ((w.segtable + segment_of(w, word)).cls != (word & 63) + 1)
+                    or (w.segtable + segment_of(w, pinned_at(word))).cls != cython.cast(u64, pinned_class(word)) + 1
                 ):
                     self.note("pin-lost", word, f"worker {i} has a view on a chunk that is no page's")
         self.report.counts["pins"] = pins
@@ -341,6 +350,7 @@ class Checker(Linked):
         count: u64
         twins: u64 = 0
         size: u64 = 0
+        shape: u64
         for i in range(slots_used(w)):
             twins -= slot_at(w, i).client[TWINS_MADE]
             size -= slot_at(w, i).client[TWIN_BYTES]
@@ -352,7 +362,8 @@ class Checker(Linked):
             count = 0
             while off != 0 and count <= self.span // 64 and self.walk_twin(off):
                 count += 1
-                size += w.class_bytes[cython.cast(cython.uchar, twin_at(w, off).shape >> 32)]
+                shape = twin_at(w, off).shape
+                size += room_of(w, min(size_class(shape), CLASS_COUNT - 1), copied_of(shape))
                 if twin_bucket(w, twin_at(w, off).digest[0]) != b:
                     self.note("twin-place", off, "in a bucket that is not its digest's")
                 off = twin_at(w, off).link
@@ -375,11 +386,11 @@ class Checker(Linked):
         w: cython.pointer(Worker) = self.w
         t: cython.pointer(Twin) = twin_at(w, off)
         shape: u64 = t.shape        # once: what is used must be what was looked at
-        cls: cython.int = cython.cast(cython.uchar, shape >> 32)
+        cls: cython.int = size_class(shape)
         data: u64 = t.data
         if self.fault("twin-sentinel", off, "no twin here") or not self.own(off, PAMPD_CLASS, "twin"):
             return 0
-        if not self.own(data, cls, "twin's page") or copied_of(shape) > w.class_bytes[cls] or copied_of(shape) == 0:
+        if not self.own_bytes(data, cls, copied_of(shape), "twin's page") or copied_of(shape) == 0:
             self.note("twin-shape", off, f"shape {shape:#x}")
             return 0
         found = self.twins.pop(off, 0)

@@ -21,6 +21,7 @@ cdef class Claims:
     cdef bint fault(self, str id, u64 where, str what) except -1
     cdef int count_step(self) except -1
     cdef bint own(self, u64 off, int cls, str what) except -1
+    cdef bint own_bytes(self, u64 off, int cls, u64 length, str what) except -1
     cdef int set_bit(self, u64 *map, u64 rel) except -1
     cdef int claimed(self, u64 rel, int cls) except -1
     cdef int walk_depot(self) except -1

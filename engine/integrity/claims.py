@@ -9,8 +9,10 @@ from cython.cimports.engine.integrity.claims import bit_of, has_bit
 from cython.cimports.engine.member.member import Member
 from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.shm.atomics import popcount
+from cython.cimports.shm.extent import granule_bits, granules_of
 from cython.cimports.shm.layout import (
     CLASS_COUNT,
+    EXTENT_CLASS,
     SEG_HOLE,
     SEG_LEAVING,
     SEG_PUNCHING,
@@ -21,7 +23,7 @@ from cython.cimports.shm.layout import (
     u64,
 )
 from cython.cimports.shm.memory import widen
-from cython.cimports.shm.slab import NO_CHUNK, bitmap_of, chunk_index, chunk_start, segment_of
+from cython.cimports.shm.segments import NO_CHUNK, bitmap_of, chunk_index, chunk_start, segment_of
 from engine.integrity.report import Problem, Report
 
 PROBLEMS_MAX = 1000
@@ -102,6 +104,22 @@ class Claims:
         self.set_bit(self.seen, rel)
         return True
 
+    def own_bytes(self, off, cls, length, what):
+        """Claim what holds so many bytes for an owner: a chunk, or all granules of an extent. True
+        as of `own`, and if they fit."""
+        i: u64
+        if cls != EXTENT_CLASS:
+            if not self.own(off, cls, what):
+                return False
+            if length > self.w.class_bytes[cls]:
+                self.note("page-length", off, f"{what}: {length} bytes in a chunk of {self.w.class_bytes[cls]}")
+                return False
+            return True
+        for i in range(granules_of(self.w, length)):
+            if not self.own(off + (i << granule_bits(self.w)), cls, what):
+                return False
+        return length != 0
+
     def set_bit(self, map, rel):
         """Set the bit of the 64 bytes at an offset into the segments."""
         map[rel >> 12] |= bit_of(rel)
@@ -122,6 +140,7 @@ class Claims:
         listed: u64 = 0
         expected: u64 = 0
         holes: u64 = 0
+        waits: cython.bint
         segments: u64[27]
         free: u64[27]
         for cls in range(CLASS_COUNT):
@@ -133,14 +152,22 @@ class Claims:
             if owner > CLASS_COUNT:
                 self.note("segment-class", offset_of(w, s), f"class {owner}")
                 continue
-            if s.state > SEG_PUNCHING or s.state == SEG_LEAVING and owner == 0 or s.state >= SEG_HOLE and owner != 0:
+            waits = s.state == SEG_LEAVING and owner == 0       # for the worker that wants it
+            if (
+                s.state > SEG_PUNCHING
+                or s.state >= SEG_HOLE and owner != 0
+                or waits and s.wanted == 0
+                or s.wanted > w.max_workers
+                or s.wanted != 0 and s.state != SEG_LEAVING
+            ):
                 self.note(
                     "segment-state",
                     offset_of(w, s),
-                    f"state {s.state} of a segment of class {cython.cast(cython.longlong, owner) - 1}",
+                    f"state {s.state}, wanted {s.wanted} of a segment of class "
+                    f"{cython.cast(cython.longlong, owner) - 1}",
                 )
             if owner == 0:
-                expected += s.state != SEG_PUNCHING
+                expected += s.state != SEG_PUNCHING and not waits
                 holes += s.state >= SEG_HOLE
                 continue
             used += 1

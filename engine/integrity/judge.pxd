@@ -20,6 +20,7 @@ cdef class Judge:
     # shape]
     cdef dict twins
     cdef bint claim(self, u64 off, int cls, bint agrees) except -1
+    cdef bint claim_bytes(self, u64 off, int cls, u64 length, bint agrees) except -1
     cdef bint claim_twin(self, u64 off, u64 shape) except -1
     cdef int unclaim(self) except -1
     cdef int release(self, u64 off) except -1

@@ -41,6 +41,7 @@ from cython.cimports.engine.layout.words import (
     link_to_page,
     pool_mark,
     queue_word,
+    size_class,
     stored_bytes,
     target_of,
     with_flags,
@@ -49,7 +50,8 @@ from cython.cimports.engine.layout.words import (
 from cython.cimports.engine.member.member import Member
 from cython.cimports.engine.oid import hash_oid
 from cython.cimports.libc.stdlib import calloc, free
-from cython.cimports.shm.layout import Worker, u64
+from cython.cimports.shm.extent import granule_bits, granules_of
+from cython.cimports.shm.layout import EXTENT_CLASS, Worker, u64
 from cython.cimports.shm.memory import chunk_at, next_data, next_hole
 
 NAMED_MAX = 100_000      # lost pages named one by one; beyond that only counted
@@ -101,6 +103,21 @@ class Judge:
         self.claims.append((off, cls))
         return True
 
+    def claim_bytes(self, off, cls, length, agrees):
+        """Keep what holds so many bytes, a chunk or all granules of an extent, as `claim`; all or
+        nothing."""
+        i: u64
+        j: u64
+        if cls != EXTENT_CLASS:
+            return length <= self.w.class_bytes[cls] and self.claim(off, cls, agrees)
+        for i in range(granules_of(self.w, length)):
+            if not self.claim(off + (i << granule_bits(self.w)), cls, agrees):
+                for j in range(i):
+                    self.release(off + (j << granule_bits(self.w)))
+                    self.claims.pop()
+                return False
+        return length != 0
+
     def unclaim(self):
         """Give back what the object under the walk has claimed."""
         for off, cls in self.claims:
@@ -117,7 +134,7 @@ class Judge:
         """Keep a twin, and its chunks if nobody has yet, for a page of this shape of the object
         under the walk. True if it is sound."""
         t: cython.pointer(Twin)
-        cls: cython.int = cython.cast(cython.uchar, shape >> 32)
+        cls: cython.int = size_class(shape)
         mark: u64 = pool_mark(self.pool_idx, pool_at(self.w, self.pool_idx).gen)
         data: u64
         t = twin_at(self.w, off)
@@ -128,9 +145,8 @@ class Judge:
             data = t.data
             if (
                 cls >= OBJNODE_CLASS
-                or copied_of(shape) > self.w.class_bytes[cls]
                 or not self.claim(off, PAMPD_CLASS, True)
-                or not self.claim(data, cls, True)
+                or not self.claim_bytes(data, cls, copied_of(shape), True)
             ):
                 return False
             self.twins[off] = [0, mark, data, without_flags(shape, TWIN)]
@@ -163,7 +179,7 @@ class Judge:
             cls = class_in(d)
             foreign = is_foreign(d.shape)
             length: u64 = length_of(d)
-            if not 1 <= length <= cython.cast(u64, self.engine.page_size):
+            if not 1 <= length <= pool_at(self.w, self.pool_idx).page_size:
                 return False
             if is_twin(d.shape):
                 if foreign or is_same(d.shape) or not self.claim_twin(d.data, d.shape):
@@ -173,8 +189,7 @@ class Judge:
                 and not is_same(d.shape)
                 and (
                     cls >= OBJNODE_CLASS
-                    or copied_of(d.shape) > self.w.class_bytes[cls]
-                    or not self.claim(d.data, cls, link == self.link(off, 0))
+                    or not self.claim_bytes(d.data, cls, copied_of(d.shape), link == self.link(off, 0))
                 )
             ):
                 return False

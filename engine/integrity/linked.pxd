@@ -9,6 +9,7 @@ cdef class Linked(Claims):
     cdef bint evictable                 # pages of the pool that is being walked may be evicted
     cdef set retired_pools              # pool slots that a retired list leads to
     cdef u64 pool_idx                   # pool under the walk
+    cdef u64 page_size                  # bytes that a page of it has at most
     cdef u64 mark                       # of a foreign page of it (Pampd.queue); 0: any
     cdef u64 pages, nodes, objects
     cdef u64 codecs                     # flags of the codecs that pages of the pool under the walk may have

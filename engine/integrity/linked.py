@@ -25,6 +25,7 @@ from cython.cimports.engine.layout.structs import (
     MAP_SIZE,
     OBJ_CLASS,
     OBJNODE_CLASS,
+    PAGE_MIN,
     PAMPD_CLASS,
     PAMPD_SENTINEL,
     POOL_LIVE,
@@ -72,7 +73,7 @@ from cython.cimports.engine.oid import hash_oid
 from cython.cimports.engine.tree.objnode import height_for
 from cython.cimports.engine.tree.rbtree import compare
 from cython.cimports.libc.stdlib import calloc, free
-from cython.cimports.shm.layout import offset_of, u64
+from cython.cimports.shm.layout import EXTENT_MAX, offset_of, u64
 from cython.cimports.shm.memory import chunk_at
 
 NO_POOL = cython.declare(u64, 0xFFFFFFFFFFFFFFFF)
@@ -102,6 +103,7 @@ class Linked(Claims):
         self.mark = pool_mark(idx, p.gen)
         self.evictable = p.state == POOL_LIVE and is_evictable(p)
         self.codecs = codec_of(p)
+        self.page_size = p.page_size
         return 0
 
     def leave_pools(self):
@@ -111,6 +113,7 @@ class Linked(Claims):
         self.mark = 0
         self.evictable = False
         self.codecs = CODECS
+        self.page_size = EXTENT_MAX
         return 0
 
     def walk_page(self, off, obj_off, index, linked):
@@ -135,7 +138,7 @@ class Linked(Claims):
                 self.note("page-pool", off, f"a page of pool {self.pool_idx} says {mark:#x}")
         else:
             self.walk_queued(d, off, mark, linked)
-        if length == 0 or length > cython.cast(u64, self.engine.page_size):
+        if length == 0 or length > self.page_size:
             self.note("page-length", off, f"length {length}")
         if is_twin(d.shape) and d.data != 0:
             if self.stopped:
@@ -143,13 +146,8 @@ class Linked(Claims):
             if with_flags(twin_at(self.w, d.data).shape, TWIN) != without_flags(d.shape, NOTES):
                 self.note("page-twin", off, f"shape {d.shape:#x}, its twin's is {twin_at(self.w, d.data).shape:#x}")
             self.w.fault = 0  # a twin that is none is in no bucket: see walk_twins
-        if (
-            has_chunk(d)
-            and d.data != 0
-            and self.own(d.data, cls, "page")
-            and copied_of(d.shape) > self.w.class_bytes[cls]
-        ):
-            self.note("page-length", off, f"{copied_of(d.shape)} bytes in a chunk of {self.w.class_bytes[cls]}")
+        if has_chunk(d) and d.data != 0:
+            self.own_bytes(d.data, cls, copied_of(d.shape), "page")
         # Whether it decompresses is not looked at: the codec's package may not be installed where
         # the check runs.
         if not fits_codecs(d.shape, self.codecs):
@@ -397,6 +395,8 @@ class Linked(Claims):
             self.note("pool-client", offset_of(self.w, p), f"pool {idx}: seat {p.seat}, not that of client {p.client}")
         if p.state == POOL_LIVE and policy_of(p.policy) == cython.NULL:
             self.note("pool-policy", offset_of(self.w, p), f"pool {idx}: policy {p.policy}, which there is not")
+        if p.state == POOL_LIVE and not PAGE_MIN <= p.page_size <= EXTENT_MAX:
+            self.note("pool-page-size", offset_of(self.w, p), f"pool {idx}: pages of {p.page_size} bytes")
         if p.state == POOL_LIVE and p.allow_count > ALLOW_MAX:
             self.note("pool-allow", offset_of(self.w, p), f"pool {idx}: {p.allow_count} clients, more than it can name")
         return 0

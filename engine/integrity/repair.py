@@ -46,6 +46,7 @@ from cython.cimports.engine.layout.structs import (
     LEDGER_BYTES,
     MAP_SIZE,
     OBJNODE_CLASS,
+    PAGE_MIN,
     PAMPD_CLASS,
     PAMPD_SENTINEL,
     PINS_BACKED,
@@ -80,17 +81,21 @@ from cython.cimports.engine.layout.words import (
     queue_word,
     shape_of,
     shard_in,
+    size_class,
     target_of,
 )
 from cython.cimports.engine.member.member import Member
 from cython.cimports.engine.member.seats import seat_of
 from cython.cimports.engine.oid import hash_oid
-from cython.cimports.engine.pages.pins import forget, limbo_of, pins_high
+from cython.cimports.engine.pages.pins import forget, limbo_of, pinned_at, pinned_bytes, pinned_class, pins_high
 from cython.cimports.engine.pages.queues import push_newest
 from cython.cimports.libc.string import memset
+from cython.cimports.shm.extent import room_of
 from cython.cimports.shm.journal import commit, reserve, rollback, shrink, store
 from cython.cimports.shm.layout import (
     CLASS_COUNT,
+    EXTENT_CLASS,
+    EXTENT_MAX,
     HELD_MAX,
     OK,
     SEG_HOLE,
@@ -106,7 +111,7 @@ from cython.cimports.shm.layout import (
 )
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import back
-from cython.cimports.shm.slab import bitmap_of, chunk_start
+from cython.cimports.shm.segments import bitmap_of, chunk_start
 from engine.errors import TmemError
 from engine.eviction.policies import POLICIES
 from engine.member.stats import pool_counters
@@ -171,7 +176,7 @@ class Mender(Judge):
             b.head = at
             b.count += 1
             w.slot.client[TWINS_MADE] += 1
-            w.slot.client[TWIN_BYTES] += w.class_bytes[cython.cast(cython.uchar, i >> 32)]
+            w.slot.client[TWIN_BYTES] += room_of(w, size_class(i), copied_of(i))
         return 0
 
     def requeue(self, off, level, oid_hash):
@@ -262,6 +267,8 @@ class Mender(Judge):
             p.sentinel = POOL_SENTINEL
             p.link = 0
             p.seat = seat_of(self.w, p.client, False)
+            if not PAGE_MIN <= p.page_size <= EXTENT_MAX:
+                p.page_size = EXTENT_MAX        # nothing of it is too long then
             p.allow_count = allow_count(p)
             if policy_of(p.policy) == cython.NULL:
                 p.policy = POLICIES["s3fifo"].number        # as of a pool of which nothing was said
@@ -344,7 +351,8 @@ class Mender(Judge):
         idx: u64
         j: u64
         at: u64
-        cls: u64
+        cls: cython.int
+        length: u64
         pinned = set()
         _free_lock(cython.address(limbo.limbo_lock))
         limbo.limbo = 0
@@ -353,9 +361,9 @@ class Mender(Judge):
                 pinned.add(pins_at(w, idx)[j])
         self.claims = []
         for word in sorted(pinned):
-            cls = word & 63
-            at = word >> 6 << 6
-            if cls >= OBJNODE_CLASS or not self.claim(at, cls, True):
+            cls = pinned_class(word)
+            length = pinned_bytes(w, word) if cls == EXTENT_CLASS else 1
+            if cls >= OBJNODE_CLASS or not self.claim_bytes(pinned_at(word), cls, length, True):
                 continue        # some page's, as nearly all are; or none's
             at = self.free_descriptor()
             if at == 0:
@@ -364,8 +372,8 @@ class Mender(Judge):
             memset(d, 0, cython.sizeof(Pampd))
             d.sentinel = ~cython.cast(u64, PAMPD_SENTINEL)
             d.obj = limbo.limbo
-            d.data = word >> 6 << 6
-            d.shape = shape_of(1, cls, VIEWED)
+            d.data = pinned_at(word)
+            d.shape = shape_of(length, cls, VIEWED)
             limbo.limbo = at
         limbo.unpinned = 1
         return 0

@@ -2,7 +2,7 @@
 # Nothing here lies in an arena.
 
 from engine.layout.structs cimport CLIENTS_MAX, Bucket, PoolRecord
-from engine.layout.words cimport shape_of
+from engine.layout.words cimport shape_of, with_packed
 from shm.layout cimport u64
 
 cdef enum:
@@ -115,7 +115,7 @@ cdef struct Tally:
     u64 age[CLIENTS_MAX + 1]            # of the page in front of its queues that is oldest; 0: it has none
     Choice oldest[CLIENTS_MAX + 1]      # where that is
     u64 pages
-    u64 small               # of them in small queues
+    double small_bytes      # in small queues
     double all_bytes
     double all_weights      # of those that have pages there
 
@@ -162,5 +162,5 @@ cdef inline const char *put_bytes(Call *c, u64 i, u64 page_size, u64 *length) no
 cdef inline u64 put_shape(PoolRef *p, Call *c, u64 i, int cls) noexcept nogil:
     # The shape word of page i of a put in a chunk of a class.
     if is_packed(c, i):
-        return shape_of(put_length(c, i, p.page_size), cls, <int>p.codec) | c.ask.packs[i].length << 48
+        return with_packed(shape_of(put_length(c, i, p.page_size), cls, <int>p.codec), c.ask.packs[i].length)
     return shape_of(put_length(c, i, p.page_size), cls, 0)

@@ -31,7 +31,7 @@ from cython.cimports.engine.layout.structs import (
 )
 from cython.cimports.shm.layout import SYS_PAGE
 from shm.arena import assert_sizes
-from shm.slab import sizes
+from shm.segments import sizes
 
 CHUNK = sizes()
 

@@ -8,8 +8,9 @@ from engine.layout.structs cimport (
     POOL_PERSISTENT, QUEUE_BYTES, ROOT_GENERATION, TWIN_SENTINEL, Bucket, ClientPage, ClientRecord, Head, Obj, Objnode,
     Pampd, PoolRecord, Queue, Shard, Twin, TwinBucket,
 )
-from engine.layout.words cimport LZ4, ZSTD, class_in, has_chunk, is_same, is_twin, pool_of
+from engine.layout.words cimport LZ4, ZSTD, class_in, copied_of, has_chunk, is_same, is_twin, pool_of
 from shm.atomics cimport fence_acquire, load, load_acquire, unlikely
+from shm.extent cimport room_of
 from shm.layout cimport CLASS_COUNT, FAULT_SENTINEL, Worker, u64
 from shm.memory cimport chunk_at
 
@@ -40,7 +41,7 @@ cdef inline Pampd *page_at(Worker *w, u64 off) noexcept nogil:
 
 cdef inline u64 chunk_bytes(Worker *w, Pampd *d) noexcept nogil:
     # Bytes of arena that the page takes for itself, its descriptor aside.
-    return 0 if not has_chunk(d) or class_in(d) >= CLASS_COUNT else w.class_bytes[class_in(d)]
+    return 0 if not has_chunk(d) or class_in(d) >= CLASS_COUNT else room_of(w, class_in(d), copied_of(d.shape))
 
 cdef inline u64 chunk_of(Worker *w, u64 shape, u64 data) noexcept nogil:
     # Where the bytes of a page lie, by its shape and data words, each read once.

@@ -9,7 +9,7 @@
 from shm.layout cimport Lock, u64
 
 cdef enum:
-    ENGINE_LAYOUT_VERSION = 5
+    ENGINE_LAYOUT_VERSION = 6
 
     OBJ_SENTINEL = 0x6F626A31
     OBJNODE_SENTINEL = 0x6E6F6431
@@ -17,7 +17,7 @@ cdef enum:
     POOL_SENTINEL = 0x706F6F31
     TWIN_SENTINEL = 0x7477696E
 
-    # Size classes (shm/slab.py) of these structs; compared with the structs in geometry.py.
+    # Size classes (shm/segments.py) of these structs; compared with the structs in geometry.py.
     PAMPD_CLASS = 0
     OBJ_CLASS = 1
     OBJNODE_CLASS = 26
@@ -27,6 +27,8 @@ cdef enum:
     HEIGHT_MAX = 11         # 6 * 11 >= 64 bits of index
     DEPTH_MAX = 128         # a red-black tree of 2^64 nodes is no deeper
     NODES_MAX = 22          # a put links at most 10 new roots and 11 nodes on the way down
+
+    PAGE_MIN = 512          # a pool's pages may have so many bytes at least, and EXTENT_MAX at most
 
     POOL_FREE = 0
     POOL_LIVE = 1
@@ -148,6 +150,7 @@ cdef struct ClientPage:
 #                     (no guard: a hint)
 #   224  asked        gets and puts of all workers, when somebody last counted (no guard: a hint)
 #   232  quiet        pages that went, of all pools, since that was another number (no guard: a hint)
+#   240  page_size    bytes that a page of it has at most
 #   256  base[16]     sums of all ledgers when the pool was made: counters start there
 #   384  allow[16]    ids of the clients that a shared pool lets in beside its own, two a word, the lower half first
 cdef struct PoolRecord:
@@ -168,7 +171,8 @@ cdef struct PoolRecord:
     u64 mean
     u64 asked
     u64 quiet
-    u64 spare2[2]
+    u64 page_size
+    u64 spare2
     u64 base[LEDGER_WORDS]
     u64 allow[16]
 
@@ -243,7 +247,7 @@ cdef struct Objnode:
 #   16   obj          back pointer; retired list or limbo, of a page in the arena (it may still be in a queue then)
 #   24   index
 #   32   data         offset of the page chunk, or a back end's token, or the word a page is filled with
-#   40   shape        length | class << 32 | flags << 40 | compressed bytes << 48, 0 of a page that is not compressed
+#   40   shape        how long it is and how it is kept: a shape word (words.pxd)
 #   48   gen          never the same for two pages ever put
 #   56   queue        queue word (guard: the shard); of a foreign page, once linked:
 #                     generation << 32 | index + 1 of its pool

@@ -4,7 +4,7 @@
 from libc.string cimport memcmp
 from engine.layout.structs cimport SHARDS_MAX, Pampd
 from shm.atomics cimport clz, prefetch
-from shm.layout cimport Worker, u64
+from shm.layout cimport EXTENT_CLASS, Worker, u64
 
 # The flags of a page. Each is of one of the three kinds below, and whoever asks for more than one of
 # them asks by kind, or by a function here: so a new flag is known everywhere once its kind is. A flag
@@ -20,6 +20,14 @@ cdef enum:
     ELSEWHERE = FOREIGN | SAME | TWIN       # `data` is no chunk of the page's own
     CODECS = LZ4 | ZSTD                     # the bytes are not the page's: one of a pool's, or none
     NOTES = VIEWED                          # beside any other; they say nothing of how a page is stored
+
+# A shape word: bits 0..31 the length, 32..36 the class of the chunk, 37..44 the flags, 45..63 what the page takes
+# compressed: bytes, or of one in an extent PACKED_UNIT of them each; 0 of a page that is not compressed.
+cdef enum:
+    CLASS_SHIFT = 32
+    FLAGS_SHIFT = 37
+    PACKED_SHIFT = 45
+    PACKED_UNIT_SHIFT = 12
 
 cdef enum:
     ASKED_LINES = 12        # cache lines of a page that `ask_for` asks for
@@ -60,25 +68,28 @@ cdef inline void ask_for(Worker *w, u64 link) noexcept nogil:
         prefetch(at + line * 64)
 
 cdef inline u64 shape_of(u64 length, int cls, int flags) noexcept nogil:
-    return length | <u64>cls << 32 | <u64>flags << 40
+    return length | <u64>cls << CLASS_SHIFT | <u64>flags << FLAGS_SHIFT
 
 cdef inline u64 length_of(Pampd *d) noexcept nogil:
     return <unsigned int>d.shape
 
+cdef inline int size_class(u64 shape) noexcept nogil:
+    return <int>(shape >> CLASS_SHIFT & 31)
+
 cdef inline int class_in(Pampd *d) noexcept nogil:
-    return <unsigned char>(d.shape >> 32)
+    return size_class(d.shape)
 
 cdef inline u64 flags_in(u64 shape) noexcept nogil:
-    return <unsigned char>(shape >> 40)
+    return <unsigned char>(shape >> FLAGS_SHIFT)
 
 cdef inline int flags_of(Pampd *d) noexcept nogil:
     return <int>flags_in(d.shape)
 
 cdef inline u64 with_flags(u64 shape, int flags) noexcept nogil:
-    return shape | <u64>flags << 40
+    return shape | <u64>flags << FLAGS_SHIFT
 
 cdef inline u64 without_flags(u64 shape, int flags) noexcept nogil:
-    return shape & ~(<u64>flags << 40)
+    return shape & ~(<u64>flags << FLAGS_SHIFT)
 
 cdef inline u64 codec_in(u64 shape) noexcept nogil:
     # The flag of the codec of a compressed page. Anything else is damage.
@@ -93,7 +104,11 @@ cdef inline bint has_chunk(Pampd *d) noexcept nogil:
 
 cdef inline u64 packed_in(u64 shape) noexcept nogil:
     # Bytes of the page compressed; 0: it is not.
-    return shape >> 48
+    return shape >> PACKED_SHIFT if size_class(shape) != EXTENT_CLASS else shape >> PACKED_SHIFT << PACKED_UNIT_SHIFT
+
+cdef inline u64 with_packed(u64 shape, u64 packed) noexcept nogil:
+    # The shape of a page that takes so many bytes compressed.
+    return shape | (packed if size_class(shape) != EXTENT_CLASS else packed >> PACKED_UNIT_SHIFT) << PACKED_SHIFT
 
 cdef inline u64 copied_of(u64 shape) noexcept nogil:
     # What is copied of a page, whatever the shape says: all of it, or its compressed bytes.

@@ -36,6 +36,7 @@ from cython.cimports.engine.layout.structs import (
     GETS_HIT,
     GETS_MISS,
     NODES_MAX,
+    PAGE_MIN,
     PUTS_DUPLICATE,
     PUTS_OK,
     PUTS_REFUSED,
@@ -52,8 +53,8 @@ from cython.cimports.libc.string import memcpy
 from cython.cimports.shm.atomics import unlikely
 from cython.cimports.shm.journal import reserve, shrink
 from cython.cimports.shm.kernel.process import COPY
-from cython.cimports.shm.layout import BUSY, CORRUPT, NOMEM, NOSPACE, OK, Worker, u64
-from cython.cimports.shm.slab import limit_of
+from cython.cimports.shm.layout import BUSY, CORRUPT, EXTENT_MAX, FAULT_SENTINEL, NOMEM, NOSPACE, OK, Worker, u64
+from cython.cimports.shm.segments import limit_of
 from engine.errors import ArenaCorrupted, PoolDestroyed, TmemError
 from engine.member.stats import fixed_bytes
 
@@ -96,7 +97,10 @@ class Bound:
         self.ref.mask = cython.cast(u64, self.engine.buckets) - 1
         self.ref.idx = idx
         self.ref.ledger = ledger_at(w, w.slot_idx, idx)
-        self.ref.page_size = self.engine.page_size
+        self.ref.page_size = self.ref.record.page_size
+        if not PAGE_MIN <= self.ref.page_size <= EXTENT_MAX:
+            w.fault = FAULT_SENTINEL
+            self.engine.raise_status(CORRUPT)
         self.ref.evictable = is_evictable(self.ref.record)
         self.ref.hits_max = self.policy_row().hits if self.ref.evictable else 0
         if (
@@ -257,7 +261,7 @@ class Bound:
         p: cython.pointer(PoolRef) = cython.address(self.ref)
         pam: PamOps = self.ops
         short: cython.bint = not (registry.host.careful or pam.foreign or c.ask.length >= LONG_BYTES)
-        if c.ask.count > 1:
+        if c.ask.count > 1 or c.ask.length >= LONG_BYTES:
             c.ask.room = self.room_for(c.ask.length)
         c.did.nodes_wanted = 2 + c.ask.count // 64
         c.did.salvaged = False

@@ -19,7 +19,7 @@ from cython.cimports.engine.layout.structs import (
 from cython.cimports.engine.member.fullness import Census
 from cython.cimports.shm.atomics import load
 from cython.cimports.shm.layout import CLASS_COUNT, Worker, slot_at, slots_used, u64
-from cython.cimports.shm.slab import class_of, limit_of
+from cython.cimports.shm.segments import class_of, limit_of
 
 
 def keep_pool(w, idx, words, kept):

@@ -50,7 +50,7 @@ from cython.cimports.shm.layout import (
     u64,
 )
 from cython.cimports.shm.memory import backed_bytes
-from cython.cimports.shm.slab import limit_of
+from cython.cimports.shm.segments import limit_of
 
 NAMES = {
     "puts_ok": PUTS_OK, "puts_refused": PUTS_REFUSED, "puts_duplicate": PUTS_DUPLICATE, "gets_hit": GETS_HIT,

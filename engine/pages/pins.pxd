@@ -3,17 +3,35 @@ from engine.layout.regions cimport chunk_of
 from engine.layout.structs cimport PINS_HIGH, PINS_MAX, ClientPage, Pampd
 from engine.layout.words cimport VIEWED, flags_of
 from shm.atomics cimport load, set_release
-from shm.layout cimport Slot, Worker, u64
+from shm.extent cimport granule_bits, granules_of
+from shm.layout cimport EXTENT_CLASS, Slot, Worker, u64
+
+# A pin: bits 0..5 the class of the chunk, 6..42 its offset / 64, 43..63 granules if it is an extent. 0 = none.
+cdef enum:
+    PINNED_SHIFT = 43
 
 cdef int prepare(Worker *w, u64 count) noexcept nogil
 cdef int charge(Worker *w, u64 count, u64 size) noexcept nogil
 cdef void uncharge(Worker *w, u64 count, u64 size) noexcept nogil
-cdef u64 pin(Worker *w, u64 data, int cls) noexcept nogil
-cdef bint unpin(Worker *w, u64 place, int cls) noexcept nogil
+cdef u64 pin(Worker *w, u64 data, int cls, u64 length) noexcept nogil
+cdef bint unpin(Worker *w, u64 place, u64 size) noexcept nogil
 cdef bint is_pinned(Worker *w, u64 data) noexcept nogil
 cdef int keep(Worker *w, u64 off) noexcept nogil
 cdef int collect(Worker *w, u64 data) noexcept nogil
 cdef void forget(Worker *w, Slot *slot) noexcept nogil
+
+cdef inline u64 pinned_at(u64 word) noexcept nogil:
+    # Where the chunk, or the extent, of a pin is.
+    return (word & ((<u64>1 << PINNED_SHIFT) - 1)) >> 6 << 6
+
+cdef inline int pinned_class(u64 word) noexcept nogil:
+    return <int>(word & 63)
+
+cdef inline u64 pinned_bytes(Worker *w, u64 word) noexcept nogil:
+    # How much of the arena it keeps where it is.
+    if pinned_class(word) == EXTENT_CLASS:
+        return word >> PINNED_SHIFT << granule_bits(w)
+    return w.class_bytes[pinned_class(word)] if pinned_class(word) < EXTENT_CLASS else 0
 
 cdef inline u64 pins_high(Slot *slot) noexcept nogil:
     # Pins of a worker that are looked at, never more than there are.

@@ -1,9 +1,10 @@
 """Owns pins: which chunks are being looked at in place, by whom, and limbo, where retired pages
 wait until nobody looks any more.
 
-A pin is a word of its worker's table: offset of the chunk | its class; only that worker writes it,
-with the GIL held. It is set under the bucket's lock, as is VIEWED in the page's shape, which stays:
-whoever wants the chunk for something else sees the flag, and then asks all workers' tables.
+A pin is a word of its worker's table, of what it keeps and how large that is; only that worker
+writes it, with the GIL held. It is set under the bucket's lock, as is VIEWED in the page's shape,
+which stays: whoever wants the chunk for something else sees the flag, and then asks all workers'
+tables.
 Locks: limbo's, with nothing else but the worker's own.
 Kill at any instruction: nothing here is undone. Pins of the dead are dropped with the slot
 (`forget`); a flag without a pin costs a look. A pin that goes and a page that comes into limbo: who
@@ -26,12 +27,14 @@ from cython.cimports.engine.layout.structs import (
     ClientPage,
     Pampd,
 )
-from cython.cimports.engine.pages.pins import limbo_of, note_unpinned, pins_high
+from cython.cimports.engine.pages.pins import PINNED_SHIFT, limbo_of, note_unpinned, pinned_at, pins_high
 from cython.cimports.shm.atomics import fence_full, load, set, set_release, swap
+from cython.cimports.shm.extent import granules_of
 from cython.cimports.shm.journal import commit, conclude, kill_point, rollback, store
 from cython.cimports.shm.layout import (
     BUSY,
     CORRUPT,
+    EXTENT_CLASS,
     FAULT_LOOP,
     FAULT_SENTINEL,
     NOSPACE,
@@ -91,12 +94,16 @@ def uncharge(w, count, size):
     set(cython.address(own[PINS_USED]), own[PINS_USED] - count if own[PINS_USED] >= count else 0)
 
 
-def pin(w, data, cls):
-    """Pin a chunk, which has been prepared and charged for: the place of the pin + 1, or 0 (the
-    arena contradicts itself). Under the lock of the bucket that links to the page."""
+def pin(w, data, cls, length):
+    """Pin a chunk, or an extent of so many bytes, which has been prepared and charged for: the
+    place of the pin + 1, or 0 (the arena contradicts itself). Under the lock of the bucket that
+    links to the page."""
     own: cython.pointer(u64) = cython.address(w.slot.client[0])
     pins: cython.pointer(u64) = pins_at(w, w.slot_idx)
     place: u64 = own[PINS_NEXT]
+    word: u64 = data | cython.cast(u64, cls)
+    if cls == EXTENT_CLASS:
+        word |= granules_of(w, length) << PINNED_SHIFT
     backed: u64 = min(own[PINS_BACKED], cython.cast(u64, PINS_MAX))
     while place < backed and pins[place] != 0:
         place += 1
@@ -107,15 +114,15 @@ def pin(w, data, cls):
     if place >= own[PINS_HIGH]:
         set(cython.address(own[PINS_HIGH]), place + 1)
     kill_point(w)
-    set(cython.address(pins[place]), data | cython.cast(u64, cls))
+    set(cython.address(pins[place]), word)
     set(cython.address(own[PINS_NEXT]), place + 1)
     kill_point(w)
     return place + 1
 
 
-def unpin(w, place, cls):
-    """Let go of the pin at `place` - 1. True if something waits in limbo: then `collect`. No lock
-    is needed, and none must be held that others wait for."""
+def unpin(w, place, size):
+    """Let go of the pin at `place` - 1, of so many bytes. True if something waits in limbo: then
+    `collect`. No lock is needed, and none must be held that others wait for."""
     own: cython.pointer(u64) = cython.address(w.slot.client[0])
     pins: cython.pointer(u64) = pins_at(w, w.slot_idx)
     high: u64 = pins_high(w.slot)
@@ -123,7 +130,7 @@ def unpin(w, place, cls):
     set_release(cython.address(pins[place - 1]), 0)     # what was read through the pin was read before
     fence_full()            # the pin first, then limbo: see the head of this file
     kill_point(w)
-    uncharge(w, 1, w.class_bytes[cls])
+    uncharge(w, 1, size)
     if place - 1 < own[PINS_NEXT]:
         set(cython.address(own[PINS_NEXT]), place - 1)
     while high > 0 and pins[high - 1] == 0:
@@ -140,7 +147,7 @@ def is_pinned(w, data):
     for i in range(slots_used(w)):
         pins = pins_at(w, i)
         for j in range(pins_high(slot_at(w, i))):
-            if load(cython.address(pins[j])) >> 6 == data >> 6:
+            if pinned_at(load(cython.address(pins[j]))) == data:
                 return True
     return False
 

@@ -60,6 +60,7 @@ from cython.cimports.engine.layout.words import (
     TWIN,
     VIEWED,
     class_in,
+    copied_of,
     is_foreign,
     is_same,
     is_twin,
@@ -73,12 +74,14 @@ from cython.cimports.engine.pages.queues import leave_queue
 from cython.cimports.engine.pages.reclaim import ForeignFree, HostTold, has_ledger, head_at, retire
 from cython.cimports.engine.pages.twins import let_go
 from cython.cimports.shm.atomics import load, set_release
+from cython.cimports.shm.extent import drain_extent, trim_extent
 from cython.cimports.shm.journal import commit, conclude, rollback, store
 from cython.cimports.shm.kernel.liveness import RESIZE_BYTE, byte_held
 from cython.cimports.shm.layout import (
     BUSY,
     CLASS_COUNT,
     CORRUPT,
+    EXTENT_CLASS,
     FAULT_LOOP,
     FAULT_OFFSET,
     FAULT_SENTINEL,
@@ -95,7 +98,7 @@ from cython.cimports.shm.lock import lock_both, lock_try, unlock, unlock_both
 from cython.cimports.shm.memory import back, chunk_at
 from cython.cimports.shm.recovery import is_open
 from cython.cimports.shm.shrink import set_leaving_held
-from cython.cimports.shm.slab import available, drain, drain_all, push
+from cython.cimports.shm.slab import available, drain, drain_all, push, push_for
 
 _foreign_free = cython.declare(ForeignFree, cython.NULL)
 
@@ -178,7 +181,9 @@ def gauge(w, pool, which, delta):
 @cython.nogil
 @cython.exceptval(check=False)
 def _room(w: cython.pointer(Worker), cls: cython.int, count: u64) -> cython.int:
-    """Make room for one or two chunks in the magazine. OK, BUSY or CORRUPT."""
+    """Make room for one or two chunks in the magazine, or for an extent. OK, BUSY or CORRUPT."""
+    if cls == EXTENT_CLASS:
+        return drain_extent(w, cython.address(w.slot.mags[cls]))
     if available(w, cls) + count <= 2 * w.class_batch[cls]:
         return OK
     return drain(w, cython.address(w.slot.mags[cls]), cls, w.class_batch[cls] + 1 - count)
@@ -233,7 +238,7 @@ def _reap_pampd(w: cython.pointer(Worker), off: u64) -> cython.int:
         d.data = 0
     _unchain(w, cython.cast(cython.pointer(Head), d))
     if not foreign and d.data != 0 and not is_same(d.shape) and not twin:
-        push(w, cls, d.data)
+        push_for(w, cls, d.data, copied_of(d.shape))
     push(w, PAMPD_CLASS, off)
     if held != cython.NULL:
         status = conclude(w)
@@ -411,6 +416,10 @@ def reap(w, budget):
         if status != OK:
             return status
         commit(w)
+        if w.slot.mags[EXTENT_CLASS].count != 0:
+            status = trim_extent(w)
+            if status != OK:
+                return status
     return OK
 
 

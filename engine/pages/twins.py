@@ -24,15 +24,17 @@ from cython.cimports.engine.layout.structs import (
     Twin,
     TwinBucket,
 )
-from cython.cimports.engine.layout.words import TWIN, class_in, pool_mark, with_flags
+from cython.cimports.engine.layout.words import TWIN, class_in, copied_of, pool_mark, size_class, with_flags
 from cython.cimports.engine.pages.pins import is_pinned
 from cython.cimports.libc.string import memcmp
+from cython.cimports.shm.extent import room_of
 from cython.cimports.shm.journal import conclude, store
 from cython.cimports.shm.layout import BUSY, CORRUPT, FAULT_LOOP, FAULT_SENTINEL, OK, Worker, u64
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import chunk_at
-from cython.cimports.shm.shrink import is_leaving
-from cython.cimports.shm.slab import available, class_of, ensure, pop, push
+from cython.cimports.shm.segments import class_of
+from cython.cimports.shm.shrink import is_leaving, leaves
+from cython.cimports.shm.slab import available, ensure, ensure_for, has_for, pop, push, push_for
 
 REFS_MAX = cython.declare(u64, 1 << 32)
 
@@ -63,7 +65,7 @@ def _find(
                 and t.pool == pool_mark(p.idx, p.gen) and 0 < t.refs < REFS_MAX
                 # Twins are not moved: one that is to go gets no more pages, or it would never be
                 # without.
-                and not is_leaving(w, off) and not is_leaving(w, t.data)):
+                and not is_leaving(w, off) and not leaves(w, size_class(shape), t.data, stored)):
             chunk_at(w, t.data)
             chunk_at(w, t.data + ((stored - 1) & ~cython.cast(u64, 63)))
             if w.fault == 0 and memcmp(w.base + t.data, data, stored) == 0:
@@ -102,14 +104,14 @@ def share(w, p, c, i, page, pam, held):
         if w.fault == 0 and off == 0 and b.count >= TWINS_A_BUCKET:
             unlock(w, cython.address(b.lock))
             return MISS
-        if w.fault != 0 or off != 0 or (available(w, PAMPD_CLASS) >= 2 and available(w, cls) >= 1):
+        if w.fault != 0 or off != 0 or (available(w, PAMPD_CLASS) >= 2 and has_for(w, cls, stored)):
             break
         # Chunks are only looked for when the page turned out to have no twin, and not with the
         # bucket held.
         unlock(w, cython.address(b.lock))
         status = ensure(w, PAMPD_CLASS, 2)
         if status == OK:
-            status = ensure(w, cls, 1)
+            status = ensure_for(w, cls, stored)
         if status != OK:
             return status
     if w.fault == 0 and off != 0:
@@ -129,7 +131,7 @@ def share(w, p, c, i, page, pam, held):
             t.sentinel = TWIN_SENTINEL
             store(w, cython.address(b.head), off)
             store(w, cython.address(b.count), b.count + 1)
-            _count_twin(w, 1, w.class_bytes[cls])
+            _count_twin(w, 1, room_of(w, cls, stored))
         elif w.fault == 0:
             w.fault = FAULT_SENTINEL
     if w.fault != 0:
@@ -165,17 +167,17 @@ def let_go(w, off, cls, held, viewed):
             steps += 1
             if steps > w.seg_span // 64:
                 w.fault = FAULT_LOOP
-        if at[0] != off or cls != cython.cast(cython.uchar, t.shape >> 32) or cls >= OBJNODE_CLASS or t.refs == 0:
+        if at[0] != off or cls != size_class(t.shape) or cls >= OBJNODE_CLASS or t.refs == 0:
             w.fault = w.fault if w.fault else FAULT_SENTINEL
         else:
             store(w, at, t.link)
             store(w, cython.address(b.count), b.count - 1)
-            _count_twin(w, -1, -w.class_bytes[cls])
+            _count_twin(w, -1, -room_of(w, cls, copied_of(t.shape)))
             store(w, cython.address(t.sentinel), ~t.sentinel)
             if is_pinned(w, t.data):
                 viewed[0] = t.data
             else:
-                push(w, cls, t.data)
+                push_for(w, cls, t.data, copied_of(t.shape))
             push(w, PAMPD_CLASS, off)
     if w.fault != 0:
         conclude(w)

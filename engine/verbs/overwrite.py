@@ -30,10 +30,11 @@ from cython.cimports.engine.verbs.section import REAP_BUDGET, alive, bucket_of, 
 from cython.cimports.libc.string import memcpy
 from cython.cimports.shm.atomics import load, prefetch
 from cython.cimports.shm.journal import store
-from cython.cimports.shm.layout import BUSY, FAULT_SENTINEL, OK, Magazine, Worker, offset_of, u64
+from cython.cimports.shm.layout import BUSY, EXTENT_CLASS, FAULT_SENTINEL, OK, Magazine, Worker, offset_of, u64
 from cython.cimports.shm.lock import lock_try, seq_begin, unlock
 from cython.cimports.shm.memory import chunk_at
-from cython.cimports.shm.slab import class_of, ensure, mag_cap
+from cython.cimports.shm.segments import class_of
+from cython.cimports.shm.slab import ensure, mag_cap
 
 
 @cython.cfunc
@@ -174,7 +175,7 @@ def overwrite(w, p, c, host):
     if c.ask.count > OVER_MAX or c.ask.packs != cython.NULL or w.slot.client[ROOT_STAGED] != 0:
         return AGAIN
     cls = class_of(put_length(c, c.ask.count - 1, p.page_size))
-    if cls < 0 or (c.ask.count > 1 and cls != class_of(p.page_size)):
+    if cls < 0 or cls == EXTENT_CLASS or (c.ask.count > 1 and cls != class_of(p.page_size)):
         return AGAIN
     if p.evictable:
         for i in range(c.ask.count):

@@ -9,6 +9,7 @@ import cython.cimports.engine.tree.objnode as objnode
 import cython.cimports.engine.tree.rbtree as rbtree
 from cython.cimports.engine.eviction.admit import caps_allow, is_capped
 from cython.cimports.engine.eviction.room import make_room
+from cython.cimports.engine.eviction.window import make_window
 from cython.cimports.engine.layout.call import (
     AGAIN,
     DESTROYED,
@@ -78,11 +79,13 @@ from cython.cimports.engine.verbs.section import (
 )
 from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.shm.atomics import load, set
+from cython.cimports.shm.extent import room_of
 from cython.cimports.shm.journal import conclude, redo_copy, rollback, savepoint, store
-from cython.cimports.shm.layout import BUSY, CORRUPT, NOMEM, OK, Worker, set_mark, u64
+from cython.cimports.shm.layout import BUSY, CORRUPT, EXTENT_CLASS, NOMEM, OK, Worker, set_mark, u64
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import chunk_at
-from cython.cimports.shm.slab import class_of, ensure, pop
+from cython.cimports.shm.segments import class_of
+from cython.cimports.shm.slab import ensure, pop
 
 
 @cython.cfunc
@@ -150,7 +153,7 @@ def _needs(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.poin
     for i in range(c.ask.count):
         data = put_bytes(c, i, p.page_size, cython.address(stored))
         if class_of(stored) >= 0 and not (p.evictable and not is_packed(c, i) and same_filled(data, stored)):
-            need += w.class_bytes[class_of(stored)]
+            need += room_of(w, class_of(stored), stored)
     return need
 
 
@@ -200,7 +203,7 @@ def _reserve(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.po
     c.did.bounce = False
     c.did.exhausted = False
     c.did.shard = _shard_for(w, p, c)
-    if c.ask.count > 1 and not pam.foreign and not _could_fit(w, p, c):
+    if c.ask.room != 0 and not pam.foreign and not _could_fit(w, p, c):
         c.did.refuse = True
         return OK
     if w.slot.client[ROOT_STAGED] == 0:
@@ -221,7 +224,7 @@ def _reserve(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.po
             status = _stage(w, p, c, i, True, pam)
         if status == NOMEM:
             c.did.refuse = True
-            if c.ask.count == 1 and not pam.foreign and class_of(stored) >= 0:
+            if c.ask.count == 1 and not pam.foreign and stored <= w.bounce_bytes:
                 # A page over a page needs no new chunk: let the new one wait in the bounce page.
                 memcpy(w.base + w.bounces_off + w.slot_idx * w.bounce_bytes, data, stored)
                 c.did.bounce = True
@@ -251,12 +254,14 @@ def _lacking(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.po
     descriptors: u64 = 2 if p.dedup else 1      # a page that is the first with its content needs one for its twin
     status: cython.int = ensure(w, PAMPD_CLASS, descriptors)
     short: u64 = 0 if pam.foreign else class_of(length) + 1
-    if short != 0 and load(cython.address(w.depot.short_class)) != short:
+    if short != 0 and short != EXTENT_CLASS + 1 and load(cython.address(w.depot.short_class)) != short:
         set(cython.address(w.depot.short_class), short)
     if status == NOMEM:
         return make_room(w, c.did.shard, PAMPD_CLASS, descriptors, host)
     if status != OK or pam.foreign or class_of(length) < 0:
         return NOMEM if status == OK else status
+    if class_of(length) == EXTENT_CLASS:
+        return make_window(w, c.did.shard, length, host)
     return make_room(w, c.did.shard, class_of(length), 1, host)
 
 
@@ -272,7 +277,7 @@ def _over(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     stored: u64
     d: cython.pointer(Pampd) = find_page(w, p, c, b, c.ask.index, cython.address(obj_off))
     put_bytes(c, 0, p.page_size, cython.address(stored))
-    if (d == cython.NULL or not has_chunk(d) or class_in(d) >= OBJNODE_CLASS or w.class_bytes[class_in(d)] < stored
+    if (d == cython.NULL or not has_chunk(d) or class_in(d) >= EXTENT_CLASS or w.class_bytes[class_in(d)] < stored
             or is_viewed(w, d)):
         return False
     data = d.data

@@ -7,7 +7,7 @@ import struct
 import pytest
 
 import engine
-from shm.slab import sizes
+from shm.segments import sizes
 from tests.hostile import structs
 from tests.support import SHM
 

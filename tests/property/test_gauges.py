@@ -7,7 +7,7 @@ import signal
 import pytest
 
 import engine
-from shm.slab import sizes
+from shm.segments import sizes
 from tests.support import text
 
 PARTS = ("free", "stuck", "evictable", "persistent", "overhead", "leaving")

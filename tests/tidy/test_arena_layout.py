@@ -11,7 +11,7 @@ import pytest
 
 from engine.layout import geometry
 from shm.arena import assert_sizes, regions
-from shm.slab import sizes
+from shm.segments import sizes
 from tests.hostile import structs
 from tests.support import ROOT, child_env
 

@@ -45,12 +45,14 @@ class Zstd(threading.local):
     LEVEL = 5       # of 22: what is above it takes longer than it gains; what is below holds fewer pages
     SMALL = 16384   # bytes of a page: up to here zstd has other parameters for the level
     LARGE = 65536
+    HUGE = 1 << 20  # and the parameters of this size for all that is longer
     HEADER = 0      # the frame header's first byte: no length, no checksum, no dictionary
 
     def __init__(self):
         self.zstd = _package("zstandard", "zstd")
         self.small = self._compressor(self.SMALL)
         self.large = self._compressor(self.LARGE)
+        self.huge = self._compressor(self.HUGE)
         self.decompressor = self.zstd.ZstdDecompressor(format=self.zstd.FORMAT_ZSTD1_MAGICLESS)
 
     def _compressor(self, size):
@@ -60,7 +62,8 @@ class Zstd(threading.local):
 
     def pack(self, page):
         """The page, compressed."""
-        return (self.small if len(page) <= self.SMALL else self.large).compress(page)
+        size = len(page)
+        return (self.small if size <= self.SMALL else self.large if size <= self.LARGE else self.huge).compress(page)
 
     def unpack(self, data, length):
         """The page of `length` bytes that was packed."""

@@ -15,16 +15,40 @@ from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringA
 from cython.cimports.cpython.memoryview import PyMemoryView_FromMemory
 from cython.cimports.engine.layout.call import Packed, put_bytes, put_length
 from cython.cimports.engine.layout.structs import TWIN_BYTES_MIN
-from cython.cimports.engine.layout.words import LZ4, ZSTD, codec_in, copied_of, packed_in, same_filled
+from cython.cimports.engine.layout.words import (
+    LZ4,
+    PACKED_UNIT_SHIFT,
+    ZSTD,
+    codec_in,
+    copied_of,
+    packed_in,
+    same_filled,
+    size_class,
+)
 from cython.cimports.engine.pages.pam.raw import RawPam
-from cython.cimports.shm.layout import BULK_CLASS, NOMEM, u64
-from cython.cimports.shm.slab import class_of
+from cython.cimports.shm.layout import EXTENT_CLASS, NOMEM, u64
+from cython.cimports.shm.segments import class_of
 from engine.pages.pam.codec import CODECS
+
+FRAME_UNIT = cython.declare(u64, 1 << PACKED_UNIT_SHIFT)
 
 
 def flag_of(name):
     """The flag that compressed pages of a PAM have; 0: it does not compress."""
     return LZ4 if name == "lz4" else ZSTD if name == "zstd" else 0
+
+
+def framed(data):
+    """Compressed bytes as an extent has them: in units, of which a shape word counts how many there
+    are; how many bytes are to be read says the last word."""
+    size: int = (len(data) + 8 + FRAME_UNIT - 1) // FRAME_UNIT * FRAME_UNIT
+    return data + bytes(size - len(data) - 8) + len(data).to_bytes(8, "little")
+
+
+def unframed(data):
+    """What `framed` was told; of bytes that it did not make, anything."""
+    size: cython.Py_ssize_t = len(data) - 8
+    return data[: min(int.from_bytes(data[size:], "little"), size)]
 
 
 def digest(p, c):
@@ -60,7 +84,7 @@ class PackedPam(RawPam):
     def prepare_larger(self, w, d, data, length, most):
         cls: cython.int = class_of(length) + 1
         status: cython.int = NOMEM
-        while status == NOMEM and 0 < cls < BULK_CLASS and w.class_bytes[cls] < most + 64:
+        while status == NOMEM and 0 < cls < EXTENT_CLASS and w.class_bytes[cls] < most + 64:
             status = self.place(w, d, data, length, cls)
             cls += 1
         return status
@@ -85,8 +109,12 @@ class PackedPam(RawPam):
             if cls <= 1 or (p.evictable and same_filled(page, length)):
                 continue
             data = self.codec.pack(PyMemoryView_FromMemory(cython.cast(cython.p_char, page), length, PyBUF_READ))
+            if class_of(PyBytes_GET_SIZE(data)) == EXTENT_CLASS:
+                data = framed(data)
             packed = PyBytes_GET_SIZE(data)
-            if 0 < packed <= p.packed_max and class_of(packed) < cls:
+            if 0 < packed <= p.packed_max and (
+                class_of(packed) < cls or cls == EXTENT_CLASS and packed + FRAME_UNIT <= length
+            ):
                 packs[i].data = PyBytes_AS_STRING(data)
                 packs[i].length = packed
                 kept.append(data)
@@ -101,6 +129,8 @@ class PackedPam(RawPam):
         length: u64 = cython.cast(cython.uint, shape)
         if codec_in(shape) != self.flag:
             return None
+        if size_class(shape) == EXTENT_CLASS:
+            data = unframed(data)
         try:
             page = self.codec.unpack(data, length)
         except MemoryError:

@@ -1,0 +1,349 @@
+"""Owns making room for an extent when there is no place for it: a window of neighbouring segments
+is emptied.
+
+First pages go by their policy and their owners' shares, until as many bytes are free as the extent
+takes; then the window with least in it is chosen, and what is left in it is moved to where those
+pages were. So what goes is what is worth least, wherever it lies, and not whatever lies in the
+window. From the choice on the window is this worker's: what becomes empty of it is nobody else's.
+The worker's own lock is held, and no other. Lock order: own, another worker's own, which is only
+tried, the depot's; then what a move takes (move.py).
+Kill at any instruction: segments that are wanted by a dead worker stay again when it is recovered.
+Rejected: to evict whatever lies in the window (a window of a cache that works is as good as its
+average page); to move without evicting first (there is nowhere to move to).
+"""
+import cython
+from cython.cimports.engine.eviction.admit import settle_pending
+from cython.cimports.engine.eviction.merge import call_all_in
+from cython.cimports.engine.eviction.move import Sweep, give_back_leaving, sweep
+from cython.cimports.engine.eviction.relieve import relieve
+from cython.cimports.engine.eviction.window import FAILED_MAX, Tried
+from cython.cimports.engine.layout.call import AGAIN
+from cython.cimports.engine.layout.regions import pins_at
+from cython.cimports.engine.layout.structs import OBJ_CLASS, OBJNODE_CLASS, PAMPD_CLASS
+from cython.cimports.engine.pages.pins import collect, limbo_of, pinned_at, pinned_bytes, pins_high
+from cython.cimports.engine.pages.reclaim import reap
+from cython.cimports.engine.tree.hostops import HostOps
+from cython.cimports.libc.stdlib import calloc, free
+from cython.cimports.libc.string import memset
+from cython.cimports.shm.atomics import load
+from cython.cimports.shm.extent import ensure_extent, granule_bits, granules_of
+from cython.cimports.shm.layout import (
+    BUSY,
+    CLASS_COUNT,
+    CORRUPT,
+    EXTENT_CLASS,
+    GRANULE_SHIFT,
+    NOMEM,
+    OK,
+    SEG_HOLE,
+    SEG_LEAVING,
+    SEG_STAYS,
+    Segment,
+    Worker,
+    slot_at,
+    slots_used,
+    u64,
+)
+from cython.cimports.shm.memory import widen
+from cython.cimports.shm.segments import limit_of, segment_of
+from cython.cimports.shm.shrink import unwant, want
+
+INFINITE = cython.declare(u64, 1 << 60)
+SWEEPS_MAX = cython.declare(cython.int, 3)      # through one window, as what is in use just then is left
+REAP_STEPS = cython.declare(cython.int, 64)
+ROUNDS_MAX = cython.declare(cython.int, 4096)   # in which pages go, for one extent
+PAGES_MAX = cython.declare(u64, 1024)           # that go in one round
+# Pages that go in a round are guessed to be so long, 1 << it, at first and at least.
+GUESS_FIRST = cython.declare(u64, 16)
+GUESS_LEAST = cython.declare(u64, 12)
+# A part more than the extent takes is made free: what is moved does not fit as closely elsewhere.
+MARGIN_SHIFT = cython.declare(u64, 4)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _free_bytes(w: cython.pointer(Worker)) -> u64:
+    """Bytes that are free, in whatever pieces, or may get memory. Without the depot's lock, each
+    word read once: a hint."""
+    used: u64 = load(cython.address(w.depot.seg_used))
+    sum: u64 = (limit_of(w) - used) << w.seg_shift if used < limit_of(w) else 0
+    cls: cython.int
+    for cls in range(CLASS_COUNT):
+        sum += load(cython.address(w.depot.class_free[cls])) * w.class_bytes[cls]
+    return sum
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _reap_all(w: cython.pointer(Worker)) -> cython.int:
+    status: cython.int = AGAIN
+    while status == AGAIN:
+        status = reap(w, REAP_STEPS)
+    return status
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _let_go(w: cython.pointer(Worker), first: u64, length: u64, host: HostOps) -> cython.int:
+    """Let pages go until as much is free as the extent takes. OK (also if nothing more may go),
+    BUSY or CORRUPT; NOMEM says that there is an extent already."""
+    goal: u64 = (granules_of(w, length) << granule_bits(w))
+    guess: u64 = GUESS_FIRST
+    round: cython.int
+    pages: u64
+    left: u64
+    now: u64
+    status: cython.int = OK
+    goal += goal >> MARGIN_SHIFT
+    for round in range(ROUNDS_MAX):
+        now = _free_bytes(w)
+        if now >= goal:
+            break
+        left = goal - now
+        pages = (left >> guess) + 1
+        status = relieve(w, first + round, pages if pages < PAGES_MAX else PAGES_MAX, host)
+        if status == NOMEM:
+            return OK
+        if status == OK:
+            status = _reap_all(w)
+        if status != OK:
+            break
+        if pages <= 8 or guess == GUESS_FIRST:
+            # Few pages, so long ones: one of them may have left a place.
+            status = ensure_extent(w, length)
+            if status != NOMEM:
+                return NOMEM if status == OK else status
+            status = OK
+        if _free_bytes(w) < now + (left >> 3) and guess > GUESS_LEAST:
+            guess -= 1
+    return status
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _note_pinned(w: cython.pointer(Worker), tried: cython.pointer(Tried)) -> cython.void:
+    """Which segments have something that somebody looks at, and so cannot be emptied. Without
+    memory for the note it is found out by trying."""
+    i: u64
+    j: u64
+    word: u64
+    number: u64
+    last: u64
+    for i in range(slots_used(w)):
+        for j in range(pins_high(slot_at(w, i))):
+            word = load(cython.address(pins_at(w, i)[j]))
+            if word == 0:
+                continue
+            if tried.pinned == cython.NULL:
+                tried.pinned = cython.cast(cython.pointer(cython.uchar), calloc(w.seg_total, 1))
+                if tried.pinned == cython.NULL:
+                    return
+            last = segment_of(w, pinned_at(word) + pinned_bytes(w, word) - 1)
+            for number in range(segment_of(w, pinned_at(word)), (last if last < w.seg_total else w.seg_total - 1) + 1):
+                tried.pinned[number] = 1
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _cost(w: cython.pointer(Worker), number: u64, tried: cython.pointer(Tried)) -> u64:
+    """What it costs to empty a segment, about in bytes that are to be moved. A struct costs more
+    than its bytes, and so does an extent, of which other parts lie elsewhere."""
+    s: cython.pointer(Segment) = w.segtable + number
+    cls: u64 = load(cython.address(s.cls)) - 1
+    state: u64 = load(cython.address(s.state))
+    free: u64 = load(cython.address(s.free_count))
+    used: u64
+    i: u64
+    if tried.pinned != cython.NULL and tried.pinned[number] != 0:
+        return INFINITE
+    for i in range(tried.windows):
+        if number - tried.first[i] < tried.count[i]:
+            return INFINITE
+    if number >= load(cython.address(w.depot.seg_high)) or state == SEG_HOLE:
+        return 0
+    if state == SEG_LEAVING and load(cython.address(s.wanted)) == w.slot_idx + 1:
+        return 0
+    if state != SEG_STAYS:
+        return INFINITE
+    if cls >= CLASS_COUNT:
+        return 0
+    used = (w.class_chunks[cls] - free) * w.class_bytes[cls] if free <= w.class_chunks[cls] else 0
+    if cls == PAMPD_CLASS or cls == OBJ_CLASS or cls == OBJNODE_CLASS:
+        return 4 * used
+    return 2 * used if cls == EXTENT_CLASS else used
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+def _is_bare(w: cython.pointer(Worker), number: u64) -> cython.bint:
+    """True if a segment is to get memory first."""
+    return (number >= load(cython.address(w.depot.seg_high))
+            or load(cython.address((w.segtable + number).state)) == SEG_HOLE)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _choose(w: cython.pointer(Worker), count: u64, tried: cython.pointer(Tried)) -> u64:
+    """The first of so many segments that follow one another and have least in them; INFINITE: there
+    are none. A hint, as in merge.py."""
+    backed: u64 = load(cython.address(w.depot.seg_high)) - load(cython.address(w.depot.holes))
+    spare: u64 = limit_of(w) - backed if backed < limit_of(w) else 0
+    number: u64
+    begin: u64 = 0
+    sum: u64 = 0
+    bare: u64 = 0
+    cost: u64
+    best: u64 = INFINITE
+    least: u64 = INFINITE
+    for number in range(w.seg_total):
+        cost = _cost(w, number, tried)
+        bare += _is_bare(w, number)
+        sum += cost
+        if cost == INFINITE:
+            begin = number + 1
+            sum = bare = 0
+            continue
+        if number + 1 - begin > count or bare > spare:
+            sum -= _cost(w, begin, tried)
+            bare -= _is_bare(w, begin)
+            begin += 1
+        if number + 1 - begin == count and sum < least and bare <= spare:
+            least = sum
+            best = begin
+        if number >= load(cython.address(w.depot.seg_high)) + count:
+            break
+    return best
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _sweep(w: cython.pointer(Worker), host: HostOps) -> cython.int:
+    """Move what lies in the window, as far as it can be moved now: its structs, then the bytes of
+    pages, which their descriptors name wherever those are. OK, BUSY or CORRUPT."""
+    result: Sweep
+    number: u64
+    end: u64 = w.window_first + w.window_count
+    cls: u64
+    seen: u64 = 0               # classes of the window
+    i: cython.int
+    status: cython.int = OK
+    memset(cython.address(result), 0, cython.sizeof(Sweep))
+    for number in range(w.window_first, end):
+        cls = load(cython.address((w.segtable + number).cls)) - 1
+        if cls < CLASS_COUNT:
+            seen |= cython.cast(u64, 1) << cls
+    for i in range(CLASS_COUNT):
+        if seen >> i & 1 and status == OK:
+            status = call_all_in(w, i)
+    for number in range(w.window_first, end):
+        if status == OK:
+            status = sweep(w, number, True, cython.address(result), host)
+            status = OK if status == NOMEM else status
+    widen(w, 0)
+    for number in range(w.seg_span >> w.seg_shift):
+        if (status == OK and load(cython.address((w.segtable + number).cls)) == PAMPD_CLASS + 1
+                and number - w.window_first >= w.window_count):
+            status = sweep(w, number, True, cython.address(result), host)
+            status = OK if status == NOMEM else status
+    for i in range(CLASS_COUNT):
+        if seen >> i & 1 and status == OK:
+            status = give_back_leaving(w, i)
+    return _reap_all(w) if status == OK else status
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _is_empty(w: cython.pointer(Worker)) -> cython.bint:
+    number: u64
+    for number in range(w.window_first, w.window_first + w.window_count):
+        if number < load(cython.address(w.depot.seg_high)) and load(cython.address((w.segtable + number).cls)) != 0:
+            return False
+    return True
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _close(w: cython.pointer(Worker)) -> cython.int:
+    """Let what is left of the window stay. OK, BUSY or CORRUPT."""
+    status: cython.int = OK
+    if w.window_count != 0:
+        status = unwant(w, w.window_first, w.window_count)
+        if status == OK:
+            w.window_count = 0
+    return status
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _empty(w: cython.pointer(Worker), length: u64, tried: cython.pointer(Tried), host: HostOps) -> cython.int:
+    """Choose a window, or go on with this worker's, and empty it. OK with the extent, NOMEM (this
+    window cannot be emptied; or `tried.windows` is FAILED_MAX: there is none), BUSY or CORRUPT."""
+    turn: cython.int
+    status: cython.int = OK
+    count: u64 = (granules_of(w, length) + 63) >> GRANULE_SHIFT
+    if w.window_count == 0:
+        w.window_first = _choose(w, count, tried)
+        if w.window_first == INFINITE:
+            tried.windows = FAILED_MAX
+            return NOMEM
+        w.window_count = count
+        status = want(w, w.window_first, count)
+    for turn in range(SWEEPS_MAX):
+        if status == OK and not _is_empty(w):
+            status = _sweep(w, host)
+    if status != OK:
+        return status
+    w.extent_hint = w.window_first
+    status = ensure_extent(w, length)
+    if status == NOMEM:
+        tried.first[tried.windows] = w.window_first
+        tried.count[tried.windows] = w.window_count
+        tried.windows += 1
+        status = _close(w)
+        status = NOMEM if status == OK else status
+    return status
+
+
+def make_window(w, first, length, host):
+    """Make room for an extent of so many bytes, and have it in the magazine.
+
+    first: the shard to begin with. OK, NOMEM (what may go and what may be moved leave no place as
+    long), BUSY (call again) or CORRUPT. Called with the own lock alone."""
+    tried: Tried
+    ended: cython.int
+    status: cython.int = settle_pending(w, host)
+    memset(cython.address(tried), 0, cython.sizeof(Tried))
+    if status == OK and load(cython.address(limbo_of(w).unpinned)) != 0:
+        # Before any page goes: what others have had a view on.
+        status = collect(w, 0)
+    if status == OK:
+        status = _reap_all(w)
+    if status == OK:
+        status = call_all_in(w, EXTENT_CLASS)
+    if status == OK:
+        status = ensure_extent(w, length)
+    if status == NOMEM and w.window_count == 0:
+        status = _let_go(w, first, length, host)
+        status = OK if status == NOMEM else NOMEM if status == OK else status
+    if status == NOMEM:
+        _note_pinned(w, cython.address(tried))
+    while status == NOMEM and tried.windows < FAILED_MAX:
+        status = _empty(w, length, cython.address(tried), host)
+    free(tried.pinned)
+    if status != BUSY and status != CORRUPT:
+        ended = _close(w)
+        if ended == CORRUPT:
+            status = CORRUPT        # after BUSY the next put of this worker, or who lacks memory, opens what is left
+    return status
