@@ -15,12 +15,14 @@ from engine.api.handle import Object
 from engine.api.pool import Pool
 from engine.api.spawn import Crew
 from engine.api.views import View
+from engine.api.writing import Writing
 from engine.capacity.rounds import Tended
 from engine.errors import (
     AccessDenied,
     ArenaBusy,
     ArenaCorrupted,
     ArenaExists,
+    ArenaFull,
     ArenaNotFound,
     ArenaVersionMismatch,
     PoolDestroyed,
@@ -45,6 +47,7 @@ __all__ = [
     "ArenaBusy",
     "ArenaCorrupted",
     "ArenaExists",
+    "ArenaFull",
     "ArenaNotFound",
     "ArenaVersionMismatch",
     "Client",
@@ -61,6 +64,7 @@ __all__ = [
     "TmemError",
     "TooMuchPinned",
     "View",
+    "Writing",
     "attach",
     "create",
     "oid",

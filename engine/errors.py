@@ -14,6 +14,7 @@ __all__ = [
     "ArenaBusy",
     "ArenaCorrupted",
     "ArenaExists",
+    "ArenaFull",
     "ArenaNotFound",
     "ArenaVersionMismatch",
     "PoolDestroyed",
@@ -30,6 +31,10 @@ class PoolNotFound(TmemError):
 
 class PoolExists(TmemError):
     """A pool of this name is there already."""
+
+
+class ArenaFull(TmemError):
+    """There is no room for a page that was to be written in place."""
 
 
 class TooMuchPinned(TmemError):

@@ -7,6 +7,7 @@ import cython
 import cython.cimports.engine.api.batch as batch
 import cython.cimports.engine.api.ranges as ranges
 import cython.cimports.engine.api.views as views
+import cython.cimports.engine.api.writing as filling
 from cython.cimports.engine.layout.call import Call
 from cython.cimports.engine.member.arguments import aim, word
 from cython.cimports.engine.member.bound import Bound
@@ -77,6 +78,12 @@ class Object:
         c: Call
         self.handle(cython.address(c), index)
         return views.view(self.pool, cython.address(c), count)
+
+    def writing(self, index, length):
+        """See Pool.writing."""
+        c: Call
+        self.handle(cython.address(c), index)
+        return filling.writing(self.pool, cython.address(c), length)
 
     def put_many(self, indexes, pages):
         """See Pool.put_many; a sequence of indexes instead of handles."""

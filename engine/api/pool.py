@@ -8,6 +8,7 @@ import cython
 import cython.cimports.engine.api.batch as batch
 import cython.cimports.engine.api.ranges as ranges
 import cython.cimports.engine.api.views as views
+import cython.cimports.engine.api.writing as filling
 import cython.cimports.engine.verbs.ends as ends
 from cython.cimports.engine.layout.call import DESTROYED, Call
 from cython.cimports.engine.layout.regions import is_live, pools_high
@@ -168,6 +169,23 @@ class Pool(Bound):
         c: Call
         handle(cython.address(c), oid, index)
         return views.view(self, cython.address(c), count)
+
+    def writing(self, oid, index, length):
+        """A page that is filled where it will lie: a Writing, to be entered, which is a writable
+        buffer of `length` bytes, 1 to page_size. Nobody sees it until the block is left; then it is
+        put, whole.
+
+        What the buffer holds at first is undefined. `abort()`, an exception inside the block, and a
+        process that dies leave what was under the handle before; so does an array or a memoryview
+        of the buffer that is still in use at the end (BufferError). Of two who write one page at a
+        time the last to leave puts his over the other's. Entering raises ArenaFull when there is no
+        room (what is under the handle stays), and TooMuchPinned, since what is being written counts
+        as viewed (max_pinned of engine.create). Leaving raises ArenaFull when the put is refused
+        after all; then no page is under the handle. Pools that compress, that keep equal pages
+        once, or have a back end in Python fill a buffer of this process first."""
+        c: Call
+        handle(cython.address(c), oid, index)
+        return filling.writing(self, cython.address(c), length)
 
     # --- batches ----------------------------------------------------------------------------------
 

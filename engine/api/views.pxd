@@ -23,4 +23,5 @@ cdef class View:
     cdef object pages       # what entering it gives
     cdef readonly bint released
 
+cdef void let_go_of(Member engine, u64 worker, u64 place, u64 size, u64 data, bint counted) noexcept
 cdef View view(Bound pool, Call *c, object count)

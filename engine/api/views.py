@@ -34,7 +34,6 @@ from cython.cimports.engine.layout.words import (
 )
 from cython.cimports.engine.member.arguments import set_count
 from cython.cimports.engine.member.bound import Bound
-from cython.cimports.engine.member.member import Member
 from cython.cimports.engine.member.registry import registry
 from cython.cimports.engine.pages.pam.base import PamOps
 from cython.cimports.engine.pages.pins import charge, collect, note_unpinned, pin, prepare, uncharge, unpin
@@ -150,9 +149,7 @@ def _hold(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     return status
 
 
-@cython.cfunc
-@cython.exceptval(check=False)
-def _let_go(engine: Member, worker: u64, place: u64, size: u64, data: u64, counted: cython.bint) -> cython.void:
+def let_go_of(engine, worker, place, size, data, counted):
     """Let go of a pin, whatever is going on. In a forked child it is the parent's, and stays."""
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     status: cython.int = BUSY
@@ -190,7 +187,7 @@ class Pin:
 
     def __dealloc__(self):
         if self.place != 0:
-            _let_go(self.engine, self.worker, self.place, self.size, self.data, True)
+            let_go_of(self.engine, self.worker, self.place, self.size, self.data, True)
 
 
 @cython.freelist(8)
@@ -296,7 +293,7 @@ def _pinned(pool: Bound, c: cython.pointer(Call), sights: cython.pointer(Sight))
     except BaseException:
         for i in range(made, c.ask.count):
             if sights[i].place != 0:
-                _let_go(
+                let_go_of(
                     pool.engine,
                     w.id,
                     sights[i].place,

@@ -16,6 +16,7 @@ from cython.cimports.engine.eviction.relieve import relieve
 from cython.cimports.engine.layout.call import AGAIN, MISS
 from cython.cimports.engine.layout.regions import (
     bucket_at,
+    next_gen,
     obj_at,
     objnode_at,
     page_at,
@@ -344,6 +345,8 @@ def _move_extent(w: cython.pointer(Worker), have: cython.pointer(Supply), off: u
         return BUSY
     store(w, cython.address(d.data), new)
     store(w, at, link_to_page(w, off, new, flags_of(d)))
+    # Who reads it just now knows it by its generation, and must not find it where it was.
+    store(w, cython.address(d.gen), next_gen(w))
     store(w, cython.address(mag.items[0]), data)
     status = conclude(w)
     unlock(w, cython.address(b.lock))

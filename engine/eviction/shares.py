@@ -39,6 +39,7 @@ from cython.cimports.libc.string import memset
 from cython.cimports.shm.atomics import load, set
 from cython.cimports.shm.layout import EXTENT_MAX, Worker, slot_at, slots_used, u64
 
+UNIT_SHIFT = cython.declare(u64, 16)    # a page of more bytes than 1 << it counts as several, as where pages go
 FORGOTTEN = cython.declare(u64, 64)     # turnovers of the arena after which a share protects no pool that is idle
 
 
@@ -105,7 +106,7 @@ def bytes_of(w, pool, seat):
 @cython.nogil
 @cython.exceptval(check=False)
 def _weigh_clients(w: cython.pointer(Worker), shard: u64, tally: cython.pointer(Tally)) -> cython.void:
-    """What is in a shard that this worker can let go: bytes by client, and bytes in small
+    """What is in a shard that this worker can let go: bytes by client, and units in small
     queues."""
     i: u64
     seat: u64
@@ -117,7 +118,8 @@ def _weigh_clients(w: cython.pointer(Worker), shard: u64, tally: cython.pointer(
             mean = load(cython.address(pool_at(w, i).mean))
             mean = mean if mean != 0 else w.client_geometry[GEO_PAGE_SIZE]
             tally.bytes[seat] += _pages(w, i, shard) * mean
-            tally.small_bytes += queue_at(w, i, shard).count[0] * mean
+            tally.small += queue_at(w, i, shard).count[0] * (1 + (mean >> UNIT_SHIFT))
+            tally.units += _pages(w, i, shard) * (1 + (mean >> UNIT_SHIFT))
             tally.pages += _pages(w, i, shard)
     for i in range(CLIENTS_MAX + 1):
         if tally.bytes[i] != 0:
@@ -203,10 +205,11 @@ def _collect(w: cython.pointer(Worker), shard: u64, seat: u64, small: cython.bin
 def choose(w, shard, seat, choice):
     """Which queue of a shard has to let a page go: of any client, or of that of a seat.
 
-    If a tenth of the bytes or more are in small queues it is one of those, else a main one: so a
-    scan of one pool does not reach what others have in their main queues. Of the clients with such
-    a queue it is the one that has most bytes for its weight, and of his queues the one with the
-    oldest page in front, which has not been asked for the longest, however small the pool is.
+    If a tenth of the pages or more are in small queues (long ones count as several) it is one of
+    those, else a main one: so a scan of one pool does not reach what others have in their main
+    queues. Of the clients with such a queue it is the one that has most bytes for its weight, and
+    of his queues the one with the oldest page in front, which has not been asked for the longest,
+    however small the pool is.
     Before all of them goes what is of a pool that is idle. Pools with a policy that tries no pages
     take part as small and as main."""
     tally: Tally
@@ -216,7 +219,7 @@ def choose(w, shard, seat, choice):
     choice.pool = 0
     choice.off = 0
     _weigh_clients(w, shard, cython.address(tally))
-    small: cython.bint = tally.small_bytes != 0 and tally.small_bytes * 10 >= tally.all_bytes
+    small: cython.bint = tally.small != 0 and tally.small * 10 >= tally.units
     # If none has a page of the one kind that may go, one of the other kind does.
     for kind in range(2):
         _collect(w, shard, seat, small, cython.address(tally), choice)

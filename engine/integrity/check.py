@@ -46,6 +46,7 @@ from cython.cimports.engine.layout.structs import (
     ROOT_PENDING,
     ROOT_RETIRED,
     ROOT_STAGED,
+    ROOT_WRITTEN,
     TWIN_BYTES,
     TWINS_MADE,
     Bucket,
@@ -220,7 +221,10 @@ class Checker(Linked):
         if slot.journal_len != 0 or slot.redo_len != 0:
             self.note("journal", offset_of(self.w, slot), f"worker {idx}: a transaction is open in a stopped world")
         if slot.state != SLOT_LIVE and (
-            slot.client[ROOT_STAGED] or slot.client[ROOT_RETIRED] or slot.client[ROOT_PENDING]
+            slot.client[ROOT_STAGED]
+            or slot.client[ROOT_RETIRED]
+            or slot.client[ROOT_PENDING]
+            or slot.client[ROOT_WRITTEN]
         ):
             self.note(
                 "slot-lists",
@@ -228,6 +232,7 @@ class Checker(Linked):
                 f"slot {idx} is nobody's, and has lists: its worker was buried without an heir",
             )
         steps = self.walk_root(idx, ROOT_STAGED, "staged", steps)
+        steps = self.walk_root(idx, ROOT_WRITTEN, "written", steps)
         steps = self.walk_root(idx, ROOT_RETIRED, "retired", steps)
         steps = self.walk_root(idx, ROOT_PENDING, "pending", steps)
         if steps > self.span // 64:
@@ -252,7 +257,7 @@ class Checker(Linked):
         off: u64 = slot_at(self.w, idx).client[root]
         while off != 0 and steps <= self.span // 64:
             steps += 1
-            if root == ROOT_STAGED:
+            if root == ROOT_STAGED or root == ROOT_WRITTEN:
                 self.walk_staged(off)
             elif root == ROOT_RETIRED:
                 self.walk_retired(off)

@@ -25,5 +25,6 @@ cdef class Claims:
     cdef int set_bit(self, u64 *map, u64 rel) except -1
     cdef int claimed(self, u64 rel, int cls) except -1
     cdef int walk_depot(self) except -1
+    cdef int look_at_state(self, Segment *s) except -1
     cdef u64 count_out(self, Segment *s, int cls) except? 1
     cdef int walk_list(self, int cls, u64 *listed) except -1

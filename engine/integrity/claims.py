@@ -153,19 +153,7 @@ class Claims:
                 self.note("segment-class", offset_of(w, s), f"class {owner}")
                 continue
             waits = s.state == SEG_LEAVING and owner == 0       # for the worker that wants it
-            if (
-                s.state > SEG_PUNCHING
-                or s.state >= SEG_HOLE and owner != 0
-                or waits and s.wanted == 0
-                or s.wanted > w.max_workers
-                or s.wanted != 0 and s.state != SEG_LEAVING
-            ):
-                self.note(
-                    "segment-state",
-                    offset_of(w, s),
-                    f"state {s.state}, wanted {s.wanted} of a segment of class "
-                    f"{cython.cast(cython.longlong, owner) - 1}",
-                )
+            self.look_at_state(s)
             if owner == 0:
                 expected += s.state != SEG_PUNCHING and not waits
                 holes += s.state >= SEG_HOLE
@@ -201,6 +189,23 @@ class Claims:
                 )
         self.report.counts["segments"] = used
         self.report.counts["chunks"] = chunks
+        return 0
+
+    def look_at_state(self, s):
+        """What a segment says of its state, and of who wants it."""
+        if (
+            s.state > SEG_PUNCHING
+            or s.state >= SEG_HOLE and s.cls != 0
+            or s.state == SEG_LEAVING and s.cls == 0 and s.wanted == 0
+            or s.wanted > self.w.max_workers
+            or s.wanted != 0 and s.state != SEG_LEAVING
+        ):
+            self.note(
+                "segment-state",
+                offset_of(self.w, s),
+                f"state {s.state}, wanted {s.wanted} of a segment of class "
+                f"{cython.cast(cython.longlong, s.cls) - 1}",
+            )
         return 0
 
     def count_out(self, s, cls):

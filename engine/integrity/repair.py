@@ -60,6 +60,7 @@ from cython.cimports.engine.layout.structs import (
     ROOT_PENDING,
     ROOT_RETIRED,
     ROOT_STAGED,
+    ROOT_WRITTEN,
     TWIN_BUCKET_BYTES,
     TWIN_BYTES,
     TWINS_MADE,
@@ -326,6 +327,7 @@ class Mender(Judge):
             slot.client[ROOT_STAGED] = 0
             slot.client[ROOT_RETIRED] = 0
             slot.client[ROOT_PENDING] = 0
+            slot.client[ROOT_WRITTEN] = 0
             for i in range(CLASS_COUNT):
                 slot.mags[i].count = 0
             if slot.state not in (SLOT_FREE, SLOT_LIVE):

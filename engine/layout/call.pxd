@@ -84,6 +84,9 @@ cdef struct Found:
     u64 page                # offset of its descriptor
     u64 length              # of the page, or of all pages of a range, as they were put
     u64 stored              # the same, as they are stored: bytes that are copied
+    # of a page that is being written, with `data` and `page`; of a long page that is copied without a lock, `gen`
+    u64 gen                 # its generation
+    u64 pin                 # place of its pin + 1
     # all, for the lookaside table
     u64 obj                 # where the tree has the obj, if the table did not know; else 0
     u64 unlinked            # Bucket.unlinked then
@@ -115,7 +118,8 @@ cdef struct Tally:
     u64 age[CLIENTS_MAX + 1]            # of the page in front of its queues that is oldest; 0: it has none
     Choice oldest[CLIENTS_MAX + 1]      # where that is
     u64 pages
-    double small_bytes      # in small queues
+    u64 units               # pages, long ones as several
+    u64 small               # of them in small queues
     double all_bytes
     double all_weights      # of those that have pages there
 

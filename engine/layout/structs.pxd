@@ -61,6 +61,7 @@ cdef enum:
     ROOT_PENDING = 3        # pages linked, not in a queue yet
     TWINS_MADE = 4          # twins this slot's workers made, less those they took apart: may be below zero
     TWIN_BYTES = 5          # bytes of their chunks, likewise
+    ROOT_WRITTEN = 6        # pages that are being written in place
     # On a line of their own, which only views write. Not journalled: pins.py says why.
     PINS_HIGH = 8           # pins from here on are 0
     PINS_BACKED = 9         # pins that have memory

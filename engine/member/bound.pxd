@@ -5,13 +5,13 @@ from engine.layout.call cimport Call, PoolRef
 from engine.pages.pam.base cimport PamOps
 from engine.pages.pam.packed cimport PackedPam
 from engine.member.member cimport Member
+from engine.verbs.fetch cimport LONG_BYTES
 from engine.verbs.section cimport Verb
 from shm.layout cimport u64
 
 cdef enum:
     PEEKS = 8                   # tries without a lock, each of several looks
     STORES_A_PAGE = 30          # journalled stores of a range a page, at most: an old page out and a new one in
-    LONG_BYTES = 131072         # a range from here on is copied with the GIL released
 
 cdef object copied(bytes data, void *out)
 

@@ -48,6 +48,7 @@ from cython.cimports.engine.member.member import EMPTIED_MIN
 from cython.cimports.engine.member.registry import registry
 from cython.cimports.engine.pages.pam.packed import PackedPam, digest
 from cython.cimports.engine.pages.reclaim import back_ledgers, has_ledger
+from cython.cimports.engine.verbs.fetch import LONG_BYTES
 from cython.cimports.engine.verbs.overwrite import overwrite
 from cython.cimports.libc.string import memcpy
 from cython.cimports.shm.atomics import unlikely
@@ -69,6 +70,17 @@ def _copy_range(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython
     with cython.nogil:
         status = fetch.peek_range(w, p, c, True)
     return status
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _copy_page(w: cython.pointer(Worker), c: cython.pointer(Call)) -> cython.void:
+    """Copy the page that was found, with the GIL released if it is long."""
+    if c.found.stored < LONG_BYTES:
+        copy_page(w, c.did.out, c.found.shape, c.found.data, c.found.stored)
+        return
+    with cython.nogil:
+        copy_page(w, c.did.out, c.found.shape, c.found.data, c.found.stored)
 
 
 def copied(data, out):
@@ -260,14 +272,15 @@ class Bound:
         w: cython.pointer(Worker) = cython.address(self.engine.att.w)
         p: cython.pointer(PoolRef) = cython.address(self.ref)
         pam: PamOps = self.ops
-        short: cython.bint = not (registry.host.careful or pam.foreign or c.ask.length >= LONG_BYTES)
+        written: cython.bint = c.did.staged != 0        # it was filled in place, and is staged already
+        short: cython.bint = not (registry.host.careful or pam.foreign or c.ask.length >= LONG_BYTES or written)
         if c.ask.count > 1 or c.ask.length >= LONG_BYTES:
             c.ask.room = self.room_for(c.ask.length)
         c.did.nodes_wanted = 2 + c.ask.count // 64
         c.did.salvaged = False
         if registry.host.careful or pam.foreign:
             c.did.nodes_wanted = NODES_MAX + c.ask.count // 64 + 1
-        elif c.ask.length >= LONG_BYTES:
+        elif c.ask.length >= LONG_BYTES and not written:
             with cython.nogil:
                 put.stage(w, p, c, pam)
             # The longest part is over, and nothing has changed yet: what a signal handler raises
@@ -404,7 +417,7 @@ class Bound:
                 elif status != SIZE:
                     break
             else:
-                copy_page(w, c.did.out, c.found.shape, c.found.data, c.found.stored)
+                _copy_page(w, c)
                 if fetch.peek_valid(w, p, c):
                     break           # else it is another by now
         if status != OK:

@@ -34,6 +34,7 @@ cdef int bury(Worker *w, Slot *dead) noexcept nogil
 cdef int inherit(Worker *w, Slot *dead) noexcept nogil
 cdef int take_garbage(Worker *w, u64 idx) noexcept nogil
 cdef void drop_staged(Worker *w) noexcept nogil
+cdef void drop_unwritten(Worker *w) noexcept nogil
 cdef bint back_ledger(Worker *w, u64 pool) noexcept nogil
 cdef void back_ledgers(Worker *w) noexcept nogil
 cdef bint back_everybodys(Worker *w, u64 pool) noexcept nogil

@@ -40,6 +40,7 @@ from cython.cimports.engine.layout.structs import (
     OBJNODE_SENTINEL,
     PAMPD_CLASS,
     PAMPD_SENTINEL,
+    PINS_MAX,
     POOL_DYING,
     POOL_FREE,
     POOL_LIVE,
@@ -47,6 +48,7 @@ from cython.cimports.engine.layout.structs import (
     ROOT_PENDING,
     ROOT_RETIRED,
     ROOT_STAGED,
+    ROOT_WRITTEN,
     Bucket,
     ClientPage,
     Head,
@@ -69,7 +71,7 @@ from cython.cimports.engine.layout.words import (
     with_flags,
     without_flags,
 )
-from cython.cimports.engine.pages.pins import forget, is_viewed, keep
+from cython.cimports.engine.pages.pins import forget, is_pinned, is_viewed, keep
 from cython.cimports.engine.pages.queues import leave_queue
 from cython.cimports.engine.pages.reclaim import ForeignFree, HostTold, has_ledger, head_at, retire
 from cython.cimports.engine.pages.twins import let_go
@@ -441,6 +443,27 @@ def drop_staged(w):
             w.fault = FAULT_SENTINEL
 
 
+def drop_unwritten(w):
+    """Retire the pages that this worker was writing in place and has let go of: they are pinned no
+    more. The own lock is held."""
+    at: cython.pointer(u64) = cython.address(w.slot.client[ROOT_WRITTEN])
+    steps: u64 = 0
+    off: u64
+    d: cython.pointer(Pampd)
+    while at[0] != 0 and w.fault == 0:
+        off = at[0]
+        d = pampd_at(w, off)
+        steps += 1
+        if steps > PINS_MAX:
+            w.fault = FAULT_LOOP
+        if w.fault == 0 and is_pinned(w, d.data):
+            at = cython.address(d.link)
+            continue
+        store(w, at, d.link)
+        retire(w, off)
+        _commit_or_cut(w, cython.address(w.slot.client[ROOT_WRITTEN]))
+
+
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
@@ -520,6 +543,24 @@ def take_garbage(w, idx):
     return status
 
 
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _retire_list(w: cython.pointer(Worker), root: cython.pointer(u64)) -> cython.void:
+    """Move pages that nobody links to from a list of a worker onto this worker's retired list."""
+    off: u64
+    steps: u64 = 0
+    h: cython.pointer(Head)
+    while root[0] != 0 and not _endless(w, root, cython.address(steps)):
+        off = root[0]
+        h = head_at(w, off)
+        store(w, root, h.link)
+        store(w, cython.address(h.sentinel), ~h.sentinel)
+        store(w, retired_link(h), w.slot.client[ROOT_RETIRED])
+        store(w, cython.address(w.slot.client[ROOT_RETIRED]), off)
+        _commit_or_cut(w, root)
+
+
 def inherit(w, dead):
     """Move a dead worker's lists onto this worker's retired and pending lists. A list that cannot
     be read is cut. OK, or BUSY: a pool is among what was retired, and there is no memory now to
@@ -528,17 +569,7 @@ def inherit(w, dead):
     steps: u64 = 0
     status: cython.int
     h: cython.pointer(Head)
-    while (
-        dead.client[ROOT_STAGED] != 0
-        and not _endless(w, cython.address(dead.client[ROOT_STAGED]), cython.address(steps))
-    ):
-        off = dead.client[ROOT_STAGED]
-        h = head_at(w, off)
-        store(w, cython.address(dead.client[ROOT_STAGED]), h.link)
-        store(w, cython.address(h.sentinel), ~h.sentinel)
-        store(w, retired_link(h), w.slot.client[ROOT_RETIRED])
-        store(w, cython.address(w.slot.client[ROOT_RETIRED]), off)
-        _commit_or_cut(w, cython.address(dead.client[ROOT_STAGED]))
+    _retire_list(w, cython.address(dead.client[ROOT_STAGED]))
     status = _inherit_retired(w, dead)
     steps = 0
     while (
@@ -577,5 +608,6 @@ def bury(w, dead):
     that this worker has just taken, they are already. OK, BUSY or CORRUPT."""
     status: cython.int
     forget(w, dead)
+    _retire_list(w, cython.address(dead.client[ROOT_WRITTEN]))
     status = _let_stay(w)
     return status if status != OK or dead == w.slot else inherit(w, dead)

@@ -14,9 +14,10 @@ from cython.cimports.engine.layout.structs import (
     ROOT_PENDING,
     ROOT_RETIRED,
     ROOT_STAGED,
+    ROOT_WRITTEN,
     ClientPage,
 )
-from cython.cimports.engine.pages.reclaim import drop_staged, retire
+from cython.cimports.engine.pages.reclaim import drop_staged, drop_unwritten, retire
 from cython.cimports.engine.verbs.section import REAP_BUDGET, alive, finish
 from cython.cimports.shm.atomics import set_release
 from cython.cimports.shm.journal import conclude, kill_point, store
@@ -52,11 +53,13 @@ def begin_destroy(w, p, c, pam, host):
 def work_off(w, host):
     """Take this worker's lists apart, a budget at a time, what is staged too: nobody is in the
     middle of a put. OK, AGAIN, BUSY or CORRUPT."""
-    if w.slot.client[ROOT_RETIRED] | w.slot.client[ROOT_PENDING] | w.slot.client[ROOT_STAGED] == 0:
+    if (w.slot.client[ROOT_RETIRED] | w.slot.client[ROOT_PENDING] | w.slot.client[ROOT_STAGED]
+            | w.slot.client[ROOT_WRITTEN]) == 0:
         return OK
     if lock_try(w, cython.address(w.slot.own)) != OK:
         return BUSY
     drop_staged(w)
+    drop_unwritten(w)
     if w.fault != 0:
         unlock(w, cython.address(w.slot.own))
         return CORRUPT

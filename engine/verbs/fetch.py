@@ -11,9 +11,20 @@ import cython.cimports.engine.tree.objnode as objnode
 from cython.cimports.engine.layout.call import AGAIN, DESTROYED, MISS, SIZE, Call, PoolRef
 from cython.cimports.engine.layout.regions import chunk_of, copy_page, obj_at, pampd_at, pool_of_obj, shard_at
 from cython.cimports.engine.layout.structs import GEO_SHARDS, Bucket, Obj, Pampd
-from cython.cimports.engine.layout.words import ask_for, copied_of, is_same, packed_in, page_hash, shard_in, target_of
+from cython.cimports.engine.layout.words import (
+    NOTES,
+    ask_for,
+    copied_of,
+    is_same,
+    packed_in,
+    page_hash,
+    shard_in,
+    target_of,
+    without_flags,
+)
 from cython.cimports.engine.pages.queues import remember_ghost
 from cython.cimports.engine.tree.lookaside import find_obj, remember
+from cython.cimports.engine.verbs.fetch import LONG_BYTES
 from cython.cimports.engine.verbs.section import (
     REAP_BUDGET,
     alive,
@@ -82,6 +93,8 @@ def peek(w, p, c):
             c.found.length = cython.cast(cython.uint, c.found.shape)
             c.found.stored = copied_of(c.found.shape)
             c.found.page = offset_of(w, d)
+            if c.found.stored >= LONG_BYTES:
+                c.found.gen = load(cython.address(d.gen))
             if p.hits_max != 0:
                 prefetch(mark_at(w, c.found.page))        # it is there when the page is copied
             # No length is smaller than 1.
@@ -104,12 +117,38 @@ def peek(w, p, c):
 
 def peek_valid(w, p, c):
     """True if what was copied since `peek` is the page as it was then; that is a hit."""
-    if not seq_same(cython.address(bucket_of(p, c).lock), c.found.seq):
+    if not seq_same(cython.address(bucket_of(p, c).lock), c.found.seq) and (
+        c.found.stored < LONG_BYTES or not _is_there_still(w, p, c)
+    ):
         return False
     remember(p, c)
     if p.hits_max != 0:
         touch(w, p, c.found.page)
     return True
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _is_there_still(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call)) -> cython.bint:
+    """True if a long page that was copied is under its handle in the same place and generation:
+    then it has been there all the time, and its bytes were never written. Copying takes so long
+    that somebody has written to the bucket meanwhile, if it is used at all."""
+    shape: u64 = c.found.shape
+    data: u64 = c.found.data
+    gen: u64 = c.found.gen
+    stored: u64 = c.found.stored
+    same: cython.bint
+    tries: cython.int
+    for tries in range(PEEK_TRIES):
+        if peek(w, p, c) != OK:
+            break
+        same = c.found.gen == gen and c.found.data == data and c.found.stored == stored
+        if seq_same(cython.address(bucket_of(p, c).lock), c.found.seq):
+            # Somebody may have begun to view it.
+            return same and without_flags(c.found.shape, NOTES) == without_flags(shape, NOTES)
+    c.found.stored = stored
+    return False
 
 
 def touch(w, p, off):

@@ -152,15 +152,15 @@ def _needs(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.poin
     stored: u64
     for i in range(c.ask.count):
         data = put_bytes(c, i, p.page_size, cython.address(stored))
-        if class_of(stored) >= 0 and not (p.evictable and not is_packed(c, i) and same_filled(data, stored)):
+        # Of a page that is yet to be written nothing is known but its length.
+        if class_of(stored) >= 0 and not (
+            p.evictable and data != cython.NULL and not is_packed(c, i) and same_filled(data, stored)
+        ):
             need += room_of(w, class_of(stored), stored)
     return need
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _could_fit(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call)) -> cython.bint:
+def could_fit(w, p, c):
     """False if the pages of a range would not fit though all went that may, or if they are one
     value that is larger than a cap: then none goes for it."""
     if p.dedup:
@@ -203,7 +203,7 @@ def _reserve(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.po
     c.did.bounce = False
     c.did.exhausted = False
     c.did.shard = _shard_for(w, p, c)
-    if c.ask.room != 0 and not pam.foreign and not _could_fit(w, p, c):
+    if c.ask.room != 0 and not pam.foreign and not could_fit(w, p, c):
         c.did.refuse = True
         return OK
     if w.slot.client[ROOT_STAGED] == 0:
@@ -215,7 +215,7 @@ def _reserve(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.po
         data = put_bytes(c, i, p.page_size, cython.address(stored))
         status = _stage(w, p, c, i, False, pam)
         if status == NOMEM:
-            status = _lacking(w, p, c, stored, pam, host)
+            status = lacking(w, p, c, stored, pam, host)
             if status == OK:
                 continue
         if status == NOMEM and p.codec != 0:
@@ -245,11 +245,7 @@ def _reserve(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.po
     return status
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _lacking(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), length: u64, pam: PamOps,
-             host: HostOps) -> cython.int:
+def lacking(w, p, c, length, pam, host):
     """Make room for whichever of a page's two chunks there is no memory for."""
     descriptors: u64 = 2 if p.dedup else 1      # a page that is the first with its content needs one for its twin
     status: cython.int = ensure(w, PAMPD_CLASS, descriptors)

@@ -130,7 +130,7 @@ def test_a_page_is_kept_whatever_is_done_to_the_arena(make_arena, flag):
             assert filler.put((n, i, 0), 0, plain(i))
     for n in range(PAGES if flag == "VIEWED" else 0):
         pool.view((1, 2, 3), FIRST + n).release()
-    assert sum(shape >> 40 & FLAGS[flag] != 0 for shape in shapes(eng).values()) >= PAGES // 2
+    assert sum(shape >> 37 & FLAGS[flag] != 0 for shape in shapes(eng).values()) >= PAGES // 2
 
     def kept(maybe):
         for n in range(PAGES):
@@ -163,7 +163,7 @@ def test_a_flag_of_no_kind_is_damage(make_arena, bit, pam):
     pool = eng.new_pool("p", persistent=True, pam=pam)
     assert pool.put((1, 2, 3), FIRST, b"some page, " * 40) and pool.put((1, 2, 4), 0, b"another")
     (at, shape), = shapes(eng).items()
-    write(eng, at + offset("Pampd", "shape"), shape | bit << 40)
+    write(eng, at + offset("Pampd", "shape"), shape | bit << 37)
     assert "page-packed" in {problem.id for problem in eng.check().problems}
     with pytest.raises(engine.ArenaCorrupted) if pam == "lz4" else contextlib.nullcontext():
         pool.get((1, 2, 3), FIRST)

@@ -11,7 +11,7 @@ from shm.segments import sizes
 from tests.support import text
 
 PARTS = ("free", "stuck", "evictable", "persistent", "overhead", "leaving")
-CHUNKS = sorted(sizes()[1:-1])
+CHUNKS = sorted(size for size in sizes()[1:-1] if size)
 STRUCTS = 64 + 128      # a descriptor, and an object
 SEGMENT = 65536
 ROUNDING = 3 * SEGMENT  # one for the page, one for its descriptor, one for its object

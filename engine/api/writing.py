@@ -1,0 +1,201 @@
+# cython: binding=False, embedsignature=True, embedsignature.format=clinic
+"""Owns Writing: a page that is filled where it will lie, and seen by all at once.
+
+What happens in the arena is in verbs/write.py. A pool whose pages do not lie there as they were put
+(compressed, kept once, of a back end) fills a buffer of the process instead, and puts that.
+"""
+import cython
+from cython.cimports.cpython.buffer import Py_buffer, PyBuffer_FillInfo
+from cython.cimports.cpython.bytearray import PyByteArray_AS_STRING
+from cython.cimports.engine.api.views import let_go_of
+from cython.cimports.engine.layout.call import FULL, MISS, Call
+from cython.cimports.engine.layout.structs import GEO_PINNED, PINS_MAX
+from cython.cimports.engine.member.arguments import word, wrong_length
+from cython.cimports.engine.member.bound import Bound
+from cython.cimports.engine.verbs.write import begin, publish
+from cython.cimports.shm.extent import room_of
+from cython.cimports.shm.layout import NOMEM, NOSPACE, OK, Worker, u64
+from cython.cimports.shm.seal import seal
+from cython.cimports.shm.segments import class_of
+from engine.errors import ArenaFull, TmemError, TooMuchPinned
+
+
+def writing(pool, c, length):
+    """Pool.writing."""
+    made: Writing = Writing.__new__(Writing)
+    size: u64 = word("length", length)
+    if not 1 <= size <= pool.ref.page_size:
+        raise wrong_length("length", pool.ref.page_size, size)
+    c.ask.length = size
+    made.pool = pool
+    made.call = c[0]
+    return made
+
+
+@cython.cclass
+class Writing:
+    """A page on its way, made by Pool.writing: a context manager, and inside its block a writable
+    buffer of the page's bytes, with what a memoryview has (slices, nbytes, cast)."""
+
+    def __enter__(self):
+        if self.begun:
+            raise ValueError("a Writing is entered once")
+        self.begun = True
+        self.take()
+        self.sight = memoryview(self)
+        return self
+
+    def take(self):
+        """Have memory for the page."""
+        pool: Bound = self.pool
+        c: cython.pointer(Call) = cython.address(self.call)
+        w: cython.pointer(Worker) = cython.address(pool.engine.att.w)
+        status: cython.int
+        pool.enter()
+        try:
+            if pool.ops.foreign or pool.ref.codec != 0 or pool.ref.dedup:
+                self.copy = bytearray(c.ask.length)
+                return 0
+            c.ask.room = pool.room_for(c.ask.length)
+            status = pool.until_free(c, begin)
+            if status == NOMEM and pool.engine.salvage():
+                status = pool.until_free(c, begin)
+            if status == NOMEM:
+                raise ArenaFull(
+                    f"arena {pool.engine.name!r}: no room for a page of {c.ask.length} bytes; what is under the "
+                    "handle stays"
+                )
+            if status == FULL:
+                raise TooMuchPinned(
+                    f"arena {pool.engine.name!r}: views and pages that are being written may pin "
+                    f"{w.client_geometry[GEO_PINNED]} bytes together, and {PINS_MAX} pages of one worker; release "
+                    "some, or see max_pinned of create"
+                )
+            if status == NOSPACE:
+                pool.engine.no_memory("a note of what is being written")
+            if status != OK:
+                pool.fail(status)
+            self.size = room_of(w, class_of(c.ask.length), c.ask.length)
+            self.worker = w.id
+            pool.engine.att.kin.keeps += 1
+        finally:
+            pool.leave()
+        return 0
+
+    def __exit__(self, kind, value, traceback):
+        self.release_sight()
+        if self.ended:
+            return
+        if kind is None and self.exports == 0:
+            self.put()
+            return
+        self.abort()
+        if kind is None:
+            raise BufferError(
+                "the page was not put: an array or a memoryview of it is still in use, and could change it afterwards"
+            )
+
+    def release_sight(self):
+        """Let go of what this object itself uses of the buffer."""
+        sight, self.sight = self.sight, None
+        if sight is not None:
+            try:
+                sight.release()
+            except BufferError:
+                pass            # an array made of it: `exports` knows
+        return 0
+
+    def put(self):
+        """Let everybody see the page, in the place of the one that was there."""
+        pool: Bound = self.pool
+        c: cython.pointer(Call) = cython.address(self.call)
+        w: cython.pointer(Worker) = cython.address(pool.engine.att.w)
+        status: cython.int
+        done: cython.bint = False
+        self.ended = True
+        if self.copy is not None:
+            data, self.copy = self.copy, None
+            done = pool.put_buffer(c, data)
+        else:
+            pool.enter()
+            try:
+                if w.id != self.worker:
+                    raise TmemError(
+                        f"pool {pool.name!r}: this process was forked while a page was being written; it is the "
+                        "parent's, and nothing was put"
+                    )
+                status = pool.until_free(c, publish)
+                if status == MISS:
+                    raise TmemError(f"pool {pool.name!r}: the arena was repaired meanwhile; the page was not put")
+                if status != OK:
+                    pool.fail(status)
+                # The bytes stay pinned until it is done: if the staged page goes on the way, it is
+                # staged anew from there.
+                c.ask.data = w.base + c.found.data
+                done = pool.put_inside(c)
+            finally:
+                try:
+                    pool.leave()
+                finally:
+                    self.let_go()
+        if not done:
+            raise ArenaFull(f"pool {pool.name!r}: the page was refused; none is under the handle now")
+        return 0
+
+    def let_go(self):
+        """Unpin the page, whatever it is by now."""
+        worker: u64 = self.worker
+        self.worker = 0
+        if worker != 0:
+            let_go_of(self.pool.engine, worker, self.call.found.pin, self.size, self.call.found.data, True)
+        return 0
+
+    def abort(self):
+        """Give the page up: what was under the handle before stays. Twice is once."""
+        self.ended = True
+        self.release_sight()
+        if self.exports == 0:
+            self.copy = None
+            self.let_go()
+
+    def __dealloc__(self):
+        if self.worker != 0:
+            let_go_of(self.pool.engine, self.worker, self.call.found.pin, self.size, self.call.found.data, True)
+
+    def __getbuffer__(self, buffer: cython.pointer(Py_buffer), flags: cython.int):
+        at: cython.p_char
+        if self.ended or not self.begun or (self.worker == 0 and self.copy is None):
+            raise BufferError("a page is written inside the block of its Writing")
+        if self.copy is not None:
+            at = PyByteArray_AS_STRING(self.copy)
+        else:
+            at = self.pool.engine.att.w.base + self.call.found.data
+        PyBuffer_FillInfo(buffer, self, at, self.call.ask.length, 0, flags)
+        self.exports += 1
+
+    def __releasebuffer__(self, buffer: cython.pointer(Py_buffer)):
+        self.exports -= 1
+        if self.ended and self.exports == 0:
+            self.let_go()
+
+    # --- what a memoryview has --------------------------------------------------------------------
+
+    def __len__(self):
+        return self.call.ask.length
+
+    def __getitem__(self, place):
+        return self.sight[place]
+
+    def __setitem__(self, place, value):
+        self.sight[place] = value
+
+    def __getattr__(self, name):
+        if self.sight is None or name.startswith("_"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r} outside its block")
+        return getattr(self.sight, name)
+
+    def __repr__(self):
+        return f"<tmem page of {self.call.ask.length} bytes, {'ended' if self.ended else 'being written'}>"
+
+
+seal(Writing, "Pool.writing")
