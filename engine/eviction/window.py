@@ -13,7 +13,7 @@ average page); to move without evicting first (there is nowhere to move to).
 """
 import cython
 from cython.cimports.engine.eviction.admit import settle_pending
-from cython.cimports.engine.eviction.merge import call_all_in
+from cython.cimports.engine.eviction.merge import call_all_in, merge
 from cython.cimports.engine.eviction.move import Sweep, give_back_leaving, sweep
 from cython.cimports.engine.eviction.relieve import relieve
 from cython.cimports.engine.eviction.window import FAILED_MAX, Tried
@@ -48,6 +48,10 @@ from cython.cimports.shm.memory import widen
 from cython.cimports.shm.segments import limit_of, segment_of
 from cython.cimports.shm.shrink import unwant, want
 
+# Bytes of page that a byte of a struct counts as: it is slower to move, and much more so where
+# there is no place for it.
+STRUCT_COST = cython.declare(u64, 4)
+NO_PLACE_COST = cython.declare(u64, 64)
 INFINITE = cython.declare(u64, 1 << 60)
 SWEEPS_MAX = cython.declare(cython.int, 3)      # through one window, as what is in use just then is left
 REAP_STEPS = cython.declare(cython.int, 64)
@@ -149,6 +153,45 @@ def _note_pinned(w: cython.pointer(Worker), tried: cython.pointer(Tried)) -> cyt
 
 @cython.cfunc
 @cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+def _is_struct(cls: u64) -> cython.bint:
+    return cls == PAMPD_CLASS or cls == OBJ_CLASS or cls == OBJNODE_CLASS
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _has_place(w: cython.pointer(Worker), cls: u64, used: u64, free: u64) -> cython.bint:
+    """True if so many bytes of structs fit into what is free of their class elsewhere. `free`:
+    chunks of the segment itself."""
+    return used <= (load(cython.address(w.depot.class_free[cls])) - free) * w.class_bytes[cls]
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _make_place(w: cython.pointer(Worker), host: HostOps) -> cython.int:
+    """Have a free segment for the structs of the window, if they do not fit elsewhere: pages that
+    go leave few of them free. OK (also if there is none to be had), BUSY or CORRUPT."""
+    s: cython.pointer(Segment)
+    number: u64
+    cls: u64
+    free: u64
+    status: cython.int
+    for number in range(w.window_first, w.window_first + w.window_count):
+        s = w.segtable + number
+        cls = load(cython.address(s.cls)) - 1
+        free = load(cython.address(s.free_count))
+        if (_is_struct(cls) and load(cython.address(w.depot.free_head)) == 0
+                and not _has_place(w, cls, (w.class_chunks[cls] - free) * w.class_bytes[cls], free)):
+            status = merge(w, 4, host)
+            return OK if status == NOMEM else status
+    return OK
+
+
+@cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
 def _cost(w: cython.pointer(Worker), number: u64, tried: cython.pointer(Tried)) -> u64:
     """What it costs to empty a segment, about in bytes that are to be moved. A struct costs more
@@ -173,8 +216,8 @@ def _cost(w: cython.pointer(Worker), number: u64, tried: cython.pointer(Tried)) 
     if cls >= CLASS_COUNT:
         return 0
     used = (w.class_chunks[cls] - free) * w.class_bytes[cls] if free <= w.class_chunks[cls] else 0
-    if cls == PAMPD_CLASS or cls == OBJ_CLASS or cls == OBJNODE_CLASS:
-        return 4 * used
+    if _is_struct(cls):
+        return STRUCT_COST * used if _has_place(w, cls, used, free) else NO_PLACE_COST * used
     return 2 * used if cls == EXTENT_CLASS else used
 
 
@@ -244,6 +287,8 @@ def _sweep(w: cython.pointer(Worker), host: HostOps) -> cython.int:
     for i in range(CLASS_COUNT):
         if seen >> i & 1 and status == OK:
             status = call_all_in(w, i)
+    if status == OK:
+        status = _make_place(w, host)
     for number in range(w.window_first, end):
         if status == OK:
             status = sweep(w, number, True, cython.address(result), host)
