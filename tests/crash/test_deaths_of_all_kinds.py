@@ -3,6 +3,8 @@ moves: whoever puts, takes, evicts, keeps equal pages once, compresses, or resiz
 import os
 import random
 
+import pytest
+
 import engine
 from tests.crash.killing import let_die
 from tests.support import mixed
@@ -46,6 +48,7 @@ def hammer(name, seed):
             pool.put(oid, index, page(n + rnd.randrange(2)))
 
 
+@pytest.mark.small
 def test_deaths_of_all_kinds(arena_name):
     with engine.create(arena_name, "4MiB", max_workers=12, max_pools=8, buckets=4, huge_pages=False) as eng:
         for kind, arguments in KINDS.items():
