@@ -281,6 +281,7 @@ cdef struct Worker:
     u64 merge_pause         # calls left that do not look for one
     u64 merge_next          # calls that the next look in vain costs
     u64 merge_waited        # looks in a row that found others emptying one
+    u64 merge_from          # segment of descriptors that had the first of the last segment's pages
     u64 merging             # number + 1 of the one that this worker has let leave, until it is free or stays
     # For giving memory back (engine/capacity/giving.py):
     u64 emptied             # segments that this worker's frees have emptied since it looked last

@@ -21,7 +21,7 @@ def check_often(name, tell):
     said = b"ok"
     for _ in range(CHECKS):
         try:
-            report = mine.check()
+            report = mine.check(frozen=True)
         except engine.TmemError as error:
             said = repr(error).encode()
             break
