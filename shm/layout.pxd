@@ -288,6 +288,7 @@ cdef struct Worker:
     u64 merge_pause         # calls left that do not look for one
     u64 merge_next          # calls that the next look in vain costs
     u64 merge_waited        # looks in a row that found others emptying one
+    u64 merge_from          # segment of descriptors that had the first of the last segment's pages
     u64 merging             # number + 1 of the one that this worker has let leave, until it is free or stays
     # Who lacks memory for an extent empties neighbouring segments (engine/eviction/window.py):
     u64 window_first        # number of the first of those that this worker wants

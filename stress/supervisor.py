@@ -221,7 +221,7 @@ def _gather(run: Run) -> None:
 
 
 def _check(run: Run) -> None:
-    report = run.eng.check()
+    report = run.eng.check(frozen=True)
     run.expect(report.ok, "check", "arena, at the end",
                "; ".join(f"{problem.id} {problem.where}: {problem.what}" for problem in report.problems[:10]))
 

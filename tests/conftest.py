@@ -18,6 +18,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.small import SmallProcess
 from tests.support import ROOT, SHM, SMALL, imported, leftovers
 
 PREFIX = f"tmemtest-{os.getpid()}-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}-"
@@ -109,6 +110,39 @@ def pytest_terminal_summary(terminalreporter):
         )
 
 
+# --- where a test runs ----------------------------------------------------------------------------
+
+
+small_processes = []                # the one of this process, as soon as a test has needed it
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem):
+    """A test that is marked `small` runs in a process in which a fork is cheap, but for whoever
+    wants to look at it in a debugger."""
+    if pyfuncitem.get_closest_marker("small") is None or pyfuncitem.config.getoption("usepdb"):
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+    record = arguments.get("record_property")
+    if record is not None:
+        arguments["record_property"] = None     # is made there
+    if not small_processes:
+        small_processes.append(SmallProcess())
+    function = pyfuncitem.function
+    recorded, printed, wrong = small_processes[0].run(function.__module__, function.__name__, arguments)
+    for pair in recorded:
+        record(*pair)
+    print(printed, end="")
+    if wrong is not None:
+        pytest.fail(f"in a small process (see tests/small.py):\n{wrong}", pytrace=False)
+    return True
+
+
+def pytest_unconfigure():
+    while small_processes:
+        small_processes.pop().close()
+
+
 # --- cleanliness ----------------------------------------------------------------------------------
 
 
@@ -116,6 +150,7 @@ def living_children():
     """Pids of child processes that run, those aside that multiprocessing keeps for itself."""
     multiprocessing.active_children()
     own = {forkserver._forkserver._forkserver_pid, resource_tracker._resource_tracker._pid}
+    own.update(small.pid for small in small_processes)
     found = []
     for task in os.listdir("/proc/self/task"):
         try:

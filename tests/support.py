@@ -129,6 +129,7 @@ PHRASES = [
 ]
 
 
+@functools.lru_cache(256)               # a scene that is made anew for each kill point has the same pages
 def text(tag, length=64):
     """Text of `length` bytes that follows from `tag`: words in lines, which compress about as code
     and prose do."""
@@ -137,6 +138,7 @@ def text(tag, length=64):
     return b"\n".join(lines)[:length]
 
 
+@functools.lru_cache(256)
 def mixed(tag, length=64):
     """A page of `length` bytes that follows from `tag`: one word over and over, text, noise, or
     noise with text."""

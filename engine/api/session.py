@@ -545,22 +545,25 @@ class Engine(Member):
         miss what a killed worker had not counted yet."""
         return self.sound(counting.collect(self))
 
-    def check(self, repair=False, gentle=False):
-        """Stop all writers, walk everything, verify every invariant. A Report: ok, problems,
-        counts.
+    def check(self, repair=False, gentle=False, frozen=False):
+        """Walk everything, and verify every invariant. A Report: ok, problems, counts.
 
-        Dead workers are recovered first. repair=True puts right what objects themselves can tell
-        (counts, trees, free lists), and drops objects that contradict themselves: the report's
-        `lost` names their pages. gentle=True stops nobody, and looks at one bucket, one queue at a
-        time: at all that is in them, and not at what belongs to nobody, gauges, and what workers
-        have (docs/caveats.md, "Checking while others work"). Signal handlers run then; in a stopped
-        world they wait. Raises TypeError, ValueError (both)."""
-        for argument, value in (("repair", repair), ("gentle", gentle)):
+        Dead workers are recovered first. Writers are stopped meanwhile, as long as none of them has
+        to wait for it: then, and where there is much to look at, it goes on as with gentle=True,
+        and the report says `gentle`. frozen=True stops them until all is looked at, however long
+        that takes. gentle=True stops nobody, and looks at one bucket, one queue at a time: at all
+        that is in them, and not at what belongs to nobody, gauges, and what workers have
+        (docs/caveats.md, "Checking while others work"). Signal handlers run then; in a stopped
+        world they wait. repair=True puts right what objects themselves can tell (counts, trees,
+        free lists) in a stopped world, and drops objects that contradict themselves: the report's
+        `lost` names their pages. Raises TypeError, ValueError (gentle with one of the others)."""
+        for argument, value in (("repair", repair), ("gentle", gentle), ("frozen", frozen)):
             if not isinstance(value, bool):
                 raise TypeError(f"{argument}: True or False, not {type(value).__name__}")
-        if repair and gentle:
-            raise ValueError("gentle: a repair stops the world")
-        return self.sound(checking.run(self) if gentle else stopping.run(self, repair))
+        if gentle and (repair or frozen):
+            raise ValueError(f"gentle: {'a repair' if repair else 'a frozen check'} stops the world")
+        report = None if gentle else stopping.run(self, repair, not (repair or frozen))
+        return self.sound(checking.run(self) if report is None else report)
 
     def recover(self):
         """Recover workers that died, and give back what they left. How many. Happens by itself when

@@ -497,23 +497,24 @@ def _lost_line(pool: str, oid: Any, index: int | None) -> str:
 
 @main.command()
 @name_argument
-@click.option("--frozen", is_flag=True, help="Stop its writers, and compare everything with everything.")
+@click.option("--frozen", is_flag=True, help="Stop its writers, however long that takes, and compare everything.")
 @click.option(
     "--repair", is_flag=True, help="Put right what can be; drop objects that contradict themselves. Stops its writers."
 )
 @json_option
 def check(name: str, frozen: bool, repair: bool, as_json: bool) -> None:
-    """Verify the invariants of the arena NAME, one bucket and one queue at a time, while others go
-    on.
+    """Verify the invariants of the arena NAME.
 
-    If one does not hold, or with --frozen, all of them, in a stopped world: that finds memory that
+    Its writers are stopped as long as none of them has to wait; then, and where there is much to
+    look at, it is one bucket and one queue at a time that is looked at. With --frozen, or if an
+    invariant does not hold, they wait until everything is compared: that always finds memory that
     nobody has and gauges that are wrong, too. The exit status is 1 if one did not hold, whether or
     not it was repaired.
     """
     with _attach(name) as eng:
-        report = eng.check(repair=repair, gentle=not (frozen or repair))
+        report = eng.check(repair=repair, frozen=frozen)
         if report.gentle and not report.ok:
-            report = eng.check()
+            report = eng.check(frozen=True)
     found, left = [*report.repaired, *report.problems], report.problems
     if as_json:
         _print_json({"ok": report.ok, "problems": [vars(problem) for problem in left],

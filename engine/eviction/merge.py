@@ -139,19 +139,33 @@ def call_all_in(w, cls):
 def _empty(w: cython.pointer(Worker), number: u64, cls: cython.int, host: HostOps) -> cython.int:
     """Move all that lies in a segment that leaves, as far as it can be moved now. OK, NOMEM, BUSY
     or CORRUPT."""
+    i: u64
     other: u64
+    first: u64 = w.merge_from
+    found: cython.bint = False
+    segments: u64 = w.seg_span >> w.seg_shift
     given: cython.int
     result: Sweep
     status: cython.int = OK
+    # A hint, as is what is found: what is not, of a worker's that is in a call, keeps the segment.
+    used: u64 = w.class_chunks[cls] - load(cython.address((w.segtable + number).free_count))
     memset(cython.address(result), 0, cython.sizeof(Sweep))
+    result.target = number
     if cls == PAMPD_CLASS or cls == OBJ_CLASS or cls == OBJNODE_CLASS:
         status = sweep(w, number, False, cython.address(result), host)
     if cls != PAMPD_CLASS and cls != OBJNODE_CLASS:
-        # Where the pages of the others hang is not written in them: all descriptors are looked
-        # through. A page may be as long as an obj.
-        for other in range(w.seg_span >> w.seg_shift):
-            if status == OK and load(cython.address((w.segtable + other).cls)) == PAMPD_CLASS + 1:
+        # Where the pages of the others hang is not written in them: descriptors are looked through
+        # until all have been found, from where the last ones were on. A page may be as long as an
+        # obj.
+        for i in range(segments):
+            other = (first + i) % segments
+            if status != OK or result.left >= used:
+                break
+            if load(cython.address((w.segtable + other).cls)) == PAMPD_CLASS + 1:
                 status = sweep(w, other, False, cython.address(result), host)
+                if result.left != 0 and not found:
+                    found = True
+                    w.merge_from = other
     if status == CORRUPT:
         return CORRUPT
     given = give_back_leaving(w, cls)

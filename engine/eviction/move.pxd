@@ -12,6 +12,8 @@ cdef struct Supply:
 # What a sweep came to.
 cdef struct Sweep:
     u64 moved
+    u64 target      # number of a segment
+    u64 left        # of the moved: out of that one
     u64 busy        # in use just then: another sweep will find it
     u64 poor        # as in Supply; of the busy
 

@@ -90,7 +90,7 @@ from cython.cimports.shm.layout import (
 )
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.memory import chunk_at
-from cython.cimports.shm.segments import chunk_start
+from cython.cimports.shm.segments import chunk_start, segment_of
 from cython.cimports.shm.shrink import is_leaving
 from cython.cimports.shm.shrink import leaves as bytes_leave
 from cython.cimports.shm.slab import drain, mag_cap, refill, top
@@ -551,6 +551,7 @@ def sweep(w, number, evicts, result, host):
     at: u64
     i: u64
     sentinel: u64
+    source: u64
     d: cython.pointer(Pampd)
     status: cython.int
     if cls != PAMPD_CLASS and not (leaves and (cls == OBJ_CLASS or cls == OBJNODE_CLASS)):
@@ -560,6 +561,7 @@ def sweep(w, number, evicts, result, host):
     status = OK
     for i in range(w.class_chunks[cls]):
         at = chunk_start(w, number, cls, i)
+        source = number
         # Which chunks are in use is not asked: who is about to move one finds out, with its bucket
         # locked, whether something links to it.
         sentinel = load(cython.cast(cython.pointer(u64), chunk_at(w, at)))
@@ -573,6 +575,7 @@ def sweep(w, number, evicts, result, host):
             elif not leaves and not _bytes_leave(w, d):
                 continue
             else:
+                source = segment_of(w, load(cython.address(d.data)))
                 status = _move_page(w, cython.address(have), at, host)
                 if status == STARVED:
                     # Better this one goes than others for nothing.
@@ -585,6 +588,7 @@ def sweep(w, number, evicts, result, host):
         else:
             continue
         result.moved += status == OK
+        result.left += status == OK and source == result.target
         result.busy += status == BUSY or status == STARVED
         if status == NOMEM or status == CORRUPT:
             break

@@ -4,7 +4,7 @@ Called with the worker's own lock alone. Lock order: own, one shard, which is on
 """
 import cython
 from cython.cimports.engine.eviction.evict import Value, evict_of, evict_one
-from cython.cimports.engine.eviction.shares import ANY_SEAT, choose, look_at_next, pages_in
+from cython.cimports.engine.eviction.shares import ANY_SEAT, choose, look_at_next, mean_of, pages_in, units_of
 from cython.cimports.engine.layout.call import MISS, Choice
 from cython.cimports.engine.layout.regions import pools_high, queue_at, shard_at
 from cython.cimports.engine.layout.structs import GEO_SHARDS
@@ -44,6 +44,8 @@ def relieve(w, first, pages, host):
     stays: Value
     i: u64
     gone: u64 = 0
+    bytes: u64 = 0
+    before: u64
     count: u64
     most: u64 = 0
     start: u64 = first
@@ -77,11 +79,14 @@ def relieve(w, first, pages, host):
                     break
                 steps = min(left, STEPS)
                 left -= steps
+            before = gone
             status = evict_of(w, choice.pool - 1, shard, choice.of, cython.address(steps), cython.address(stays),
                               cython.address(gone), host)
+            bytes += (gone - before) * mean_of(w, choice.pool - 1) // units_of(w, choice.pool - 1)
         if status == MISS and gone == 0 and choice.pool != 0:
             status = _any(w, shard, host)
             gone += status == OK
+            bytes += mean_of(w, choice.pool - 1) if status == OK else 0
         unlock(w, cython.address(shard_at(w, shard).lock))
         if status == CORRUPT:
             return CORRUPT
@@ -89,6 +94,6 @@ def relieve(w, first, pages, host):
         if gone >= pages:
             break
     if gone != 0:
-        look_at_next(w, gone)
+        look_at_next(w, bytes)
         return OK
     return BUSY if busy else NOMEM

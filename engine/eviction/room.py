@@ -31,6 +31,7 @@ from cython.cimports.shm.layout import (
     EXTENT_CLASS,
     NOMEM,
     OK,
+    Segment,
     Worker,
     offset_of,
     slot_at,
@@ -92,8 +93,9 @@ def _bytes_at(w: cython.pointer(Worker), d: cython.pointer(Pampd)) -> u64:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _oldest(w: cython.pointer(Worker), shard: u64) -> u64:
-    """Number + 1 of the segment that has the page of a shard which is worth least; 0: none."""
+def _oldest(w: cython.pointer(Worker), shard: u64, near: cython.pointer(u64)) -> u64:
+    """Number + 1 of the segment that has the page of a shard which is worth least; 0: none. `near`
+    gets the number of that with its descriptor."""
     off: u64
     choice: Choice
     if pages_in(w, shard) == 0:
@@ -106,25 +108,35 @@ def _oldest(w: cython.pointer(Worker), shard: u64) -> u64:
     if w.fault != 0:
         w.fault = 0
         return 0
+    near[0] = segment_of(w, choice.off)
     return segment_of(w, off) + 1
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _clear(w: cython.pointer(Worker), target: u64, host: HostOps) -> cython.int:
+def _clear(w: cython.pointer(Worker), target: u64, near: u64, host: HostOps) -> cython.int:
     """Evict what can be of a segment. Where its pages hang is not written in it: the descriptors of
     the arena are looked through, which is why pages go one segment at a time here and not one by
-    one."""
+    one. Those of pages that came together lie together as a rule: `near` is where to begin."""
     number: u64
     i: u64
+    n: u64
+    segments: u64
+    used: u64
+    s: cython.pointer(Segment) = w.segtable + target
     at: cython.p_char
     d: cython.pointer(Pampd)
     gone: u64 = 0
     busy: cython.bint = False
     status: cython.int
     widen(w, 0)     # of segments, too, in which this process has touched nothing yet
-    for number in range(w.seg_span >> w.seg_shift):
+    segments = w.seg_span >> w.seg_shift
+    used = w.class_chunks[(load(cython.address(s.cls)) - 1) % CLASS_COUNT] - load(cython.address(s.free_count))
+    for n in range(segments):
+        number = (near + n) % segments
+        if gone >= used:
+            break
         if load(cython.address((w.segtable + number).cls)) != PAMPD_CLASS + 1:
             continue
         at = w.base + chunk_start(w, number, PAMPD_CLASS, 0)
@@ -155,15 +167,16 @@ def _clear_segment(w: cython.pointer(Worker), first: u64, host: HostOps) -> cyth
     own lock alone; what went is on the retired list."""
     shards: u64 = w.client_geometry[GEO_SHARDS]
     target: u64
+    near: u64 = 0
     i: u64
     busy: cython.bint = False
     status: cython.int
     widen(w, 0)
     for i in range(shards + 1):
         # What is out of the emptiest one may lie in magazines, and then nothing of it can go.
-        target = _emptiest(w) if i == 0 else _oldest(w, (first + i) & (shards - 1))
+        target = _emptiest(w) if i == 0 else _oldest(w, (first + i) & (shards - 1), cython.address(near))
         if target != 0:
-            status = _clear(w, target - 1, host)
+            status = _clear(w, target - 1, near, host)
             if status == OK or status == CORRUPT:
                 return status
             busy = busy or status == BUSY

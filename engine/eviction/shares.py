@@ -19,12 +19,16 @@ from cython.cimports.engine.layout.regions import (
 from cython.cimports.engine.layout.structs import (
     CLIENTS_MAX,
     GAUGE_BYTES_USED,
+    GAUGE_OBJECTS,
+    GAUGE_OBJNODES,
     GAUGE_PAGES,
     GEO_PAGE_SIZE,
     GEO_SHARDS,
     GETS_HIT,
     GETS_MISS,
     LEDGER_BYTES,
+    OBJ_CLASS,
+    OBJNODE_CLASS,
     PAMPD_CLASS,
     POOL_PERSISTENT,
     PUTS_OK,
@@ -102,6 +106,17 @@ def bytes_of(w, pool, seat):
     return sum if sum >> 63 == 0 else 0
 
 
+def mean_of(w, pool):
+    """Bytes that a page of a pool takes, on average: a hint."""
+    mean: u64 = load(cython.address(pool_at(w, pool).mean))
+    return mean if mean != 0 else w.client_geometry[GEO_PAGE_SIZE]
+
+
+def units_of(w, pool):
+    """What a page of a pool counts as, on average, where pages go: a long one as several."""
+    return 1 + (mean_of(w, pool) >> UNIT_SHIFT)
+
+
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
@@ -110,16 +125,13 @@ def _weigh_clients(w: cython.pointer(Worker), shard: u64, tally: cython.pointer(
     queues."""
     i: u64
     seat: u64
-    mean: u64
     memset(tally, 0, cython.sizeof(Tally))
     for i in range(pools_high(w)):
         if _pages(w, i, shard) != 0 and has_ledger(w, i):
             seat = _seat(w, i)
-            mean = load(cython.address(pool_at(w, i).mean))
-            mean = mean if mean != 0 else w.client_geometry[GEO_PAGE_SIZE]
-            tally.bytes[seat] += _pages(w, i, shard) * mean
-            tally.small += queue_at(w, i, shard).count[0] * (1 + (mean >> UNIT_SHIFT))
-            tally.units += _pages(w, i, shard) * (1 + (mean >> UNIT_SHIFT))
+            tally.bytes[seat] += _pages(w, i, shard) * mean_of(w, i)
+            tally.small += queue_at(w, i, shard).count[0] * units_of(w, i)
+            tally.units += _pages(w, i, shard) * units_of(w, i)
             tally.pages += _pages(w, i, shard)
     for i in range(CLIENTS_MAX + 1):
         if tally.bytes[i] != 0:
@@ -158,13 +170,15 @@ def _next_of(w: cython.pointer(Worker), pool: u64, shard: u64, small: cython.bin
 @cython.nogil
 @cython.exceptval(check=False)
 def _is_idle(w: cython.pointer(Worker), pool: u64, tally: cython.pointer(Tally)) -> cython.bint:
-    """True if nobody has asked a pool for anything while as many pages went as the arena holds.
-    Where its client has less than its share, that takes longer."""
-    pages: u64 = tally.pages * w.client_geometry[GEO_SHARDS]
+    """True if nobody has asked a pool for anything while half as many bytes went as the arena
+    holds: then it has given way soon after all of them have gone once. Where its client has less
+    than its share, that takes longer. Bytes, since short pages come into the place of few that were
+    long."""
+    bytes: cython.double = tally.all_bytes * w.client_geometry[GEO_SHARDS] / 2
     quiet: u64 = load(cython.address(pool_at(w, pool).quiet))
     seat: u64 = _seat(w, pool)
     under: cython.bint = tally.bytes[seat] * tally.all_weights < tally.all_bytes * _weight(w, seat)
-    return quiet > (FORGOTTEN * pages if under else pages)
+    return quiet > (FORGOTTEN * bytes if under else bytes)
 
 
 @cython.cfunc
@@ -238,7 +252,7 @@ def choose(w, shard, seat, choice):
 
 def look_at_next(w, gone):
     """Find out of another pool, in turn, what a page of it takes, since shares are of bytes and
-    queues count pages, and whether anybody asks for it. `gone`: pages that went since the last such
+    queues count pages, and whether anybody asks for it. `gone`: bytes that went since the last such
     look."""
     pages: u64 = 0
     bytes: u64 = 0
@@ -253,12 +267,14 @@ def look_at_next(w, gone):
         if load(cython.address(slot_at(w, slot).ledger_backed)) >= (w.weighed + 1) * LEDGER_BYTES:
             ledger = ledger_at(w, slot, w.weighed)
             pages += load(ledger + GAUGE_PAGES)
-            bytes += load(ledger + GAUGE_BYTES_USED)
+            bytes += load(ledger + GAUGE_BYTES_USED) + load(ledger + GAUGE_OBJECTS) * w.class_bytes[OBJ_CLASS]
+            bytes += load(ledger + GAUGE_OBJNODES) * w.class_bytes[OBJNODE_CLASS]
             asked += load(ledger + GETS_HIT) + load(ledger + GETS_MISS) + load(ledger + PUTS_OK)
     pages -= record.base[GAUGE_PAGES]
-    bytes -= record.base[GAUGE_BYTES_USED]
+    bytes -= record.base[GAUGE_BYTES_USED] + record.base[GAUGE_OBJECTS] * w.class_bytes[OBJ_CLASS]
+    bytes -= record.base[GAUGE_OBJNODES] * w.class_bytes[OBJNODE_CLASS]
     # Read while others count: what cannot be is left out.
-    if 0 < pages < cython.cast(u64, 1) << 40 and bytes // pages <= EXTENT_MAX:
+    if 0 < pages < cython.cast(u64, 1) << 40 and bytes // pages <= 2 * cython.cast(u64, EXTENT_MAX):
         set(cython.address(record.mean), bytes // pages + w.class_bytes[PAMPD_CLASS])
     if load(cython.address(record.asked)) != asked:
         set(cython.address(record.asked), asked)

@@ -155,6 +155,8 @@ class Ballot:
         off: u64
         unreadable: u64 = 0
         offs: list = objs_below(self.w, root, cython.address(unreadable))
+        with cython.nogil:
+            pass        # as in a repair
         for off in offs:
             self.name(off, OBJ_CLASS)
             self.walk_below(target_of(obj_at(self.w, off).root), 0)

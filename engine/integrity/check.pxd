@@ -3,6 +3,8 @@ from engine.integrity.linked cimport Linked
 from shm.layout cimport u64
 
 cdef class Checker(Linked):
+    cdef bint gives_way             # the walk ends when it holds somebody up and nothing wrong was found yet
+    cdef bint holds_up(self) noexcept
     cdef int walk_dying(self, u64 off, int depth) except -1
     cdef int compare_gauges(self, u64 idx) except -1
     cdef int walk_below(self, u64 off, u64 level) except -1

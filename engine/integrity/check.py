@@ -76,6 +76,7 @@ from cython.cimports.engine.pages.pins import limbo_of, pinned_at, pinned_class,
 from cython.cimports.engine.pages.reclaim import head_at, retired_link
 from cython.cimports.shm.atomics import load
 from cython.cimports.shm.extent import granule_bits, room_of
+from cython.cimports.shm.journal import kill_point
 from cython.cimports.shm.layout import (
     CLASS_COUNT,
     EXTENT_CLASS,
@@ -95,9 +96,33 @@ from engine.integrity.claims import PROBLEMS_MAX
 from engine.member.stats import pool_counters
 
 
+class GaveWayError(Exception):
+    """The walk has ended, since it held somebody up."""
+
+
 @cython.cclass
 class Checker(Linked):
     """One walk over a stopped arena."""
+
+    def look_up(self):
+        kill_point(self.w)
+        if self.gives_way and not self.problems and self.holds_up():
+            raise GaveWayError
+        return 0
+
+    def holds_up(self):
+        """True if somebody waits for the world to go on: a worker for its own lock, one that has
+        just attached at the gate, or another thread of this engine."""
+        w: cython.pointer(Worker) = self.w
+        idx: u64
+        slot: cython.pointer(Slot)
+        if self.engine.att.kin.turn.first != cython.NULL:
+            return True
+        for idx in range(slots_used(w)):
+            slot = slot_at(w, idx)
+            if load(cython.address(slot.state)) == SLOT_LIVE and load(cython.address(slot.own.owner)) != w.id:
+                return True
+        return False
 
     def walk_pending(self, off):
         d: cython.pointer(Pampd) = cython.cast(cython.pointer(Pampd), chunk_at(self.w, off))
@@ -119,6 +144,7 @@ class Checker(Linked):
             self.note("cap-lock", offset_of(self.w, cython.address(p.cap_lock)), "held in a stopped world")
         for i in range(cython.cast(u64, self.engine.buckets)):
             b = buckets_at(self.w, idx) + i
+            self.count_step()
             if b.lock.owner != 0 or b.lock.seq & 1:
                 self.note(
                     "bucket-lock", offset_of(self.w, b), f"owner {b.lock.owner:#x}, seq {b.lock.seq} in a stopped world"
@@ -263,7 +289,7 @@ class Checker(Linked):
                 self.walk_retired(off)
             else:
                 self.walk_pending(off)
-            if len(self.report.problems) >= PROBLEMS_MAX:
+            if len(self.problems) >= PROBLEMS_MAX:
                 break
             if root == ROOT_RETIRED:
                 off = retired_link(head_at(self.w, off))[0]
@@ -294,7 +320,7 @@ class Checker(Linked):
             steps += 1
             if self.fault("limbo-offset", off, "a page of limbo outside the arena"):
                 break
-            if steps > self.span // 64 or len(self.report.problems) >= PROBLEMS_MAX:
+            if steps > self.span // 64 or len(self.problems) >= PROBLEMS_MAX:
                 self.note("limbo-loop", off, "a list without an end")
                 break
             if (
@@ -305,7 +331,7 @@ class Checker(Linked):
                 self.note("limbo-page", off, f"flags {flags_of(d)}, queue state {state_in(d.queue)}")
             self.walk_page(off, 0, 0, False)
             off = d.obj
-        self.report.counts["limbo"] = steps
+        self.counts["limbo"] = steps
         return 0
 
     def walk_pins(self):
@@ -343,7 +369,7 @@ class Checker(Linked):
                     or (w.segtable + segment_of(w, pinned_at(word))).cls != cython.cast(u64, pinned_class(word)) + 1
                 ):
                     self.note("pin-lost", word, f"worker {i} has a view on a chunk that is no page's")
-        self.report.counts["pins"] = pins
+        self.counts["pins"] = pins
         return 0
 
     def walk_twins(self):
@@ -361,6 +387,7 @@ class Checker(Linked):
             size -= slot_at(w, i).client[TWIN_BYTES]
         for i in range(w.client_geometry[GEO_TWINS] if has_twins(w) else 0):
             b = twin_bucket(w, i)
+            self.count_step()
             if b.lock.owner != 0 or b.lock.seq & 1:
                 self.note("twin-lock", offset_of(w, b), "held in a stopped world")
             off = b.head
@@ -406,7 +433,7 @@ class Checker(Linked):
         return 1
 
     def walk(self):
-        """Everything."""
+        """Everything. GaveWayError if it ends before."""
         w: cython.pointer(Worker) = self.w
         table: cython.pointer(ClientPage) = cython.cast(cython.pointer(ClientPage), w.base + w.client_off)
         idx: u64
@@ -419,6 +446,7 @@ class Checker(Linked):
             self.note("cap-lock", offset_of(w, cython.address(table.cap_lock)), "held in a stopped world")
         shards: u64 = w.client_geometry[GEO_SHARDS]
         shard: u64
+        self.look_up()
         self.leave_pools()
         for shard in range(shards):
             if shard_at(w, shard).lock.owner != 0 or shard_at(w, shard).lock.seq & 1:
@@ -447,4 +475,4 @@ class Checker(Linked):
         if w.depot.lock.owner != 0 or w.depot.lock.seq & 1:
             self.note("depot-lock", offset_of(w, w.depot), "held in a stopped world")
         self.walk_depot()
-        self.report.counts.update(counts, workers=workers)
+        self.counts.update(counts, workers=workers)

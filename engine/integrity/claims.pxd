@@ -14,12 +14,14 @@ cdef class Claims:
     cdef Worker *w
     cdef u64 span                   # bytes of segments that `seen` covers
     cdef u64 *seen                  # one bit for every 64 bytes of backed segments: a chunk found owned
-    cdef object report
+    cdef list problems              # (id, where, what), as of a Problem
+    cdef dict counts                # as of a Report
     cdef bint stopped
     cdef u64 steps                  # so far, of all walks
     cdef int note(self, str id, u64 where, str what) except -1
     cdef bint fault(self, str id, u64 where, str what) except -1
     cdef int count_step(self) except -1
+    cdef int look_up(self) except -1
     cdef bint own(self, u64 off, int cls, str what) except -1
     cdef bint own_bytes(self, u64 off, int cls, u64 length, str what) except -1
     cdef int set_bit(self, u64 *map, u64 rel) except -1

@@ -24,15 +24,16 @@ from cython.cimports.shm.layout import (
 )
 from cython.cimports.shm.memory import widen
 from cython.cimports.shm.segments import NO_CHUNK, bitmap_of, chunk_index, chunk_start, segment_of
-from engine.integrity.report import Problem, Report
 
 PROBLEMS_MAX = 1000
 YIELD_AFTER = cython.declare(u64, 1 << 14)      # chunks, or pages of a queue: 5 to 10 ms
+LOOK_AFTER = cython.declare(u64, 1 << 12)       # of the same: 1 to 3 ms
 
 
 @cython.cclass
 class Claims:
-    """Who owns which chunk, in one walk over an arena; what is wrong goes into `report`.
+    """Who owns which chunk, in one walk over an arena; what is wrong goes into `problems`, as
+    tuples: who made a Problem here would run signal handlers, in a stopped world.
 
     stopped: the world stands still, so that all there is can be compared with all else; if not,
     what is walked is locked, and no more."""
@@ -41,7 +42,8 @@ class Claims:
         self.stopped = stopped
         self.engine = engine
         self.w = cython.address(engine.att.w)
-        self.report = Report()
+        self.problems = []
+        self.counts = {}
         self.w.fault = 0
         widen(self.w, 0)
         # Worker.seg_span may grow on the way, as others work, or still write into the depot; the
@@ -56,8 +58,8 @@ class Claims:
 
     def note(self, id, where, what):
         """Record a problem at an arena offset."""
-        if len(self.report.problems) < PROBLEMS_MAX:
-            self.report.problems.append(Problem(id, f"{where:#x}", what))
+        if len(self.problems) < PROBLEMS_MAX:
+            self.problems.append((id, f"{where:#x}", what))
         return 0
 
     def fault(self, id, where, what):
@@ -70,11 +72,18 @@ class Claims:
         return True
 
     def count_step(self):
-        """Let other threads of this process have the interpreter, after so many steps."""
+        """Let other threads of this process have the interpreter, after so many steps, and see
+        whether the walk goes on."""
         self.steps += 1
         if self.steps % YIELD_AFTER == 0:
             with cython.nogil:
                 pass
+        if self.steps % LOOK_AFTER == 0:
+            self.look_up()
+        return 0
+
+    def look_up(self):
+        """Now and then in a walk: it may end here, by what is raised."""
         return 0
 
     def own(self, off, cls, what):
@@ -187,8 +196,8 @@ class Claims:
                     f"class {cls}: {w.depot.class_segments[cls]} segments, {w.depot.class_free[cls]} free chunks; "
                     f"{segments[cls]}, {free[cls]} are",
                 )
-        self.report.counts["segments"] = used
-        self.report.counts["chunks"] = chunks
+        self.counts["segments"] = used
+        self.counts["chunks"] = chunks
         return 0
 
     def look_at_state(self, s):

@@ -23,6 +23,7 @@ from cython.cimports.libc.stdlib import free, realloc
 from cython.cimports.shm.atomics import load
 from cython.cimports.shm.layout import Lock, Worker, u64
 from cython.cimports.shm.lock import unlock_both
+from engine.integrity.report import report_of
 
 WORDS_FIRST = cython.declare(u64, 4096)
 SLICE_PAGES = cython.declare(u64, 4096)     # 2 to 4 ms
@@ -129,8 +130,7 @@ def run(engine: Member):
     engine.att.enter()
     try:
         checker = Gentle(engine, False)
-        checker.report.gentle = True
-        checker.report.counts.update(pools=0, objects=0, objnodes=0, pages=0)
+        checker.counts.update(pools=0, objects=0, objnodes=0, pages=0)
         _check_pools(engine, checker)
         _check_queues(engine, checker)
         _hold(engine, cython.address(engine.att.w.depot.lock))
@@ -138,7 +138,7 @@ def run(engine: Member):
             checker.walk_depot()
         finally:
             unlock_both(cython.address(engine.att.w), cython.address(engine.att.w.depot.lock))
-        return checker.report
+        return report_of(checker.problems, checker.counts, gentle=True)
     finally:
         engine.att.w.fault = 0
         engine.att.leave()
@@ -223,7 +223,7 @@ def _check_buckets(engine: Member, checker: Gentle, idx: u64, gen: u64) -> cytho
             ("objnodes", checker.nodes),
             ("pages", checker.pages),
         ):
-            checker.report.counts[what] += count
+            checker.counts[what] += count
     checker.leave_pools()
     return 0
 

@@ -208,6 +208,8 @@ class Mender(Judge):
         o: cython.pointer(Obj)
         off: u64
         root: u64 = b.root
+        with cython.nogil:
+            pass        # other threads of this process have the interpreter, after each bucket
         b.unlinked += 1
         if p.state != POOL_LIVE or root == 0:
             b.root = 0

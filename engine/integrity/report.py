@@ -35,3 +35,10 @@ class Report:
     def ok(self):
         """True if every invariant holds."""
         return not self.problems
+
+
+def report_of(problems, counts, repaired=(), lost=(), gentle=False):
+    """A Report of problems as tuples: made when nobody is held up any more, since the interpreter
+    runs signal handlers as it makes one."""
+    found, mended = ([Problem(*each) for each in some] for some in (problems, repaired))
+    return Report(found, counts, mended, list(lost), gentle)

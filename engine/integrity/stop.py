@@ -4,8 +4,12 @@ Who checks has closed the gate, so nobody begins to work who has just attached, 
 worker's own lock, so nobody changes anything and nobody recovers the dead. Nobody is stopped for
 longer than an own lock is held as a rule: if one is not to be had within a few slices (its holder
 is stopped, or waits for the processor), the world goes on, and the checker waits for that lock
-alone, as for any other, before it tries again. A checker that dies leaves locks that recovery gives
-back (recovery.py, settle_slot), and a gate that whoever looks at it takes for open.
+alone, as for any other, before it tries again. A check that gives way lets the world go on as soon
+as somebody waits for it, and does not stop it where there is much to look at.
+No signal handler runs in a stopped world: it may wait for others, who wait for the world. So
+nothing here calls what the interpreter runs.
+A checker that dies leaves locks that recovery gives back (recovery.py, settle_slot), and a gate
+that whoever looks at it takes for open.
 """
 import cython
 from cython.cimports.engine.integrity.check import Checker
@@ -14,44 +18,79 @@ from cython.cimports.shm.atomics import cas, fence_full, load, load_acquire, set
 from cython.cimports.shm.journal import kill_point
 from cython.cimports.shm.kernel.liveness import NEWCOMER_BYTE, byte_held
 from cython.cimports.shm.kernel.semaphores import sleep_on
-from cython.cimports.shm.layout import HELD_MAX, OK, SLOT_LIVE, Slot, Worker, offset_of, slot_at, slots_used, u64
+from cython.cimports.shm.layout import (
+    CLASS_COUNT,
+    HELD_MAX,
+    OK,
+    SLOT_LIVE,
+    Slot,
+    Worker,
+    offset_of,
+    slot_at,
+    slots_used,
+    u64,
+)
 from cython.cimports.shm.lock import OWNER_WAITS, lock_try, post, unlock
 from cython.cimports.shm.recovery import gate_keeper, is_open, rescue
 from cython.cimports.shm.waiting import GO_ON, REST, WRONG, consider, refuse
+from engine.integrity.check import GaveWayError
 from engine.integrity.repair import mend
+from engine.integrity.report import report_of
 
 TRIES = cython.declare(cython.int, 4)           # slices that everybody may be held up for one who does not come
 SLICE_NS = cython.declare(u64, 2_000_000)
+CHUNKS_MAX = cython.declare(u64, 1 << 18)       # for which the world is stopped by a check that gives way: 60 ms
 GATE_NAP_S = 0.0005
 OPEN_S = 0.3  # how long an open transaction that no newcomer is about is waited for: then its word is a stray one
 
 
-def run(engine: Member, repair: bool):
-    """Stop the world, check it, repair it if asked to and there is need, let it go on. A Report."""
+def run(engine: Member, repair: bool, gives_way: bool):
+    """Stop the world, check it, repair it if asked to and there is need, let it go on. A Report.
+
+    gives_way: not if that takes long, or as soon as somebody waits for it, unless something is
+    wrong. Then None."""
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     checker: Checker
     epoch: cython.int
+    repaired: list = []
+    lost: list = []
     engine.recover_dead()
     engine.att.enter()
     epoch = engine.att.epoch
     try:
+        if gives_way and _is_much(w):
+            return None
         _stop(engine)
         checker = Checker(engine)
+        checker.gives_way = gives_way
         checker.walk()
-        if not repair or checker.report.ok:
-            return checker.report
-        found = checker.report.problems
-        lost = mend(engine)
-        checker = Checker(engine)
-        checker.walk()
-        checker.report.repaired = found
-        checker.report.lost = lost
-        return checker.report
+        if repair and checker.problems:
+            repaired = checker.problems
+            lost = mend(engine)
+            checker = Checker(engine)
+            checker.walk()
+    except GaveWayError:
+        return None
     finally:
         if engine.att.is_mine() and engine.att.epoch == epoch:
             _resume(w)
             w.fault = 0
         engine.att.leave()
+    return report_of(checker.problems, checker.counts, repaired, lost)
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _is_much(w: cython.pointer(Worker)) -> cython.bint:
+    """True if so many chunks are out that signal handlers would wait for long. By the counts of the
+    depot, which may be wrong: a hint."""
+    cls: cython.int
+    all: u64
+    out: u64 = 0
+    for cls in range(CLASS_COUNT):
+        all = load(cython.address(w.depot.class_segments[cls])) * w.class_chunks[cls]
+        out += all - min(load(cython.address(w.depot.class_free[cls])), all)
+    return out > CHUNKS_MAX
 
 
 @cython.cfunc

@@ -147,10 +147,10 @@ cdef struct ClientPage:
 #   168  seat         where the record of its client is in the client page, + 1; 0 = its client found no room there
 #   176  allow_count  clients named in `allow`; 0 = a shared pool lets all in
 #   184  cap_lock     who lets pages go because there are more than `cap`
-#   216  mean         bytes that a page of it takes with its descriptor, when somebody last counted; 0 = nobody has
+#   216  mean         bytes that a page of it takes with all that describes it, when last counted; 0 = never
 #                     (no guard: a hint)
 #   224  asked        gets and puts of all workers, when somebody last counted (no guard: a hint)
-#   232  quiet        pages that went, of all pools, since that was another number (no guard: a hint)
+#   232  quiet        bytes that went, of all pools, since that was another number (no guard: a hint)
 #   240  page_size    bytes that a page of it has at most
 #   256  base[16]     sums of all ledgers when the pool was made: counters start there
 #   384  allow[16]    ids of the clients that a shared pool lets in beside its own, two a word, the lower half first

@@ -3,8 +3,9 @@
 Guest 0 is the killer: it forks the victims (writers and readers), kills one or several of them at a
 random instant, also right after the fork, stops some, most for a moment and some for seconds, reaps
 them and forks the next. Guest 1 is the watcher: never killed, it reads everything, measures waits
-and calls `eng.check()`. The other guests are writers that the crew restarts when the supervisor
-kills them. What a page may be is known from a ledger that outlives its writer (`stress/ledger.py`).
+and calls `eng.check(frozen=True)`. The other guests are writers that the crew restarts when the
+supervisor kills them. What a page may be is known from a ledger that outlives its writer
+(`stress/ledger.py`).
 
 Settings: writers, readers, pages, ranges, range_pages, kill_every_ms, stop_every_ms, stop_ms_max,
 spawn_kill_every_ms, wait_ms_max. Facts: kills, stops, stopped_ms_max, recoveries, wait_ms_max,
@@ -145,7 +146,7 @@ def watch(g: Guest) -> None:
     while g.running():
         _read_any(g, pool, handles, ledger)
         if monotonic_ns() > next_check:
-            report = g.call("check", g.eng.check)
+            report = g.call("check", g.eng.check, False, False, True)      # frozen: all of it
             g.expect(
                 report.ok, "check", "arena, during the kills", str([str(problem) for problem in report.problems[:5]])
             )
@@ -204,7 +205,7 @@ def _do_seldom(g: Guest, writer: int) -> None:
     elif what < 0.98:
         g.eng.recover()
     else:
-        report = _waited(g, g.call, "check", g.eng.check)
+        report = _waited(g, g.call, "check", g.eng.check, False, False, True)
         g.expect(report.ok, "check", "arena, during the kills", str(report.problems[:5]))
 
 

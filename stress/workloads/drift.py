@@ -7,9 +7,10 @@ comes back is the one put last, and a put is always taken. Each guest also keeps
 which it puts over with the length of the turn, flushes and reads; what they may be is known from a
 ledger that outlives the guest (`stress/ledger.py`).
 
-At the end of a turn in which an arena full of bytes was put, the memory must hold what was asked
-for in this turn: the turn's pool and what is persistent, with all that describes them, take a
-certain part of the capacity at least.
+At the end of a turn in which so many arenas full of bytes were put (`turnover`), the memory must
+hold what was asked for in this turn: the turn's pool and what is persistent, with all that
+describes them, take a certain part of the capacity at least. Not after one: a pool is idle when
+half an arena went without a call of it, and then its pages go.
 
 Settings: small, turn, resize_every, kill_every, pools, over, short, kept, kept_part, turnover,
 used. Facts: turns, samples, used_percent_min, used_percent_mean, kills, resizes.

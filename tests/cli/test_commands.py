@@ -226,9 +226,10 @@ class Sick:
     def __exit__(self, *_):
         return None
 
-    def check(self, repair=False, gentle=False):
-        self.asked.append({"repair": repair, "gentle": gentle})
-        self.report.gentle = gentle
+    def check(self, repair=False, frozen=False):
+        """Somebody waits, so that it is a gentle one unless it must not be."""
+        self.asked.append({"repair": repair, "frozen": frozen})
+        self.report.gentle = not (repair or frozen)
         return self.report
 
 
@@ -251,21 +252,21 @@ def test_check_prints_each_problem_and_fails(sick):
     assert "chunk-leaked  segment 3: chunk 17 belongs to nobody" in text and "a: 1 problems (2 pools)" in text
     answer = tmem_json("check", "a", status=1)
     assert answer["problems"] == [{"id": BAD.id, "where": BAD.where, "what": BAD.what}] and answer["ok"] is False
-    gentle_first = [{"repair": False, "gentle": True}, {"repair": False, "gentle": False}]
+    gentle_first = [{"repair": False, "frozen": False}, {"repair": False, "frozen": True}]
     assert eng.asked == gentle_first * 2 and answer["gentle"] is False
 
 
 def test_check_repair_tells_what_was_mended_and_what_was_lost(sick):
     eng = sick(repaired=[BAD], lost=[("thumbs", (1, 2, 3), 7), ("thumbs", (1, 2, 3), None), ("thumbs", None, None)])
     text = tmem("check", "a", "--repair", status=1)
-    assert eng.asked == [{"repair": True, "gentle": False}]
+    assert eng.asked == [{"repair": True, "frozen": False}]
     assert BAD.what in text and "1 problems, 0 left" in text
     assert "pool thumbs: object (1, 2, 3), page 7" in text and "an object, pages that nobody can name" in text
     answer = tmem_json("check", "a", "--repair", status=1)
     assert answer["ok"] is True and len(answer["repaired"]) == 1 and answer["lost"][0] == ["thumbs", [1, 2, 3], 7]
 
 
-def test_check_stops_nobody_unless_asked_to(sick):
+def test_check_holds_nobody_up_unless_asked_to(sick):
     eng = sick(counts={"pools": 2})
     assert (
         tmem("check", "a") == "a: ok (2 pools; while others worked, see --frozen)\n"
@@ -274,7 +275,7 @@ def test_check_stops_nobody_unless_asked_to(sick):
     assert (
         tmem("check", "a", "--frozen") == "a: ok (2 pools)\n" and tmem_json("check", "a", "--frozen")["gentle"] is False
     )
-    assert eng.asked == [{"repair": False, "gentle": gentle} for gentle in (True, True, False, False)]
+    assert eng.asked == [{"repair": False, "frozen": frozen} for frozen in (False, False, True, True)]
 
 
 def test_check_repair_of_a_sound_arena_does_nothing(filled):

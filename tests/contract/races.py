@@ -1,7 +1,7 @@
 """Owns what the processes of the race tests run: a meeting point, operations that a model can
 repeat, and loops that verify every read by themselves.
 
-Loaded by spawned children: never imports pytest.
+Loaded by their processes: never imports pytest.
 """
 import os
 import random

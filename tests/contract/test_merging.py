@@ -230,8 +230,9 @@ def littered(make_arena):
     return make
 
 
-def put_other_lengths(pool):
-    return [pool.put((i >> 6, 1, 0), i & 63, page(i, (4096, 300, 2000)[i // 100])) for i in range(300)]
+def put_other_lengths(pool, of_each=100):
+    numbers = range(3 * of_each)
+    return [pool.put((i >> 6, 1, 0), i & 63, page(i, (4096, 300, 2000)[i // of_each])) for i in numbers]
 
 
 def test_the_copy_that_a_dead_mover_made_is_no_page(littered):
@@ -255,7 +256,9 @@ def test_nor_is_one_of_a_pool_that_is_being_destroyed(littered):
             nothing_held = holds_nothing(eng.name, 1)
             if nothing_held:
                 assert "other" not in eng.stats()["pools"]
-                put_other_lengths(pool)         # some are refused: what is being destroyed is not to be had yet
+                # They are refused, each after a fifth of a second: what is being destroyed is not
+                # to be had yet.
+                put_other_lengths(pool, 2)
         eng.recover()
         report = eng.check()
         assert report.ok, report.problems[:3]

@@ -98,13 +98,14 @@ def test_a_resize_that_is_interrupted_leaves_the_capacity_and_the_next_one_does_
     assert kind == "evicts" or big.stats()["total"]["pages"] == pages
 
 
-def test_a_gentle_check_that_is_interrupted_can_be_made_again(big):
+@pytest.mark.parametrize("gentle", [False, True])
+def test_a_check_that_is_interrupted_can_be_made_again(big, gentle):
     fill(big.new_pool("p"), one=False)
 
     def act(eng):
         signal.signal(signal.SIGUSR1, ring)
-        assert rung(lambda: eng.check(gentle=True))
-        assert eng.check(gentle=True).ok and eng.check().ok
+        assert rung(lambda: eng.check(gentle=gentle))
+        assert eng.check(gentle=gentle).ok and eng.check(frozen=True).ok
 
     interrupt(big.name, act, 8)
 

@@ -4,6 +4,8 @@ import os
 import random
 import signal
 
+import pytest
+
 import engine
 from tests.crash.killing import Scene
 from tests.stopped import fork
@@ -19,7 +21,7 @@ def check_often(name, tell):
     said = b"ok"
     for _ in range(CHECKS):
         try:
-            report = mine.check()
+            report = mine.check(frozen=True)
         except engine.TmemError as error:
             said = repr(error).encode()
             break
@@ -38,6 +40,7 @@ def put_until_killed(name, seed):
         pool.put((rnd.randrange(3), 0, 0), rnd.randrange(20), bytes(rnd.randrange(1, 4000)))
 
 
+@pytest.mark.small
 def test_checkers_and_the_dying(arena_name):
     """Checkers stop the world one after the other; a worker that dies while one of them waits for
     it confuses nobody."""

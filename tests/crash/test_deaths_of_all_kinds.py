@@ -3,6 +3,8 @@ moves: whoever puts, takes, evicts, keeps equal pages once, compresses, or resiz
 import os
 import random
 
+import pytest
+
 import engine
 from tests.crash.killing import let_die
 from tests.support import mixed
@@ -46,6 +48,7 @@ def hammer(name, seed):
             pool.put(oid, index, page(n + rnd.randrange(2)))
 
 
+@pytest.mark.small
 def test_deaths_of_all_kinds(arena_name):
     with engine.create(arena_name, "4MiB", max_workers=12, max_pools=8, buckets=4, huge_pages=False) as eng:
         for kind, arguments in KINDS.items():
@@ -55,7 +58,7 @@ def test_deaths_of_all_kinds(arena_name):
             assert kept.put((n % 3, 0, 0), n, page(n))
         let_die(eng, lambda number: hammer(eng.name, number), DEATHS)
         assert eng.resize("1MiB") == 1 << 20 and eng.resize("4MiB") == 4 << 20
-        report = eng.check()
+        report = eng.check(frozen=True)
         assert report.ok, [str(problem) for problem in report.problems[:4]]
         assert all(kept.get((n % 3, 0, 0), n) == page(n) for n in range(KEPT))
         for kind in KINDS:

@@ -124,6 +124,7 @@ VERBS = {
 }
 
 
+@pytest.mark.small
 @pytest.mark.timeout(1800 if os.environ.get("EVERY_INSTRUCTION") else 120)
 @pytest.mark.parametrize("verb", list(VERBS))
 def test_killed_at_any_instruction_of_a_verb(arena_name, verb, record_property):

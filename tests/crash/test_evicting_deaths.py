@@ -43,6 +43,7 @@ def hammer(mine, cache, private, seed):
             pool.put(oid, index, page(n, rnd.choice((4096, 4096, 4096, 700, 2000))))
 
 
+@pytest.mark.small
 @pytest.mark.parametrize(("policy", "inherited"), [("s3fifo", False), ("sieve", False), ("s3fifo", True)],
                          ids=["s3fifo", "sieve", "with an inherited engine"])
 def test_deaths_among_evictors(arena_name, policy, inherited):

@@ -3,12 +3,14 @@ stopped at any point, and nobody else notices but by the memory."""
 import os
 import random
 import signal
+import struct
 import time
 
 import pytest
 
 import engine
 from tests.crash.test_kill_points import visited
+from tests.hostile.structs import Map, offset
 from tests.stopped import Stopped, fork
 from tests.support import SHM
 
@@ -95,6 +97,39 @@ def test_whoever_gives_back_may_die_anywhere(make_arena, act):
         # Less than eight segments beyond the reserve do not go by themselves.
         assert (SHM / eng.name).stat().st_blocks < full - 1500 + 8 * 128, point
         is_sound(eng)
+
+
+def test_an_arena_that_is_repaired_after_a_death_while_memory_goes_back(make_arena):
+    eng = emptied(make_arena)
+    fill(eng)
+    empty(eng)
+    for point in visited(points_of(eng, tend), 8, "repaired"):
+        fill(eng)
+        empty(eng)
+        with Stopped(eng.name, tend, point) as victim:
+            assert not victim.stopped or victim.kill() == -signal.SIGKILL
+        assert eng.check(repair=True).ok
+        is_sound(eng)
+
+
+@pytest.mark.parametrize("field", ["state", "dug", "next", "cls"])
+def test_wrong_words_in_the_segment_table_while_memory_goes_back(make_arena, field):
+    """It ends, or says that the arena is damaged; and a repair makes it good."""
+    rnd = random.Random(field)
+    for turn in range(4):
+        eng = emptied(make_arena)
+        fill(eng)
+        empty(eng)
+        with Stopped(eng.name, tend, rnd.randrange(20, 400)) as giver:
+            with (SHM / eng.name).open("r+b") as file:
+                places = Map(file.read(4096))
+                for _ in range(6):
+                    file.seek(places.segment(rnd.randrange(places.geometry["seg_total"])) + offset("Segment", field))
+                    file.write(struct.pack("<Q", rnd.choice((0, 1, 2, 3, 4, 5, 28, 1 << 40, 2**64 - 1))))
+            if giver.stopped:
+                assert giver.go_on() in (0, 1), turn
+        assert eng.check(repair=True).ok
+        assert eng.new_pool("new", persistent=True).put((1, 0, 0), 0, b"page") and eng.check().ok
 
 
 def waited_for(pid, seconds):

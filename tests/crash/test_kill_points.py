@@ -36,7 +36,7 @@ from tests.crash.killing import (
 from tests.support import text
 
 # All points of the longest verb take ten minutes where others are at work, too.
-pytestmark = pytest.mark.timeout(3600 if os.environ.get("EVERY_POINT") else 120)
+pytestmark = [pytest.mark.timeout(3600 if os.environ.get("EVERY_POINT") else 120), pytest.mark.small]
 EVERY = bool(os.environ.get("EVERY_POINT"))
 MOST_USED = (
     "put-new-object",

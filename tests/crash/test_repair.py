@@ -160,6 +160,7 @@ def test_a_page_that_two_objects_name_stays_with_the_one_that_it_names(arena_nam
     engine.unlink(arena_name)
 
 
+@pytest.mark.small
 def test_a_repair_that_is_killed_is_done_by_the_next(arena_name):
     with Scene(arena_name) as scene:
         damage_page(scene.p, (1, 0, 0), 7)

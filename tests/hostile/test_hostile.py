@@ -68,9 +68,14 @@ def file(arena_name):
     return SHM / arena_name
 
 
+def header_of(file):
+    with file.open("rb") as stream:
+        return stream.read(4096)
+
+
 def write_header(file, **fields):
     """Change header fields by name and make the checksum right again, as an attacker would."""
-    raw = bytearray(file.read_bytes()[:4096])
+    raw = bytearray(header_of(file))
     for name, value in fields.items():
         value = value if isinstance(value, list) else [value]
         struct.pack_into(f"<{len(value)}Q", raw, offset("Header", name), *(word & 2**64 - 1 for word in value))
@@ -112,7 +117,7 @@ def test_a_foreign_file_under_our_name(arena_name, content):
 
 @pytest.mark.parametrize("change", [1, 1 << 40, -1])
 def test_a_layout_from_the_future(file, change):
-    raw = file.read_bytes()[:4096]
+    raw = header_of(file)
     identity = struct.unpack_from("<Q", raw, offset("Header", "layout_id"))[0]
     write_header(file, layout_id=identity + change)
     attach_refused(file)

@@ -23,6 +23,7 @@ def told(total):
     return "\n".join(f"{what}\n    python -m tests.interleavings {line}" for what, line in total.faults)
 
 
+@pytest.mark.small
 @pytest.mark.parametrize("part", range(3))
 def test_interleavings_chosen_by_seed(prefix, part):
     lives = range(part, 900 if EVERY else 6, 3)
@@ -93,6 +94,7 @@ FOUND = {
 }
 
 
+@pytest.mark.small
 @pytest.mark.parametrize("name", list(FOUND))
 def test_interleavings_that_found_a_fault(prefix, name):
     total = plans.Total(ENOUGH)
@@ -104,6 +106,7 @@ def test_interleavings_that_found_a_fault(prefix, name):
     assert not total.faults, told(total)
 
 
+@pytest.mark.small
 @pytest.mark.parametrize("mode", ["raise", "use", "fork"])
 @pytest.mark.parametrize("verb", ["put-over", "put-range", "flush-object", "get-exclusive"])
 def test_a_signal_comes_while_a_verb_waits(prefix, verb, mode):

@@ -257,7 +257,7 @@ def test_it_holds(name, tmp_path):
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", HOLDS_LONG)
 def test_it_holds_in_larger_bounds(name, tmp_path):
-    states, error = search(tmp_path, MODEL, *HOLDS_LONG[name], "-O2")
+    states, error = search(tmp_path, MODEL, *HOLDS_LONG[name], ("-O2",))
     print(f"{name}: {states} states")
     assert error is None
 
