@@ -15,6 +15,7 @@ cdef int set_leaving(Worker *w, u64 number, bint leaves) noexcept nogil
 cdef int dig(Worker *w) noexcept nogil
 cdef int dig_one(Worker *w, u64 number) noexcept nogil
 cdef int fill_up(Worker *w, u64 number, u64 dug) noexcept nogil
+cdef int fill_next(Worker *w) noexcept nogil
 cdef int begin_punch(Worker *w, u64 number, u64 dug) noexcept nogil
 cdef int end_punch(Worker *w, u64 number) noexcept nogil
 cdef u64 too_many(Worker *w) noexcept nogil

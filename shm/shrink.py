@@ -15,7 +15,9 @@ from cython.cimports.shm.journal import conclude, store
 from cython.cimports.shm.layout import (
     BUSY,
     CLASS_COUNT,
+    HUGE_BYTES,
     NOMEM,
+    NOSPACE,
     OK,
     SEG_HOLE,
     SEG_LEAVING,
@@ -26,7 +28,7 @@ from cython.cimports.shm.layout import (
     u64,
 )
 from cython.cimports.shm.lock import lock_both, lock_try, unlock, unlock_both
-from cython.cimports.shm.memory import punch
+from cython.cimports.shm.memory import back, back_segment, punch
 from cython.cimports.shm.segments import (
     free_segment,
     limit_of,
@@ -232,6 +234,29 @@ def fill_up(w, number, dug):
         list_push(w, cython.address(w.depot.free_head), s)
     status = _end(w)
     return NOMEM if status == OK and not may else status
+
+
+def fill_next(w):
+    """Give the next segment that was never used memory, and list it as free. OK, NOMEM (as many
+    have memory as may), NOSPACE, BUSY or CORRUPT. Called with no lock held.
+
+    The memory comes before the depot is held, as it takes long; a huge page where one can begin."""
+    number: u64 = load(cython.address(w.depot.seg_high))
+    off: u64 = segment_start(w, number)
+    huge: u64 = HUGE_BYTES >> w.seg_shift
+    room: u64 = limit_of(w)
+    if number >= w.seg_total or number - load(cython.address(w.depot.holes)) >= room:
+        return NOMEM
+    if back(w, w.marks_off + (number << (w.seg_shift - 8)), cython.cast(u64, 1) << (w.seg_shift - 8)) != OK:
+        return NOSPACE
+    if back_segment(w, off, number + huge <= room) != OK:
+        return NOSPACE
+    if lock_both(w, cython.address(w.depot.lock)) != OK:
+        return BUSY
+    if w.depot.seg_high == number:
+        store(w, cython.address(w.depot.seg_high), number + 1)
+        list_push(w, cython.address(w.depot.free_head), segment_at(w, number + 1))
+    return _end(w)
 
 
 def begin_punch(w, number, dug):

@@ -4,4 +4,5 @@ from engine.member.member cimport Member
 from shm.layout cimport u64
 
 cdef class Engine(Member):
+    cdef int fill(self) except -1
     cdef tuple publish_locked(self, ClientPage *table, object asked)

@@ -49,11 +49,12 @@ from cython.cimports.engine.pages.reclaim import back_everybodys
 from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.shm.atomics import barrier, set_release
 from cython.cimports.shm.journal import kill_point
-from cython.cimports.shm.layout import EXTENT_MAX, OK, Worker, slot_at, slots_used, u64
+from cython.cimports.shm.layout import BUSY, CORRUPT, EXTENT_MAX, NOMEM, NOSPACE, OK, Worker, slot_at, slots_used, u64
 from cython.cimports.shm.lock import unlock_both
 from cython.cimports.shm.memory import back
 from cython.cimports.shm.seal import seal
 from cython.cimports.shm.segments import limit_of
+from cython.cimports.shm.shrink import fill_next
 from engine.api import spawn as spawning
 from engine.api.client import open_client
 from engine.api.pool import open_pool
@@ -96,7 +97,8 @@ def _number(name, value, low, high, power=False):
 
 
 def _plan(
-    *, capacity, page_size, buckets, max_workers, max_pools, mode, group, huge_pages, shards, max_capacity, max_pinned
+    *, capacity, page_size, buckets, max_workers, max_pools, mode, group, huge_pages, shards, max_capacity, max_pinned,
+    preallocate
 ):
     """What the arguments of create come to, checked in this order."""
     size = parse_size("capacity", capacity)
@@ -116,8 +118,9 @@ def _plan(
     max_pools = _number("max_pools", max_pools, 1, 65535)
     mode = mode_argument(mode)
     group = group_or_none(group)
-    if not isinstance(huge_pages, bool):
-        raise TypeError(f"huge_pages: True or False, not {type(huge_pages).__name__}")
+    for name, value in (("huge_pages", huge_pages), ("preallocate", preallocate)):
+        if not isinstance(value, bool):
+            raise TypeError(f"{name}: True or False, not {type(value).__name__}")
     pages = most // page_size
     if shards is None:
         shards = min(SHARDS_MAX, 1 << max(0, (pages // 32).bit_length() - 1))
@@ -133,7 +136,7 @@ def _plan(
         ledger_bytes=ledger_bytes(max_pools),
         client_bytes=client_bytes(max_pools, buckets, shards, ghosts, twins),
         client_layout=CLIENT_LAYOUT,
-        client=(page_size, buckets, max_pools, shards, ghosts, twins, pinned),
+        client=(page_size, buckets, max_pools, shards, ghosts, twins, pinned, int(preallocate)),
         mode=mode,
         group=-1 if group is None else group,
         huge=huge_pages,
@@ -154,6 +157,7 @@ def create(
     shards=None,
     max_capacity=None,
     max_pinned=None,
+    preallocate=False,
     client=None,
     exist_ok=False,
 ):
@@ -170,6 +174,8 @@ def create(
     huge_pages: ask the system for pages of 2 MiB where it has them to give (arenas of 64 MiB and
     more; memory is then taken in steps of 2 MiB). shards: of the queues of evictable pages, a power
     of two from 1 to 64; None: as many as the capacity is good for.
+    preallocate: give the whole capacity its memory now: a cost at the start instead of many later,
+    and a file system that is too full is an error here. None of it goes back by itself then.
     max_pinned: bytes that views may keep from being used for anything else (Pool.view), as
     capacity, 0 to capacity; None: an eighth of it.
     client: whom this engine acts for, see attach.
@@ -191,6 +197,7 @@ def create(
         shards=shards,
         max_capacity=max_capacity,
         max_pinned=max_pinned,
+        preallocate=preallocate,
     )
     client = client_or_none(client)
     if not isinstance(exist_ok, bool):
@@ -206,10 +213,16 @@ def create(
         except ArenaExists:
             if not exist_ok:
                 raise
+    made: Engine = None
     try:
-        return _open_engine(arena, client)
+        made = _open_engine(arena, client)
+        if preallocate:
+            made.fill()
+        return made
     except BaseException:
         arenas.unlink(name)
+        if made is not None:
+            made.close()
         raise
 
 
@@ -514,6 +527,28 @@ class Engine(Member):
             )
         resizing.run(self, size >> self.att.w.seg_shift)
         return self.capacity
+
+    def fill(self):
+        """Give all segments that may have memory theirs, for create. TmemError if there is not as
+        much."""
+        w: cython.pointer(Worker) = cython.address(self.att.w)
+        status: cython.int = OK
+        self.att.enter()
+        try:
+            while status != NOMEM:
+                with cython.nogil:
+                    status = fill_next(w)
+                if status == NOSPACE:
+                    self.no_memory("the whole capacity (preallocate)")
+                elif status == BUSY:
+                    self.att.pause()
+                elif status == CORRUPT:
+                    self.raise_status(status)
+                else:
+                    self.att.breathe()
+        finally:
+            self.att.leave()
+        return 0
 
     def give_back(self, destroyed):
         giving.look(self, destroyed)

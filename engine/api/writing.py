@@ -189,6 +189,15 @@ class Writing:
     def __setitem__(self, place, value):
         self.sight[place] = value
 
+    @property
+    def nbytes(self):
+        """The length of the page."""
+        return self.call.ask.length
+
+    def cast(self, format):
+        """The buffer as items of a format of `struct`, a memoryview."""
+        return self.sight.cast(format)
+
     def __getattr__(self, name):
         if self.sight is None or name.startswith("_"):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r} outside its block")

@@ -15,6 +15,7 @@ lists it.
 import time
 
 import cython
+from cython.cimports.engine.layout.structs import GEO_FILLED
 from cython.cimports.engine.member.member import Member
 from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.shm.atomics import load
@@ -59,6 +60,8 @@ def look(engine: Member, destroyed):
     most: u64 = min(max(used, w.used_most), w.seg_total)
     w.emptied = 0
     w.used_most = used
+    if w.client_geometry[GEO_FILLED]:
+        return 0
     if engine.tide is None:
         engine.tide = Tide()
     count = engine.tide.look(used, most, _backed(w), limit_of(w), time.monotonic_ns(), destroyed)

@@ -173,6 +173,7 @@ def main() -> None:
 @click.option(
     "--huge-pages/--no-huge-pages", default=True, show_default=True, help="Ask the system for pages of 2 MiB."
 )
+@click.option("--preallocate", is_flag=True, help="Give the whole capacity its memory now.")
 @click.option("--max-pinned", default=None, help="Bytes that views may pin.  [default: an eighth of the capacity]")
 @click.option("--max-capacity", default=None, help="What `tmem resize` may make of it.  [default: the capacity]")
 @json_option
@@ -187,6 +188,7 @@ def create(
     group: str | None,
     shards: int | None,
     huge_pages: bool,
+    preallocate: bool,
     max_capacity: str | None,
     max_pinned: str | None,
     as_json: bool,
@@ -205,6 +207,7 @@ def create(
             mode=mode,
             group=None if group is None else _number(group),
             huge_pages=huge_pages,
+            preallocate=preallocate,
             shards=shards,
         )
     with eng:

@@ -7,5 +7,6 @@ cdef struct FreeChunks:
     u64 of[CLASS_COUNT]
 
 cdef int merge(Worker *w, u64 quarters, HostOps host) noexcept nogil
+cdef bint others_inside(Worker *w) noexcept nogil
 cdef int call_all_in(Worker *w, int cls) noexcept nogil
 cdef int call_in(Worker *w, u64 i, int cls, u64 keep) noexcept nogil

@@ -3,13 +3,11 @@ from engine.tree.hostops cimport HostOps
 from shm.layout cimport Worker, u64
 
 cdef enum:
-    FAILED_MAX = 4          # windows that one call tries
+    FAILED_MAX = 8          # windows that one call tries
 
-# What a call has tried already.
+# What a call has found out.
 cdef struct Tried:
-    u64 first[FAILED_MAX]
-    u64 count[FAILED_MAX]
-    u64 windows
-    unsigned char *pinned   # of each segment: 1 if something in it is viewed; NULL: nothing is, in any
+    u64 windows             # that could not be emptied
+    unsigned char *stuck    # of each segment: 1 if something in it is viewed, or could not be moved; NULL: of none
 
 cdef int make_window(Worker *w, u64 first, u64 length, HostOps host) noexcept nogil

@@ -13,7 +13,7 @@ average page); to move without evicting first (there is nowhere to move to).
 """
 import cython
 from cython.cimports.engine.eviction.admit import settle_pending
-from cython.cimports.engine.eviction.merge import call_all_in, merge
+from cython.cimports.engine.eviction.merge import call_all_in, merge, others_inside
 from cython.cimports.engine.eviction.move import Sweep, give_back_leaving, sweep
 from cython.cimports.engine.eviction.relieve import relieve
 from cython.cimports.engine.eviction.window import FAILED_MAX, Tried
@@ -53,6 +53,7 @@ from cython.cimports.shm.shrink import unwant, want
 STRUCT_COST = cython.declare(u64, 4)
 NO_PLACE_COST = cython.declare(u64, 64)
 INFINITE = cython.declare(u64, 1 << 60)
+WAITS_MAX = cython.declare(u64, 50)     # for others in a row, before a put is refused
 SWEEPS_MAX = cython.declare(cython.int, 3)      # through one window, as what is in use just then is left
 REAP_STEPS = cython.declare(cython.int, 64)
 ROUNDS_MAX = cython.declare(cython.int, 4096)   # in which pages go, for one extent
@@ -129,9 +130,19 @@ def _let_go(w: cython.pointer(Worker), first: u64, length: u64, host: HostOps) -
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def _note_stuck(w: cython.pointer(Worker), tried: cython.pointer(Tried), number: u64) -> cython.void:
+    """Remember that a segment cannot be emptied. Without memory for the note it is tried again."""
+    if tried.stuck == cython.NULL:
+        tried.stuck = cython.cast(cython.pointer(cython.uchar), calloc(w.seg_total, 1))
+    if tried.stuck != cython.NULL:
+        tried.stuck[number] = 1
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def _note_pinned(w: cython.pointer(Worker), tried: cython.pointer(Tried)) -> cython.void:
-    """Which segments have something that somebody looks at, and so cannot be emptied. Without
-    memory for the note it is found out by trying."""
+    """Which segments have something that somebody looks at."""
     i: u64
     j: u64
     word: u64
@@ -142,13 +153,9 @@ def _note_pinned(w: cython.pointer(Worker), tried: cython.pointer(Tried)) -> cyt
             word = load(cython.address(pins_at(w, i)[j]))
             if word == 0:
                 continue
-            if tried.pinned == cython.NULL:
-                tried.pinned = cython.cast(cython.pointer(cython.uchar), calloc(w.seg_total, 1))
-                if tried.pinned == cython.NULL:
-                    return
             last = segment_of(w, pinned_at(word) + pinned_bytes(w, word) - 1)
             for number in range(segment_of(w, pinned_at(word)), (last if last < w.seg_total else w.seg_total - 1) + 1):
-                tried.pinned[number] = 1
+                _note_stuck(w, tried, number)
 
 
 @cython.cfunc
@@ -201,12 +208,8 @@ def _cost(w: cython.pointer(Worker), number: u64, tried: cython.pointer(Tried)) 
     state: u64 = load(cython.address(s.state))
     free: u64 = load(cython.address(s.free_count))
     used: u64
-    i: u64
-    if tried.pinned != cython.NULL and tried.pinned[number] != 0:
+    if tried.stuck != cython.NULL and tried.stuck[number] != 0:
         return INFINITE
-    for i in range(tried.windows):
-        if number - tried.first[i] < tried.count[i]:
-            return INFINITE
     if number >= load(cython.address(w.depot.seg_high)) or state == SEG_HOLE:
         return 0
     if state == SEG_LEAVING and load(cython.address(s.wanted)) == w.slot_idx + 1:
@@ -336,6 +339,7 @@ def _empty(w: cython.pointer(Worker), length: u64, tried: cython.pointer(Tried),
     """Choose a window, or go on with this worker's, and empty it. OK with the extent, NOMEM (this
     window cannot be emptied; or `tried.windows` is FAILED_MAX: there is none), BUSY or CORRUPT."""
     turn: cython.int
+    number: u64
     status: cython.int = OK
     count: u64 = (granules_of(w, length) + 63) >> GRANULE_SHIFT
     if w.window_count == 0:
@@ -353,8 +357,9 @@ def _empty(w: cython.pointer(Worker), length: u64, tried: cython.pointer(Tried),
     w.extent_hint = w.window_first
     status = ensure_extent(w, length)
     if status == NOMEM:
-        tried.first[tried.windows] = w.window_first
-        tried.count[tried.windows] = w.window_count
+        for number in range(w.window_first, w.window_first + w.window_count):
+            if load(cython.address((w.segtable + number).cls)) != 0:
+                _note_stuck(w, tried, number)
         tried.windows += 1
         status = _close(w)
         status = NOMEM if status == OK else status
@@ -386,7 +391,13 @@ def make_window(w, first, length, host):
         _note_pinned(w, cython.address(tried))
     while status == NOMEM and tried.windows < FAILED_MAX:
         status = _empty(w, length, cython.address(tried), host)
-    free(tried.pinned)
+    free(tried.stuck)
+    if status == NOMEM and w.window_waited < WAITS_MAX and others_inside(w):
+        # What somebody has in his hands just now he has put down when his call ends.
+        w.window_waited += 1
+        status = BUSY
+    elif status != BUSY:
+        w.window_waited = 0
     if status != BUSY and status != CORRUPT:
         ended = _close(w)
         if ended == CORRUPT:

@@ -47,6 +47,7 @@ cdef enum:
     GEO_GHOSTS = 4          # ghosts a shard has room for, a power of two
     GEO_TWINS = 5           # twin buckets, a power of two
     GEO_PINNED = 6          # bytes of chunks that may be pinned
+    GEO_FILLED = 7          # 1: all segments had memory from the start, and none goes back by itself
 
     SHARDS_MAX = 64
     SHARD_BYTES = 64

@@ -11,6 +11,7 @@ from shm.layout cimport u64
 
 cdef enum:
     PEEKS = 8                   # tries without a lock, each of several looks
+    SHORT_BYTES = 131072        # from here on a put lets others have their turn when it has copied
     STORES_A_PAGE = 30          # journalled stores of a range a page, at most: an old page out and a new one in
 
 cdef object copied(bytes data, void *out)

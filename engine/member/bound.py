@@ -273,14 +273,14 @@ class Bound:
         p: cython.pointer(PoolRef) = cython.address(self.ref)
         pam: PamOps = self.ops
         written: cython.bint = c.did.staged != 0        # it was filled in place, and is staged already
-        short: cython.bint = not (registry.host.careful or pam.foreign or c.ask.length >= LONG_BYTES or written)
+        short: cython.bint = not (registry.host.careful or pam.foreign or c.ask.length >= SHORT_BYTES or written)
         if c.ask.count > 1 or c.ask.length >= LONG_BYTES:
             c.ask.room = self.room_for(c.ask.length)
         c.did.nodes_wanted = 2 + c.ask.count // 64
         c.did.salvaged = False
         if registry.host.careful or pam.foreign:
             c.did.nodes_wanted = NODES_MAX + c.ask.count // 64 + 1
-        elif c.ask.length >= LONG_BYTES and not written:
+        elif c.ask.length >= SHORT_BYTES and not written:
             with cython.nogil:
                 put.stage(w, p, c, pam)
             # The longest part is over, and nothing has changed yet: what a signal handler raises
@@ -291,7 +291,14 @@ class Bound:
             # journal.
             if c.ask.count > 1 and reserve(w, 1024 + c.ask.count * STORES_A_PAGE) == NOSPACE:
                 self.engine.no_memory("the journal of so many pages")
-            status = overwrite(w, p, c, registry.host) if short else AGAIN
+            status = AGAIN
+            if short and c.ask.length < LONG_BYTES:
+                status = overwrite(w, p, c, registry.host)
+            elif short:
+                with cython.nogil:
+                    status = overwrite(w, p, c, registry.host)
+                    if status == AGAIN:
+                        put.stage(w, p, c, pam)
             if status == AGAIN:
                 short = False
                 status = put.put(w, p, c, pam, registry.host)

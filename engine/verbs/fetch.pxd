@@ -5,7 +5,8 @@ from engine.pages.pam.base cimport PamOps
 from shm.layout cimport Worker, u64
 
 cdef enum:
-    LONG_BYTES = 131072         # from here on bytes are copied with the GIL released, and a page is known by its generation
+    # From here on bytes are copied with the GIL released, and a page is known by its generation.
+    LONG_BYTES = 65536
 
 cdef void check_chunk(Worker *w, u64 shape, u64 data, u64 length) noexcept nogil
 cdef int peek(Worker *w, PoolRef *p, Call *c) noexcept nogil
