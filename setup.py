@@ -91,6 +91,7 @@ def build():
                 "wraparound": False,
                 "cdivision": True,
                 "auto_pickle": False,
+                "freethreading_compatible": True,       # docs/locking.md, "Threads without the GIL"
             },
         ),
         options={"build_ext": {"parallel": CORES}},

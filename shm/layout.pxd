@@ -21,7 +21,7 @@
 # sizes as they are must raise LAYOUT_VERSION here, or ENGINE_LAYOUT_VERSION in the layer above.
 
 from libc.stdint cimport uint64_t
-from shm.atomics cimport load, load_acquire, load_byte, set_byte
+from shm.atomics cimport Mutex, load, load_acquire, load_byte, set_byte
 
 ctypedef uint64_t u64
 
@@ -298,6 +298,7 @@ cdef struct Worker:
     # For giving memory back (engine/capacity/giving.py):
     u64 emptied             # segments that this worker's frees have emptied since it looked last
     u64 used_most           # most segments in use that it has seen since then
+    Mutex *keeping          # borrowed: Kin.keeping of the attachment
 
 # The rank of the lock at an offset, or -1 if no lock lies there. Who takes a lock holds only such
 # of lower rank.

@@ -5,9 +5,20 @@ A turn has an owner, and who does not own it gives nothing away: a verb that was
 thread had the turn leaves that thread's turn alone. Who gives a turn up hands it to the thread that
 has waited longest, so no thread waits longer than for the calls that were asked for before its own;
 a thread that calls in a loop goes to the end of the queue each time.
-Guard of everything here: the GIL, which is held between any two lines.
+
+One word says whose turn it is (`Turn.owner`):
+
+    nobody's    0                   anyone, by compare-and-swap: owned
+    owned       a thread            the owner, by compare-and-swap: nobody's
+                                    who has the queue, by compare-and-swap: awaited
+    awaited     a thread, WAITED    the owner, who has the queue: the next one's, or nobody's
+
+So the bit is there whenever somebody is queued, and an owner that sees it looks at the queue: there
+is no moment at which one queues up and nobody hands on. With the GIL each of these is a plain load
+or store, which nothing interrupts, and the queue's mutex is no lock (atomics.pxd).
 Rejected: polling with naps (a thread that calls long verbs in a loop starves the others, and each
-turn costs a nap).
+turn costs a nap); a mutex of the interpreter as the turn (who has waited longest is passed over for
+a millisecond each time, it cannot be asked who owns it, and no signal handler runs meanwhile).
 """
 import cython
 from cython.cimports.cpython.exc import PyErr_CheckSignals
@@ -18,15 +29,28 @@ from cython.cimports.cpython.pythread import (
     PyThread_release_lock,
     PyThread_type_lock,
 )
-from cython.cimports.shm.atomics import this_thread
+from cython.cimports.shm.atomics import cas, claim, glance, mutex_lock, mutex_unlock, set_release, this_thread
 from cython.cimports.shm.kernel.system import PyThread_acquire_lock_timed
-from cython.cimports.shm.turns import Waiter
+from cython.cimports.shm.turns import WAITED, Waiter
 
 # How long a waiting thread sleeps at most before it looks for signals: one that arrives in another
 # thread does not wake it.
 SLICE_US = cython.declare(cython.longlong, 50_000)
 ACQUIRED = cython.declare(cython.int, 1)
 NOWAIT = cython.declare(cython.int, 0)
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _own_or_await(turn: cython.pointer(Turn), thread: u64) -> cython.bint:
+    """True: the turn is this thread's, since it was nobody's. False: whoever has it will look at
+    the queue, which the caller has."""
+    owner: u64
+    while not claim(cython.address(turn.owner), thread):
+        owner = glance(cython.address(turn.owner))
+        if owner & WAITED != 0 or (owner != 0 and cas(cython.address(turn.owner), owner, owner | WAITED)):
+            return False
+    return True
 
 
 @cython.cfunc
@@ -43,19 +67,69 @@ def _unlink(turn: cython.pointer(Turn), me: cython.pointer(Waiter)) -> cython.vo
             turn.last = before
 
 
+@cython.cfunc
+@cython.exceptval(check=False)
+def _enqueue(turn: cython.pointer(Turn), me: cython.pointer(Waiter)) -> cython.bint:
+    """True: the turn is this thread's. False: it is the last of those that wait."""
+    owned: cython.bint
+    mutex_lock(cython.address(turn.queue))
+    owned = _own_or_await(turn, me.thread)
+    if not owned:
+        me.next = cython.NULL
+        if turn.last != cython.NULL:
+            turn.last.next = me
+        else:
+            turn.first = me
+        turn.last = me
+    mutex_unlock(cython.address(turn.queue))
+    return owned
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _step_out(turn: cython.pointer(Turn), me: cython.pointer(Waiter)) -> cython.bint:
+    """Leave the queue for a moment. False: the turn has been granted."""
+    granted: cython.bint
+    mutex_lock(cython.address(turn.queue))
+    granted = me.granted
+    if not granted:
+        _unlink(turn, me)
+    mutex_unlock(cython.address(turn.queue))
+    return not granted
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _step_back(turn: cython.pointer(Turn), me: cython.pointer(Waiter)) -> cython.bint:
+    """True: the turn is this thread's. False: it is the first of those that wait."""
+    owned: cython.bint
+    mutex_lock(cython.address(turn.queue))
+    owned = _own_or_await(turn, me.thread)
+    if not owned:
+        me.next = turn.first
+        turn.first = me
+        if turn.last == cython.NULL:
+            turn.last = me
+    mutex_unlock(cython.address(turn.queue))
+    return owned
+
+
 def pass_turn(turn):
     """Give the turn, which is this thread's, to the thread that has waited longest, or to
     nobody."""
-    heir: cython.pointer(Waiter) = turn.first
+    heir: cython.pointer(Waiter)
+    mutex_lock(cython.address(turn.queue))
+    heir = turn.first
     if heir == cython.NULL:
-        turn.busy = False
-        return
-    turn.first = heir.next
-    if turn.first == cython.NULL:
-        turn.last = cython.NULL
-    turn.thread = heir.thread
-    heir.granted = True
-    PyThread_release_lock(cython.cast(PyThread_type_lock, heir.lock))
+        set_release(cython.address(turn.owner), 0)
+    else:
+        turn.first = heir.next
+        if turn.first == cython.NULL:
+            turn.last = cython.NULL
+        heir.granted = True
+        set_release(cython.address(turn.owner), heir.thread | (WAITED if turn.first != cython.NULL else 0))
+        PyThread_release_lock(cython.cast(PyThread_type_lock, heir.lock))
+    mutex_unlock(cython.address(turn.queue))
 
 
 def take_turn(turn, interruptible):
@@ -64,39 +138,31 @@ def take_turn(turn, interruptible):
     raises ends the wait, without the turn."""
     me: Waiter
     got: cython.int
-    if not turn.busy:
-        turn.busy = True
-        turn.thread = this_thread()
+    owned: cython.bint
+    me.thread = this_thread()
+    if claim(cython.address(turn.owner), me.thread):
         turn.count += 1
         return 0
     me.lock = cython.cast(cython.p_void, PyThread_allocate_lock())
     if me.lock == cython.NULL:
         raise MemoryError
     PyThread_acquire_lock(cython.cast(PyThread_type_lock, me.lock), NOWAIT)
-    me.thread = this_thread()
     me.granted = False
-    me.next = cython.NULL
-    if turn.last != cython.NULL:
-        turn.last.next = cython.address(me)
-    else:
-        turn.first = cython.address(me)
-    turn.last = cython.address(me)
     try:
-        while not me.granted:
+        owned = _enqueue(turn, cython.address(me))
+        while not owned and not me.granted:
             with cython.nogil:
                 got = PyThread_acquire_lock_timed(cython.cast(PyThread_type_lock, me.lock), SLICE_US, interruptible)
-            if got == ACQUIRED or me.granted or not interruptible:
-                continue
-            _unlink(turn, cython.address(me))       # a handler that wants a turn must not wait for this very thread
-            PyErr_CheckSignals()
-            if not turn.busy:
-                turn.busy = True
-                turn.thread = me.thread
+            if got == ACQUIRED:
                 break
-            me.next = turn.first
-            turn.first = cython.address(me)
-            if turn.last == cython.NULL:
-                turn.last = cython.address(me)
+            # A handler that wants a turn must not wait for this very thread.
+            if not interruptible or not _step_out(turn, cython.address(me)):
+                continue
+            PyErr_CheckSignals()
+            owned = _step_back(turn, cython.address(me))
+        # Whoever has granted it may still be about the lock.
+        mutex_lock(cython.address(turn.queue))
+        mutex_unlock(cython.address(turn.queue))
     finally:
         PyThread_free_lock(cython.cast(PyThread_type_lock, me.lock))
     turn.count += 1

@@ -1,10 +1,9 @@
 # C-level names of workers.py.
 from shm.arena cimport Arena
-from shm.atomics cimport barrier, likely, set_release, this_thread, unlikely
+from shm.atomics cimport barrier, claim, give_up, glance, likely, set_release, this_thread, unlikely
 from shm.layout cimport Inherit, RankOf, Worker, u64
 from shm.kernel.process cimport CLOSED, FORKED, GATED, LOST, UNBACKED, Kin
 from shm.kernel.semaphores cimport Semaphores
-from shm.turns cimport pass_turn
 
 cdef Attachment blank()
 
@@ -23,6 +22,9 @@ cdef class Attachment:
     cdef int begin(self, Arena arena) except -1
     cdef int enter_slow(self) except -1
     cdef int unbar(self) except -1
+    cdef bint has_turn(self) noexcept
+    cdef bint try_enter(self) noexcept
+    cdef void leave_slow(self) noexcept
     cdef int again(self) except -1
     cdef int pause(self) except -1
     cdef int rest(self, double seconds) except -1
@@ -31,9 +33,11 @@ cdef class Attachment:
     cdef int wait_quietly(self) except -1
     cdef int recover_quick(self) except -1
     cdef int lose(self) except -1
+    cdef int keep_one(self) noexcept
     cdef int end_keep(self) noexcept
     cdef int give_up_turn(self) noexcept
     cdef int sleep_once(self) except -1
+    cdef bint close_barred(self) except -1
     cdef int close_descriptors(self) noexcept
     cdef int end(self) except -1
     cdef bint back_slot(self, u64 idx) noexcept
@@ -51,35 +55,38 @@ cdef class Attachment:
     # Brackets of every operation. `enter` returns with this thread the only one that uses the
     # Worker.
     cdef inline int enter(self) except -1:
-        if unlikely(self.kin.turn.busy or self.kin.barred != 0):
+        if unlikely(not claim(&self.kin.turn.owner, this_thread())):
             self.enter_slow()
         else:
-            self.kin.turn.busy = True
-            self.kin.turn.thread = this_thread()
             self.kin.turn.count += 1
+            if unlikely(glance(&self.kin.barred) != 0):
+                self.unbar()
         # Inside, and not as ever before: after a pause the phase was odd already. No fence: see
         # grace.py.
         self.w.slot.phase = (self.w.slot.phase + 1) | 1
         barrier()
         return 0
 
+    cdef inline u64 bars(self, u64 reasons) noexcept:
+        # Those of these reasons for which the next call must not go straight on.
+        return glance(&self.kin.barred) & reasons
+
+    cdef inline bint is_barred(self) noexcept:
+        return self.bars(<u64>-1) != 0
+
     cdef inline void outside(self) noexcept:
         # Nothing of the arena is being read: what was read is read before this is seen. Not where
         # the slot is not this process's, or not any more.
-        if likely(self.kin.barred & (FORKED | LOST | CLOSED) == 0):
+        if likely(self.bars(FORKED | LOST | CLOSED) == 0):
             set_release(&self.w.slot.phase, (self.w.slot.phase | 1) + 1)
 
     cdef inline bint is_mine(self) noexcept:
         # True if the turn is this thread's, and there is a slot to use it in.
-        return (self.kin.turn.busy and self.kin.turn.thread == this_thread()
-                and self.kin.barred & (FORKED | LOST | CLOSED | UNBACKED) == 0)
+        return self.has_turn() and self.bars(FORKED | LOST | CLOSED | UNBACKED) == 0
 
     cdef inline void leave(self) noexcept:
-        # A call that was ended while another thread had the turn has none to give away.
-        if unlikely(not self.kin.turn.busy or self.kin.turn.thread != this_thread()):
-            return
-        self.outside()
-        if unlikely(self.kin.turn.first != NULL):
-            pass_turn(&self.kin.turn)
-        else:
-            self.kin.turn.busy = False
+        if likely(glance(&self.kin.turn.owner) == this_thread()):
+            self.outside()
+            if likely(give_up(&self.kin.turn.owner, this_thread())):
+                return
+        self.leave_slow()

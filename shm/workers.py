@@ -12,7 +12,8 @@ Kill at any instruction: until `state` is SLOT_LIVE the slot is free, or still t
 from then on it is a dead worker's. Signal handlers run in `pause`, `rest` and `breathe` alone, with
 nothing held and the turn given up; whatever they raise, the turn is taken back before the verb goes
 on or ends. After a fork, process.py has barred the attachment in the child; the first call takes a
-slot of its own, with the turn held.
+slot of its own, with the turn held. `Kin.keeping` guards what ends out of turn: views may go in any
+thread at any moment, and the last of them may take a slot along that has lost its descriptor.
 """
 import os
 import time
@@ -22,7 +23,24 @@ from cython.cimports.cpython.exc import PyErr_CheckSignals
 from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.libc.string import memset
 from cython.cimports.posix.unistd import close
-from cython.cimports.shm.atomics import add, barrier, cas, fence_full, load, load_acquire, set, set_release, swap
+from cython.cimports.shm.atomics import (
+    add,
+    barrier,
+    cas,
+    claim,
+    fence_full,
+    glance,
+    keep_bits,
+    load,
+    load_acquire,
+    mutex_lock,
+    mutex_unlock,
+    set,
+    set_bits,
+    set_release,
+    swap,
+    this_thread,
+)
 from cython.cimports.shm.journal import kill_point
 from cython.cimports.shm.kernel.groups import find as find_groups
 from cython.cimports.shm.kernel.liveness import NEWCOMER_BYTE, byte_held, byte_release, byte_try, let_die, open_alive
@@ -54,7 +72,7 @@ from cython.cimports.shm.recovery import disown, gate_keeper, may_adopt, rescue,
 from cython.cimports.shm.seal import seal
 from cython.cimports.shm.segments import set_classes
 from cython.cimports.shm.slab import drain_all
-from cython.cimports.shm.turns import pass_turn, take_turn
+from cython.cimports.shm.turns import WAITED, pass_turn, take_turn
 from cython.cimports.shm.waiting import REST, UNKNOWN, WRONG, consider, note_wait, refuse
 from shm.entry import no_memory
 from shm.errors import ArenaBusy, ArenaCorrupted, TmemError
@@ -101,7 +119,7 @@ class Attachment:
             self.pass_gate()
         except BaseException:
             let_die(cython.address(self.w))     # whatever was begun in a slot is a dead worker's now
-            self.kin.barred = CLOSED
+            set_bits(cython.address(self.kin.barred), CLOSED)
             raise
         finally:
             self.leave()
@@ -148,6 +166,7 @@ class Attachment:
             geometry["max_workers"],
         )
         w.semaphores = cython.cast(cython.p_void, cython.address(self.semaphores.table))
+        w.keeping = cython.address(self.kin.keeping)
         self.w = w
         open_alive(
             cython.address(self.w),
@@ -238,7 +257,7 @@ class Attachment:
 
     def refuse_fork(self):
         """TmemError in a child that a signal handler has forked in the middle of attaching."""
-        if self.kin.barred & FORKED:
+        if self.bars(FORKED):
             raise TmemError(
                 f"arena {self.arena.name!r}: this process was forked while its parent was attaching; attach anew"
             )
@@ -290,7 +309,7 @@ class Attachment:
         slot.phase = (slot.phase | 1) + 1
         w.journal = cython.cast(cython.pointer(u64), w.base + w.journals_off + idx * JOURNAL_BYTES)
         w.journal_cap = JOURNAL_BACKED // JOURNAL_ENTRY
-        self.kin.barred |= GATED
+        set_bits(cython.address(self.kin.barred), GATED)
         barrier()
         kill_point(w)
         set_release(cython.address(slot.state), SLOT_LIVE)
@@ -337,7 +356,7 @@ class Attachment:
             if time.monotonic() > deadline:
                 raise ArenaBusy(f"arena {self.arena.name!r}: somebody has been checking it for {ATTACH_WAIT_S:.0f} s")
             self.rest(0.0005)
-        self.kin.barred &= ~GATED
+        keep_bits(cython.address(self.kin.barred), ~cython.cast(u64, GATED))
         return 0
 
     # --- turns ------------------------------------------------------------------------------------
@@ -345,36 +364,63 @@ class Attachment:
     def enter_slow(self):
         """Wait for this thread's turn; see to what bars the call: a forked child takes a slot of
         its own first."""
-        if self.kin.turn.busy and self.kin.turn.thread == this_thread():
+        if self.has_turn():
             raise ArenaBusy(f"arena {self.arena.name!r}: called from inside a call of the same engine (a back end?)")
         take_turn(cython.address(self.kin.turn), True)
-        if self.kin.barred != 0:
+        if self.is_barred():
             self.unbar()
         return 0
+
+    def has_turn(self):
+        """True if the turn is this thread's."""
+        return glance(cython.address(self.kin.turn.owner)) & ~cython.cast(u64, WAITED) == this_thread()
+
+    def try_enter(self):
+        """As `enter`, if nobody has the turn and nothing bars this attachment: True. Else nothing
+        happens."""
+        if not claim(cython.address(self.kin.turn.owner), this_thread()):
+            return False
+        if self.is_barred():
+            pass_turn(cython.address(self.kin.turn))
+            return False
+        self.kin.turn.count += 1
+        self.w.slot.phase = (self.w.slot.phase + 1) | 1
+        barrier()
+        return True
+
+    def leave_slow(self):
+        """The rest of `leave` where somebody waits. A call that was ended while another thread had
+        the turn has none to give away."""
+        if self.has_turn():
+            self.give_up_turn()
 
     def unbar(self):
         """See to what bars this attachment. If it cannot be mended, the turn, which is this
         thread's, is given up and the reason raised."""
         try:
-            if self.kin.barred & CLOSED:
+            if self.bars(CLOSED):
                 raise TmemError(f"arena {self.arena.name!r}: this engine is closed")
-            if self.kin.barred & LOST:
+            if self.bars(LOST):
                 self.lose()
-            if self.kin.barred & UNBACKED:
+            if self.bars(UNBACKED):
                 raise ArenaCorrupted(
                     f"arena {self.arena.name!r}: memory that should be there is not: its file was "
                     "truncated, or it is damaged "
                     "and the file system full; this engine is of no use any more"
                 )
-            if self.kin.barred & FORKED:
+            if self.bars(FORKED):
                 # The mapping is inherited and stays; slot, journal and semaphores are new.
                 if rejoin(cython.address(self.kin)) != 0:
                     raise TmemError(f"arena {self.arena.name!r}: a forked child cannot have its memory; attach anew")
-                self.kin.barred &= ~FORKED
+                # A view that goes from here on is the parent's all the same: its worker is nobody.
+                mutex_lock(cython.address(self.kin.keeping))
+                self.w.id = 0
+                keep_bits(cython.address(self.kin.barred), ~cython.cast(u64, FORKED))
+                mutex_unlock(cython.address(self.kin.keeping))
                 try:
                     self.attach_slot()
                 except BaseException:
-                    self.kin.barred |= FORKED       # the next use tries again
+                    set_bits(cython.address(self.kin.barred), FORKED)       # the next use tries again
                     raise
                 self.epoch += 1
                 self.kin.keeps = 0
@@ -388,7 +434,7 @@ class Attachment:
         """Take the turn back, whatever comes meanwhile. Raises, without the turn, only what unbar
         does."""
         take_turn(cython.address(self.kin.turn), False)
-        if self.kin.barred & ~GATED != 0:
+        if self.bars(~cython.cast(u64, GATED)) != 0:
             self.unbar()
         self.w.slot.phase = (self.w.slot.phase + 1) | 1
         barrier()
@@ -486,9 +532,11 @@ class Attachment:
 
         To the others this worker is dead: they recover what it had. If the layer above keeps
         something that others must not touch, that comes when it has let go (`end_keep`)."""
-        self.kin.barred |= LOST
+        mutex_lock(cython.address(self.kin.keeping))
+        set_bits(cython.address(self.kin.barred), LOST)
         if self.kin.keeps == 0:
             let_die(cython.address(self.w))
+        mutex_unlock(cython.address(self.kin.keeping))
         raise TmemError(
             f"arena {self.arena.name!r}: something in this process has closed the arena's file "
             "descriptors, or uses their numbers for "
@@ -496,10 +544,17 @@ class Attachment:
             "place: attach again, after that"
         )
 
+    def keep_one(self):
+        """The layer above keeps something that others must not touch."""
+        mutex_lock(cython.address(self.kin.keeping))
+        self.kin.keeps += 1
+        mutex_unlock(cython.address(self.kin.keeping))
+        return 0
+
     def end_keep(self):
-        """The layer above has let go of one of the things it kept."""
+        """The layer above has let go of one of the things it kept; the caller has `Kin.keeping`."""
         self.kin.keeps -= 1
-        if self.kin.keeps == 0 and self.kin.barred & LOST:
+        if self.kin.keeps == 0 and self.bars(LOST):
             let_die(cython.address(self.w))
         return 0
 
@@ -521,13 +576,14 @@ class Attachment:
         status: cython.int = BUSY
         i: u64
         w: cython.pointer(Worker) = cython.address(self.w)
-        if self.kin.barred & CLOSED:
+        if self.bars(CLOSED):
             return True
-        if self.kin.barred & (FORKED | LOST | UNBACKED):
-            self.end()
-            return True
+        if self.bars(FORKED | LOST | UNBACKED):
+            return self.close_barred()
         self.enter()
         try:
+            if self.kin.keeps != 0 and not force:
+                return False
             while status == BUSY:
                 status = lock_try(w, cython.address(w.slot.own))
                 if status == OK:
@@ -553,16 +609,32 @@ class Attachment:
             raise ArenaCorrupted(f"arena {self.arena.name!r}: the chunks of worker {w.slot_idx} are not its own")
         return True
 
+    def close_barred(self):
+        """Close what has no slot to give back. True.
+
+        In this thread's turn, since a call of another may be under way that does not know yet; one
+        that is this very thread's will know when it comes back."""
+        mine: cython.bint = self.has_turn()
+        if not mine:
+            take_turn(cython.address(self.kin.turn), True)
+        self.end()
+        if not mine:
+            self.leave()
+        return True
+
     def end(self):
-        self.kin.barred |= CLOSED
+        """Let go of all that the system has given. The turn is this thread's."""
+        mutex_lock(cython.address(self.kin.keeping))
+        set_bits(cython.address(self.kin.barred), CLOSED)
         self.close_descriptors()
+        mutex_unlock(cython.address(self.kin.keeping))
         self.semaphores.close()
         return 0
 
     @property
     def closed(self):
         """True after close()."""
-        return self.kin.barred & CLOSED != 0
+        return self.bars(CLOSED) != 0
 
     @property
     def worker_id(self):

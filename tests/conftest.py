@@ -25,7 +25,7 @@ PREFIX = f"tmemtest-{os.getpid()}-{os.environ.get('PYTEST_XDIST_WORKER', 'main')
 _numbers = itertools.count()
 os.environ["TMEM_CHECK_LOCKS"] = "1"        # in every process that the tests start: a lock out of order ends it
 if sysconfig.get_config_var("Py_GIL_DISABLED"):
-    os.environ["PYTHON_GIL"] = "1"          # in these, too: else each says on its standard error that the lock comes on
+    os.environ.setdefault("PYTHON_GIL", "0")    # else each says on its standard error that the lock comes on
 
 hypothesis.settings.register_profile(
     "tmem", derandomize=True, database=None, deadline=None, print_blob=True,
@@ -96,7 +96,8 @@ def pytest_report_header(config):
     compiled = [
         path.stat().st_mtime for layer in ("engine", "shm") for path in (folder.parent / layer).rglob(f"*{suffix}")
     ]
-    return f"tmem under test: {folder}, {len(compiled)} compiled modules, newest {max(compiled):.0f}"
+    gil = "" if getattr(sys, "_is_gil_enabled", lambda: True)() else ", without the GIL"
+    return f"tmem under test: {folder}, {len(compiled)} compiled modules, newest {max(compiled):.0f}{gil}"
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -2,8 +2,9 @@
 machine that the engine is for.
 
 Looked for are pyenv's and those on PATH. Of each minor version the newest is taken, and
-free-threaded builds count as their own. Each has an environment of its own under build/pythons;
-what is compiled lies in the tree, under a name that tells the interpreters apart.
+free-threaded builds count as their own, and run without the GIL. Each has an environment of its own
+under build/pythons; what is compiled lies in the tree, under a name that tells the interpreters
+apart.
 """
 import argparse
 import os
@@ -90,6 +91,8 @@ def run(one, tests):
             cwd=ROOT,
             stdout=out,
             stderr=subprocess.STDOUT,
+            # posix_ipc, which the engine imports, asks for the lock.
+            env={**os.environ, "PYTHON_GIL": "0"} if one.free else None,
         )
     counts = re.findall(r"^(\d+ \w+(?:, \d+ \w+)*) in [\d.]+s", log.read_text(), re.MULTILINE)
     took = f"{time.monotonic() - built:.0f} s, after {built - began:.0f} s of setting up"

@@ -41,7 +41,14 @@ def open_pool(engine: Member, idx, gen, name=None, nonce=None):
     arena with that nonce. PoolNotFound or PoolDestroyed if there is none, AccessDenied if the
     engine acts for a client that may not use it."""
     engine.att.enter()      # a forked child's becomes a worker, and a closed one says so, before its memory is read
-    engine.att.leave()
+    try:
+        return _open(engine, idx, gen, name, nonce)
+    finally:
+        engine.att.leave()
+
+
+@cython.cfunc
+def _open(engine: Member, idx, gen, name, nonce):
     pool: Pool = Pool.__new__(Pool)
     pool.engine = engine
     pool.id = idx

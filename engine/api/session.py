@@ -631,7 +631,7 @@ class Engine(Member):
         while not whole and not self.att.closed:
             tries += 1
             try:
-                if self.att.kin.barred == 0:
+                if not self.att.is_barred():
                     self.att.enter()
                     try:
                         self.refuse_while_viewed()

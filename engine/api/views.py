@@ -3,8 +3,10 @@
 
 A View gives memoryviews; each is of a Pin, which owns one pin and lives as long as any buffer of
 it: a slice or an array made of a memoryview keeps the page after the View was left. So a pin may go
-at any moment at which Python frees an object, also inside another call of the same engine: then
-only the pin is cleared, and whoever lacks memory next looks through limbo.
+at any moment at which Python frees an object, in any thread, also inside another call of the same
+engine: then only the pin is cleared, and whoever lacks memory next looks through limbo.
+`Kin.keeping` guards pins and their count; it is taken before the bucket's lock and held until that
+is given back, so nobody waits for it with a lock.
 """
 import cython
 from cython.cimports.cpython.buffer import Py_buffer, PyBuffer_FillInfo
@@ -41,7 +43,7 @@ from cython.cimports.engine.tree.hostops import HostOps
 from cython.cimports.engine.tree.lookaside import remember
 from cython.cimports.engine.verbs.fetch import check_chunk, touch
 from cython.cimports.engine.verbs.section import REAP_BUDGET, bucket_of, end_section, find_page, finish, lock_bucket
-from cython.cimports.shm.atomics import set
+from cython.cimports.shm.atomics import mutex_lock, mutex_unlock, set
 from cython.cimports.shm.extent import room_of
 from cython.cimports.shm.kernel.process import CLOSED, FORKED
 from cython.cimports.shm.layout import BUSY, FAULT_SENTINEL, NOSPACE, OK, Worker, offset_of, u64
@@ -122,6 +124,17 @@ def _hold(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
           host: HostOps) -> cython.int:
     """Find the pages of a call, and pin them, at one moment; c.ask.into is the table of their
     sights. OK, MISS, BUSY, FULL, NOSPACE, DESTROYED or CORRUPT: nothing is pinned then."""
+    status: cython.int
+    mutex_lock(w.keeping)
+    status = _hold_keeping(w, p, c)
+    mutex_unlock(w.keeping)
+    return status
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _hold_keeping(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call)) -> cython.int:
     sights: cython.pointer(Sight) = cython.cast(cython.pointer(Sight), c.ask.into)
     b: cython.pointer(Bucket) = bucket_of(p, c)
     count: u64 = 0
@@ -153,16 +166,17 @@ def let_go_of(engine, worker, place, size, data, counted):
     """Let go of a pin, whatever is going on. In a forked child it is the parent's, and stays."""
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     status: cython.int = BUSY
-    waits: cython.bint
-    if engine.att.kin.barred & (CLOSED | FORKED) or w.id != worker:
+    waits: cython.bint = False
+    mutex_lock(cython.address(engine.att.kin.keeping))
+    if engine.att.bars(CLOSED | FORKED) == 0 and w.id == worker:
+        waits = unpin(w, place, size)
+        if counted:
+            # After the unpin: with the last one a worker that has lost its descriptors is gone.
+            engine.att.end_keep()
+    mutex_unlock(cython.address(engine.att.kin.keeping))
+    if not waits or engine.att.is_barred():
         return
-    waits = unpin(w, place, size)
-    if counted:
-        engine.att.end_keep()       # after the unpin: with the last one a worker that has lost its descriptors is gone
-    if not waits or engine.att.kin.barred:
-        return
-    if not engine.att.kin.turn.busy:
-        engine.att.enter()      # cannot fail, since nobody has the turn
+    if engine.att.try_enter():
         if lock_try(w, cython.address(w.slot.own)) == OK:
             status = collect(w, data)
             finish(w, REAP_BUDGET, registry.host)
@@ -197,9 +211,12 @@ class View:
     manager: entering gives a memoryview, a tuple of them, or None."""
 
     def __enter__(self):
-        if self.released:
+        with cython.critical_section(self):
+            pages: object = self.pages
+            released: cython.bint = self.released
+        if released:
             raise ValueError("this view was released")
-        return self.pages
+        return pages
 
     def __exit__(self, kind, value, traceback):
         try:
@@ -213,10 +230,11 @@ class View:
 
         Raises BufferError if an array or a memoryview made of them is still in use: their pages
         stay pinned until it is gone."""
-        pages: object = self.pages
         kept: cython.int = 0
-        self.pages = None
-        self.released = True
+        with cython.critical_section(self):         # of two threads that release it, one has the pages
+            pages: object = self.pages
+            self.pages = None
+            self.released = True
         for page in pages if isinstance(pages, tuple) else () if pages is None else (pages,):
             pin = cython.cast(object, PyMemoryView_GET_BUFFER(page).obj)
             try:
@@ -288,7 +306,7 @@ def _pinned(pool: Bound, c: cython.pointer(Call), sights: cython.pointer(Sight))
                 page.size = _room(w, sights[i].shape)
                 page.place = sights[i].place
                 made = i + 1
-                pool.engine.att.kin.keeps += 1
+                pool.engine.att.keep_one()
                 out.append(memoryview(page))
     except BaseException:
         for i in range(made, c.ask.count):

@@ -77,7 +77,7 @@ class Writing:
                 pool.fail(status)
             self.size = room_of(w, class_of(c.ask.length), c.ask.length)
             self.worker = w.id
-            pool.engine.att.kin.keeps += 1
+            pool.engine.att.keep_one()
         finally:
             pool.leave()
         return 0
@@ -86,7 +86,10 @@ class Writing:
         self.release_sight()
         if self.ended:
             return
-        if kind is None and self.exports == 0:
+        with cython.critical_section(self):
+            self.ended = True           # from here on nobody gets a buffer of it
+            used: cython.bint = self.exports != 0
+        if kind is None and not used:
             self.put()
             return
         self.abort()
@@ -112,7 +115,6 @@ class Writing:
         w: cython.pointer(Worker) = cython.address(pool.engine.att.w)
         status: cython.int
         done: cython.bint = False
-        self.ended = True
         if self.copy is not None:
             data, self.copy = self.copy, None
             done = pool.put_buffer(c, data)
@@ -144,17 +146,20 @@ class Writing:
 
     def let_go(self):
         """Unpin the page, whatever it is by now."""
-        worker: u64 = self.worker
-        self.worker = 0
+        with cython.critical_section(self):
+            worker: u64 = self.worker
+            self.worker = 0
         if worker != 0:
             let_go_of(self.pool.engine, worker, self.call.found.pin, self.size, self.call.found.data, True)
         return 0
 
     def abort(self):
         """Give the page up: what was under the handle before stays. Twice is once."""
-        self.ended = True
         self.release_sight()
-        if self.exports == 0:
+        with cython.critical_section(self):
+            self.ended = True
+            used: cython.bint = self.exports != 0
+        if not used:
             self.copy = None
             self.let_go()
 
@@ -164,18 +169,22 @@ class Writing:
 
     def __getbuffer__(self, buffer: cython.pointer(Py_buffer), flags: cython.int):
         at: cython.p_char
-        if self.ended or not self.begun or (self.worker == 0 and self.copy is None):
+        with cython.critical_section(self):
+            usable: cython.bint = not self.ended and (self.worker != 0 or self.copy is not None)
+            self.exports += usable
+        if not usable:
             raise BufferError("a page is written inside the block of its Writing")
         if self.copy is not None:
             at = PyByteArray_AS_STRING(self.copy)
         else:
             at = self.pool.engine.att.w.base + self.call.found.data
         PyBuffer_FillInfo(buffer, self, at, self.call.ask.length, 0, flags)
-        self.exports += 1
 
     def __releasebuffer__(self, buffer: cython.pointer(Py_buffer)):
-        self.exports -= 1
-        if self.ended and self.exports == 0:
+        with cython.critical_section(self):
+            self.exports -= 1
+            last: cython.bint = self.ended and self.exports == 0
+        if last:
             self.let_go()
 
     # --- what a memoryview has --------------------------------------------------------------------

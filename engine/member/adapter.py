@@ -8,6 +8,7 @@ import cython
 from cython.cimports.engine.layout.call import FAILED, REFUSED
 from cython.cimports.engine.layout.words import FOREIGN, length_of, shape_of
 from cython.cimports.engine.pages.pam.base import PamOps
+from cython.cimports.shm.atomics import this_thread
 from cython.cimports.shm.layout import OK, u64
 from engine.sizes import whole
 
@@ -30,6 +31,8 @@ class PyPam(PamOps):
             if not callable(getattr(ops, verb, None)):
                 raise TypeError(f"factory: makes an object with {', '.join(VERBS)}; no {verb}")
         self.ops = ops
+        self.errors = {}
+        self.results = {}
         self.foreign = True
 
     def call(self, verb, args):
@@ -40,9 +43,17 @@ class PyPam(PamOps):
             return None
 
     def fail(self, error):
-        if self.error is None:
-            self.error = error
-        self.failed = True
+        self.errors.setdefault(this_thread(), error)
+
+    def failed(self):
+        with cython.gil:
+            return this_thread() in self.errors
+
+    def take_error(self):
+        return self.errors.pop(this_thread(), None)
+
+    def take_result(self):
+        return self.results.pop(this_thread(), None)
 
     def prepare(self, w, d, data, length):
         d.data = 0
@@ -52,7 +63,7 @@ class PyPam(PamOps):
     def create(self, pool, oid, d, data, length):
         with cython.gil:
             token = self.call("create", (pool, _triple(oid), d.index, data[:length]))
-            if token is None or self.failed:
+            if token is None or self.failed():
                 return REFUSED
             number = whole(token)
             if number is None or not 0 <= number <= U64_MAX:
@@ -71,12 +82,12 @@ class PyPam(PamOps):
 
     def _fetch(self, verb, pool, oid, index, token, length):
         data = self.call(verb, (pool, oid, index, token))
-        if data is None or self.failed:
+        if data is None or self.failed():
             return FAILED
         if not isinstance(data, bytes) or len(data) != length:
             self.fail(ValueError(f"{verb}: a back end gave something else than the {length} bytes it was given"))
             return FAILED
-        self.result = data
+        self.results[this_thread()] = data
         return OK
 
     def free(self, pool, oid, d):

@@ -178,18 +178,15 @@ class Bound:
 
     def leave_python(self):
         """The rest of `leave` where something in Python took part."""
-        error, self.ops.error = self.ops.error, None
+        error = self.ops.take_error()
         if self.engine.att.kin.apart == COPY:
             error = TmemError(
                 f"pool {self.name!r}: this process was forked in the middle of the call; the parent goes on with it"
             )
-        if error is not None:
-            self.ops.failed = False
-        if registry.host.error is not None:
-            if error is None:
-                error = registry.host.error
-            registry.host.error = None
-        self.ops.result = None
+        told = registry.host.take_error()
+        if error is None:
+            error = told
+        self.ops.take_result()
         if error is not None:
             raise error
         return 0
@@ -457,7 +454,7 @@ class Bound:
 
     def fetched(self, c):
         """The page that a foreign back end has given; also in c.ask.into, if that is not NULL."""
-        data: bytes = self.ops.result
+        data: bytes = self.ops.take_result()
         if c.ask.into != cython.NULL:
             c.found.length = PyBytes_GET_SIZE(data)
             if c.found.length > c.ask.room:

@@ -12,6 +12,7 @@ from cython.cimports.engine.pages.pam.packed import PackedPam
 from cython.cimports.engine.pages.pam.raw import RawPam
 from cython.cimports.engine.pages.reclaim import set_foreign_free, set_host_told
 from cython.cimports.engine.tree.hostops import HostOps, PyHostOps
+from cython.cimports.shm.atomics import FREE_THREADED
 from cython.cimports.shm.layout import Worker, u64
 from cython.cimports.shm.memory import chunk_at
 from engine.errors import TmemError
@@ -25,19 +26,35 @@ class Registry:
         self.host = HostOps()
         self.factories = {"raw": RawPam, "lz4": lambda: PackedPam("lz4"), "zstd": lambda: PackedPam("zstd")}
         self.instances = {}
+        self.replaced = []
 
     def pam(self, name):
         """The PAM of this name, made at its first use; TmemError if nobody registered it here, or
         what it needs is not installed."""
-        found = self.instances.get(name)
-        if found is None:
+        with cython.critical_section(self):
+            found = self.instances.get(name)
             factory = self.factories.get(name)
+        if found is None:
             if factory is None:
                 raise TmemError(f"pam {name!r} is not registered in this process (engine.register_pam)")
             made = factory()
             found = made if isinstance(made, PamOps) else PyPam(made)
-            self.instances[name] = found
+            # Another thread may have been as far: then all have the one that it has made.
+            found = self.instances.setdefault(name, found)
         return found
+
+    def replace(self, old):
+        """A back end that is one no more. Without the GIL another thread may be reading where it
+        lies just now, so it stays."""
+        if FREE_THREADED and old is not None:
+            self.replaced.append(old)
+        return 0
+
+    def set_host(self, host):
+        with cython.critical_section(self):
+            self.replace(self.host)
+            self.host = host
+        return 0
 
 
 registry = Registry()
@@ -54,11 +71,11 @@ def register_hostops(ops):
     """
     set_host_told(cython.NULL)
     if ops is None:
-        registry.host = HostOps()
+        registry.set_host(HostOps())
     elif isinstance(ops, HostOps):
-        registry.host = ops
+        registry.set_host(ops)
     else:
-        registry.host = PyHostOps(ops)
+        registry.set_host(PyHostOps(ops))
         set_host_told(_host_told)
 
 
@@ -80,8 +97,9 @@ def register_pam(name, factory):
         raise ValueError(f"name: 1 to {PAM_NAME_BYTES - 1} bytes of utf-8, none of {', '.join(BUILT_IN)}: {name!r}")
     if not callable(factory):
         raise TypeError(f"factory: a callable without arguments, not {type(factory).__name__}")
-    registry.factories[name] = factory
-    registry.instances.pop(name, None)
+    with cython.critical_section(registry):
+        registry.factories[name] = factory
+        registry.replace(registry.instances.pop(name, None))
 
 
 @cython.cfunc
@@ -89,7 +107,15 @@ def register_pam(name, factory):
 @cython.exceptval(check=False)
 def _host_told(pool: u64, is_obj: cython.bint) -> cython.void:
     with cython.gil:
-        cython.cast(PyHostOps, registry.host).tell("obj_free" if is_obj else "objnode_free", pool, 1)
+        _tell_host("obj_free" if is_obj else "objnode_free", pool)
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _tell_host(verb: str, pool: u64) -> cython.void:
+    host: HostOps = registry.host
+    if isinstance(host, PyHostOps):         # else it was replaced just now
+        cython.cast(PyHostOps, host).tell(verb, pool, 1)
 
 
 @cython.cfunc

@@ -2,9 +2,9 @@
 wait until nobody looks any more.
 
 A pin is a word of its worker's table, of what it keeps and how large that is; only that worker
-writes it, with the GIL held. It is set under the bucket's lock, as is VIEWED in the page's shape,
-which stays: whoever wants the chunk for something else sees the flag, and then asks all workers'
-tables.
+writes it, and of its threads the one that has `Kin.keeping`. It is set under the bucket's lock, as
+is VIEWED in the page's shape, which stays: whoever wants the chunk for something else sees the
+flag, and then asks all workers' tables.
 Locks: limbo's, with nothing else but the worker's own.
 Kill at any instruction: nothing here is undone. Pins of the dead are dropped with the slot
 (`forget`); a flag without a pin costs a look. A pin that goes and a page that comes into limbo: who

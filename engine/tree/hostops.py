@@ -8,12 +8,16 @@ end of allocations that a rolled-back put had made.
 import cython
 from cython.cimports.engine.layout.structs import OBJ_CLASS, OBJNODE_CLASS
 from cython.cimports.engine.pages.reclaim import retire
+from cython.cimports.shm.atomics import this_thread
 from cython.cimports.shm.slab import pop
 
 
 @cython.cclass
 class HostOps:
     """The built-in host: memory from the arena's slab, nothing refused while there is any."""
+
+    def take_error(self):
+        return None
 
     def obj_alloc(self, w, pool):
         """Offset of a chunk for an obj, or 0: refused."""
@@ -52,11 +56,14 @@ class PyHostOps(HostOps):
             if not callable(getattr(ops, verb, None)):
                 raise TypeError(f"ops: an object with obj_alloc, obj_free, objnode_alloc, objnode_free; no {verb}")
         self.ops = ops
+        self.errors = {}
         self.careful = True
 
     def fail(self, error):
-        if self.error is None:
-            self.error = error
+        self.errors.setdefault(this_thread(), error)
+
+    def take_error(self):
+        return self.errors.pop(this_thread(), None)
 
     def ask(self, verb, pool):
         try:

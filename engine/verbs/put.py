@@ -418,13 +418,13 @@ def _link(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
             if w.fault != 0:
                 return CORRUPT
     mark = savepoint(w)
-    if c.did.refuse or pam.failed:
+    if c.did.refuse or (pam.foreign and pam.failed()):
         status = REFUSED
     elif obj_off == 0:
         obj_off = _new_obj(w, p, c, b, pam, host)
         created_obj = obj_off != 0
         c.found.obj = obj_off
-        told = not pam.failed
+        told = not (pam.foreign and pam.failed())
         if not created_obj or not told:
             status = REFUSED
     nodes = obj_at(w, obj_off).objnode_count if obj_off != 0 else 0

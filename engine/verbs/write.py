@@ -4,7 +4,7 @@ made the staged page of a put.
 Until then its descriptor hangs on a list of its own of the worker's slot, and its chunk is pinned:
 so nothing moves it, and a repair leaves it where it is. What hangs there without a pin is given
 back by whoever of the worker comes by (`drop_unwritten` in reclaim.py).
-Lock order: own; then what making room takes.
+Lock order: own; then what making room takes, or `Kin.keeping`, which is no lock of the arena's.
 Kill at any instruction: the list is the worker's, and given back when it is recovered.
 """
 import cython
@@ -24,6 +24,7 @@ from cython.cimports.engine.pages.reclaim import drop_staged, drop_unwritten
 from cython.cimports.engine.verbs.put import could_fit, lacking
 from cython.cimports.engine.verbs.section import REAP_BUDGET, finish
 from cython.cimports.libc.string import memset
+from cython.cimports.shm.atomics import mutex_lock, mutex_unlock
 from cython.cimports.shm.extent import room_of
 from cython.cimports.shm.journal import conclude, rollback, store
 from cython.cimports.shm.layout import BUSY, CORRUPT, FAULT_LOOP, NOMEM, OK, Worker, u64
@@ -44,15 +45,20 @@ def _take(w: cython.pointer(Worker), c: cython.pointer(Call), cls: cython.int) -
     size: u64 = room_of(w, cls, length)
     chunk: u64 = top(w, cls)
     off: u64
-    status: cython.int = charge(w, 1, size) if chunk != 0 else OK
-    if status != OK:
-        return status
+    status: cython.int = OK
     chunk_at(w, chunk + ((length - 1) & ~cython.cast(u64, 63)))
-    c.found.pin = pin(w, chunk, cls, length) if w.fault == 0 else 0
-    if c.found.pin == 0:
-        uncharge(w, 1, size)
+    mutex_lock(w.keeping)
+    if w.fault == 0:
+        status = charge(w, 1, size)
+    if status == OK:
+        c.found.pin = pin(w, chunk, cls, length) if w.fault == 0 else 0
+        if c.found.pin == 0:
+            uncharge(w, 1, size)
+            status = CORRUPT
+    mutex_unlock(w.keeping)
+    if status != OK:
         rollback(w, 0)
-        return CORRUPT
+        return status
     pop(w, cls)
     off = pop(w, PAMPD_CLASS)
     if w.fault == 0:
@@ -75,7 +81,10 @@ def begin(w, p, c, pam, host):
     """Take memory for a page of c.ask.length bytes: c.found says where. OK, NOMEM, FULL, NOSPACE
     (no memory for a note of the pin), BUSY or CORRUPT."""
     cls: cython.int = class_of(c.ask.length)
-    status: cython.int = prepare(w, 1)
+    status: cython.int
+    mutex_lock(w.keeping)
+    status = prepare(w, 1)
+    mutex_unlock(w.keeping)
     if status != OK:
         return status
     if lock_try(w, cython.address(w.slot.own)) != OK:

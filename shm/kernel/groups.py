@@ -12,28 +12,24 @@ import os
 import re
 
 import cython
-from cython.cimports.libc.stdlib import strtoull
-from cython.cimports.libc.string import memcpy, strlen, strstr
+from cython.cimports.libc.stdlib import calloc, free, strtoull
+from cython.cimports.libc.string import memcmp, memcpy, strlen, strstr
 from cython.cimports.posix.unistd import close, read
+from cython.cimports.shm.atomics import fence_release
+from cython.cimports.shm.kernel.groups import LEVELS, PATH_BYTES, Groups
 from cython.cimports.shm.kernel.system import O_CLOEXEC, O_RDONLY, open
 from cython.cimports.shm.layout import u64
 
 ROOT = "/sys/fs/cgroup"
-LEVELS = cython.declare(cython.int, 8)
-PATH_BYTES = cython.declare(cython.int, 512)
 TEXT_BYTES = cython.declare(cython.int, 4096)
 NO_LIMIT = cython.declare(u64, cython.cast(u64, 1) << 60)      # version 1 says almost 2**63, version 2 "max"
 MARGIN_PART = cython.declare(u64, 32)
 MARGIN_MAX = cython.declare(u64, 16 << 20)
 NAMES = {1: ("memory.limit_in_bytes", "memory.usage_in_bytes"), 2: ("memory.max", "memory.current")}
 
-# Of each group with a limit the files that tell limit, use, and of what. Guard: the GIL; the count
-# is written last.
-_limits = cython.declare(cython.char[8][512])
-_uses = cython.declare(cython.char[8][512])
-_parts = cython.declare(cython.char[8][512])
-_count = cython.declare(cython.int, 0)
-_total = cython.declare(cython.bint, False)     # version 1, whose figures of all below have a prefix
+# What was found last. It is never changed once it is here, and never given back: another thread may
+# be reading it.
+_groups = cython.declare(cython.pointer(Groups), cython.NULL)
 
 
 def _folders(text, root):
@@ -51,28 +47,35 @@ def _folders(text, root):
 def find():
     """Look for the groups of this process that have a limit. They are what `has_room` asks from now
     on."""
-    global _count, _total
+    global _groups
     path: bytes
     try:
         with builtins.open("/proc/self/cgroup") as file:
             version, folders = _folders(file.read(), ROOT)
     except OSError:
         return 0
-    _count = 0
     n: cython.int = 0
+    made: cython.pointer(Groups) = cython.cast(cython.pointer(Groups), calloc(1, cython.sizeof(Groups)))
+    if made == cython.NULL:
+        raise MemoryError
     limit_name, use_name = NAMES[version]
     for folder in folders:
         path = os.fsencode(f"{folder}/{limit_name}")
         if n == LEVELS or len(path) >= PATH_BYTES - 8 or _number(path) >= NO_LIMIT:
             continue
-        memcpy(_limits[n], cython.cast(cython.p_char, path), len(path) + 1)
+        memcpy(made.limits[n], cython.cast(cython.p_char, path), len(path) + 1)
         path = os.fsencode(f"{folder}/{use_name}")
-        memcpy(_uses[n], cython.cast(cython.p_char, path), len(path) + 1)
+        memcpy(made.uses[n], cython.cast(cython.p_char, path), len(path) + 1)
         path = os.fsencode(f"{folder}/memory.stat")
-        memcpy(_parts[n], cython.cast(cython.p_char, path), len(path) + 1)
+        memcpy(made.parts[n], cython.cast(cython.p_char, path), len(path) + 1)
         n += 1
-    _total = version == 1
-    _count = n
+    made.total = version == 1
+    made.count = n
+    if _groups != cython.NULL and memcmp(_groups, made, cython.sizeof(Groups)) == 0:
+        free(made)
+        return 0
+    fence_release()
+    _groups = made          # the one before stays: once more only where the process has moved to other groups
     return 0
 
 
@@ -117,12 +120,12 @@ def _figure(text: cython.p_char, name: cython.p_char) -> u64:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _of_files(which: cython.int) -> u64:
+def _of_files(groups: cython.pointer(Groups), which: cython.int) -> u64:
     """Bytes of a group that are pages of files, without those of shared memory."""
     text: cython.char[4096]
-    if not _read(_parts[which], text):
+    if not _read(groups.parts[which], text):
         return 0
-    if _total:
+    if groups.total:
         return _figure(text, b"\ntotal_inactive_file ") + _figure(text, b"\ntotal_active_file ")
     return _figure(text, b"\ninactive_file ") + _figure(text, b"\nactive_file ")
 
@@ -130,15 +133,18 @@ def _of_files(which: cython.int) -> u64:
 def has_room(bytes):
     """False if a group of this process would have hardly anything left after so many bytes more."""
     i: cython.int
+    groups: cython.pointer(Groups) = _groups
     limit: u64
     need: u64
     used: u64
-    for i in range(_count):
-        limit = _number(_limits[i])
+    if groups == cython.NULL:
+        return True
+    for i in range(groups.count):
+        limit = _number(groups.limits[i])
         need = bytes + (limit // MARGIN_PART if limit // MARGIN_PART < MARGIN_MAX else MARGIN_MAX)
-        used = _number(_uses[i])
+        used = _number(groups.uses[i])
         if limit >= NO_LIMIT or used >= NO_LIMIT or used + need <= limit:
             continue
-        if used + need - _of_files(i) > limit:
+        if used + need - _of_files(groups, i) > limit:
             return False
     return True

@@ -1,5 +1,6 @@
 # C-level names of process.py, and what its handlers know of an attachment.
 from libc.stdint cimport uint64_t
+from shm.atomics cimport Mutex
 from shm.layout cimport Worker
 from shm.turns cimport Turn
 
@@ -16,18 +17,21 @@ cdef enum:
     SHUT = 1            # nothing that can be touched
     COPY = 2            # its own copy: it was forked in the middle of a call, which goes on in it
 
-# What belongs to this process of one attachment; lies in the Attachment. Guard: the GIL, and what
-# process.py says of its handlers.
+# What belongs to this process of one attachment; lies in the Attachment. Guard: the turn, unless said
+# otherwise, and what process.py says of its handlers.
 cdef struct Kin:
     Worker *w
-    int barred
+    uint64_t barred         # itself: bits are set and cleared one by one
     Turn turn
+    # Of what may end in any thread at any moment, out of turn: `keeps`, the pins of the layer above,
+    # and the end of the slot, which comes with the last of them.
+    Mutex keeping
     # reasons of the layer above to stay alive after a descriptor was lost, and to keep the memory
     # readable
-    uint64_t keeps
+    uint64_t keeps          # keeping
     int apart
     int faults              # pages that were not there
-    Kin *next
+    Kin *next               # the list's own mutex
 
 cdef int join(Kin *kin) except -1
 cdef int rejoin(Kin *kin) noexcept

@@ -18,6 +18,8 @@ the file system is full. The page that is missing is replaced by one of zeroes o
 alone; zeroes have no sentinel, so the walk that met them ends as `CORRUPT`, and the attachment is
 barred. So a fault costs an exception and not the interpreter, and the hot paths pay nothing for it.
 A fault elsewhere goes to the handler that was there before.
+A handler may be walking the list in any thread: `part` waits until none is, before what it took out
+goes away.
 Rejected: comparing every offset with what has memory by this process's own books (a load and a
 branch on each of them).
 """
@@ -37,7 +39,19 @@ from cython.cimports.posix.mman import (
     munmap,
 )
 from cython.cimports.posix.unistd import SEEK_CUR, SEEK_SET, close, getpid, lseek
-from cython.cimports.shm.atomics import barrier, this_thread
+from cython.cimports.shm.atomics import (
+    Mutex,
+    add,
+    fence_full,
+    fence_release,
+    load,
+    mutex_forget,
+    mutex_lock,
+    mutex_unlock,
+    pause,
+    set_bits,
+    this_thread,
+)
 from cython.cimports.shm.kernel.liveness import next_mark
 from cython.cimports.shm.kernel.process import CLOSED, COPY, FORKED, SHARED, SHUT, UNBACKED, Kin
 from cython.cimports.shm.kernel.semaphores import OPEN_MAX, SemTable
@@ -59,8 +73,11 @@ from cython.cimports.shm.kernel.system import (
 )
 from cython.cimports.shm.layout import SYS_PAGE, Worker, u64
 from cython.cimports.shm.memory import is_arena
+from cython.cimports.shm.turns import WAITED
 
 _kin = cython.declare(cython.pointer(Kin), cython.NULL)
+_list = cython.declare(Mutex)               # who changes the list has it; and who installs the handlers
+_walkers = cython.declare(u64, 0)           # handlers of SIGBUS that are walking it
 _installed = cython.declare(cython.bint, False)
 _before = cython.declare(sigaction_t)       # what SIGBUS did before
 
@@ -96,7 +113,7 @@ def _set_apart(kin: cython.pointer(Kin)) -> cython.void:
     w: cython.pointer(Worker) = kin.w
     if kin.barred & (CLOSED | FORKED) or w.base == cython.NULL:
         return
-    if kin.turn.busy and kin.turn.thread == this_thread():
+    if kin.turn.owner & ~cython.cast(u64, WAITED) == this_thread():
         if (
             is_arena(w)
             and mmap(w.base, w.map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, w.fd, 0)
@@ -111,12 +128,17 @@ def _set_apart(kin: cython.pointer(Kin)) -> cython.void:
 @cython.nogil
 @cython.exceptval(check=False)
 def _after_fork_in_child() -> cython.void:
+    global _walkers
     kin: cython.pointer(Kin) = _kin
+    mutex_forget(cython.address(_list))
+    _walkers = 0
     while kin != cython.NULL:
         _let_go_of_parent(kin.w)
         _set_apart(kin)
-        kin.barred |= FORKED
-        kin.turn.busy = False       # whoever had it, or waited for it, is a thread of the parent
+        set_bits(cython.address(kin.barred), FORKED)
+        kin.turn.owner = 0          # whoever had it, or waited for it, is a thread of the parent
+        mutex_forget(cython.address(kin.turn.queue))
+        mutex_forget(cython.address(kin.keeping))
         kin.turn.first = cython.NULL
         kin.turn.last = cython.NULL
         kin = kin.next
@@ -151,7 +173,7 @@ def _mend(kin: cython.pointer(Kin), at: cython.p_char) -> cython.bint:
         if kin.faults < 30:
             kin.faults += 1
         w.unbacked = True
-        kin.barred |= UNBACKED
+        set_bits(cython.address(kin.barred), UNBACKED)
         return True
     if table != cython.NULL:
         for i in range(OPEN_MAX):
@@ -164,12 +186,15 @@ def _mend(kin: cython.pointer(Kin), at: cython.p_char) -> cython.bint:
 @cython.nogil
 @cython.exceptval(check=False)
 def _on_sigbus(number: cython.int, info: cython.pointer(siginfo_t), context: cython.p_void) -> cython.void:
-    kin: cython.pointer(Kin) = _kin
+    kin: cython.pointer(Kin)
     default: sigaction_t
-    while kin != cython.NULL:
-        if _mend(kin, cython.cast(cython.p_char, info.si_addr)):
-            return
+    add(cython.address(_walkers), 1)
+    kin = _kin
+    while kin != cython.NULL and not _mend(kin, cython.cast(cython.p_char, info.si_addr)):
         kin = kin.next
+    add(cython.address(_walkers), -1)
+    if kin != cython.NULL:
+        return
     if _before.sa_flags & SA_SIGINFO:
         _before.sa_sigaction(number, info, context)
     elif _before.sa_handler == SIG_DFL or _before.sa_handler == SIG_IGN:
@@ -182,30 +207,36 @@ def _on_sigbus(number: cython.int, info: cython.pointer(siginfo_t), context: cyt
 
 
 @cython.cfunc
-@cython.exceptval(-1)
-def _install() -> cython.int:
+@cython.exceptval(check=False)
+def _install() -> cython.bint:
+    """Have both handlers in place. False: there is no memory for one."""
     global _installed
     ours: sigaction_t
     if _installed:
-        return 0
+        return True
     if pthread_atfork(cython.NULL, cython.NULL, _after_fork_in_child) != 0:
-        raise MemoryError
+        return False
     sigemptyset(cython.address(ours.sa_mask))
     ours.sa_flags = SA_SIGINFO
     ours.sa_sigaction = _on_sigbus
     sigaction(SIGBUS, cython.address(ours), cython.address(_before))
     _installed = True
-    return 0
+    return True
 
 
 def join(kin):
     """Add an attachment, before it has a descriptor. One store makes it known: a handler that comes
     meanwhile sees it or does not."""
     global _kin
-    _install()
-    kin.next = _kin
-    barrier()
-    _kin = kin
+    mutex_lock(cython.address(_list))
+    installed: cython.bint = _install()
+    if installed:
+        kin.next = _kin
+        fence_release()
+        _kin = kin
+    mutex_unlock(cython.address(_list))
+    if not installed:
+        raise MemoryError
     return 0
 
 
@@ -214,11 +245,15 @@ def part(kin):
     happens."""
     global _kin
     at: cython.pointer(cython.pointer(Kin)) = cython.address(_kin)
+    mutex_lock(cython.address(_list))
     while at[0] != cython.NULL and at[0] != kin:
         at = cython.address(at[0].next)
     if at[0] == kin:
         at[0] = kin.next
-        barrier()
+    mutex_unlock(cython.address(_list))
+    fence_full()            # out of the list first, then who is walking it: a handler does the reverse
+    while load(cython.address(_walkers)) != 0:
+        pause()
 
 
 def rejoin(kin):

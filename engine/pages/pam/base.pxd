@@ -4,9 +4,9 @@ from shm.layout cimport Worker, u64
 
 cdef class PamOps:
     cdef readonly bint foreign      # page bytes do not lie in the arena: Pampd.data is a token
-    cdef object error               # first exception a back end raised, for the caller of the verb
-    cdef bint failed                # there is one
-    cdef object result              # bytes that get_data fetched
+    cdef bint failed(self) noexcept nogil       # something was raised in this thread's call
+    cdef object take_error(self)    # what was raised first in it, once; None: nothing
+    cdef object take_result(self)   # bytes that get_data fetched in it, once; None: none
     cdef int prepare(self, Worker *w, Pampd *d, const char *data, u64 length) noexcept nogil
     cdef int prepare_larger(self, Worker *w, Pampd *d, const char *data, u64 length, u64 most) noexcept nogil
     cdef int create(self, u64 pool, u64 *oid, Pampd *d, const char *data, u64 length) noexcept nogil

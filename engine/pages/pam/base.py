@@ -15,6 +15,15 @@ class PamOps:
     """Page-accessible memory. `foreign` is False for back ends that keep page bytes in arena
     chunks."""
 
+    def failed(self):
+        return False
+
+    def take_error(self):
+        return None
+
+    def take_result(self):
+        return None
+
     def prepare(self, w, d, data, length):
         """Fill data and shape of an unlinked page. OK, BUSY, NOMEM or CORRUPT; chunks are taken by
         `pop`."""
