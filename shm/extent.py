@@ -80,7 +80,8 @@ def _free_in(w: cython.pointer(Worker), number: u64) -> u64:
     if cls == EXTENT_CLASS + 1 and state == SEG_STAYS:
         return ~load(cython.address(s.bitmap))
     if cls == 0 and (state == SEG_STAYS or state == SEG_HOLE
-                     or state == SEG_LEAVING and load(cython.address(s.wanted)) == w.slot_idx + 1):
+                     or state == SEG_LEAVING and w.window_ready
+                     and load(cython.address(s.wanted)) == w.slot_idx + 1):
         return ALL
     return 0
 

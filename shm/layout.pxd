@@ -293,6 +293,7 @@ cdef struct Worker:
     # Who lacks memory for an extent empties neighbouring segments (engine/eviction/window.py):
     u64 window_first        # number of the first of those that this worker wants
     u64 window_count        # how many; 0 = none
+    bint window_ready       # they may be taken for an extent: not while others are moved out of them
     u64 window_waited       # looks in a row that found others inside a call
     u64 extent_hint         # segment from which a place for an extent is looked for
     # For giving memory back (engine/capacity/giving.py):

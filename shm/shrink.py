@@ -128,10 +128,51 @@ def set_leaving_held(w, number, leaves):
     return status
 
 
+def warm(w, first, count):
+    """Give holes, and what was never used, of these segments memory, which takes long, before they
+    are wanted. If somebody else has one by then, a hole has memory, as one has that is not punched
+    yet."""
+    number: u64
+    for number in range(first, min(first + count, w.seg_total)):
+        if (number >= load(cython.address(w.depot.seg_high))
+                or load(cython.address((w.segtable + number).state)) == SEG_HOLE):
+            _back(w, number)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _back(w: cython.pointer(Worker), number: u64) -> cython.int:
+    """Memory for a segment, after its marks. OK or NOSPACE."""
+    if back(w, w.marks_off + (number << (w.seg_shift - 8)), cython.cast(u64, 1) << (w.seg_shift - 8)) != OK:
+        return NOSPACE
+    return back_segment(w, segment_start(w, number), False)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _claim(w: cython.pointer(Worker), number: u64) -> cython.void:
+    """Let a segment wait for this worker that has no class: a free one; a hole, or the next that
+    was never used, if it may have memory."""
+    s: cython.pointer(Segment) = w.segtable + number
+    if number < w.depot.seg_high and s.state == SEG_STAYS:
+        list_remove(w, cython.address(w.depot.free_head), s)
+    elif w.depot.seg_high - w.depot.holes >= limit_of(w) or _back(w, number) != OK:
+        return
+    elif number == w.depot.seg_high:
+        store(w, cython.address(w.depot.seg_high), number + 1)
+    else:
+        list_remove(w, cython.address(w.depot.hole_head), s)
+        store(w, cython.address(w.depot.holes), w.depot.holes - 1)
+    store(w, cython.address(s.state), SEG_LEAVING)
+    store(w, cython.address(s.wanted), w.slot_idx + 1)
+
+
 def want(w, first, count):
     """Let segments leave that follow one another, and be this worker's when they are empty: from
-    the place `first` of the table on. What is free of them is so at once; holes, and what others
-    empty, are left alone. OK, BUSY or CORRUPT. Called with the own lock."""
+    the place `first` of the table on. What is free of them is so at once; what others empty is left
+    alone. OK, BUSY or CORRUPT. Called with the own lock."""
     number: u64
     s: cython.pointer(Segment)
     status: cython.int = OK
@@ -140,12 +181,10 @@ def want(w, first, count):
             if lock_try(w, cython.address(w.depot.lock)) != OK:
                 return BUSY
         s = w.segtable + number
-        if s.state == SEG_STAYS and number < w.depot.seg_high and s.cls <= CLASS_COUNT:
-            if s.cls != 0:
-                _leave(w, s)
-            else:
-                list_remove(w, cython.address(w.depot.free_head), s)
-                store(w, cython.address(s.state), SEG_LEAVING)
+        if s.cls == 0 and number <= w.depot.seg_high and (s.state == SEG_STAYS or s.state == SEG_HOLE):
+            _claim(w, number)
+        elif s.state == SEG_STAYS and 0 < s.cls <= CLASS_COUNT:
+            _leave(w, s)
             store(w, cython.address(s.wanted), w.slot_idx + 1)
         if (number - first) % PIECE == PIECE - 1 or number + 1 == min(first + count, w.seg_total):
             status = conclude(w)
@@ -242,14 +281,13 @@ def fill_next(w):
 
     The memory comes before the depot is held, as it takes long; a huge page where one can begin."""
     number: u64 = load(cython.address(w.depot.seg_high))
-    off: u64 = segment_start(w, number)
     huge: u64 = HUGE_BYTES >> w.seg_shift
     room: u64 = limit_of(w)
     if number >= w.seg_total or number - load(cython.address(w.depot.holes)) >= room:
         return NOMEM
-    if back(w, w.marks_off + (number << (w.seg_shift - 8)), cython.cast(u64, 1) << (w.seg_shift - 8)) != OK:
-        return NOSPACE
-    if back_segment(w, off, number + huge <= room) != OK:
+    if number + huge <= room:
+        back_segment(w, segment_start(w, number), True)
+    if _back(w, number) != OK:
         return NOSPACE
     if lock_both(w, cython.address(w.depot.lock)) != OK:
         return BUSY

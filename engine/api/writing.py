@@ -19,6 +19,8 @@ from cython.cimports.shm.seal import seal
 from cython.cimports.shm.segments import class_of
 from engine.errors import ArenaFull, TmemError, TooMuchPinned
 
+SALVAGES = cython.declare(cython.int, 8)    # looks at what others have left, before there is no room
+
 
 def writing(pool, c, length):
     """Pool.writing."""
@@ -51,6 +53,7 @@ class Writing:
         c: cython.pointer(Call) = cython.address(self.call)
         w: cython.pointer(Worker) = cython.address(pool.engine.att.w)
         status: cython.int
+        tries: cython.int = 0
         pool.enter()
         try:
             if pool.ops.foreign or pool.ref.codec != 0 or pool.ref.dedup:
@@ -58,7 +61,8 @@ class Writing:
                 return 0
             c.ask.room = pool.room_for(c.ask.length)
             status = pool.until_free(c, begin)
-            if status == NOMEM and pool.engine.salvage():
+            while status == NOMEM and tries < SALVAGES and (pool.engine.salvage() or tries == 0):
+                tries += 1
                 status = pool.until_free(c, begin)
             if status == NOMEM:
                 raise ArenaFull(

@@ -16,6 +16,10 @@ cdef struct Sweep:
     u64 left        # of the moved: out of that one
     u64 busy        # in use just then: another sweep will find it
     u64 poor        # as in Supply; of the busy
+    # a page in an extent that may not go, and for which there is no other place: its descriptor, and its bytes; 0: none
+    u64 homeless
+    u64 homeless_bytes
 
 cdef int sweep(Worker *w, u64 number, bint evicts, Sweep *result, HostOps host) noexcept nogil
+cdef int rehouse(Worker *w, u64 off) noexcept nogil
 cdef int give_back_leaving(Worker *w, int cls) noexcept nogil

@@ -580,6 +580,9 @@ def sweep(w, number, evicts, result, host):
                 if status == STARVED:
                     # Better this one goes than others for nothing.
                     status = evict_found(w, at, host)
+                    if status == MISS and size_class(load(cython.address(d.shape))) == EXTENT_CLASS:
+                        result.homeless = at
+                        result.homeless_bytes = copied_of(load(cython.address(d.shape)))
                     status = BUSY if status == MISS else status
         elif cls == OBJ_CLASS and sentinel == OBJ_SENTINEL:
             status = _move_obj(w, cython.address(have), at, host)
@@ -595,6 +598,15 @@ def sweep(w, number, evicts, result, host):
         status = OK
     result.poor += have.poor
     return status
+
+
+def rehouse(w, off):
+    """Move the page of a descriptor from its extent to the one that lies ready in the magazine. OK,
+    AGAIN (it has gone), BUSY or CORRUPT. Called with the own lock."""
+    have: Supply
+    memset(cython.address(have), 0, cython.sizeof(Supply))
+    have.evicts = True
+    return _move_extent(w, cython.address(have), off)
 
 
 def give_back_leaving(w, cls):

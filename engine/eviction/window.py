@@ -14,7 +14,7 @@ average page); to move without evicting first (there is nowhere to move to).
 import cython
 from cython.cimports.engine.eviction.admit import settle_pending
 from cython.cimports.engine.eviction.merge import call_all_in, merge, others_inside
-from cython.cimports.engine.eviction.move import Sweep, give_back_leaving, sweep
+from cython.cimports.engine.eviction.move import Sweep, give_back_leaving, rehouse, sweep
 from cython.cimports.engine.eviction.relieve import relieve
 from cython.cimports.engine.eviction.window import FAILED_MAX, Tried
 from cython.cimports.engine.layout.call import AGAIN
@@ -46,7 +46,7 @@ from cython.cimports.shm.layout import (
 )
 from cython.cimports.shm.memory import widen
 from cython.cimports.shm.segments import limit_of, segment_of
-from cython.cimports.shm.shrink import unwant, want
+from cython.cimports.shm.shrink import unwant, want, warm
 
 # Bytes of page that a byte of a struct counts as: it is slower to move, and much more so where
 # there is no place for it.
@@ -55,6 +55,7 @@ NO_PLACE_COST = cython.declare(u64, 64)
 INFINITE = cython.declare(u64, 1 << 60)
 WAITS_MAX = cython.declare(u64, 50)     # for others in a row, before a put is refused
 SWEEPS_MAX = cython.declare(cython.int, 3)      # through one window, as what is in use just then is left
+HOMELESS_MAX = cython.declare(cython.int, 32)   # sweeps, if long pages that may not go are moved aside in between
 REAP_STEPS = cython.declare(cython.int, 64)
 ROUNDS_MAX = cython.declare(cython.int, 4096)   # in which pages go, for one extent
 PAGES_MAX = cython.declare(u64, 1024)           # that go in one round
@@ -92,17 +93,18 @@ def _reap_all(w: cython.pointer(Worker)) -> cython.int:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _let_go(w: cython.pointer(Worker), first: u64, length: u64, host: HostOps) -> cython.int:
-    """Let pages go until as much is free as the extent takes. OK (also if nothing more may go),
-    BUSY or CORRUPT; NOMEM says that there is an extent already."""
-    goal: u64 = (granules_of(w, length) << granule_bits(w))
+def _let_go(w: cython.pointer(Worker), first: u64, length: u64, windows: u64, host: HostOps) -> cython.int:
+    """Let pages go until as much is free as the extent takes, and more the more windows could not
+    be emptied: what lay there found no place. OK (also if nothing more may go), BUSY or CORRUPT;
+    NOMEM says that there is an extent already."""
+    goal: u64 = granules_of(w, length) << granule_bits(w)
     guess: u64 = GUESS_FIRST
     round: cython.int
     pages: u64
     left: u64
     now: u64
     status: cython.int = OK
-    goal += goal >> MARGIN_SHIFT
+    goal += (goal >> MARGIN_SHIFT) + windows * (goal >> 1)
     for round in range(ROUNDS_MAX):
         now = _free_bytes(w)
         if now >= goal:
@@ -212,7 +214,7 @@ def _cost(w: cython.pointer(Worker), number: u64, tried: cython.pointer(Tried)) 
         return INFINITE
     if number >= load(cython.address(w.depot.seg_high)) or state == SEG_HOLE:
         return 0
-    if state == SEG_LEAVING and load(cython.address(s.wanted)) == w.slot_idx + 1:
+    if state == SEG_LEAVING and not tried.inner and load(cython.address(s.wanted)) == w.slot_idx + 1:
         return 0
     if state != SEG_STAYS:
         return INFINITE
@@ -272,17 +274,16 @@ def _choose(w: cython.pointer(Worker), count: u64, tried: cython.pointer(Tried))
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _sweep(w: cython.pointer(Worker), host: HostOps) -> cython.int:
+def _sweep(w: cython.pointer(Worker), result: cython.pointer(Sweep), host: HostOps) -> cython.int:
     """Move what lies in the window, as far as it can be moved now: its structs, then the bytes of
     pages, which their descriptors name wherever those are. OK, BUSY or CORRUPT."""
-    result: Sweep
     number: u64
     end: u64 = w.window_first + w.window_count
     cls: u64
     seen: u64 = 0               # classes of the window
     i: cython.int
     status: cython.int = OK
-    memset(cython.address(result), 0, cython.sizeof(Sweep))
+    memset(result, 0, cython.sizeof(Sweep))
     for number in range(w.window_first, end):
         cls = load(cython.address((w.segtable + number).cls)) - 1
         if cls < CLASS_COUNT:
@@ -294,13 +295,13 @@ def _sweep(w: cython.pointer(Worker), host: HostOps) -> cython.int:
         status = _make_place(w, host)
     for number in range(w.window_first, end):
         if status == OK:
-            status = sweep(w, number, True, cython.address(result), host)
+            status = sweep(w, number, True, result, host)
             status = OK if status == NOMEM else status
     widen(w, 0)
     for number in range(w.seg_span >> w.seg_shift):
         if (status == OK and load(cython.address((w.segtable + number).cls)) == PAMPD_CLASS + 1
                 and number - w.window_first >= w.window_count):
-            status = sweep(w, number, True, cython.address(result), host)
+            status = sweep(w, number, True, result, host)
             status = OK if status == NOMEM else status
     for i in range(CLASS_COUNT):
         if seen >> i & 1 and status == OK:
@@ -323,10 +324,10 @@ def _is_empty(w: cython.pointer(Worker)) -> cython.bint:
 @cython.nogil
 @cython.exceptval(check=False)
 def _close(w: cython.pointer(Worker)) -> cython.int:
-    """Let what is left of the window stay. OK, BUSY or CORRUPT."""
+    """Let all that this worker wants stay. OK, BUSY or CORRUPT."""
     status: cython.int = OK
     if w.window_count != 0:
-        status = unwant(w, w.window_first, w.window_count)
+        status = unwant(w, 0, load(cython.address(w.depot.seg_high)))
         if status == OK:
             w.window_count = 0
     return status
@@ -335,10 +336,78 @@ def _close(w: cython.pointer(Worker)) -> cython.int:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def _clear_the_way(w: cython.pointer(Worker), result: cython.pointer(Sweep), tried: cython.pointer(Tried),
+                   host: HostOps) -> cython.int:
+    """Find another place for a long page that may not go, and is in the way of the window: a window
+    of its own is emptied for it. OK, NOMEM, BUSY or CORRUPT."""
+    first: u64 = w.window_first
+    count: u64 = w.window_count
+    other: Sweep
+    inner: Tried
+    status: cython.int = NOMEM
+    memset(cython.address(inner), 0, cython.sizeof(Tried))
+    inner.stuck = tried.stuck
+    inner.inner = True
+    w.window_count = (granules_of(w, result.homeless_bytes) + 63) >> GRANULE_SHIFT
+    w.window_first = _choose(w, w.window_count, cython.address(inner))
+    if w.window_first != INFINITE:
+        warm(w, w.window_first, w.window_count)
+        status = want(w, w.window_first, w.window_count)
+        if status == OK:
+            status = _sweep(w, cython.address(other), host)
+        if status == OK:
+            w.extent_hint = w.window_first
+            w.window_ready = _is_empty(w)
+            status = ensure_extent(w, result.homeless_bytes)
+            w.window_ready = False
+        if status == OK:
+            status = rehouse(w, result.homeless)
+            status = OK if status == AGAIN else status
+    w.window_first = first
+    w.window_count = count
+    return status
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _sweep_out(w: cython.pointer(Worker), tried: cython.pointer(Tried), host: HostOps) -> cython.int:
+    """Empty the window, as far as it can be. OK, BUSY or CORRUPT."""
+    result: Sweep
+    turn: cython.int = 0
+    status: cython.int = OK
+    while status == OK and turn < SWEEPS_MAX and not _is_empty(w):
+        status = _sweep(w, cython.address(result), host)
+        turn += 1
+        while status == OK and result.homeless != 0 and turn < HOMELESS_MAX:
+            # One at a time: another sweep finds the next.
+            status = _clear_the_way(w, cython.address(result), tried, host)
+            if status != OK:
+                break
+            status = _sweep(w, cython.address(result), host)
+            turn += 1
+        status = OK if status == NOMEM else status
+    return status
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _may_wait(w: cython.pointer(Worker)) -> cython.bint:
+    """True if somebody else is in a call: what he has in his hands just now, or in his magazines,
+    can be had when it ends. Not for ever."""
+    if w.window_waited >= WAITS_MAX or not others_inside(w):
+        return False
+    w.window_waited += 1
+    return True
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def _empty(w: cython.pointer(Worker), length: u64, tried: cython.pointer(Tried), host: HostOps) -> cython.int:
     """Choose a window, or go on with this worker's, and empty it. OK with the extent, NOMEM (this
     window cannot be emptied; or `tried.windows` is FAILED_MAX: there is none), BUSY or CORRUPT."""
-    turn: cython.int
     number: u64
     status: cython.int = OK
     count: u64 = (granules_of(w, length) + 63) >> GRANULE_SHIFT
@@ -348,14 +417,20 @@ def _empty(w: cython.pointer(Worker), length: u64, tried: cython.pointer(Tried),
             tried.windows = FAILED_MAX
             return NOMEM
         w.window_count = count
-        status = want(w, w.window_first, count)
-    for turn in range(SWEEPS_MAX):
-        if status == OK and not _is_empty(w):
-            status = _sweep(w, host)
+        warm(w, w.window_first, count)
+    # Also of one that is gone on with: the depot may have been taken when it was begun, and who
+    # recovers the dead lets all segments stay.
+    status = want(w, w.window_first, w.window_count)
+    if status == OK:
+        status = _sweep_out(w, tried, host)
+    if status == OK and not _is_empty(w) and _may_wait(w):
+        status = BUSY
     if status != OK:
         return status
     w.extent_hint = w.window_first
+    w.window_ready = True
     status = ensure_extent(w, length)
+    w.window_ready = False
     if status == NOMEM:
         for number in range(w.window_first, w.window_first + w.window_count):
             if load(cython.address((w.segtable + number).cls)) != 0:
@@ -384,17 +459,16 @@ def make_window(w, first, length, host):
         status = call_all_in(w, EXTENT_CLASS)
     if status == OK:
         status = ensure_extent(w, length)
-    if status == NOMEM and w.window_count == 0:
-        status = _let_go(w, first, length, host)
-        status = OK if status == NOMEM else NOMEM if status == OK else status
     if status == NOMEM:
         _note_pinned(w, cython.address(tried))
     while status == NOMEM and tried.windows < FAILED_MAX:
-        status = _empty(w, length, cython.address(tried), host)
+        if w.window_count == 0:
+            status = _let_go(w, first, length, tried.windows, host)
+            status = OK if status == NOMEM else NOMEM if status == OK else status
+        if status == NOMEM:
+            status = _empty(w, length, cython.address(tried), host)
     free(tried.stuck)
-    if status == NOMEM and w.window_waited < WAITS_MAX and others_inside(w):
-        # What somebody has in his hands just now he has put down when his call ends.
-        w.window_waited += 1
+    if status == NOMEM and _may_wait(w):
         status = BUSY
     elif status != BUSY:
         w.window_waited = 0
