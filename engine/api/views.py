@@ -20,6 +20,7 @@ from cython.cimports.engine.layout.structs import (
     GETS_MISS,
     OBJNODE_CLASS,
     PINS_MAX,
+    ROOT_WRITTEN,
     Bucket,
     Pampd,
 )
@@ -37,6 +38,7 @@ from cython.cimports.engine.member.bound import Bound
 from cython.cimports.engine.member.registry import registry
 from cython.cimports.engine.pages.pam.base import PamOps
 from cython.cimports.engine.pages.pins import charge, collect, note_unpinned, pin, prepare, uncharge, unpin
+from cython.cimports.engine.pages.reclaim import drop_unwritten
 from cython.cimports.engine.tree.hostops import HostOps
 from cython.cimports.engine.tree.lookaside import remember
 from cython.cimports.engine.verbs.fetch import check_chunk, touch
@@ -159,16 +161,18 @@ def let_go_of(engine, worker, place, size, data, counted):
     waits = unpin(w, place, size)
     if counted:
         engine.att.end_keep()       # after the unpin: with the last one a worker that has lost its descriptors is gone
-    if not waits or engine.att.kin.barred:
+    if engine.att.kin.barred or not (waits or w.slot.client[ROOT_WRITTEN] != 0):
         return
     if not engine.att.kin.turn.busy:
         engine.att.enter()      # cannot fail, since nobody has the turn
         if lock_try(w, cython.address(w.slot.own)) == OK:
-            status = collect(w, data)
+            # A page that was given up is nobody's to evict: what it takes must not wait for another.
+            drop_unwritten(w)
+            status = collect(w, data) if waits and w.fault == 0 else OK
             finish(w, REAP_BUDGET, registry.host)
         w.fault = 0
         engine.att.leave()
-    if status == BUSY:
+    if waits and status == BUSY:
         note_unpinned(w)
 
 
