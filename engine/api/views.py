@@ -166,7 +166,7 @@ def let_go_of(engine, worker, place, size, data, counted):
     if not engine.att.kin.turn.busy:
         engine.att.enter()      # cannot fail, since nobody has the turn
         if lock_try(w, cython.address(w.slot.own)) == OK:
-            # A page that was given up is nobody's to evict: what it takes must not wait for another.
+            # What a page that was given up takes is nobody's to evict, so it must not wait.
             drop_unwritten(w)
             status = collect(w, data) if waits and w.fault == 0 else OK
             finish(w, REAP_BUDGET, registry.host)
