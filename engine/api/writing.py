@@ -32,6 +32,7 @@ def writing(pool, c, length):
     return made
 
 
+@cython.no_gc       # it keeps no memoryview of itself: a cycle would be cleared before it is let go of
 @cython.cclass
 class Writing:
     """A page on its way, made by Pool.writing: a context manager, and inside its block a writable
@@ -42,7 +43,6 @@ class Writing:
             raise ValueError("a Writing is entered once")
         self.begun = True
         self.take()
-        self.sight = memoryview(self)
         return self
 
     def take(self):
@@ -83,7 +83,6 @@ class Writing:
         return 0
 
     def __exit__(self, kind, value, traceback):
-        self.release_sight()
         if self.ended:
             return
         if kind is None and self.exports == 0:
@@ -94,16 +93,6 @@ class Writing:
             raise BufferError(
                 "the page was not put: an array or a memoryview of it is still in use, and could change it afterwards"
             )
-
-    def release_sight(self):
-        """Let go of what this object itself uses of the buffer."""
-        sight, self.sight = self.sight, None
-        if sight is not None:
-            try:
-                sight.release()
-            except BufferError:
-                pass            # an array made of it: `exports` knows
-        return 0
 
     def put(self):
         """Let everybody see the page, in the place of the one that was there."""
@@ -153,7 +142,6 @@ class Writing:
     def abort(self):
         """Give the page up: what was under the handle before stays. Twice is once."""
         self.ended = True
-        self.release_sight()
         if self.exports == 0:
             self.copy = None
             self.let_go()
@@ -162,9 +150,12 @@ class Writing:
         if self.worker != 0:
             let_go_of(self.pool.engine, self.worker, self.call.found.pin, self.size, self.call.found.data, True)
 
+    def is_open(self):
+        return not self.ended and (self.worker != 0 or self.copy is not None)
+
     def __getbuffer__(self, buffer: cython.pointer(Py_buffer), flags: cython.int):
         at: cython.p_char
-        if self.ended or not self.begun or (self.worker == 0 and self.copy is None):
+        if not self.is_open():
             raise BufferError("a page is written inside the block of its Writing")
         if self.copy is not None:
             at = PyByteArray_AS_STRING(self.copy)
@@ -184,15 +175,15 @@ class Writing:
         return self.call.ask.length
 
     def __getitem__(self, place):
-        return self.sight[place]
+        return memoryview(self)[place]
 
     def __setitem__(self, place, value):
-        self.sight[place] = value
+        memoryview(self)[place] = value
 
     def __getattr__(self, name):
-        if self.sight is None or name.startswith("_"):
+        if not self.is_open() or name.startswith("_"):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r} outside its block")
-        return getattr(self.sight, name)
+        return getattr(memoryview(self), name)
 
     def __repr__(self):
         return f"<tmem page of {self.call.ask.length} bytes, {'ended' if self.ended else 'being written'}>"

@@ -26,12 +26,13 @@ def pool(make_arena):
 
 
 def room(eng):
-    """Pages of 4,000 bytes that still go in."""
-    pool = eng.new_pool("room", persistent=True)
-    n = 0
-    while pool.put((n // 64, 7, 7), n % 64, page(n % 1000, 4000)):
-        n += 1
-    pool.destroy()
+    """Pages of 4,000 bytes that still go in, of another worker: it gets what lies in magazines, too."""
+    with engine.attach(eng.name) as other:
+        pool = other.new_pool("room", persistent=True)
+        n = 0
+        while pool.put((n // 64, 7, 7), n % 64, page(n % 1000, 4000)):
+            n += 1
+        pool.destroy()
     return n
 
 
@@ -81,13 +82,12 @@ def test_its_buffer_is_what_a_memoryview_is(pool):
     with pool.view(OID, 0) as seen:
         assert (np.frombuffer(seen, numbers.dtype) == numbers).all()
     assert "ended" in repr(buffer)
-    for use in (lambda: bytes(buffer), lambda: memoryview(buffer), lambda: buffer.cast("Q"), lambda: buffer.nbytes):
-        with pytest.raises((BufferError, AttributeError, TypeError)):
+    for use in (lambda: buffer[0], lambda: memoryview(buffer), lambda: buffer.__setitem__(0, 1)):
+        with pytest.raises(BufferError, match="inside the block"):
             use()
-    with pytest.raises(TypeError):
-        buffer[0]
-    with pytest.raises(TypeError):
-        buffer[0] = 1
+    for use in (lambda: buffer.cast("Q"), lambda: buffer.nbytes):
+        with pytest.raises(AttributeError, match="outside its block"):
+            use()
 
 
 def test_wrong_use_is_named(pool):
@@ -113,7 +113,6 @@ def test_wrong_use_is_named(pool):
         pickle.dumps(made)
     with pytest.raises(TypeError):
         engine.Writing()
-    sound(pool.engine, pins=0, limbo=0, pages=1) if hasattr(pool, "engine") else None
 
 
 ENDS = ["abort", "abort-twice", "raise", "never-entered", "dropped", "kept-slice", "kept-array"]
@@ -122,12 +121,12 @@ ENDS = ["abort", "abort-twice", "raise", "never-entered", "dropped", "kept-slice
 @pytest.mark.parametrize("pam", ["raw", "lz4", "dedup", "python"])
 @pytest.mark.parametrize("how", ENDS)
 def test_what_ends_otherwise_leaves_what_was_there(make_arena, pam, how):
-    eng = make_arena(capacity="16MiB", page_size=4 * KIB, max_pinned="12MiB")
+    eng = make_arena(capacity="4MiB", page_size=4 * KIB, max_pinned="3MiB")
     if pam == "python":
         engine.register_pam("python", DictPam)
     pool = eng.new_pool("p", page_size="16MiB", **(dict(dedup=True) if pam == "dedup" else dict(pam=pam)))
     free = room(eng)
-    for length in (100, 3000, 64 * KIB, LONG, 9 * MIB):
+    for length in (100, 3000, 64 * KIB, LONG, 2 * MIB):
         old = page(1, LONG)
         assert pool.put(OID, 0, old)
         made = pool.writing(OID, 0, length)
@@ -137,7 +136,7 @@ def test_what_ends_otherwise_leaves_what_was_there(make_arena, pam, how):
                 made.abort()
                 if how == "abort-twice":
                     made.abort()
-                with pytest.raises(TypeError):
+                with pytest.raises(BufferError, match="inside"):
                     made[0] = 1
         elif how == "raise":
             with pytest.raises(KeyError), made:
@@ -146,7 +145,6 @@ def test_what_ends_otherwise_leaves_what_was_there(make_arena, pam, how):
         elif how == "dropped":
             made.__enter__()[:] = NOISE[:1] * length
             del made
-            gc.collect()
         elif how.startswith("kept"):
             with pytest.raises(BufferError, match="not put"), made:
                 part = made[10:20] if how == "kept-slice" else memoryview(made).cast("B")
@@ -154,16 +152,14 @@ def test_what_ends_otherwise_leaves_what_was_there(make_arena, pam, how):
             assert pool.get(OID, 0) == old
             sound(eng)
             del part
-            gc.collect()
         assert pool.get(OID, 0) == old
         sound(eng, pages=1, pins=0, limbo=0)
         pool.flush_page(OID, 0)
-        assert room(eng) == free, (length, how)
+    assert room(eng) == free
 
 
 @pytest.mark.parametrize("who", ["self", "other"])
-def test_a_page_given_up_is_memory_at_once(pool, make_arena, who):
-    eng = engine.attach(pool.arena) if hasattr(pool, "arena") else None
+def test_a_page_given_up_is_memory_at_once(make_arena, who):
     eng = make_arena(capacity="16MiB", page_size=4 * KIB, max_pinned="12MiB")
     pool = eng.new_pool("p", page_size="16MiB")
     with engine.attach(eng.name) as other:
@@ -176,6 +172,25 @@ def test_a_page_given_up_is_memory_at_once(pool, make_arena, who):
         assert theirs.put(OID, 8, page(8, 7 * MIB) + page(9, 4 * MIB))
         assert eng.stats()["total"]["evicted"] == 0
         sound(eng, pages=5, pins=0)
+
+
+def test_who_is_in_a_cycle_that_is_collected_is_let_go_of(make_arena):
+    """A Writing, its pool and its engine, all at once garbage."""
+    eng = make_arena(capacity="16MiB", page_size=4 * KIB)
+    eng.new_pool("p", page_size="1MiB")
+
+    def begin():
+        mine = engine.attach(eng.name)
+        made = mine.pool("p").writing(OID, 0, LONG)
+        knot = [made.__enter__(), memoryview(made)[5:], mine]
+        knot.append(knot)
+
+    begin()
+    assert eng.stats()["arena"]["pinned_bytes"] >= LONG
+    gc.collect()
+    gc.collect()
+    eng.recover()
+    sound(eng, pages=0, pins=0, limbo=0)
 
 
 def test_of_two_writers_the_last_to_leave_is_seen(pool):
@@ -216,11 +231,11 @@ def test_too_much_pinned_and_no_room(make_arena):
     eng = make_arena(capacity="16MiB", page_size=4 * KIB, max_pinned="2MiB")
     pool = eng.new_pool("p", persistent=True, page_size="16MiB")
     assert pool.put(OID, 0, page(0, MIB))
-    with pool.writing(OID, 1, MIB) as one, pytest.raises(engine.TooMuchPinned, match="max_pinned"):
+    with pool.writing(OID, 1, MIB) as one:
         one[:] = page(1, MIB)
-        with pool.writing(OID, 2, 2 * MIB):
+        with pytest.raises(engine.TooMuchPinned, match="max_pinned"), pool.writing(OID, 2, 2 * MIB):
             raise AssertionError("not so much")
-    assert pool.get(OID, 1) is None
+    assert pool.get(OID, 1) == page(1, MIB) and pool.get(OID, 2) is None
     n = 3
     while pool.put(OID, n, page(n, MIB)):
         n += 1
@@ -242,11 +257,9 @@ def test_the_pool_or_the_arena_goes_meanwhile(make_arena):
         theirs = other.pool("p")
         made = theirs.writing(OID, 0, LONG)
         made.__enter__()[:] = page(0, LONG)
-        other.close()
-        with pytest.raises((ValueError, engine.TmemError)):
-            made.__exit__(None, None, None)
-        del made
-    gc.collect()
+        with pytest.raises(BufferError, match="before closing"):
+            other.close()
+        made.abort()
     assert pool.get(OID, 0) is None
     sound(eng, pages=0, pins=0, limbo=0)
 
