@@ -22,6 +22,7 @@ from cython.cimports.engine.layout.structs import (
     GETS_MISS,
     OBJNODE_CLASS,
     PINS_MAX,
+    ROOT_WRITTEN,
     Bucket,
     Pampd,
 )
@@ -39,6 +40,7 @@ from cython.cimports.engine.member.bound import Bound
 from cython.cimports.engine.member.registry import registry
 from cython.cimports.engine.pages.pam.base import PamOps
 from cython.cimports.engine.pages.pins import charge, collect, note_unpinned, pin, prepare, uncharge, unpin
+from cython.cimports.engine.pages.reclaim import drop_unwritten
 from cython.cimports.engine.tree.hostops import HostOps
 from cython.cimports.engine.tree.lookaside import remember
 from cython.cimports.engine.verbs.fetch import check_chunk, touch
@@ -174,15 +176,17 @@ def let_go_of(engine, worker, place, size, data, counted):
             # After the unpin: with the last one a worker that has lost its descriptors is gone.
             engine.att.end_keep()
     mutex_unlock(cython.address(engine.att.kin.keeping))
-    if not waits or engine.att.is_barred():
+    if engine.att.is_barred() or not (waits or w.slot.client[ROOT_WRITTEN] != 0):
         return
     if engine.att.try_enter():
         if lock_try(w, cython.address(w.slot.own)) == OK:
-            status = collect(w, data)
+            # What a page that was given up takes is nobody's to evict, so it must not wait.
+            drop_unwritten(w)
+            status = collect(w, data) if waits and w.fault == 0 else OK
             finish(w, REAP_BUDGET, registry.host)
         w.fault = 0
         engine.att.leave()
-    if status == BUSY:
+    if waits and status == BUSY:
         note_unpinned(w)
 
 

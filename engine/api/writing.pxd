@@ -9,12 +9,11 @@ cdef class Writing:
     cdef u64 worker         # whose it is; 0: it has not begun, or it lies in `copy`
     cdef u64 size           # bytes that its pin keeps
     cdef object copy        # a bytearray, in pools that do not keep a page as it is; or None
-    cdef object sight       # the memoryview that the calls of this object go to
     cdef Py_ssize_t exports # buffers of it that are in use
     cdef bint begun, ended
     cdef int take(self) except -1
     cdef int put(self) except -1
     cdef int let_go(self) except -1
-    cdef int release_sight(self) except -1
+    cdef bint is_open(self) noexcept
 
 cdef Writing writing(Bound pool, Call *c, object length)

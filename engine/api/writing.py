@@ -34,6 +34,7 @@ def writing(pool, c, length):
     return made
 
 
+@cython.no_gc       # it keeps no memoryview of itself: a cycle would be cleared before it is let go of
 @cython.cclass
 class Writing:
     """A page on its way, made by Pool.writing: a context manager, and inside its block a writable
@@ -44,7 +45,6 @@ class Writing:
             raise ValueError("a Writing is entered once")
         self.begun = True
         self.take()
-        self.sight = memoryview(self)
         return self
 
     def take(self):
@@ -87,7 +87,6 @@ class Writing:
         return 0
 
     def __exit__(self, kind, value, traceback):
-        self.release_sight()
         if self.ended:
             return
         with cython.critical_section(self):
@@ -101,16 +100,6 @@ class Writing:
             raise BufferError(
                 "the page was not put: an array or a memoryview of it is still in use, and could change it afterwards"
             )
-
-    def release_sight(self):
-        """Let go of what this object itself uses of the buffer."""
-        sight, self.sight = self.sight, None
-        if sight is not None:
-            try:
-                sight.release()
-            except BufferError:
-                pass            # an array made of it: `exports` knows
-        return 0
 
     def put(self):
         """Let everybody see the page, in the place of the one that was there."""
@@ -159,7 +148,6 @@ class Writing:
 
     def abort(self):
         """Give the page up: what was under the handle before stays. Twice is once."""
-        self.release_sight()
         with cython.critical_section(self):
             self.ended = True
             used: cython.bint = self.exports != 0
@@ -171,10 +159,13 @@ class Writing:
         if self.worker != 0:
             let_go_of(self.pool.engine, self.worker, self.call.found.pin, self.size, self.call.found.data, True)
 
+    def is_open(self):
+        return not self.ended and (self.worker != 0 or self.copy is not None)
+
     def __getbuffer__(self, buffer: cython.pointer(Py_buffer), flags: cython.int):
         at: cython.p_char
         with cython.critical_section(self):
-            usable: cython.bint = not self.ended and (self.worker != 0 or self.copy is not None)
+            usable: cython.bint = self.is_open()
             self.exports += usable
         if not usable:
             raise BufferError("a page is written inside the block of its Writing")
@@ -197,10 +188,10 @@ class Writing:
         return self.call.ask.length
 
     def __getitem__(self, place):
-        return self.sight[place]
+        return memoryview(self)[place]
 
     def __setitem__(self, place, value):
-        self.sight[place] = value
+        memoryview(self)[place] = value
 
     @property
     def nbytes(self):
@@ -209,12 +200,12 @@ class Writing:
 
     def cast(self, format):
         """The buffer as items of a format of `struct`, a memoryview."""
-        return self.sight.cast(format)
+        return memoryview(self).cast(format)
 
     def __getattr__(self, name):
-        if self.sight is None or name.startswith("_"):
+        if not self.is_open() or name.startswith("_"):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r} outside its block")
-        return getattr(self.sight, name)
+        return getattr(memoryview(self), name)
 
     def __repr__(self):
         return f"<tmem page of {self.call.ask.length} bytes, {'ended' if self.ended else 'being written'}>"

@@ -16,12 +16,13 @@ from cython.cimports.engine.layout.structs import (
     OBJ_CLASS,
     PAMPD_CLASS,
     PAMPD_SENTINEL,
+    ROOT_WRITTEN,
     Pampd,
     Twin,
 )
 from cython.cimports.engine.layout.words import is_same, is_twin
 from cython.cimports.engine.pages.pins import collect, limbo_of
-from cython.cimports.engine.pages.reclaim import reap
+from cython.cimports.engine.pages.reclaim import drop_unwritten, reap
 from cython.cimports.engine.tree.hostops import HostOps
 from cython.cimports.shm.atomics import load
 from cython.cimports.shm.layout import (
@@ -223,9 +224,10 @@ def make_room(w, first, cls, want, host):
         if status == OK or status == CORRUPT:
             return status
         status = OK
-    if status == OK and load(cython.address(limbo_of(w).unpinned)) != 0:
-        # Before any page goes: what others have had a view on.
-        status = collect(w, 0)
+    if status == OK and (w.slot.client[ROOT_WRITTEN] != 0 or load(cython.address(limbo_of(w).unpinned)) != 0):
+        # Before any page goes: what others have had a view on, and what was given up half written.
+        drop_unwritten(w)
+        status = collect(w, 0) if w.fault == 0 else CORRUPT
         if status == OK:
             status = AGAIN
         while status == AGAIN:

@@ -21,7 +21,7 @@ from cython.cimports.engine.layout.call import AGAIN
 from cython.cimports.engine.layout.regions import pins_at
 from cython.cimports.engine.layout.structs import OBJ_CLASS, OBJNODE_CLASS, PAMPD_CLASS
 from cython.cimports.engine.pages.pins import collect, limbo_of, pinned_at, pinned_bytes, pins_high
-from cython.cimports.engine.pages.reclaim import reap
+from cython.cimports.engine.pages.reclaim import drop_unwritten, reap
 from cython.cimports.engine.tree.hostops import HostOps
 from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.libc.string import memset
@@ -453,6 +453,9 @@ def make_window(w, first, length, host):
     if status == OK and load(cython.address(limbo_of(w).unpinned)) != 0:
         # Before any page goes: what others have had a view on.
         status = collect(w, 0)
+    if status == OK:
+        drop_unwritten(w)           # and what was given up half written
+        status = OK if w.fault == 0 else CORRUPT
     if status == OK:
         status = _reap_all(w)
     if status == OK:

@@ -443,10 +443,13 @@ def drop_staged(w):
             w.fault = FAULT_SENTINEL
 
 
-def drop_unwritten(w):
-    """Retire the pages that this worker was writing in place and has let go of: they are pinned no
-    more. The own lock is held."""
-    at: cython.pointer(u64) = cython.address(w.slot.client[ROOT_WRITTEN])
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _drop_unwritten_of(w: cython.pointer(Worker), slot: cython.pointer(Slot)) -> cython.void:
+    """Retire the pages that a worker was writing in place and has let go of: they are pinned no
+    more. Its own lock is held, under which it pins them and puts them on the list."""
+    at: cython.pointer(u64) = cython.address(slot.client[ROOT_WRITTEN])
     steps: u64 = 0
     off: u64
     d: cython.pointer(Pampd)
@@ -461,7 +464,13 @@ def drop_unwritten(w):
             continue
         store(w, at, d.link)
         retire(w, off)
-        _commit_or_cut(w, cython.address(w.slot.client[ROOT_WRITTEN]))
+        _commit_or_cut(w, cython.address(slot.client[ROOT_WRITTEN]))
+
+
+def drop_unwritten(w):
+    """Retire the pages that this worker was writing in place and has let go of. The own lock is
+    held."""
+    _drop_unwritten_of(w, w.slot)
 
 
 @cython.cfunc
@@ -529,7 +538,7 @@ def take_garbage(w, idx):
     for cls in range(CLASS_COUNT):
         if load(cython.address(other.mags[cls].count)) != 0:
             status = OK
-    if load(cython.address(other.client[ROOT_RETIRED])) != 0:
+    if load(cython.address(other.client[ROOT_RETIRED])) != 0 or load(cython.address(other.client[ROOT_WRITTEN])) != 0:
         status = OK
     if status != OK:
         return status
@@ -537,6 +546,8 @@ def take_garbage(w, idx):
         return BUSY
     # Not if a transaction is open there, of a dead worker that is not settled: as in take_over.
     status = BUSY if is_open(w, idx) else _inherit_retired(w, other)
+    if status == OK:
+        _drop_unwritten_of(w, other)
     if status == OK:
         status = drain_all(w, other)
     unlock_both(w, cython.address(other.own))
