@@ -5,7 +5,9 @@ No lock is held before. Lock order: own, another worker's own, which is only tri
 what a move takes (eviction/move.py).
 """
 import cython
-from cython.cimports.engine.eviction.move import sweep
+from cython.cimports.engine.eviction.move import rehouse, sweep
+from cython.cimports.engine.eviction.window import make_window
+from cython.cimports.engine.layout.call import AGAIN
 from cython.cimports.engine.pages.reclaim import inherit
 from cython.cimports.shm.atomics import load
 from cython.cimports.shm.layout import BUSY, OK, SLOT_LIVE, slot_at
@@ -22,6 +24,19 @@ def sweep_segment(w, number, result, host):
     status = sweep(w, number, True, result, host)
     unlock(w, cython.address(w.slot.own))
     return status
+
+
+def move_aside(w, off, length, host):
+    """Find another place for a long page that may not go and is in the way, and move it there. OK
+    (also if it has gone), NOMEM (there is none), BUSY or CORRUPT. Called with no lock held."""
+    status: cython.int
+    if lock_try(w, cython.address(w.slot.own)) != OK:
+        return BUSY
+    status = make_window(w, 0, length, host)
+    if status == OK:
+        status = rehouse(w, off)
+    unlock(w, cython.address(w.slot.own))
+    return OK if status == AGAIN else status
 
 
 def take_over(w, idx):

@@ -7,10 +7,11 @@ is held between the steps, and all of them may be killed: see shrink.py.
 import time
 
 import cython
-from cython.cimports.engine.capacity.compact import sweep_segment, take_over
+from cython.cimports.engine.capacity.compact import move_aside, sweep_segment, take_over
 from cython.cimports.engine.capacity.giving import dug_as, is_hole_with_memory, relist
 from cython.cimports.engine.eviction.move import Sweep
 from cython.cimports.engine.eviction.relieve import relieve
+from cython.cimports.engine.eviction.shares import unit_bytes
 from cython.cimports.engine.layout.regions import pins_at
 from cython.cimports.engine.layout.structs import (
     GEO_SHARDS,
@@ -312,7 +313,7 @@ def _evict(engine: Member, segments):
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     shards: u64 = w.client_geometry[GEO_SHARDS]
     shard: u64
-    pages: u64 = max(1, segments * (_segment_bytes(engine) // engine.page_size) // shards)
+    pages: u64 = max(1, segments * _segment_bytes(engine) // unit_bytes(w) // shards)
     left: u64
     gone = False
     for shard in range(shards):
@@ -349,6 +350,10 @@ def _sweep(engine: Member):
             return NOMEM
         engine.settle()
         _breathe(engine)
+    if result.homeless != 0:
+        off: u64 = result.homeless
+        length: u64 = result.homeless_bytes
+        return _until_free(engine, lambda: move_aside(w, off, length, registry.host))
     if result.moved == 0 and result.poor != 0:
         # A full file system has no memory for a journal as long as an object: unless it comes from
         # here.

@@ -112,6 +112,24 @@ def mean_of(w, pool):
     return mean if mean != 0 else w.client_geometry[GEO_PAGE_SIZE]
 
 
+def unit_bytes(w):
+    """Bytes that a page of those that may go takes, on average, a long one counted as several: a
+    hint."""
+    i: u64
+    shard: u64
+    pages: u64
+    bytes: cython.double = 0
+    units: cython.double = 0
+    for i in range(pools_high(w)):
+        pages = 0
+        for shard in range(w.client_geometry[GEO_SHARDS]):
+            pages += _pages(w, i, shard)
+        if pages < cython.cast(u64, 1) << 40:       # read while others count
+            bytes += cython.cast(cython.double, pages) * mean_of(w, i)
+            units += cython.cast(cython.double, pages) * units_of(w, i)
+    return cython.cast(u64, bytes / units) + 1 if units > 0 else w.client_geometry[GEO_PAGE_SIZE]
+
+
 def units_of(w, pool):
     """What a page of a pool counts as, on average, where pages go: a long one as several."""
     return 1 + (mean_of(w, pool) >> UNIT_SHIFT)

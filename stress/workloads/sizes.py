@@ -19,7 +19,10 @@ from __future__ import annotations
 
 import random
 import statistics
+from importlib import import_module
+from importlib.util import find_spec
 from time import monotonic_ns
+from typing import Any
 
 import engine
 from stress import board as words
@@ -28,10 +31,7 @@ from stress.ledger import Ledger
 from stress.worker import Guest
 from stress.workloads.drift import INCARNATION, KILLS_UNTIL, SHORT_LIFE_S, turn_now
 
-try:
-    import numpy
-except ImportError:
-    numpy = None
+numpy: Any = import_module("numpy") if find_spec("numpy") else None
 
 CACHE, KEEP = "cache", "keep"
 LOOKS = 5
