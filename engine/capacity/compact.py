@@ -1,14 +1,18 @@
-"""Owns what a resize does with a worker's lock held: a sweep through a segment, and taking over
-what other workers keep.
+"""Owns what a resize does with a worker's lock held: a sweep through a segment, making way for what
+has no place to move to, and taking over what other workers keep.
 
 No lock is held before. Lock order: own, another worker's own, which is only tried; then
 what a move takes (eviction/move.py).
 """
 import cython
-from cython.cimports.engine.eviction.move import sweep
+from cython.cimports.engine.eviction.move import move_starved, sweep
+from cython.cimports.engine.eviction.window import make_window
+from cython.cimports.engine.layout.regions import page_at
+from cython.cimports.engine.layout.structs import PAMPD_SENTINEL, Pampd
+from cython.cimports.engine.layout.words import copied_of, in_chunk, size_class
 from cython.cimports.engine.pages.reclaim import inherit
 from cython.cimports.shm.atomics import load
-from cython.cimports.shm.layout import BUSY, OK, SLOT_LIVE, slot_at
+from cython.cimports.shm.layout import BUSY, EXTENT_CLASS, OK, SLOT_LIVE, slot_at, u64
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.recovery import is_open
 from cython.cimports.shm.slab import drain_all
@@ -20,6 +24,26 @@ def sweep_segment(w, number, result, host):
     if lock_try(w, cython.address(w.slot.own)) != OK:
         return BUSY
     status = sweep(w, number, True, result, host)
+    unlock(w, cython.address(w.slot.own))
+    return status
+
+
+def make_way(w, off, result, host):
+    """Let pages go, and move others together, until there is a place for a long page that leaves,
+    may not go and had none; then move it there. OK (also if it has gone), NOMEM (there is none to
+    be had), BUSY or CORRUPT. Called with no lock held."""
+    d: cython.pointer(Pampd)
+    shape: u64
+    status: cython.int
+    if lock_try(w, cython.address(w.slot.own)) != OK:
+        return BUSY
+    d = page_at(w, off)
+    shape = load(cython.address(d.shape))
+    status = OK
+    if d.sentinel == PAMPD_SENTINEL and in_chunk(shape) and size_class(shape) == EXTENT_CLASS:
+        status = make_window(w, 0, copied_of(shape), host)
+        if status == OK and move_starved(w, off, host) == OK:
+            result.moved += 1
     unlock(w, cython.address(w.slot.own))
     return status
 

@@ -7,7 +7,7 @@ is held between the steps, and all of them may be killed: see shrink.py.
 import time
 
 import cython
-from cython.cimports.engine.capacity.compact import sweep_segment, take_over
+from cython.cimports.engine.capacity.compact import make_way, sweep_segment, take_over
 from cython.cimports.engine.capacity.giving import dug_as, is_hole_with_memory, relist
 from cython.cimports.engine.eviction.move import Sweep
 from cython.cimports.engine.eviction.relieve import relieve
@@ -353,6 +353,11 @@ def _sweep(engine: Member):
         # A full file system has no memory for a journal as long as an object: unless it comes from
         # here.
         _give_up_holes(engine, "it is being changed")
+    if result.moved == 0 and result.starved != 0:
+        # Its neighbours go, or are moved: free segments that lie apart are of no use to it.
+        return _until_free(
+            engine, lambda: make_way(w, result.starved, cython.address(result), registry.host)
+        )
     if result.moved == 0 and result.busy != 0:
         _rest(engine, 0.001)    # all that is left is in use by others
     return OK

@@ -14,6 +14,8 @@ cdef struct Sweep:
     u64 moved
     u64 busy        # in use just then: another sweep will find it
     u64 poor        # as in Supply; of the busy
+    u64 starved     # a descriptor whose extent has no place to go to; 0: none
 
 cdef int sweep(Worker *w, u64 number, bint evicts, Sweep *result, HostOps host) noexcept nogil
+cdef int move_starved(Worker *w, u64 off, HostOps host) noexcept nogil
 cdef int give_back_leaving(Worker *w, int cls) noexcept nogil
