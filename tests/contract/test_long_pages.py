@@ -402,3 +402,20 @@ def test_the_arena_gets_smaller_and_larger_around_long_pages(make_arena, persist
     again = eng.new_pool("q", persistent=True, page_size="32MiB")
     assert again.put(OID, 0, NOISE * 3 + NOISE[:6 * MIB])
     sound(eng, pages=1, pins=0, limbo=0)
+
+
+def test_a_long_page_that_leaves_gets_a_place_among_short_ones(make_arena):
+    """What is free when an arena gets smaller lies anywhere; a persistent page of several segments
+    needs it in one piece."""
+    eng = make_arena(capacity="4MiB", page_size=4 * KIB)
+    kept, pool = eng.new_pool("k", persistent=True, page_size="4MiB"), eng.new_pool("p")
+    lengths = (70_000, 3000, 200_000, 64 * KIB + 1, 130_000)
+    for n, length in enumerate(lengths):
+        assert kept.put(OID, n, page(n, length))
+    for n in range(1100):
+        assert pool.put((n // 64, 9, 9), n % 64, page(n % 1000, (4000, 700)[n % 16 == 0]))
+        pool.get((n // 128, 9, 9), n % 32)
+    assert eng.resize("2MiB") == 2 * MIB
+    assert eng.stats()["pools"]["p"]["bytes_used"] > 300_000
+    assert all(kept.get(OID, n) == page(n, length) for n, length in enumerate(lengths))
+    sound(eng, pins=0)
