@@ -1,5 +1,5 @@
-"""Owns what a resize does with a worker's lock held: a sweep through a segment, making way for what
-has no place to move to, and taking over what other workers keep.
+"""Owns what a resize does with a worker's lock held: a sweep through a segment, and taking over
+what other workers keep.
 
 No lock is held before. Lock order: own, another worker's own, which is only tried; then
 what a move takes (eviction/move.py).
@@ -10,7 +10,7 @@ from cython.cimports.engine.eviction.window import make_window
 from cython.cimports.engine.layout.call import AGAIN
 from cython.cimports.engine.pages.reclaim import inherit
 from cython.cimports.shm.atomics import load
-from cython.cimports.shm.layout import BUSY, EXTENT_CLASS, OK, SLOT_LIVE, slot_at, u64
+from cython.cimports.shm.layout import BUSY, OK, SLOT_LIVE, slot_at
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.recovery import is_open
 from cython.cimports.shm.slab import drain_all

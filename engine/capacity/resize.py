@@ -358,11 +358,6 @@ def _sweep(engine: Member):
         # A full file system has no memory for a journal as long as an object: unless it comes from
         # here.
         _give_up_holes(engine, "it is being changed")
-    if result.moved == 0 and result.starved != 0:
-        # Its neighbours go, or are moved: free segments that lie apart are of no use to it.
-        return _until_free(
-            engine, lambda: make_way(w, result.starved, cython.address(result), registry.host)
-        )
     if result.moved == 0 and result.busy != 0:
         _rest(engine, 0.001)    # all that is left is in use by others
     return OK

@@ -615,12 +615,3 @@ def give_back_leaving(w, cls):
     have: Supply
     memset(cython.address(have), 0, cython.sizeof(Supply))
     return _sort(w, cython.address(have), cls)
-
-
-def move_starved(w, off, host):
-    """Move a page that a sweep has found no place for, now that there is an extent for it in the
-    magazine. OK, or another status: it stays where it is, or has gone. Called with the own lock."""
-    have: Supply
-    memset(cython.address(have), 0, cython.sizeof(Supply))
-    have.evicts = True
-    return _move_page(w, cython.address(have), off, host)
