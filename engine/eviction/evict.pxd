@@ -12,6 +12,7 @@ cdef struct Value:
     bint broken     # the page before the first one has gone
     bint stays      # somebody has a view on one of them, or is about to queue one
 
+cdef u64 looks(Worker *w, u64 pages) noexcept nogil
 cdef int evict_one(Worker *w, u64 pool, u64 shard, HostOps host) noexcept nogil
 cdef int evict_of(Worker *w, u64 pool, u64 shard, u64 of, u64 *steps, Value *stays, u64 *gone,
                   HostOps host) noexcept nogil

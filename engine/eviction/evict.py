@@ -11,6 +11,7 @@ import cython
 import cython.cimports.engine.tree.objnode as objnode
 from cython.cimports.engine.eviction.evict import Value
 from cython.cimports.engine.eviction.policies import Policy, policy_of
+from cython.cimports.engine.eviction.shares import pages_in
 from cython.cimports.engine.layout.call import AGAIN, FAULT_POLICY, MISS, PINNED
 from cython.cimports.engine.layout.regions import (
     buckets_at,
@@ -288,6 +289,13 @@ def _evict_page(w: cython.pointer(Worker), off: u64, found: cython.bint, value: 
     return MISS if status == OK else status
 
 
+def looks(w, pages):
+    """How often a page is looked at, of so many in a queue or a shard, before none is said to go:
+    as often as hits can spare each, and no more than the arena can hold, whatever a damaged count
+    says."""
+    return 4 * min(pages, (w.seg_total << w.seg_shift) // cython.sizeof(Pampd)) + 16
+
+
 def evict_one(w, pool, shard, host):
     """Let one page of the pool go from a shard that is held, whichever its policy says. OK, MISS
     (none can; or none by this worker now, which lacks the memory to count it), BUSY (only such as
@@ -301,10 +309,10 @@ def evict_one(w, pool, shard, host):
     i: cython.int
     stays.pages = 0
     # Where no page can go of the queue that has too many, since all are viewed, one of another
-    # does.
+    # does. The shard counts the pages as well: where one of the counts is damaged, the other holds.
     for i in range(3):
         of = QUEUE_NONE if i == 0 else QUEUE_SMALL if i == 1 else QUEUE_MAIN
-        steps = 4 * (q.count[0] + q.count[1]) + 16
+        steps = looks(w, min(q.count[0] + q.count[1], pages_in(w, shard)))
         status = evict_of(w, pool, shard, of, cython.address(steps), cython.address(stays), cython.address(gone), host)
         if (status != MISS and status != BUSY) or q.count[0] == 0:
             break

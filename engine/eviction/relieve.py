@@ -3,7 +3,7 @@
 Called with the worker's own lock alone. Lock order: own, one shard, which is only tried, bucket.
 """
 import cython
-from cython.cimports.engine.eviction.evict import Value, evict_of, evict_one
+from cython.cimports.engine.eviction.evict import Value, evict_of, evict_one, looks
 from cython.cimports.engine.eviction.shares import ANY_SEAT, choose, look_at_next, mean_of, pages_in, units_of
 from cython.cimports.engine.layout.call import MISS, Choice
 from cython.cimports.engine.layout.regions import pools_high, queue_at, shard_at
@@ -67,7 +67,7 @@ def relieve(w, first, pages, host):
             busy = True
             continue
         status = MISS
-        left = 4 * pages_in(w, shard) + 16
+        left = looks(w, pages_in(w, shard))
         steps = 0
         stays.pages = 0
         while gone < pages and (status == OK or status == MISS):

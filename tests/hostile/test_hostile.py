@@ -6,6 +6,7 @@ exactly: by hand), and what attach refuses has names.
 import contextlib
 import os
 import random
+import signal
 import struct
 import time
 
@@ -261,3 +262,38 @@ def test_values_of_which_a_page_says_something_else_of_itself(make_arena, what, 
             kept.put((n, 1, 0), 0, random.Random(n).randbytes(512))
     assert eng.check(repair=True).ok and eng.check().ok
     assert pool.put_range((0, 0, 0), 0, bytes(16 * 512)) and eng.check().ok
+
+
+@pytest.mark.parametrize("policy", ["fifo", "clock", "sieve", "s3fifo"])
+@pytest.mark.parametrize("why", ["a cap", "want of memory"])
+def test_a_count_of_pages_that_cannot_be_is_no_reason_to_look_at_them_for_ever(make_arena, why, policy):
+    """None of the pages can go, since all are viewed: each is looked at a few times, and not as
+    often as the damaged counts say."""
+    eng = make_arena(capacity="1MiB", page_size=512, shards=1)
+    pool, kept = eng.new_pool("p", policy=policy, cap=8), eng.new_pool("kept", persistent=True)
+    for n in range(8):
+        assert pool.put((0, 0, 0), n, b"page")
+
+    def put():
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(20)
+        with contextlib.suppress(engine.ArenaCorrupted):
+            assert (pool if why == "a cap" else kept).put((1, 0, 0), n, noise(n)) == (why == "a cap")
+
+    def noise(seed):
+        return random.Random(seed).randbytes(512)
+
+    with contextlib.ExitStack() as views, open(SHM / eng.name, "r+b") as file:
+        for n in range(8):
+            views.enter_context(pool.view((0, 0, 0), n))
+        while why == "want of memory" and kept.put((0, 0, 0), n, noise(n)):
+            n += 1
+        where = Map(file.read(4096))
+        for at in (where.queue(0, 0) + offset("Queue", "count") + 8, where.shard(0) + offset("Shard", "pages")):
+            file.seek(at + 5)
+            file.write(b"\1")
+        file.flush()
+        assert in_child(put) == 0
+    assert {problem.id for problem in eng.check().problems} == {"queue-count", "shard-pages"}
+    eng.check(repair=True)
+    assert eng.check().ok and [pool.get((0, 0, 0), n) for n in range(8)] == [b"page"] * 8
