@@ -313,7 +313,10 @@ def _evict(engine: Member, segments):
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     shards: u64 = w.client_geometry[GEO_SHARDS]
     shard: u64
-    pages: u64 = max(1, segments * _segment_bytes(engine) // unit_bytes(w) // shards)
+    # No shorter than the arena's: pages that share a chunk with others leave nothing, and all would
+    # go.
+    length: u64 = max(unit_bytes(w), cython.cast(u64, engine.page_size))
+    pages: u64 = max(1, segments * _segment_bytes(engine) // length // shards)
     left: u64
     gone = False
     for shard in range(shards):
@@ -350,7 +353,7 @@ def _sweep(engine: Member):
             return NOMEM
         engine.settle()
         _breathe(engine)
-    if result.homeless != 0:
+    if result.moved == 0 and result.homeless != 0:
         off: u64 = result.homeless
         length: u64 = result.homeless_bytes
         return _until_free(engine, lambda: move_aside(w, off, length, registry.host))

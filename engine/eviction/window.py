@@ -53,7 +53,8 @@ from cython.cimports.shm.shrink import unwant, want, warm
 STRUCT_COST = cython.declare(u64, 4)
 NO_PLACE_COST = cython.declare(u64, 64)
 INFINITE = cython.declare(u64, 1 << 60)
-WAITS_MAX = cython.declare(u64, 50)     # for others in a row, before a put is refused
+WAITS_MAX = cython.declare(u64, 20)     # for others in a row, before a put is refused
+WAITS_MORE = cython.declare(u64, 4)     # after that, by each of the next puts: who is stopped holds up none for long
 SWEEPS_MAX = cython.declare(cython.int, 3)      # through one window, as what is in use just then is left
 HOMELESS_MAX = cython.declare(cython.int, 32)   # sweeps, if long pages that may not go are moved aside in between
 REAP_STEPS = cython.declare(cython.int, 64)
@@ -473,7 +474,9 @@ def make_window(w, first, length, host):
     free(tried.stuck)
     if status == NOMEM and _may_wait(w):
         status = BUSY
-    elif status != BUSY:
+    elif status == NOMEM and w.window_waited >= WAITS_MAX:
+        w.window_waited = WAITS_MAX - WAITS_MORE
+    elif status == OK:
         w.window_waited = 0
     if status != BUSY and status != CORRUPT:
         ended = _close(w)
