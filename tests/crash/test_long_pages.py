@@ -100,7 +100,7 @@ class SplinteredScene(LongScene):
         self.f = self.engine.new_pool("f", persistent=True, page_size="100KiB")
         self.extra = {}
         for n in itertools.count():
-            data = page(n, (4000, 90_000, 2000)[n % 3 if n % 7 == 0 else 0])
+            data = page(n, (4000, 2000)[n % 7 == 0])
             if not self.f.put((n // 64, 9, 9), n % 64, data):
                 break
             self.extra[n] = data
@@ -119,8 +119,8 @@ def p(mine):
     return mine.pool("p")
 
 
-def put_again(mine, n):
-    assert p(mine).put(OID, n, page(n, LENGTHS[n]))
+def put(mine, n, data):
+    assert p(mine).put(OID, n, data)
 
 
 PLAIN = {
@@ -142,12 +142,12 @@ PLAIN = {
     "write-and-abort": lambda e: write(p(e), 2, page(7, 300_000), False),
     "resize": lambda e: e.resize("2MiB"),
     "destroy": lambda e: p(e).destroy(),
-    "close": lambda e: (put_again(e, 2), e.close()),
+    "close": lambda e: (put(e, 2, page(2, LENGTHS[2])), e.close()),
 }
 # Verbs that have to make room.
 FULL = {
-    "put": lambda e: p(e).put(OID, 7, page(7, 300_000)),
-    "put-over": lambda e: p(e).put(OID, 2, page(7, 500_000)),
+    "put": lambda e: put(e, 7, page(7, 300_000)),
+    "put-over": lambda e: put(e, 2, page(7, 500_000)),
     "write": lambda e: write(p(e), 7, page(7, 300_000)),
     "write-and-abort": lambda e: write(p(e), 7, page(7, 300_000), False),
     "resize": lambda e: (e.resize("2MiB"), e.resize("4MiB")),
