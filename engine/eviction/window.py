@@ -14,7 +14,7 @@ average page); to move without evicting first (there is nowhere to move to).
 import cython
 from cython.cimports.engine.eviction.admit import settle_pending
 from cython.cimports.engine.eviction.merge import call_all_in, merge
-from cython.cimports.engine.eviction.move import Sweep, give_back_leaving, sweep
+from cython.cimports.engine.eviction.move import SPARING, Sweep, give_back_leaving, sweep
 from cython.cimports.engine.eviction.relieve import relieve
 from cython.cimports.engine.eviction.window import FAILED_MAX, Tried
 from cython.cimports.engine.layout.call import AGAIN
@@ -291,13 +291,13 @@ def _sweep(w: cython.pointer(Worker), host: HostOps) -> cython.int:
         status = _make_place(w, host)
     for number in range(w.window_first, end):
         if status == OK:
-            status = sweep(w, number, True, cython.address(result), host)
+            status = sweep(w, number, SPARING, cython.address(result), host)
             status = OK if status == NOMEM else status
     widen(w, 0)
     for number in range(w.seg_span >> w.seg_shift):
         if (status == OK and load(cython.address((w.segtable + number).cls)) == PAMPD_CLASS + 1
                 and number - w.window_first >= w.window_count):
-            status = sweep(w, number, True, cython.address(result), host)
+            status = sweep(w, number, SPARING, cython.address(result), host)
             status = OK if status == NOMEM else status
     for i in range(CLASS_COUNT):
         if seen >> i & 1 and status == OK:
