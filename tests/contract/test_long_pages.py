@@ -19,7 +19,7 @@ NOISE = random.Random(1).randbytes(8 * MIB)
 
 
 def page(n, length):
-    """A page that names n, and is not one word over and over; two of different n differ all over."""
+    """A page that names n, and is not one word over and over."""
     return (b"%d/" % n + NOISE[n * 64:n * 64 + length])[:length]
 
 
@@ -165,7 +165,8 @@ def test_compressed(sized, pam):
     pool = eng.new_pool("p", pam=pam, page_size="4MiB")
     pages = []
     for n, length in enumerate(borders(segment)):
-        pages.append((page(n, length), b"all the same " * (length // 13) + b"." * (length % 13), mixed(4 * n + 3, length))[n % 3])
+        kinds = page(n, length), (b"all the same " * length)[:length], mixed(4 * n + 3, length)
+        pages.append(kinds[n % 3])
         assert pool.put(OID, n, pages[-1])
     for n, data in enumerate(pages):
         assert pool.get(OID, n) == data
@@ -218,8 +219,8 @@ def test_what_pages_take(sized):
     eng, segment = sized
     pool = eng.new_pool("p", persistent=True, page_size="8MiB")
     rnd = random.Random(4)
-    lengths = [n for n in borders(segment) if n >= 64 * KIB] + [int(64 * KIB * 1.3 ** rnd.uniform(0, 17)) for _ in range(20)]
-    for length in [*lengths, 4 * MIB, 4 * MIB + 1]:
+    lengths = [n for n in borders(segment) if n >= 64 * KIB]
+    for length in [*lengths, *(int(64 * KIB * 1.3 ** rnd.uniform(0, 17)) for _ in range(20)), 4 * MIB, 4 * MIB + 1]:
         assert pool.put(OID, 0, page(0, length))
         used = eng.stats()["pools"]["p"]["bytes_used"]
         assert length <= used <= length * (1.02 if length >= 4 * MIB else 1.125), (length, used)

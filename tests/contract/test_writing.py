@@ -26,7 +26,7 @@ def pool(make_arena):
 
 
 def room(eng):
-    """Pages of 4,000 bytes that still go in, of another worker: it gets what lies in magazines, too."""
+    """Pages of 4,000 bytes that still go in, of another worker, who empties magazines, too."""
     with engine.attach(eng.name) as other:
         pool = other.new_pool("room", persistent=True)
         n = 0

@@ -64,8 +64,8 @@ class LongScene(Scene):
         for pool in self.engine.pools():
             pool.destroy()
         pool = self.engine.new_pool("all", persistent=True, page_size="4MiB")
-        # Whoever died at it may have left the arena smaller, and a hole in no list. Structs keep a few
-        # segments, wherever they lie.
+        # Whoever died at it may have left the arena smaller, and a hole in no list. Structs keep a
+        # few segments, wherever they lie.
         room = self.engine.resize(self.CAPACITY) - 6 * 64 * KIB
         assert pool.put(OID, 0, (NOISE * 2)[:room])
         report = self.engine.check()
