@@ -12,4 +12,5 @@ cdef struct Tried:
     u64 windows
     unsigned char *pinned   # of each segment: 1 if something in it is viewed; NULL: nothing is, in any
 
+cdef int close_window(Worker *w) noexcept nogil
 cdef int make_window(Worker *w, u64 first, u64 length, HostOps host) noexcept nogil

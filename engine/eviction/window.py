@@ -316,11 +316,9 @@ def _is_empty(w: cython.pointer(Worker)) -> cython.bint:
     return True
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _close(w: cython.pointer(Worker)) -> cython.int:
-    """Let what is left of the window stay. OK, BUSY or CORRUPT."""
+def close_window(w):
+    """Let what is left of this worker's window stay, if there is one. OK, BUSY or CORRUPT. Called
+    with the own lock."""
     status: cython.int = OK
     if w.window_count != 0:
         status = unwant(w, w.window_first, w.window_count)
@@ -356,7 +354,7 @@ def _empty(w: cython.pointer(Worker), length: u64, tried: cython.pointer(Tried),
         tried.first[tried.windows] = w.window_first
         tried.count[tried.windows] = w.window_count
         tried.windows += 1
-        status = _close(w)
+        status = close_window(w)
         status = NOMEM if status == OK else status
     return status
 
@@ -391,7 +389,7 @@ def make_window(w, first, length, host):
         status = _empty(w, length, cython.address(tried), host)
     free(tried.pinned)
     if status != BUSY and status != CORRUPT:
-        ended = _close(w)
+        ended = close_window(w)
         if ended == CORRUPT:
-            status = CORRUPT        # after BUSY the next put of this worker, or who lacks memory, opens what is left
+            status = CORRUPT        # after BUSY it is closed when this worker next makes room, or gives up waiting
     return status

@@ -4,17 +4,21 @@ and all memory usable.
 
 `make test` visits some of the points, chosen by seed; `make test-all` all.
 """
+import contextlib
 import itertools
 import os
 import random
+import signal
+import struct
 import time
 
 import pytest
 
 import engine
 from tests.crash.killing import HUGE, Scene, nothing
-from tests.crash.test_kill_points import visited
+from tests.crash.test_kill_points import EVERY, visited
 from tests.stopped import Stopped, fork
+from tests.support import SHM
 
 pytestmark = pytest.mark.timeout(3600 if os.environ.get("EVERY_POINT") else 120)
 KIB, MIB = 1 << 10, 1 << 20
@@ -243,3 +247,45 @@ def test_stopped_at_points_while_another_works(arena_name, scene_of, verb):
                     stopped.kill()
                 assert os.waitpid(other, 0)[1] == 0
             look(scene, states if scene_of is LongScene else None)
+
+
+class Interrupted(Exception):
+    """What a signal handler raises in a put that waits."""
+
+
+def wanted_in(name):
+    """Numbers of segments that are kept for a worker that empties them for a long page."""
+    # Here, since it reads the source, which is not there where a wheel is tested.
+    from tests.hostile.structs import Map, offset
+    raw = (SHM / name).read_bytes()
+    places = Map(raw[:4096])
+    return [n for n in range(places.geometry["seg_total"])
+            if struct.unpack_from("<Q", raw, places.segment(n) + offset("Segment", "wanted"))[0]]
+
+
+@pytest.mark.parametrize("part", range(2))
+def test_a_put_that_is_interrupted_keeps_nothing_from_others(arena_name, part):
+    """It waits for somebody who stands still; the worker's next put that lacks memory opens what it
+    had begun to empty, if it could not itself."""
+    def alarm(*_):
+        raise Interrupted
+
+    rnd = random.Random(part)
+    before = signal.signal(signal.SIGALRM, alarm)
+    try:
+        for _ in range(60 if EVERY else 4):
+            act = rnd.choice([lambda e: put(e, 7, page(7, 100_000)), lambda e: p(e).flush_page(OID, 2)])
+            with SplinteredScene(arena_name) as scene:
+                with Stopped(scene.name, act, rnd.randrange(1, 60)) as stopped:
+                    signal.setitimer(signal.ITIMER_REAL, 0.1)
+                    with contextlib.suppress(Interrupted):
+                        scene.p.put(OID, 9, page(9, 600_000))
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+                    if stopped.stopped:
+                        stopped.go_on()
+                n = 0
+                while scene.f.put((200 + n // 64, 9, 9), n % 64, page(n, 4000)):
+                    n += 1
+                assert wanted_in(scene.name) == [] and scene.engine.check().ok
+    finally:
+        signal.signal(signal.SIGALRM, before)
