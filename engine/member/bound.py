@@ -151,7 +151,7 @@ class Bound:
         try:
             self.engine.att.pause()
         except BaseException:
-            # What a signal handler has raised: this thread has its turn, unless the engine is barred.
+            # A signal handler has raised it: this thread has its turn, unless the engine is barred.
             if self.epoch == self.engine.att.epoch and self.engine.att.kin.barred == 0:
                 ends.give_up(cython.address(self.engine.att.w))
             raise
