@@ -292,6 +292,7 @@ cdef struct Worker:
     # Who lacks memory for an extent empties neighbouring segments (engine/eviction/window.py):
     u64 window_first        # number of the first of those that this worker wants
     u64 window_count        # how many; 0 = none
+    u64 window_waited       # times in a row that a window could not be emptied while others were in calls
     u64 extent_hint         # segment from which a place for an extent is looked for
     # For giving memory back (engine/capacity/giving.py):
     u64 emptied             # segments that this worker's frees have emptied since it looked last

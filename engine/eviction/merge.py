@@ -192,22 +192,27 @@ def _merge_one(w: cython.pointer(Worker), number: u64, host: HostOps) -> cython.
     return status
 
 
+def somebody_works(w):
+    """True if somebody else is in a call: `blocked_on` is its own lock then, for who waits."""
+    i: u64
+    for i in range(slots_used(w)):
+        if i != w.slot_idx and load(cython.address(slot_at(w, i).own.owner)) != 0:
+            w.blocked_on = offset_of(w, cython.address(slot_at(w, i).own))
+            return True
+    return False
+
+
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
 def _others_are_at_it(w: cython.pointer(Worker)) -> cython.bint:
     """True if a segment leaves, and somebody else is in a call, which may be the one that empties
-    it: `blocked_on` is its own lock then, for who waits."""
+    it."""
     number: u64
-    i: u64
     leaves: cython.bint = False
     for number in range(w.seg_span >> w.seg_shift):
         leaves = leaves or load(cython.address((w.segtable + number).state)) == SEG_LEAVING
-    for i in range(slots_used(w)):
-        if leaves and i != w.slot_idx and load(cython.address(slot_at(w, i).own.owner)) != 0:
-            w.blocked_on = offset_of(w, cython.address(slot_at(w, i).own))
-            return True
-    return False
+    return leaves and somebody_works(w)
 
 
 def merge(w, quarters, host):

@@ -13,7 +13,7 @@ average page); to move without evicting first (there is nowhere to move to).
 """
 import cython
 from cython.cimports.engine.eviction.admit import settle_pending
-from cython.cimports.engine.eviction.merge import call_all_in, merge
+from cython.cimports.engine.eviction.merge import call_all_in, merge, somebody_works
 from cython.cimports.engine.eviction.move import SPARING, Sweep, give_back_leaving, sweep
 from cython.cimports.engine.eviction.relieve import relieve
 from cython.cimports.engine.eviction.window import FAILED_MAX, Tried
@@ -55,6 +55,7 @@ NO_PLACE_COST = cython.declare(u64, 64)
 INFINITE = cython.declare(u64, 1 << 60)
 SWEEPS_MAX = cython.declare(cython.int, 3)      # through one window, as what is in use just then is left
 REAP_STEPS = cython.declare(cython.int, 64)
+WAITS_MAX = cython.declare(u64, 20)    # times in a row that a page waits for others in calls, before it is refused
 ROUNDS_MAX = cython.declare(cython.int, 4096)   # in which pages go, for one extent
 PAGES_MAX = cython.declare(u64, 1024)           # that go in one round
 # Pages that go in a round are guessed to be so long, 1 << it, at first and at least.
@@ -390,6 +391,12 @@ def make_window(w, first, length, host):
     free(tried.pinned)
     if status != BUSY and status != CORRUPT:
         ended = close_window(w)
+        if status == NOMEM and ended == OK and w.window_waited < WAITS_MAX and somebody_works(w):
+            # What lies in the way may be in use by somebody who has been put off for a moment, with
+            # a lock. Nobody waits for long for one that stands still.
+            w.window_waited += 1
+            return BUSY
+        w.window_waited = 0
         if ended == CORRUPT:
             status = CORRUPT        # after BUSY it is closed when this worker next makes room, or gives up waiting
     return status
