@@ -7,6 +7,7 @@ from shm.layout cimport CLASS_COUNT, Worker, u64
 cdef struct Supply:
     u64 good[CLASS_COUNT]
     bint evicts     # pages may go, to make a place
+    bint sparing    # not just now, for a page that may go itself
     u64 poor        # objs that stay for want of memory for a journal as long as they are
 
 # What a sweep came to.

@@ -11,7 +11,7 @@ import cython
 import cython.cimports.engine.tree.objnode as objnode
 import cython.cimports.engine.tree.rbtree as rbtree
 from cython.cimports.engine.eviction.evict import evict_found
-from cython.cimports.engine.eviction.move import Supply
+from cython.cimports.engine.eviction.move import SPARING, Supply
 from cython.cimports.engine.eviction.relieve import relieve
 from cython.cimports.engine.layout.call import AGAIN, MISS
 from cython.cimports.engine.layout.regions import (
@@ -184,6 +184,8 @@ def _supply(w: cython.pointer(Worker), have: cython.pointer(Supply), cls: cython
             have.good[cls] = w.slot.mags[cls].count     # the depot gives no chunk of a segment that leaves
         if status != NOMEM or not have.evicts:
             return status
+        if have.sparing:
+            return STARVED
         turns += 1
         if turns > TURNS_MAX:
             return STARVED
@@ -539,11 +541,33 @@ def _move_obj(w: cython.pointer(Worker), have: cython.pointer(Supply), off: u64,
     return status
 
 
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _move_or_evict(w: cython.pointer(Worker), have: cython.pointer(Supply), at: u64, sparing: cython.bint,
+                   result: cython.pointer(Sweep), host: HostOps) -> cython.int:
+    """Move a page; one that has no place goes: better than that others go for nothing."""
+    status: cython.int
+    have.sparing = sparing
+    status = _move_page(w, have, at, host)
+    have.sparing = False
+    if status == STARVED:
+        status = evict_found(w, at, host)
+        if status == MISS and sparing:
+            status = _move_page(w, have, at, host)      # it may not go
+            status = MISS if status == STARVED else status
+        if status == MISS:
+            result.starved = at
+            status = BUSY
+    return status
+
+
 def sweep(w, number, evicts, result, host):
     """Move what leaves of a segment: chunks of it, if it leaves itself, and page bytes that its
     descriptors name. OK, NOMEM or CORRUPT; `result` is added to. Called with the own lock.
 
-    evicts: pages may go, so that others have a place to move to, or since they cannot be moved."""
+    evicts: pages may go, so that others have a place to move to, or since they cannot be moved.
+    SPARING: a page that has no place goes itself, before others do for it."""
     have: Supply
     s: cython.pointer(Segment) = w.segtable + number
     cls: u64 = load(cython.address(s.cls)) - 1
@@ -557,7 +581,7 @@ def sweep(w, number, evicts, result, host):
     if cls != PAMPD_CLASS and not (leaves and (cls == OBJ_CLASS or cls == OBJNODE_CLASS)):
         return OK
     memset(cython.address(have), 0, cython.sizeof(Supply))
-    have.evicts = evicts
+    have.evicts = evicts != 0
     status = OK
     for i in range(w.class_chunks[cls]):
         at = chunk_start(w, number, cls, i)

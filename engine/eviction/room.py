@@ -9,6 +9,7 @@ from cython.cimports.engine.eviction.evict import evict_found
 from cython.cimports.engine.eviction.merge import call_in, merge
 from cython.cimports.engine.eviction.relieve import relieve
 from cython.cimports.engine.eviction.shares import ANY_SEAT, choose, pages_in
+from cython.cimports.engine.eviction.window import close_window
 from cython.cimports.engine.layout.call import AGAIN, Choice
 from cython.cimports.engine.layout.regions import has_twins, page_at
 from cython.cimports.engine.layout.structs import (
@@ -217,6 +218,8 @@ def make_room(w, first, cls, want, host):
     other: cython.int
     plenty: cython.bint
     status: cython.int = settle_pending(w, host)
+    if status == OK and w.window_count != 0:
+        status = close_window(w)        # of a put of a long page that an exception ended
     if status == OK:
         status = _skim(w, cls, cls + 1)
         if status == OK:

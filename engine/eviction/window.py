@@ -58,6 +58,7 @@ WAITS_MORE = cython.declare(u64, 4)     # after that, by each of the next puts: 
 SWEEPS_MAX = cython.declare(cython.int, 3)      # through one window, as what is in use just then is left
 HOMELESS_MAX = cython.declare(cython.int, 32)   # sweeps, if long pages that may not go are moved aside in between
 REAP_STEPS = cython.declare(cython.int, 64)
+WAITS_MAX = cython.declare(u64, 20)    # times in a row that a page waits for others in calls, before it is refused
 ROUNDS_MAX = cython.declare(cython.int, 4096)   # in which pages go, for one extent
 PAGES_MAX = cython.declare(u64, 1024)           # that go in one round
 # Pages that go in a round are guessed to be so long, 1 << it, at first and at least.
@@ -437,7 +438,7 @@ def _empty(w: cython.pointer(Worker), length: u64, tried: cython.pointer(Tried),
             if load(cython.address((w.segtable + number).cls)) != 0:
                 _note_stuck(w, tried, number)
         tried.windows += 1
-        status = _close(w)
+        status = close_window(w)
         status = NOMEM if status == OK else status
     return status
 
@@ -479,7 +480,13 @@ def make_window(w, first, length, host):
     elif status == OK:
         w.window_waited = 0
     if status != BUSY and status != CORRUPT:
-        ended = _close(w)
+        ended = close_window(w)
+        if status == NOMEM and ended == OK and w.window_waited < WAITS_MAX and somebody_works(w):
+            # What lies in the way may be in use by somebody who has been put off for a moment, with
+            # a lock. Nobody waits for long for one that stands still.
+            w.window_waited += 1
+            return BUSY
+        w.window_waited = 0
         if ended == CORRUPT:
-            status = CORRUPT        # after BUSY the next put of this worker, or who lacks memory, opens what is left
+            status = CORRUPT        # after BUSY it is closed when this worker next makes room, or gives up waiting
     return status

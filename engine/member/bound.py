@@ -148,7 +148,13 @@ class Bound:
 
     def pause(self):
         """Wait for the lock that was BUSY."""
-        self.engine.att.pause()
+        try:
+            self.engine.att.pause()
+        except BaseException:
+            # A signal handler has raised it: this thread has its turn, unless the engine is barred.
+            if self.epoch == self.engine.att.epoch and self.engine.att.kin.barred == 0:
+                ends.give_up(cython.address(self.engine.att.w))
+            raise
         if self.epoch != self.engine.att.epoch:
             self.bind()         # a signal handler has forked, and this is the child, with a slot of its own
         return 0

@@ -6,4 +6,5 @@ from shm.layout cimport Worker, u64
 
 cdef int begin_destroy(Worker *w, PoolRef *p, Call *c, PamOps pam, HostOps host) noexcept nogil
 cdef int keep_caps(Worker *w, PoolRef *p, Call *c, PamOps pam, HostOps host) noexcept nogil
+cdef void give_up(Worker *w) noexcept nogil
 cdef int work_off(Worker *w, HostOps host) noexcept nogil

@@ -7,6 +7,7 @@ death has destroyed it all the same.
 """
 import cython
 from cython.cimports.engine.eviction.admit import hold_caps, is_over, settle_pending
+from cython.cimports.engine.eviction.window import close_window
 from cython.cimports.engine.layout.call import DESTROYED
 from cython.cimports.engine.layout.structs import (
     POOL_DYING,
@@ -80,3 +81,12 @@ def keep_caps(w, p, c, pam, host):
     if finish(w, REAP_BUDGET, host) == CORRUPT:
         status = CORRUPT
     return status
+
+
+def give_up(w):
+    """A put that waited is not gone on with: what it was emptying for a long page stays. If a lock
+    is in the way, the next time that this worker makes room."""
+    if w.window_count != 0 and lock_try(w, cython.address(w.slot.own)) == OK:
+        close_window(w)
+        w.fault = 0
+        unlock(w, cython.address(w.slot.own))

@@ -305,6 +305,23 @@ def test_an_arena_full_of_short_pages_takes_a_long_one(make_arena, policy):
     sound(eng)
 
 
+def test_a_window_of_mixed_pages_costs_no_others(make_arena):
+    """Where short pages have no place to be moved to, it is they that go."""
+    eng = make_arena(capacity="4MiB", page_size=4 * KIB)
+    kept, pool = eng.new_pool("k", persistent=True, page_size="4MiB"), eng.new_pool("p")
+    for n, length in enumerate((70_000, 3000, 200_000, 64 * KIB + 1, 130_000)):
+        assert kept.put(OID, n, page(n, length))
+    n = 0
+    while eng.stats()["total"]["evicted"] == 0:
+        assert pool.put((n // 64, 9, 9), n % 64, page(n % 1000, (4000, 700)[n % 16 == 0]))
+        n += 1
+    for index in range(10, 20):
+        before = eng.stats()["pools"]["p"]["bytes_used"]
+        assert kept.put(OID, index, page(index, 150_000))
+        assert before - eng.stats()["pools"]["p"]["bytes_used"] <= 2.5 * 150_000
+    sound(eng)
+
+
 def test_short_pages_find_room_among_long_ones(make_arena):
     eng = make_arena(capacity="16MiB", page_size=4 * KIB)
     large, small = eng.new_pool("l", page_size="1MiB"), eng.new_pool("s")

@@ -9,7 +9,7 @@ import pytest
 
 import engine
 from tests.crash.killing import HUGE, Scene, nothing
-from tests.hostile.structs import CONSTANTS, offset
+from tests.hostile.structs import CONSTANTS, Map, offset
 
 SHM = Path("/dev/shm")
 SEGMENT = 1 << 16
@@ -220,3 +220,91 @@ def test_a_lost_page_is_named(arena_name):
         assert pool.get((4, 5, 6), 0) == b"c"
         assert pool.get((1, 2, 3), 0) is None and pool.obj_count == 1
     engine.unlink(arena_name)
+
+
+# --- long pages -----------------------------------------------------------------------------------
+
+LONG = (100, 70_000, 200_000, 65_537, 3000, 140_000)
+
+
+def long_page(n):
+    return random.Random(n).randbytes(LONG[n % len(LONG)])
+
+
+def with_long_pages(name):
+    eng = engine.create(name, "4MiB", page_size=4096, max_workers=4, max_pools=4, buckets=4)
+    pool = eng.new_pool("p", persistent=True, page_size="1MiB")
+    for n in range(12):
+        assert pool.put((n % 4, 0, 0), n, long_page(n))
+    return eng, pool
+
+
+def segments_of(name):
+    """(offset, class) of the descriptors of all segments that were ever used."""
+    raw = (SHM / name).read_bytes()
+    places = Map(raw[:4096])
+    high, = struct.unpack_from("<Q", raw, places.depot + offset("Depot", "seg_high"))
+    return [(at, struct.unpack_from("<Q", raw, at + offset("Segment", "cls"))[0])
+            for at in map(places.segment, range(high))]
+
+
+def overwrite(name, at, word):
+    with open(SHM / name, "r+b") as file:
+        file.seek(at)
+        file.write(struct.pack("<Q", word & 2**64 - 1))
+
+
+@pytest.mark.parametrize("what", ["bitmap", "free_count", "cls", "state", "wanted", "next", "prev"])
+def test_what_is_wrong_with_segments_costs_no_long_page(arena_name, what):
+    """Which granules are in use is told by the pages."""
+    rnd = random.Random(what)
+    for _ in range(12 if os.environ.get("EVERY_POINT") else 4):
+        eng, pool = with_long_pages(arena_name)
+        with eng:
+            for at, cls in segments_of(arena_name):
+                if rnd.random() < 0.5 and cls == CONSTANTS["EXTENT_CLASS"] + 1:
+                    word = rnd.choice((0, 1, 2**64 - 1, rnd.getrandbits(64), rnd.randrange(70)))
+                    overwrite(arena_name, at + offset("Segment", what), word)
+            assert eng.check(repair=True).ok and eng.check().ok
+            assert all(pool.get((n % 4, 0, 0), n) == long_page(n) for n in range(12))
+            assert pool.put((9, 0, 0), 0, long_page(2) * 4) and pool.get((9, 0, 0), 0) == long_page(2) * 4
+            pool.destroy()
+            again = eng.new_pool("q", persistent=True, page_size="4MiB")
+            assert again.put((1, 0, 0), 0, long_page(2) * 17) and eng.check().ok
+        engine.unlink(arena_name)
+
+
+def descriptor_at(raw, chunk, generation):
+    """Where the descriptor of a page lies."""
+    sentinel = struct.pack("<Q", CONSTANTS["PAMPD_SENTINEL"])
+    at = raw.find(sentinel)
+    while at % 64 or struct.unpack_from("<8Q", raw, at)[4:7:2] != (chunk, generation):
+        at = raw.find(sentinel, at + 8)
+        assert at >= 0
+    return at
+
+
+@pytest.mark.parametrize("field", ["data", "shape", "obj", "index", "sentinel", "gen"])
+def test_a_long_page_that_is_wrong_costs_its_object_alone(arena_name, field):
+    """Or that of the page behind it, if it says that it is longer: nothing tells who is right."""
+    rnd = random.Random(field)
+    for _ in range(12 if os.environ.get("EVERY_POINT") else 4):
+        eng, pool = with_long_pages(arena_name)
+        with eng:
+            chunk, generation = pool.descriptor((1, 0, 0), 5)
+            raw = (SHM / arena_name).read_bytes()
+            other, _ = pool.descriptor((2, 0, 0), 2)
+            at = descriptor_at(raw, chunk, generation)
+            old, = struct.unpack_from("<Q", raw, at + offset("Pampd", field))
+            word = rnd.choice((0, old + 64, old ^ 1 << rnd.randrange(64), other, rnd.getrandbits(64), old + 4096))
+            overwrite(arena_name, at + offset("Pampd", field), word)
+            report = eng.check(repair=True)
+            assert report.ok, [str(problem) for problem in report.problems[:3]]
+            assert eng.check().ok
+            lost = {n for n in range(12) if pool.get((n % 4, 0, 0), n) != long_page(n)}
+            assert {n % 4 for n in lost} <= ({1, 2} if word == other else {1, 3} if field == "shape" else {1}), word
+            assert all(("p", (n % 4, 0, 0), n) in report.lost for n in lost if n != 5)
+            pool.destroy()
+            again = eng.new_pool("q", persistent=True, page_size="4MiB")
+            assert again.put((1, 0, 0), 0, long_page(2) * 17) and eng.check().ok
+        engine.unlink(arena_name)

@@ -244,14 +244,14 @@ def worker(scene, rnd):
     found = []
     for _ in range(rnd.choice((1, 2, 4))):
         if rnd.getrandbits(1):
-            mag = at + offset("Slot", "mags", rnd.choice((0, 0, 1, 2, 26, 26, rnd.randrange(27))))
+            mag = at + offset("Slot", "mags", rnd.choice((0, 0, 1, 2, 25, 26, 26, rnd.randrange(27))))
             if rnd.getrandbits(1):
                 found.append((mag, _word(rnd.choice((0, 1, 2, 63, 64, 65, 640, 641, rnd.choice(COUNTS))))))
             else:
                 have = min(scene.word(mag), 64) or 1
                 found.append((mag + 8 + 8 * rnd.randrange(have), _word(place(scene, rnd, at))))
         else:
-            root = at + offset("Slot", "client", rnd.randrange(3))
+            root = at + offset("Slot", "client", rnd.choice((0, 1, 2, CONSTANTS["ROOT_WRITTEN"])))
             kind = rnd.choice(("Pampd", "Obj", "Objnode", "RetiredPampd", "RetiredObj", "PoolRecord"))
             found.append(
                 (root, _word(place(scene, rnd, at) if not scene.things[kind] else rnd.choice(scene.things[kind])))
@@ -268,8 +268,8 @@ def worker(scene, rnd):
 def loop(scene, rnd):
     """A retired or staged list that never ends, or that runs through linked structs."""
     at = scene.layout.slot(rnd.randrange(scene.slots_high))
-    which = rnd.choice(("ROOT_STAGED", "ROOT_RETIRED", "ROOT_RETIRED"))
-    kinds = ["Pampd"] if which == "ROOT_STAGED" else ["Pampd", "Obj", "Objnode", "PoolRecord"]
+    which = rnd.choice(("ROOT_STAGED", "ROOT_WRITTEN", "ROOT_RETIRED", "ROOT_RETIRED"))
+    kinds = ["Pampd"] if which != "ROOT_RETIRED" else ["Pampd", "Obj", "Objnode", "PoolRecord"]
     names = {
         "Pampd": "PAMPD_SENTINEL",
         "Obj": "OBJ_SENTINEL",
@@ -281,7 +281,7 @@ def loop(scene, rnd):
     for n, (kind, start) in enumerate(chain):
         sentinel = CONSTANTS[names[kind]]
         after = chain[(n + 1) % len(chain)][1]
-        found.append((start, _word(sentinel if which == "ROOT_STAGED" else ~sentinel) + _word(after)))
+        found.append((start, _word(~sentinel if which == "ROOT_RETIRED" else sentinel) + _word(after)))
         if kind == "Pampd" and rnd.getrandbits(1):
             found.append((start + offset("Pampd", "data"), _word(rnd.choice((0, 0, start, place(scene, rnd, start))))))
             found.append((start + offset("Pampd", "shape"), _word(_shape(rnd))))

@@ -44,7 +44,7 @@ Finding = collections.namedtuple("Finding", "kind seed call detail")
 def reads(scene, e, rnd):
     """(name, call, handle or None) of calls that remove nothing."""
     handles = rnd.sample(sorted(scene.content), 14)
-    buffer = bytearray(PAGE)
+    buffer = bytearray(max(map(len, scene.content.values())))
     for key, oid, index in handles:
         pool = scene.pools[key]
         which = rnd.randrange(5)
@@ -111,7 +111,7 @@ def crowd(scene, rnd):
 
 def everywhere(scene, rnd):
     """Empty one pool, page by page or object by object."""
-    key = rnd.choice("pqfzdc")
+    key = rnd.choice("pqfzdcl")
     pool = scene.pools[key]
     for one, oid, index in sorted(scene.content):
         if one == key:
@@ -123,6 +123,15 @@ def flushed_in_view(pool, oid, index):
     with pool.view(oid, index):
         pool.flush_page(oid, index)
         pool.put(oid, index, b"v" * 300)
+
+
+def written(pool, rnd):
+    """A long page filled where it will lie, and others given up."""
+    with pool.writing((0, 0, 0), rnd.randrange(4), rnd.randrange(1, 150_000)) as page:
+        with pool.writing((0, 0, 0), 1, 70_000) as other:
+            other.abort()
+        page[:] = b"w" * len(page)
+        pool.put((0, 0, 0), 1, b"p" * 80_000)
 
 
 def writes(scene, rnd):
@@ -137,6 +146,8 @@ def writes(scene, rnd):
         ("put new object", lambda: pools[k2].put((rnd.randrange(300, 400), 0, 0), rnd.getrandbits(20), b"x" * 555)),
         ("put_range", lambda: pools["p"].put_range(o3, i3 & 63, b"r" * (PAGE * rnd.randrange(1, 9)))),
         ("put_range capped", lambda: [pools["c"].put_range((n, 0, 0), 12, b"c" * (PAGE * 6)) for n in range(1, 7)]),
+        ("put long", lambda: pools["l"].put((0, 0, 0), rnd.randrange(4), b"L" * rnd.randrange(60_000, 150_000))),
+        ("write long", lambda: written(pools["l"], rnd)),
         ("get free", lambda: pools[k1].get(o1, i1, free=True)),
         ("get_range free", lambda: pools["p"].get_range((0, 0, 0), 0, 4, free=True)),
         ("get exclusive", lambda: pools["q"].get(o2, i2)),

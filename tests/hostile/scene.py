@@ -1,4 +1,4 @@
-"""Owns the arena under attack: small, populated, with a living neighbour and four dead workers;
+"""Owns the arena under attack: small, populated, with a living neighbour and five dead workers;
 kept as a pristine copy of its bytes, so that it is put back in a fraction of a millisecond.
 
 Three scenes: `sparse` has room, `full` has none (puts are refused or go over the old page), `taken`
@@ -92,6 +92,11 @@ def _destroy(e, turn):
     e.pool(f"gone{turn}").destroy()
 
 
+def _write(e, turn):
+    with e.pool("l").writing((70 + turn, 0, 0), 0, 70_000) as page:
+        page[:] = b"L" * 70_000
+
+
 def _look(e, turn):
     e.pool("p").put((91 + turn, 0, 0), 0, b"V" * 700)
     with e.pool("p").view((91 + turn, 0, 0), 0):
@@ -109,7 +114,7 @@ class Scene:
         rnd = random.Random(7)
         engine.register_pam(PAM, TolerantPam)
         self.engine = engine.create(name, "1MiB" if kind == "full" else "2MiB", page_size=PAGE, buckets=4,
-                                    max_workers=8, max_pools=9)
+                                    max_workers=8, max_pools=10)
         self.other = engine.attach(name)
         with engine.attach(name):
             pass                            # leaves a slot that was used and is free
@@ -121,7 +126,11 @@ class Scene:
             "z": self.engine.new_pool("z", persistent=True, pam="lz4"),
             "d": self.engine.new_pool("d", dedup=True),
             "c": self.engine.new_pool("c", cap=24),
+            "l": self.engine.new_pool("l", persistent=True, page_size="256KiB"),
         }
+        for index, length in enumerate((66_000, 100, 100_000)):
+            self.content["l", (0, 0, 0), index] = f"l/{index}/".encode() * (length // 4)
+            self.pools["l"].put((0, 0, 0), index, self.content["l", (0, 0, 0), index])
         for obj in range(3):
             pages = [(f"c/{obj}/{index}/".encode() * 200)[:PAGE] for index in range(10, 17)]
             self.pools["c"].put_range((obj, 0, 0), 10, b"".join(pages))
@@ -141,7 +150,7 @@ class Scene:
             while self.pools["p"].put((200 + n % 7, 0, 0), n, content("p", (200 + n % 7, 0, 0), n, rnd)):
                 n += 1
         if kind == "taken":
-            self._deaths([(_overwrite, 0.55), (_stage, 0.4), (_destroy, 0.5), (_look, 0.8)])
+            self._deaths([(_overwrite, 0.55), (_stage, 0.4), (_destroy, 0.5), (_look, 0.8), (_write, 0.5)])
             self.content.pop(("p", (1, 0, 0), 64), None)        # its overwriter was killed: old or new
         self.fd = os.open(SHM / name, os.O_RDWR)
         self.size = os.fstat(self.fd).st_size
