@@ -6,7 +6,6 @@ from shm.layout cimport CLASS_COUNT, Worker, u64
 cdef struct FreeChunks:
     u64 of[CLASS_COUNT]
 
-cdef bint somebody_works(Worker *w) noexcept nogil
 cdef int merge(Worker *w, u64 quarters, HostOps host) noexcept nogil
 cdef bint others_inside(Worker *w) noexcept nogil
 cdef int call_all_in(Worker *w, int cls) noexcept nogil

@@ -221,7 +221,7 @@ def others_inside(w):
 @cython.exceptval(check=False)
 def _others_are_at_it(w: cython.pointer(Worker)) -> cython.bint:
     """True if a segment leaves, and somebody else is in a call, which may be the one that empties
-    it."""
+    it: `blocked_on` is its own lock then, for who waits."""
     number: u64
     for number in range(w.seg_span >> w.seg_shift):
         if load(cython.address((w.segtable + number).state)) == SEG_LEAVING:

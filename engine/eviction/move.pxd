@@ -21,6 +21,9 @@ cdef struct Sweep:
     u64 homeless
     u64 homeless_bytes
 
-cdef int sweep(Worker *w, u64 number, bint evicts, Sweep *result, HostOps host) noexcept nogil
+cdef enum:
+    SPARING = 2         # see sweep
+
+cdef int sweep(Worker *w, u64 number, int evicts, Sweep *result, HostOps host) noexcept nogil
 cdef int rehouse(Worker *w, u64 off) noexcept nogil
 cdef int give_back_leaving(Worker *w, int cls) noexcept nogil

@@ -547,6 +547,7 @@ def _move_obj(w: cython.pointer(Worker), have: cython.pointer(Supply), off: u64,
 def _move_or_evict(w: cython.pointer(Worker), have: cython.pointer(Supply), at: u64, sparing: cython.bint,
                    result: cython.pointer(Sweep), host: HostOps) -> cython.int:
     """Move a page; one that has no place goes: better than that others go for nothing."""
+    shape: u64
     status: cython.int
     have.sparing = sparing
     status = _move_page(w, have, at, host)
@@ -557,7 +558,10 @@ def _move_or_evict(w: cython.pointer(Worker), have: cython.pointer(Supply), at: 
             status = _move_page(w, have, at, host)      # it may not go
             status = MISS if status == STARVED else status
         if status == MISS:
-            result.starved = at
+            shape = load(cython.address(page_at(w, at).shape))
+            if size_class(shape) == EXTENT_CLASS:
+                result.homeless = at
+                result.homeless_bytes = copied_of(shape)
             status = BUSY
     return status
 
@@ -600,14 +604,7 @@ def sweep(w, number, evicts, result, host):
                 continue
             else:
                 source = segment_of(w, load(cython.address(d.data)))
-                status = _move_page(w, cython.address(have), at, host)
-                if status == STARVED:
-                    # Better this one goes than others for nothing.
-                    status = evict_found(w, at, host)
-                    if status == MISS and size_class(load(cython.address(d.shape))) == EXTENT_CLASS:
-                        result.homeless = at
-                        result.homeless_bytes = copied_of(load(cython.address(d.shape)))
-                    status = BUSY if status == MISS else status
+                status = _move_or_evict(w, cython.address(have), at, evicts == SPARING, result, host)
         elif cls == OBJ_CLASS and sentinel == OBJ_SENTINEL:
             status = _move_obj(w, cython.address(have), at, host)
         elif cls == OBJNODE_CLASS and sentinel == OBJNODE_SENTINEL:

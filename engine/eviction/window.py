@@ -14,7 +14,7 @@ average page); to move without evicting first (there is nowhere to move to).
 import cython
 from cython.cimports.engine.eviction.admit import settle_pending
 from cython.cimports.engine.eviction.merge import call_all_in, merge, others_inside
-from cython.cimports.engine.eviction.move import Sweep, give_back_leaving, rehouse, sweep
+from cython.cimports.engine.eviction.move import SPARING, Sweep, give_back_leaving, rehouse, sweep
 from cython.cimports.engine.eviction.relieve import relieve
 from cython.cimports.engine.eviction.window import FAILED_MAX, Tried
 from cython.cimports.engine.layout.call import AGAIN
@@ -58,7 +58,6 @@ WAITS_MORE = cython.declare(u64, 4)     # after that, by each of the next puts: 
 SWEEPS_MAX = cython.declare(cython.int, 3)      # through one window, as what is in use just then is left
 HOMELESS_MAX = cython.declare(cython.int, 32)   # sweeps, if long pages that may not go are moved aside in between
 REAP_STEPS = cython.declare(cython.int, 64)
-WAITS_MAX = cython.declare(u64, 20)    # times in a row that a page waits for others in calls, before it is refused
 ROUNDS_MAX = cython.declare(cython.int, 4096)   # in which pages go, for one extent
 PAGES_MAX = cython.declare(u64, 1024)           # that go in one round
 # Pages that go in a round are guessed to be so long, 1 << it, at first and at least.
@@ -106,7 +105,7 @@ def _let_go(w: cython.pointer(Worker), first: u64, length: u64, windows: u64, ho
     left: u64
     now: u64
     status: cython.int = OK
-    goal += (goal >> MARGIN_SHIFT) + windows * (goal >> 1)
+    goal += (goal >> MARGIN_SHIFT) + windows // 2 * (goal >> 1)
     for round in range(ROUNDS_MAX):
         now = _free_bytes(w)
         if now >= goal:
@@ -297,13 +296,13 @@ def _sweep(w: cython.pointer(Worker), result: cython.pointer(Sweep), host: HostO
         status = _make_place(w, host)
     for number in range(w.window_first, end):
         if status == OK:
-            status = sweep(w, number, True, result, host)
+            status = sweep(w, number, SPARING, result, host)
             status = OK if status == NOMEM else status
     widen(w, 0)
     for number in range(w.seg_span >> w.seg_shift):
         if (status == OK and load(cython.address((w.segtable + number).cls)) == PAMPD_CLASS + 1
                 and number - w.window_first >= w.window_count):
-            status = sweep(w, number, True, result, host)
+            status = sweep(w, number, SPARING, result, host)
             status = OK if status == NOMEM else status
     for i in range(CLASS_COUNT):
         if seen >> i & 1 and status == OK:
@@ -322,11 +321,8 @@ def _is_empty(w: cython.pointer(Worker)) -> cython.bint:
     return True
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _close(w: cython.pointer(Worker)) -> cython.int:
-    """Let all that this worker wants stay. OK, BUSY or CORRUPT."""
+def close_window(w):
+    """Let all that this worker wants stay. OK, BUSY or CORRUPT. Called with the own lock."""
     status: cython.int = OK
     if w.window_count != 0:
         status = unwant(w, 0, load(cython.address(w.depot.seg_high)))
@@ -481,12 +477,6 @@ def make_window(w, first, length, host):
         w.window_waited = 0
     if status != BUSY and status != CORRUPT:
         ended = close_window(w)
-        if status == NOMEM and ended == OK and w.window_waited < WAITS_MAX and somebody_works(w):
-            # What lies in the way may be in use by somebody who has been put off for a moment, with
-            # a lock. Nobody waits for long for one that stands still.
-            w.window_waited += 1
-            return BUSY
-        w.window_waited = 0
         if ended == CORRUPT:
             status = CORRUPT        # after BUSY it is closed when this worker next makes room, or gives up waiting
     return status

@@ -151,8 +151,9 @@ class Bound:
         try:
             self.engine.att.pause()
         except BaseException:
-            # A signal handler has raised it: this thread has its turn, unless the engine is barred.
-            if self.epoch == self.engine.att.epoch and self.engine.att.kin.barred == 0:
+            # What a signal handler has raised: this thread has its turn, unless the engine is
+            # barred.
+            if self.epoch == self.engine.att.epoch and not self.engine.att.is_barred():
                 ends.give_up(cython.address(self.engine.att.w))
             raise
         if self.epoch != self.engine.att.epoch:

@@ -19,8 +19,7 @@ NOISE = random.Random(1).randbytes(8 * MIB)
 
 
 def page(n, length):
-    """A page that names n, and is not one word over and over; two of different n differ all
-    over."""
+    """A page that names n, and is not one word over and over."""
     return (b"%d/" % n + NOISE[n * 64:n * 64 + length])[:length]
 
 
@@ -166,8 +165,8 @@ def test_compressed(sized, pam):
     pool = eng.new_pool("p", pam=pam, page_size="4MiB")
     pages = []
     for n, length in enumerate(borders(segment)):
-        same = b"all the same " * (length // 13) + b"." * (length % 13)
-        pages.append((page(n, length), same, mixed(4 * n + 3, length))[n % 3])
+        kinds = page(n, length), (b"all the same " * length)[:length], mixed(4 * n + 3, length)
+        pages.append(kinds[n % 3])
         assert pool.put(OID, n, pages[-1])
     for n, data in enumerate(pages):
         assert pool.get(OID, n) == data
@@ -221,8 +220,7 @@ def test_what_pages_take(sized):
     pool = eng.new_pool("p", persistent=True, page_size="8MiB")
     rnd = random.Random(4)
     lengths = [n for n in borders(segment) if n >= 64 * KIB]
-    lengths += [int(64 * KIB * 1.3 ** rnd.uniform(0, 17)) for _ in range(20)]
-    for length in [*lengths, 4 * MIB, 4 * MIB + 1]:
+    for length in [*lengths, *(int(64 * KIB * 1.3 ** rnd.uniform(0, 17)) for _ in range(20)), 4 * MIB, 4 * MIB + 1]:
         assert pool.put(OID, 0, page(0, length))
         used = eng.stats()["pools"]["p"]["bytes_used"]
         assert length <= used <= length * (1.02 if length >= 4 * MIB else 1.125), (length, used)
@@ -318,7 +316,7 @@ def test_a_window_of_mixed_pages_costs_no_others(make_arena):
     for index in range(10, 20):
         before = eng.stats()["pools"]["p"]["bytes_used"]
         assert kept.put(OID, index, page(index, 150_000))
-        assert before - eng.stats()["pools"]["p"]["bytes_used"] <= 2.5 * 150_000
+        assert before - eng.stats()["pools"]["p"]["bytes_used"] <= 3.5 * 150_000
     sound(eng)
 
 
