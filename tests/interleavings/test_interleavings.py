@@ -1,16 +1,18 @@
 """Owns the interleavings of the suite: some chosen by seed, those that once found a fault, and
 planted bugs that must be found.
 
-With EVERY_POINT in the environment all pairs of verbs at all kill points are played as well, and
-many more by seed.
+With EVERY_POINT in the environment all pairs of verbs are played as well, each at many kill points,
+and many more by seed. At all points they would be four millions, and fourteen hours.
 """
 import os
+import random
 
 import pytest
 
 from tests.interleavings import model, plans, prefork, stage, verbs
 
 EVERY = bool(os.environ.get("EVERY_POINT"))
+PAIRS = 40_000          # of each kind of stage, about
 ENOUGH = 3              # faults of one test: each may take as long as a hang is waited for
 
 
@@ -35,9 +37,11 @@ def test_interleavings_chosen_by_seed(prefix, part):
 
 @pytest.mark.skipif(not EVERY, reason="half an hour: make test-all")
 @pytest.mark.parametrize("kind", list(stage.KINDS))
-def test_every_pair_of_verbs_at_every_kill_point(prefix, kind):
+def test_every_pair_of_verbs_at_many_kill_points(prefix, kind):
     total = plans.Total(ENOUGH)
     texts = list(plans.every_pair(kind, plans.Points(prefix)))
+    chosen = random.Random(kind)
+    texts = [text for text in texts if chosen.random() * len(texts) < PAIRS]
     for at in range(0, len(texts), plans.LIFE):
         plans.play_all(texts[at:at + plans.LIFE], prefix, total)
     print(total.told())
