@@ -54,8 +54,7 @@ def small_objects(rounds: int, seed: int, smoke: bool) -> dict:
     page = os.urandom(shared.PAGE)
     with ExitStack() as stack:
         stack.enter_context(shared.one_core())
-        place = Place.make()
-        stack.callback(place.remove)
+        place = Place.make(stack)
         eng = engine.create(
             place.name, capacity=int(2.2 * small * shared.PAGE) + small * 1024 + (64 << 20), buckets=buckets_for(small)
         )

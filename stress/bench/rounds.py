@@ -57,8 +57,7 @@ def capacity_for(pages: int) -> int:
 
 def open_peer(stack: ExitStack, kind: type[Peer], pages: int, capacity: int) -> Peer:
     """A new store, with the stack to remove it; also when making it fails by half."""
-    place = Place.make()
-    stack.callback(place.remove)
+    place = Place.make(stack)
     peer = kind(place, pages, capacity)
     stack.callback(peer.remove)
     peer.create()

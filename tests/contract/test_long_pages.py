@@ -316,7 +316,7 @@ def test_a_window_of_mixed_pages_costs_no_others(make_arena):
     for index in range(10, 20):
         before = eng.stats()["pools"]["p"]["bytes_used"]
         assert kept.put(OID, index, page(index, 150_000))
-        assert before - eng.stats()["pools"]["p"]["bytes_used"] <= 3.5 * 150_000
+        assert before - eng.stats()["pools"]["p"]["bytes_used"] <= 6 * 150_000
     sound(eng)
 
 

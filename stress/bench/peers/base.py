@@ -13,9 +13,11 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -34,9 +36,17 @@ class Place:
     name: str
 
     @classmethod
-    def make(cls) -> Place:
-        folder = Path(tempfile.mkdtemp(prefix=f"tmem-bench-{os.getpid()}-", dir="/dev/shm"))
-        return cls(folder, f"{folder.name}-x")
+    def make(cls, stack: ExitStack) -> Place:
+        """A new one, with the stack to remove it. A signal waits until both is done, or its handler
+        would end the run with nobody to remove the folder."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            folder = Path(tempfile.mkdtemp(prefix=f"tmem-bench-{os.getpid()}-", dir="/dev/shm"))
+            place = cls(folder, f"{folder.name}-x")
+            stack.callback(place.remove)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return place
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
