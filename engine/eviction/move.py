@@ -623,11 +623,14 @@ def sweep(w, number, evicts, result, host):
 
 def rehouse(w, off):
     """Move the page of a descriptor from its extent to the one that lies ready in the magazine. OK,
-    AGAIN (it has gone), BUSY or CORRUPT. Called with the own lock."""
+    AGAIN (it has gone), NOMEM (another page has come in its place, which is of another length),
+    BUSY or CORRUPT. Called with the own lock."""
     have: Supply
+    status: cython.int
     memset(cython.address(have), 0, cython.sizeof(Supply))
     have.evicts = True
-    return _move_extent(w, cython.address(have), off)
+    status = _move_extent(w, cython.address(have), off)
+    return NOMEM if status == STARVED else status
 
 
 def give_back_leaving(w, cls):
