@@ -7,7 +7,6 @@ what a move takes (eviction/move.py).
 import cython
 from cython.cimports.engine.eviction.move import rehouse, sweep
 from cython.cimports.engine.eviction.window import make_window
-from cython.cimports.engine.layout.call import AGAIN
 from cython.cimports.engine.pages.reclaim import inherit
 from cython.cimports.shm.atomics import load
 from cython.cimports.shm.layout import BUSY, OK, SLOT_LIVE, slot_at
@@ -36,7 +35,7 @@ def move_aside(w, off, length, host):
     if status == OK:
         status = rehouse(w, off)
     unlock(w, cython.address(w.slot.own))
-    return OK if status == AGAIN else status
+    return status
 
 
 def take_over(w, idx):

@@ -319,10 +319,14 @@ def _move_extent(w: cython.pointer(Worker), have: cython.pointer(Supply), off: u
         return STARVED if status == NOMEM and have.evicts else status
     new = top(w, EXTENT_CLASS)
     chunk_at(w, new + ((length - 1) & ~cython.cast(u64, 63)))
+    if w.fault != 0:
+        return conclude(w)
     chunk_at(w, data)
     chunk_at(w, data + ((length - 1) & ~cython.cast(u64, 63)))
     if w.fault != 0:
-        return conclude(w)
+        # Read without a lock: the page may have gone, and its descriptor be anything by now.
+        w.fault = 0
+        return AGAIN
     memcpy(w.base + new, w.base + data, length)
     status = _lock_obj(w, obj_off, cython.address(b))
     if status != OK:
@@ -622,15 +626,17 @@ def sweep(w, number, evicts, result, host):
 
 
 def rehouse(w, off):
-    """Move the page of a descriptor from its extent to the one that lies ready in the magazine. OK,
-    AGAIN (it has gone), NOMEM (another page has come in its place, which is of another length),
-    BUSY or CORRUPT. Called with the own lock."""
+    """Move the page of a descriptor from its extent to the one that lies ready in the magazine. OK
+    (also if it has gone), NOMEM (not now: it is viewed, its bucket is taken, or another page of
+    another length has come in its place) or CORRUPT. Called with the own lock."""
     have: Supply
     status: cython.int
     memset(cython.address(have), 0, cython.sizeof(Supply))
     have.evicts = True
     status = _move_extent(w, cython.address(have), off)
-    return NOMEM if status == STARVED else status
+    if status == OK or status == AGAIN:
+        return OK
+    return CORRUPT if status == CORRUPT else NOMEM
 
 
 def give_back_leaving(w, cls):

@@ -360,7 +360,6 @@ def _clear_the_way(w: cython.pointer(Worker), result: cython.pointer(Sweep), tri
             w.window_ready = False
         if status == OK:
             status = rehouse(w, result.homeless)
-            status = OK if status == AGAIN else status
     w.window_first = first
     w.window_count = count
     return status
