@@ -89,6 +89,7 @@ from cython.cimports.shm.layout import (
     FAULT_SENTINEL,
     OK,
     SEG_LEAVING,
+    SLOT_BYTES,
     Slot,
     Worker,
     offset_of,
@@ -599,18 +600,22 @@ def inherit(w, dead):
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _let_stay(w: cython.pointer(Worker)) -> cython.int:
-    """Open the segments that were being emptied: the dead worker may have been at it, and nobody
-    takes chunks of one that never gets empty. Who else is at one finds that it stays, and chooses
-    anew; not if somebody resizes, who opens what is left himself. OK, BUSY or CORRUPT."""
+def _let_stay(w: cython.pointer(Worker), dead: cython.pointer(Slot)) -> cython.int:
+    """Open the segments that the dead worker wanted, and those of which nothing says who was
+    emptying them: it may have been him, and nobody takes chunks of one that never gets empty. Who
+    else is at one of these finds that it stays, and chooses anew; not if somebody resizes, who
+    opens what is left himself. OK, BUSY or CORRUPT."""
+    owner: u64 = (offset_of(w, dead) - w.slots_off) // SLOT_BYTES + 1
+    wanted: u64
+    resized: cython.bint = byte_held(w, RESIZE_BYTE())
     high: u64 = load(cython.address(w.depot.seg_high))
     number: u64
     status: cython.int = OK
-    if byte_held(w, RESIZE_BYTE()):
-        return OK
     for number in range(high if high < w.seg_total else w.seg_total):
         if status == OK and load(cython.address((w.segtable + number).state)) == SEG_LEAVING:
-            status = set_leaving_held(w, number + 1, False)
+            wanted = load(cython.address((w.segtable + number).wanted))
+            if wanted == owner or wanted == 0 and not resized:
+                status = set_leaving_held(w, number + 1, False)
     return status
 
 
@@ -620,5 +625,5 @@ def bury(w, dead):
     status: cython.int
     forget(w, dead)
     _retire_list(w, cython.address(dead.client[ROOT_WRITTEN]))
-    status = _let_stay(w)
+    status = _let_stay(w, dead)
     return status if status != OK or dead == w.slot else inherit(w, dead)

@@ -17,6 +17,7 @@ import pytest
 import engine
 from tests.crash.killing import HUGE, Scene, nothing
 from tests.crash.test_kill_points import EVERY, visited
+from tests.hostile import structs
 from tests.stopped import Stopped, fork
 from tests.support import SHM
 
@@ -289,3 +290,50 @@ def test_a_put_that_is_interrupted_keeps_nothing_from_others(arena_name, part):
                 assert wanted_in(scene.name) == [] and scene.engine.check().ok
     finally:
         signal.signal(signal.SIGALRM, before)
+
+
+def wanted(name):
+    """The segments of an arena that somebody wants."""
+    with open(SHM / name, "rb") as file:
+        where = structs.Map(file.read(4096))
+        file.seek(where.segment(0))
+        total, size = where.geometry["seg_total"], structs.SIZES["Segment"]
+        table = file.read(total * size)
+    at = structs.offset("Segment", "wanted")
+    return [i for i in range(total) if struct.unpack_from("<Q", table, i * size + at)[0]]
+
+
+def is_idle(name):
+    """True if nobody has the depot, which who stands still with it would keep from all others."""
+    with open(SHM / name, "rb") as file:
+        file.seek(structs.Map(file.read(4096)).depot)
+        return struct.unpack("<Q", file.read(8))[0] == 0
+
+
+def test_what_the_dead_wanted_is_free_again_while_somebody_resizes(arena_name):
+    """Who resizes opens what others were emptying when he begins, and not when he ends."""
+    for point in range(1, 60):
+        with (
+            SplinteredScene(arena_name) as scene,
+            Stopped(scene.name, lambda mine: mine.resize("4MiB"), point) as resizer,
+        ):
+            if resizer.stopped and is_idle(scene.name) and scene.engine.stats()["arena"]["workers"] == 2:
+                break
+    else:
+        pytest.fail("a resize has the depot wherever it stops")
+    points, _ = outcomes(SplinteredScene, arena_name, FULL["put"])
+    for late in range(points // 2, points, points // 32):
+        with (
+            SplinteredScene(arena_name) as scene,
+            Stopped(scene.name, lambda mine: mine.resize("4MiB"), point) as resizer,
+            Stopped(scene.name, FULL["put"], late) as other,
+        ):
+            if not other.stopped or not wanted(scene.name):
+                continue
+            other.kill()
+            scene.engine.recover()
+            assert not wanted(scene.name)
+            assert resizer.go_on() == 0
+            look(scene, [scene.state()])
+            return
+    pytest.fail("no window was begun")
