@@ -37,13 +37,20 @@ from cython.cimports.shm.layout import (
     u64,
 )
 from cython.cimports.shm.lock import lock_try, unlock
-from cython.cimports.shm.memory import back_segment
-from cython.cimports.shm.segments import limit_of, list_push, list_remove, open_segment, put_back, segment_start
+from cython.cimports.shm.segments import (
+    has_memory,
+    limit_of,
+    list_push,
+    list_remove,
+    open_segment,
+    put_back,
+    spare,
+    warm,
+)
 
 NOWHERE = cython.declare(u64, 0xFFFFFFFFFFFFFFFF)
 ALL = cython.declare(u64, 0xFFFFFFFFFFFFFFFF)       # granules of a segment, as a map
 PIECE = cython.declare(u64, 64)         # segments a transaction
-WARM_MIN = cython.declare(u64, 4)       # segments without memory that are worth a look before the depot is held
 KEEP_SHIFT = cython.declare(u64, 9)     # what stays in a magazine is at most this part of what may have memory
 
 
@@ -54,15 +61,6 @@ KEEP_SHIFT = cython.declare(u64, 9)     # what stays in a magazine is at most th
 def _row(first: u64, count: u64) -> u64:
     """The map of so many granules of a segment from the first on."""
     return (ALL if count >= 64 else (cython.cast(u64, 1) << count) - 1) << first
-
-
-@cython.cfunc
-@cython.nogil
-@cython.inline
-@cython.exceptval(check=False)
-def _has_memory(w: cython.pointer(Worker), number: u64) -> cython.bint:
-    return (number < load(cython.address(w.depot.seg_high))
-            and load(cython.address((w.segtable + number).state)) != SEG_HOLE)
 
 
 @cython.cfunc
@@ -104,8 +102,7 @@ def _inside(free: u64, need: u64) -> u64:
 @cython.exceptval(check=False)
 def _find_between(w: cython.pointer(Worker), begin: u64, end: u64, need: u64) -> u64:
     """The first granule of a place between two segments, counted over all segments; NOWHERE."""
-    backed: u64 = load(cython.address(w.depot.seg_high)) - load(cython.address(w.depot.holes))
-    spare: u64 = limit_of(w) - backed if backed < limit_of(w) else 0
+    left: u64 = spare(w)    # segments that may get memory
     run: u64 = 0
     bare: u64 = 0           # segments of the run that are to get memory
     number: u64
@@ -113,12 +110,12 @@ def _find_between(w: cython.pointer(Worker), begin: u64, end: u64, need: u64) ->
     inside: u64
     for number in range(begin, end):
         free = _free_in(w, number)
-        if free == ALL and not _has_memory(w, number):
-            if spare == 0:
+        if free == ALL and not has_memory(w, number):
+            if left == 0:
                 if number >= load(cython.address(w.depot.seg_high)):
                     return NOWHERE          # and so on to the end
                 free = 0
-            elif bare == spare:
+            elif bare == left:
                 run = bare = 0
             bare += free != 0
         if free == ALL:
@@ -162,24 +159,6 @@ def _has_huge(w: cython.pointer(Worker), at: u64, end: u64) -> cython.bint:
     """True if a huge page can begin at a granule of an extent that ends at another."""
     huge: u64 = HUGE_BYTES >> granule_bits(w)
     return at % huge == 0 and end - at >= huge
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _warm(w: cython.pointer(Worker), place: u64, need: u64) -> cython.void:
-    """Give the segments of a place memory, which takes long, before the depot is held. If somebody
-    else has the place by then, a hole has memory, as one has that is not punched yet."""
-    number: u64
-    bare: u64 = 0
-    last: u64 = (place + need - 1) >> GRANULE_SHIFT
-    for number in range(place >> GRANULE_SHIFT, last + 1):
-        bare += not _has_memory(w, number)
-    if bare < WARM_MIN:
-        return
-    for number in range(place >> GRANULE_SHIFT, last + 1):
-        if not _has_memory(w, number):
-            back_segment(w, segment_start(w, number), _has_huge(w, number << GRANULE_SHIFT, place + need))
 
 
 @cython.cfunc
@@ -249,7 +228,7 @@ def ensure_extent(w, length):
     place = _find(w, need)
     if place == NOWHERE:
         return NOMEM
-    _warm(w, place, need)
+    warm(w, place >> GRANULE_SHIFT, ((place + need - 1) >> GRANULE_SHIFT) + 1)
     if lock_try(w, cython.address(w.depot.lock)) != OK:
         return BUSY
     w.extent_hint = place >> GRANULE_SHIFT

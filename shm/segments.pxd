@@ -1,11 +1,15 @@
 # C-level names of segments.py, and where segments and chunks lie.
-from shm.layout cimport GRANULE_SHIFT, Segment, Worker, u64
+from shm.atomics cimport load
+from shm.layout cimport SEG_HOLE, Segment, Worker, u64
 
 cdef void set_classes(Worker *w) noexcept nogil
 cdef void set_batches(Worker *w, bint tight) noexcept nogil
 cdef int class_of(u64 length) noexcept nogil
 cdef Segment *segment_at(Worker *w, u64 number) noexcept nogil
 cdef u64 limit_of(Worker *w) noexcept nogil
+cdef u64 spare(Worker *w) noexcept nogil
+cdef int give_memory(Worker *w, u64 idx, bint huge) noexcept nogil
+cdef void warm(Worker *w, u64 first, u64 end) noexcept nogil
 cdef u64 slack(Worker *w, int cls) noexcept nogil
 cdef void list_push(Worker *w, u64 *head, Segment *s) noexcept nogil
 cdef void list_remove(Worker *w, u64 *head, Segment *s) noexcept nogil
@@ -17,6 +21,10 @@ cdef void put_back(Worker *w, Segment *s, int cls, u64 count) noexcept nogil
 
 cdef enum:
     NO_CHUNK = 0xFFFFFFFF
+
+# False of a hole, and of what was never used. Without the depot's lock, each word read once: a hint.
+cdef inline bint has_memory(Worker *w, u64 idx) noexcept nogil:
+    return idx < load(&w.depot.seg_high) and load(&(w.segtable + idx).state) != SEG_HOLE
 
 # Where a segment begins, by its place in the table.
 cdef inline u64 segment_start(Worker *w, u64 idx) noexcept nogil:

@@ -36,8 +36,9 @@ from cython.cimports.shm.layout import (
     u64,
 )
 from cython.cimports.shm.memory import back, back_segment
-from cython.cimports.shm.segments import bitmap_of, segment_start
+from cython.cimports.shm.segments import bitmap_of, has_memory, segment_start
 
+WARM_MIN = cython.declare(u64, 4)       # segments without memory that are worth a look before the depot is held
 SHARERS = cython.declare(u64, 8)        # workers whose magazines never get smaller because there are others
 
 # Chunk sizes in bytes, all multiples of a cache line. Fine steps up to a page keep the loss of a
@@ -125,6 +126,37 @@ def limit_of(w):
     return limit if 0 < limit < w.seg_total else w.seg_total
 
 
+def spare(w):
+    """Segments that may be given memory: what the limit leaves. Without the depot's lock a hint."""
+    backed: u64 = load(cython.address(w.depot.seg_high)) - load(cython.address(w.depot.holes))
+    return limit_of(w) - backed if backed < limit_of(w) else 0
+
+
+def give_memory(w, idx, huge):
+    """Give a segment, by its place in the table, memory: first its marks, since a segment that has
+    memory can be given to any class. OK or NOSPACE. huge: as in back_segment."""
+    bytes: u64 = cython.cast(u64, 1) << (w.seg_shift - 8)
+    if back(w, w.marks_off + idx * bytes, bytes) != OK:
+        return NOSPACE
+    return back_segment(w, segment_start(w, idx), huge)
+
+
+def warm(w, first, end):
+    """Give those of these segments memory that have none, from the place `first` of the table on,
+    before the depot is held, as it takes long; if they are more than a few. If somebody else has
+    one by then, a hole has memory, as one has that is not punched yet."""
+    huge: u64 = HUGE_BYTES >> w.seg_shift
+    idx: u64
+    bare: u64 = 0
+    for idx in range(first, end):
+        bare += not has_memory(w, idx)
+    if bare < WARM_MIN:
+        return
+    for idx in range(first, end):
+        if not has_memory(w, idx):
+            give_memory(w, idx, idx % huge == 0 and end - idx >= huge)
+
+
 def slack(w, cls):
     """Bytes that lie free in segments of other classes than this one. Without the depot's lock: a
     hint."""
@@ -186,12 +218,7 @@ def open_segment(w, number, cls, huge):
         return OK
     # A free segment may always be taken: it has memory already, also while there is too much.
     if hole or fresh:
-        if w.depot.seg_high - w.depot.holes >= limit_of(w):
-            return NOSPACE
-        # Marks first: a segment that has memory can be given to any class.
-        if back(w, w.marks_off + ((number - 1) << (w.seg_shift - 8)), cython.cast(u64, 1) << (w.seg_shift - 8)) != OK:
-            return NOSPACE
-        if back_segment(w, segment_start(w, number - 1), huge) != OK:
+        if spare(w) == 0 or give_memory(w, number - 1, huge) != OK:
             return NOSPACE
     if fresh:
         store(w, cython.address(w.depot.seg_high), number)

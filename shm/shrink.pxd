@@ -8,7 +8,6 @@ cdef bint extent_leaves(Worker *w, u64 off, u64 length) noexcept nogil
 cdef inline bint leaves(Worker *w, int cls, u64 off, u64 length) noexcept nogil:
     return is_leaving(w, off) if cls != EXTENT_CLASS else extent_leaves(w, off, length)
 
-cdef void warm(Worker *w, u64 first, u64 count) noexcept nogil
 cdef int want(Worker *w, u64 first, u64 count) noexcept nogil
 cdef int unwant(Worker *w, u64 first, u64 count) noexcept nogil
 cdef int set_leaving_held(Worker *w, u64 number, bint leaves) noexcept nogil

@@ -28,9 +28,10 @@ from cython.cimports.shm.layout import (
     u64,
 )
 from cython.cimports.shm.lock import lock_both, lock_try, unlock, unlock_both
-from cython.cimports.shm.memory import back, back_segment, punch
+from cython.cimports.shm.memory import punch
 from cython.cimports.shm.segments import (
     free_segment,
+    give_memory,
     limit_of,
     list_hole,
     list_push,
@@ -38,6 +39,7 @@ from cython.cimports.shm.segments import (
     segment_at,
     segment_of,
     segment_start,
+    spare,
 )
 
 PIECE = cython.declare(u64, 64)         # segments a transaction
@@ -128,27 +130,6 @@ def set_leaving_held(w, number, leaves):
     return status
 
 
-def warm(w, first, count):
-    """Give holes, and what was never used, of these segments memory, which takes long, before they
-    are wanted. If somebody else has one by then, a hole has memory, as one has that is not punched
-    yet."""
-    number: u64
-    for number in range(first, min(first + count, w.seg_total)):
-        if (number >= load(cython.address(w.depot.seg_high))
-                or load(cython.address((w.segtable + number).state)) == SEG_HOLE):
-            _back(w, number)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _back(w: cython.pointer(Worker), number: u64) -> cython.int:
-    """Memory for a segment, after its marks. OK or NOSPACE."""
-    if back(w, w.marks_off + (number << (w.seg_shift - 8)), cython.cast(u64, 1) << (w.seg_shift - 8)) != OK:
-        return NOSPACE
-    return back_segment(w, segment_start(w, number), False)
-
-
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
@@ -158,7 +139,7 @@ def _claim(w: cython.pointer(Worker), number: u64) -> cython.void:
     s: cython.pointer(Segment) = w.segtable + number
     if number < w.depot.seg_high and s.state == SEG_STAYS:
         list_remove(w, cython.address(w.depot.free_head), s)
-    elif w.depot.seg_high - w.depot.holes >= limit_of(w) or _back(w, number) != OK:
+    elif spare(w) == 0 or give_memory(w, number, False) != OK:
         return
     elif number == w.depot.seg_high:
         store(w, cython.address(w.depot.seg_high), number + 1)
@@ -265,7 +246,7 @@ def fill_up(w, number, dug):
     if lock_both(w, cython.address(w.depot.lock)) != OK:
         return BUSY
     s = segment_at(w, number)
-    may = s.state == SEG_HOLE and s.cls == 0 and s.dug == dug and w.depot.seg_high - w.depot.holes < limit_of(w)
+    may = s.state == SEG_HOLE and s.cls == 0 and s.dug == dug and spare(w) != 0
     if may:
         list_remove(w, cython.address(w.depot.hole_head), s)
         store(w, cython.address(s.state), SEG_STAYS)
@@ -281,13 +262,9 @@ def fill_next(w):
 
     The memory comes before the depot is held, as it takes long; a huge page where one can begin."""
     number: u64 = load(cython.address(w.depot.seg_high))
-    huge: u64 = HUGE_BYTES >> w.seg_shift
-    room: u64 = limit_of(w)
-    if number >= w.seg_total or number - load(cython.address(w.depot.holes)) >= room:
+    if number >= w.seg_total or spare(w) == 0:
         return NOMEM
-    if number + huge <= room:
-        back_segment(w, segment_start(w, number), True)
-    if _back(w, number) != OK:
+    if give_memory(w, number, spare(w) >= HUGE_BYTES >> w.seg_shift) != OK:
         return NOSPACE
     if lock_both(w, cython.address(w.depot.lock)) != OK:
         return BUSY

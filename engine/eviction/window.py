@@ -35,7 +35,6 @@ from cython.cimports.shm.layout import (
     GRANULE_SHIFT,
     NOMEM,
     OK,
-    SEG_HOLE,
     SEG_LEAVING,
     SEG_STAYS,
     Segment,
@@ -45,8 +44,8 @@ from cython.cimports.shm.layout import (
     u64,
 )
 from cython.cimports.shm.memory import widen
-from cython.cimports.shm.segments import limit_of, segment_of
-from cython.cimports.shm.shrink import unwant, want, warm
+from cython.cimports.shm.segments import has_memory, limit_of, segment_of, spare, warm
+from cython.cimports.shm.shrink import unwant, want
 
 # Bytes of page that a byte of a struct counts as: it is slower to move, and much more so where
 # there is no place for it.
@@ -60,6 +59,7 @@ HOMELESS_MAX = cython.declare(cython.int, 32)   # sweeps, if long pages that may
 REAP_STEPS = cython.declare(cython.int, 64)
 ROUNDS_MAX = cython.declare(cython.int, 4096)   # in which pages go, for one extent
 PAGES_MAX = cython.declare(u64, 1024)           # that go in one round
+FEW = cython.declare(u64, 8)            # that go in a round, before it is looked whether one has left a place
 # Pages that go in a round are guessed to be so long, 1 << it, at first and at least.
 GUESS_FIRST = cython.declare(u64, 16)
 GUESS_LEAST = cython.declare(u64, 12)
@@ -96,15 +96,15 @@ def _reap_all(w: cython.pointer(Worker)) -> cython.int:
 @cython.exceptval(check=False)
 def _let_go(w: cython.pointer(Worker), first: u64, length: u64, windows: u64, host: HostOps) -> cython.int:
     """Let pages go until as much is free as the extent takes, and more the more windows could not
-    be emptied: what lay there found no place. OK (also if nothing more may go), BUSY or CORRUPT;
-    NOMEM says that there is an extent already."""
+    be emptied: what lay there found no place. OK with the extent, if one of those that went has
+    left a place; NOMEM (a window is to be emptied), BUSY or CORRUPT."""
     goal: u64 = granules_of(w, length) << granule_bits(w)
     guess: u64 = GUESS_FIRST
     round: cython.int
     pages: u64
     left: u64
     now: u64
-    status: cython.int = OK
+    status: cython.int = NOMEM
     goal += (goal >> MARGIN_SHIFT) + windows // 2 * (goal >> 1)
     for round in range(ROUNDS_MAX):
         now = _free_bytes(w)
@@ -113,18 +113,16 @@ def _let_go(w: cython.pointer(Worker), first: u64, length: u64, windows: u64, ho
         left = goal - now
         pages = (left >> guess) + 1
         status = relieve(w, first + round, pages if pages < PAGES_MAX else PAGES_MAX, host)
-        if status == NOMEM:
-            return OK
         if status == OK:
             status = _reap_all(w)
         if status != OK:
-            break
-        if pages <= 8 or guess == GUESS_FIRST:
-            # Few pages, so long ones: one of them may have left a place.
+            break           # nothing more may go, or something is in the way
+        status = NOMEM
+        if pages <= FEW or guess == GUESS_FIRST:
+            # So they may be long ones.
             status = ensure_extent(w, length)
             if status != NOMEM:
-                return NOMEM if status == OK else status
-            status = OK
+                break
         if _free_bytes(w) < now + (left >> 3) and guess > GUESS_LEAST:
             guess -= 1
     return status
@@ -213,7 +211,7 @@ def _cost(w: cython.pointer(Worker), number: u64, tried: cython.pointer(Tried)) 
     used: u64
     if tried.stuck != cython.NULL and tried.stuck[number] != 0:
         return INFINITE
-    if number >= load(cython.address(w.depot.seg_high)) or state == SEG_HOLE:
+    if not has_memory(w, number):
         return 0
     if state == SEG_LEAVING and not tried.inner and load(cython.address(s.wanted)) == w.slot_idx + 1:
         return 0
@@ -229,22 +227,11 @@ def _cost(w: cython.pointer(Worker), number: u64, tried: cython.pointer(Tried)) 
 
 @cython.cfunc
 @cython.nogil
-@cython.inline
-@cython.exceptval(check=False)
-def _is_bare(w: cython.pointer(Worker), number: u64) -> cython.bint:
-    """True if a segment is to get memory first."""
-    return (number >= load(cython.address(w.depot.seg_high))
-            or load(cython.address((w.segtable + number).state)) == SEG_HOLE)
-
-
-@cython.cfunc
-@cython.nogil
 @cython.exceptval(check=False)
 def _choose(w: cython.pointer(Worker), count: u64, tried: cython.pointer(Tried)) -> u64:
     """The first of so many segments that follow one another and have least in them; INFINITE: there
     are none. A hint, as in merge.py."""
-    backed: u64 = load(cython.address(w.depot.seg_high)) - load(cython.address(w.depot.holes))
-    spare: u64 = limit_of(w) - backed if backed < limit_of(w) else 0
+    left: u64 = spare(w)    # segments that may get memory
     number: u64
     begin: u64 = 0
     sum: u64 = 0
@@ -254,17 +241,17 @@ def _choose(w: cython.pointer(Worker), count: u64, tried: cython.pointer(Tried))
     least: u64 = INFINITE
     for number in range(w.seg_total):
         cost = _cost(w, number, tried)
-        bare += _is_bare(w, number)
+        bare += not has_memory(w, number)
         sum += cost
         if cost == INFINITE:
             begin = number + 1
             sum = bare = 0
             continue
-        if number + 1 - begin > count or bare > spare:
+        if number + 1 - begin > count or bare > left:
             sum -= _cost(w, begin, tried)
-            bare -= _is_bare(w, begin)
+            bare -= not has_memory(w, begin)
             begin += 1
-        if number + 1 - begin == count and sum < least and bare <= spare:
+        if number + 1 - begin == count and sum < least and bare <= left:
             least = sum
             best = begin
         if number >= load(cython.address(w.depot.seg_high)) + count:
@@ -349,7 +336,7 @@ def _clear_the_way(w: cython.pointer(Worker), result: cython.pointer(Sweep), tri
     w.window_count = (granules_of(w, result.homeless_bytes) + 63) >> GRANULE_SHIFT
     w.window_first = _choose(w, w.window_count, cython.address(inner))
     if w.window_first != INFINITE:
-        warm(w, w.window_first, w.window_count)
+        warm(w, w.window_first, w.window_first + w.window_count)
         status = want(w, w.window_first, w.window_count)
         if status == OK:
             status = _sweep(w, cython.address(other), host)
@@ -414,7 +401,7 @@ def _empty(w: cython.pointer(Worker), length: u64, tried: cython.pointer(Tried),
             tried.windows = FAILED_MAX
             return NOMEM
         w.window_count = count
-        warm(w, w.window_first, count)
+        warm(w, w.window_first, w.window_first + count)
     # Also of one that is gone on with: the depot may have been taken when it was begun, and who
     # recovers the dead lets all segments stay.
     status = want(w, w.window_first, w.window_count)
@@ -464,7 +451,6 @@ def make_window(w, first, length, host):
     while status == NOMEM and tried.windows < FAILED_MAX:
         if w.window_count == 0:
             status = _let_go(w, first, length, tried.windows, host)
-            status = OK if status == NOMEM else NOMEM if status == OK else status
         if status == NOMEM:
             status = _empty(w, length, cython.address(tried), host)
     free(tried.stuck)
