@@ -12,7 +12,6 @@ cdef int want(Worker *w, u64 first, u64 count) noexcept nogil
 cdef int unwant(Worker *w, u64 first, u64 count) noexcept nogil
 cdef int set_leaving_held(Worker *w, u64 number, bint leaves) noexcept nogil
 cdef int set_leaving(Worker *w, u64 number, bint leaves) noexcept nogil
-cdef int dig(Worker *w) noexcept nogil
 cdef int dig_one(Worker *w, u64 number) noexcept nogil
 cdef int fill_up(Worker *w, u64 number, u64 dug) noexcept nogil
 cdef int fill_next(Worker *w) noexcept nogil

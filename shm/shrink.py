@@ -206,19 +206,6 @@ def set_leaving(w, number, leaves):
     return status
 
 
-def dig(w):
-    """Make one free segment a hole, if too many have memory. OK (also if there is nothing to do),
-    BUSY or CORRUPT."""
-    s: cython.pointer(Segment)
-    if lock_both(w, cython.address(w.depot.lock)) != OK:
-        return BUSY
-    if w.depot.free_head != 0 and too_many(w) != 0:
-        s = segment_at(w, w.depot.free_head)
-        list_remove(w, cython.address(w.depot.free_head), s)
-        free_segment(w, s)
-    return _end(w)
-
-
 def dig_one(w, number):
     """Make this segment a hole, whatever the limit is. OK, NOMEM (it is not free), BUSY or
     CORRUPT."""

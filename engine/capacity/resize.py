@@ -36,6 +36,7 @@ from cython.cimports.shm.layout import (
     OK,
     SEG_LEAVING,
     SEG_PUNCHING,
+    SEG_STAYS,
     Segment,
     Worker,
     slot_at,
@@ -44,13 +45,14 @@ from cython.cimports.shm.layout import (
 )
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.segments import limit_of, segment_of
-from cython.cimports.shm.shrink import begin_punch, dig, end_punch, set_leaving, set_limit, too_many
+from cython.cimports.shm.shrink import begin_punch, dig_one, end_punch, set_leaving, set_limit, too_many
 from engine.errors import ArenaBusy, TmemError
 from engine.member.stats import fixed_bytes
 
 PATIENCE_S = 30.0       # without any progress
 EVICT_MOST = cython.declare(u64, 256)       # pages that go before other threads and signal handlers have their turns
 CENSUS_MOST = cython.declare(u64, 4096)     # segments that are looked at, likewise
+GATHERED_MAX = 8        # rounds without any progress, before holes may lie anywhere
 REFUSALS_MAX = 50       # times in a row that nothing could go
 # The system may keep a part of a huge page that is in use just then, and only zero it: it is
 # punched again, for so long without any progress.
@@ -158,19 +160,18 @@ def _empty(engine: Member):
     fewest = too_many(w)
     shortest = 1 << 62
     refusals = 0
+    rounds = 0              # without any progress
     deadline = time.monotonic() + PATIENCE_S
     while True:
         _collect(engine)
-        for _ in range(w.seg_total):
-            if w.depot.free_head == 0 or too_many(w) == 0:
-                break
-            _until_free(engine, lambda: dig(w))
-            _breathe(engine)
+        _dig(engine, limit_of(w) if rounds < GATHERED_MAX else 0)
         now = too_many(w)
         if now == 0:
             return
+        rounds += 1
         if now < fewest:
             fewest = now
+            rounds = 0
             deadline = time.monotonic() + PATIENCE_S
         if time.monotonic() > deadline:
             raise ArenaBusy(
@@ -196,6 +197,21 @@ def _empty(engine: Member):
             _let_stay(engine)
             _rest(engine, 0.001)
         _breathe(engine)
+
+
+def _dig(engine: Member, lowest: u64):
+    """Make free segments holes while too many have memory, the last first, down to a place of the
+    table."""
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    s: cython.pointer(Segment)
+    number: u64
+    for number in range(min(w.depot.seg_high, w.seg_total), lowest, -1):
+        s = w.segtable + (number - 1)
+        if too_many(w) == 0:
+            break
+        if load(cython.address(s.cls)) == 0 and load(cython.address(s.state)) == SEG_STAYS:
+            _until_free(engine, lambda number=number: dig_one(w, number))
+            _breathe(engine)
 
 
 def _collect(engine: Member):
@@ -226,12 +242,16 @@ def _collect_limbo(engine: Member):
 
 
 def _census(engine: Member):
-    """Of every class: chunks in use, and its segments as (chunks in use, -number, leaves)."""
+    """Of every class its segments, as (stays if it can, chunks in use, -number, leaves); and how
+    many segments are free, of those that may keep their memory.
+
+    Those in front stay if they can: holes that lie apart would be in the way of every long page."""
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     s: cython.pointer(Segment)
     number: u64
     cls: u64
     used: u64
+    free = 0
     out = {}
     for number in range(min(w.depot.seg_high, w.seg_total)):
         if number % CENSUS_MOST == CENSUS_MOST - 1:
@@ -240,33 +260,37 @@ def _census(engine: Member):
         cls = load(cython.address(s.cls)) - 1
         if cls < CLASS_COUNT:
             used = w.class_chunks[cls] - load(cython.address(s.free_count))
-            out.setdefault(cls, []).append(
-                (used, -cython.cast(cython.longlong, number), load(cython.address(s.state)) == SEG_LEAVING)
-            )
-    return out
+            place: cython.longlong = number
+            leaves: cython.bint = load(cython.address(s.state)) == SEG_LEAVING
+            out.setdefault(cls, []).append((number < limit_of(w), used, -place, leaves))
+        elif cls + 1 == 0 and load(cython.address(s.state)) == SEG_STAYS:
+            free += number < limit_of(w)
+    return out, free
 
 
 def _choose(engine: Member, count, force):
-    """Let segments leave until `count` do: those with least in them, of classes that can spare one.
-    0, or how many segments' worth of pages would have to be evicted first. With `force` that many
-    leave too, of those with pages in them."""
+    """Let segments leave until `count` do: the last ones, and of these those with least in them, of
+    classes that can spare one, or find a free one. 0, or how many segments' worth of pages would
+    have to be evicted first. With `force` that many leave too, of those with pages in them."""
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     viewed = _viewed_segments(engine)
     candidates = []
     others = []
-    for cls, segments in _census(engine).items():
-        used = sum(n for n, _, _ in segments)
-        count -= sum(leaves for _, _, leaves in segments)
-        spare = len(segments) - sum(leaves for _, _, leaves in segments) - -(-used // w.class_chunks[cls])
-        staying = sorted(entry for entry in segments if not entry[2] and -entry[1] not in viewed)
-        candidates += [(n * w.class_bytes[cls], number) for n, number, _ in staying[:max(spare, 0)]]
+    classes, free = _census(engine)
+    for cls, segments in classes.items():
+        used = sum(n for _, n, _, _ in segments)
+        leaving = sum(leaves for _, _, _, leaves in segments)
+        count -= leaving
+        spare = max(len(segments) - leaving - -(-used // w.class_chunks[cls]), 0)
+        staying = sorted(entry for entry in segments if not entry[3] and -entry[2] not in viewed)
+        weighed = [(front, n * w.class_bytes[cls], number) for front, n, number, _ in staying]
+        candidates += weighed[:spare]
         if cls not in (PAMPD_CLASS, OBJ_CLASS, OBJNODE_CLASS):
-            others += [(n * w.class_bytes[cls], number) for n, number, _ in staying[max(spare, 0):]]
-    if force:
-        candidates = sorted(candidates) + sorted(others)
+            others += weighed[spare:]
+    candidates = sorted(candidates) + (sorted(others) if force else sorted(others)[:free])
     if count > len(candidates):
         return count - len(candidates)
-    for _, number in (candidates if force else sorted(candidates))[:max(count, 0)]:
+    for _, _, number in candidates[:max(count, 0)]:
         _until_free(engine, lambda number=-number + 1: set_leaving(w, number, True))
     return 0
 

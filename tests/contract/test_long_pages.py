@@ -434,3 +434,17 @@ def test_a_long_page_that_leaves_gets_a_place_among_short_ones(make_arena):
     assert eng.stats()["pools"]["p"]["bytes_used"] > 300_000
     assert all(kept.get(OID, n) == page(n, length) for n, length in enumerate(lengths))
     sound(eng, pins=0)
+
+
+def test_an_arena_that_was_made_smaller_has_room_for_long_pages(make_arena):
+    """Memory that was given up lay anywhere between what stayed, and no page found a place between
+    two holes."""
+    eng = make_arena(capacity="32MiB", page_size=4 * KIB)
+    pool, long = eng.new_pool("p"), eng.new_pool("l", page_size="8MiB")
+    for n in range(9000):
+        assert pool.put((n // 64, 9, 9), n % 64, page(n % 1000, (4000, 3000)[n % 4 == 0]))
+    assert eng.resize("24MiB") == 24 * MIB
+    for n in range(6):
+        assert long.put(OID, n, page(n, 3 * MIB)[:4 * MIB])
+        assert long.put(OID, 10 + n, (NOISE * 3)[:6 * MIB])
+    sound(eng, pins=0)
