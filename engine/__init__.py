@@ -14,6 +14,8 @@ from engine.api.client import Client
 from engine.api.handle import Object
 from engine.api.pool import Pool
 from engine.api.spawn import Crew
+from engine.api.values import CONFLICT_ANSWER as CONFLICT
+from engine.api.values import ObjectInfo
 from engine.api.views import View
 from engine.api.writing import Writing
 from engine.capacity.rounds import Tended
@@ -25,6 +27,7 @@ from engine.errors import (
     ArenaFull,
     ArenaNotFound,
     ArenaVersionMismatch,
+    Conflict,
     PoolDestroyed,
     PoolExists,
     PoolNotFound,
@@ -43,6 +46,7 @@ for _name in ("client", "handle", "pool", "session", "spawn", "views"):
 
 __all__ = [
     "ARENA_MAGIC",
+    "CONFLICT",
     "AccessDenied",
     "ArenaBusy",
     "ArenaCorrupted",
@@ -51,9 +55,11 @@ __all__ = [
     "ArenaNotFound",
     "ArenaVersionMismatch",
     "Client",
+    "Conflict",
     "Crew",
     "Engine",
     "Object",
+    "ObjectInfo",
     "Pool",
     "PoolDestroyed",
     "PoolExists",

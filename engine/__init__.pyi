@@ -1,14 +1,16 @@
 # The Python-visible interface, typed. Names with a leading underscore exist only here, for type
 # checkers.
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import timedelta
 from multiprocessing.process import BaseProcess
 from types import TracebackType
-from typing import Generic, Literal, Protocol, Self, TypeAlias, TypedDict, TypeVar, overload
+from typing import Generic, Literal, NamedTuple, Protocol, Self, TypeAlias, TypedDict, TypeVar, final, overload
 
 from typing_extensions import Buffer
 
 __all__ = [
     "ARENA_MAGIC",
+    "CONFLICT",
     "AccessDenied",
     "ArenaBusy",
     "ArenaCorrupted",
@@ -17,9 +19,11 @@ __all__ = [
     "ArenaNotFound",
     "ArenaVersionMismatch",
     "Client",
+    "Conflict",
     "Crew",
     "Engine",
     "Object",
+    "ObjectInfo",
     "Pool",
     "PoolDestroyed",
     "PoolExists",
@@ -57,6 +61,22 @@ class PoolDestroyed(TmemError): ...
 class AccessDenied(TmemError): ...
 class TooMuchPinned(TmemError): ...
 class ArenaFull(TmemError): ...
+class Conflict(TmemError): ...
+
+@final
+class _Conflict:
+    def __bool__(self) -> Literal[False]: ...
+
+CONFLICT: _Conflict
+
+class ObjectInfo(NamedTuple):
+    oid: _Oid
+    key: bytes | None
+    length: int
+    word: int | None
+    version: int
+    expires: float | None
+    hits: int
 
 class _Counters(TypedDict):
     puts_ok: int
@@ -199,7 +219,48 @@ class Object:
     def get(self, index: int, free: bool | None = None) -> bytes | None: ...
     def get_into(self, index: int, buffer: Buffer, free: bool | None = None) -> int: ...
     def flush_page(self, index: int) -> bool: ...
-    def flush_object(self) -> bool: ...
+    def put_object(
+        self,
+        data: Buffer | Sequence[Buffer],
+        *,
+        ttl: float | timedelta | None = None,
+        if_absent: bool = False,
+        if_version: int | None = None,
+        word: int | None = None,
+        key: Buffer | None = None,
+    ) -> bool | _Conflict: ...
+    @overload
+    def get_object(self, info: Literal[False] = False) -> bytes | None: ...
+    @overload
+    def get_object(self, info: Literal[True]) -> tuple[bytes, ObjectInfo] | None: ...
+    def get_object_into(self, buffer: Buffer) -> int | None: ...
+    def view_object(self) -> View[memoryview]: ...
+    def writing_object(
+        self,
+        length: int,
+        *,
+        ttl: float | timedelta | None = None,
+        if_absent: bool = False,
+        if_version: int | None = None,
+        word: int | None = None,
+        key: Buffer | None = None,
+    ) -> Writing: ...
+    def incr(
+        self,
+        delta: int = 1,
+        initial: int | None = 0,
+        ttl: float | timedelta | None = None,
+        *,
+        word: int | None = None,
+        key: Buffer | None = None,
+    ) -> int: ...
+    def touch(self, ttl: float | timedelta | None) -> bool: ...
+    def expires(self) -> float | None: ...
+    def has(self) -> bool: ...
+    @overload
+    def flush_object(self, if_version: None = None) -> bool: ...
+    @overload
+    def flush_object(self, if_version: int) -> bool | _Conflict: ...
     def put_range(self, index: int, buffer: Buffer) -> bool: ...
     def get_range(self, index: int, count: int, free: bool | None = None) -> bytes | None: ...
     def get_range_into(self, index: int, count: int, buffer: Buffer, free: bool | None = None) -> int: ...
@@ -249,7 +310,51 @@ class Pool:
     def get(self, oid: _OidLike, index: int, free: bool | None = None) -> bytes | None: ...
     def get_into(self, oid: _OidLike, index: int, buffer: Buffer, free: bool | None = None) -> int: ...
     def flush_page(self, oid: _OidLike, index: int) -> bool: ...
-    def flush_object(self, oid: _OidLike) -> bool: ...
+    def put_object(
+        self,
+        oid: _OidLike,
+        data: Buffer | Sequence[Buffer],
+        *,
+        ttl: float | timedelta | None = None,
+        if_absent: bool = False,
+        if_version: int | None = None,
+        word: int | None = None,
+        key: Buffer | None = None,
+    ) -> bool | _Conflict: ...
+    @overload
+    def get_object(self, oid: _OidLike, info: Literal[False] = False) -> bytes | None: ...
+    @overload
+    def get_object(self, oid: _OidLike, info: Literal[True]) -> tuple[bytes, ObjectInfo] | None: ...
+    def get_object_into(self, oid: _OidLike, buffer: Buffer) -> int | None: ...
+    def view_object(self, oid: _OidLike) -> View[memoryview]: ...
+    def writing_object(
+        self,
+        oid: _OidLike,
+        length: int,
+        *,
+        ttl: float | timedelta | None = None,
+        if_absent: bool = False,
+        if_version: int | None = None,
+        word: int | None = None,
+        key: Buffer | None = None,
+    ) -> Writing: ...
+    def incr(
+        self,
+        oid: _OidLike,
+        delta: int = 1,
+        initial: int | None = 0,
+        ttl: float | timedelta | None = None,
+        *,
+        word: int | None = None,
+        key: Buffer | None = None,
+    ) -> int: ...
+    def touch(self, oid: _OidLike, ttl: float | timedelta | None) -> bool: ...
+    def expires(self, oid: _OidLike) -> float | None: ...
+    def has(self, oid: _OidLike) -> bool: ...
+    @overload
+    def flush_object(self, oid: _OidLike, if_version: None = None) -> bool: ...
+    @overload
+    def flush_object(self, oid: _OidLike, if_version: int) -> bool | _Conflict: ...
     def put_range(self, oid: _OidLike, index: int, buffer: Buffer) -> bool: ...
     def get_range(self, oid: _OidLike, index: int, count: int, free: bool | None = None) -> bytes | None: ...
     def get_range_into(
@@ -354,6 +459,7 @@ class Engine:
     # For tests of crash safety.
     def set_kill_point(self, n: int, stop: bool = False) -> None: ...
     def kill_points(self) -> int: ...
+    def set_clock_ahead(self, seconds: float) -> None: ...
 
 def create(
     name: str,

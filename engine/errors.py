@@ -17,6 +17,7 @@ __all__ = [
     "ArenaFull",
     "ArenaNotFound",
     "ArenaVersionMismatch",
+    "Conflict",
     "PoolDestroyed",
     "PoolExists",
     "PoolNotFound",
@@ -35,6 +36,10 @@ class PoolExists(TmemError):
 
 class ArenaFull(TmemError):
     """There is no room for a page that was to be written in place."""
+
+
+class Conflict(TmemError):
+    """The condition under which a value was to be put does not hold."""
 
 
 class TooMuchPinned(TmemError):

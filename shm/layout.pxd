@@ -300,6 +300,7 @@ cdef struct Worker:
     u64 emptied             # segments that this worker's frees have emptied since it looked last
     u64 used_most           # most segments in use that it has seen since then
     Mutex *keeping          # borrowed: Kin.keeping of the attachment
+    u64 clock_ahead         # nanoseconds that this process's clock is ahead (tests)
 
 # The rank of the lock at an offset, or -1 if no lock lies there. Who takes a lock holds only such
 # of lower rank.

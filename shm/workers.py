@@ -648,6 +648,10 @@ class Attachment:
         self.w.kill_at = n
         self.w.kill_stops = stop
 
+    def set_clock_ahead(self, seconds):
+        """Let the clock by which objects expire run ahead, for this process alone. For tests."""
+        self.w.clock_ahead = int(seconds * 1_000_000_000)
+
     def kill_points(self):
         """Kill points passed since `set_kill_point`."""
         return self.w.kill_points

@@ -176,8 +176,8 @@ class Loads:
                     buffer_of(f"pages[{i}]", page, cython.address(self.view[i]), PyBUF_SIMPLE)     # says what is wrong
                 self.load[i].data = cython.cast(cython.p_char, self.view[i].buf)
                 self.load[i].length = self.view[i].len
-            if not 1 <= self.load[i].length <= page_size:
-                raise wrong_length(f"pages[{i}]", page_size, self.load[i].length)
+            if self.load[i].length > page_size:
+                raise wrong_length(f"pages[{i}]", 0, page_size, self.load[i].length)
         return 0
 
 

@@ -8,3 +8,4 @@ cdef class Object:
     cdef u64 words[3]
     cdef u64 hash
     cdef int handle(self, Call *c, object index) except -1
+    cdef int aim(self, Call *c) except -1

@@ -6,6 +6,7 @@ Each call fills a Call and hands it to the pool.
 import cython
 import cython.cimports.engine.api.batch as batch
 import cython.cimports.engine.api.ranges as ranges
+import cython.cimports.engine.api.values as values
 import cython.cimports.engine.api.views as views
 import cython.cimports.engine.api.writing as filling
 from cython.cimports.engine.layout.call import Call
@@ -30,6 +31,10 @@ class Object:
 
     def handle(self, c, index):
         aim(c, self.words, self.hash, word("index", index))
+        return 0
+
+    def aim(self, c):
+        aim(c, self.words, self.hash, 0)
         return 0
 
     @property
@@ -85,6 +90,60 @@ class Object:
         self.handle(cython.address(c), index)
         return filling.writing(self.pool, cython.address(c), length)
 
+    def put_object(self, data, *, ttl=None, if_absent=False, if_version=None, word=None, key=None):
+        """See Pool.put_object."""
+        c: Call
+        self.aim(cython.address(c))
+        return values.put_object(self.pool, cython.address(c), data, ttl, if_absent, if_version, word, key)
+
+    def get_object(self, info=False):
+        """See Pool.get_object."""
+        c: Call
+        self.aim(cython.address(c))
+        return values.get_object(self.pool, cython.address(c), info)
+
+    def get_object_into(self, buffer):
+        """See Pool.get_object_into."""
+        c: Call
+        self.aim(cython.address(c))
+        return values.get_object_into(self.pool, cython.address(c), buffer)
+
+    def view_object(self):
+        """See Pool.view_object."""
+        c: Call
+        self.aim(cython.address(c))
+        return values.view_object(self.pool, cython.address(c))
+
+    def writing_object(self, length, *, ttl=None, if_absent=False, if_version=None, word=None, key=None):
+        """See Pool.writing_object."""
+        c: Call
+        self.aim(cython.address(c))
+        return filling.writing_object(self.pool, cython.address(c), length, ttl, if_absent, if_version, word, key)
+
+    def incr(self, delta=1, initial=0, ttl=None, *, word=None, key=None):
+        """See Pool.incr."""
+        c: Call
+        self.aim(cython.address(c))
+        return values.count(self.pool, cython.address(c), delta, initial, ttl, word, key)
+
+    def touch(self, ttl):
+        """See Pool.touch."""
+        c: Call
+        self.aim(cython.address(c))
+        return values.touch(self.pool, cython.address(c), ttl)
+
+    def expires(self):
+        """See Pool.expires."""
+        c: Call
+        self.aim(cython.address(c))
+        return values.expires(self.pool, cython.address(c))
+
+    def has(self):
+        """See Pool.has."""
+        c: Call
+        self.aim(cython.address(c))
+        return values.has(self.pool, cython.address(c))
+
     def put_many(self, indexes, pages):
         """See Pool.put_many; a sequence of indexes instead of handles."""
         return batch.put_many(self.pool, batch.places_in(self.words, self.hash, indexes), "indexes", pages)
@@ -99,11 +158,11 @@ class Object:
         self.handle(cython.address(c), index)
         return self.pool.flush_page_call(cython.address(c))
 
-    def flush_object(self):
+    def flush_object(self, if_version=None):
         """See Pool.flush_object."""
         c: Call
-        self.handle(cython.address(c), 0)
-        return self.pool.flush_object_call(cython.address(c))
+        self.aim(cython.address(c))
+        return values.flush(self.pool, cython.address(c), if_version)
 
     def object_info(self):
         """See Pool.object_info."""

@@ -7,6 +7,7 @@ binding=False: a method that can be bound like a Python function costs 9 ns a ca
 import cython
 import cython.cimports.engine.api.batch as batch
 import cython.cimports.engine.api.ranges as ranges
+import cython.cimports.engine.api.values as values
 import cython.cimports.engine.api.views as views
 import cython.cimports.engine.api.writing as filling
 import cython.cimports.engine.verbs.ends as ends
@@ -63,6 +64,7 @@ def _open(engine: Member, idx, gen, name, nonce):
     flags: u64 = pool.ref.record.flags
     pool.name = pool.ref.record.name[:POOL_NAME_BYTES].rstrip(b"\0").decode("utf-8", "replace")
     pool.pam = pool.ref.record.pam[:PAM_NAME_BYTES].rstrip(b"\0").decode("utf-8", "replace")
+    pool.elsewhere = pool.pam != "raw"
     pool.persistent = flags & POOL_PERSISTENT != 0
     pool.shared = flags & POOL_SHARED != 0
     pool.client = pool.ref.record.client
@@ -77,7 +79,7 @@ def _open(engine: Member, idx, gen, name, nonce):
     pool.whole = pool.ref.whole = flags & POOL_WHOLE != 0
     pool.ref.seed = pool.engine.att.w.header.nonce
     pool.ref.codec = flag_of(pool.pam)
-    pool.ref.packed_max = pool.ref.page_size - 1 if pool.ref.codec else 0
+    pool.ref.packed_max = pool.ref.page_max - 1 if pool.ref.codec else 0
     # One that is named, in a pickle, may have been destroyed on the way, and nobody have its slot
     # yet: its calls say so.
     live: cython.bint = is_live(pool.ref.record, pool.ref.gen)
@@ -194,6 +196,86 @@ class Pool(Bound):
         handle(cython.address(c), oid, index)
         return filling.writing(self, cython.address(c), length)
 
+    # --- values -----------------------------------------------------------------------------------
+
+    def put_object(self, oid, data, *, ttl=None, if_absent=False, if_version=None, word=None, key=None):
+        """Let an object be one value, `data`, whatever pages it had: a buffer, or a list of
+        buffers, which are joined on the way. True, or False: refused, since there is no memory, and
+        nothing is there; or engine.CONFLICT, which is false too: the condition does not hold, and
+        what was there stays.
+
+        A value is page 0 of its object, from 0 bytes to 1 GiB, whatever the pool's page_size.
+        ttl: seconds, or a timedelta, that it lives; None: until it is evicted or replaced. One that
+        has expired is a miss everywhere, and goes before others when memory is short. if_absent:
+        put it only where there is no such object. if_version: only where the value is of this
+        version (get_object with `info` tells it; 0: no object). word: an int from 0 to 2**64-1, and
+        key: up to 1 MiB, that are kept with the value. With both a key and if_absent, a value of
+        another key counts as none."""
+        c: Call
+        handle(cython.address(c), oid, 0)
+        return values.put_object(self, cython.address(c), data, ttl, if_absent, if_version, word, key)
+
+    def get_object(self, oid, info=False):
+        """The value of an object, as it was at one moment, or None. With `info` a pair of it and an
+        ObjectInfo of the same moment. It stays, in every pool.
+
+        Of an object that was put page by page, all its pages joined, if they are those from 0 on;
+        else TmemError."""
+        c: Call
+        handle(cython.address(c), oid, 0)
+        return values.get_object(self, cython.address(c), info)
+
+    def get_object_into(self, oid, buffer):
+        """Copy the value of an object into a writable buffer at least as long: its length, or None.
+        What lies behind it in the buffer, and all of it after a miss, is undefined."""
+        c: Call
+        handle(cython.address(c), oid, 0)
+        return values.get_object_into(self, cython.address(c), buffer)
+
+    def view_object(self, oid):
+        """The value of an object where it lies: a View, as `view` gives one."""
+        c: Call
+        handle(cython.address(c), oid, 0)
+        return values.view_object(self, cython.address(c))
+
+    def writing_object(self, oid, length, *, ttl=None, if_absent=False, if_version=None, word=None, key=None):
+        """A value of `length` bytes that is filled where it will lie: a Writing, as `writing` gives
+        one, with what put_object takes beside. Leaving the block raises Conflict when the condition
+        does not hold then; what is there stays."""
+        c: Call
+        handle(cython.address(c), oid, 0)
+        return filling.writing_object(self, cython.address(c), length, ttl, if_absent, if_version, word, key)
+
+    def incr(self, oid, delta=1, initial=0, ttl=None, *, word=None, key=None):
+        """Add to a value of 8 bytes, a signed little-endian int: what it came to. Where there is
+        none, it starts from `initial`, with ttl, word and key as put_object has them; one that is
+        there keeps its own.
+
+        KeyError if there is none and `initial` is None; TypeError if the value has another length;
+        OverflowError if it would leave 64 bits; ArenaFull if there is no room for a new one."""
+        c: Call
+        handle(cython.address(c), oid, 0)
+        return values.count(self, cython.address(c), delta, initial, ttl, word, key)
+
+    def touch(self, oid, ttl):
+        """Let an object live for `ttl` seconds from now on; None: until it is evicted or replaced.
+        True if there is one."""
+        c: Call
+        handle(cython.address(c), oid, 0)
+        return values.touch(self, cython.address(c), ttl)
+
+    def expires(self, oid):
+        """Seconds until an object expires, or None: never. KeyError if there is none."""
+        c: Call
+        handle(cython.address(c), oid, 0)
+        return values.expires(self, cython.address(c))
+
+    def has(self, oid):
+        """True if there is such an object. No hit is counted."""
+        c: Call
+        handle(cython.address(c), oid, 0)
+        return values.has(self, cython.address(c))
+
     # --- batches ----------------------------------------------------------------------------------
 
     def put_many(self, handles, pages):
@@ -222,11 +304,12 @@ class Pool(Bound):
         handle(cython.address(c), oid, index)
         return self.flush_page_call(cython.address(c))
 
-    def flush_object(self, oid):
-        """Drop all pages of an object, at one moment. True if there was one."""
+    def flush_object(self, oid, if_version=None):
+        """Drop all pages of an object, at one moment. True if there was one; or engine.CONFLICT,
+        which is false: its value is not of this version, and stays."""
         c: Call
         handle(cython.address(c), oid, 0)
-        return self.flush_object_call(cython.address(c))
+        return values.flush(self, cython.address(c), if_version)
 
     def destroy(self):
         """Drop the pool and all its pages. Calls on it, here and elsewhere, raise PoolDestroyed

@@ -61,7 +61,7 @@ def get_range_into(pool, c, count, buffer, free):
             raise ValueError(f"buffer: at least as long as the pages, of which there are {c.ask.count}, not 0 bytes")
         c.ask.room = view.len
         if pool.ref.codec != 0:
-            return copied(get_range(pool, c, count, free), view.buf)
+            return copied(get_range(pool, c, count, free), view.buf, view.len)
         c.ask.into = cython.cast(cython.p_char, view.buf)
         return -1 if _get(pool, c) is None else c.found.length
     finally:

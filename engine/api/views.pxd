@@ -10,6 +10,7 @@ cdef struct Sight:
     u64 data        # offset of the chunk, or the word that a page is filled with
     u64 page        # offset of the descriptor
     u64 place       # of the pin + 1; 0: nothing is pinned
+    u64 length      # bytes from `data` on that are the page, as it is stored
 
 cdef class Pin:
     cdef Member engine

@@ -14,8 +14,8 @@ from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringA
 from cython.cimports.cpython.memoryview import PyMemoryView_GET_BUFFER
 from cython.cimports.cpython.ref import Py_REFCNT
 from cython.cimports.engine.api.views import Sight
-from cython.cimports.engine.layout.call import FULL, MISS, Call, PoolRef
-from cython.cimports.engine.layout.regions import chunk_of, copy_page, page_at
+from cython.cimports.engine.layout.call import AGAIN, FULL, MISS, Call, PoolRef
+from cython.cimports.engine.layout.regions import chunk_of, copy_page, obj_at, page_at
 from cython.cimports.engine.layout.structs import (
     GEO_PINNED,
     GETS_HIT,
@@ -30,6 +30,7 @@ from cython.cimports.engine.layout.words import (
     VIEWED,
     class_in,
     copied_of,
+    has_open_tail,
     is_same,
     packed_in,
     size_class,
@@ -43,8 +44,9 @@ from cython.cimports.engine.pages.pins import charge, collect, note_unpinned, pi
 from cython.cimports.engine.pages.reclaim import drop_unwritten
 from cython.cimports.engine.tree.hostops import HostOps
 from cython.cimports.engine.tree.lookaside import remember
-from cython.cimports.engine.verbs.fetch import check_chunk, touch
+from cython.cimports.engine.verbs.fetch import touch
 from cython.cimports.engine.verbs.section import REAP_BUDGET, bucket_of, end_section, find_page, finish, lock_bucket
+from cython.cimports.engine.verbs.tail import check_chunk, look_at_value
 from cython.cimports.shm.atomics import mutex_lock, mutex_unlock, set
 from cython.cimports.shm.extent import room_of
 from cython.cimports.shm.kernel.process import CLOSED, FORKED
@@ -75,17 +77,32 @@ def _find_all(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.p
     d: cython.pointer(Pampd)
     obj_off: u64
     i: u64
+    status: cython.int
     for i in range(c.ask.count):
         d = find_page(w, p, c, b, c.ask.index + i, cython.address(obj_off))
         if i == 0:
             remember(p, c)
         if d == cython.NULL:
+            if c.ask.value != cython.NULL:
+                c.ask.value.pages = obj_at(w, obj_off).pampd_count if obj_off != 0 else 0
             return MISS
         sights[i].page = offset_of(w, d)
         sights[i].shape = d.shape
         sights[i].data = chunk_of(w, d.shape, d.data)
         sights[i].place = 0
+        sights[i].length = copied_of(d.shape)
         check_chunk(w, d.shape, sights[i].data, copied_of(d.shape))
+        if w.fault == 0 and (c.ask.value != cython.NULL or has_open_tail(d.shape)):
+            c.found.shape = sights[i].shape
+            c.found.data = sights[i].data
+            c.found.stored = c.found.length = copied_of(d.shape)
+            c.found.gen = d.gen
+            status = look_at_value(w, c, obj_off)
+            if status == AGAIN:
+                w.fault = FAULT_SENTINEL
+            if status != OK:
+                return MISS
+            sights[i].length = c.found.stored
         if packed_in(d.shape) > p.packed_max:
             w.fault = FAULT_SENTINEL
         if not is_same(d.shape):
@@ -298,15 +315,15 @@ def _pinned(pool: Bound, c: cython.pointer(Call), sights: cython.pointer(Sight))
     try:
         for i in range(c.ask.count):
             if sights[i].place == 0:
-                data = PyBytes_FromStringAndSize(cython.NULL, copied_of(sights[i].shape))
-                copy_page(w, PyBytes_AS_STRING(data), sights[i].shape, sights[i].data, copied_of(sights[i].shape))
+                data = PyBytes_FromStringAndSize(cython.NULL, sights[i].length)
+                copy_page(w, PyBytes_AS_STRING(data), sights[i].shape, sights[i].data, sights[i].length)
                 out.append(memoryview(data))
             else:
                 page = Pin.__new__(Pin)
                 page.engine = pool.engine
                 page.worker = w.id
                 page.data = sights[i].data
-                page.length = copied_of(sights[i].shape)
+                page.length = sights[i].length
                 page.size = _room(w, sights[i].shape)
                 page.place = sights[i].place
                 made = i + 1

@@ -1,5 +1,5 @@
 # cython: binding=False, embedsignature=True, embedsignature.format=clinic
-"""Owns Writing: a page that is filled where it will lie, and seen by all at once.
+"""Owns Writing: a page, or a value, that is filled where it will lie, and seen by all at once.
 
 What happens in the arena is in verbs/write.py. A pool whose pages do not lie there as they were put
 (compressed, kept once, of a back end) fills a buffer of the process instead, and puts that.
@@ -7,17 +7,20 @@ What happens in the arena is in verbs/write.py. A pool whose pages do not lie th
 import cython
 from cython.cimports.cpython.buffer import Py_buffer, PyBuffer_FillInfo
 from cython.cimports.cpython.bytearray import PyByteArray_AS_STRING
+from cython.cimports.cpython.bytes import PyBytes_AS_STRING
+from cython.cimports.engine.api.values import VALUE_PUT, flush_value, new_pieces, put_value
 from cython.cimports.engine.api.views import let_go_of
-from cython.cimports.engine.layout.call import FULL, MISS, Call
+from cython.cimports.engine.layout.call import CONFLICT, FULL, MISS, Call
 from cython.cimports.engine.layout.structs import GEO_PINNED, PINS_MAX
-from cython.cimports.engine.member.arguments import word, wrong_length
+from cython.cimports.engine.member.arguments import aim, word, wrong_length
 from cython.cimports.engine.member.bound import Bound
 from cython.cimports.engine.verbs.write import begin, publish
+from cython.cimports.libc.string import memcpy
 from cython.cimports.shm.extent import room_of
-from cython.cimports.shm.layout import NOMEM, NOSPACE, OK, Worker, u64
+from cython.cimports.shm.layout import EXTENT_MAX, NOMEM, NOSPACE, OK, Worker, u64
 from cython.cimports.shm.seal import seal
 from cython.cimports.shm.segments import class_of
-from engine.errors import ArenaFull, TmemError, TooMuchPinned
+from engine.errors import ArenaFull, Conflict, TmemError, TooMuchPinned
 
 SALVAGES = cython.declare(cython.int, 8)    # looks at what others have left, before there is no room
 
@@ -27,10 +30,25 @@ def writing(pool, c, length):
     made: Writing = Writing.__new__(Writing)
     size: u64 = word("length", length)
     if not 1 <= size <= pool.ref.page_size:
-        raise wrong_length("length", pool.ref.page_size, size)
-    c.ask.length = size
+        raise wrong_length("length", 1, pool.ref.page_size, size)
+    c.ask.length = made.length = size
     made.pool = pool
     made.call = c[0]
+    return made
+
+
+def writing_object(pool, c, length, ttl, if_absent, if_version, word_, key):
+    """Pool.writing_object."""
+    made: Writing = Writing.__new__(Writing)
+    made.length = word("length", length)
+    made.pieces = new_pieces()
+    made.gone = made.pieces.ask(pool, cython.address(made.value), ttl, if_absent, if_version, word_, key)
+    c.ask.length = made.length + made.value.tail
+    if c.ask.length > EXTENT_MAX:
+        raise ValueError(f"length: at most {EXTENT_MAX} bytes with key and word, not {c.ask.length}")
+    made.pool = pool
+    made.call = c[0]
+    made.call.ask.value = cython.address(made.value)
     return made
 
 
@@ -56,8 +74,8 @@ class Writing:
         tries: cython.int = 0
         pool.enter()
         try:
-            if pool.ops.foreign or pool.ref.codec != 0 or pool.ref.dedup:
-                self.copy = bytearray(c.ask.length)
+            if pool.ops.foreign or pool.ref.codec != 0 or pool.ref.dedup or self.length == 0:
+                self.copy = bytearray(self.length)
                 return 0
             c.ask.room = pool.room_for(c.ask.length)
             status = pool.until_free(c, begin)
@@ -82,6 +100,8 @@ class Writing:
             self.size = room_of(w, class_of(c.ask.length), c.ask.length)
             self.worker = w.id
             pool.engine.att.keep_one()
+            if c.ask.length != self.length:
+                memcpy(w.base + c.found.data + self.length, PyBytes_AS_STRING(self.pieces.tail), self.value.tail)
         finally:
             pool.leave()
         return 0
@@ -108,9 +128,22 @@ class Writing:
         w: cython.pointer(Worker) = cython.address(pool.engine.att.w)
         status: cython.int
         done: cython.bint = False
-        if self.copy is not None:
+        d: Call
+        if self.gone:
+            # As if it were put, and dead a moment later.
+            self.abort()
+            aim(cython.address(d), c.ask.oid, c.ask.hash, 0)
+            done = flush_value(pool, cython.address(d), cython.address(self.value)) != CONFLICT
+            self.value.conflict = not done
+        elif self.copy is not None and self.pieces is None:
             data, self.copy = self.copy, None
             done = pool.put_buffer(c, data)
+        elif self.copy is not None:
+            data, self.copy = self.copy, None
+            self.pieces.hold(data)
+            self.value.parts = self.pieces.parts
+            self.value.part_count = 2
+            done = put_value(pool, c, cython.address(self.value), self.pieces.length) == VALUE_PUT
         else:
             pool.enter()
             try:
@@ -133,6 +166,8 @@ class Writing:
                     pool.leave()
                 finally:
                     self.let_go()
+        if not done and self.value.conflict:
+            raise Conflict(f"pool {pool.name!r}: the condition does not hold; what is there stays")
         if not done:
             raise ArenaFull(f"pool {pool.name!r}: the page was refused; none is under the handle now")
         return 0
@@ -173,7 +208,7 @@ class Writing:
             at = PyByteArray_AS_STRING(self.copy)
         else:
             at = self.pool.engine.att.w.base + self.call.found.data
-        PyBuffer_FillInfo(buffer, self, at, self.call.ask.length, 0, flags)
+        PyBuffer_FillInfo(buffer, self, at, self.length, 0, flags)
 
     def __releasebuffer__(self, buffer: cython.pointer(Py_buffer)):
         with cython.critical_section(self):
@@ -185,7 +220,7 @@ class Writing:
     # --- what a memoryview has --------------------------------------------------------------------
 
     def __len__(self):
-        return self.call.ask.length
+        return self.length
 
     def __getitem__(self, place):
         return memoryview(self)[place]
@@ -196,7 +231,7 @@ class Writing:
     @property
     def nbytes(self):
         """The length of the page."""
-        return self.call.ask.length
+        return self.length
 
     def cast(self, format):
         """The buffer as items of a format of `struct`, a memoryview."""
@@ -208,7 +243,7 @@ class Writing:
         return getattr(memoryview(self), name)
 
     def __repr__(self):
-        return f"<tmem page of {self.call.ask.length} bytes, {'ended' if self.ended else 'being written'}>"
+        return f"<tmem page of {self.length} bytes, {'ended' if self.ended else 'being written'}>"
 
 
-seal(Writing, "Pool.writing")
+seal(Writing, "Pool.writing and Pool.writing_object")

@@ -17,6 +17,7 @@ from cython.cimports.engine.layout.call import AGAIN, MISS
 from cython.cimports.engine.layout.regions import (
     bucket_at,
     next_gen,
+    nodes_of,
     obj_at,
     objnode_at,
     page_at,
@@ -30,6 +31,7 @@ from cython.cimports.engine.layout.structs import (
     GEO_SHARDS,
     HEIGHT_MAX,
     MAP_SIZE,
+    NODES_SHIFT,
     OBJ_CLASS,
     OBJ_SENTINEL,
     OBJNODE_CLASS,
@@ -504,7 +506,7 @@ def _move_obj(w: cython.pointer(Worker), have: cython.pointer(Supply), off: u64,
     p: cython.pointer(Obj)
     b: cython.pointer(Bucket) = cython.NULL
     new: u64
-    need: u64 = STANDING + load(cython.address(o.pampd_count)) + load(cython.address(o.objnode_count))
+    need: u64 = STANDING + load(cython.address(o.pampd_count)) + (load(cython.address(o.pool)) >> NODES_SHIFT)
     status: cython.int = _supply(w, have, OBJ_CLASS, host)
     if status != OK:
         return status
@@ -517,7 +519,7 @@ def _move_obj(w: cython.pointer(Worker), have: cython.pointer(Supply), off: u64,
     if status != OK:
         _shrink(w, have)
         return AGAIN if status == NOMEM else status
-    if STANDING + o.pampd_count + o.objnode_count > w.journal_cap or o.root == 0 or o.height > HEIGHT_MAX:
+    if STANDING + o.pampd_count + nodes_of(o) > w.journal_cap or o.root == 0 or o.height > HEIGHT_MAX:
         unlock(w, cython.address(b.lock))
         _shrink(w, have)
         return BUSY

@@ -10,10 +10,20 @@ of it that can still be named is reported. Which size of chunk a segment has, mo
 import cython
 from cython.cimports.engine.integrity.ballot import objs_below, segment_holding
 from cython.cimports.engine.integrity.claims import bit_of, has_bit
-from cython.cimports.engine.layout.regions import chunk_bytes, codec_of, obj_at, objnode_at, pampd_at, pool_at, twin_at
+from cython.cimports.engine.layout.regions import (
+    chunk_bytes,
+    codec_of,
+    nodes_of,
+    obj_at,
+    objnode_at,
+    pampd_at,
+    pool_at,
+    twin_at,
+)
 from cython.cimports.engine.layout.structs import (
     HEIGHT_MAX,
     MAP_SIZE,
+    NODES_SHIFT,
     OBJ_CLASS,
     OBJNODE_CLASS,
     OBJNODE_SENTINEL,
@@ -33,6 +43,7 @@ from cython.cimports.engine.layout.words import (
     copied_of,
     fits_codecs,
     flags_of,
+    has_chunk,
     is_foreign,
     is_same,
     is_twin,
@@ -51,7 +62,7 @@ from cython.cimports.engine.member.member import Member
 from cython.cimports.engine.oid import hash_oid
 from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.shm.extent import granule_bits, granules_of
-from cython.cimports.shm.layout import EXTENT_CLASS, Worker, u64
+from cython.cimports.shm.layout import EXTENT_CLASS, EXTENT_MAX, Worker, u64
 from cython.cimports.shm.memory import chunk_at, next_data, next_hole
 
 NAMED_MAX = 100_000      # lost pages named one by one; beyond that only counted
@@ -179,7 +190,9 @@ class Judge:
             cls = class_in(d)
             foreign = is_foreign(d.shape)
             length: u64 = length_of(d)
-            if not 1 <= length <= pool_at(self.w, self.pool_idx).page_size:
+            if length > (pool_at(self.w, self.pool_idx).page_size if prefix != 0 else EXTENT_MAX):
+                return False
+            if length == 0 and has_chunk(d):
                 return False
             if is_twin(d.shape):
                 if foreign or is_same(d.shape) or not self.claim_twin(d.data, d.shape):
@@ -268,8 +281,8 @@ class Judge:
         o.asked = self.obj_asked
         o.used = self.obj_used
         o.stored = self.obj_stored
-        o.objnode_count = nodes
-        o.pool = o.pool >> 32 << 32 | self.pool_idx
+        # What was of another epoch may be as dead as before, or not: it is kept.
+        o.pool = nodes << NODES_SHIFT | (o.pool >> 16 & 0x1FFFF) << 16 | self.pool_idx
         o.link = 0
         return True
 
@@ -318,7 +331,7 @@ class Judge:
                 oids.add(oid)
                 good.append(off)
                 self.objects += 1
-                self.nodes += o.objnode_count
+                self.nodes += nodes_of(o)
                 self.pages += o.pampd_count
                 self.asked += self.obj_asked
                 self.used += self.obj_used

@@ -12,6 +12,7 @@ from cython.cimports.engine.layout.regions import (
     chunk_bytes,
     codec_of,
     is_evictable,
+    nodes_of,
     obj_at,
     objnode_at,
     pool_at,
@@ -138,7 +139,8 @@ class Linked(Claims):
                 self.note("page-pool", off, f"a page of pool {self.pool_idx} says {mark:#x}")
         else:
             self.walk_queued(d, off, mark, linked)
-        if length == 0 or length > self.page_size:
+        # A value is page 0, and of any length; no bytes lie in no chunk.
+        if length > (self.page_size if index != 0 else EXTENT_MAX) or (length == 0 and has_chunk(d)):
             self.note("page-length", off, f"length {length}")
         if is_twin(d.shape) and d.data != 0:
             if self.stopped:
@@ -298,8 +300,8 @@ class Linked(Claims):
         o: cython.pointer(Obj) = cython.cast(cython.pointer(Obj), chunk_at(self.w, off))
         if self.obj_pages != o.pampd_count or self.obj_pages == 0:
             self.note("obj-pages", off, f"pampd_count {o.pampd_count}, {self.obj_pages} are there")
-        if self.obj_nodes != o.objnode_count:
-            self.note("obj-objnodes", off, f"objnode_count {o.objnode_count}, {self.obj_nodes} are there")
+        if self.obj_nodes != nodes_of(o):
+            self.note("obj-objnodes", off, f"objnode_count {nodes_of(o)}, {self.obj_nodes} are there")
         if self.obj_pages and o.height != height_for(self.last):
             self.note("obj-height", off, f"height {o.height} for a largest index of {self.last}")
         if self.asked != o.asked or self.used != o.used or self.stored != o.stored:

@@ -2,7 +2,8 @@
 # Nothing here lies in an arena.
 
 from engine.layout.structs cimport CLIENTS_MAX, Bucket, PoolRecord
-from engine.layout.words cimport shape_of, with_packed
+from engine.layout.words cimport TAIL, codec_and, shape_of, with_packed
+from libc.string cimport memcpy
 from shm.layout cimport u64
 
 cdef enum:
@@ -15,6 +16,8 @@ cdef enum:
     FAILED = 37         # a back end failed; its exception, if any, is in the adapter
     PINNED = 38         # somebody has a view on the page
     FULL = 39           # as much is pinned as may be
+    CONFLICT = 40       # the condition does not hold: nothing has changed
+    OVERFLOW = 41       # a count would leave 64 bits: nothing has changed
 
     # Worker.fault, beside those of shm
     FAULT_POLICY = 32   # a pool of a policy that there is not
@@ -29,6 +32,40 @@ cdef struct Packed:
     const char *data
     u64 length              # compressed bytes; 0: as it is
     u64 digest[2]           # of the bytes as they are stored, in a pool that shares equal pages
+
+# A piece of a value that is put.
+cdef struct Part:
+    const char *data
+    u64 length
+
+# What the verbs of an object are asked beside the rest, and what they find; process-local.
+cdef struct Value:
+    # put
+    Part *parts             # the value, and then its tail; NULL: it lies in one piece, at Call.ask.data
+    u64 part_count
+    u64 tail                # bytes of the tail, which are counted in Call.ask.length; 0: it has none
+    # put, touch
+    u64 expires             # when it is dead; 0 = never
+    # put, incr, flush: do it only if
+    bint absent             # there is nothing,
+    u64 version             # or, if not 0, what is there is of this version
+    # get, incr: another's is a miss, as is one without a key; put if absent: it is nothing. NULL: any
+    const char *key
+    u64 key_length
+    # get: the tail too
+    bint with_tail
+    # incr
+    long long delta
+    # found: worth nothing before it is known to have been true
+    u64 tail_found          # bytes of the tail
+    u64 key_found           # of the key in it
+    u64 word                # 0 without
+    bint has_word
+    bint has_key
+    u64 expires_found
+    u64 pages               # of the object: a value is one
+    long long count         # incr: what it came to
+    bint conflict           # put: the condition did not hold
 
 # One verb under way, process-local: what it is asked, what it did so far, and what it found.
 
@@ -53,6 +90,8 @@ cdef struct Asked:
     # replace
     u64 token               # what a foreign page is to be from now on,
     u64 gen                 # if it is of this generation
+    # verbs of an object, or NULL
+    Value *value
     # get
     bint remove             # the pages leave
     bint ranged             # all pages, at one moment; else the first
@@ -68,12 +107,13 @@ cdef struct Done:
     char *out               # place for the pages as they are stored; NULL: there is none yet
     u64 have                # bytes that it is for
     # put
-    bint duplicate          # a page was replaced
-    bint grew               # by one that takes more memory
-    bint refuse             # there is no memory for a page: empty the handles and refuse
-    bint exhausted          # there is none for tree nodes: refuse instead of trying again
-    bint salvaged           # what others have retired was looked through: without memory now, it is refused
-    bint bounce             # the new page waits in the bounce page
+    # (bytes, so that less is to be cleared for every call)
+    unsigned char duplicate     # a page was replaced
+    unsigned char grew          # by one that takes more memory
+    unsigned char refuse        # there is no memory for a page: empty the handles and refuse
+    unsigned char exhausted     # there is none for tree nodes: refuse instead of trying again
+    unsigned char salvaged      # what others have retired was looked through: without memory now, it is refused
+    unsigned char bounce        # the new page waits in the bounce page
 
 # What a verb has found, which is worth nothing before it has: this part is never cleared.
 cdef struct Found:
@@ -84,13 +124,15 @@ cdef struct Found:
     u64 page                # offset of its descriptor
     u64 length              # of the page, or of all pages of a range, as they were put
     u64 stored              # the same, as they are stored: bytes that are copied
-    # of a page that is being written, with `data` and `page`; of a long page that is copied without a lock, `gen`
+    # of a page that is being written, with `data` and `page`; of a long page that is copied without a lock, and of a
+    # value, `gen`
     u64 gen                 # its generation
     u64 pin                 # place of its pin + 1
     # all, for the lookaside table
     u64 obj                 # where the tree has the obj, if the table did not know; else 0
     u64 unlinked            # Bucket.unlinked then
     u64 top                 # what the obj led to then, as in Aside
+    u64 dead                # an obj of that oid that was cleared or has expired, or 0
 
 cdef struct Call:
     Asked ask
@@ -131,7 +173,8 @@ cdef struct PoolRef:
     u64 gen
     u64 idx
     u64 *ledger
-    u64 page_size
+    u64 page_size           # bytes that a page which is put by its index may have,
+    u64 page_max            # and any page
     u64 hits_max            # hits worth counting: 0 where nothing is evicted, or hits do not matter
     bint evictable          # its pages go into queues
     bint dedup              # equal pages share a chunk
@@ -148,6 +191,12 @@ cdef struct PoolRef:
     u64 leaf_mask
     u64 leaf_clashes
 
+cdef inline bint in_parts(Call *c) noexcept nogil:
+    return c.ask.value != NULL and c.ask.value.parts != NULL
+
+cdef inline bint has_tail(Call *c) noexcept nogil:
+    return c.ask.value != NULL and c.ask.value.tail != 0
+
 cdef inline bint is_packed(Call *c, u64 i) noexcept nogil:
     # True if page i of a put is stored compressed.
     return c.ask.packs != NULL and c.ask.packs[i].length != 0
@@ -161,10 +210,22 @@ cdef inline const char *put_bytes(Call *c, u64 i, u64 page_size, u64 *length) no
         length[0] = c.ask.packs[i].length
         return c.ask.packs[i].data
     length[0] = put_length(c, i, page_size)
-    return c.ask.data + i * page_size
+    return c.ask.data + i * page_size if not in_parts(c) else NULL
+
+cdef inline void put_copy(Call *c, u64 i, u64 page_size, char *to) noexcept nogil:
+    # Copy page i of a put, which is stored as it is, to where there is room for it.
+    cdef u64 part
+    if not in_parts(c):
+        memcpy(to, c.ask.data + i * page_size, put_length(c, i, page_size))
+        return
+    for part in range(c.ask.value.part_count):
+        memcpy(to, c.ask.value.parts[part].data, c.ask.value.parts[part].length)
+        to += c.ask.value.parts[part].length
 
 cdef inline u64 put_shape(PoolRef *p, Call *c, u64 i, int cls) noexcept nogil:
     # The shape word of page i of a put in a chunk of a class.
+    cdef int notes = TAIL if has_tail(c) else 0
     if is_packed(c, i):
-        return with_packed(shape_of(put_length(c, i, p.page_size), cls, <int>p.codec), c.ask.packs[i].length)
-    return shape_of(put_length(c, i, p.page_size), cls, 0)
+        return with_packed(
+            shape_of(put_length(c, i, p.page_size), cls, codec_and(p.codec, notes)), c.ask.packs[i].length)
+    return shape_of(put_length(c, i, p.page_size), cls, notes)

@@ -4,7 +4,7 @@
 from libc.string cimport memcpy, strncmp
 from engine.layout.structs cimport (
     ALLOW_MAX, BUCKET_BYTES, CLIENTS_MAX, CLIENT_PAGE, GEO_BUCKETS, GEO_GHOSTS, GEO_POOLS, GEO_SHARDS, GEO_TWINS,
-    LEDGER_BYTES, OBJNODE_SENTINEL, OBJ_SENTINEL, PAMPD_SENTINEL, PAM_NAME_BYTES, POOL_BYTES, POOL_LIVE,
+    LEDGER_BYTES, NODES_SHIFT, OBJNODE_SENTINEL, OBJ_SENTINEL, PAMPD_SENTINEL, PAM_NAME_BYTES, POOL_BYTES, POOL_LIVE,
     POOL_PERSISTENT, QUEUE_BYTES, ROOT_GENERATION, TWIN_SENTINEL, Bucket, ClientPage, ClientRecord, Head, Obj, Objnode,
     Pampd, PoolRecord, Queue, Shard, Twin, TwinBucket,
 )
@@ -69,7 +69,20 @@ cdef inline bint is_frozen(Worker *w, PoolRecord *p) noexcept nogil:
     return client != NULL and client.frozen != 0
 
 cdef inline u64 pool_of_obj(Obj *o) noexcept nogil:
-    return <unsigned int>o.pool
+    return <unsigned short>o.pool
+
+cdef inline u64 epoch_of_obj(Obj *o) noexcept nogil:
+    return <unsigned short>(load(&o.pool) >> 16)
+
+cdef inline bint is_told(Obj *o) noexcept nogil:
+    # True if a back end in Python wants to hear of the obj's end.
+    return o.pool >> 32 & 1 != 0
+
+cdef inline u64 nodes_of(Obj *o) noexcept nogil:
+    return o.pool >> NODES_SHIFT
+
+cdef inline u64 epoch_of(PoolRecord *p) noexcept nogil:
+    return <unsigned short>load_acquire(&p.epoch)
 
 cdef inline u64 codec_of(PoolRecord *p) noexcept nogil:
     # The flag of a pool's codec; 0: it has none.

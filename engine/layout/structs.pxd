@@ -9,7 +9,7 @@
 from shm.layout cimport Lock, u64
 
 cdef enum:
-    ENGINE_LAYOUT_VERSION = 6
+    ENGINE_LAYOUT_VERSION = 7
 
     OBJ_SENTINEL = 0x6F626A31
     OBJNODE_SENTINEL = 0x6E6F6431
@@ -26,6 +26,7 @@ cdef enum:
     MAP_SIZE = 64
     HEIGHT_MAX = 11         # 6 * 11 >= 64 bits of index
     DEPTH_MAX = 128         # a red-black tree of 2^64 nodes is no deeper
+    NODES_SHIFT = 33        # of the count of objnodes in Obj.pool
     NODES_MAX = 22          # a put links at most 10 new roots and 11 nodes on the way down
 
     PAGE_MIN = 512          # a pool's pages may have so many bytes at least, and EXTENT_MAX at most
@@ -139,7 +140,7 @@ cdef struct ClientPage:
 #   16   state        POOL_*; written last at creation
 #   24   gen          counts the pools that had this slot
 #   32   flags        POOL_PERSISTENT | POOL_SHARED | POOL_DEDUP | POOL_WHOLE
-#   40   client
+#   40   epoch        counts how often it was cleared, modulo 65536: an obj of another epoch is dead
 #   48   cursor       bucket the destroyer has come to
 #   56   policy       of an ephemeral pool: its number in the table of engine/eviction/policies.py
 #   64   name         utf-8, zero-filled
@@ -152,7 +153,9 @@ cdef struct ClientPage:
 #                     (no guard: a hint)
 #   224  asked        gets and puts of all workers, when somebody last counted (no guard: a hint)
 #   232  quiet        bytes that went, of all pools, since that was another number (no guard: a hint)
-#   240  page_size    bytes that a page of it has at most
+#   240  page_size    bytes that a page put by its index has at most; a value that is put as an object is page 0, of
+#                     any length
+#   248  client
 #   256  base[16]     sums of all ledgers when the pool was made: counters start there
 #   384  allow[16]    ids of the clients that a shared pool lets in beside its own, two a word, the lower half first
 cdef struct PoolRecord:
@@ -161,7 +164,7 @@ cdef struct PoolRecord:
     u64 state
     u64 gen
     u64 flags
-    u64 client
+    u64 epoch
     u64 cursor
     u64 policy
     char name[POOL_NAME_BYTES]
@@ -174,7 +177,7 @@ cdef struct PoolRecord:
     u64 asked
     u64 quiet
     u64 page_size
-    u64 spare2
+    u64 client
     u64 base[LEDGER_WORDS]
     u64 allow[16]
 
@@ -199,9 +202,9 @@ cdef struct Bucket:
 #   64   root         link word: to the page itself at height 0, else to the top objnode; 0 = no pages
 #   72   height
 #   80   pampd_count
-#   88   objnode_count
-#   96   pool         bits 0..31 index of the pool; bit 32: a back end in Python was told of the obj
-#                     and wants to hear of its end
+#   88   expires      when it is dead, in nanoseconds of the machine's CLOCK_BOOTTIME; 0 = never
+#   96   pool         bits 0..15 index of the pool; 16..31 the pool's epoch when it was made; bit 32: a back end in
+#                     Python was told of the obj and wants to hear of its end; 33..63 objnodes
 #   104  stored       bytes of its pages as they lie in the arena, summed
 #   112  asked        lengths of its pages, summed
 #   120  used         bytes of their chunks
@@ -215,7 +218,7 @@ cdef struct Obj:
     u64 root
     u64 height
     u64 pampd_count
-    u64 objnode_count
+    u64 expires
     u64 pool
     u64 stored
     u64 asked

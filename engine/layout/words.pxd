@@ -16,10 +16,11 @@ cdef enum:
     ZSTD = 8
     TWIN = 16               # `data` is the offset of a twin, which has the chunk; the shape else is the twin's
     VIEWED = 32             # the chunk is or was pinned: ask pins.py before it is used for something else
+    TAIL = 64               # behind the bytes of the value are its key and word: value.pxd says how
 
     ELSEWHERE = FOREIGN | SAME | TWIN       # `data` is no chunk of the page's own
     CODECS = LZ4 | ZSTD                     # the bytes are not the page's: one of a pool's, or none
-    NOTES = VIEWED                          # beside any other; they say nothing of how a page is stored
+    NOTES = VIEWED | TAIL                   # beside any other; they say nothing of how a page is stored
 
 # A shape word: bits 0..31 the length, 32..36 the class of the chunk, 37..44 the flags, 45..63 what the page takes
 # compressed: bytes, or of one in an extent PACKED_UNIT of them each; 0 of a page that is not compressed.
@@ -95,6 +96,9 @@ cdef inline u64 codec_in(u64 shape) noexcept nogil:
     # The flag of the codec of a compressed page. Anything else is damage.
     return flags_in(shape) & ~<u64>(TWIN | NOTES)
 
+cdef inline int codec_and(u64 codec, int notes) noexcept nogil:
+    return <int>codec | notes
+
 cdef inline bint in_chunk(u64 shape) noexcept nogil:
     return flags_in(shape) & ELSEWHERE == 0
 
@@ -124,6 +128,26 @@ cdef inline bint fits_codecs(u64 shape, u64 codecs) noexcept nogil:
 
 cdef inline bint is_foreign(u64 shape) noexcept nogil:
     return flags_in(shape) & FOREIGN != 0
+
+cdef inline bint has_open_tail(u64 shape) noexcept nogil:
+    # True if the page of a shape ends in a tail that can be read as it lies;
+    return flags_in(shape) & (TAIL | FOREIGN) == TAIL and shape >> PACKED_SHIFT == 0
+
+cdef inline bint has_hidden_tail(u64 shape) noexcept nogil:
+    # or in one that only who has its bytes can see.
+    return flags_in(shape) & TAIL != 0 and not has_open_tail(shape)
+
+cdef inline bint has_any_tail(u64 shape) noexcept nogil:
+    return flags_in(shape) & TAIL != 0
+
+cdef inline int noting_tail(bint tail) noexcept nogil:
+    # The flags of a page that is to be written in place, and is pinned meanwhile.
+    return VIEWED | TAIL if tail else VIEWED
+
+cdef inline bint is_wrapped(u64 shape) noexcept nogil:
+    # True if the bytes of a page, as they are stored, are not yet the page: they are compressed, or
+    # are a back end's and end in a tail.
+    return shape >> PACKED_SHIFT != 0 or flags_in(shape) & (FOREIGN | TAIL) == (FOREIGN | TAIL)
 
 cdef inline bint is_twin(u64 shape) noexcept nogil:
     return flags_in(shape) & TWIN != 0

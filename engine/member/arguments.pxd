@@ -6,7 +6,7 @@ from libc.string cimport memset
 from shm.layout cimport u64
 
 cdef u64 word(str name, object value) except? 0xFFFFFFFFFFFFFFFF
-cdef object wrong_length(str name, u64 most, u64 length)
+cdef object wrong_length(str name, u64 least, u64 most, u64 length)
 cdef int buffer_of(str name, object data, Py_buffer *view, int flags) except -1
 cdef object free_flag(object free)
 cdef int set_count(Call *c, object count, u64 most, str also) except -1

@@ -24,14 +24,12 @@ def word(name, value):
     return number
 
 
-def wrong_length(name, most, length):
-    """The error for a page that is empty or too long: it says where longer ones go."""
-    way = (
-        "; put_range takes more, as pages of one object"
-        if length
-        else ": a page is never empty, so put a byte that stands for it"
+def wrong_length(name, least, most, length):
+    """The error for a page that is too long: it says where longer ones go."""
+    return ValueError(
+        f"{name}: {least} to {most} bytes, not {length}; put_object takes more, as one value, "
+        "and put_range, as pages of one object"
     )
-    return ValueError(f"{name}: 1 to {most} bytes, not {length}{way}")
 
 
 def buffer_of(name, data, view, flags):

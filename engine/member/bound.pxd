@@ -14,7 +14,7 @@ cdef enum:
     SHORT_BYTES = 131072        # from here on a put lets others have their turn when it has copied
     STORES_A_PAGE = 30          # journalled stores of a range a page, at most: an old page out and a new one in
 
-cdef object copied(bytes data, void *out)
+cdef object copied(bytes data, void *out, Py_ssize_t room)
 
 cdef class Bound:
     cdef readonly Member engine
@@ -35,6 +35,7 @@ cdef class Bound:
     cdef readonly bint whole
     cdef readonly object page_size
     cdef bint exclusive
+    cdef bint elsewhere         # what is stored of a page is not the page: it is compressed, or a back end's
     cdef object __weakref__
     cdef int bind(self) except -1
     cdef Policy *policy_row(self) except NULL
@@ -63,6 +64,7 @@ cdef class Bound:
     cdef int look_at_what_is_free(self) except -1
     cdef object flush_page_call(self, Call *c)
     cdef object flush_object_call(self, Call *c)
+    cdef bint look_call(self, Call *c) except -1
     cdef int describe_call(self, Call *c, u64 *out) except -1
     cdef object object_info_call(self, Call *c)
     cdef object descriptor_call(self, Call *c)

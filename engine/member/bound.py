@@ -22,6 +22,7 @@ from cython.cimports.engine.eviction.policies import Policy, policy_of
 from cython.cimports.engine.layout.call import (
     AGAIN,
     ASIDES_MIN,
+    CONFLICT,
     DESTROYED,
     FAILED,
     FAULT_POLICY,
@@ -29,6 +30,7 @@ from cython.cimports.engine.layout.call import (
     RANGE_MAX,
     REFUSED,
     SIZE,
+    Value,
 )
 from cython.cimports.engine.layout.regions import buckets_at, copy_page, is_evictable, ledger_at, pool_at
 from cython.cimports.engine.layout.structs import (
@@ -41,7 +43,8 @@ from cython.cimports.engine.layout.structs import (
     PUTS_OK,
     PUTS_REFUSED,
 )
-from cython.cimports.engine.layout.words import packed_in
+from cython.cimports.engine.layout.tail import is_key, tail_before
+from cython.cimports.engine.layout.words import has_any_tail, has_hidden_tail, is_wrapped
 from cython.cimports.engine.member.access import assert_open_to
 from cython.cimports.engine.member.arguments import buffer_of, free_flag, refuse_wrap, word, wrong_length
 from cython.cimports.engine.member.member import EMPTIED_MIN
@@ -83,10 +86,13 @@ def _copy_page(w: cython.pointer(Worker), c: cython.pointer(Call)) -> cython.voi
         copy_page(w, c.did.out, c.found.shape, c.found.data, c.found.stored)
 
 
-def copied(data, out):
-    """Copy what a get has found to where there is room for it: how many bytes, or -1 on a miss."""
+def copied(data, out, room):
+    """Copy what a get has found to where there is room for so many bytes: how many it was, or -1 on
+    a miss."""
     if data is None:
         return -1
+    if PyBytes_GET_SIZE(data) > room:
+        raise ValueError(f"buffer: at least as long as the page, {PyBytes_GET_SIZE(data)} bytes, not {room}")
     memcpy(out, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
     return PyBytes_GET_SIZE(data)
 
@@ -110,6 +116,7 @@ class Bound:
         self.ref.idx = idx
         self.ref.ledger = ledger_at(w, w.slot_idx, idx)
         self.ref.page_size = self.ref.record.page_size
+        self.ref.page_max = EXTENT_MAX
         if not PAGE_MIN <= self.ref.page_size <= EXTENT_MAX:
             w.fault = FAULT_SENTINEL
             self.engine.raise_status(CORRUPT)
@@ -237,11 +244,24 @@ class Bound:
         return kept
 
     def unpacked(self, c, data):
-        """A page from its bytes as they were stored. ArenaCorrupted if they are none."""
-        page: bytes = self.packer().unpack(c.found.shape, data)
+        """A page from its bytes as they were stored, and c.found.shape. ArenaCorrupted if they are
+        none; None if it is a value of another key than c.ask.value asks for."""
+        page: bytes = data if self.ops.foreign else self.packer().unpack(c.found.shape, data)
+        tail: u64 = 0
+        v: cython.pointer(Value) = c.ask.value
         if page is None:
             raise ArenaCorrupted(f"arena {self.engine.name!r}: a page of pool {self.name!r} does not decompress")
-        return page
+        length: u64 = PyBytes_GET_SIZE(page)
+        if has_any_tail(c.found.shape):
+            tail = tail_before(v, PyBytes_AS_STRING(page) + length, length)
+            if tail > length:
+                raise ArenaCorrupted(f"arena {self.engine.name!r}: a value of pool {self.name!r} has no end")
+        if v != cython.NULL:
+            if v.key != cython.NULL and not is_key(v, PyBytes_AS_STRING(page) + length - tail):
+                return None
+            if v.with_tail:
+                return page
+        return page[: length - tail] if tail != 0 else page
 
     # --- put --------------------------------------------------------------------------------------
 
@@ -326,6 +346,8 @@ class Bound:
                 self.attempt(c, ends.keep_caps)
         elif status == REFUSED:
             p.ledger[PUTS_REFUSED] += 1
+        elif status == CONFLICT:
+            c.ask.value.conflict = True
         else:
             self.fail(status)
         return status == OK
@@ -335,15 +357,15 @@ class Bound:
         if type(data) is bytes:
             c.ask.data = PyBytes_AS_STRING(data)
             c.ask.length = PyBytes_GET_SIZE(data)
-            if not 1 <= c.ask.length <= self.ref.page_size:
-                raise wrong_length("data", self.ref.page_size, c.ask.length)
+            if c.ask.length > self.ref.page_size:
+                raise wrong_length("data", 0, self.ref.page_size, c.ask.length)
             return self.put_pages(c)
         buffer_of("data", data, cython.address(view), PyBUF_SIMPLE)
         try:
             c.ask.data = cython.cast(cython.p_char, view.buf)
             c.ask.length = view.len
-            if not 1 <= c.ask.length <= self.ref.page_size:
-                raise wrong_length("data", self.ref.page_size, c.ask.length)
+            if c.ask.length > self.ref.page_size:
+                raise wrong_length("data", 0, self.ref.page_size, c.ask.length)
             return self.put_pages(c)
         finally:
             PyBuffer_Release(cython.address(view))
@@ -374,7 +396,7 @@ class Bound:
                 self.look_at_what_is_free()
         finally:
             self.leave()
-        return self.unpacked(c, result) if result is not None and packed_in(c.found.shape) != 0 else result
+        return self.unpacked(c, result) if result is not None and is_wrapped(c.found.shape) else result
 
     def get_bytes(self, c):
         """Get a page, or all pages of a range as they were at one moment, between enter and leave:
@@ -411,7 +433,7 @@ class Bound:
             elif status != OK:
                 break
             # Found, and it takes c.found.stored bytes.
-            if c.did.have != c.found.stored:
+            if c.did.have != c.found.stored or c.did.out == cython.NULL:
                 c.did.have = c.found.stored
                 if c.ask.into != cython.NULL:
                     result = b""
@@ -434,7 +456,7 @@ class Bound:
         if status != OK:
             return self.got_none(c, status)
         p.ledger[GETS_HIT] += 1
-        return result
+        return result if result is not None else b""      # of no bytes, found at once under the lock
 
     def get_locked(self, c):
         """One try of a get under the lock: a status of `fetch` or `fetch_range`."""
@@ -464,7 +486,7 @@ class Bound:
         data: bytes = self.ops.take_result()
         if c.ask.into != cython.NULL:
             c.found.length = PyBytes_GET_SIZE(data)
-            if c.found.length > c.ask.room:
+            if c.found.length > c.ask.room and not has_hidden_tail(c.found.shape):
                 self.got_none(c, SIZE)      # another page than the one that was looked at before
             memcpy(c.ask.into, PyBytes_AS_STRING(data), c.found.length)
         return data
@@ -474,8 +496,8 @@ class Bound:
         buffer_of("buffer", buffer, cython.address(view), PyBUF_WRITABLE)
         try:
             c.ask.room = view.len
-            if self.ref.codec != 0:
-                return copied(self.get_call(c, free), view.buf)
+            if self.elsewhere:
+                return copied(self.get_call(c, free), view.buf, view.len)
             c.ask.into = cython.cast(cython.p_char, view.buf)
             return -1 if self.get_call(c, free) is None else c.found.length
         finally:
@@ -518,6 +540,13 @@ class Bound:
         return 0
 
     # --- looking ----------------------------------------------------------------------------------
+
+    def look_call(self, c):
+        self.enter()
+        try:
+            return self.attempt(c, fetch.look) == OK
+        finally:
+            self.leave()
 
     def describe_call(self, c, out):
         c.ask.into = cython.cast(cython.p_char, out)

@@ -13,7 +13,9 @@ from cython.cimports.engine.layout.call import AGAIN, MISS
 from cython.cimports.engine.layout.regions import (
     buckets_at,
     is_of_now,
+    is_told,
     ledger_at,
+    nodes_of,
     obj_at,
     pampd_at,
     pool_at,
@@ -291,7 +293,7 @@ def _reap_obj(w: cython.pointer(Worker), off: u64) -> cython.int:
     status = _room(w, OBJ_CLASS, 1)
     if status != OK:
         return status
-    if o.pool >> 32 != 0 and _foreign_free != cython.NULL:
+    if is_told(o) and _foreign_free != cython.NULL:
         _foreign_free(w, pool_of_obj(o), off)
     _unchain(w, cython.cast(cython.pointer(Head), o))
     push(w, OBJ_CLASS, off)
@@ -375,7 +377,7 @@ def detach(w, off):
     o: cython.pointer(Obj) = obj_at(w, off)
     pool: u64 = pool_of_obj(o)
     gauge(w, pool, GAUGE_OBJECTS, -1)
-    gauge(w, pool, GAUGE_OBJNODES, -o.objnode_count)
+    gauge(w, pool, GAUGE_OBJNODES, -nodes_of(o))
     gauge(w, pool, GAUGE_PAGES, -o.pampd_count)
     gauge(w, pool, GAUGE_BYTES_ASKED, -o.asked)
     gauge(w, pool, GAUGE_BYTES_USED, -o.used)

@@ -1,10 +1,11 @@
 # C-level names of lookaside.py, and the way in to the objs of a bucket.
 from engine.layout.call cimport Aside, Call, PoolRef
-from engine.layout.regions cimport obj_at
-from engine.layout.structs cimport HEIGHT_MAX, MAP_SIZE, Bucket, Obj
+from engine.layout.regions cimport epoch_of, epoch_of_obj, obj_at
+from engine.layout.structs cimport HEIGHT_MAX, MAP_SIZE, Bucket, Obj, PoolRecord
 from engine.layout.words cimport target_of
 from engine.tree.rbtree cimport compare, find
-from shm.atomics cimport load, prefetch
+from shm.atomics cimport likely, load, prefetch
+from shm.clock cimport now
 from shm.layout cimport Worker, u64
 
 cdef int new_table(PoolRef *p, u64 entries) noexcept nogil
@@ -24,14 +25,27 @@ cdef inline void ask_for_node(Worker *w, u64 top, u64 index) noexcept nogil:
     if height - 1 < HEIGHT_MAX:
         prefetch(at + 64 + ((index >> 6 * (height - 1)) & (MAP_SIZE - 1)) * 8)
 
+cdef inline bint is_dead(Worker *w, PoolRecord *p, Obj *o) noexcept nogil:
+    # True if an obj was cleared with its pool, or has expired: no verb finds it, and its chunks are
+    # given back by who comes by.
+    cdef u64 expires = load(&o.expires)
+    return epoch_of_obj(o) != epoch_of(p) or (expires != 0 and expires <= now(w))
+
+cdef inline u64 _living(Worker *w, PoolRef *p, Call *c, u64 off, Obj *o) noexcept nogil:
+    if likely(not is_dead(w, p.record, o)):
+        return off
+    c.found.dead = off
+    return 0
+
 cdef inline u64 find_obj(Worker *w, PoolRef *p, Call *c, Bucket *b) noexcept nogil:
-    # Offset of the obj of c.ask.oid, or 0. Under the bucket's lock, or between two looks at its
-    # sequence word.
+    # Offset of the obj of c.ask.oid, or 0; c.found.dead is the offset of one that is dead. Under the
+    # bucket's lock, or between two looks at its sequence word.
     cdef Aside *a = p.asides + (c.ask.hash & p.aside_mask)
     cdef u64 unlinked = load(&b.unlinked)
     cdef u64 off
     cdef Obj *o
     c.found.obj = 0
+    c.found.dead = 0
     c.found.unlinked = unlinked
     if a.unlinked == unlinked and a.obj != 0:
         off = target_of(a.obj)
@@ -40,12 +54,14 @@ cdef inline u64 find_obj(Worker *w, PoolRef *p, Call *c, Bucket *b) noexcept nog
             ask_for_node(w, a.top, c.ask.index)
             if compare(c.ask.oid, o.oid) == 0 or w.fault != 0:
                 a.top = top_of(o)
-                return off if w.fault == 0 else 0
+                return _living(w, p, c, off, o) if w.fault == 0 else 0
         p.aside_clashes += 1
     c.found.obj = find(w, b, c.ask.oid)
-    if c.found.obj != 0:
-        c.found.top = top_of(obj_at(w, c.found.obj))
-    return c.found.obj
+    if c.found.obj == 0:
+        return 0
+    o = obj_at(w, c.found.obj)
+    c.found.top = top_of(o)
+    return _living(w, p, c, c.found.obj, o)
 
 cdef inline u64 leaf_key(Call *c, u64 index) noexcept nogil:
     cdef u64 key = c.ask.hash + (index >> 6) * 0x9E3779B97F4A7C15u

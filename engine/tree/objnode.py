@@ -8,7 +8,7 @@ here, so that a rollback of the transaction undoes tree and counts together.
 import cython
 from cython.cimports.engine.layout.call import REFUSED
 from cython.cimports.engine.layout.regions import obj_at, objnode_at, pool_of_obj
-from cython.cimports.engine.layout.structs import HEIGHT_MAX, MAP_SIZE, OBJNODE_SENTINEL, Obj, Objnode
+from cython.cimports.engine.layout.structs import HEIGHT_MAX, MAP_SIZE, NODES_SHIFT, OBJNODE_SENTINEL, Obj, Objnode
 from cython.cimports.engine.layout.words import link_to, target_of
 from cython.cimports.engine.tree.hostops import HostOps
 from cython.cimports.engine.tree.objnode import height_for
@@ -64,7 +64,7 @@ def _new_node(w: cython.pointer(Worker), obj_off: u64, level: u64, host: HostOps
     n.sentinel = OBJNODE_SENTINEL
     n.obj = obj_off
     n.level = level
-    store(w, cython.address(o.objnode_count), o.objnode_count + 1)
+    store(w, cython.address(o.pool), o.pool + (cython.cast(u64, 1) << NODES_SHIFT))
     return off
 
 
@@ -165,7 +165,7 @@ def remove(w, obj_off, index, host):
         if n.slots_in_use != 0:
             break
         host.objnode_free(w, pool_of_obj(o), path[level])
-        store(w, cython.address(o.objnode_count), o.objnode_count - 1)
+        store(w, cython.address(o.pool), o.pool - (cython.cast(u64, 1) << NODES_SHIFT))
         level += 1
     if level > top:
         store(w, cython.address(o.root), 0)
@@ -178,7 +178,7 @@ def remove(w, obj_off, index, host):
             off = target_of(o.root)
             store(w, cython.address(o.root), n.slots[0])
             store(w, cython.address(o.height), o.height - 1)
-            store(w, cython.address(o.objnode_count), o.objnode_count - 1)
+            store(w, cython.address(o.pool), o.pool - (cython.cast(u64, 1) << NODES_SHIFT))
             # The chain it headed is someone else's now: a retired node must not give it back.
             store(w, cython.address(n.slots[0]), 0)
             store(w, cython.address(n.slots_in_use), 0)

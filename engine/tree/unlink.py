@@ -7,7 +7,7 @@ end holds is the verbs' business.
 import cython
 import cython.cimports.engine.tree.objnode as objnode
 import cython.cimports.engine.tree.rbtree as rbtree
-from cython.cimports.engine.layout.regions import chunk_bytes, obj_at, pampd_at
+from cython.cimports.engine.layout.regions import chunk_bytes, nodes_of, obj_at, pampd_at
 from cython.cimports.engine.layout.structs import (
     GAUGE_BYTES_ASKED,
     GAUGE_BYTES_STORED,
@@ -49,7 +49,7 @@ def take_page(w, pool, obj_off, index, host):
     """Unlink the page of an index and retire it: its offset, or 0 if there is none, or after a
     fault."""
     o: cython.pointer(Obj) = obj_at(w, obj_off)
-    nodes: u64 = o.objnode_count
+    nodes: u64 = nodes_of(o)
     off: u64 = objnode.remove(w, obj_off, index, host)
     d: cython.pointer(Pampd)
     if off == 0 or w.fault != 0:
@@ -60,8 +60,8 @@ def take_page(w, pool, obj_off, index, host):
     weigh(w, pool, obj_off, -length_of(d), -chunk_bytes(w, d), -stored_bytes(d))
     retire(w, off)
     gauge(w, pool, GAUGE_PAGES, -1)
-    if o.objnode_count != nodes:
-        gauge(w, pool, GAUGE_OBJNODES, o.objnode_count - nodes)
+    if nodes_of(o) != nodes:
+        gauge(w, pool, GAUGE_OBJNODES, nodes_of(o) - nodes)
     return off
 
 

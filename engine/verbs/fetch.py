@@ -9,12 +9,16 @@ Kill at any instruction: a reader without a lock has changed nothing; the rest i
 import cython
 import cython.cimports.engine.tree.objnode as objnode
 from cython.cimports.engine.layout.call import AGAIN, DESTROYED, MISS, SIZE, Call, PoolRef
-from cython.cimports.engine.layout.regions import chunk_of, copy_page, obj_at, pampd_at, pool_of_obj, shard_at
+from cython.cimports.engine.layout.regions import chunk_of, copy_page, nodes_of, obj_at, pampd_at, pool_of_obj, shard_at
 from cython.cimports.engine.layout.structs import GEO_SHARDS, Bucket, Obj, Pampd
+from cython.cimports.engine.layout.tail import tail_before
 from cython.cimports.engine.layout.words import (
     NOTES,
     ask_for,
     copied_of,
+    has_any_tail,
+    has_hidden_tail,
+    has_open_tail,
     is_same,
     packed_in,
     page_hash,
@@ -36,20 +40,13 @@ from cython.cimports.engine.verbs.section import (
     finish,
     lock_bucket,
 )
-from cython.cimports.shm.atomics import load, pause, prefetch
+from cython.cimports.engine.verbs.tail import check_chunk, look_at_value
+from cython.cimports.shm.atomics import load, pause, prefetch, unlikely
 from cython.cimports.shm.journal import kill_point
 from cython.cimports.shm.layout import BUSY, FAULT_SENTINEL, OK, Worker, mark_at, mark_of, offset_of, set_mark, u64
 from cython.cimports.shm.lock import lock_try, seq_begin, seq_same, unlock
-from cython.cimports.shm.memory import chunk_at
 
 PEEK_TRIES = cython.declare(cython.int, 8)
-
-
-def check_chunk(w, shape, data, length):
-    """The fault is set if the page says that its bytes lie outside the arena."""
-    if not is_same(shape):
-        chunk_at(w, data)
-        chunk_at(w, data + ((length - 1) & ~cython.cast(u64, 63)))
 
 
 @cython.cfunc
@@ -93,26 +90,75 @@ def peek(w, p, c):
             c.found.length = cython.cast(cython.uint, c.found.shape)
             c.found.stored = copied_of(c.found.shape)
             c.found.page = offset_of(w, d)
-            if c.found.stored >= LONG_BYTES:
-                c.found.gen = load(cython.address(d.gen))
+            c.found.gen = load(cython.address(d.gen))
             if p.hits_max != 0:
                 prefetch(mark_at(w, c.found.page))        # it is there when the page is copied
-            # No length is smaller than 1.
-            if c.found.length - 1 >= p.page_size or packed_in(c.found.shape) > p.packed_max:
+            if c.found.length > p.page_max or packed_in(c.found.shape) > p.packed_max:
                 continue
             check_chunk(w, c.found.shape, c.found.data, c.found.stored)
+            # What is copied in vain, since it is no page any more, should not be long.
+            if c.found.stored >= LONG_BYTES and not seq_same(cython.address(b.lock), c.found.seq):
+                continue
+            if unlikely(c.ask.value != cython.NULL or has_any_tail(c.found.shape)) and w.fault == 0:
+                status = look_at_value(w, c, obj_off)
+                if status == AGAIN:
+                    continue
         if w.fault != 0:
             continue
-        if d != cython.NULL:
-            if c.found.length <= c.ask.room:
+        if d != cython.NULL and status == OK:
+            if c.found.length <= c.ask.room or has_hidden_tail(c.found.shape):
                 return OK
             if peek_valid(w, p, c):
                 return SIZE
-        elif seq_same(cython.address(b.lock), c.found.seq):
+            continue
+        if d == cython.NULL and c.ask.value != cython.NULL:
+            c.ask.value.pages = obj_at(w, obj_off).pampd_count if obj_off != 0 else 0
+        if seq_same(cython.address(b.lock), c.found.seq):
             remember(p, c)
             return MISS
     w.fault = 0
     return BUSY
+
+
+def look(w, p, c, pam, host):
+    """Whether there is an object, and what it says of itself, into c.ask.value. No page is copied,
+    and no hit counted. OK, MISS, BUSY, DESTROYED or CORRUPT."""
+    b: cython.pointer(Bucket) = bucket_of(p, c)
+    tries: cython.int
+    status: cython.int
+    for tries in range(PEEK_TRIES):
+        status = _look(w, p, c, b)
+        if status == BUSY:
+            continue
+        if status == DESTROYED:
+            return DESTROYED
+        status = _say(w, p, c, b)
+        if w.fault == 0 and seq_same(cython.address(b.lock), c.found.seq):
+            remember(p, c)
+            return status
+    w.fault = 0
+    status = lock_bucket(w, p, b)
+    if status != OK:
+        return status
+    status = end_section(w, b, _say(w, p, c, b))
+    unlock(w, cython.address(w.slot.own))
+    return status
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _say(
+    w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), b: cython.pointer(Bucket)
+) -> cython.int:
+    obj_off: u64 = find_obj(w, p, c, b)
+    o: cython.pointer(Obj)
+    if obj_off == 0:
+        return MISS
+    o = obj_at(w, obj_off)
+    c.ask.value.pages = load(cython.address(o.pampd_count))
+    c.ask.value.expires_found = load(cython.address(o.expires))
+    return OK
 
 
 def peek_valid(w, p, c):
@@ -191,6 +237,8 @@ def fetch(w, p, c, pam, host):
     d = find_page(w, p, c, b, c.ask.index, cython.address(obj_off))
     remember(p, c)
     if d == cython.NULL:
+        if c.ask.value != cython.NULL:
+            c.ask.value.pages = obj_at(w, obj_off).pampd_count if obj_off != 0 else 0
         status = end_section(w, b, MISS)
         unlock(w, cython.address(w.slot.own))
         return status
@@ -198,9 +246,20 @@ def fetch(w, p, c, pam, host):
     c.found.data = chunk_of(w, c.found.shape, d.data)
     c.found.length = cython.cast(cython.uint, c.found.shape)
     c.found.stored = copied_of(c.found.shape)
-    if c.found.length - 1 >= p.page_size or packed_in(c.found.shape) > p.packed_max:
+    c.found.gen = d.gen
+    c.found.page = offset_of(w, d)
+    if c.found.length > p.page_max or packed_in(c.found.shape) > p.packed_max:
         w.fault = FAULT_SENTINEL
-    elif c.found.length > c.ask.room:
+    else:
+        if not pam.foreign:
+            check_chunk(w, c.found.shape, c.found.data, c.found.stored)
+        if w.fault == 0 and (c.ask.value != cython.NULL or has_open_tail(c.found.shape)):
+            status = look_at_value(w, c, obj_off)
+            if status == AGAIN:
+                w.fault = FAULT_SENTINEL
+    if w.fault != 0 or status != OK:
+        pass
+    elif c.found.length > c.ask.room and not has_hidden_tail(c.found.shape):
         status = SIZE
     elif pam.foreign:
         if pam.is_remote(d):
@@ -209,12 +268,10 @@ def fetch(w, p, c, pam, host):
             status = pam.get_data_and_free(p.idx, c.ask.oid, d) if c.ask.remove else pam.get_data(p.idx, c.ask.oid, d)
     elif c.found.stored != c.did.have:
         status = SIZE
-    else:
-        check_chunk(w, c.found.shape, c.found.data, c.found.stored)
-        if w.fault == 0 and not c.ask.remove:
-            copy_page(w, c.did.out, c.found.shape, c.found.data, c.found.stored)
-            if p.hits_max != 0:
-                touch(w, p, offset_of(w, d))
+    elif not c.ask.remove:
+        copy_page(w, c.did.out, c.found.shape, c.found.data, c.found.stored)
+        if p.hits_max != 0:
+            touch(w, p, offset_of(w, d))
     if status == OK and c.ask.remove and w.fault == 0:
         word = d.queue
         drop_page(w, p, c, obj_off, c.ask.index, True, pam, host)
@@ -282,6 +339,7 @@ def _walk_range(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython
     shape: u64
     n: u64
     length: u64
+    tail: u64
     i: u64
     c.found.stored = 0
     c.found.length = 0
@@ -299,15 +357,24 @@ def _walk_range(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython
         shape = load(cython.address(d.shape))
         length = cython.cast(cython.uint, shape)
         n = copied_of(shape)
-        if (w.fault != 0 or length - 1 >= p.page_size or packed_in(shape) > p.packed_max
+        if (w.fault != 0 or length > p.page_max or packed_in(shape) > p.packed_max
                 or d.index != c.ask.index + i or d.obj != obj_off or pool_of_obj(o) != p.idx):
             w.fault = w.fault if w.fault else FAULT_SENTINEL
             return MISS
-        if copy:
+        if copy or has_open_tail(shape):
             # Read once: without the lock a second read may give another offset than the one that
             # was checked.
             data = chunk_of(w, shape, load(cython.address(d.data)))
             check_chunk(w, shape, data, n)
+            if has_open_tail(shape) and w.fault == 0:
+                tail = tail_before(cython.NULL, w.base + data + n, n)
+                if tail > n or is_same(shape):
+                    w.fault = FAULT_SENTINEL
+                    return MISS
+                length -= tail
+                if c.ask.shapes == cython.NULL:     # else who decompresses takes it off
+                    n -= tail
+        if copy:
             if w.fault != 0 or c.found.stored + n > c.did.have:
                 return SIZE
             copy_page(w, c.did.out + c.found.stored, shape, data, n)
@@ -396,7 +463,7 @@ def describe(w, p, c, pam, host):
     else:
         o = obj_at(w, obj_off)
         out[0] = o.pampd_count
-        out[1] = o.objnode_count
+        out[1] = nodes_of(o)
         out[2] = o.height
         out[3] = d.data if d != cython.NULL else 0
         out[4] = d.gen if d != cython.NULL else 0

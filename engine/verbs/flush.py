@@ -4,11 +4,9 @@ page another token. What all verbs share is in section.py.
 Kill at any instruction: each is one transaction; what it unlinked hangs on the retired list.
 """
 import cython
-import cython.cimports.engine.tree.rbtree as rbtree
-from cython.cimports.engine.layout.call import MISS, REFUSED
+from cython.cimports.engine.layout.call import CONFLICT, MISS, REFUSED
 from cython.cimports.engine.layout.regions import next_gen
 from cython.cimports.engine.layout.structs import Bucket, Pampd
-from cython.cimports.engine.pages.reclaim import detach
 from cython.cimports.engine.tree.lookaside import find_obj
 from cython.cimports.engine.verbs.section import (
     REAP_BUDGET,
@@ -20,6 +18,7 @@ from cython.cimports.engine.verbs.section import (
     finish,
     lock_bucket,
 )
+from cython.cimports.engine.verbs.value import allowed, bury
 from cython.cimports.shm.journal import store
 from cython.cimports.shm.layout import OK, u64
 from cython.cimports.shm.lock import unlock
@@ -44,19 +43,19 @@ def flush_page(w, p, c, pam, host):
 
 def flush_object(w, p, c, pam, host):
     """Drop an object: unlinked in constant time, taken apart by `finish` (call it until it is not
-    AGAIN)."""
+    AGAIN). OK, MISS, CONFLICT, BUSY, DESTROYED or CORRUPT."""
     b: cython.pointer(Bucket) = bucket_of(p, c)
     obj_off: u64
     status: cython.int = lock_bucket(w, p, b)
     if status != OK:
         return status
     obj_off = find_obj(w, p, c, b)
-    if obj_off == 0:
-        status = end_section(w, b, MISS)
-    else:
-        rbtree.erase(w, b, obj_off)
-        detach(w, obj_off)
-        status = end_section(w, b, OK)
+    status = OK if obj_off != 0 else MISS
+    if c.ask.value != cython.NULL and obj_off != 0 and not allowed(w, p, c, obj_off):
+        status = CONFLICT
+    if status != CONFLICT and obj_off + c.found.dead != 0:
+        bury(w, b, obj_off + c.found.dead)      # at most one of them is there
+    status = end_section(w, b, status)
     finish(w, REAP_BUDGET, host)
     return status
 

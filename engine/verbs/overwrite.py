@@ -10,7 +10,17 @@ Kill at any instruction: the journal undoes the exchange; before it, nothing but
 written.
 """
 import cython
-from cython.cimports.engine.layout.call import AGAIN, DESTROYED, Call, PoolRef, put_length
+from cython.cimports.engine.layout.call import (
+    AGAIN,
+    CONFLICT,
+    DESTROYED,
+    Call,
+    PoolRef,
+    in_parts,
+    put_copy,
+    put_length,
+    put_shape,
+)
 from cython.cimports.engine.layout.regions import next_gen, obj_at, pampd_at, pool_of_obj
 from cython.cimports.engine.layout.structs import (
     MAP_SIZE,
@@ -21,13 +31,20 @@ from cython.cimports.engine.layout.structs import (
     Obj,
     Pampd,
 )
-from cython.cimports.engine.layout.words import length_of, link_to_page, same_filled, shape_of, target_of
+from cython.cimports.engine.layout.words import (
+    TAIL,
+    length_of,
+    link_to_page,
+    same_filled,
+    target_of,
+    without_flags,
+)
 from cython.cimports.engine.tree.lookaside import remember
 from cython.cimports.engine.tree.objnode import link_word
 from cython.cimports.engine.tree.unlink import weigh
 from cython.cimports.engine.verbs.overwrite import OVER_MAX
 from cython.cimports.engine.verbs.section import REAP_BUDGET, alive, bucket_of, end_section, find_place, finish
-from cython.cimports.libc.string import memcpy
+from cython.cimports.engine.verbs.value import allowed, date
 from cython.cimports.shm.atomics import load, prefetch
 from cython.cimports.shm.journal import store
 from cython.cimports.shm.layout import BUSY, EXTENT_CLASS, FAULT_SENTINEL, OK, Magazine, Worker, offset_of, u64
@@ -93,11 +110,12 @@ def _fits(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     for i in range(c.ask.count):
         d = pampd_at(w, target_of(places[i][0]))
         if w.fault == 0 and (
-            d.index != c.ask.index + i or d.obj != obj_off or length_of(d) == 0 or length_of(d) > p.page_size
+            d.index != c.ask.index + i or d.obj != obj_off or length_of(d) > p.page_max
         ):
             w.fault = FAULT_SENTINEL
-        # Class, and no flag: neither same-filled, compressed, a twin nor ever viewed.
-        if w.fault != 0 or d.shape >> 32 != cython.cast(u64, cls):
+        # Class, and no flag but that it has a tail: neither same-filled, compressed, a twin nor
+        # ever viewed.
+        if w.fault != 0 or without_flags(d.shape, TAIL) >> 32 != cython.cast(u64, cls):
             return False
     return True
 
@@ -122,9 +140,9 @@ def _exchange(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.p
         store(w, places[i], link_to_page(w, offset_of(w, d), item[0], 0))
         store(w, cython.address(d.data), item[0])
         store(w, cython.address(d.gen), next_gen(w))
-        if length_of(d) != put_length(c, i, p.page_size):
+        if d.shape != put_shape(p, c, i, cls):
             more += put_length(c, i, p.page_size) - length_of(d)
-            store(w, cython.address(d.shape), shape_of(put_length(c, i, p.page_size), cls, 0))
+            store(w, cython.address(d.shape), put_shape(p, c, i, cls))
         store(w, item, old)
         item -= 1
     weigh(w, p.idx, obj_off, more, 0, more)
@@ -154,7 +172,7 @@ def _copy(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
         return AGAIN
     item[0] = cython.address(mag.items[have - 1])
     for i in range(c.ask.count):
-        memcpy(chunk_at(w, mag.items[have - 1 - i]), c.ask.data + i * p.page_size, put_length(c, i, p.page_size))
+        put_copy(c, i, p.page_size, cython.cast(cython.p_char, chunk_at(w, mag.items[have - 1 - i])))
     if w.fault != 0:
         w.fault = 0
         return AGAIN
@@ -162,8 +180,8 @@ def _copy(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
 
 
 def overwrite(w, p, c, host):
-    """Put the pages of a call over those that are there. OK, BUSY, DESTROYED or CORRUPT as `put`;
-    AGAIN: nothing was done, go the long way."""
+    """Put the pages of a call over those that are there. OK, BUSY, CONFLICT, DESTROYED or CORRUPT
+    as `put`; AGAIN: nothing was done, go the long way."""
     b: cython.pointer(Bucket) = bucket_of(p, c)
     places: cython.pointer(u64)[16]
     item: cython.pointer(u64) = cython.NULL
@@ -172,12 +190,12 @@ def overwrite(w, p, c, host):
     status: cython.int
     obj_off: u64
     seen: u64
-    if c.ask.count > OVER_MAX or c.ask.packs != cython.NULL or w.slot.client[ROOT_STAGED] != 0:
+    if c.ask.count > OVER_MAX or c.ask.packs != cython.NULL or w.slot.client[ROOT_STAGED] != 0 or c.ask.length == 0:
         return AGAIN
     cls = class_of(put_length(c, c.ask.count - 1, p.page_size))
     if cls < 0 or cls == EXTENT_CLASS or (c.ask.count > 1 and cls != class_of(p.page_size)):
         return AGAIN
-    if p.evictable:
+    if p.evictable and not in_parts(c):
         for i in range(c.ask.count):
             if same_filled(c.ask.data + i * p.page_size, put_length(c, i, p.page_size)):
                 return AGAIN
@@ -208,7 +226,13 @@ def overwrite(w, p, c, host):
         status = AGAIN
     elif w.fault == 0 and not _fits(w, p, c, obj_off, places, cls) and w.fault == 0:
         status = AGAIN
+    elif w.fault == 0 and c.ask.value != cython.NULL and not allowed(w, p, c, obj_off):
+        status = CONFLICT
+    elif w.fault == 0 and c.ask.value != cython.NULL and obj_at(w, obj_off).pampd_count != 1:
+        status = AGAIN
     elif w.fault == 0:
+        if c.ask.value != cython.NULL:
+            date(w, obj_off, c.ask.value.expires)
         remember(p, c)
         _exchange(w, p, c, obj_off, places, cls, item)
         c.did.duplicate = True

@@ -12,17 +12,30 @@ from cython.cimports.engine.eviction.room import make_room
 from cython.cimports.engine.eviction.window import make_window
 from cython.cimports.engine.layout.call import (
     AGAIN,
+    CONFLICT,
     DESTROYED,
     MISS,
     REFUSED,
     Call,
     PoolRef,
+    has_tail,
+    in_parts,
     is_packed,
     put_bytes,
+    put_copy,
     put_length,
     put_shape,
 )
-from cython.cimports.engine.layout.regions import chunk_bytes, is_frozen, next_gen, obj_at, pampd_at, shard_of
+from cython.cimports.engine.layout.regions import (
+    chunk_bytes,
+    epoch_of,
+    is_frozen,
+    next_gen,
+    nodes_of,
+    obj_at,
+    pampd_at,
+    shard_of,
+)
 from cython.cimports.engine.layout.structs import (
     GAUGE_OBJECTS,
     GAUGE_OBJNODES,
@@ -45,6 +58,7 @@ from cython.cimports.engine.layout.structs import (
 from cython.cimports.engine.layout.words import (
     QUEUE_PENDING,
     SAME,
+    TAIL,
     WITH_PRIOR,
     class_in,
     flags_of,
@@ -59,6 +73,7 @@ from cython.cimports.engine.layout.words import (
     shard_in,
     stored_bytes,
     target_of,
+    with_flags,
 )
 from cython.cimports.engine.pages.pam.base import PamOps
 from cython.cimports.engine.pages.pins import is_viewed
@@ -77,6 +92,7 @@ from cython.cimports.engine.verbs.section import (
     find_page,
     finish,
 )
+from cython.cimports.engine.verbs.value import allowed, bury, date
 from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.shm.atomics import load, set
 from cython.cimports.shm.extent import room_of
@@ -105,19 +121,25 @@ def _stage(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.poin
     if status != OK:
         return status
     memset(cython.address(page), 0, cython.sizeof(Pampd))
-    if p.evictable and not is_packed(c, i) and same_filled(data, stored):
+    if stored == 0 and not pam.foreign:
+        page.shape = shape_of(0, 0, SAME)       # no bytes: whatever the word is
+    elif p.evictable and not is_packed(c, i) and not in_parts(c) and same_filled(data, stored):
         # Only where pages are evicted: over a persistent page another can always be put, since it
         # has a chunk.
         memcpy(cython.address(page.data), data, 8)
         page.shape = shape_of(stored, 0, SAME)
-    elif p.dedup and c.ask.packs != cython.NULL and stored >= TWIN_BYTES_MIN:
+    elif p.dedup and c.ask.packs != cython.NULL and stored >= TWIN_BYTES_MIN and not has_tail(c):
         status = share(w, p, c, i, cython.address(page), pam, cython.address(twins))
     else:
         status = MISS
     if status == MISS:
         status = (pam.prepare_larger(w, cython.address(page), data, stored, p.page_size) if larger
                   else pam.prepare(w, cython.address(page), data, stored))
-        if is_packed(c, i):
+        if status == OK and data == cython.NULL:
+            put_copy(c, i, p.page_size, w.base + page.data)
+        if status == OK and pam.foreign:
+            page.shape = with_flags(page.shape, TAIL if has_tail(c) else 0)
+        elif status == OK:
             page.shape = put_shape(p, c, i, class_in(cython.address(page)))
     if status != OK:
         return status
@@ -153,7 +175,7 @@ def _needs(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.poin
     for i in range(c.ask.count):
         data = put_bytes(c, i, p.page_size, cython.address(stored))
         # Of a page that is yet to be written nothing is known but its length.
-        if class_of(stored) >= 0 and not (
+        if stored != 0 and class_of(stored) >= 0 and not (
             p.evictable and data != cython.NULL and not is_packed(c, i) and same_filled(data, stored)
         ):
             need += room_of(w, class_of(stored), stored)
@@ -198,6 +220,7 @@ def _reserve(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.po
     status: cython.int
     i: u64
     data: cython.p_const_char
+    out: cython.p_char
     stored: u64
     c.did.refuse = False
     c.did.bounce = False
@@ -224,9 +247,13 @@ def _reserve(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.po
             status = _stage(w, p, c, i, True, pam)
         if status == NOMEM:
             c.did.refuse = True
-            if c.ask.count == 1 and not pam.foreign and stored <= w.bounce_bytes:
+            if c.ask.count == 1 and not pam.foreign and 0 < stored <= w.bounce_bytes:
                 # A page over a page needs no new chunk: let the new one wait in the bounce page.
-                memcpy(w.base + w.bounces_off + w.slot_idx * w.bounce_bytes, data, stored)
+                out = w.base + w.bounces_off + w.slot_idx * w.bounce_bytes
+                if is_packed(c, i):
+                    memcpy(out, data, stored)
+                else:
+                    put_copy(c, i, p.page_size, out)
                 c.did.bounce = True
             return OK
         if status != OK:
@@ -249,12 +276,12 @@ def lacking(w, p, c, length, pam, host):
     """Make room for whichever of a page's two chunks there is no memory for."""
     descriptors: u64 = 2 if p.dedup else 1      # a page that is the first with its content needs one for its twin
     status: cython.int = ensure(w, PAMPD_CLASS, descriptors)
-    short: u64 = 0 if pam.foreign else class_of(length) + 1
+    short: u64 = 0 if pam.foreign or length == 0 else class_of(length) + 1
     if short != 0 and short != EXTENT_CLASS + 1 and load(cython.address(w.depot.short_class)) != short:
         set(cython.address(w.depot.short_class), short)
     if status == NOMEM:
         return make_room(w, c.did.shard, PAMPD_CLASS, descriptors, host)
-    if status != OK or pam.foreign or class_of(length) < 0:
+    if status != OK or pam.foreign or length == 0 or class_of(length) < 0:
         return NOMEM if status == OK else status
     if class_of(length) == EXTENT_CLASS:
         return make_window(w, c.did.shard, length, host)
@@ -273,6 +300,10 @@ def _over(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     stored: u64
     d: cython.pointer(Pampd) = find_page(w, p, c, b, c.ask.index, cython.address(obj_off))
     put_bytes(c, 0, p.page_size, cython.address(stored))
+    if d != cython.NULL and c.ask.value != cython.NULL and (
+        obj_at(w, obj_off).pampd_count != 1 or not allowed(w, p, c, obj_off)
+    ):
+        return False
     if (d == cython.NULL or not has_chunk(d) or class_in(d) >= EXTENT_CLASS or w.class_bytes[class_in(d)] < stored
             or is_viewed(w, d)):
         return False
@@ -282,6 +313,8 @@ def _over(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     weigh(w, p.idx, obj_off, c.ask.length - length_of(d), 0, stored - stored_bytes(d))
     store(w, cython.address(d.shape), put_shape(p, c, 0, class_in(d)))
     store(w, cython.address(d.gen), next_gen(w))
+    if c.ask.value != cython.NULL:
+        date(w, obj_off, c.ask.value.expires)
     if w.fault != 0:
         return False
     redo_copy(w, w.bounces_off + w.slot_idx * w.bounce_bytes, data, stored)
@@ -376,12 +409,39 @@ def _new_obj(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.po
     o.oid[0] = c.ask.oid[0]
     o.oid[1] = c.ask.oid[1]
     o.oid[2] = c.ask.oid[2]
-    o.pool = p.idx | cython.cast(u64, pam.foreign) << 32
+    o.pool = p.idx | epoch_of(p.record) << 16 | cython.cast(u64, pam.foreign) << 32
     rbtree.insert(w, b, off)
     gauge(w, p.idx, GAUGE_OBJECTS, 1)
     if pam.foreign:
         pam.new_obj(p.idx, c.ask.oid)
     return off
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _clear(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), b: cython.pointer(Bucket),
+           obj_off: u64, swap: cython.bint, pam: PamOps, host: HostOps) -> u64:
+    """Put step 3: take out what must not be there beside the new pages. The obj that they come
+    into, or 0: a new one. Faults."""
+    i: u64
+    if c.found.dead != 0:
+        bury(w, b, c.found.dead)
+    if obj_off == 0:
+        return 0
+    if c.ask.value != cython.NULL:
+        if swap and obj_at(w, obj_off).pampd_count == 1 and objnode.lookup(w, obj_at(w, obj_off), 0) != 0:
+            return obj_off
+        # A value is all there is: what has other pages goes with them.
+        bury(w, b, obj_off)
+        c.did.duplicate = True
+        return 0
+    for i in range(0 if swap else c.ask.count):
+        if drop_page(w, p, c, obj_off, c.ask.index + i, False, pam, host) != 0:
+            c.did.duplicate = True
+        if w.fault != 0:
+            break
+    return obj_off
 
 
 @cython.cfunc
@@ -407,16 +467,14 @@ def _link(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     shard: u64 = 0
     may_wait: cython.bint = not (pam.foreign or host.careful or c.did.salvaged)
     obj_off: u64 = find_obj(w, p, c, b)
-    c.did.duplicate = c.did.grew = False
-    c.did.created = 0
+    c.did.duplicate = c.did.grew = c.did.created = 0
+    if c.ask.value != cython.NULL and not allowed(w, p, c, obj_off):
+        return CONFLICT
     if c.did.refuse and may_wait:
         return NOMEM
-    if obj_off != 0 and not swap:
-        for i in range(c.ask.count):
-            if drop_page(w, p, c, obj_off, c.ask.index + i, False, pam, host) != 0:
-                c.did.duplicate = True
-            if w.fault != 0:
-                return CORRUPT
+    obj_off = _clear(w, p, c, b, obj_off, swap, pam, host)
+    if w.fault != 0:
+        return CORRUPT
     mark = savepoint(w)
     if c.did.refuse or (pam.foreign and pam.failed()):
         status = REFUSED
@@ -427,7 +485,7 @@ def _link(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
         told = not (pam.foreign and pam.failed())
         if not created_obj or not told:
             status = REFUSED
-    nodes = obj_at(w, obj_off).objnode_count if obj_off != 0 else 0
+    nodes = nodes_of(obj_at(w, obj_off)) if obj_off != 0 else 0
     if status == OK:
         for i in range(c.ask.count):
             status = _link_page(w, p, c, obj_off, i, cython.address(replaced), cython.address(shard), pam, host)
@@ -437,10 +495,12 @@ def _link(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
         return CORRUPT
     if status == OK:
         c.did.duplicate = c.did.duplicate or replaced != 0
+        if c.ask.value != cython.NULL:
+            date(w, obj_off, c.ask.value.expires)
         if c.ask.count != replaced:
             gauge(w, p.idx, GAUGE_PAGES, c.ask.count - replaced)
-        if obj_at(w, obj_off).objnode_count != nodes:
-            gauge(w, p.idx, GAUGE_OBJNODES, obj_at(w, obj_off).objnode_count - nodes)
+        if nodes_of(obj_at(w, obj_off)) != nodes:
+            gauge(w, p.idx, GAUGE_OBJNODES, nodes_of(obj_at(w, obj_off)) - nodes)
         c.found.top = top_of(obj_at(w, obj_off))
         return OK
     if not host.careful and not pam.foreign and not c.did.exhausted and not c.did.refuse:
@@ -450,7 +510,7 @@ def _link(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
         rollback(w, 0)
         return NOMEM
     if obj_off != 0:
-        nodes = obj_at(w, obj_off).objnode_count - nodes
+        nodes = nodes_of(obj_at(w, obj_off)) - nodes
         _uncreate(w, p, c, pam)
         if created_obj and pam.foreign and told:
             pam.free_obj(p.idx, c.ask.oid)

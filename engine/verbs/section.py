@@ -13,7 +13,7 @@ import cython
 import cython.cimports.engine.tree.objnode as objnode
 from cython.cimports.engine.eviction.admit import settle_pending
 from cython.cimports.engine.layout.call import DESTROYED
-from cython.cimports.engine.layout.regions import obj_at, page_at, pampd_at, pool_of_obj
+from cython.cimports.engine.layout.regions import is_told, obj_at, page_at, pampd_at, pool_of_obj
 from cython.cimports.engine.layout.structs import ROOT_PENDING, Obj, Pampd
 from cython.cimports.engine.layout.words import ask_for, length_of, target_of
 from cython.cimports.engine.pages.reclaim import reap
@@ -75,7 +75,7 @@ def find_page(w, p, c, b, index, obj_off):
     d = pampd_at(w, target_of(link))
     length = length_of(d)
     if w.fault == 0 and (d.index != index or d.obj != obj_off[0] or pool_of_obj(obj_at(w, obj_off[0])) != p.idx
-                         or length == 0 or length > p.page_size):
+                         or length > p.page_max):
         w.fault = FAULT_SENTINEL
     return d if w.fault == 0 else cython.NULL
 
@@ -110,7 +110,7 @@ def drop_empty_obj(w, p, c, b, obj_off, pam, host):
     o: cython.pointer(Obj) = obj_at(w, obj_off)
     if w.fault != 0 or o.pampd_count != 0:
         return
-    if o.pool >> 32 != 0:
+    if is_told(o):
         pam.free_obj(p.idx, c.ask.oid)
-        store(w, cython.address(o.pool), pool_of_obj(o))
+        store(w, cython.address(o.pool), o.pool & ~(cython.cast(u64, 1) << 32))
     take_obj(w, p.idx, b, obj_off, host)

@@ -8,7 +8,7 @@ Lock order: own; then what making room takes, or `Kin.keeping`, which is no lock
 Kill at any instruction: the list is the worker's, and given back when it is recovered.
 """
 import cython
-from cython.cimports.engine.layout.call import MISS
+from cython.cimports.engine.layout.call import MISS, has_tail
 from cython.cimports.engine.layout.regions import next_gen, page_at, pampd_at, shard_of
 from cython.cimports.engine.layout.structs import (
     PAMPD_CLASS,
@@ -18,7 +18,7 @@ from cython.cimports.engine.layout.structs import (
     ROOT_WRITTEN,
     Pampd,
 )
-from cython.cimports.engine.layout.words import VIEWED, page_hash, shape_of
+from cython.cimports.engine.layout.words import noting_tail, page_hash, shape_of
 from cython.cimports.engine.pages.pins import charge, pin, prepare, uncharge
 from cython.cimports.engine.pages.reclaim import drop_staged, drop_unwritten
 from cython.cimports.engine.verbs.put import could_fit, lacking
@@ -68,7 +68,7 @@ def _take(w: cython.pointer(Worker), c: cython.pointer(Call), cls: cython.int) -
         d.link = w.slot.client[ROOT_WRITTEN]
         d.index = c.ask.index
         d.data = chunk
-        d.shape = shape_of(length, cls, VIEWED)
+        d.shape = shape_of(length, cls, noting_tail(has_tail(c)))
         d.gen = next_gen(w)
         c.found.page = off
         c.found.data = chunk

@@ -77,9 +77,9 @@ def test_put_from(pool, kind):
     assert pool.put_range(OID, 0, buffer) and pool.get_range(OID, 0, 2) == data
     half = memoryview(bytes(of_bytes(kind, data)))[:PAGE]
     assert pool.put(OID, 5, half) and pool.get(OID, 5) == data[:PAGE]
-    with pytest.raises(ValueError, match="^data: 1 to 512 bytes, not 1024"):
+    with pytest.raises(ValueError, match="^data: 0 to 512 bytes, not 1024"):
         pool.put(OID, 5, buffer)
-    with pytest.raises(ValueError, match=r"^pages\[1\]: 1 to 512 bytes, not 1024"):
+    with pytest.raises(ValueError, match=r"^pages\[1\]: 0 to 512 bytes, not 1024"):
         pool.put_many([(OID, 6), (OID, 7)], [b"x", buffer])
     assert pool.object_info(OID)[0] == 3
 
@@ -152,18 +152,25 @@ def test_bytes_that_do_not_lie_one_after_the_other(pool, kind):
 
 @pytest.mark.parametrize("kind", EMPTY)
 def test_no_bytes(pool, kind):
+    """An empty page is a page; a range has at least one."""
+    puts = (lambda b: pool.put(OID, 0, b), lambda b: pool.put_many([(OID, 0)], [b]) == [True])
+    for put in puts:
+        assert pool.put(OID, 0, b"replaced") and put(EMPTY[kind]())
+        assert pool.get(OID, 0, free=False) == b"" and pool.object_info(OID)[0] == 1
+        assert pool.get_range(OID, 0, 1, free=False) == b"" and pool.get_many([(OID, 0)], free=False) == [b""]
+        assert pool.get_into(OID, 0, bytearray(b"longer"), free=False) == 0
+        with pool.view(OID, 0) as page:
+            assert page.nbytes == 0
+        assert pool.get(OID, 0, free=True) == b"" and pool.get(OID, 0) is None
     assert pool.put(OID, 0, b"untouched")
-    for name, call in {
-        "data": lambda b: pool.put(OID, 0, b), "buffer": lambda b: pool.put_range(OID, 0, b),
-        r"pages\[0\]": lambda b: pool.put_many([(OID, 0)], [b]),
-    }.items():
-        with pytest.raises(ValueError, match=f"^{name}: 1 to"):
-            call(EMPTY[kind]())
+    with pytest.raises(ValueError, match="^buffer: 1 to"):
+        pool.put_range(OID, 0, EMPTY[kind]())
     if kind not in ("bytes", "memoryview"):
         for call in (lambda b: pool.get_into(OID, 0, b), lambda b: pool.get_range_into(OID, 0, 1, b)):
             with pytest.raises(ValueError, match="^buffer: at least as long as the page"):
                 call(EMPTY[kind]())
     assert pool.get(OID, 0) == b"untouched"
+    assert pool.engine.check().ok
 
 
 def read_only():
@@ -203,7 +210,7 @@ def test_ranges_are_not_for_foreign_pages(eng):
 
 
 @pytest.mark.parametrize("data, way", [
-    (b"", "a page is never empty"), (bytes(513), "put_range takes more"), (bytearray(513), "put_range takes more"),
+    (bytes(513), "put_range"), (bytearray(513), "put_object takes more"),
 ])
 def test_a_wrong_length_names_the_way_out(eng, data, way):
     pool = eng.new_pool("p")
@@ -212,5 +219,5 @@ def test_a_wrong_length_names_the_way_out(eng, data, way):
         lambda: pool.object(OID).put(0, data),
         lambda: pool.put_many([(OID, 0)], [data]),
     ):
-        with pytest.raises(ValueError, match=f"1 to 512 bytes, not {len(data)}.*{way}"):
+        with pytest.raises(ValueError, match=f"0 to 512 bytes, not {len(data)}.*{way}"):
             call()

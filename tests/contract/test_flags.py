@@ -83,14 +83,32 @@ def packed(name):
     return make_packed
 
 
-MAKERS = {"FOREIGN": foreign, "SAME": same, "LZ4": packed("lz4"), "ZSTD": packed("zstd"), "TWIN": twin, "VIEWED": raw}
+MAKERS = {
+    "FOREIGN": foreign, "SAME": same, "LZ4": packed("lz4"), "ZSTD": packed("zstd"), "TWIN": twin, "VIEWED": raw,
+    "TAIL": raw,
+}
 
 
 def test_every_flag_has_a_page_here():
     assert set(MAKERS) == set(FLAGS)
 
 
-def shapes(eng):
+def put(pool, flag, n, content):
+    """A page that is found by its index; one with a tail is a value, and page 0 of its object."""
+    if flag == "TAIL":
+        return pool.put_object((1, 2, FIRST + n), content, key=b"of %d" % n)
+    return pool.put((1, 2, 3), FIRST + n, content)
+
+
+def get(pool, flag, n):
+    if flag != "TAIL":
+        return pool.get((1, 2, 3), FIRST + n, free=False)
+    data, info = pool.get_object((1, 2, FIRST + n), info=True) or (None, None)
+    assert info is None or info.key == b"of %d" % n
+    return data
+
+
+def shapes(eng, tails=False):
     """{offset: shape} of all living descriptors of the pages under test."""
     found = {}
     sentinel = struct.pack("<Q", CONSTANTS["PAMPD_SENTINEL"])
@@ -98,8 +116,9 @@ def shapes(eng):
         at = memory.find(sentinel)
         while at >= 0:
             index, = struct.unpack_from("<Q", memory, at + offset("Pampd", "index"))
-            if at % 64 == 0 and FIRST <= index < FIRST + PAGES:
-                found[at], = struct.unpack_from("<Q", memory, at + offset("Pampd", "shape"))
+            shape, = struct.unpack_from("<Q", memory, at + offset("Pampd", "shape"))
+            if at % 64 == 0 and (shape >> 37 & FLAGS["TAIL"] if tails else FIRST <= index < FIRST + PAGES):
+                found[at] = shape
             at = memory.find(sentinel, at + 8)
     return found
 
@@ -125,16 +144,17 @@ def test_a_page_is_kept_whatever_is_done_to_the_arena(make_arena, flag):
     filler = eng.new_pool("filler", persistent=True)
     pool, content = MAKERS[flag](eng.new_pool)
     for n in range(PAGES):
-        assert pool.put((1, 2, 3), FIRST + n, content(n))
+        assert put(pool, flag, n, content(n))
         for i in range(4000 // PAGES):          # so that the pages lie far apart
             assert filler.put((n, i, 0), 0, plain(i))
     for n in range(PAGES if flag == "VIEWED" else 0):
         pool.view((1, 2, 3), FIRST + n).release()
-    assert sum(shape >> 37 & FLAGS[flag] != 0 for shape in shapes(eng).values()) >= PAGES // 2
+    tails = flag == "TAIL"
+    assert sum(shape >> 37 & FLAGS[flag] != 0 for shape in shapes(eng, tails).values()) >= PAGES // 2
 
     def kept(maybe):
         for n in range(PAGES):
-            assert pool.get((1, 2, 3), FIRST + n, free=False) in (content(n), *maybe)
+            assert get(pool, flag, n) in (content(n), *maybe)
         for gentle in (False, True):
             report = eng.check(gentle=gentle)
             assert report.ok, [str(problem) for problem in report.problems[:3]]
@@ -147,9 +167,9 @@ def test_a_page_is_kept_whatever_is_done_to_the_arena(make_arena, flag):
     for n in range(PAGES):
         for i in range(4000 // PAGES):
             assert i % 20 == 0 or filler.flush_object((n, i, 0))
-    before = set(shapes(eng))
+    before = set(shapes(eng, tails))
     eng.resize("1MiB")
-    assert set(shapes(eng)) != before
+    assert set(shapes(eng, tails)) != before
     kept(() if pool.persistent else (None,))
 
 

@@ -15,12 +15,14 @@ from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringA
 from cython.cimports.cpython.memoryview import PyMemoryView_FromMemory
 from cython.cimports.engine.layout.call import Packed, put_bytes, put_length
 from cython.cimports.engine.layout.structs import TWIN_BYTES_MIN
+from cython.cimports.engine.layout.tail import tail_before
 from cython.cimports.engine.layout.words import (
     LZ4,
     PACKED_UNIT_SHIFT,
     ZSTD,
     codec_in,
     copied_of,
+    has_any_tail,
     packed_in,
     same_filled,
     size_class,
@@ -147,11 +149,17 @@ class PackedPam(RawPam):
         at: u64 = 0
         i: u64
         length: u64
+        tail: u64
         for i in range(c.ask.count):
             length = copied_of(c.ask.shapes[i])
             page = self.unpack(c.ask.shapes[i], data[at:at + length])
             if page is None:
                 return None
+            if has_any_tail(c.ask.shapes[i]):
+                tail = tail_before(cython.NULL, PyBytes_AS_STRING(page) + len(page), len(page))
+                if tail > cython.cast(u64, len(page)):
+                    return None
+                page = page[: len(page) - tail]
             found.append(page)
             at += length
         return found

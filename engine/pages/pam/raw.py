@@ -32,7 +32,8 @@ class RawPam(PamOps):
         chunk_at(w, chunk + ((length - 1) & ~cython.cast(u64, 63)))
         if chunk == 0 or w.fault != 0:
             return CORRUPT
-        memcpy(w.base + chunk, data, length)
+        if data != cython.NULL:         # else the caller does
+            memcpy(w.base + chunk, data, length)
         d.data = chunk
         d.shape = shape_of(length, cls, 0)
         pop(w, cls)

@@ -1,0 +1,533 @@
+# cython: binding=False, embedsignature=True, embedsignature.format=clinic
+"""Owns the verbs of an object as one value: arguments in, bytes, bools and exceptions out.
+
+A value is page 0 of its object, of any length, with a tail that holds its key and the user's word
+(verbs/tail.pxd). Each call fills a Call and a Value, and hands them to the pool it is of.
+"""
+from collections import namedtuple
+
+import cython
+from cython.cimports.cpython.buffer import Py_buffer, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release
+from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cython.cimports.engine.api.ranges import get_range
+from cython.cimports.engine.api.values import VALUE_CONFLICT, VALUE_PUT, VALUE_REFUSED
+from cython.cimports.engine.api.views import View, view
+from cython.cimports.engine.layout.call import (
+    AGAIN,
+    CONFLICT,
+    MISS,
+    OVERFLOW,
+    RANGE_MAX,
+    SIZE,
+    Call,
+    Part,
+    Value,
+)
+from cython.cimports.engine.layout.tail import HAS_KEY, HAS_WORD, KEY_MAX, TRAILER_BYTES, WORD_BYTES
+from cython.cimports.engine.layout.words import is_wrapped
+from cython.cimports.engine.member.arguments import aim, buffer_of, word
+from cython.cimports.engine.member.bound import Bound
+from cython.cimports.engine.verbs.flush import flush_object
+from cython.cimports.engine.verbs.value import incr, touch_object
+from cython.cimports.libc.stdlib import calloc, free
+from cython.cimports.libc.string import memcpy, memset
+from cython.cimports.shm.clock import now
+from cython.cimports.shm.layout import EXTENT_MAX, OK, Worker, mark_of, u64
+from cython.cimports.shm.seal import seal
+from engine.errors import ArenaFull, TmemError
+
+U64_MAX = 0xFFFF_FFFF_FFFF_FFFF
+LATEST_S = 1 << 33      # seconds: a time to live that is as good as for ever
+COUNT_MIN, COUNT_MAX = -(1 << 63), (1 << 63) - 1
+
+ObjectInfo = namedtuple("ObjectInfo", "oid key length word version expires hits")
+ObjectInfo.__doc__ = """What an object says of itself, as it was at one moment.
+
+oid: three ints. key: the bytes that were put with it, or None. length: of the value, in bytes. word:
+the user's, or None. version: never the same for two values ever put under it. expires: seconds until
+it is dead, or None. hits: gets that found it, as far as they are counted (at most 3)."""
+
+
+@cython.cclass
+class Falsy:
+    """The type of CONFLICT: what a verb answers whose condition did not hold."""
+
+    def __bool__(self):
+        return False
+
+    def __repr__(self):
+        return "engine.CONFLICT"
+
+    def __reduce__(self):
+        return "CONFLICT"
+
+
+CONFLICT_ANSWER = Falsy.__new__(Falsy)
+ANSWERS = cython.declare(tuple, (False, True, CONFLICT_ANSWER))
+seal(Falsy, "engine.CONFLICT")
+
+
+# --- what is asked --------------------------------------------------------------------------------
+
+
+def expiry(pool, ttl, gone):
+    """When what lives for `ttl` seconds is dead, by the clock of the arena; 0: never. `gone`: it is
+    dead at once."""
+    gone[0] = False
+    if ttl is None:
+        return 0
+    seconds_of = getattr(ttl, "total_seconds", None)
+    try:
+        seconds: cython.double = float(ttl if seconds_of is None else seconds_of())
+    except (TypeError, ValueError, OverflowError):
+        raise TypeError(f"ttl: None, seconds as a number, or a timedelta, not {type(ttl).__name__}") from None
+    if seconds != seconds or isinstance(ttl, str):
+        raise ValueError("ttl: seconds as a number, not nan")
+    if seconds <= 0:
+        gone[0] = True
+        return 1
+    if seconds >= LATEST_S:
+        return 0
+    return now(cython.address(pool.engine.att.w)) + cython.cast(u64, seconds * 1e9)
+
+
+@cython.cfunc
+def _tail(key, word_) -> bytes:
+    """The tail of a value, b"" if it needs none."""
+    trailer: u64 = 0
+    if key is None and word_ is None:
+        return b""
+    made = b""
+    if key is not None:
+        try:
+            made = bytes(memoryview(key))
+        except TypeError:
+            raise TypeError(f"key: a bytes-like object or None, not {type(key).__name__}") from None
+        if len(made) > KEY_MAX:
+            raise ValueError(f"key: at most {KEY_MAX} bytes, not {len(made)}")
+    if key is not None:
+        trailer = HAS_KEY() | len(made)
+    if word_ is not None:
+        number: u64 = word("word", word_)
+        trailer |= HAS_WORD()
+        made += number.to_bytes(8, "little")
+    return made + trailer.to_bytes(4, "little")
+
+
+@cython.cfunc
+@cython.exceptval(-1)
+def _condition(v: cython.pointer(Value), if_absent, if_version) -> cython.int:
+    if not isinstance(if_absent, bool):
+        raise TypeError(f"if_absent: True or False, not {type(if_absent).__name__}")
+    v.absent = if_absent
+    v.version = 0
+    if if_version is not None:
+        v.version = word("if_version", if_version)
+        if v.absent:
+            raise ValueError("if_absent and if_version: one of them")
+        v.absent = v.version == 0       # what is not there has no version
+    return 0
+
+
+@cython.cclass
+class Pieces:
+    """What is put, held until that is done: one buffer or several, and a tail."""
+
+    def __dealloc__(self):
+        i: cython.size_t
+        for i in range(self.count):
+            PyBuffer_Release(cython.address(self.views[i]))
+        free(self.views)
+        free(self.parts)
+
+    def ask(self, pool, v, ttl, if_absent, if_version, word, key):
+        """Let v say what a put is asked beside its data. True: what is put is dead at once."""
+        gone: cython.bint
+        memset(v, 0, cython.sizeof(Value))
+        _condition(v, if_absent, if_version)
+        self.tail = _tail(key, word)
+        v.tail = PyBytes_GET_SIZE(self.tail)
+        if key is not None:
+            v.key = PyBytes_AS_STRING(self.tail)
+            v.key_length = v.tail - TRAILER_BYTES - (0 if word is None else WORD_BYTES)
+        v.expires = expiry(pool, ttl, cython.address(gone))
+        return gone
+
+    def hold(self, data):
+        """Take hold of a buffer, or of all in a list or a tuple."""
+        items: tuple = tuple(data) if isinstance(data, (list, tuple)) else (data,)
+        count: cython.size_t = len(items)
+        i: cython.size_t
+        self.views = cython.cast(cython.pointer(Py_buffer), calloc(count + 1, cython.sizeof(Py_buffer)))
+        self.parts = cython.cast(cython.pointer(Part), calloc(count + 1, cython.sizeof(Part)))
+        if self.views == cython.NULL or self.parts == cython.NULL:
+            raise MemoryError
+        for i in range(count):
+            buffer_of("data" if count == 1 and data is items[0] else f"data[{i}]", items[i],
+                      cython.address(self.views[i]), PyBUF_SIMPLE)
+            self.count = i + 1
+            self.parts[i].data = cython.cast(cython.p_char, self.views[i].buf)
+            self.parts[i].length = self.views[i].len
+            self.length += self.parts[i].length
+        self.parts[count].data = PyBytes_AS_STRING(self.tail)
+        self.parts[count].length = PyBytes_GET_SIZE(self.tail)
+        self.length += self.parts[count].length
+        return 0
+
+
+seal(Pieces, "Pool.put_object")
+
+
+def new_pieces():
+    return Pieces.__new__(Pieces)
+
+
+# --- put ------------------------------------------------------------------------------------------
+
+
+def put_value(pool, c, v, length):
+    """Put the value whose parts v names, `length` bytes with its tail. VALUE_PUT, VALUE_REFUSED or
+    VALUE_CONFLICT."""
+    joined: bytes = None
+    at: cython.p_char
+    i: u64
+    c.ask.value = v
+    c.ask.length = length
+    foreign: cython.bint = pool.pam != "raw" and pool.ref.codec == 0
+    most: u64 = pool.ref.page_size if foreign else EXTENT_MAX
+    if length > most:
+        raise ValueError(f"data: at most {most} bytes with its key and word, not {length}")
+    v.conflict = False
+    if v.part_count == 1 or (v.part_count == 2 and v.parts[1].length == 0):
+        c.ask.data = v.parts[0].data
+        v.parts = cython.NULL
+    elif foreign or pool.ref.codec != 0 or pool.ref.dedup:
+        joined = PyBytes_FromStringAndSize(cython.NULL, length)
+        at = PyBytes_AS_STRING(joined)
+        for i in range(v.part_count):
+            memcpy(at, v.parts[i].data, v.parts[i].length)
+            at += v.parts[i].length
+        c.ask.data = PyBytes_AS_STRING(joined)
+        v.parts = cython.NULL
+    if pool.put_pages(c):
+        return VALUE_PUT
+    return VALUE_CONFLICT if v.conflict else VALUE_REFUSED
+
+
+def flush_value(pool, c, v):
+    """Drop an object if it is as v says: a status of `flush_object`."""
+    c.ask.value = v
+    pool.enter()
+    try:
+        status: cython.int = pool.until_free(c, flush_object)
+        if status != OK and status != MISS and status != CONFLICT:
+            pool.fail(status)
+        if pool.flushed(status):
+            pool.engine.settle_quietly()
+            pool.look_at_what_is_free()
+        return status
+    finally:
+        pool.leave()
+
+
+def put_object(pool, c, data, ttl, if_absent, if_version, word_, key):
+    """Pool.put_object."""
+    v: Value
+    made: Pieces = new_pieces()
+    gone: cython.bint = made.ask(pool, cython.address(v), ttl, if_absent, if_version, word_, key)
+    made.hold(data)
+    v.parts = made.parts
+    v.part_count = made.count + 1
+    if gone:
+        # As if it were put, and dead a moment later.
+        return ANSWERS[VALUE_CONFLICT if flush_value(pool, c, cython.address(v)) == CONFLICT else VALUE_PUT]
+    return ANSWERS[put_value(pool, c, cython.address(v), made.length)]
+
+
+# --- get ------------------------------------------------------------------------------------------
+
+
+def get_value(pool, c, v, with_tail):
+    """The value of an object, or None; v and c.found have what else is known of it. `with_tail`:
+    its tail too, of v.tail_found bytes."""
+    c.ask.value = v
+    v.with_tail = with_tail
+    c.ask.remove = False
+    pool.enter()
+    try:
+        data: bytes = pool.get_bytes(c)
+    finally:
+        pool.leave()
+    return pool.unpacked(c, data) if data is not None and is_wrapped(c.found.shape) else data
+
+
+@cython.cfunc
+def _info(pool: Bound, c: cython.pointer(Call), v: cython.pointer(Value), key, length):
+    """The ObjectInfo of what was found."""
+    w: cython.pointer(Worker) = cython.address(pool.engine.att.w)
+    left = None
+    if v.expires_found != 0:
+        at: u64 = now(w)
+        left = (v.expires_found - at) / 1e9 if v.expires_found > at else 0.0
+    return ObjectInfo(
+        (c.ask.oid[0], c.ask.oid[1], c.ask.oid[2]),
+        key,
+        length,
+        v.word if v.has_word else None,
+        c.found.gen,
+        left,
+        mark_of(w, c.found.page) if pool.ref.hits_max != 0 else 0,
+    )
+
+
+@cython.cfunc
+def _pages_of(pool: Bound, c: cython.pointer(Call), v: cython.pointer(Value)) -> bytes:
+    """The pages of an object that was put page by page, joined, as they were at one moment; None:
+    it has gone."""
+    d: Call
+    data: bytes
+    pages: u64 = v.pages
+    while pages != 0:
+        if pages > RANGE_MAX:
+            break
+        aim(cython.address(d), c.ask.oid, c.ask.hash, 0)
+        data = get_range(pool, cython.address(d), pages, False)
+        if data is not None:
+            return data
+        aim(cython.address(d), c.ask.oid, c.ask.hash, 0)
+        if get_value(pool, cython.address(d), v, False) is None and v.pages == 0:
+            return None
+        if v.pages == pages:
+            break
+        pages = v.pages
+    raise TmemError(
+        f"pool {pool.name!r}: the object is no value: its {v.pages} pages do not lie at 0 and the indexes that "
+        "follow, or are too many; get them by their indexes"
+    )
+
+
+def get_object(pool, c, info):
+    """Pool.get_object."""
+    v: Value
+    memset(cython.address(v), 0, cython.sizeof(Value))
+    data: bytes = get_value(pool, c, cython.address(v), info)
+    if v.pages > 1 or (data is None and v.pages == 1):
+        data = _pages_of(pool, c, cython.address(v))
+    if data is None or not info:
+        return data
+    key = None
+    if v.tail_found != 0:
+        length: cython.Py_ssize_t = len(data) - v.tail_found
+        key = data[length : length + v.key_found] if v.has_key else None
+        data = data[:length]
+    return data, _info(pool, c, cython.address(v), key, len(data))
+
+
+def get_object_into(pool, c, buffer):
+    """Pool.get_object_into."""
+    v: Value
+    held: Py_buffer
+    data: bytes
+    memset(cython.address(v), 0, cython.sizeof(Value))
+    buffer_of("buffer", buffer, cython.address(held), PyBUF_WRITABLE)
+    try:
+        if not pool.elsewhere:
+            c.ask.room = held.len
+            c.ask.into = cython.cast(cython.p_char, held.buf)
+        data = get_value(pool, c, cython.address(v), False)
+        if v.pages > 1 or (data is None and v.pages == 1):
+            data = _pages_of(pool, c, cython.address(v))
+        elif c.ask.into != cython.NULL:
+            return None if data is None else c.found.length
+        if data is None:
+            return None
+        if PyBytes_GET_SIZE(data) > held.len:
+            raise ValueError(f"buffer: at least as long as the value, {PyBytes_GET_SIZE(data)} bytes, not {held.len}")
+        memcpy(held.buf, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+        return PyBytes_GET_SIZE(data)
+    finally:
+        PyBuffer_Release(cython.address(held))
+
+
+def view_object(pool, c):
+    """Pool.view_object."""
+    v: Value
+    memset(cython.address(v), 0, cython.sizeof(Value))
+    c.ask.value = cython.address(v)
+    found: View = view(pool, c, None)
+    if v.pages > 1 or (v.pages == 1 and not found.found):
+        data: bytes = _pages_of(pool, c, cython.address(v))
+        found.pages = None if data is None else memoryview(data)
+    return found
+
+
+# --- looking, counting, dropping ------------------------------------------------------------------
+
+
+@cython.cfunc
+@cython.exceptval(-1)
+def _look(pool: Bound, c: cython.pointer(Call), v: cython.pointer(Value)) -> cython.int:
+    """True if there is such an object; v says what is known of it. No page is copied, and no hit
+    counted."""
+    memset(v, 0, cython.sizeof(Value))
+    c.ask.value = v
+    return pool.look_call(c)
+
+
+def has(pool, c):
+    """Pool.has."""
+    v: Value
+    return _look(pool, c, cython.address(v)) != 0
+
+
+def expires(pool, c):
+    """Pool.expires."""
+    v: Value
+    if not _look(pool, c, cython.address(v)):
+        raise KeyError((c.ask.oid[0], c.ask.oid[1], c.ask.oid[2]))
+    if v.expires_found == 0:
+        return None
+    at: u64 = now(cython.address(pool.engine.att.w))
+    return (v.expires_found - at) / 1e9 if v.expires_found > at else 0.0
+
+
+def touch(pool, c, ttl):
+    """Pool.touch."""
+    v: Value
+    gone: cython.bint
+    memset(cython.address(v), 0, cython.sizeof(Value))
+    c.ask.value = cython.address(v)
+    v.expires = expiry(pool, ttl, cython.address(gone))
+    if gone:
+        return flush_value(pool, c, cython.address(v)) == OK
+    pool.enter()
+    try:
+        return pool.attempt(c, touch_object) == OK
+    finally:
+        pool.leave()
+
+
+def flush(pool, c, if_version):
+    """Pool.flush_object."""
+    v: Value
+    status: cython.int
+    if if_version is None:
+        return pool.flush_object_call(c)
+    memset(cython.address(v), 0, cython.sizeof(Value))
+    _condition(cython.address(v), False, if_version)
+    status = flush_value(pool, c, cython.address(v))
+    return ANSWERS[VALUE_CONFLICT] if status == CONFLICT else status == OK
+
+
+@cython.cfunc
+def _count_anew(pool: Bound, c: cython.pointer(Call), delta, asked: cython.pointer(Value)):
+    """Add to a value that cannot be changed where it lies, by putting another: what it came to, or
+    None: it is another by now."""
+    v: Value = asked[0]
+    d: Call
+    aim(cython.address(d), c.ask.oid, c.ask.hash, 0)
+    data: bytes = get_value(pool, cython.address(d), cython.address(v), True)
+    if data is None:
+        return None
+    length: cython.Py_ssize_t = len(data) - v.tail_found
+    if length != 8 or v.pages != 1:
+        raise _no_count(length)
+    count = int.from_bytes(data[:8], "little", signed=True) + delta
+    if not COUNT_MIN <= count <= COUNT_MAX:
+        raise _too_far()
+    new: bytes = count.to_bytes(8, "little", signed=True) + data[8:]
+    part: Part
+    part.data = PyBytes_AS_STRING(new)
+    part.length = PyBytes_GET_SIZE(new)
+    v.parts = cython.address(part)
+    v.part_count = 1
+    v.tail = v.tail_found
+    v.expires = v.expires_found
+    v.version = d.found.gen
+    aim(cython.address(d), c.ask.oid, c.ask.hash, 0)
+    answer: cython.int = put_value(pool, cython.address(d), cython.address(v), part.length)
+    if answer == VALUE_REFUSED:
+        raise _no_room(pool)
+    return count if answer == VALUE_PUT else None
+
+
+def _no_count(length):
+    return TypeError(f"delta: to be added to a value of 8 bytes, a signed little-endian int; this one has {length}")
+
+
+def _too_far():
+    return OverflowError("delta: the value would leave 64 signed bits")
+
+
+def _no_room(pool):
+    return ArenaFull(f"pool {pool.name!r}: there is no room for the count; nothing is under it now")
+
+
+def count(pool, c, delta, initial, ttl, word_, key):
+    """Pool.incr."""
+    v: Value
+    new: Value
+    d: Call
+    part: Part[2]
+    gone: cython.bint
+    status: cython.int
+    answer: cython.int
+    first: bytes
+    memset(cython.address(v), 0, cython.sizeof(Value))
+    for name, number in (("delta", delta), ("initial", initial if initial is not None else 0)):
+        try:
+            number = number.__index__()
+        except AttributeError:
+            raise TypeError(f"{name}: an int of 64 signed bits, not {type(number).__name__}") from None
+        if not COUNT_MIN <= number <= COUNT_MAX:
+            raise OverflowError(f"{name}: an int of 64 signed bits, not {number}")
+    delta = delta.__index__()
+    v.delta = delta
+    tail: bytes = _tail(key, word_)
+    if key is not None:
+        v.key = PyBytes_AS_STRING(tail)
+        v.key_length = PyBytes_GET_SIZE(tail) - TRAILER_BYTES - (0 if word_ is None else WORD_BYTES)
+    new = v
+    new.expires = expiry(pool, ttl, cython.address(gone))
+    while True:
+        c.ask.value = cython.address(v)
+        pool.enter()
+        try:
+            status = pool.until_free(c, incr)
+            if status not in (OK, MISS, SIZE, OVERFLOW, AGAIN):
+                pool.fail(status)
+        finally:
+            pool.leave()
+        if status == OK:
+            return v.count
+        if status == SIZE:
+            raise _no_count(c.found.length)
+        if status == OVERFLOW:
+            raise _too_far()
+        if status == AGAIN:
+            answered = _count_anew(pool, c, delta, cython.address(v))
+            if answered is not None:
+                return answered
+            continue
+        if initial is None:
+            raise KeyError((c.ask.oid[0], c.ask.oid[1], c.ask.oid[2]))
+        started = initial.__index__() + delta
+        if not COUNT_MIN <= started <= COUNT_MAX:
+            raise _too_far()
+        if gone:
+            return started
+        first = started.to_bytes(8, "little", signed=True)
+        part[0].data = PyBytes_AS_STRING(first)
+        part[0].length = 8
+        part[1].data = PyBytes_AS_STRING(tail)
+        part[1].length = PyBytes_GET_SIZE(tail)
+        new.parts = part
+        new.part_count = 2
+        new.tail = part[1].length
+        new.absent = True
+        aim(cython.address(d), c.ask.oid, c.ask.hash, 0)
+        answer = put_value(pool, cython.address(d), cython.address(new), 8 + part[1].length)
+        if answer == VALUE_PUT:
+            return started
+        if answer == VALUE_REFUSED:
+            raise _no_room(pool)
