@@ -300,6 +300,12 @@ cdef struct Worker:
     u64 emptied             # segments that this worker's frees have emptied since it looked last
     u64 used_most           # most segments in use that it has seen since then
     Mutex *keeping          # borrowed: Kin.keeping of the attachment
+    # Who has fought long for a lock that many want stands aside for a while (shm/lock.py):
+    u64 fought_for          # offset of the lock that it found taken last
+    u64 fights_left         # how often it may still find it so
+    u64 fought_since        # that lock's seq when it began to count,
+    u64 worked_since        # and its own lock's
+    u64 aside_of            # offset of the lock that it stands aside of when it waits next; 0 = none
     u64 clock_ahead         # nanoseconds that this process's clock is ahead (tests)
 
 # The rank of the lock at an offset, or -1 if no lock lies there. Who takes a lock holds only such

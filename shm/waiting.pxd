@@ -9,5 +9,6 @@ cdef enum:
     UNKNOWN = 3         # whether its holder lives cannot be asked (Worker.lost)
 
 cdef int consider(Worker *w) noexcept nogil
+cdef void stand_aside(Worker *w) noexcept nogil
 cdef int refuse(Worker *w) except -1
 cdef void note_wait(Worker *w, long long nanoseconds) noexcept nogil

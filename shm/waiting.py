@@ -1,5 +1,5 @@
-"""Owns what to do about a lock that was BUSY: spin, ask whether the holder lives, rescue it, or
-sleep.
+"""Owns what to do about a lock that was BUSY: stand aside, spin, ask whether the holder lives,
+rescue it, or sleep.
 
 No lock is held here, and the turn is this thread's. The sleep itself is in workers.py, since the
 turn is given up for it. A sleep is of one time slice at most, so that signal handlers run.
@@ -10,7 +10,9 @@ get that finds its answer without it, a handler that raises).
 """
 import cython
 from cython.cimports.shm.atomics import cas, load, load_acquire, pause, set_bits
+from cython.cimports.shm.clock import now
 from cython.cimports.shm.kernel.liveness import NEWCOMER_BYTE, byte_held
+from cython.cimports.shm.kernel.system import CLOCK_MONOTONIC, clock_nanosleep, timespec
 from cython.cimports.shm.layout import (
     HELD_MAX,
     SLOT_LIVE,
@@ -19,6 +21,7 @@ from cython.cimports.shm.layout import (
     STAT_LOCK_WAITS,
     Lock,
     Slot,
+    Worker,
     slot_at,
     slots_used,
     u64,
@@ -29,6 +32,10 @@ from cython.cimports.shm.waiting import GO_ON, REST, UNKNOWN, WRONG
 from shm.errors import ArenaCorrupted
 
 SPINS = cython.declare(cython.int, 2000)
+NAP_NS = cython.declare(cython.long, 50_000)
+NAPS_MAX = cython.declare(cython.int, 40)       # at most a few milliseconds: signal handlers wait so long
+PASSED = cython.declare(u64, 3000)              # times that others have a lock before who stood aside comes back
+SELDOM_NS = cython.declare(u64, 3000)           # a lock that is taken less often is not in demand
 STRANGE_MAX = cython.declare(u64, 20)
 
 
@@ -117,6 +124,31 @@ def consider(w):
         set_bits(cython.address(lock.sem), cython.cast(u64, 1) << 63)
         w.waited_on = offset
     return todo
+
+
+def stand_aside(w):
+    """Sleep in short naps while others hand around the lock at w.aside_of, until they have had it
+    PASSED times, or it is not in demand any more."""
+    lock: cython.pointer(Lock) = cython.cast(cython.pointer(Lock), w.base + w.aside_of)
+    nap: timespec
+    first: u64 = load(cython.address(lock.seq))
+    seen: u64 = first
+    seq: u64
+    began: u64 = now(w)
+    at: u64
+    i: cython.int
+    w.aside_of = 0
+    nap.tv_sec = 0
+    nap.tv_nsec = NAP_NS
+    for i in range(NAPS_MAX):
+        clock_nanosleep(CLOCK_MONOTONIC, 0, cython.address(nap), cython.NULL)
+        at = now(w)
+        seq = load(cython.address(lock.seq))
+        # Each time that it is taken and given back adds 2.
+        if seq - first >= 2 * PASSED or (seq - seen) // 2 * SELDOM_NS < at - began:
+            break
+        seen = seq
+        began = at
 
 
 def refuse(w):

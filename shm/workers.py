@@ -73,7 +73,7 @@ from cython.cimports.shm.seal import seal
 from cython.cimports.shm.segments import set_classes
 from cython.cimports.shm.slab import drain_all
 from cython.cimports.shm.turns import WAITED, pass_turn, take_turn
-from cython.cimports.shm.waiting import REST, UNKNOWN, WRONG, consider, note_wait, refuse
+from cython.cimports.shm.waiting import REST, UNKNOWN, WRONG, consider, note_wait, refuse, stand_aside
 from shm.entry import no_memory
 from shm.errors import ArenaBusy, ArenaCorrupted, TmemError
 from shm.kernel.liveness import SHM_DIR, alive_name
@@ -473,6 +473,11 @@ class Attachment:
         w: cython.pointer(Worker) = cython.address(self.w)
         todo: cython.int
         sem: cython.pointer(Sem) = cython.NULL
+        if w.aside_of != 0 and w.aside_of == w.blocked_on:
+            self.give_up_turn()
+            with cython.nogil:
+                stand_aside(w)
+            return 0
         with cython.nogil:
             todo = consider(w)
         if todo == WRONG:
