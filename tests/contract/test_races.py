@@ -101,7 +101,7 @@ def test_every_pair(eng, kind, first):
     racers = Racers(eng.new_pool("p", **KINDS[kind]), 2)
     with running(*racers.processes):
         for second in NAMES[NAMES.index(first):]:
-            racers.race((first, second), 60)
+            racers.race((first, second), 40)
         racers.stop()
     assert eng.check().ok
 
