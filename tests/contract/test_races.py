@@ -122,7 +122,7 @@ def test_destroy_against_every_operation(eng, name):
     """An answer as before the pool went, or PoolDestroyed; afterwards nothing is left of it."""
     racers = Racers(eng.new_pool("p0", persistent=True), 2)
     with running(*racers.processes):
-        for round in range(3):
+        for round in range(2):
             destroy_against(racers, name, racers.gate.counts[0] + 100 * round)
             total = eng.stats()["total"]
             assert (total["objects"], total["pages"], total["objnodes"]) == (0, 0, 0)
