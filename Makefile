@@ -18,6 +18,9 @@ PEERS     := $(VENV)/peers
 # The build requirements, read from where they are declared.
 BUILD_REQUIRES = import tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"]))
 
+# Hundreds of children of the tests import the same: none compiles it anew, though the environment may ask for that.
+export PYTHONDONTWRITEBYTECODE :=
+
 ASAN_TREE  := build/asan
 ASAN_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 ASAN_ENV    = LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \

@@ -101,7 +101,7 @@ def test_every_pair(eng, kind, first):
     racers = Racers(eng.new_pool("p", **KINDS[kind]), 2)
     with running(*racers.processes):
         for second in NAMES[NAMES.index(first):]:
-            racers.race((first, second), 60)
+            racers.race((first, second), 40)
         racers.stop()
     assert eng.check().ok
 
@@ -122,7 +122,7 @@ def test_destroy_against_every_operation(eng, name):
     """An answer as before the pool went, or PoolDestroyed; afterwards nothing is left of it."""
     racers = Racers(eng.new_pool("p0", persistent=True), 2)
     with running(*racers.processes):
-        for round in range(3):
+        for round in range(2):
             destroy_against(racers, name, racers.gate.counts[0] + 100 * round)
             total = eng.stats()["total"]
             assert (total["objects"], total["pages"], total["objnodes"]) == (0, 0, 0)

@@ -469,9 +469,9 @@ def test_a_smaller_arena_around_views(make_arena):
 def test_what_is_viewed_stands_in_the_way_of_an_arena_too_small_for_it(make_arena):
     eng = make_arena(capacity="4MiB", page_size=PAGE, max_pinned="4MiB")
     pool = eng.new_pool("p")
-    for n in range(900):
+    for n in range(400):
         pool.put((n // 64, 9, 9), n % 64, page(n))
-    held = [pool.view((n // 64, 9, 9), n % 64) for n in range(900) if pool.get((n // 64, 9, 9), n % 64) is not None]
+    held = [pool.view((n // 64, 9, 9), n % 64) for n in range(400) if pool.get((n // 64, 9, 9), n % 64) is not None]
     with pytest.raises(engine.TmemError, match="viewed|views"):
         eng.resize("1MiB")
     assert eng.capacity == 4 * MIB

@@ -159,7 +159,7 @@ class PackedFullScene(PackedScene):
     """And no memory left, nor pages that may go: a put over a page goes over its chunk."""
 
     def __init__(self, prefix, max_workers=8, pam="lz4"):
-        super().__init__(prefix, max_workers, pam)
+        super().__init__(prefix, max_workers, pam, capacity="1MiB")
         self.q.destroy()                # its pages may go
         n = 0
         while self.p.put((n // 64, 9, 9), n % 64, FULL_OF[n % len(FULL_OF)]):

@@ -19,7 +19,7 @@ import engine
 from tests.crash import stepping
 from tests.support import page
 
-STRIDE = 29
+STRIDE = 41
 PAGE = 512
 TOUCHED, NEIGHBOUR, NEW, OTHER = (1, 0, 0), (2, 0, 0), (3, 0, 0), (4, 0, 0)
 INDEXES = (0, 1, 2, 3, 70)

@@ -10,13 +10,13 @@ import pytest
 
 import engine
 from tests.crash.test_kill_points import visited
-from tests.hostile.structs import Map, offset
+from tests.hostile.structs import CONSTANTS, Map, offset
 from tests.stopped import Stopped, fork
 from tests.support import SHM
 
 PAGES = 420                 # of 4,000 bytes: nearly all of 2 MiB
 KEPT = 24
-MOST = 60                   # kill points that are visited, unless all are
+MOST = 30                   # kill points that are visited, unless all are
 
 
 def page(n):
@@ -132,10 +132,26 @@ def test_wrong_words_in_the_segment_table_while_memory_goes_back(make_arena, fie
         assert eng.new_pool("new", persistent=True).put((1, 0, 0), 0, b"page") and eng.check().ok
 
 
-def waited_for(pid, seconds):
-    """The exit code of a child that ends in time; None if it does not."""
+def waits(file):
+    """Whether somebody waits for a lock of an arena, whoever has it."""
+    file.seek(0)
+    raw = file.read()
+    places = Map(raw[:4096])
+
+    def word(at):
+        return struct.unpack_from("<Q", raw, at)[0]
+    for slot in map(places.slot, range(places.workers)):
+        held = [word(slot + offset("Slot", "held", n)) for n in range(CONSTANTS["HELD_MAX"])]
+        if any(word(at) >> 63 for at in (slot + offset("Slot", "own"), *filter(None, held))):
+            return True
+    return False
+
+
+def waited_for(pid, seconds, unless=lambda: False):
+    """The exit code of a child that ends in time; None if it does not, or something is the case
+    before."""
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    while time.monotonic() < end and not unless():
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
             return os.waitstatus_to_exitcode(status)
@@ -150,7 +166,7 @@ def test_no_put_beside_one_that_is_stopped_is_refused(make_arena, dies):
     fill(eng)
     empty(eng)
     at_once = 0
-    visits = visited(points_of(eng, tend), MOST // 3, "stopped")
+    visits = visited(points_of(eng, tend), MOST * 2 // 3, "stopped")
     for point in visits:
         fill(eng)
         empty(eng)
@@ -158,7 +174,8 @@ def test_no_put_beside_one_that_is_stopped_is_refused(make_arena, dies):
             if not victim.stopped:
                 continue
             filler = fork(fill, eng)
-            code = waited_for(filler, .3)
+            with (SHM / eng.name).open("rb") as file:
+                code = waited_for(filler, 30, lambda: waits(file))
             at_once += code == 0
             assert (victim.kill() == -signal.SIGKILL) if dies else (victim.go_on() == 0)
             assert (waited_for(filler, 30) if code is None else code) == 0, point

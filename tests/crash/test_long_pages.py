@@ -203,7 +203,7 @@ def kill_at_all(scene_of, prefix, act, most, seed):
 
 @pytest.mark.parametrize("verb", list(PLAIN))
 def test_killed_at_every_point_of_a_verb_on_long_pages(arena_name, verb):
-    kill_at_all(LongScene, arena_name, PLAIN[verb], 20, verb)
+    kill_at_all(LongScene, arena_name, PLAIN[verb], 12, verb)
 
 
 @pytest.mark.parametrize("verb", list(FULL))

@@ -54,10 +54,10 @@ def flush_all(eng):
 def test_a_page_that_moves_in_its_queue_has_not_left_it(make_arena, policy, dies):
     eng = make_arena(capacity="2MiB", page_size=4096, buckets=4, max_pools=4, max_workers=8)
     pool = eng.new_pool("hot", policy=policy, cap=PAGES)
-    point, stopped = 0, True
+    point, stopped = 3 * dies, True     # those that die and those that go on stop at points between each other's
     while stopped:
         fill(pool)
-        point += 3
+        point += 6
         with Stopped(eng.name, one_more, point) as evictor:
             stopped = evictor.stopped
             if stopped:

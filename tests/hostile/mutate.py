@@ -27,6 +27,7 @@ import time
 
 import engine
 from engine.capacity import resize
+from engine.integrity import stop
 from tests.hostile.damage import damage, race
 from tests.hostile.scene import PAGE, Scene
 from tests.support import SHM, leftovers
@@ -270,7 +271,9 @@ class Child:
 
 
 def child(prefix, seeds, progress, out_path, err_path):
-    resize.PATIENCE_S = 0.1         # for what a damaged arena keeps from being emptied
+    # For what a damaged arena keeps from being emptied, and for a transaction that nobody is in.
+    resize.PATIENCE_S = resize.PUNCH_S = 0.1
+    stop.OPEN_S = 0.03
     err = open(err_path, "w")
     faulthandler.enable(err, all_threads=False)
     faulthandler.register(signal.SIGUSR1, err, all_threads=False)

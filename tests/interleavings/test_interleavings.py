@@ -13,6 +13,7 @@ from tests.interleavings import model, plans, prefork, stage, verbs
 
 EVERY = bool(os.environ.get("EVERY_POINT"))
 PAIRS = 40_000          # of each kind of stage, about
+THIN = 1 if EVERY else 2    # of the places at which a fault was found, one in so many is gone through again
 ENOUGH = 3              # faults of one test: each may take as long as a hang is waited for
 
 
@@ -53,7 +54,9 @@ FOUND = {
     # A resize took the depot without its own lock: a check found the world not stopped, and a
     # repair would have mended what was being changed.
     "check-in-a-resize": [
-        f"crammed A:resize-down@p:{n} B:{check}@p A+" for n in range(20, 5600, 180) for check in ("check", "repair")
+        f"crammed A:resize-down@p:{n} B:{check}@p A+"
+        for n in range(20, 5600, 180 * THIN)
+        for check in ("check", "repair")
     ],
     # Who is not attached yet has the rescue byte, and a dead worker's lock was given back by
     # nobody.
@@ -68,14 +71,14 @@ FOUND = {
     # chunks are given away twice.
     "two-heirs": [
         f"roomy1 X:{verb}@{pool}:{point} X! A:recover@p:{n} B:resize-down@p A+"
-        for n in range(20, 50)
+        for n in range(20, 50, THIN)
         for verb, pool, point in (("flush-object", "e", 150), ("put-range", "p", 120), ("destroy", "p", 200))
     ],
     # A resize takes over what a waiting worker has, that one is killed, and somebody recovers it.
     "taken-over-and-buried": [
         f"{kind} A:put-over@p:20 B:put-range@p C:resize-down@p:{n} B! D:{heir}@p C+ A+"
         for kind, heir in (("roomy1", "attach"), ("crammed", "recover"))
-        for n in range(330, 430, 3)
+        for n in range(330, 430, 3 * THIN)
     ],
     # Who destroys a pool is killed when that is certain and not yet said: whoever inherited it said
     # so at any later time.

@@ -1,11 +1,14 @@
 """Owns running `spin` on a model of this folder: from #defines to the number of states and the
-first error."""
+first error; and which searches are left to `make test-all`."""
+import os
+import random
 import re
 import shutil
 import subprocess
 
 import pytest
 
+LONG = bool(os.environ.get("MODELS_LONG"))
 SAFETY = ("-DSAFETY",)
 SMALL = (*SAFETY, "-DCOLLAPSE")                # slower, in less memory
 BACKWARDS = ("-DSAFETY", "-DREVERSE", "-DT_REVERSE")    # who comes last goes first
@@ -18,6 +21,15 @@ CHEAP = ("-O0", "-fno-asynchronous-unwind-tables", "-fcf-protection=none")
 needs_spin = pytest.mark.skipif(
     not (shutil.which("spin") and shutil.which("gcc")), reason="needs spin and gcc: apt-get install spin gcc"
 )
+
+
+def chosen(names, part, seed):
+    """Parameters: of these names one in `part` is searched, chosen by seed, and all with
+    MODELS_LONG in the environment. What a search finds changes with the model alone."""
+    names = list(names)
+    searched = names if LONG else random.Random(seed).sample(names, -(-len(names) // part))
+    left_out = pytest.mark.skip(reason="a choice by seed, all: make test-all")
+    return [pytest.param(name, marks=() if name in searched else left_out) for name in names]
 
 
 def search(folder, model, defines, how, optimise=CHEAP):

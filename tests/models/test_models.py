@@ -5,13 +5,12 @@ The model is held against itself by mistakes that must be found, and against the
 of the steps it was written from. README.md says what holds, within which bounds, and what is left
 out.
 """
-import os
 import re
 from pathlib import Path
 
 import pytest
 
-from tests.models.searching import FAIR, SAFETY, SMALL, needs_spin, search
+from tests.models.searching import FAIR, LONG, SAFETY, SMALL, chosen, needs_spin, search
 from tests.support import ROOT
 
 MODEL = Path(__file__).with_name("lock.pml")
@@ -28,7 +27,6 @@ HOLDS = {
     "progress": ({"DEATHS": 1, "ANYTIME": 1}, FAIR),
     "progress with newcomers": ({"WORKERS": 2, "DEATHS": 2, "RESTARTS": 2, "ANYTIME": 1}, FAIR),
 }
-LONG = bool(os.environ.get("MODELS_LONG"))
 # Without it, these are searched in smaller bounds.
 SMALLER = {
     "no death, no slice": {"ROUNDS": 1},
@@ -244,7 +242,7 @@ CODE = {
 
 
 @needs_spin
-@pytest.mark.parametrize("name", HOLDS)
+@pytest.mark.parametrize("name", chosen(HOLDS, 2, "what holds of the lock"))
 def test_it_holds(name, tmp_path):
     defines, how = HOLDS[name]
     states, error = search(tmp_path, MODEL, defines if LONG else defines | SMALLER.get(name, {}), how)
@@ -263,7 +261,7 @@ def test_it_holds_in_larger_bounds(name, tmp_path):
 
 
 @needs_spin
-@pytest.mark.parametrize("name", MISTAKES)
+@pytest.mark.parametrize("name", chosen(MISTAKES, 3, "mistakes of the lock"))
 def test_a_mistake_is_found(name, tmp_path):
     defines, how, says = MISTAKES[name]
     states, error = search(tmp_path, MODEL, defines, how)
@@ -272,7 +270,7 @@ def test_a_mistake_is_found(name, tmp_path):
 
 
 @needs_spin
-@pytest.mark.parametrize("name", COSTS)
+@pytest.mark.parametrize("name", chosen(COSTS, 2, "costs"))
 def test_a_slice_is_needed(name, tmp_path):
     states, error = search(tmp_path, MODEL, COSTS[name], SAFETY)
     print(f"{name}: {states} states, {error}")

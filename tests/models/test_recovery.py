@@ -4,13 +4,12 @@ test_models.py has it for the lock.
 Each search is of a few workers in given roles, with deaths anywhere; mistakes are planted one by
 one and must be found. README.md says what holds, within which bounds, and what is left out.
 """
-import os
 import re
 from pathlib import Path
 
 import pytest
 
-from tests.models.searching import BACKWARDS, FAIR, SAFETY, SMALL, needs_spin, search
+from tests.models.searching import BACKWARDS, FAIR, LONG, SAFETY, SMALL, chosen, needs_spin, search
 
 MODEL = Path(__file__).with_name("recovery.pml")
 
@@ -48,7 +47,6 @@ HOLDS = {
     "progress, check": (crew("check work", 2, **TWO), FAIR),
     "progress, resize": (crew("work resize", 2, **TWO), FAIR),
 }
-LONG = bool(os.environ.get("MODELS_LONG"))
 # Without it, these are searched with a death less.
 SMALLER = {
     "two resize": 1,
@@ -128,7 +126,7 @@ LATE = {
 
 
 @needs_spin
-@pytest.mark.parametrize("name", HOLDS)
+@pytest.mark.parametrize("name", chosen(HOLDS, 2, "what holds of recovery"))
 def test_it_holds(name, tmp_path):
     defines, how = HOLDS[name]
     fewer = {} if LONG or name not in SMALLER else {"DEATHS": SMALLER[name]}
@@ -148,7 +146,7 @@ def test_it_holds_in_larger_bounds(name, tmp_path):
 
 
 @needs_spin
-@pytest.mark.parametrize("name", MISTAKES)
+@pytest.mark.parametrize("name", chosen(MISTAKES, 3, "mistakes of recovery"))
 def test_a_mistake_is_found(name, tmp_path):
     defines, says = MISTAKES[name]
     states, error = search(tmp_path, MODEL, defines, BACKWARDS if name in LATE else SAFETY)
