@@ -79,7 +79,8 @@ class Keeper:
             self.ledger.end(entry, False)
         else:
             size, version = length(), self.ledger.begin(entry, True)
-            taken = self.g.put(self.pool, *handle(entry), version, size)
+            oid, index = handle(entry)
+            taken = self.g.put(self.pool, oid, index, version, size)
             self.ledger.end(entry, taken)
             self.g.expect(taken, "refused", f"pool {KEEP}, entry {entry}",
                           f"a persistent put of {size} bytes was refused, and there are ephemeral pages to evict")

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+from functools import partial
 
 import engine
 from stress import unrest
@@ -74,7 +75,7 @@ class Drifter:
                 turn = Turn(g.plan, g.eng.capacity, number)
                 pool = self.begin(turn)
             if g.rng.random() < g.settings["kept_part"] and self.kept.own:
-                self.kept.use(lambda turn=turn: turn.length(g.rng, g.settings["short"]))
+                self.kept.use(partial(turn.length, g.rng, g.settings["short"]))
                 continue
             with contextlib.suppress(engine.PoolDestroyed):     # this guest has slept for some turns
                 self.use_cache(pool, turn)
