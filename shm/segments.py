@@ -141,6 +141,23 @@ def give_memory(w, idx, huge):
     return back_segment(w, segment_start(w, idx), huge)
 
 
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _run_is_free(w: cython.pointer(Worker), s: cython.pointer(Segment)) -> cython.bint:
+    """True if a whole huge page may be had from this segment on: nothing but holes, and the limit
+    leaves room for all of them. Without the depot's lock a hint."""
+    run: u64 = HUGE_BYTES >> w.seg_shift
+    first: u64 = cython.cast(u64, s - w.segtable)
+    number: u64
+    if spare(w) < run or first + run > w.seg_total:
+        return False
+    for number in range(first, first + run):
+        if has_memory(w, number):
+            return False
+    return True
+
+
 def warm(w, first, end):
     """Give those of these segments memory that have none, from the place `first` of the table on,
     before the depot is held, as it takes long; if they are more than a few. If somebody else has
@@ -154,7 +171,7 @@ def warm(w, first, end):
         return
     for idx in range(first, end):
         if not has_memory(w, idx):
-            give_memory(w, idx, idx % huge == 0 and end - idx >= huge)
+            give_memory(w, idx, idx % huge == 0 and (end - idx >= huge or _run_is_free(w, w.segtable + idx)))
 
 
 def slack(w, cls):
@@ -188,28 +205,13 @@ def list_remove(w, head, s):
         store(w, head, s.next)
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _run_is_free(w: cython.pointer(Worker), s: cython.pointer(Segment)) -> cython.bint:
-    """True if a whole huge page may be had from this segment on: nothing but holes, and the limit
-    leaves room for all of them."""
-    run: u64 = HUGE_BYTES >> w.seg_shift
-    i: u64
-    if w.depot.seg_high - w.depot.holes + run > limit_of(w) or cython.cast(u64, s - w.segtable) + run > w.seg_total:
-        return False
-    for i in range(run):
-        if cython.cast(u64, s - w.segtable) + i < w.depot.seg_high and (s + i).state != SEG_HOLE:
-            return False
-    return True
-
-
 def open_segment(w, number, cls, huge):
     """Give a segment without a class memory and a class, inside the caller's transaction: a free
     one, a hole, the first that was never used, or one that waits for this worker. It is in no list
     then. OK, NOSPACE (there is no memory, or no more may have any) or CORRUPT.
 
-    huge: the memory behind it, up to a huge page, is about to be wanted too."""
+    huge: the memory behind it, up to a huge page, is about to be wanted. If nobody has it, it is
+    taken along anyway."""
     s: cython.pointer(Segment) = segment_at(w, number)
     fresh: cython.bint = number == w.depot.seg_high + 1
     hole: cython.bint = s.state == SEG_HOLE
@@ -218,7 +220,7 @@ def open_segment(w, number, cls, huge):
         return OK
     # A free segment may always be taken: it has memory already, also while there is too much.
     if hole or fresh:
-        if spare(w) == 0 or give_memory(w, number - 1, huge) != OK:
+        if spare(w) == 0 or give_memory(w, number - 1, huge or _run_is_free(w, s)) != OK:
             return NOSPACE
     if fresh:
         store(w, cython.address(w.depot.seg_high), number)
@@ -258,7 +260,7 @@ def take_segment(w, cls):
     s = segment_at(w, number)
     if (s.state == SEG_HOLE) != (w.depot.free_head == 0 and w.depot.hole_head != 0) or s.state == SEG_LEAVING:
         w.fault = w.fault if w.fault else FAULT_CHUNK
-    if open_segment(w, number, cls, _run_is_free(w, s)) != OK or w.fault != 0:
+    if open_segment(w, number, cls, False) != OK or w.fault != 0:
         return cython.NULL
     list_push(w, cython.address(w.depot.class_head[cls]), s)
     return s

@@ -69,18 +69,20 @@ def _unlink(turn: cython.pointer(Turn), me: cython.pointer(Waiter)) -> cython.vo
 
 @cython.cfunc
 @cython.exceptval(check=False)
-def _enqueue(turn: cython.pointer(Turn), me: cython.pointer(Waiter)) -> cython.bint:
-    """True: the turn is this thread's. False: it is the last of those that wait."""
+def _queue_up(turn: cython.pointer(Turn), me: cython.pointer(Waiter), first: cython.bint) -> cython.bint:
+    """True: the turn is this thread's. False: it is the last of those that wait, or the first."""
     owned: cython.bint
     mutex_lock(cython.address(turn.queue))
     owned = _own_or_await(turn, me.thread)
     if not owned:
-        me.next = cython.NULL
-        if turn.last != cython.NULL:
-            turn.last.next = me
-        else:
+        if first or turn.first == cython.NULL:
+            me.next = turn.first
             turn.first = me
-        turn.last = me
+        else:
+            me.next = cython.NULL
+            turn.last.next = me
+        if me.next == cython.NULL:
+            turn.last = me
     mutex_unlock(cython.address(turn.queue))
     return owned
 
@@ -96,22 +98,6 @@ def _step_out(turn: cython.pointer(Turn), me: cython.pointer(Waiter)) -> cython.
         _unlink(turn, me)
     mutex_unlock(cython.address(turn.queue))
     return not granted
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
-def _step_back(turn: cython.pointer(Turn), me: cython.pointer(Waiter)) -> cython.bint:
-    """True: the turn is this thread's. False: it is the first of those that wait."""
-    owned: cython.bint
-    mutex_lock(cython.address(turn.queue))
-    owned = _own_or_await(turn, me.thread)
-    if not owned:
-        me.next = turn.first
-        turn.first = me
-        if turn.last == cython.NULL:
-            turn.last = me
-    mutex_unlock(cython.address(turn.queue))
-    return owned
 
 
 def pass_turn(turn):
@@ -149,7 +135,7 @@ def take_turn(turn, interruptible):
     PyThread_acquire_lock(cython.cast(PyThread_type_lock, me.lock), NOWAIT)
     me.granted = False
     try:
-        owned = _enqueue(turn, cython.address(me))
+        owned = _queue_up(turn, cython.address(me), False)
         while not owned and not me.granted:
             with cython.nogil:
                 got = PyThread_acquire_lock_timed(cython.cast(PyThread_type_lock, me.lock), SLICE_US, interruptible)
@@ -159,7 +145,7 @@ def take_turn(turn, interruptible):
             if not interruptible or not _step_out(turn, cython.address(me)):
                 continue
             PyErr_CheckSignals()
-            owned = _step_back(turn, cython.address(me))
+            owned = _queue_up(turn, cython.address(me), True)       # its place is kept
         # Whoever has granted it may still be about the lock.
         mutex_lock(cython.address(turn.queue))
         mutex_unlock(cython.address(turn.queue))

@@ -18,6 +18,7 @@ cdef enum:
     FULL = 39           # as much is pinned as may be
     CONFLICT = 40       # the condition does not hold: nothing has changed
     OVERFLOW = 41       # a count would leave 64 bits: nothing has changed
+    TAKEN = 42          # a long page is out of its tree, and still to be copied
 
     # Worker.fault, beside those of shm
     FAULT_POLICY = 32   # a pool of a policy that there is not

@@ -30,6 +30,7 @@ from cython.cimports.engine.layout.call import (
     RANGE_MAX,
     REFUSED,
     SIZE,
+    TAKEN,
     Value,
 )
 from cython.cimports.engine.layout.regions import buckets_at, copy_page, is_evictable, ledger_at, pool_at
@@ -53,6 +54,7 @@ from cython.cimports.engine.pages.pam.packed import PackedPam, digest
 from cython.cimports.engine.pages.reclaim import back_ledgers, has_ledger
 from cython.cimports.engine.verbs.fetch import LONG_BYTES
 from cython.cimports.engine.verbs.overwrite import overwrite
+from cython.cimports.engine.verbs.section import REAP_BUDGET, finish
 from cython.cimports.libc.string import memcpy
 from cython.cimports.shm.atomics import unlikely
 from cython.cimports.shm.journal import reserve, shrink
@@ -468,7 +470,13 @@ class Bound:
                 self.engine.no_memory("the journal of so many pages")
             return fetch.fetch_range(w, p, c, self.ops, registry.host)
         status = fetch.fetch(w, p, c, self.ops, registry.host)
-        return fetch.fetch_remote(w, p, c, self.ops, registry.host) if status == AGAIN else status
+        if status == AGAIN:
+            return fetch.fetch_remote(w, p, c, self.ops, registry.host)
+        if status == TAKEN:
+            _copy_page(w, c)
+            finish(w, REAP_BUDGET, registry.host)
+            status = OK
+        return status
 
     def got_none(self, c, status):
         """The answer of a get that got nothing: None on a miss, which is counted, or an

@@ -3,12 +3,13 @@ foreign PAM.
 
 A get that leaves the page where it is takes no lock: `peek` finds it, the caller copies,
 `peek_valid` tells whether what was copied was the page; after a few tries `fetch` copies under the
-lock. A get that removes goes through `fetch`. How they follow one another is in `Bound.get_bytes`.
+lock. A get that removes goes through `fetch`; a long page is out of its tree then, and copied by
+the caller, with the GIL released. How they follow one another is in `Bound.get_bytes`.
 Kill at any instruction: a reader without a lock has changed nothing; the rest is as in section.py.
 """
 import cython
 import cython.cimports.engine.tree.objnode as objnode
-from cython.cimports.engine.layout.call import AGAIN, DESTROYED, MISS, SIZE, Call, PoolRef
+from cython.cimports.engine.layout.call import AGAIN, DESTROYED, MISS, SIZE, TAKEN, Call, PoolRef
 from cython.cimports.engine.layout.regions import chunk_of, copy_page, nodes_of, obj_at, pampd_at, pool_of_obj, shard_at
 from cython.cimports.engine.layout.structs import GEO_SHARDS, Bucket, Obj, Pampd
 from cython.cimports.engine.layout.tail import tail_before
@@ -225,8 +226,9 @@ def _leave_ghost(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cytho
 def fetch(w, p, c, pam, host):
     """Get a page under the lock into c.did.out, which is for c.did.have bytes. OK, MISS, SIZE (it
     takes c.found.stored bytes; or the page is longer than c.ask.room), AGAIN (`fetch_remote` is
-    next), FAILED, BUSY, DESTROYED or CORRUPT. A compressed page comes as it is stored, which
-    c.found.shape tells. A foreign page goes to pam.result instead; c.did.out is not used then."""
+    next), TAKEN (the caller copies the page, for which the own lock is held, and calls `finish`),
+    FAILED, BUSY, DESTROYED or CORRUPT. A compressed page comes as it is stored, which c.found.shape
+    tells. A foreign page goes to pam.result instead; c.did.out is not used then."""
     b: cython.pointer(Bucket) = bucket_of(p, c)
     obj_off: u64
     word: u64 = 0
@@ -277,11 +279,14 @@ def fetch(w, p, c, pam, host):
         drop_page(w, p, c, obj_off, c.ask.index, True, pam, host)
         drop_empty_obj(w, p, c, b, obj_off, pam, host)
     status = end_section(w, b, status)
-    if status == OK and c.ask.remove and p.evictable:
-        _leave_ghost(w, p, c, shard_in(word))
-    if status == OK and c.ask.remove and not pam.foreign:
+    if status == OK and c.ask.remove:
+        if p.evictable:
+            _leave_ghost(w, p, c, shard_in(word))
         # The page is this worker's alone now: copied with the bucket free, before it is given back.
-        copy_page(w, c.did.out, c.found.shape, c.found.data, c.found.stored)
+        if c.did.have >= LONG_BYTES:
+            return TAKEN
+        if not pam.foreign:
+            copy_page(w, c.did.out, c.found.shape, c.found.data, c.found.stored)
     finish(w, REAP_BUDGET, host)
     return status
 

@@ -11,9 +11,9 @@ the guest (`stress/ledger.py`).
 When so many arenas full of bytes were put since the last resize (`turnover`), pages must take a
 certain part of the capacity.
 
-Settings: small, turn, resize_every, kill_every, lengths, most, over, kept, kept_bytes, kept_part,
-turnover, used. Facts: turns, samples, used_percent_min, used_percent_mean, kills, resizes, written,
-put, kept_back.
+Settings: those of `stress/unrest.py`, and lengths, most, over, kept_bytes, kept_part, turnover,
+used. Facts: turns, samples, used_percent_min, used_percent_mean, kills, resizes, written, put,
+kept_back.
 """
 from __future__ import annotations
 
@@ -21,19 +21,17 @@ import random
 import statistics
 from importlib import import_module
 from importlib.util import find_spec
-from time import monotonic_ns
 from typing import Any
 
 import engine
-from stress import board as words
+from stress import unrest
 from stress.content import MIN_BYTES, Content, describe
-from stress.ledger import Ledger
+from stress.unrest import Keeper, turn_now
 from stress.worker import Guest
-from stress.workloads.drift import INCARNATION, KILLS_UNTIL, SHORT_LIFE_S, turn_now
 
 numpy: Any = import_module("numpy") if find_spec("numpy") else None
 
-CACHE, KEEP = "cache", "keep"
+CACHE = "cache"
 LOOKS = 5
 PIECE = 262144              # bytes that are written in place at once
 VIEWED_MAX = 4 << 20        # longer pages are viewed seldom: what is viewed has a bound
@@ -41,8 +39,7 @@ VIEWED_MAX = 4 << 20        # longer pages are viewed seldom: what is viewed has
 
 def prepare(eng, plan) -> None:
     eng.new_pool(CACHE, page_size=max(plan.settings["lengths"]))
-    eng.new_pool(KEEP, persistent=True, page_size=plan.settings["kept_bytes"])
-    Ledger(plan.folder, plan.settings["kept"]).close()
+    unrest.prepare(eng, plan, page_size=plan.settings["kept_bytes"])
 
 
 def guest(g: Guest) -> None:
@@ -55,26 +52,25 @@ class Sizer:
     def __init__(self, g: Guest):
         self.g = g
         g.content = Content(g.plan.seed, max(g.settings["lengths"]))
-        g.row[words.INCARNATIONS] += 1
-        self.life = g.row[words.INCARNATIONS] * INCARNATION
-        self.cache, self.keep, self.ledger = g.pool(CACHE), g.pool(KEEP), Ledger(g.plan.folder)
-        self.own = range(g.index, g.settings["kept"], g.workers)
+        self.life = unrest.new_life(g)
+        self.cache, self.kept = g.pool(CACHE), Keeper(g)
         self.put: dict[tuple, int] = {}         # handle -> version put last in this life
         self.buffer = bytearray(max(g.settings["lengths"]))
-        self.counts = {"written": 0, "put": 0, "kept_back": 0}
+        self.counts = {"written": 0, "put": 0}
 
     def run(self) -> None:
         g = self.g
-        for entry in self.own:
-            self.ledger.settle(entry, g.read(self.keep, *self.handle(entry)), f"after a kill, entry {entry}")
+        self.kept.settle()
         while g.running():
-            if g.rng.random() < g.settings["kept_part"] and self.own:
-                self.use_kept()
+            if g.rng.random() < g.settings["kept_part"] and self.kept.own:
+                self.kept.use(self.kept_length)
             else:
                 self.use_cache(turn_now(g.plan, g.board))
-        for entry in self.own:
-            self.read_kept(entry)
-        g.facts.update(self.counts)
+        self.kept.read_all()
+        g.facts.update(self.counts, kept_back=self.kept.back)
+
+    def kept_length(self) -> int:
+        return round(MIN_BYTES * (self.g.settings["kept_bytes"] / MIN_BYTES) ** self.g.rng.random())
 
     # --- the cache --------------------------------------------------------------------------------
 
@@ -147,61 +143,13 @@ class Sizer:
         except engine.TooMuchPinned:
             return g.read(self.cache, oid, index, False)
 
-    # --- what is kept -----------------------------------------------------------------------------
-
-    def handle(self, entry: int) -> tuple:
-        return (entry, 0, 31), entry % 3
-
-    def read_kept(self, entry: int) -> None:
-        before = self.ledger.before(entry)
-        oid, index = self.handle(entry)
-        got = self.g.read(self.keep, oid, index)
-        self.ledger.judge(entry, before, got, f"pool {KEEP} {describe(oid, index)}")
-        self.counts["kept_back"] += bool(got)
-
-    def use_kept(self) -> None:
-        g = self.g
-        entry, what = g.rng.choice(self.own), g.rng.random()
-        if what < 0.4:
-            self.read_kept(entry)
-        elif what < 0.5:
-            self.ledger.begin(entry, False)
-            g.flush(self.keep, *self.handle(entry))
-            self.ledger.end(entry, False)
-        else:
-            version = self.ledger.begin(entry, True)
-            oid, index = self.handle(entry)
-            length = round(MIN_BYTES * (g.settings["kept_bytes"] / MIN_BYTES) ** g.rng.random())
-            taken = g.put(self.keep, oid, index, version, length)
-            self.ledger.end(entry, taken)
-            g.expect(taken, "refused", f"pool {KEEP}, entry {entry}",
-                     f"a persistent put of {length} bytes was refused, and there are ephemeral pages to evict")
-
 
 def tick(run) -> None:
-    """What the supervisor does in a turn: once it resizes, once it kills, and it looks."""
-    board, settings = run.board, run.plan.settings
-    if not board.control[words.START] or board.control[words.STOP]:
+    before = run.scratch.get("resizes")
+    if unrest.disturb(run) is None:
         return
-    number = turn_now(run.plan, board)
-    at = run.scratch
-    if not at:
-        at.update(turn=-1, large=run.eng.capacity, kills=0, resizes=0, samples=[], killed=False, put_at_change=0)
-    if number != at["turn"]:
-        at.update(turn=number, killed=False)
-        if number % settings["resize_every"] == settings["resize_every"] - 1:
-            run.eng.resize(int(settings["small"] * at["large"]) if run.eng.capacity == at["large"] else at["large"])
-            at["resizes"] += 1
-            at["put_at_change"] = _bytes_put(run)
-    since = (monotonic_ns() - board.control[words.START]) / 1e9
-    part = since / settings["turn"] - number
-    every = max(settings["kill_every"], -(-int(SHORT_LIFE_S / settings["turn"]) // run.plan.workers))
-    if part > 0.3 and not at["killed"] and number % every == 0 and number and since <= KILLS_UNTIL * run.plan.seconds:
-        at["killed"] = True
-        process = run.crew[at["kills"] % run.plan.workers]
-        if process.pid in {row[words.PID] for row in board.rows[:run.plan.workers]} and process.is_alive():
-            process.kill()
-            at["kills"] += 1
+    if run.scratch["resizes"] != before:        # also at the start
+        run.scratch["put_at_change"] = _bytes_put(run)
     _look(run)
 
 
@@ -226,11 +174,4 @@ def _look(run) -> None:
                f"arena, turn {run.scratch['turn']}", f"in the median of {LOOKS} looks pages take {usual:.0%} of it")
 
 
-def verdict(run) -> None:
-    at = run.scratch
-    if at:
-        samples = at["samples"]
-        run.facts.update(turns=at["turn"] + 1, samples=len(samples), kills=at["kills"], resizes=at["resizes"])
-        if samples:
-            run.facts.update(used_percent_min=round(100 * min(samples), 1),
-                             used_percent_mean=round(100 * sum(samples) / len(samples), 1))
+verdict = unrest.verdict

@@ -58,6 +58,13 @@ def test_create_makes_the_arena_asked_for(arena_name):
         assert (eng.page_size, eng.buckets, eng.max_workers, eng.capacity) == (1024, 16, 4, made["capacity"])
 
 
+def test_create_gives_the_whole_capacity_its_memory(arena_name):
+    tmem("create", arena_name, "--capacity", "8MiB", "--preallocate")
+    assert os.stat(f"/dev/shm/{arena_name}").st_blocks * 512 > 8 << 20
+    with engine.attach(arena_name) as eng:
+        assert eng.stats()["arena"]["bytes_backed"] > 8 << 20 and eng.check().ok
+
+
 def test_resize(filled):
     before = filled.capacity
     assert tmem_json("resize", filled.name, "2MiB") == {"name": filled.name, "before": before, "capacity": 2 << 20}

@@ -2,10 +2,12 @@
 import contextlib
 import fcntl
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -42,6 +44,31 @@ def test_all_of_an_arena_can_be_used(make_arena, huge):
     assert held * 4096 > 0.96 * eng.capacity
     assert eng.stats()["arena"]["segments_used"] == eng.stats()["arena"]["segments_total"]
     assert eng.check().ok
+
+
+def in_huge_pages(eng, length):
+    """Bytes of an arena that this process has mapped in huge pages once it has filled it with pages
+    of a length."""
+    pool, data = eng.new_pool("p", persistent=True, page_size=max(512, length)), os.urandom(length)
+    held = found = 0
+    while pool.put((held >> 6, 0, 0), held & 63, data):
+        held += 1
+    ours = False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if re.match("[0-9a-f]+-", line):
+            ours = str(SHM / eng.name) in line
+        elif ours and line.startswith("ShmemPmdMapped:"):
+            found += int(line.split()[1]) << 10
+    return found
+
+
+@pytest.mark.parametrize("length", [70_000, 1 << 20, 3 << 20, 16 << 20])
+def test_long_pages_are_in_huge_pages_as_short_ones_are(make_arena, length):
+    """As far as the system has any to give."""
+    short = in_huge_pages(make_arena(capacity="64MiB", page_size=4096), 4096)
+    if short < 32 << 20:
+        pytest.skip("this system gives no huge pages")
+    assert in_huge_pages(make_arena(capacity="64MiB", page_size=4096), length) >= short // 2
 
 
 @pytest.mark.parametrize("value", [1, None, "yes"])

@@ -2,6 +2,7 @@
 import random
 import sys
 import threading
+import time
 
 import pytest
 
@@ -175,3 +176,42 @@ def test_others_run_while_a_long_range_is_copied(make_arena, verb):
     finally:
         sys.setswitchinterval(interval)
     assert calls < 2000 and eng.check().ok
+
+
+@pytest.mark.parametrize("verb", ["get", "get_into"])
+def test_others_run_while_a_long_page_is_taken_away(make_arena, verb):
+    """As above; others also run while it is put again. Nothing goes back to the system meanwhile,
+    which would take its time, too."""
+    eng = make_arena(capacity="32MiB", page_size=4096, preallocate=True)
+    pool = eng.new_pool("p", shared=False, page_size="8MiB")
+    oid, data = (1, 2, 3), random.Random(1).randbytes(8 << 20)
+    buffer = bytearray(data)
+    call = {
+        "get": lambda: pool.get(oid, 0) == data,
+        "get_into": lambda: pool.get_into(oid, 0, buffer) == len(data),
+    }[verb]
+    calls, where, seen = 0, "nowhere", set()
+
+    def work():
+        nonlocal calls, where
+        while "get" not in seen and calls < 1000:
+            where = "put"
+            assert pool.put(oid, 0, data)
+            where = "get"
+            got = call()
+            where = "compared"
+            assert got and pool.get(oid, 0) is None
+            calls += 1
+
+    thread = threading.Thread(target=work)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1000)
+    try:
+        thread.start()
+        while thread.is_alive():
+            seen.add(where)
+            time.sleep(0)
+        thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert "get" in seen and eng.check().ok

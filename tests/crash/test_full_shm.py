@@ -501,6 +501,41 @@ assert report.ok, report.problems[:3]
 print("held", held)
 """
 
+
+PREALLOCATED = """
+import os
+import engine
+
+def left():
+    return sorted(os.listdir("/dev/shm"))
+
+before = left()
+for capacity in ("64MiB", "24MiB", "16MiB"):
+    for huge_pages in (False, True):
+        try:
+            engine.create("all", capacity, preallocate=True, huge_pages=huge_pages)
+        except engine.TmemError as error:
+            assert type(error) is engine.TmemError, error
+            assert "no memory" in str(error) and "preallocate" in str(error) and "/dev/shm has" in str(error), error
+        else:
+            raise AssertionError(capacity)
+        assert left() == before and os.statvfs("/dev/shm").f_bavail == os.statvfs("/dev/shm").f_blocks
+# What fits has all of its memory, whatever else is put there afterwards.
+with engine.create("all", "12MiB", preallocate=True) as eng:
+    kept = eng.new_pool("kept", persistent=True)
+    with engine.create("bare", "12MiB", max_workers=8) as bare:
+        bare.new_pool("kept", persistent=True)
+        fill_up()
+        held = 0
+        while kept.put((held >> 6, 0, 0), held & 63, b"%d/" % held * 700):
+            held += 1
+        assert held * 3500 > 9 << 20, held
+        assert not bare.pool("kept").put((0, 0, 0), 0, b"x" * 4096)
+    assert eng.check().ok
+print("held", held)
+"""
+
+
 def run(tmp_path, size, text, *arguments):
     """Run a script where /dev/shm is a file system of `size`."""
     if not can_mount():
@@ -547,3 +582,7 @@ def test_what_was_given_back_is_a_refused_put_where_others_have_taken_it(tmp_pat
 
 def test_a_long_object_can_be_moved(tmp_path):
     run(tmp_path, "28M", LONG_OBJECT)
+
+
+def test_memory_that_is_to_be_there_from_the_start_is_an_error_where_it_is_not(tmp_path):
+    run(tmp_path, "16M", PREALLOCATED)

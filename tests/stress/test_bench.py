@@ -12,7 +12,7 @@ from contextlib import ExitStack
 import pytest
 from click.testing import CliRunner
 
-from stress.bench import growth, limits, rounds, tables
+from stress.bench import growth, limits, rounds, tables, values
 from stress.bench.peers import OURS, RAW, all_peers
 from stress.bench.peers.base import Peer
 from stress.commands import bench_command
@@ -157,3 +157,12 @@ def test_growth_compares_two_sizes_in_turns():
     assert verdicts["get, 4,000,000 pages against 200,000"] == found["cases"]["get hit"]["ratio"]
     assert "4,096 pages against 64" in tables.growth(found)
     assert not left_behind(os.getpid())
+
+
+@pytest.mark.parametrize("length", [64 << 10, 1 << 20])
+def test_long_values_are_measured_in_every_store_there_is(length):
+    found = values.measure(length, 2, 4 << 20)
+    assert set(found) >= {values.OURS, values.SMALL, values.RAW}
+    assert all(len(times) == 2 and min(times) > 0 for cases in found.values() for times in cases.values())
+    rows = values.table(found, "a value").splitlines()
+    assert rows[2].startswith("| put: tmem |") and " | 1.00 | " in rows[2] and all(row.count("|") == 5 for row in rows)
