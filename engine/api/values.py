@@ -23,7 +23,7 @@ from cython.cimports.engine.layout.call import (
     Part,
     Value,
 )
-from cython.cimports.engine.layout.tail import HAS_KEY, HAS_WORD, KEY_MAX, TRAILER_BYTES, WORD_BYTES
+from cython.cimports.engine.layout.tail import KEY_MAX, TRAILER_BYTES, WORD_BYTES, write_tail
 from cython.cimports.engine.layout.words import is_wrapped
 from cython.cimports.engine.member.arguments import aim, buffer_of, word
 from cython.cimports.engine.member.bound import Bound
@@ -38,6 +38,7 @@ from engine.errors import ArenaFull, TmemError
 
 U64_MAX = 0xFFFF_FFFF_FFFF_FFFF
 LATEST_S = 1 << 33      # seconds: a time to live that is as good as for ever
+SHORT_KEY = cython.declare(cython.Py_ssize_t, 200)
 COUNT_MIN, COUNT_MAX = -(1 << 63), (1 << 63) - 1
 
 ObjectInfo = namedtuple("ObjectInfo", "oid key length word version expires hits")
@@ -70,22 +71,35 @@ seal(Falsy, "engine.CONFLICT")
 # --- what is asked --------------------------------------------------------------------------------
 
 
+@cython.cfunc
+@cython.exceptval(check=False)
+def _at_once(gone: cython.pointer(cython.bint)) -> u64:
+    gone[0] = True
+    return 1
+
+
 def expiry(pool, ttl, gone):
     """When what lives for `ttl` seconds is dead, by the clock of the arena; 0: never. `gone`: it is
     dead at once."""
     gone[0] = False
     if ttl is None:
         return 0
-    seconds_of = getattr(ttl, "total_seconds", None)
+    seconds: cython.double
     try:
-        seconds: cython.double = float(ttl if seconds_of is None else seconds_of())
-    except (TypeError, ValueError, OverflowError):
+        if type(ttl) is float or type(ttl) is int:
+            seconds = ttl
+        elif isinstance(ttl, str):
+            raise TypeError
+        else:
+            seconds = float(ttl.total_seconds() if hasattr(ttl, "total_seconds") else ttl)
+    except OverflowError:
+        return 0 if ttl > 0 else _at_once(gone)
+    except (TypeError, ValueError):
         raise TypeError(f"ttl: None, seconds as a number, or a timedelta, not {type(ttl).__name__}") from None
-    if seconds != seconds or isinstance(ttl, str):
+    if seconds != seconds:
         raise ValueError("ttl: seconds as a number, not nan")
     if seconds <= 0:
-        gone[0] = True
-        return 1
+        return _at_once(gone)
     if seconds >= LATEST_S:
         return 0
     return now(cython.address(pool.engine.att.w)) + cython.cast(u64, seconds * 1e9)
@@ -94,24 +108,22 @@ def expiry(pool, ttl, gone):
 @cython.cfunc
 def _tail(key, word_) -> bytes:
     """The tail of a value, b"" if it needs none."""
-    trailer: u64 = 0
+    data: bytes = b""
+    made: bytes
     if key is None and word_ is None:
         return b""
-    made = b""
     if key is not None:
         try:
-            made = bytes(memoryview(key))
+            data = bytes(memoryview(key))
         except TypeError:
             raise TypeError(f"key: a bytes-like object or None, not {type(key).__name__}") from None
-        if len(made) > KEY_MAX:
-            raise ValueError(f"key: at most {KEY_MAX} bytes, not {len(made)}")
-    if key is not None:
-        trailer = HAS_KEY() | len(made)
-    if word_ is not None:
-        number: u64 = word("word", word_)
-        trailer |= HAS_WORD()
-        made += number.to_bytes(8, "little")
-    return made + trailer.to_bytes(4, "little")
+        if len(data) > KEY_MAX:
+            raise ValueError(f"key: at most {KEY_MAX} bytes, not {len(data)}")
+    number: u64 = 0 if word_ is None else word("word", word_)
+    made = PyBytes_FromStringAndSize(cython.NULL, len(data) + TRAILER_BYTES + (0 if word_ is None else WORD_BYTES))
+    at: cython.p_char = PyBytes_AS_STRING(made)
+    write_tail(at, PyBytes_AS_STRING(data) if key is not None else cython.NULL, len(data), number, word_ is not None)
+    return made
 
 
 @cython.cfunc
@@ -230,8 +242,38 @@ def flush_value(pool, c, v):
         pool.leave()
 
 
+@cython.cfunc
+def _put_bytes(pool: Bound, c: cython.pointer(Call), data: bytes, ttl, if_absent, if_version, word_, key):
+    """put_object of a bytes, with a key of a few bytes or none: nothing is made on the way."""
+    v: Value
+    part: Part[2]
+    tail: cython.char[212]          # of a key of SHORT_KEY bytes and a word
+    gone: cython.bint
+    memset(cython.address(v), 0, cython.sizeof(Value))
+    if if_absent is not False or if_version is not None:
+        _condition(cython.address(v), if_absent, if_version)
+    v.expires = 0 if ttl is None else expiry(pool, ttl, cython.address(gone))
+    if key is not None:
+        v.key = PyBytes_AS_STRING(key)
+        v.key_length = PyBytes_GET_SIZE(key)
+    if key is not None or word_ is not None:
+        v.tail = write_tail(tail, v.key, v.key_length, 0 if word_ is None else word("word", word_), word_ is not None)
+    if ttl is not None and gone:
+        # As if it were put, and dead a moment later.
+        return ANSWERS[VALUE_CONFLICT if flush_value(pool, c, cython.address(v)) == CONFLICT else VALUE_PUT]
+    part[0].data = PyBytes_AS_STRING(data)
+    part[0].length = PyBytes_GET_SIZE(data)
+    part[1].data = tail
+    part[1].length = v.tail
+    v.parts = part
+    v.part_count = 2
+    return ANSWERS[put_value(pool, c, cython.address(v), part[0].length + v.tail)]
+
+
 def put_object(pool, c, data, ttl, if_absent, if_version, word_, key):
     """Pool.put_object."""
+    if type(data) is bytes and (key is None or (type(key) is bytes and len(key) <= SHORT_KEY)):
+        return _put_bytes(pool, c, data, ttl, if_absent, if_version, word_, key)
     v: Value
     made: Pieces = new_pieces()
     gone: cython.bint = made.ask(pool, cython.address(v), ttl, if_absent, if_version, word_, key)

@@ -20,6 +20,18 @@ cdef inline unsigned int HAS_KEY() noexcept nogil:
 cdef inline unsigned int HAS_WORD() noexcept nogil:
     return <unsigned int>1 << 31
 
+cdef inline u64 write_tail(char *to, const char *key, u64 key_length, u64 word, bint wordy) noexcept nogil:
+    # Write the tail of a value to where there is room for it: its bytes. `key` is NULL without one.
+    cdef unsigned int trailer = <unsigned int>key_length | (HAS_KEY() if key != NULL else 0)
+    cdef u64 size = key_length
+    memcpy(to, key, key_length)
+    if wordy:
+        memcpy(to + size, &word, WORD_BYTES)
+        size += WORD_BYTES
+        trailer |= HAS_WORD()
+    memcpy(to + size, &trailer, TRAILER_BYTES)
+    return size + TRAILER_BYTES
+
 cdef inline u64 tail_before(Value *v, const char *end, u64 stored) noexcept nogil:
     # Bytes of the tail of a page of so many bytes, which ends there; what it says goes into v, if
     # that is not NULL. More than are stored: it is damaged, or, without a lock, was written

@@ -170,7 +170,9 @@ def test_touch_dates_and_undates(pool):
     assert 59 < pool.expires(OID) <= 60
     assert pool.put(OID, 4, b"another") and 59 < pool.expires(OID) <= 60
     assert pool.touch(OID, None) and pool.expires(OID) is None
-    assert pool.touch(OID, math.inf) and pool.expires(OID) is None
+    for ever in (math.inf, 10**400, 1e300):
+        assert pool.touch(OID, ever) and pool.expires(OID) is None
+    assert pool.touch(OID, numpy.float32(8)) and 7 < pool.expires(OID) <= 8
     assert pool.touch(OID, 0) and not pool.has(OID) and not pool.touch(OID, 0)
 
 
