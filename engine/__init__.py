@@ -12,6 +12,7 @@ except (ImportError, AttributeError) as _error:
     raise ImportError(_why(_error)) from _error
 from engine.api.client import Client
 from engine.api.handle import Object
+from engine.api.lease import Lease
 from engine.api.pool import Pool
 from engine.api.spawn import Crew
 from engine.api.values import CONFLICT_ANSWER as CONFLICT
@@ -28,6 +29,7 @@ from engine.errors import (
     ArenaNotFound,
     ArenaVersionMismatch,
     Conflict,
+    LeaseTimeout,
     PoolDestroyed,
     PoolExists,
     PoolNotFound,
@@ -58,6 +60,8 @@ __all__ = [
     "Conflict",
     "Crew",
     "Engine",
+    "Lease",
+    "LeaseTimeout",
     "Object",
     "ObjectInfo",
     "Pool",

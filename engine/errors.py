@@ -18,6 +18,7 @@ __all__ = [
     "ArenaNotFound",
     "ArenaVersionMismatch",
     "Conflict",
+    "LeaseTimeout",
     "PoolDestroyed",
     "PoolExists",
     "PoolNotFound",
@@ -32,6 +33,10 @@ class PoolNotFound(TmemError):
 
 class PoolExists(TmemError):
     """A pool of this name is there already."""
+
+
+class LeaseTimeout(TmemError, TimeoutError):
+    """Somebody else had the lease until the caller's time ran out."""
 
 
 class ArenaFull(TmemError):

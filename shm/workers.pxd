@@ -1,7 +1,7 @@
 # C-level names of workers.py.
 from shm.arena cimport Arena
 from shm.atomics cimport barrier, claim, give_up, glance, likely, set_release, this_thread, unlikely
-from shm.layout cimport Inherit, RankOf, Worker, u64
+from shm.layout cimport Inherit, Lock, RankOf, Worker, u64
 from shm.kernel.process cimport CLOSED, FORKED, GATED, LOST, UNBACKED, Kin
 from shm.kernel.semaphores cimport Semaphores
 
@@ -26,8 +26,11 @@ cdef class Attachment:
     cdef bint try_enter(self) noexcept
     cdef void leave_slow(self) noexcept
     cdef int again(self) except -1
+    cdef int enter_quietly(self) except -1
+    cdef int refuse_inside(self) except -1
     cdef int pause(self) except -1
     cdef int rest(self, double seconds) except -1
+    cdef int rest_at(self, Lock *lock, double seconds) except -1
     cdef int breathe(self) except -1
     cdef int step_aside(self) except -1
     cdef int wait_quietly(self) except -1

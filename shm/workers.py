@@ -364,11 +364,21 @@ class Attachment:
     def enter_slow(self):
         """Wait for this thread's turn; see to what bars the call: a forked child takes a slot of
         its own first."""
-        if self.has_turn():
-            raise ArenaBusy(f"arena {self.arena.name!r}: called from inside a call of the same engine (a back end?)")
+        self.refuse_inside()
         take_turn(cython.address(self.kin.turn), True)
         if self.is_barred():
             self.unbar()
+        return 0
+
+    def enter_quietly(self):
+        """As enter, but no signal handler runs while it waits: for what must not be left undone."""
+        self.refuse_inside()
+        return self.again()
+
+    def refuse_inside(self):
+        """ArenaBusy if the turn is this thread's already."""
+        if self.has_turn():
+            raise ArenaBusy(f"arena {self.arena.name!r}: called from inside a call of the same engine (a back end?)")
         return 0
 
     def has_turn(self):
@@ -499,10 +509,21 @@ class Attachment:
 
     def rest(self, seconds):
         """Sleep, nothing being held, with the turn given up; runs signal handlers."""
+        return self.rest_at(cython.NULL, seconds)
+
+    def rest_at(self, lock, seconds):
+        """The same, until the semaphore of a lock is posted, or of what lies as one (not NULL)."""
+        sem: cython.pointer(Sem) = cython.NULL
+        if lock != cython.NULL:
+            sem = self.semaphores.find(cython.address(self.w), lock)
+        if sem != cython.NULL:
+            add(cython.address(sem.users), 1)
         self.give_up_turn()
         try:
             with cython.nogil:
-                sleep_on(cython.NULL, cython.cast(u64, seconds * 1e9))
+                sleep_on(sem, cython.cast(u64, seconds * 1e9))
+            if sem != cython.NULL:
+                add(cython.address(sem.users), -1)
             PyErr_CheckSignals()
         finally:
             self.again()

@@ -57,6 +57,7 @@ from cython.cimports.shm.segments import limit_of
 from cython.cimports.shm.shrink import fill_next
 from engine.api import spawn as spawning
 from engine.api.client import open_client
+from engine.api.lease import open_lease
 from engine.api.pool import open_pool
 from engine.api.users import group_or_none, mode_argument, user_or_none
 from engine.capacity import resize as resizing
@@ -507,6 +508,17 @@ class Engine(Member):
         if cap is not None:
             cap = cap_word(cap)
         return open_client(self, id, weight, cap)
+
+    def lease(self, oid, timeout=None):
+        """A lock by name: of one thread of all processes on the arena at a time. A Lease; nothing
+        is taken yet.
+
+        oid: the name: a triple of ints, or a key that engine.oid takes. Names of leases have
+        nothing to do with objects of pools, and are everybody's, whichever client he acts for.
+        timeout: how many seconds `with` and acquire wait, until `with` raises LeaseTimeout; None:
+        as long as it takes. About a thousand leases can be held at the same moment
+        (docs/caveats.md). Raises TypeError, ValueError."""
+        return open_lease(self, oid, timeout)
 
     def resize(self, capacity):
         """Change the capacity while everybody works. The new one, in bytes: a multiple of the size

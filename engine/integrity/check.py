@@ -4,6 +4,7 @@ leads to (lists of workers, limbo, pins, twins), and what is counted.
 
 import cython
 from cython.cimports.engine.integrity.claims import has_bit
+from cython.cimports.engine.integrity.leases import walk_lease_bucket
 from cython.cimports.engine.integrity.linked import Linked
 from cython.cimports.engine.layout.regions import (
     buckets_at,
@@ -30,6 +31,7 @@ from cython.cimports.engine.layout.structs import (
     GEO_SHARDS,
     GEO_TWINS,
     HEIGHT_MAX,
+    LEASE_BUCKETS,
     MAP_SIZE,
     OBJ_CLASS,
     OBJ_SENTINEL,
@@ -472,7 +474,10 @@ class Checker(Linked):
         self.walk_limbo()
         self.walk_twins()
         self.walk_pins()
+        leases: u64 = 0
+        for idx in range(LEASE_BUCKETS):
+            leases += walk_lease_bucket(self, idx)
         if w.depot.lock.owner != 0 or w.depot.lock.seq & 1:
             self.note("depot-lock", offset_of(w, w.depot), "held in a stopped world")
         self.walk_depot()
-        self.counts.update(counts, workers=workers)
+        self.counts.update(counts, workers=workers, leases=leases)

@@ -14,9 +14,19 @@ whether a page is in the queue that it names.
 """
 import cython
 from cython.cimports.engine.integrity.claims import bit_of
+from cython.cimports.engine.integrity.leases import walk_lease_bucket
 from cython.cimports.engine.integrity.linked import Linked
-from cython.cimports.engine.layout.regions import buckets_at, is_live, obj_at, pool_at, pools_high, shard_at
-from cython.cimports.engine.layout.structs import DEPTH_MAX, GEO_SHARDS, Bucket, Obj, PoolRecord
+from cython.cimports.engine.layout.regions import (
+    buckets_at,
+    has_leases,
+    is_live,
+    lease_bucket,
+    obj_at,
+    pool_at,
+    pools_high,
+    shard_at,
+)
+from cython.cimports.engine.layout.structs import DEPTH_MAX, GEO_SHARDS, LEASE_BUCKETS, Bucket, Obj, PoolRecord
 from cython.cimports.engine.member.member import Member
 from cython.cimports.engine.tree.rbtree import compare
 from cython.cimports.libc.stdlib import free, realloc
@@ -133,6 +143,7 @@ def run(engine: Member):
         checker.counts.update(pools=0, objects=0, objnodes=0, pages=0)
         _check_pools(engine, checker)
         _check_queues(engine, checker)
+        _check_leases(engine, checker)
         _hold(engine, cython.address(engine.att.w.depot.lock))
         try:
             checker.walk_depot()
@@ -244,4 +255,23 @@ def _check_queues(engine: Member, checker: Gentle) -> cython.int:
             finally:
                 unlock_both(cython.address(engine.att.w), lock)
             _next(engine, checker)
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1)
+def _check_leases(engine: Member, checker: Gentle) -> cython.int:
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    lock: cython.pointer(Lock)
+    number: u64
+    for number in range(LEASE_BUCKETS):
+        lock = cython.address(lease_bucket(w, number).lock)
+        if not has_leases(w, number):
+            continue
+        _hold(engine, lock)
+        try:
+            walk_lease_bucket(checker, number)
+        finally:
+            unlock_both(cython.address(engine.att.w), lock)
+        _next(engine, checker)
     return 0

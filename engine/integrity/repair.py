@@ -15,6 +15,7 @@ from cython.cimports.engine.eviction.policies import policy_of
 from cython.cimports.engine.integrity.ballot import Ballot
 from cython.cimports.engine.integrity.claims import has_bit
 from cython.cimports.engine.integrity.judge import Judge
+from cython.cimports.engine.integrity.leases import mend_leases
 from cython.cimports.engine.layout.regions import (
     allow_count,
     buckets_at,
@@ -481,4 +482,5 @@ class Mender(Judge):
         self.mend_twins()
         self.mend_limbo()
         self.mend_depot()
+        mend_leases(w)
         w.fault = 0

@@ -4,6 +4,9 @@ from cython.cimports.engine.layout.structs import (
     BUCKET_BYTES,
     CLIENT_PAGE,
     ENGINE_LAYOUT_VERSION,
+    LEASE_BUCKET_BYTES,
+    LEASE_BUCKETS,
+    LEASE_BYTES,
     LEDGER_BYTES,
     LEDGER_WORDS,
     MAP_SHIFT,
@@ -20,6 +23,8 @@ from cython.cimports.engine.layout.structs import (
     Bucket,
     ClientPage,
     ClientRecord,
+    Lease,
+    LeaseBucket,
     Obj,
     Objnode,
     Pampd,
@@ -49,23 +54,31 @@ SIZES = {
     "Pampd": (cython.sizeof(Pampd), CHUNK[PAMPD_CLASS]),
     "Obj": (cython.sizeof(Obj), CHUNK[OBJ_CLASS]),
     "Objnode": (cython.sizeof(Objnode), CHUNK[OBJNODE_CLASS]),
+    "Lease": (cython.sizeof(Lease), LEASE_BYTES),
+    "LeaseBucket": (cython.sizeof(LeaseBucket), LEASE_BUCKET_BYTES),
 }
 # What is no struct of its own, or a constant that follows from another.
 FOLLOWS = {
     "a ledger": (LEDGER_WORDS * 8, LEDGER_BYTES),
     "MAP_SIZE": (MAP_SIZE, 1 << MAP_SHIFT),
     "CLIENT_PAGE": (CLIENT_PAGE, SYS_PAGE),
+    "a page of lease buckets for each bit of a word": (LEASE_BUCKETS * LEASE_BUCKET_BYTES, 64 * CLIENT_PAGE),
 }
 assert_sizes(SIZES | FOLLOWS)
 
 CLIENT_LAYOUT = f"engine {ENGINE_LAYOUT_VERSION} {' '.join(f'{name} {size}' for name, (size, _) in SIZES.items())}"
 
 
-def client_bytes(max_pools, buckets, shards, ghosts, twins):
-    """Size of the client region; what lies where in it is in structs.pxd."""
+def shards_start(max_pools, buckets, shards):
+    """Where in the client region the page of the shards is; what lies where is in regions.pxd."""
     records = _round_up(CLIENT_PAGE + max_pools * POOL_BYTES)
-    queues = _round_up(records + max_pools * buckets * BUCKET_BYTES + max_pools * shards * QUEUE_BYTES)
-    return _round_up(queues + CLIENT_PAGE + shards * ghosts * 8) + twins * TWIN_BUCKET_BYTES
+    return _round_up(records + max_pools * buckets * BUCKET_BYTES + max_pools * shards * QUEUE_BYTES)
+
+
+def client_bytes(max_pools, buckets, shards, ghosts, twins):
+    """Size of the client region."""
+    ghosts_end = _round_up(shards_start(max_pools, buckets, shards) + CLIENT_PAGE + shards * ghosts * 8)
+    return _round_up(ghosts_end + twins * TWIN_BUCKET_BYTES) + LEASE_BUCKETS * LEASE_BUCKET_BYTES
 
 
 def ledger_bytes(max_pools):

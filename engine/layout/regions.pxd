@@ -4,9 +4,10 @@
 from libc.string cimport memcpy, strncmp
 from engine.layout.structs cimport (
     ALLOW_MAX, BUCKET_BYTES, CLIENTS_MAX, CLIENT_PAGE, GEO_BUCKETS, GEO_GHOSTS, GEO_POOLS, GEO_SHARDS, GEO_TWINS,
-    LEDGER_BYTES, NODES_SHIFT, OBJNODE_SENTINEL, OBJ_SENTINEL, PAMPD_SENTINEL, PAM_NAME_BYTES, POOL_BYTES, POOL_LIVE,
-    POOL_PERSISTENT, QUEUE_BYTES, ROOT_GENERATION, TWIN_SENTINEL, Bucket, ClientPage, ClientRecord, Head, Obj, Objnode,
-    Pampd, PoolRecord, Queue, Shard, Twin, TwinBucket,
+    LEASE_BUCKETS, LEASE_BUCKET_BYTES, LEDGER_BYTES, NODES_SHIFT, OBJNODE_SENTINEL, OBJ_SENTINEL, PAMPD_SENTINEL,
+    PAM_NAME_BYTES, POOL_BYTES, POOL_LIVE, POOL_PERSISTENT, QUEUE_BYTES, ROOT_GENERATION, TWIN_BUCKET_BYTES,
+    TWIN_SENTINEL, Bucket, ClientPage, ClientRecord, Head, LeaseBucket, Obj, Objnode, Pampd, PoolRecord, Queue, Shard,
+    Twin, TwinBucket,
 )
 from engine.layout.words cimport LZ4, ZSTD, class_in, copied_of, has_chunk, is_same, is_twin, pool_of
 from shm.atomics cimport fence_acquire, load, load_acquire, unlikely
@@ -193,3 +194,19 @@ cdef inline u64 *pins_at(Worker *w, u64 slot_idx) noexcept nogil:
 
 cdef inline u64 *ledger_at(Worker *w, u64 slot_idx, u64 idx) noexcept nogil:
     return <u64 *>(w.base + w.ledgers_off + slot_idx * w.ledger_bytes + idx * LEDGER_BYTES)
+
+cdef inline u64 leases_offset(Worker *w) noexcept nogil:
+    # Behind the twin buckets.
+    return whole_pages(twins_offset(w) + w.client_geometry[GEO_TWINS] * TWIN_BUCKET_BYTES)
+
+cdef inline LeaseBucket *lease_bucket(Worker *w, u64 oid_hash) noexcept nogil:
+    # Where the lease of a name is, if it is anywhere.
+    return <LeaseBucket *>(w.base + leases_offset(w)) + (oid_hash & (LEASE_BUCKETS - 1))
+
+cdef inline u64 lease_page(u64 oid_hash) noexcept nogil:
+    # The bit of ClientPage.leases for the page that this bucket lies in.
+    return <u64>1 << (oid_hash & (LEASE_BUCKETS - 1)) * LEASE_BUCKET_BYTES // CLIENT_PAGE
+
+cdef inline bint has_leases(Worker *w, u64 oid_hash) noexcept nogil:
+    # True if that page has memory.
+    return load_acquire(&(<ClientPage *>(w.base + w.client_off)).leases) & lease_page(oid_hash) != 0

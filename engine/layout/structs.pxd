@@ -102,6 +102,11 @@ cdef enum:
     CLIENTS_MAX = 120       # clients that the client page has room for
     WEIGHT_MAX = 1048576
 
+    LEASE_BUCKETS = 256     # a page of them for each bit of ClientPage.leases
+    LEASES_A_BUCKET = 15
+    LEASE_BYTES = 64
+    LEASE_BUCKET_BYTES = 1024
+
 # Client (tenant), 32 bytes. Guard: the pool table lock; read by all.
 #   0    id           + 1; 0 = unused
 #   8    weight       its share of memory for ephemeral pages is its weight by the sum of all
@@ -121,6 +126,7 @@ cdef struct ClientRecord:
 #   3904 limbo_lock
 #   3936 limbo        retired pages whose chunk somebody has a view on (guard: limbo_lock; journalled)
 #   3944 unpinned     1: a page in limbo may have been let go by whoever had the view (no guard: a hint)
+#   3952 leases       a bit for each page of lease buckets that has memory (no guard: bits are only ever set)
 #   3968 cap_lock     who lets pages go because there are more than some client's cap
 cdef struct ClientPage:
     Lock lock
@@ -131,7 +137,8 @@ cdef struct ClientPage:
     Lock limbo_lock
     u64 limbo
     u64 unpinned
-    u64 spare2[2]
+    u64 leases
+    u64 spare2
     Lock cap_lock
 
 # Pool, 512 bytes. Guard: the pool table lock; `cursor` belongs to who destroys it.
@@ -340,3 +347,29 @@ cdef struct TwinBucket:
 cdef struct Head:
     u64 sentinel
     u64 link
+
+# Lease: who has a name, one cache line. Guard: its bucket's lock; but a holder gives it back without
+# one. `holder` is written last, by one store, so nothing is journalled. Its first three words lie as
+# in a Lock, by which those who wait sleep on a semaphore of its own; it is none: verbs/lease.py.
+#   0    holder       id of the worker, perhaps with OWNER_WAITS, as an owner word; 0 = it is free
+#   8    seal         a hash of holder, thread and oid: tells what the holder has not written
+#   16   sem          as of a Lock
+#   24   thread       which thread of that worker
+#   32   oid[3]       the name; that of a free one is whose it was last
+#   56   spare
+cdef struct Lease:
+    u64 holder
+    u64 seal
+    u64 sem
+    u64 thread
+    u64 oid[3]
+    u64 spare
+
+# Lease bucket, 1024 bytes: the leases whose name has a hash. Guard: its lock.
+#   0    lock
+#   32   spare[4]
+#   64   leases[15]
+cdef struct LeaseBucket:
+    Lock lock
+    u64 spare[4]
+    Lease leases[LEASES_A_BUCKET]

@@ -26,7 +26,7 @@ from cython.cimports.shm.lock import lock_both
 from cython.cimports.shm.memory import back_file
 from cython.cimports.shm.workers import blank
 from engine.errors import ArenaCorrupted, TmemError
-from engine.layout.geometry import client_bytes, is_possible
+from engine.layout.geometry import is_possible, shards_start
 from engine.member.ranks import order_checked
 from shm import arena as arenas
 from shm.entry import no_memory
@@ -56,8 +56,8 @@ class Member:
             raise ArenaCorrupted(f"arena {self.name!r}: impossible geometry")
         # ClientPage and the first page of pool records; the rest is backed pool by pool.
         start = arenas.regions(geometry)["client"]
-        queues = start + client_bytes(self.max_pools, self.buckets, shards, 0, 0) - CLIENT_PAGE
-        if back_file(arena.fd, start, 2 * CLIENT_PAGE) != OK or back_file(arena.fd, queues, CLIENT_PAGE) != OK:
+        page = start + shards_start(self.max_pools, self.buckets, shards)
+        if back_file(arena.fd, start, 2 * CLIENT_PAGE) != OK or back_file(arena.fd, page, CLIENT_PAGE) != OK:
             raise no_memory(self.name, "its pool table")
         self.att = blank()
         self.att.roots = 1 << ROOT_STAGED | 1 << ROOT_RETIRED | 1 << ROOT_PENDING

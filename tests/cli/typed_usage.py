@@ -125,6 +125,24 @@ def workers(eng: engine.Engine) -> None:
     assert pool.get(engine.oid(7), 0) == b"filled"
 
 
+def leases(eng: engine.Engine) -> None:
+    lease: engine.Lease = eng.lease("typed", timeout=1)
+    with lease as held:
+        mine: bool = held.mine()
+        other: bool = lease.locked()
+        again: bool = lease.try_acquire()
+    assert mine and other and not again
+    taken: bool = eng.lease(lease.oid).acquire(timeout=0.5) or lease.acquire(blocking=False)
+    name: tuple[int, int, int] = lease.oid
+    seconds: float | None = lease.timeout
+    assert taken and name == engine.oid("typed") and seconds == 1 and lease.engine is eng
+    lease.release()
+    try:
+        raise engine.LeaseTimeout("late")
+    except TimeoutError as error:
+        assert isinstance(error, engine.TmemError)
+
+
 def looks(eng: engine.Engine) -> None:
     stats = eng.stats()
     puts: int = stats["total"]["puts_ok"]
@@ -151,6 +169,7 @@ def use(name: str) -> None:
         pages(eng)
         back_ends(eng)
         workers(eng)
+        leases(eng)
         looks(eng)
         other: engine.Engine = engine.attach(name)
         assert (other.name, other.capacity, other.buckets) == (eng.name, eng.capacity, eng.buckets)

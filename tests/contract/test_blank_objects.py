@@ -21,7 +21,7 @@ import engine
 from tests.conftest import compiled_modules
 from tests.support import ROOT, SMALL
 
-SEALED = {"Engine", "Pool", "Object", "Client", "View", "Pin", "Attachment"}
+SEALED = {"Engine", "Pool", "Object", "Client", "Lease", "View", "Pin", "Attachment"}
 
 
 def types_of_all():

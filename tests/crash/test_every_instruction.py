@@ -11,6 +11,7 @@ EVERY_INSTRUCTION=1 in the environment.
 """
 import itertools
 import os
+import signal
 import time
 
 import pytest
@@ -166,3 +167,61 @@ def test_killed_at_any_instruction_of_a_verb(arena_name, verb, record_property):
     text = f"{len(chosen)} of {len(places)} instructions, {count['before']} before and {count['after']} after"
     record_property("instructions", text)
     print(f"{verb}: {text}, {time.monotonic() - began:.1f} s")
+
+
+# --- leases ---------------------------------------------------------------------------------------
+
+
+def _held_by_the_dead(eng):
+    pid = os.fork()
+    if pid == 0:
+        try:
+            eng.lease(NEW).acquire()
+        finally:
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+# What it is -> (what comes before, in the worker that is killed; the call)
+LEASES = {
+    "take": (lambda lease: lease.locked(), lambda lease: lease.acquire(timeout=0)),
+    "take-over": (
+        lambda lease: (lease.locked(), _held_by_the_dead(lease.engine)), lambda lease: lease.acquire(timeout=0)
+    ),
+    "give": (lambda lease: lease.acquire(timeout=0), lambda lease: lease.release()),
+}
+
+
+@pytest.mark.small
+@pytest.mark.timeout(1800 if os.environ.get("EVERY_INSTRUCTION") else 120)
+@pytest.mark.parametrize("call", list(LEASES))
+def test_killed_at_any_instruction_of_a_lease(arena_name, call, record_property):
+    """Whoever comes next has it at once, and nobody else's is touched."""
+    prepare, act = LEASES[call]
+    with engine.create(arena_name, "1MiB", page_size=PAGE, max_workers=4, max_pools=2, buckets=1) as eng:
+        lease, other = eng.lease(NEW), eng.lease(OTHER)
+        assert other.acquire(timeout=0)
+        with lease:
+            pass
+
+        def run(how, *arguments):
+            answer = how(*arguments, lambda: prepare(lease), lambda: act(lease))
+            assert lease.acquire(timeout=0) and other.mine()
+            lease.release()
+            eng.recover()
+            report = eng.check()
+            assert report.ok and report.counts["leases"] == 1, [str(problem) for problem in report.problems]
+            return answer
+
+        places = run(stepping.trace)
+        assert len(places) > 100
+        stride = 1 if os.environ.get("EVERY_INSTRUCTION") else 7
+        for k in sorted({0, len(places) - 1, *range(list(LEASES).index(call), len(places), stride)}):
+            try:
+                run(stepping.die_at, places[k])
+            except Exception as error:
+                error.add_note(f"{call}, killed before instruction {k} of {len(places)}, "
+                               f"{stepping.name_of(places[k].rip)}")
+                raise
+        record_property("instructions", len(places))
+        print(f"{call}: {len(places)} instructions")

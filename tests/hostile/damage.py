@@ -24,6 +24,8 @@ WEIGHTS = {
     "Shard": 4,
     "Twin": 6,
     "TwinBucket": 3,
+    "Lease": 6,
+    "LeaseBucket": 3,
     "RetiredObj": 4,
     "RetiredObjnode": 4,
     "RetiredPampd": 4,
@@ -164,7 +166,7 @@ def fields(scene, rnd):
         name = rnd.choice(list(STRUCTS[_base(kind)]))
         start, size, count = STRUCTS[_base(kind)][name]
         where = at + start + (rnd.randrange(size * count) & ~7)
-        if name in ("own", "lock") and rnd.getrandbits(1):
+        if name in ("own", "lock", "holder") and rnd.getrandbits(1):
             found.append((at + start, _word(owner_word(scene, rnd))))
         else:
             word = value(scene, rnd, scene.word(where), at)
@@ -350,7 +352,9 @@ def descriptor(scene, rnd):
 
 def lock(scene, rnd):
     """A lock word, its sequence, its semaphore; and who claims to hold it."""
-    kind, at = any_struct(scene, rnd, ["Bucket", "Bucket", "Shard", "TwinBucket", "Depot", "ClientPage", "Slot"])
+    kind, at = any_struct(
+        scene, rnd, ["Bucket", "Bucket", "Shard", "TwinBucket", "LeaseBucket", "Depot", "ClientPage", "Slot"]
+    )
     at += offset(kind, "own" if kind == "Slot" else "lock")
     found = [(at, _word(owner_word(scene, rnd)))]
     if rnd.getrandbits(1):

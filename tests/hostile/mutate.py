@@ -29,7 +29,7 @@ import engine
 from engine.capacity import resize
 from engine.integrity import stop
 from tests.hostile.damage import damage, race
-from tests.hostile.scene import PAGE, Scene
+from tests.hostile.scene import LEASES, PAGE, Scene
 from tests.support import SHM, leftovers
 
 SCENES = ("sparse", "taken", "full", "taken")
@@ -135,6 +135,18 @@ def written(pool, rnd):
         pool.put((0, 0, 0), 1, b"p" * 80_000)
 
 
+def leased(scene, rnd):
+    """Leases that are held, and such as nobody has: for those a wait has no end but the lease."""
+    for name in rnd.sample(range(40), 5):
+        lease = scene.engine.lease(name)
+        with contextlib.suppress(RuntimeError):
+            lease.acquire(timeout=0.01 if name in LEASES else None)
+        lease.locked()
+        scene.other.lease(name).try_acquire()
+        if lease.mine():
+            lease.release()
+
+
 def writes(scene, rnd):
     """[(name, call)] of calls that change something, in any order."""
     e = scene.engine
@@ -155,6 +167,7 @@ def writes(scene, rnd):
         ("flush in view", lambda: flushed_in_view(pools[k2], o2, i2)),
         ("flush_page", lambda: pools[k3].flush_page(o3, i3)),
         ("flush_object", lambda: pools[k0].flush_object(o0)),
+        ("leases", lambda: leased(scene, rnd)),
         ("replace", lambda: pools["f"].replace((0, 0, 0), 1, 5, (pools["f"].descriptor((0, 0, 0), 1) or (0, 0))[1])),
         ("new_pool", lambda: e.new_pool(f"n{rnd.randrange(9)}").put((1, 2, 3), 4, b"new")),
         ("destroy", lambda: destroy(scene, rnd)),

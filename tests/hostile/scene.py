@@ -22,6 +22,7 @@ HUGE = 1 << 60
 INDEXES = (0, 1, 2, 63, 64, 5000, 1 << 40, 2**64 - 1)
 SENTINELS = {"OBJ_SENTINEL": "Obj", "OBJNODE_SENTINEL": "Objnode", "PAMPD_SENTINEL": "Pampd", "TWIN_SENTINEL": "Twin"}
 PAM = "hostile"
+LEASES = range(6)       # names of those that are held: of even ones by `engine`, of others by `other`
 
 
 class TolerantPam:
@@ -97,6 +98,12 @@ def _write(e, turn):
         page[:] = b"L" * 70_000
 
 
+def _hold_leases(e, turn):
+    for lease in range(20, 24):
+        e.lease(lease + turn * 4).acquire(timeout=1)
+    e.lease(20 + turn * 4).release()
+
+
 def _look(e, turn):
     e.pool("p").put((91 + turn, 0, 0), 0, b"V" * 700)
     with e.pool("p").view((91 + turn, 0, 0), 0):
@@ -145,12 +152,15 @@ class Scene:
             for obj in range(20 if turn else 2):
                 for index in (0, 70):
                     gone.put((obj, 0, 0), index, b"G" * 300)
+        for lease in LEASES:
+            (self.engine, self.other)[lease % 2].lease(lease).acquire(timeout=0)
         if kind == "full":
             n = 0
             while self.pools["p"].put((200 + n % 7, 0, 0), n, content("p", (200 + n % 7, 0, 0), n, rnd)):
                 n += 1
         if kind == "taken":
-            self._deaths([(_overwrite, 0.55), (_stage, 0.4), (_destroy, 0.5), (_look, 0.8), (_write, 0.5)])
+            self._deaths([(_overwrite, 0.55), (_stage, 0.4), (_destroy, 0.5), (_look, 0.8), (_write, 0.5),
+                          (_hold_leases, 0.9)])
             self.content.pop(("p", (1, 0, 0), 64), None)        # its overwriter was killed: old or new
         self.fd = os.open(SHM / name, os.O_RDWR)
         self.size = os.fstat(self.fd).st_size
@@ -276,6 +286,13 @@ class Scene:
         things["Bucket"] = [m.bucket(p, i) for p in range(len(things["PoolRecord"])) for i in range(m.buckets)]
         things["Queue"] = [m.queue(p, i) for p in range(len(things["PoolRecord"])) for i in range(m.shards)]
         things["TwinBucket"] = [m.twin_bucket(i) for i in range(m.twin_buckets)]
+        backed = self.word(m.table + offset("ClientPage", "leases"))
+        buckets = [m.lease_bucket(i) for i in range(CONSTANTS["LEASE_BUCKETS"])]
+        page = CONSTANTS["CLIENT_PAGE"]
+        things["LeaseBucket"] = [at for at in buckets if backed >> (at - buckets[0]) // page & 1]
+        places = [at + offset("LeaseBucket", "leases", i) for at in things["LeaseBucket"]
+                  for i in range(CONSTANTS["LEASES_A_BUCKET"])]
+        things["Lease"] = [at for at in places if self.word(at)]
         things["Shard"] = [m.shard(i) for i in range(m.shards)]
         low = m.where["segments"]
         self.seg_end = low + self.seg_high * m.seg_bytes

@@ -90,6 +90,8 @@ class Map:
         end = self.shard_array + c["CLIENT_PAGE"] + self.shards * g["client"][4] * 8
         self.twin_array = -(-end // c["CLIENT_PAGE"]) * c["CLIENT_PAGE"]
         self.twin_buckets = g["client"][5]
+        end = self.twin_array + self.twin_buckets * c["TWIN_BUCKET_BYTES"]
+        self.lease_array = -(-end // c["CLIENT_PAGE"]) * c["CLIENT_PAGE"]
 
     def slot(self, i):
         return self.where["slots"] + i * CONSTANTS["SLOT_BYTES"]
@@ -122,6 +124,9 @@ class Map:
 
     def twin_bucket(self, i):
         return self.twin_array + i * CONSTANTS["TWIN_BUCKET_BYTES"]
+
+    def lease_bucket(self, i):
+        return self.lease_array + i * CONSTANTS["LEASE_BUCKET_BYTES"]
 
     def bucket(self, pool, i):
         return self.bucket_arrays + (pool * self.buckets + i) * CONSTANTS["BUCKET_BYTES"]

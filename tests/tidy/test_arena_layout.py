@@ -26,6 +26,7 @@ CALLED = {
     "Client page": "ClientPage",
     "Pool record": "PoolRecord",
     "Twin bucket": "TwinBucket",
+    "Lease bucket": "LeaseBucket",
 }
 PLACES = {"Slot": "SLOT_BYTES"}
 
