@@ -19,7 +19,7 @@ from cython.cimports.cpython.sequence import PySequence_Check
 from cython.cimports.engine.api.batch import Load, Place
 from cython.cimports.engine.layout.call import Aside, Call, PoolRef
 from cython.cimports.engine.layout.regions import obj_at
-from cython.cimports.engine.layout.words import ask_for, packed_in, target_of
+from cython.cimports.engine.layout.words import ask_for, is_wrapped, target_of
 from cython.cimports.engine.member.arguments import aim, buffer_of, free_flag, word, wrong_length
 from cython.cimports.engine.member.registry import registry
 from cython.cimports.engine.oid import hash_oid, oid_words
@@ -257,9 +257,9 @@ def get_many(pool, places, free):
                 pool.look_at_what_is_free()
         finally:
             pool.leave()
-        if pool.ref.codec != 0:
+        if pool.elsewhere:
             for j in range(first, i):
-                if found[j] is not None and packed_in(shapes[j - first]) != 0:
+                if found[j] is not None and is_wrapped(shapes[j - first]):
                     c.found.shape = shapes[j - first]
                     found[j] = pool.unpacked(cython.address(c), found[j])
         _between_runs()

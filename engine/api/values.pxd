@@ -29,6 +29,7 @@ cdef u64 expiry(Bound pool, object ttl, bint *gone) except? 0xFFFFFFFFFFFFFFFF
 cdef int put_value(Bound pool, Call *c, Value *v, u64 length) except -1
 cdef bytes get_value(Bound pool, Call *c, Value *v, bint with_tail)
 cdef int flush_value(Bound pool, Call *c, Value *v) except -1
+cdef bint flush_or_conflict(Bound pool, Call *c, Value *v) except -1
 cdef object put_object(
     Bound pool, Call *c, object data, object ttl, object if_absent, object if_version, object word_, object key)
 cdef object get_object(Bound pool, Call *c, bint info)

@@ -20,10 +20,11 @@ from cython.cimports.engine.layout.call import (
     RANGE_MAX,
     SIZE,
     Call,
+    Done,
     Part,
     Value,
 )
-from cython.cimports.engine.layout.tail import KEY_MAX, TRAILER_BYTES, WORD_BYTES, write_tail
+from cython.cimports.engine.layout.tail import KEY_MAX, TRAILER_BYTES, WORD_BYTES, is_key, write_tail
 from cython.cimports.engine.layout.words import is_wrapped
 from cython.cimports.engine.member.arguments import aim, buffer_of, word
 from cython.cimports.engine.member.bound import Bound
@@ -88,7 +89,7 @@ def expiry(pool, ttl, gone):
     try:
         if type(ttl) is float or type(ttl) is int:
             seconds = ttl
-        elif isinstance(ttl, str):
+        elif isinstance(ttl, (str, bytes, bytearray)):
             raise TypeError
         else:
             seconds = float(ttl.total_seconds() if hasattr(ttl, "total_seconds") else ttl)
@@ -197,6 +198,13 @@ def new_pieces():
 # --- put ------------------------------------------------------------------------------------------
 
 
+@cython.cfunc
+@cython.inline
+def _is_foreign(pool: Bound) -> cython.bint:
+    """True if its pages are a back end's."""
+    return pool.elsewhere and pool.ref.codec == 0
+
+
 def put_value(pool, c, v, length):
     """Put the value whose parts v names, `length` bytes with its tail. VALUE_PUT, VALUE_REFUSED or
     VALUE_CONFLICT."""
@@ -205,7 +213,7 @@ def put_value(pool, c, v, length):
     i: u64
     c.ask.value = v
     c.ask.length = length
-    foreign: cython.bint = pool.pam != "raw" and pool.ref.codec == 0
+    foreign: cython.bint = _is_foreign(pool)
     most: u64 = pool.ref.page_size if foreign else EXTENT_MAX
     if length > most:
         raise ValueError(f"data: at most {most} bytes with its key and word, not {length}")
@@ -242,6 +250,13 @@ def flush_value(pool, c, v):
         pool.leave()
 
 
+def flush_or_conflict(pool, c, v):
+    """What a put comes to that is dead at once: drop the object. False: the condition does not
+    hold."""
+    status: cython.int = flush_value(pool, c, v)
+    return status != CONFLICT and (status != MISS or v.version == 0)
+
+
 @cython.cfunc
 def _put_bytes(pool: Bound, c: cython.pointer(Call), data: bytes, ttl, if_absent, if_version, word_, key):
     """put_object of a bytes, with a key of a few bytes or none: nothing is made on the way."""
@@ -260,7 +275,7 @@ def _put_bytes(pool: Bound, c: cython.pointer(Call), data: bytes, ttl, if_absent
         v.tail = write_tail(tail, v.key, v.key_length, 0 if word_ is None else word("word", word_), word_ is not None)
     if ttl is not None and gone:
         # As if it were put, and dead a moment later.
-        return ANSWERS[VALUE_CONFLICT if flush_value(pool, c, cython.address(v)) == CONFLICT else VALUE_PUT]
+        return ANSWERS[VALUE_PUT if flush_or_conflict(pool, c, cython.address(v)) else VALUE_CONFLICT]
     part[0].data = PyBytes_AS_STRING(data)
     part[0].length = PyBytes_GET_SIZE(data)
     part[1].data = tail
@@ -282,7 +297,7 @@ def put_object(pool, c, data, ttl, if_absent, if_version, word_, key):
     v.part_count = made.count + 1
     if gone:
         # As if it were put, and dead a moment later.
-        return ANSWERS[VALUE_CONFLICT if flush_value(pool, c, cython.address(v)) == CONFLICT else VALUE_PUT]
+        return ANSWERS[VALUE_PUT if flush_or_conflict(pool, c, cython.address(v)) else VALUE_CONFLICT]
     return ANSWERS[put_value(pool, c, cython.address(v), made.length)]
 
 
@@ -323,28 +338,44 @@ def _info(pool: Bound, c: cython.pointer(Call), v: cython.pointer(Value), key, l
 
 
 @cython.cfunc
+@cython.exceptval(-1)
+def _is_whole(pool: Bound, c: cython.pointer(Call), v: cython.pointer(Value), found: cython.bint) -> cython.int:
+    """False: the object is more than the page that was looked for, or another one. Else that was
+    all there is; then c is as it was before, but for what was found."""
+    if v.pages <= 1 and (found or v.pages == 0 or _is_foreign(pool)):
+        return True
+    if _is_foreign(pool):
+        raise _no_value(pool, v.pages)
+    memset(cython.address(c.did), 0, cython.sizeof(Done))
+    return False
+
+
+@cython.cfunc
 def _pages_of(pool: Bound, c: cython.pointer(Call), v: cython.pointer(Value)) -> bytes:
     """The pages of an object that was put page by page, joined, as they were at one moment; None:
-    it has gone."""
+    it has changed since v was found. Whatever their keys and words are, they have none together."""
     d: Call
-    data: bytes
     pages: u64 = v.pages
-    while pages != 0:
-        if pages > RANGE_MAX:
-            break
+    data: bytes = None
+    if pages <= RANGE_MAX:
         aim(cython.address(d), c.ask.oid, c.ask.hash, 0)
+        d.ask.value = v
         data = get_range(pool, cython.address(d), pages, False)
-        if data is not None:
-            return data
-        aim(cython.address(d), c.ask.oid, c.ask.hash, 0)
-        if get_value(pool, cython.address(d), v, False) is None and v.pages == 0:
+        if v.pages != pages or (data is not None and pages == 1):
             return None
-        if v.pages == pages:
-            break
-        pages = v.pages
-    raise TmemError(
-        f"pool {pool.name!r}: the object is no value: its {v.pages} pages do not lie at 0 and the indexes that "
-        "follow, or are too many; get them by their indexes"
+    if data is None:
+        raise _no_value(pool, pages)
+    c.found.page = d.found.page
+    c.found.gen = d.found.gen
+    v.tail_found = 0
+    v.has_key = v.has_word = False
+    return data
+
+
+def _no_value(pool, pages):
+    return TmemError(
+        f"pool {pool.name!r}: the object is no value: its {pages} pages do not lie at 0 and the indexes that follow, "
+        "are too many, or are a back end's; get them by their indexes"
     )
 
 
@@ -352,9 +383,13 @@ def get_object(pool, c, info):
     """Pool.get_object."""
     v: Value
     memset(cython.address(v), 0, cython.sizeof(Value))
-    data: bytes = get_value(pool, c, cython.address(v), info)
-    if v.pages > 1 or (data is None and v.pages == 1):
+    while True:
+        data: bytes = get_value(pool, c, cython.address(v), info)
+        if _is_whole(pool, c, cython.address(v), data is not None):
+            break
         data = _pages_of(pool, c, cython.address(v))
+        if data is not None:
+            break
     if data is None or not info:
         return data
     key = None
@@ -376,11 +411,15 @@ def get_object_into(pool, c, buffer):
         if not pool.elsewhere:
             c.ask.room = held.len
             c.ask.into = cython.cast(cython.p_char, held.buf)
-        data = get_value(pool, c, cython.address(v), False)
-        if v.pages > 1 or (data is None and v.pages == 1):
+        while True:
+            data = get_value(pool, c, cython.address(v), False)
+            if _is_whole(pool, c, cython.address(v), data is not None):
+                if data is not None and c.ask.into != cython.NULL:
+                    return c.found.length
+                break
             data = _pages_of(pool, c, cython.address(v))
-        elif c.ask.into != cython.NULL:
-            return None if data is None else c.found.length
+            if data is not None:
+                break
         if data is None:
             return None
         if PyBytes_GET_SIZE(data) > held.len:
@@ -396,11 +435,14 @@ def view_object(pool, c):
     v: Value
     memset(cython.address(v), 0, cython.sizeof(Value))
     c.ask.value = cython.address(v)
-    found: View = view(pool, c, None)
-    if v.pages > 1 or (v.pages == 1 and not found.found):
+    while True:
+        found: View = view(pool, c, None)
+        if _is_whole(pool, c, cython.address(v), found.found):
+            return found
         data: bytes = _pages_of(pool, c, cython.address(v))
-        found.pages = None if data is None else memoryview(data)
-    return found
+        if data is not None:
+            found.pages = memoryview(data)
+            return found
 
 
 # --- looking, counting, dropping ------------------------------------------------------------------
@@ -462,23 +504,30 @@ def flush(pool, c, if_version):
 
 
 @cython.cfunc
-def _count_anew(pool: Bound, c: cython.pointer(Call), delta, asked: cython.pointer(Value)):
+def _count_anew(pool: Bound, c: cython.pointer(Call), delta, asked: cython.pointer(Value),
+                another: cython.pointer(u64)):
     """Add to a value that cannot be changed where it lies, by putting another: what it came to, or
-    None: it is another by now."""
+    None: it is another by now, or it is another key's, and of the version `another`."""
     v: Value = asked[0]
     d: Call
+    part: Part
+    another[0] = 0
+    v.key = cython.NULL         # whatever its key is
     aim(cython.address(d), c.ask.oid, c.ask.hash, 0)
     data: bytes = get_value(pool, cython.address(d), cython.address(v), True)
     if data is None:
         return None
     length: cython.Py_ssize_t = len(data) - v.tail_found
+    v.key = asked.key
+    if v.key != cython.NULL and not is_key(cython.address(v), PyBytes_AS_STRING(data) + length):
+        another[0] = d.found.gen
+        return None
     if length != 8 or v.pages != 1:
         raise _no_count(length)
     count = int.from_bytes(data[:8], "little", signed=True) + delta
     if not COUNT_MIN <= count <= COUNT_MAX:
         raise _too_far()
     new: bytes = count.to_bytes(8, "little", signed=True) + data[8:]
-    part: Part
     part.data = PyBytes_AS_STRING(new)
     part.length = PyBytes_GET_SIZE(new)
     v.parts = cython.address(part)
@@ -546,11 +595,13 @@ def count(pool, c, delta, initial, ttl, word_, key):
             raise _no_count(c.found.length)
         if status == OVERFLOW:
             raise _too_far()
+        new.version = 0
         if status == AGAIN:
-            answered = _count_anew(pool, c, delta, cython.address(v))
+            answered = _count_anew(pool, c, delta, cython.address(v), cython.address(new.version))
             if answered is not None:
                 return answered
-            continue
+            if new.version == 0:
+                continue
         if initial is None:
             raise KeyError((c.ask.oid[0], c.ask.oid[1], c.ask.oid[2]))
         started = initial.__index__() + delta
@@ -566,7 +617,7 @@ def count(pool, c, delta, initial, ttl, word_, key):
         new.parts = part
         new.part_count = 2
         new.tail = part[1].length
-        new.absent = True
+        new.absent = new.version == 0
         aim(cython.address(d), c.ask.oid, c.ask.hash, 0)
         answer = put_value(pool, cython.address(d), cython.address(new), 8 + part[1].length)
         if answer == VALUE_PUT:

@@ -32,6 +32,7 @@ from cython.cimports.engine.layout.words import (
     copied_of,
     has_open_tail,
     is_same,
+    is_wrapped,
     packed_in,
     size_class,
     with_flags,
@@ -354,6 +355,8 @@ def _foreign(pool: Bound, c: cython.pointer(Call)) -> list:
     for i in range(c.ask.count):
         c.ask.index = first + i
         page = pool.get_bytes(c)
+        if page is not None and is_wrapped(c.found.shape):
+            page = pool.unpacked(c, page)
         if page is None:
             return None
         out.append(memoryview(page))

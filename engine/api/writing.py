@@ -8,9 +8,9 @@ import cython
 from cython.cimports.cpython.buffer import Py_buffer, PyBuffer_FillInfo
 from cython.cimports.cpython.bytearray import PyByteArray_AS_STRING
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING
-from cython.cimports.engine.api.values import VALUE_PUT, flush_value, new_pieces, put_value
+from cython.cimports.engine.api.values import VALUE_PUT, flush_or_conflict, new_pieces, put_value
 from cython.cimports.engine.api.views import let_go_of
-from cython.cimports.engine.layout.call import CONFLICT, FULL, MISS, Call
+from cython.cimports.engine.layout.call import FULL, MISS, Call
 from cython.cimports.engine.layout.structs import GEO_PINNED, PINS_MAX
 from cython.cimports.engine.member.arguments import aim, word, wrong_length
 from cython.cimports.engine.member.bound import Bound
@@ -133,7 +133,7 @@ class Writing:
             # As if it were put, and dead a moment later.
             self.abort()
             aim(cython.address(d), c.ask.oid, c.ask.hash, 0)
-            done = flush_value(pool, cython.address(d), cython.address(self.value)) != CONFLICT
+            done = flush_or_conflict(pool, cython.address(d), cython.address(self.value))
             self.value.conflict = not done
         elif self.copy is not None and self.pieces is None:
             data, self.copy = self.copy, None

@@ -305,6 +305,10 @@ def fetch_remote(w, p, c, pam, host):
     d = find_page(w, p, c, b, c.ask.index, cython.address(obj_off))
     if d != cython.NULL:
         seen = d[0]
+        c.found.shape = d.shape     # maybe another page by now than the one that `fetch` has seen
+        c.found.gen = d.gen
+        if c.ask.value != cython.NULL:
+            look_at_value(w, c, obj_off)
     status = end_section(w, b, OK if d != cython.NULL else MISS)
     unlock(w, cython.address(w.slot.own))
     if status != OK:
@@ -348,9 +352,14 @@ def _walk_range(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython
     i: u64
     c.found.stored = 0
     c.found.length = 0
+    if c.ask.value != cython.NULL:
+        c.ask.value.pages = 0
     if obj_off == 0 or w.fault != 0:
         return MISS
     o = obj_at(w, obj_off)
+    if c.ask.value != cython.NULL:
+        c.ask.value.pages = load(cython.address(o.pampd_count))
+        c.ask.value.expires_found = load(cython.address(o.expires))
     for i in range(c.ask.count):
         link = objnode.lookup(w, o, c.ask.index + i)
         if link == 0 or w.fault != 0:
@@ -389,6 +398,9 @@ def _walk_range(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython
                 touch(w, p, off)
             if c.ask.shapes != cython.NULL:
                 c.ask.shapes[i] = shape
+        if i == 0 and c.ask.value != cython.NULL:
+            c.found.page = off
+            c.found.gen = load(cython.address(d.gen))
         c.found.stored += n
         c.found.length += length
     if copy and c.found.stored != c.did.have:

@@ -30,6 +30,7 @@ from cython.cimports.engine.layout.regions import (
     chunk_bytes,
     epoch_of,
     is_frozen,
+    is_told,
     next_gen,
     nodes_of,
     obj_at,
@@ -91,6 +92,7 @@ from cython.cimports.engine.verbs.section import (
     end_section,
     find_page,
     finish,
+    forget_told,
 )
 from cython.cimports.engine.verbs.value import allowed, bury, date
 from cython.cimports.libc.string import memcpy, memset
@@ -123,7 +125,7 @@ def _stage(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.poin
     memset(cython.address(page), 0, cython.sizeof(Pampd))
     if stored == 0 and not pam.foreign:
         page.shape = shape_of(0, 0, SAME)       # no bytes: whatever the word is
-    elif p.evictable and not is_packed(c, i) and not in_parts(c) and same_filled(data, stored):
+    elif p.evictable and not is_packed(c, i) and not in_parts(c) and not has_tail(c) and same_filled(data, stored):
         # Only where pages are evicted: over a persistent page another can always be put, since it
         # has a chunk.
         memcpy(cython.address(page.data), data, 8)
@@ -176,7 +178,8 @@ def _needs(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.poin
         data = put_bytes(c, i, p.page_size, cython.address(stored))
         # Of a page that is yet to be written nothing is known but its length.
         if stored != 0 and class_of(stored) >= 0 and not (
-            p.evictable and data != cython.NULL and not is_packed(c, i) and same_filled(data, stored)
+            p.evictable and data != cython.NULL and not is_packed(c, i) and not has_tail(c)
+            and same_filled(data, stored)
         ):
             need += room_of(w, class_of(stored), stored)
     return need
@@ -397,8 +400,9 @@ def _link_page(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.
 @cython.nogil
 @cython.exceptval(check=False)
 def _new_obj(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call),
-             b: cython.pointer(Bucket), pam: PamOps, host: HostOps) -> u64:
-    """Put step 4: an obj for an oid that has none. Its offset, or 0: refused."""
+             b: cython.pointer(Bucket), known: cython.bint, pam: PamOps, host: HostOps) -> u64:
+    """Put step 4: an obj for an oid that has none. Its offset, or 0: refused. `known`: to the back
+    end it is the one that was there before."""
     off: u64 = host.obj_alloc(w, p.idx)
     o: cython.pointer(Obj)
     if off == 0:
@@ -412,7 +416,7 @@ def _new_obj(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.po
     o.pool = p.idx | epoch_of(p.record) << 16 | cython.cast(u64, pam.foreign) << 32
     rbtree.insert(w, b, off)
     gauge(w, p.idx, GAUGE_OBJECTS, 1)
-    if pam.foreign:
+    if pam.foreign and not known:
         pam.new_obj(p.idx, c.ask.oid)
     return off
 
@@ -421,20 +425,27 @@ def _new_obj(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.po
 @cython.nogil
 @cython.exceptval(check=False)
 def _clear(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), b: cython.pointer(Bucket),
-           obj_off: u64, swap: cython.bint, pam: PamOps, host: HostOps) -> u64:
+           obj_off: u64, swap: cython.bint, known: cython.pointer(u64), pam: PamOps, host: HostOps) -> u64:
     """Put step 3: take out what must not be there beside the new pages. The obj that they come
-    into, or 0: a new one. Faults."""
+    into, or 0: a new one; `known`: the one that was there, if a back end knows of it, or 0.
+    Faults."""
     i: u64
-    if c.found.dead != 0:
-        bury(w, b, c.found.dead)
-    if obj_off == 0:
-        return 0
-    if c.ask.value != cython.NULL:
-        if swap and obj_at(w, obj_off).pampd_count == 1 and objnode.lookup(w, obj_at(w, obj_off), 0) != 0:
-            return obj_off
+    buried: u64 = c.found.dead
+    known[0] = 0
+    if c.ask.value != cython.NULL and obj_off != 0 and (
+        obj_at(w, obj_off).pampd_count != 1 or objnode.lookup(w, obj_at(w, obj_off), 0) == 0
+    ):
         # A value is all there is: what has other pages goes with them.
-        bury(w, b, obj_off)
+        buried = obj_off
+        obj_off = 0
         c.did.duplicate = True
+    if buried != 0:
+        if pam.foreign:
+            # Before there is another under the handle; the others are given back with the obj.
+            drop_page(w, p, c, buried, c.ask.index, False, pam, host)
+            known[0] = buried if is_told(obj_at(w, buried)) else 0
+        bury(w, b, buried)
+    if obj_off == 0:
         return 0
     for i in range(0 if swap else c.ask.count):
         if drop_page(w, p, c, obj_off, c.ask.index + i, False, pam, host) != 0:
@@ -442,6 +453,23 @@ def _clear(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.poin
         if w.fault != 0:
             break
     return obj_off
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _settle_obj(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), obj_off: u64,
+                replaced: u64, nodes: u64) -> cython.void:
+    """All pages are linked: date the obj of a value, and count what came, beside the pages that were
+    replaced and the objnodes that were there."""
+    o: cython.pointer(Obj) = obj_at(w, obj_off)
+    if c.ask.value != cython.NULL:
+        date(w, obj_off, c.ask.value.expires)
+    if c.ask.count != replaced:
+        gauge(w, p.idx, GAUGE_PAGES, c.ask.count - replaced)
+    if nodes_of(o) != nodes:
+        gauge(w, p.idx, GAUGE_OBJNODES, nodes_of(o) - nodes)
+    c.found.top = top_of(o)
 
 
 @cython.cfunc
@@ -460,6 +488,7 @@ def _link(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     mark: u64
     created_obj: cython.bint = False
     told: cython.bint = True        # the back end knows of the obj
+    known: u64                      # the obj that it knew by this name before, or 0
     status: cython.int = OK
     # Where nobody counts what is given back and asked for again, the new page is in place at once.
     swap: cython.bint = not (pam.foreign or host.careful or c.did.refuse or c.did.exhausted)
@@ -471,15 +500,17 @@ def _link(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     if c.ask.value != cython.NULL and not allowed(w, p, c, obj_off):
         return CONFLICT
     if c.did.refuse and may_wait:
+        if c.found.dead != 0:
+            bury(w, b, c.found.dead)        # its memory may do
         return NOMEM
-    obj_off = _clear(w, p, c, b, obj_off, swap, pam, host)
+    obj_off = _clear(w, p, c, b, obj_off, swap, cython.address(known), pam, host)
     if w.fault != 0:
         return CORRUPT
     mark = savepoint(w)
     if c.did.refuse or (pam.foreign and pam.failed()):
         status = REFUSED
     elif obj_off == 0:
-        obj_off = _new_obj(w, p, c, b, pam, host)
+        obj_off = _new_obj(w, p, c, b, known != 0, pam, host)
         created_obj = obj_off != 0
         c.found.obj = obj_off
         told = not (pam.foreign and pam.failed())
@@ -495,13 +526,9 @@ def _link(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
         return CORRUPT
     if status == OK:
         c.did.duplicate = c.did.duplicate or replaced != 0
-        if c.ask.value != cython.NULL:
-            date(w, obj_off, c.ask.value.expires)
-        if c.ask.count != replaced:
-            gauge(w, p.idx, GAUGE_PAGES, c.ask.count - replaced)
-        if nodes_of(obj_at(w, obj_off)) != nodes:
-            gauge(w, p.idx, GAUGE_OBJNODES, nodes_of(obj_at(w, obj_off)) - nodes)
-        c.found.top = top_of(obj_at(w, obj_off))
+        if known != 0:
+            forget_told(w, known)
+        _settle_obj(w, p, c, obj_off, replaced, nodes)
         return OK
     if not host.careful and not pam.foreign and not c.did.exhausted and not c.did.refuse:
         rollback(w, 0)
@@ -512,7 +539,7 @@ def _link(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     if obj_off != 0:
         nodes = nodes_of(obj_at(w, obj_off)) - nodes
         _uncreate(w, p, c, pam)
-        if created_obj and pam.foreign and told:
+        if created_obj and pam.foreign and told and known == 0:
             pam.free_obj(p.idx, c.ask.oid)
         rollback(w, mark)
         host.objnode_undone(w, p.idx, nodes)

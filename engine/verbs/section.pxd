@@ -26,6 +26,7 @@ cdef u64 *find_place(Worker *w, PoolRef *p, Call *c, Bucket *b, u64 index, u64 *
 cdef Pampd *find_page(Worker *w, PoolRef *p, Call *c, Bucket *b, u64 index, u64 *obj_off) noexcept nogil
 cdef u64 drop_page(
     Worker *w, PoolRef *p, Call *c, u64 obj_off, u64 index, bint told, PamOps pam, HostOps host) noexcept nogil
+cdef void forget_told(Worker *w, u64 obj_off) noexcept nogil
 cdef void drop_empty_obj(
     Worker *w, PoolRef *p, Call *c, Bucket *b, u64 obj_off, PamOps pam, HostOps host) noexcept nogil
 cdef int finish(Worker *w, int budget, HostOps host) noexcept nogil

@@ -23,6 +23,7 @@ from cython.cimports.shm.atomics import load
 from cython.cimports.shm.journal import conclude, store
 from cython.cimports.shm.layout import BUSY, CORRUPT, FAULT_SENTINEL, OK, u64
 from cython.cimports.shm.lock import lock_both, unlock, unlock_both
+from cython.cimports.shm.memory import chunk_at
 
 
 def lock_bucket(w, p, b):
@@ -105,6 +106,12 @@ def drop_page(w, p, c, obj_off, index, told, pam, host):
     return off
 
 
+def forget_told(w, obj_off):
+    """Whoever gives an obj back need not tell its back end."""
+    o: cython.pointer(Obj) = cython.cast(cython.pointer(Obj), chunk_at(w, obj_off))     # it may be retired
+    store(w, cython.address(o.pool), o.pool & ~(cython.cast(u64, 1) << 32))
+
+
 def drop_empty_obj(w, p, c, b, obj_off, pam, host):
     """Unlink an obj that has no page left."""
     o: cython.pointer(Obj) = obj_at(w, obj_off)
@@ -112,5 +119,5 @@ def drop_empty_obj(w, p, c, b, obj_off, pam, host):
         return
     if is_told(o):
         pam.free_obj(p.idx, c.ask.oid)
-        store(w, cython.address(o.pool), o.pool & ~(cython.cast(u64, 1) << 32))
+        forget_told(w, obj_off)
     take_obj(w, p.idx, b, obj_off, host)

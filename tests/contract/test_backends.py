@@ -395,3 +395,110 @@ def test_a_back_end_that_is_not_registered_here(eng, pam):
                           env=child_env())
     assert told.stdout.startswith("TmemError") and "dict" in told.stdout, told
     assert pool.get(OID, 0) == b"x"
+
+
+# --- values ---------------------------------------------------------------------------------------
+
+
+def test_a_value_of_a_back_end(eng, pool, pam):
+    n = pool.id
+    assert pool.put_object(OID, [b"val", b"ue"], key=b"k", word=7, ttl=60)
+    stored = b"valuek" + (7).to_bytes(8, "little") + b"\1\0\0\xc0"
+    assert pam.calls == [("new_obj", n, OID), ("create", n, OID, 0, stored)]
+    data, info = pool.get_object(OID, info=True)
+    assert data == pool.get_object(OID) == b"value" and info[:4] == (OID, b"k", 5, 7) and 59 < info.expires <= 60
+    room = bytearray(5)
+    assert pool.get_object_into(OID, room) == 5 and room == b"value"
+    assert pool.get(OID, 0, free=False) == b"value" and pool.get_into(OID, 0, room, free=False) == 5
+    assert pool.get_many([(OID, 0)], free=False) == pool.object(OID).get_many([0], free=False) == [b"value"]
+    with pool.view_object(OID) as one, pool.view(OID, 0) as two, pool.view(OID, 0, 1) as three:
+        assert one == two == three[0] == b"value"
+    assert pool.put_object(OID, b"no", if_absent=True) is engine.CONFLICT
+    assert pool.put_object(OID, b"no", if_absent=True, key=b"k") is engine.CONFLICT
+    assert pool.put_object(OID, b"no", if_version=info.version + 1) is engine.CONFLICT
+    assert pool.get_object(OID) == b"value" and len(pam.stored) == 1
+    del pam.calls[:]
+    assert pool.put_object(OID, b"new", if_version=info.version) is True
+    assert pam.calls == [("free", n, OID, 0, 1), ("create", n, OID, 0, b"new")] and pool.expires(OID) is None
+    with pool.writing_object(OID, 4, key=b"k") as page:
+        memoryview(page)[:] = b"four"
+    assert pool.get_object(OID, info=True)[1].key == b"k"
+    assert pool.flush_object(OID) and not pam.stored and not pam.objects
+
+
+def test_counts_of_a_back_end(eng, pool, pam):
+    assert pool.incr(OID, 3, key=b"k") == 3 and pool.incr(OID, -5, key=b"k") == -2
+    assert pool.incr(OID, 8, key=b"another") == 8 and pool.get_object(OID, info=True)[1].key == b"another"
+    assert len(pam.stored) == len(pam.objects) == 1
+    with pytest.raises(KeyError):
+        pool.incr(OID, initial=None, key=b"k")
+    assert pool.put_object(OID, b"no count") and pool.put(OID, 1, b"x")
+    with pytest.raises(TypeError, match="8 bytes"):
+        pool.incr(OID)
+
+
+@pytest.mark.parametrize("indexes", [[0, 1, 70], [5, 6]])
+@pytest.mark.parametrize("expired", [False, True])
+def test_a_value_of_a_back_end_in_the_place_of_pages(eng, pool, pam, indexes, expired):
+    """The back end keeps the object, and the page that is replaced leaves first."""
+    for n in indexes:
+        assert pool.put(OID, n, page(n))
+    pool.touch(OID, 5)
+    eng.set_clock_ahead(9 if expired else 0)
+    if not expired:
+        with pytest.raises(engine.TmemError, match="no value"):
+            pool.get_object(OID)
+    pam.capacity = len(indexes) + (0 not in indexes)
+    assert pool.put_object(OID, b"value") and pool.get_object(OID) == b"value"
+    assert len(pam.stored) == 1 and pam.objects == {(pool.id, OID)}
+    eng.set_clock_ahead(0)
+    assert pool.object_info(OID) == (1, 0, 0) and pool.flush_object(OID)
+    assert not pam.stored and not pam.objects and eng.check().ok
+
+
+@pytest.mark.parametrize("over", [None, 1, 3])
+@pytest.mark.parametrize("what", ["page", "object"])
+def test_a_value_that_a_back_end_refuses_leaves_nothing(eng, pool, pam, over, what):
+    for n in range(over or 0):
+        assert pool.put(OID, n, page(n))
+    if what == "page":
+        pam.refuse_next = True
+    else:
+        pam.new_obj = pam.free_obj = lambda *_: 1 // 0
+    if what == "object" and over is None:
+        with pytest.raises(ZeroDivisionError):
+            pool.put_object(OID, b"value")
+    else:
+        assert pool.put_object(OID, b"value") is (what == "object")
+    assert pool.has(OID) is (what == "object" and over is not None)
+    if what == "page":
+        assert not pam.stored and not pam.objects
+    assert eng.check().ok
+
+
+@pytest.mark.parametrize("pages", [0, 1, 3, 5000])
+def test_a_host_that_refuses_a_value(eng, host, pages):
+    """It is told of what the pages took that were in its place, and of no more."""
+    pool = eng.new_pool("p", persistent=True)
+    for n in range(pages):
+        assert pool.put(OID, n, b"x")
+    assert pool.put_object(OID, b"value") and pool.get_object(OID) == b"value"
+    assert pool.flush_object(OID)
+    assert (host.objects, host.objnodes) == (0, 0)
+    for n in range(pages):
+        assert pool.put(OID, n, b"x")
+    host.refuse_obj = True
+    assert pool.put_object(OID, b"value") is (pages == 1) and pool.has(OID) is (pages == 1)
+    pool.flush_object(OID)
+    host.refuse_obj = False
+    assert pool.put_object(OID, b"again") and pool.flush_object(OID)
+    assert (host.objects, host.objnodes) == (0, 0) and eng.check().ok
+
+
+def test_a_remote_value(eng, pam):
+    pool = eng.new_pool("p", persistent=True, pam="dict")
+    assert pool.put_object(OID, b"from afar", key=b"key", word=1)
+    pam.is_remote = lambda token: True
+    version = pool.get_object(OID, info=True)[1].version
+    assert pool.put_object(OID, b"another", if_version=version) is True
+    assert pool.get_object(OID, info=True)[1].version > version and pool.get(OID, 0) == b"another"

@@ -391,3 +391,104 @@ def test_threads_see_whole_values(make_arena):
     for thread in threads:
         thread.join()
     assert not faults
+
+
+def test_a_value_among_pages_has_no_tail_of_its_own(pool):
+    """What was put as pages is their bytes, whatever stands behind one of them."""
+    assert pool.put_object(OID, text(512), key=b"a key", word=5) and pool.put(OID, 1, b"more")
+    assert pool.get_object(OID) == text(512) + b"more"
+    data, info = pool.get_object(OID, info=True)
+    assert data == text(512) + b"more" and (info.key, info.word, info.length) == (None, None, 516)
+    assert pool.get_object_into(OID, bytearray(600)) == 516
+    with pool.view_object(OID) as view:
+        assert view == text(512) + b"more"
+
+
+def test_a_value_that_is_one_word_with_its_tail_has_it(pool):
+    """The trailer of a key of 4 bytes, as that key, and as all of the value."""
+    word = b"\x04\0\0\x40"
+    assert pool.put_object(OID, word * 6, key=word)
+    data, info = pool.get_object(OID, info=True)
+    assert data == word * 6 and info.key == word and pool.get_object(OID) == word * 6
+    with pool.writing_object(OID, 24, key=word) as page:
+        memoryview(page)[:] = word * 6
+    assert pool.get_object(OID, info=True)[1].key == word
+
+
+def test_a_count_in_the_place_of_another_key_is_new(pool):
+    """Also where it does not show to who holds the lock whose the value is."""
+    assert pool.put_object(OID, b"text that compresses " * 30, key=b"one")
+    with pytest.raises(KeyError):
+        pool.incr(OID, initial=None, key=b"two")
+    assert pool.incr(OID, 5, initial=10, key=b"two", word=3) == 15
+    data, info = pool.get_object(OID, info=True)
+    assert data == struct.pack("<q", 15) and info.key == b"two" and info.word == 3
+    assert pool.put_object(OID, b"text that compresses " * 30)
+    assert pool.incr(OID, 1, key=b"two") == 1 and pool.object_info(OID) == (1, 0, 0)
+
+
+def test_what_lives_for_no_time_keeps_its_condition(pool):
+    assert pool.put_object(OID, b"x", ttl=0, if_version=5) is engine.CONFLICT
+    with pytest.raises(engine.Conflict), pool.writing_object(OID, 1, ttl=0, if_version=5):
+        pass
+    assert pool.put_object(OID, b"x", ttl=0, if_version=0) is True and not pool.has(OID)
+
+
+def test_an_object_without_a_first_page_is_no_count(pool):
+    assert pool.put(OID, 3, b"12345678")
+    with pytest.raises(TypeError, match="this one has 0"):
+        pool.incr(OID)
+
+
+@pytest.mark.parametrize("how", ["pages", "values"])
+def test_a_put_over_a_value_needs_no_new_object(make_arena, how):
+    """A full arena, but for memory of pages of the length that is put."""
+    eng = make_arena(capacity="1MiB", page_size=512)
+    pool = eng.new_pool("p", persistent=True)
+    n = 0
+    while pool.put_object((n, 0, 0), mixed(4 * n + 2, 60)):
+        n += 1
+        if n < 20:
+            assert pool.put((0, 9, 9), n, mixed(4 * n + 2, 500))
+    while pool.put((0, 9, 9), n, mixed(4 * n + 2, 500)):
+        n += 1
+    assert pool.flush_page((0, 9, 9), 3)
+    put = pool.put_object if how == "values" else lambda oid, data: pool.put(oid, 0, data)
+    assert put((1, 0, 0), mixed(2, 500)) and pool.get_object((1, 0, 0)) == mixed(2, 500)
+    assert eng.check().ok
+
+
+def test_the_memory_of_an_expired_value_is_anothers(make_arena):
+    eng = make_arena(capacity="1MiB", page_size=512)
+    pool = eng.new_pool("p", persistent=True)
+    n = 0
+    while pool.put_object((n, 0, 0), mixed(4 * n + 2, 300), ttl=100):
+        n += 1
+    ahead(eng, 101)
+    assert all(pool.put_object((i, 0, 0), mixed(4 * i + 2, 310), if_absent=True) is True for i in range(0, n, 50))
+    assert all(pool.put((i, 0, 0), 0, mixed(4 * i + 2, 310)) for i in range(1, n, 50))
+    assert eng.check().ok
+
+
+def test_a_range_is_one_value_however_long_it_becomes(make_arena):
+    """No reader takes the beginning of a longer one for the whole."""
+    eng = make_arena(capacity="8MiB", page_size=512)
+    pool = eng.new_pool("p", shared=True)
+    assert pool.put_range(OID, 0, b"\2" * 1024)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            for n in range(8000):
+                if n % 7 == 0:
+                    pool.flush_object(OID)
+                pool.put_range(OID, 0, bytes([2 + n % 7]) * (512 * (2 + n % 7)))
+        finally:
+            os._exit(0)
+    reads = 0
+    while os.waitpid(pid, os.WNOHANG) == (0, 0):
+        with pool.view_object(OID) as view:
+            seen = [pool.get_object(OID), view and bytes(view)]
+        reads += 1
+        for data in filter(None, seen):
+            assert data == data[:1] * (512 * data[0])
+    assert reads > 10

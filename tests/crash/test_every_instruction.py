@@ -22,7 +22,8 @@ from tests.support import page
 
 STRIDE = 41
 PAGE = 512
-TOUCHED, NEIGHBOUR, NEW, OTHER = (1, 0, 0), (2, 0, 0), (3, 0, 0), (4, 0, 0)
+TOUCHED, NEIGHBOUR, NEW, OTHER, VALUE = (1, 0, 0), (2, 0, 0), (3, 0, 0), (4, 0, 0), (5, 0, 0)
+OIDS = (TOUCHED, NEIGHBOUR, NEW, OTHER, VALUE)
 INDEXES = (0, 1, 2, 3, 70)
 # Made once: the copy of a page has the same instructions in every child only if it starts at the
 # same address.
@@ -34,6 +35,7 @@ OLD = {
 OVER, FRESH, RANGE = page(1001, 300), page(1002, 200), page(1003, 3 * PAGE)
 ALIKE = page(1006, len(OLD[TOUCHED, 1]) + 8)        # of the same size class: these exchange their chunks
 WHOLE, WHOLE_OVER = page(1004, PAGE), page(1005, PAGE)
+COUNT = page(1007, 8)
 GAUGES = ("objects", "objnodes", "pages", "bytes_asked", "bytes_used", "bytes_stored")
 _numbers = itertools.count()
 
@@ -54,6 +56,7 @@ class Scene:
         self.pool = self.engine.new_pool("p", persistent=True)
         for (oid, index), data in OLD.items():
             assert self.pool.put(oid, index, data)
+        assert self.pool.put_object(VALUE, COUNT, key=b"k", ttl=9000)
         if full:
             assert self.pool.put(TOUCHED, 1, WHOLE)
             index = 0
@@ -71,10 +74,14 @@ class Scene:
         """All that a caller can see: every page there may be, shapes of the objects, gauges."""
         stats = self.engine.stats()["pools"]["p"]
         seen = {name: stats[name] for name in GAUGES}
-        for oid in (TOUCHED, NEIGHBOUR, NEW, OTHER):
-            seen[oid] = self.pool.object_info(oid)
+        for oid in OIDS:
+            info = seen[oid] = self.pool.object_info(oid)
             for index in INDEXES:
                 seen[oid, index] = self.pool.get(oid, index, free=False)
+            if info is not None and info[0] == 1:
+                data, of_value = self.pool.get_object(oid, info=True)
+                seen[oid, "value"] = data, of_value.key, of_value.word
+            seen[oid, "expires"] = info and round((self.pool.expires(oid) or 0), -3)
         return seen
 
     def sound_state(self):
@@ -86,7 +93,7 @@ class Scene:
         assert self.engine.stats()["arena"]["workers"] == 1
         state = self.state()
         assert self.pool.put(TOUCHED, 0, FRESH) and self.pool.get(TOUCHED, 0, free=True) == FRESH
-        for oid in (TOUCHED, NEIGHBOUR, NEW, OTHER):
+        for oid in OIDS:
             self.pool.flush_object(oid)
         assert not any(self.engine.stats()["pools"]["p"][name] for name in GAUGES)
         report = self.engine.check()
@@ -122,6 +129,13 @@ VERBS = {
     "flush-page": (warm, lambda pool: pool.flush_page(TOUCHED, 3), False),
     "flush-object": (warm, lambda pool: pool.flush_object(TOUCHED), False),
     "put-range": (warm, lambda pool: pool.put_range(TOUCHED, 1, RANGE), False),
+    # Values are put by counts here: the pieces of others lie in memory that the C library has found
+    # by what it gave out before, in each child by other instructions.
+    "incr-new": (warm, lambda pool: pool.incr(NEW, 2, 40, 5000, key=b"a key", word=2**63), False),
+    "incr-of-another-key": (warm, lambda pool: pool.incr(VALUE, 2, 40, key=b"a key"), False),
+    "incr-when-full": (cold, lambda pool: pool.incr(VALUE, 2, 40, key=b"a key"), True),
+    "incr": (warm, lambda pool: pool.incr(VALUE, 2, key=b"k") > 0, False),
+    "touch": (warm, lambda pool: pool.touch(VALUE, 5000), False),
 }
 
 
