@@ -460,8 +460,8 @@ def _clear(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.poin
 @cython.exceptval(check=False)
 def _settle_obj(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), obj_off: u64,
                 replaced: u64, nodes: u64) -> cython.void:
-    """All pages are linked: date the obj of a value, and count what came, beside the pages that were
-    replaced and the objnodes that were there."""
+    """All pages are linked: date the obj of a value, and count what came, beside the pages that
+    were replaced and the objnodes that were there."""
     o: cython.pointer(Obj) = obj_at(w, obj_off)
     if c.ask.value != cython.NULL:
         date(w, obj_off, c.ask.value.expires)

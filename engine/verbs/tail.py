@@ -12,14 +12,6 @@ from cython.cimports.engine.layout.tail import is_key, tail_before
 from cython.cimports.engine.layout.words import has_open_tail, is_foreign, is_same, packed_in
 from cython.cimports.shm.atomics import load
 from cython.cimports.shm.layout import OK, u64
-from cython.cimports.shm.memory import chunk_at
-
-
-def check_chunk(w, shape, data, length):
-    """The fault is set if the page says that its bytes lie outside the arena."""
-    if not is_same(shape):
-        chunk_at(w, data)
-        chunk_at(w, data + ((length - 1) & ~cython.cast(u64, 63)))
 
 
 def look_at_value(w, c, obj_off):
