@@ -78,7 +78,7 @@ class Scene:
             info = seen[oid] = self.pool.object_info(oid)
             for index in INDEXES:
                 seen[oid, index] = self.pool.get(oid, index, free=False)
-            if info is not None and info[0] == 1:
+            if info == (1, 0, 0):           # a page at 0, and no other
                 data, of_value = self.pool.get_object(oid, info=True)
                 seen[oid, "value"] = data, of_value.key, of_value.word
             seen[oid, "expires"] = info and round((self.pool.expires(oid) or 0), -3)
