@@ -69,7 +69,7 @@ def observe(pool, oid):
 
 def serve(pipe, gate, me, engine):
     """Do what the pipe says: (operation, pool, oids), at every oid together with the others; send
-    the answers back. The engine is there so that it is not attached to for each pool anew."""
+    the answers back. No pool is kept while another comes: each is a worker of its own."""
     while (job := pipe.recv()) is not None:
         name, pool, oids = job
         operation = OPERATIONS[name]
@@ -80,6 +80,7 @@ def serve(pipe, gate, me, engine):
                 answers.append(operation(pool, oid, me))
             except Exception as error:
                 answers.append(error)
+        del job, pool, operation
         pipe.send(answers)
 
 
