@@ -29,6 +29,7 @@ COMPILED = """
     engine.integrity.gentle engine.integrity.ballot engine.integrity.judge engine.integrity.repair engine.integrity.stop
     engine.api.ranges engine.api.views engine.api.values engine.api.writing engine.api.batch engine.api.pool
     engine.api.handle engine.api.client engine.api.lease engine.api.session
+    engine.cache.keys engine.cache.values engine.cache.store engine.cache.computing engine.cache.cache
 """.split()
 
 CORES = os.cpu_count() or 1

@@ -13,12 +13,14 @@ except (ImportError, AttributeError) as _error:
 from engine.api.client import Client
 from engine.api.handle import Object
 from engine.api.lease import Lease
+from engine.api.opening import open
 from engine.api.pool import Pool
 from engine.api.spawn import Crew
 from engine.api.values import CONFLICT_ANSWER as CONFLICT
 from engine.api.values import ObjectInfo
 from engine.api.views import View
 from engine.api.writing import Writing
+from engine.cache.cache import Cache
 from engine.capacity.rounds import Tended
 from engine.errors import (
     AccessDenied,
@@ -56,6 +58,7 @@ __all__ = [
     "ArenaFull",
     "ArenaNotFound",
     "ArenaVersionMismatch",
+    "Cache",
     "Client",
     "Conflict",
     "Crew",
@@ -78,6 +81,7 @@ __all__ = [
     "attach",
     "create",
     "oid",
+    "open",
     "register_hostops",
     "register_pam",
     "unlink",

@@ -1,10 +1,36 @@
 # The Python-visible interface, typed. Names with a leading underscore exist only here, for type
 # checkers.
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import timedelta
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Coroutine,
+    Hashable,
+    ItemsView,
+    Iterable,
+    Iterator,
+    KeysView,
+    Mapping,
+    MutableMapping,
+    Sequence,
+    ValuesView,
+)
+from datetime import datetime, timedelta
 from multiprocessing.process import BaseProcess
 from types import TracebackType
-from typing import Generic, Literal, NamedTuple, Protocol, Self, TypeAlias, TypedDict, TypeVar, final, overload
+from typing import (
+    Any,
+    Generic,
+    Literal,
+    NamedTuple,
+    ParamSpec,
+    Protocol,
+    Self,
+    TypeAlias,
+    TypedDict,
+    TypeVar,
+    final,
+    overload,
+)
 
 from typing_extensions import Buffer
 
@@ -18,6 +44,7 @@ __all__ = [
     "ArenaFull",
     "ArenaNotFound",
     "ArenaVersionMismatch",
+    "Cache",
     "Client",
     "Conflict",
     "Crew",
@@ -40,6 +67,7 @@ __all__ = [
     "attach",
     "create",
     "oid",
+    "open",
     "register_hostops",
     "register_pam",
     "unlink",
@@ -428,6 +456,145 @@ class Lease:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
+_Ttl: TypeAlias = float | timedelta | datetime | None
+_T = TypeVar("_T")
+_P = ParamSpec("_P")
+_R_co = TypeVar("_R_co", covariant=True)
+_R = TypeVar("_R")
+
+class _Serializer(Protocol):
+    def dumps(self, value: Any, /) -> Any: ...
+    def loads(self, data: Any, /) -> Any: ...
+
+class _CacheInfo(NamedTuple):
+    hits: int
+    misses: int
+    maxsize: int | None
+    currsize: int
+
+class _Memoized(Protocol[_P, _R_co]):
+    def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R_co: ...
+    @property
+    def __wrapped__(self) -> Callable[_P, _R_co]: ...
+    def cache_key(self, *args: _P.args, **kwargs: _P.kwargs) -> tuple[Hashable, ...]: ...
+    def cache_info(self) -> _CacheInfo: ...
+    def cache_clear(self) -> None: ...
+
+class _CacheStats(TypedDict):
+    hits: int
+    misses: int
+    expired: int
+    sets: int
+    evicted: int
+    computed: int
+    waited: int
+
+class Cache(MutableMapping[Any, Any]):
+    def __init__(
+        self,
+        arena: str,
+        name: str = "cache",
+        *,
+        ttl: _Ttl = None,
+        serializer: _Serializer | None = None,
+        capacity: int | str = "64MiB",
+        exact: bool = False,
+        persistent: bool = False,
+        pam: str = "raw",
+        policy: str = "s3fifo",
+        cap: int | str = 0,
+        client: int | None = None,
+        allow: Iterable[int] | None = None,
+    ) -> None: ...
+    @property
+    def arena(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def ttl(self) -> _Ttl: ...
+    @property
+    def serializer(self) -> _Serializer | None: ...
+    def get(
+        self, key: Hashable, default: Any = None, with_version: bool = False, copy: bool = True
+    ) -> Any: ...
+    def set(self, key: Hashable, value: Any, ttl: _Ttl = None) -> bool: ...
+    def add(self, key: Hashable, value: Any, ttl: _Ttl = None) -> bool: ...
+    def replace(self, key: Hashable, value: Any, ttl: _Ttl = None) -> bool: ...
+    def cas(self, key: Hashable, value: Any, version: int | None, ttl: _Ttl = None) -> bool: ...
+    def delete(self, key: Hashable) -> bool: ...
+    def pop(self, key: Hashable, default: Any = ...) -> Any: ...
+    def has(self, key: Hashable) -> bool: ...
+    def touch(self, key: Hashable, ttl: _Ttl = None) -> bool: ...
+    def expires(self, key: Hashable) -> float | None: ...
+    def incr(self, key: Hashable, delta: int = 1, initial: int | None = 0, ttl: _Ttl = None) -> int: ...
+    def decr(self, key: Hashable, delta: int = 1, initial: int | None = 0, ttl: _Ttl = None) -> int: ...
+    def get_many(self, keys: Iterable[Hashable]) -> dict[Any, Any]: ...
+    def set_many(self, items: Mapping[Any, Any] | Iterable[tuple[Hashable, Any]], ttl: _Ttl = None) -> list[Any]: ...
+    def delete_many(self, keys: Iterable[Hashable]) -> int: ...
+    def clear(self) -> None: ...
+    def get_or_compute(
+        self,
+        key: Hashable,
+        fn: Callable[[], _T],
+        ttl: _Ttl = None,
+        stale: float | timedelta = 0,
+        beta: float = 0,
+    ) -> _T: ...
+    @overload
+    def aget_or_compute(
+        self,
+        key: Hashable,
+        fn: Callable[[], Awaitable[_T]],
+        ttl: _Ttl = None,
+        stale: float | timedelta = 0,
+        beta: float = 0,
+    ) -> Coroutine[Any, Any, _T]: ...
+    @overload
+    def aget_or_compute(
+        self,
+        key: Hashable,
+        fn: Callable[[], _T],
+        ttl: _Ttl = None,
+        stale: float | timedelta = 0,
+        beta: float = 0,
+    ) -> Coroutine[Any, Any, _T]: ...
+    @overload
+    def memoize(
+        self,
+        ttl: _Ttl = None,
+        key: Callable[..., Hashable] | None = None,
+        typed: bool = False,
+        stale: float | timedelta = 0,
+        beta: float = 0,
+    ) -> Callable[[Callable[_P, _R]], _Memoized[_P, _R]]: ...
+    @overload
+    def memoize(
+        self,
+        ttl: Callable[_P, _R],
+        key: Callable[..., Hashable] | None = None,
+        typed: bool = False,
+        stale: float | timedelta = 0,
+        beta: float = 0,
+    ) -> _Memoized[_P, _R]: ...
+    def namespace(self, name: str) -> Cache: ...
+    def stats(self) -> _CacheStats: ...
+    def expire(self) -> None: ...
+    def keys(self) -> KeysView[Any]: ...
+    def values(self) -> ValuesView[Any]: ...
+    def items(self) -> ItemsView[Any, Any]: ...
+    def setdefault(self, key: Hashable, default: Any = None) -> Any: ...
+    def popitem(self) -> tuple[Any, Any]: ...
+    def close(self) -> None: ...
+    def __iter__(self) -> Iterator[Any]: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, key: Hashable) -> Any: ...
+    def __setitem__(self, key: Hashable, value: Any) -> None: ...
+    def __delitem__(self, key: Hashable) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
 class Engine:
     @property
     def name(self) -> str: ...
@@ -459,6 +626,19 @@ class Engine:
         dedup: bool = False, whole: bool = True, page_size: int | str | None = None,
     ) -> Pool: ...
     def pool(self, name_or_id: str | int) -> Pool: ...
+    def cache(
+        self,
+        name: str,
+        *,
+        ttl: _Ttl = None,
+        serializer: _Serializer | None = None,
+        persistent: bool = False,
+        pam: str = "raw",
+        policy: str = "s3fifo",
+        cap: int | str = 0,
+        client: int | None = None,
+        allow: Iterable[int] | None = None,
+    ) -> Cache: ...
     def pools(self) -> list[Pool]: ...
     def client(self, id: int, weight: int | None = None, cap: int | str | None = None) -> Client: ...
     def lease(self, oid: str | bytes | int | _OidLike, timeout: float | None = None) -> Lease: ...
@@ -505,3 +685,21 @@ def unlink(name: str) -> None: ...
 def oid(key: str | bytes | int | _OidLike) -> _Oid: ...
 def register_hostops(ops: _HostOps | None) -> None: ...
 def register_pam(name: str, factory: Callable[[], _Pam]) -> None: ...
+def open(
+    name: str,
+    capacity: int | str = "64MiB",
+    *,
+    exact: bool = False,
+    client: int | None = None,
+    page_size: int = 4096,
+    buckets: int = 256,
+    max_workers: int = 256,
+    max_pools: int = 1024,
+    mode: int = 0o600,
+    group: str | int | None = None,
+    huge_pages: bool = True,
+    shards: int | None = None,
+    max_capacity: int | str | None = None,
+    max_pinned: int | str | None = None,
+    preallocate: bool = False,
+) -> Engine: ...

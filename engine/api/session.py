@@ -88,6 +88,15 @@ CLOSE_TRIES = cython.declare(cython.int, 100)
 BYTES_A_TWIN_BUCKET = 8192      # of capacity, whatever the size of a page: pages may be shorter
 
 
+# What the floor above gives engines: {name: function of an engine}.
+_given = {}
+
+
+def give(name, function):
+    """Let an engine do what a module does that stands on this one."""
+    _given[name] = function
+
+
 def _number(name, value, low, high, power=False):
     number = whole(value)
     if number is None:
@@ -482,6 +491,38 @@ class Engine(Member):
             if key == (name if isinstance(key, str) else idx):
                 return open_pool(self, idx, gen)
         raise PoolNotFound(f"arena {self.name!r} has no pool {name_or_id!r}")
+
+    def cache(
+        self,
+        name,
+        *,
+        ttl=None,
+        serializer=None,
+        persistent=False,
+        pam="raw",
+        policy="s3fifo",
+        cap=0,
+        client=None,
+        allow=None,
+    ):
+        """The cache of this name, an engine.Cache; its pool is made if it is not there.
+
+        ttl: of its values when nothing else is said: seconds, a timedelta, or the datetime at which
+        they end; None: they stay as long as there is room. serializer: an object with dumps and
+        loads, to be used instead of pickle. The rest, as of new_pool, only says how the pool is
+        made. Raises what new_pool raises."""
+        return _given["cache"](
+            self,
+            name,
+            ttl=ttl,
+            serializer=serializer,
+            persistent=persistent,
+            pam=pam,
+            policy=policy,
+            cap=cap,
+            client=client,
+            allow=allow,
+        )
 
     def pools(self):
         """All pools, by id; of an engine that acts for a client, those it may open."""

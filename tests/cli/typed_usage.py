@@ -4,6 +4,10 @@ Every public call occurs once, with its answer held in a variable of the type a 
 """
 from __future__ import annotations
 
+import asyncio
+import datetime
+from typing import Any
+
 import engine
 
 
@@ -164,16 +168,64 @@ def looks(eng: engine.Engine) -> None:
     assert recovered == 0
 
 
+def caches(eng: engine.Engine) -> None:
+    cache: engine.Cache = eng.cache("typed-cache", ttl=60.0)
+    kept: bool = cache.set("k", {"a": 1}, ttl=datetime.timedelta(seconds=5))
+    added: bool = cache.add("k", 1)
+    version: int | None = cache.get("k", with_version=True)[1]
+    assert kept and not added and cache.cas("k", 2, version) and cache.replace("k", 3) and cache.get("k") == 3
+    left: float | None = cache.expires("k")
+    assert left is not None and cache.touch("k", 100) and cache.has("k") and cache.delete("k")
+    count: int = cache.incr("n", 2) + cache.decr("n")
+    refused: list[Any] = cache.set_many({"a": 1}, ttl=5)
+    found: dict[Any, Any] = cache.get_many(["a", "b"])
+    assert count == 3 and not refused and found == {"a": 1} and cache.delete_many(["a"]) == 1
+    computed: str = cache.get_or_compute("c", lambda: "computed", stale=5, beta=1)
+    awaited: int = asyncio.run(cache.aget_or_compute("d", one))
+    assert computed == "computed" and awaited == 1
+
+    @cache.memoize(ttl=60)
+    def square(n: int) -> int:
+        return n * n
+
+    @cache.memoize
+    def cube(n: int) -> int:
+        return n**3
+
+    answer: int = square(3) + cube(2)
+    misses: int = square.cache_info().misses
+    assert answer == 17 and misses == 1 and square.__wrapped__(4) == 16 and square.cache_key(3) in cache
+    square.cache_clear()
+    space: engine.Cache = cache.namespace("space")
+    space["x"] = 1
+    assert space["x"] == space.setdefault("x", 2) == space.pop("x") and len(space) == 0 and not list(space)
+    hits: int = cache.stats()["hits"]
+    assert hits and set(cache.keys()) >= {"n", "c"} and (cache.name, cache.arena) == ("typed-cache", eng.name)
+    cache.expire()
+    cache.clear()
+    for pool in eng.pools():
+        if pool.name.startswith("typed-cache"):
+            pool.destroy()
+
+
+async def one() -> int:
+    return 1
+
+
 def use(name: str) -> None:
     with engine.create(name, capacity="16MiB", page_size=4096, buckets=64, max_workers=8, mode=0o600) as eng:
         pages(eng)
         back_ends(eng)
+        caches(eng)
         workers(eng)
         leases(eng)
         looks(eng)
-        other: engine.Engine = engine.attach(name)
+        other: engine.Engine = engine.open(name)
         assert (other.name, other.capacity, other.buckets) == (eng.name, eng.capacity, eng.buckets)
         other.close()
+        with engine.Cache(name, "lazy", ttl=5) as lazy:
+            lazy["k"] = 1
+            assert lazy["k"] == 1
         guest: engine.Engine = engine.attach(name, client=7)
         who: int | None = guest.client_id
         mine: engine.Pool = guest.new_pool("of-7", allow=[8, 9])

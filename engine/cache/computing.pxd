@@ -1,0 +1,5 @@
+# C-level names of computing.py.
+from engine.cache.store cimport Store
+from shm.layout cimport u64
+
+cdef object find_good(Store store, object key, double beta, bint *good, u64 *version)
