@@ -46,8 +46,9 @@ ObjectInfo = namedtuple("ObjectInfo", "oid key length word version expires hits"
 ObjectInfo.__doc__ = """What an object says of itself, as it was at one moment.
 
 oid: three ints. key: the bytes that were put with it, or None. length: of the value, in bytes. word:
-the user's, or None. version: never the same for two values ever put under it. expires: seconds until
-it is dead, or None. hits: gets that found it, as far as they are counted (at most 3)."""
+the user's, or None. version: never the same for two values ever put under it; one of more than 64
+KiB gets another when it is moved. expires: seconds until it is dead, or None. hits: gets that found
+it, as far as they are counted (at most 3)."""
 
 
 @cython.cclass
