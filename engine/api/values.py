@@ -516,6 +516,8 @@ def _count_anew(pool: Bound, c: cython.pointer(Call), delta, asked: cython.point
     v.key = cython.NULL         # whatever its key is
     aim(cython.address(d), c.ask.oid, c.ask.hash, 0)
     data: bytes = get_value(pool, cython.address(d), cython.address(v), True)
+    if data is None and v.pages != 0 and _is_foreign(pool):
+        raise TmemError(f"pool {pool.name!r}: its back end does not give the count")
     if data is None:
         return None
     length: cython.Py_ssize_t = len(data) - v.tail_found
