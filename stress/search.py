@@ -22,16 +22,20 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-PUT, GET, TAKE, FLUSH = range(4)        # take: a get with which the page leaves
-NAMES = ("put", "get", "exclusive get", "flush")
+# take: a get with which the page leaves; swap: a put if a version is there, or nothing; drop: a
+# flush if a version is there; incr: the register holds a count, which is 1 more than it was.
+PUT, GET, TAKE, FLUSH, SWAP, DROP, INCR = range(7)
+NAMES = ("put", "get", "exclusive get", "flush", "swap", "drop", "incr")
+DIFFERS, DONE, FAILED = 0, 1, 2         # answers of a swap or a drop: it failed for want of memory, or of anything
+EXPECTED_SHIFT = 64                     # of a swap or a drop, `version` has the one that it expects above the new one
 NOTHING = 0                             # the register holds no page; other states are versions
 PAIRS_MAX = 200_000                     # a second or so
 UNKNOWN = -1                            # the answer of an operation whose worker was killed in it
 
 
 class Raw(NamedTuple):
-    """One call: of a put `version` is what it put; `answer` is True or False (put, flush) or the
-    version that was got, 0 for none."""
+    """One call: of a put `version` is what it put; `answer` is True or False (put, flush), or the
+    version or count that was got, 0 for none."""
 
     handle: Any
     kind: int
@@ -46,6 +50,9 @@ def outcomes(op: Raw, held: int, ephemeral: bool) -> tuple[int, ...]:
     """What the register may hold after an operation that answered so, if it held `held`; empty if
     it cannot have."""
     _, kind, _, _, version, answer, _ = op
+    if kind > FLUSH:
+        there = (held, NOTHING) if ephemeral and held else (held,)
+        return tuple(after for one in there for after in (_counted if kind == INCR else _compared)(op, one))
     if answer == UNKNOWN:
         if kind == PUT:
             return held, version, NOTHING       # undone, done, or refused
@@ -57,6 +64,26 @@ def outcomes(op: Raw, held: int, ephemeral: bool) -> tuple[int, ...]:
     if answer == NOTHING:
         return (NOTHING,) if held == NOTHING or ephemeral else ()
     return () if answer != held else (held,) if kind == GET else (NOTHING,)
+
+
+def _counted(op: Raw, held: int) -> tuple[int, ...]:
+    if op.answer == UNKNOWN:
+        return held, held + 1
+    if op.answer == NOTHING:
+        return (NOTHING,) if held == NOTHING else ()        # there was no room for the first
+    return (op.answer,) if op.answer == held + 1 else ()
+
+
+def _compared(op: Raw, held: int) -> tuple[int, ...]:
+    expected, new = op.version >> EXPECTED_SHIFT, op.version & (1 << EXPECTED_SHIFT) - 1
+    same = held == expected
+    if op.answer == UNKNOWN:
+        return (held, new, NOTHING) if same else (held,)
+    if op.answer == DONE:
+        return (new if op.kind == SWAP else NOTHING,) if same else ()
+    if op.answer == FAILED:
+        return (NOTHING,) if (same if op.kind == SWAP else held == NOTHING) else ()
+    return () if same or (op.kind == DROP and held == NOTHING) else (held,)
 
 
 class Refusal(NamedTuple):
@@ -85,8 +112,14 @@ class Refusal(NamedTuple):
 
 def tell(op: Raw) -> str:
     """An operation in words."""
-    what = f"{NAMES[op.kind]}{f' of version {op.version}' if op.kind == PUT else ''} by worker {op.worker}"
+    versions = {
+        PUT: f" of version {op.version}",
+        SWAP: f" of {op.version >> EXPECTED_SHIFT} for {op.version & (1 << EXPECTED_SHIFT) - 1}",
+        DROP: f" of {op.version >> EXPECTED_SHIFT}",
+    }
+    what = f"{NAMES[op.kind]}{versions.get(op.kind, '')} by worker {op.worker}"
     said = ("was cut off by a kill" if op.answer == UNKNOWN else f"said {bool(op.answer)}" if op.kind in (PUT, FLUSH)
+            else f"said {('it differs', 'done', 'failed')[op.answer]}" if op.kind in (SWAP, DROP)
             else f"got version {op.answer}" if op.answer else "got nothing")
     return f"{what} {said} [{op.called_ns} .. {op.ended_ns}]"
 

@@ -46,8 +46,9 @@ ObjectInfo = namedtuple("ObjectInfo", "oid key length word version expires hits"
 ObjectInfo.__doc__ = """What an object says of itself, as it was at one moment.
 
 oid: three ints. key: the bytes that were put with it, or None. length: of the value, in bytes. word:
-the user's, or None. version: never the same for two values ever put under it. expires: seconds until
-it is dead, or None. hits: gets that found it, as far as they are counted (at most 3)."""
+the user's, or None. version: never the same for two values ever put under it; one of more than 64
+KiB gets another when it is moved. expires: seconds until it is dead, or None. hits: gets that found
+it, as far as they are counted (at most 3)."""
 
 
 @cython.cclass
@@ -515,6 +516,8 @@ def _count_anew(pool: Bound, c: cython.pointer(Call), delta, asked: cython.point
     v.key = cython.NULL         # whatever its key is
     aim(cython.address(d), c.ask.oid, c.ask.hash, 0)
     data: bytes = get_value(pool, cython.address(d), cython.address(v), True)
+    if data is None and v.pages != 0 and _is_foreign(pool):
+        raise TmemError(f"pool {pool.name!r}: its back end does not give the count")
     if data is None:
         return None
     length: cython.Py_ssize_t = len(data) - v.tail_found

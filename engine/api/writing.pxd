@@ -10,6 +10,7 @@ cdef class Writing:
     cdef Value value        # of a value, what is asked beside;
     cdef Pieces pieces      # and its tail; of a page None
     cdef bint gone          # dead as soon as it is put
+    cdef u64 since          # when it was made, from which `value.expires` is counted until it is put
     cdef u64 length         # bytes that are to be filled
     cdef u64 worker         # whose it is; 0: it has not begun, or it lies in `copy`
     cdef u64 size           # bytes that its pin keeps

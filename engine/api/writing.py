@@ -16,6 +16,7 @@ from cython.cimports.engine.member.arguments import aim, word, wrong_length
 from cython.cimports.engine.member.bound import Bound
 from cython.cimports.engine.verbs.write import begin, publish
 from cython.cimports.libc.string import memcpy
+from cython.cimports.shm.clock import now
 from cython.cimports.shm.extent import room_of
 from cython.cimports.shm.layout import EXTENT_MAX, NOMEM, NOSPACE, OK, Worker, u64
 from cython.cimports.shm.seal import seal
@@ -46,6 +47,7 @@ def writing_object(pool, c, length, ttl, if_absent, if_version, word_, key):
     c.ask.length = made.length + made.value.tail
     if c.ask.length > EXTENT_MAX:
         raise ValueError(f"length: at most {EXTENT_MAX} bytes with key and word, not {c.ask.length}")
+    made.since = now(cython.address(pool.engine.att.w))
     made.pool = pool
     made.call = c[0]
     made.call.ask.value = cython.address(made.value)
@@ -129,6 +131,8 @@ class Writing:
         status: cython.int
         done: cython.bint = False
         d: Call
+        if self.value.expires != 0:
+            self.value.expires += now(w) - self.since       # it lives from here on
         if self.gone:
             # As if it were put, and dead a moment later.
             self.abort()

@@ -24,7 +24,8 @@ cdef inline u64 write_tail(char *to, const char *key, u64 key_length, u64 word, 
     # Write the tail of a value to where there is room for it: its bytes. `key` is NULL without one.
     cdef unsigned int trailer = <unsigned int>key_length | (HAS_KEY() if key != NULL else 0)
     cdef u64 size = key_length
-    memcpy(to, key, key_length)
+    if key_length != 0:
+        memcpy(to, key, key_length)
     if wordy:
         memcpy(to + size, &word, WORD_BYTES)
         size += WORD_BYTES

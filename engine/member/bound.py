@@ -248,9 +248,11 @@ class Bound:
     def unpacked(self, c, data):
         """A page from its bytes as they were stored, and c.found.shape. ArenaCorrupted if they are
         none; None if it is a value of another key than c.ask.value asks for."""
-        page: bytes = data if self.ops.foreign else self.packer().unpack(c.found.shape, data)
+        page: bytes = data if self.ops.foreign else None
         tail: u64 = 0
         v: cython.pointer(Value) = c.ask.value
+        if self.ref.codec != 0:
+            page = self.packer().unpack(c.found.shape, data)
         if page is None:
             raise ArenaCorrupted(f"arena {self.engine.name!r}: a page of pool {self.name!r} does not decompress")
         length: u64 = PyBytes_GET_SIZE(page)

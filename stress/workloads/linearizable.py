@@ -4,13 +4,15 @@ history is searched for an order.
 A guest is a keeper: it forks players, kills one at random, keeps what that one recorded, and forks
 the next. Time is cut into rounds: all players begin one at the same instant, on pages that nobody
 had before, and leave a page alone after so many calls, so that a history begins with nothing and is
-short enough to be searched (`stress/search.py`). A record lies in a mapped file: what was called is
+short enough to be searched (`stress/search.py`). Beside pages there are values, which are put and
+dropped under conditions, and counts. A record lies in a mapped file: what was called is
 there before the call, what was answered after it, so a killed player leaves its last call without
 an answer; it may have happened until the player was seen to be dead. A persistent and an ephemeral
 pool, both shared; the arena is small, and ballast makes ephemeral pages go. Keepers flush pages of
 rounds that are over, and that is recorded too.
 
-Settings: players, handles, round_ms, history_ops, kill_every_ms, ballast, histories_per_second.
+Settings: players, handles, values, counts, round_ms, history_ops, kill_every_ms, ballast,
+histories_per_second.
 Facts: kills, cut_off (calls without an answer), histories, operations, longest, swapped_refused:
 histories in which two answers were exchanged, each of which the search must refuse, or it is deaf;
 undecided: histories of which so many calls were under way at once that they have too many orders.
@@ -24,10 +26,28 @@ from collections import defaultdict
 from pathlib import Path
 from time import monotonic_ns, sleep
 
+import engine
 from stress import board as words
 from stress.board import Words
 from stress.content import MIN_BYTES
-from stress.search import FLUSH, GET, PUT, TAKE, UNKNOWN, Raw, Undecided, search, swapped
+from stress.search import (
+    DIFFERS,
+    DONE,
+    DROP,
+    EXPECTED_SHIFT,
+    FAILED,
+    FLUSH,
+    GET,
+    INCR,
+    PUT,
+    SWAP,
+    TAKE,
+    UNKNOWN,
+    Raw,
+    Undecided,
+    search,
+    swapped,
+)
 from stress.worker import Guest, guard
 
 POOLS = ("linear-persistent", "linear-ephemeral")
@@ -37,7 +57,7 @@ ROUNDS_KEPT = 8                 # a page is flushed so many rounds after its own
 SWAPS_MAX = 25
 COUNT, VERSION = 0, 1           # words of a log before its records
 HEAD_WORDS = 8
-RECORD_WORDS = 8                # called, ended, round, pool and page, kind, version, answer and 1
+RECORD_WORDS = 8                # called, ended, round, pool and page, kind, version, answer and 1, version expected
 RECORDS = 1 << 15
 
 
@@ -51,8 +71,9 @@ class Log(Words):
         self.words[VERSION] += 1
         return self.words[VERSION]
 
-    def begin(self, at: int, number: int, page: int, kind: int, version: int) -> None:
+    def begin(self, at: int, number: int, page: int, kind: int, version: int, expected: int = 0) -> None:
         data, base = self.words, HEAD_WORDS + at * RECORD_WORDS
+        data[base + 7] = expected
         data[base + 1] = data[base + 6] = 0
         data[base + 2], data[base + 3], data[base + 4], data[base + 5] = number, page, kind, version
         data[base] = monotonic_ns()
@@ -68,14 +89,14 @@ class Log(Words):
         certainly died."""
         found = []
         for base in range(HEAD_WORDS, HEAD_WORDS + self.words[COUNT] * RECORD_WORDS, RECORD_WORDS):
-            called, ended, number, page, kind, version, answer, _ = self.words[base:base + RECORD_WORDS]
+            called, ended, number, page, kind, version, answer, expected = self.words[base:base + RECORD_WORDS]
             found.append(
                 (
                     (page % 2, number, page // 2),
                     kind,
                     called,
                     ended or died,
-                    version,
+                    version | expected << EXPECTED_SHIFT,
                     answer - 1 if ended else UNKNOWN,
                     row,
                 )
@@ -214,7 +235,7 @@ class Keeper:
         for number in range(self.flushed, last):
             if number % g.plan.workers != g.index:
                 continue
-            for page in range(2 * g.settings["handles"]):
+            for page in range(pages_of(g)):
                 recorded = is_recorded(g, number)
                 at = log.words[COUNT]
                 if at >= RECORDS:
@@ -232,9 +253,14 @@ def round_of(g: Guest) -> int:
     return int((monotonic_ns() - g.board.control[words.START]) / (g.settings["round_ms"] * 1e6))
 
 
+def pages_of(g: Guest) -> int:
+    """Pages, values and counts of a round: of even numbers those of the persistent pool."""
+    return 2 * sum(g.settings[name] for name in ("handles", "values", "counts"))
+
+
 def is_recorded(g: Guest, number: int) -> bool:
     """Whether the histories of a round are recorded: a part of all rounds, evenly spread."""
-    every = 2 * g.settings["handles"] * 1000 / (g.settings["round_ms"] * g.settings["histories_per_second"])
+    every = pages_of(g) * 1000 / (g.settings["round_ms"] * g.settings["histories_per_second"])
     return every <= 1 or int(number / every) != int((number - 1) / every)
 
 
@@ -243,6 +269,7 @@ class Player:
 
     def __init__(self, log: Log, keeper: int):
         self.log, self.keeper = log, keeper
+        self.seen: dict[int, tuple[int, int]] = {}      # of each value of this round: what it was, in two ways
 
     def play(self, g: Guest) -> None:
         pools = [g.pool(name) for name in POOLS]
@@ -254,7 +281,8 @@ class Player:
             if now == number:
                 sleep(0.0002)
                 continue
-            number, left = now, [quota] * (2 * g.settings["handles"])
+            number, left = now, [quota] * pages_of(g)
+            self.seen.clear()
             if self.log.words[COUNT] + sum(left) > RECORDS:
                 break                   # until it is killed: what is not recorded must not happen
             while any(left) and round_of(g) == number:
@@ -269,6 +297,9 @@ class Player:
 
     def call(self, g: Guest, pool, number: int, page: int) -> None:
         """One call, recorded before and after."""
+        if page // 2 >= g.settings["handles"]:
+            self.call_of_object(g, pool, number, page)
+            return
         log, oid, what = self.log, (number, page, 9), g.rng.random()
         kind = PUT if what < 0.4 else GET if what < 0.8 else TAKE if what < 0.9 else FLUSH
         version = log.fresh() * 1024 + g.index + 1 if kind == PUT else 0
@@ -284,3 +315,64 @@ class Player:
             answer = g.read(pool, oid, 0, kind == TAKE)
         if recorded:
             log.end(at, answer, monotonic_ns())
+
+    def call_of_object(self, g: Guest, pool, number: int, page: int) -> None:
+        """The same of a value or a count."""
+        log, oid, what = self.log, (number, page, 9), g.rng.random()
+        counts = page // 2 >= g.settings["handles"] + g.settings["values"]
+        if counts:
+            kind = INCR if what < 0.5 else GET if what < 0.9 else FLUSH
+        else:
+            kind = PUT if what < 0.25 else SWAP if what < 0.5 else GET if what < 0.8 else FLUSH if what < 0.9 else DROP
+        version = log.fresh() * 1024 + g.index + 1 if kind in (PUT, SWAP) else 0
+        expected, theirs = self.seen.get(page, (0, 0)) if kind in (SWAP, DROP) else (0, 0)
+        if kind == SWAP and g.rng.randrange(3) == 0:
+            expected = theirs = 0
+        at, recorded = log.words[COUNT], is_recorded(g, number)
+        if recorded:
+            log.begin(at, number, page, kind, version, expected)
+        if kind == INCR:
+            answer = self.count(g, pool, oid)
+        elif kind == GET:
+            answer = self.look(g, pool, oid, page, counts)
+        elif kind == FLUSH:
+            answer = int(g.flush_object(pool, oid) if g.rng.randrange(2) else g.call("flush", pool.touch, oid, 0))
+        elif kind == DROP:
+            answer = said(g.call("flush", pool.flush_object, oid, theirs))
+        else:
+            answer = self.put(g, pool, oid, version, None if kind == PUT else theirs)
+        if recorded:
+            log.end(at, answer, monotonic_ns())
+
+    def put(self, g: Guest, pool, oid, version: int, theirs: int | None) -> int:
+        data = g.content.page(oid, 0, version, g.rng.choice((0, MIN_BYTES, 700)))
+        data, half = memoryview(data), len(data) // 2
+        parts = [data[:half], data[half:]] if g.rng.randrange(2) else data
+        answer = said(g.call("put", lambda: pool.put_object(oid, parts, if_version=theirs, key=b"%d %d" % oid[:2],
+                                                            word=version)))
+        return answer % FAILED if theirs is None else answer
+
+    def look(self, g: Guest, pool, oid, page: int, counts: bool) -> int:
+        found = g.call("get", pool.get_object, oid, True)
+        if found is None:
+            return 0
+        data, info = found
+        if counts:
+            return int.from_bytes(data, "little")
+        version = g.content.verify(data, oid, 0, f"pool {pool.name} {oid}")
+        g.expect((info.key, info.word) == (b"%d %d" % oid[:2], version), "torn", f"pool {pool.name} {oid}",
+                 f"version {version} came with key {info.key!r} and word {info.word}")
+        self.seen[page] = version, info.version
+        return version
+
+    @staticmethod
+    def count(g: Guest, pool, oid) -> int:
+        try:
+            return g.call("put", pool.incr, oid)
+        except engine.ArenaFull:
+            return 0
+
+
+def said(answer) -> int:
+    """What an answer under a condition is recorded as."""
+    return DIFFERS if answer is engine.CONFLICT else DONE if answer else FAILED

@@ -432,6 +432,11 @@ def test_counts_of_a_back_end(eng, pool, pam):
     assert len(pam.stored) == len(pam.objects) == 1
     with pytest.raises(KeyError):
         pool.incr(OID, initial=None, key=b"k")
+    pam.get_data = lambda *_: None
+    with pytest.raises(engine.TmemError, match="does not give"):
+        pool.incr(OID, key=b"another")
+    assert pool.get_object(OID) is None and pool.has(OID)
+    del pam.get_data
     assert pool.put_object(OID, b"no count") and pool.put(OID, 1, b"x")
     with pytest.raises(TypeError, match="8 bytes"):
         pool.incr(OID)

@@ -190,3 +190,27 @@ def test_a_flag_of_no_kind_is_damage(make_arena, bit, pam):
     report = eng.check(repair=True)
     assert report.ok and report.lost == [("p", (1, 2, 3), FIRST)]
     assert pool.get((1, 2, 3), FIRST) is None and pool.get((1, 2, 4), 0) == b"another"
+
+
+@pytest.mark.parametrize("flags", [("FOREIGN", "TAIL"), ("SAME", "TAIL"), ("LZ4", "TAIL"), ("TAIL",)])
+@pytest.mark.parametrize("pam", ["raw", "lz4", "flags"])
+def test_a_tail_where_there_can_be_none_is_damage(make_arena, flags, pam):
+    """Whoever gets such a page gets what it holds, nothing, or hears of it."""
+    if pam == "lz4":
+        pytest.importorskip("lz4.block")
+    engine.register_pam("flags", TolerantPam)
+    eng = make_arena(capacity="2MiB", page_size=PAGE)
+    pool = eng.new_pool("p", persistent=True, pam=pam)
+    assert pool.put((1, 2, 3), FIRST, b"\xff" * 90 + b"a page, ") and pool.put((1, 2, 4), 0, b"another")
+    (at, shape), = shapes(eng).items()
+    write(eng, at + offset("Pampd", "shape"), shape | sum(FLAGS[flag] for flag in flags) << 37)
+    for call in (
+        lambda: pool.get((1, 2, 3), FIRST), lambda: pool.get_many([((1, 2, 3), FIRST)]),
+        lambda: pool.get_into((1, 2, 3), FIRST, bytearray(PAGE)), lambda: pool.get_range((1, 2, 3), FIRST, 1),
+        lambda: pool.view((1, 2, 3), FIRST), lambda: pool.get_object((1, 2, 3)),
+    ):
+        with contextlib.suppress(engine.TmemError):
+            call()
+    assert pool.get((1, 2, 4), 0) == b"another"
+    eng.check(repair=True)
+    assert eng.check().ok

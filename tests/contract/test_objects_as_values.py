@@ -249,6 +249,14 @@ def test_a_value_is_written_in_place(pool):
     assert pool.object_info(OID) == (1, 0, 0) and pool.get_object(OID) == b"one"
 
 
+def test_a_value_that_is_written_for_long_lives_as_long(pool):
+    """From when it was put, and not from when its writing began."""
+    with pool.writing_object(OID, 4, ttl=60) as page:
+        memoryview(page)[:] = b"slow"
+        ahead(pool.engine, 100)
+    assert pool.get_object(OID) == b"slow" and 58 < pool.expires(OID) <= 60
+
+
 def test_a_value_in_a_full_arena(make_arena):
     """A put over a persistent value needs no memory; one that is refused leaves nothing, or the
     old."""

@@ -35,7 +35,7 @@ OLD = {
 OVER, FRESH, RANGE = page(1001, 300), page(1002, 200), page(1003, 3 * PAGE)
 ALIKE = page(1006, len(OLD[TOUCHED, 1]) + 8)        # of the same size class: these exchange their chunks
 WHOLE, WHOLE_OVER = page(1004, PAGE), page(1005, PAGE)
-COUNT = page(1007, 8)
+COUNT, WITH = page(1007, 8), {"key": b"a key", "word": 2**63, "ttl": 5000}
 GAUGES = ("objects", "objnodes", "pages", "bytes_asked", "bytes_used", "bytes_stored")
 _numbers = itertools.count()
 
@@ -129,8 +129,11 @@ VERBS = {
     "flush-page": (warm, lambda pool: pool.flush_page(TOUCHED, 3), False),
     "flush-object": (warm, lambda pool: pool.flush_object(TOUCHED), False),
     "put-range": (warm, lambda pool: pool.put_range(TOUCHED, 1, RANGE), False),
-    # Values are put by counts here: the pieces of others lie in memory that the C library has found
-    # by what it gave out before, in each child by other instructions.
+    # Of a bytes: the pieces of others lie in memory that the C library finds by what it gave out
+    # before, in each child by other instructions.
+    "put-value-over-pages": (warm, lambda pool: pool.put_object(TOUCHED, OVER, **WITH), False),
+    "put-value-over-alike": (warm, lambda pool: pool.put_object(VALUE, ALIKE[:8], **WITH), False),
+    "put-value-when-full": (cold, lambda pool: pool.put_object(VALUE, OVER[:8], **WITH), True),
     "incr-new": (warm, lambda pool: pool.incr(NEW, 2, 40, 5000, key=b"a key", word=2**63), False),
     "incr-of-another-key": (warm, lambda pool: pool.incr(VALUE, 2, 40, key=b"a key"), False),
     "incr-when-full": (cold, lambda pool: pool.incr(VALUE, 2, 40, key=b"a key"), True),

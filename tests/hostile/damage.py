@@ -10,6 +10,7 @@ import xxhash
 from tests.hostile.structs import CONSTANTS, SIZES, STRUCTS, offset
 
 MASK = 2**64 - 1
+PAGE_MOST = 1024
 WEIGHTS = {
     "Obj": 16,
     "Objnode": 16,
@@ -350,6 +351,34 @@ def descriptor(scene, rnd):
     return found
 
 
+def tail(scene, rnd):
+    """What lies behind the bytes of a value, that something does, and when it is dead."""
+    found = []
+    for _ in range(rnd.choice((1, 1, 2, 4))):
+        handle = rnd.choice(sorted(scene.values))
+        which = rnd.randrange(5)
+        if which == 0:
+            kind, at = any_struct(scene, rnd, ["Pampd", "Twin"])
+            at += offset(kind, "shape")
+            flags = rnd.choice((64, 64, 66, 65, 80, 96, 68)) << 37
+            found.append((at, _word(scene.word(at) ^ flags if rnd.getrandbits(1) else scene.word(at) | flags)))
+        elif which == 1:
+            at = any_struct(scene, rnd, ["Obj"])[1] + offset("Obj", "expires")
+            found.append((at, _word(rnd.choice((1, MASK, 1 << 63, rnd.getrandbits(64), rnd.choice(COUNTS))))))
+        elif handle not in scene.pages:
+            continue
+        elif which == 2:
+            at = scene.pages[handle][0] + offset("Pampd", "shape")
+            length = rnd.choice((0, 0, 1, 3, 4, 5, 11, 12, 13, 16, 20, PAGE_MOST, PAGE_MOST + 1))
+            found.append((at, _word(scene.word(at) >> 32 << 32 | length)))
+        elif handle[0] != "f":
+            _, data, length, _ = scene.pages[handle]
+            trailer = rnd.choice((0, 1, 2, 3)) << 30 | rnd.choice(
+                (0, 1, 3, 8, length - 4, length - 12, length, length + 1, 1 << 20, (1 << 30) - 1))
+            found.append((data + max(0, length - 4), struct.pack("<I", trailer & 0xFFFFFFFF)))
+    return found
+
+
 def lock(scene, rnd):
     """A lock word, its sequence, its semaphore; and who claims to hold it."""
     kind, at = any_struct(
@@ -494,6 +523,7 @@ RACED = (
     "next",
     "cursor",
     "state",
+    "expires",
     "class_head",
     "free_head",
     "seg_high",
@@ -515,7 +545,8 @@ def race(scene, rnd):
 
 
 KINDS = ((one_bit, 4), (random_words, 8), (fields, 20), (links, 14), (tangle, 6), (journal, 8), (worker, 10), (loop, 8),
-         (descriptor, 8), (lock, 2), (tables, 10), (queues, 8), (swap, 5), (block, 4), (slot_noise, 2), (header, 3))
+         (descriptor, 8), (tail, 10), (lock, 2), (tables, 10), (queues, 8), (swap, 5), (block, 4), (slot_noise, 2),
+         (header, 3))
 
 
 def damage(scene, rnd):

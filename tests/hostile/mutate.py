@@ -49,7 +49,9 @@ def reads(scene, e, rnd):
     for key, oid, index in handles:
         pool = scene.pools[key]
         which = rnd.randrange(5)
-        if which == 0 and key != "f":
+        if (key, oid, index) in scene.values and which < 3:
+            yield from reads_of_value(scene, pool, oid, (key, oid, index))
+        elif which == 0 and key != "f":
             yield "get_range", lambda p=pool, o=oid, i=index: p.get_range(o, i, 1, free=False), (key, oid, index)
         elif which == 1:
             def into(p=pool, o=oid, i=index):
@@ -69,6 +71,70 @@ def reads(scene, e, rnd):
     yield "descriptor", lambda: pool.descriptor(oid, index), None
     yield "get absent", lambda: pool.get((12345, 1, 1), 5, free=False), None
     yield "obj_count", lambda: pool.obj_count, None
+
+
+def reads_of_value(scene, pool, oid, handle):
+    def whole():
+        found = pool.get_object(oid, info=True)
+        if found is None:
+            return None
+        data, info = found
+        return data if (info.key, info.word) == scene.values[handle] else b"%r of another" % (info,)
+
+    def into():
+        buffer = bytearray(2 * PAGE)
+        n = pool.get_object_into(oid, buffer)
+        return None if n is None else bytes(buffer[:n])
+
+    def look():
+        with pool.view_object(oid) as found:
+            return None if found is None else bytes(found)
+    yield "get_object info", whole, handle
+    yield "get_object", lambda: pool.get_object(oid), handle
+    yield "get_object_into", into, handle
+    yield "view_object", look, handle
+    yield "has", lambda: pool.has(oid) and expires(pool, oid), None
+
+
+def expires(pool, oid):
+    with contextlib.suppress(KeyError):
+        return pool.expires(oid)
+
+
+def count(pool, oid, key):
+    with contextlib.suppress(TypeError, OverflowError, KeyError):
+        pool.incr(oid, 3, key=key)
+
+
+def valued(scene, rnd):
+    """The verbs of values, over whatever there is."""
+    key = rnd.choice("pqfzdl")
+    pool = scene.pools[key]
+    for oid in rnd.sample([(n, 0, 0) for n in (*range(80, 86), 0, 1, 2, 90, 500)], 5):
+        how = {"key": rnd.choice((None, b"key %d" % oid[0] * 3)), "word": rnd.choice((None, 7)),
+               "ttl": rnd.choice((None, None, 50, 0))}
+        found = None
+        with contextlib.suppress(engine.TmemError):
+            found = pool.get_object(oid, info=True)
+        version = found[1].version if found else 0
+        length = rnd.choice((0, 8, 300, PAGE - 99, 5000 if key != "f" else 8))
+        which = rnd.randrange(8)
+        with contextlib.suppress(engine.TmemError):
+            if which == 0:
+                pool.put_object(oid, b"n" * length, if_version=version, **how)
+            elif which == 1:
+                pool.put_object(oid, [b"n" * length, b"a"], if_absent=True, **how)
+            elif which == 2:
+                pool.flush_object(oid, if_version=version)
+            elif which == 3:
+                pool.touch(oid, how["ttl"])
+            elif which == 4:
+                count(pool, oid, how["key"])
+            elif which == 5:
+                with pool.writing_object(oid, length, **how) as page:
+                    memoryview(page)[:] = b"w" * length
+            else:
+                pool.put_object(oid, b"/" * length, **how)
 
 
 def late(scene, rnd):
@@ -161,6 +227,8 @@ def writes(scene, rnd):
         ("put_range capped", lambda: [pools["c"].put_range((n, 0, 0), 12, b"c" * (PAGE * 6)) for n in range(1, 7)]),
         ("put long", lambda: pools["l"].put((0, 0, 0), rnd.randrange(4), b"L" * rnd.randrange(60_000, 150_000))),
         ("write long", lambda: written(pools["l"], rnd)),
+        ("values", lambda: valued(scene, rnd)),
+        ("more values", lambda: valued(scene, rnd)),
         ("get free", lambda: pools[k1].get(o1, i1, free=True)),
         ("get_range free", lambda: pools["p"].get_range((0, 0, 0), 0, 4, free=True)),
         ("get exclusive", lambda: pools["q"].get(o2, i2)),

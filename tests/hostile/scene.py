@@ -126,6 +126,7 @@ class Scene:
         with engine.attach(name):
             pass                            # leaves a slot that was used and is free
         self.content = {}
+        self.values = {}        # handles of values: key and word
         self.pools = {
             "p": self.engine.new_pool("p", persistent=True),
             "q": self.engine.new_pool("q", shared=False),
@@ -147,6 +148,9 @@ class Scene:
                 for index in rnd.sample(INDEXES, rnd.randrange(1, len(INDEXES))) if obj else (0, 1, 2, 3, 64):
                     self._put(key, (obj, 0, 0), index, rnd)
             self._put(key, (90, 0, 0), 0, rnd)      # height 0: the page hangs on the obj
+        for key in "pqfzdl":
+            for n in range(80, 86):
+                self._put_value(key, (n, 0, 0), rnd)
         for turn in (0, 1):
             gone = self.engine.new_pool(f"gone{turn}")
             for obj in range(20 if turn else 2):
@@ -173,6 +177,13 @@ class Scene:
         data = content(key, oid, index, rnd)
         if self.pools[key].put(oid, index, data):
             self.content[key, oid, index] = data
+
+    def _put_value(self, key, oid, rnd):
+        data = rnd.choice((content(key, oid, 0, rnd), struct.pack("<q", oid[0]), b""))
+        of_value = rnd.choice((b"", b"key %d" % oid[0] * 3, None)), rnd.choice((oid[0], None))
+        if self.pools[key].put_object(oid, data, key=of_value[0], word=of_value[1], ttl=rnd.choice((None, 9000))):
+            self.content[key, oid, 0] = data
+            self.values[key, oid, 0] = of_value
 
     def _deaths(self, acts):
         procs = []
@@ -321,7 +332,9 @@ class Scene:
                 data = self.word(at + offset("Pampd", "data"))
                 twin = data if data in things["Twin"] else 0
                 data = self.word(twin + offset("Twin", "data")) if twin else data
-                self.pages[handle] = (at, data, len(self.content[handle]), twin)
+                key, word = self.values.get(handle, (None, None))
+                tail = (key is not None or word is not None) * 4 + len(key or b"") + (word is not None) * 8
+                self.pages[handle] = (at, data, len(self.content[handle]) + tail, twin)
         state = offset("Slot", "state")
         mine = (self.engine.worker_id, self.other.worker_id)
         self.dead = [i for i in range(high)

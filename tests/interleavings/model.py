@@ -120,6 +120,58 @@ def flush(cells):
     return step
 
 
+def put_value(cells, old, condition=False):
+    """An object put as a value: `cells` says its only page, `old` all that it may have had;
+    `condition`: only if there was nothing."""
+    def step(state, said, rules):
+        if not lives(state, old[0][0]):
+            return []
+        after = changed({**state, **dict.fromkeys(old, 0)}, dict.fromkeys(old))
+        there = [cell for cell in old if cell in state]
+        if condition and there and not all(droppable(cell, rules) for cell in there):
+            return [state] if wants(said, "conflict") else []
+        found = [state] if condition and there and wants(said, "conflict") else []
+        if wants(said, True):
+            found.append({**after, **cells})
+        if rules.refuses and wants(said, False):
+            found.append(after)
+        if rules.refuses and wants(said, "full"):       # before or after what was there had gone
+            found += [state, after]
+        return found
+    return step
+
+
+def incr(cell):
+    """A count of one more, from nothing on."""
+    def step(state, said, rules):
+        if not lives(state, cell[0]):
+            return []
+        counts = [state.get(cell, 0)] + [0] * droppable(cell, rules)
+        found = [{**state, cell: count + 1} for count in counts if wants(said, count + 1)]
+        if rules.refuses and cell not in state and wants(said, "full"):
+            found.append(state)
+        return found
+    return step
+
+
+def get_whole(cells):
+    """All pages of an object, at indexes that follow one another or not."""
+    def step(state, said, rules):
+        if not lives(state, cells[0][0]):
+            return []
+        found = []
+        gone = [cell for cell in cells if cell in state and droppable(cell, rules)]
+        for choice in range(1 << len(gone)):
+            after = changed(state, {cell: None for i, cell in enumerate(gone) if choice >> i & 1})
+            there = [cell for cell in cells if cell in after]
+            dense = [cell[2] for cell in there] == list(range(len(there)))
+            answer = "no value" if not dense else [after[cell] for cell in there] or None
+            if wants(said, answer):
+                found.append(after)
+        return found
+    return step
+
+
 def destroy(pool):
     def step(state, said, rules):
         if lives(state, pool) and wants(said, None):

@@ -31,6 +31,8 @@ WAITERS = (
     "put-page",
     "put-range",
     "put-many",
+    "put-value",
+    "incr",
     "get-exclusive",
     "flush-page",
     "flush-object",

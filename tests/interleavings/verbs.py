@@ -19,7 +19,7 @@ from tests.interleavings import model
 PAGE = 4096
 SMALL, LARGE = "1MiB", "2MiB"
 # Handles of each pool: (object, index); object 1 has two levels of tree.
-HANDLES = [(1, 0), (1, 1), (1, 2), (1, 70), (2, 0), (3, 0)]
+HANDLES = [(1, 0), (1, 1), (1, 2), (1, 70), (2, 0), (3, 0), (4, 0)]      # 4 is a count
 BASE = {(1, 0): 300, (1, 1): 4096, (1, 70): 90, (2, 0): 1200}      # those that hold a page before, and its length
 PR_SET_PDEATHSIG = 1
 prctl = ctypes.CDLL(None).prctl
@@ -33,6 +33,8 @@ def content(tag, length):
 def tag_of(data):
     """The tag of a page, all of whose bytes were looked at; or what is wrong with it."""
     data = bytes(data)
+    if len(data) == 8:
+        return int.from_bytes(data, "little")
     if len(data) < 16:
         return f"bad: {len(data)} bytes"
     tag, length = struct.unpack_from("<QQ", data)
@@ -118,15 +120,58 @@ def _put_part(call):
     return call.kept.put_range(oid(1), 1, content(call.tag, PAGE) + content(call.tag + 1, 2000))
 
 
-def _get_value(call):
-    """The pages of put-range at one moment; each says how long it is."""
-    data = call.kept.get_range(oid(1), 0, 3, True)
+def _tags(data):
     tags = []
-    while data and len(tags) < 4:
+    while data and len(tags) < 9:
         length = struct.unpack_from("<Q", data, 8)[0] if len(data) >= 16 else len(data)
         tags.append(tag_of(data[:length]))
         data = data[length:]
     return tags or None
+
+
+def _get_value(call):
+    """The pages of put-range at one moment; each says how long it is."""
+    return _tags(call.kept.get_range(oid(1), 0, 3, True))
+
+
+def _put_object(length, key=b"key", if_absent=False):
+    def act(call):
+        data = content(call.tag, length)
+        answer = call.kept.put_object(
+            oid(1), [data[:9], data[9:]], key=key, word=call.tag % 2**64, if_absent=if_absent
+        )
+        return "conflict" if answer is engine.CONFLICT else answer
+    return act
+
+
+def _write_object(call):
+    try:
+        with call.kept.writing_object(oid(1), 3000, word=call.tag % 2**64) as page:
+            page[:] = content(call.tag, 3000)
+        return True
+    except engine.ArenaFull:
+        return "full"
+
+
+def _get_object(call):
+    try:
+        found = call.kept.get_object(oid(1), info=True)
+    except engine.TmemError as error:
+        if "no value" not in str(error):
+            raise
+        return "no value"
+    if found is None:
+        return None
+    data, info = found
+    tags = _tags(data)
+    return tags if info.word in (None, tags[0] % 2**64) else [f"bad: a word of {info.word}"]
+
+
+def _incr(call):
+    try:
+        return call.kept.incr(oid(4), key=b"k")
+    except engine.ArenaFull:
+        return "full"
 
 
 def _get_many(call):
@@ -252,6 +297,12 @@ def _cells(pool, *handles):
 
 
 _OBJECT = [handle for handle in HANDLES if handle[0] == 1]
+
+
+def _whole(pool, tag, condition=False):
+    return model.put_value({(pool, 1, 0): tag}, _cells(pool, *_OBJECT), condition)
+
+
 VERBS = {
     "put-object": _put(3, 0, 700),
     "put-page": _put(1, 2, 4096),
@@ -265,6 +316,17 @@ VERBS = {
     ),
     "put-many": Verb(
         lambda pool, tag: [model.put({(pool, *handle): tag + n}) for n, handle in enumerate(_MANY)], _put_many
+    ),
+    "put-value": Verb(lambda pool, tag: [_whole(pool, tag)], _put_object(700)),
+    "put-value-over": Verb(lambda pool, tag: [_whole(pool, tag)], _put_object(270)),
+    "add-value": Verb(lambda pool, tag: [_whole(pool, tag, True)], _put_object(4000, None, True)),
+    "write-value": Verb(lambda pool, tag: [_whole(pool, tag)], _write_object),
+    "get-value": Verb(lambda pool, tag: [model.get_whole(_cells(pool, *_OBJECT))], _get_object),
+    "incr": Verb(lambda pool, tag: [model.incr((pool, 4, 0))], _incr),
+    "touch-dead": Verb(
+        lambda pool, tag: [model.flush(_cells(pool, *_OBJECT))],
+        lambda call: call.kept.touch(oid(1), 0),
+        settles=True,
     ),
     "get": Verb(lambda pool, tag: [model.get(_cells(pool, (1, 0)), pool == "x")], _get),
     "get-exclusive": Verb(lambda pool, tag: [model.get(_cells(pool, (1, 0)), True)], lambda call: _get(call, True)),

@@ -6,7 +6,27 @@ import random
 import pytest
 
 from stress import history
-from stress.search import FLUSH, GET, NOTHING, PUT, TAKE, UNKNOWN, Raw, Undecided, outcomes, search, swapped, tell
+from stress.search import (
+    DIFFERS,
+    DONE,
+    DROP,
+    EXPECTED_SHIFT,
+    FAILED,
+    FLUSH,
+    GET,
+    INCR,
+    NOTHING,
+    PUT,
+    SWAP,
+    TAKE,
+    UNKNOWN,
+    Raw,
+    Undecided,
+    outcomes,
+    search,
+    swapped,
+    tell,
+)
 
 
 def op(kind, called, ended, answer, version=0, worker=0):
@@ -21,6 +41,18 @@ def get(called, ended, answer):
     return op(GET, called, ended, answer)
 
 
+def swap(called, ended, expected, version, answer=DONE):
+    return op(SWAP, called, ended, answer, version | expected << EXPECTED_SHIFT)
+
+
+def drop(called, ended, expected, answer=DONE):
+    return op(DROP, called, ended, answer, expected << EXPECTED_SHIFT)
+
+
+def incr(called, ended, answer):
+    return op(INCR, called, ended, answer)
+
+
 LEGAL = {
     "empty": [],
     "one-after-the-other": [put(0, 1, 7), get(2, 3, 7), put(4, 5, 8), get(6, 7, 8)],
@@ -32,6 +64,13 @@ LEGAL = {
     "killed-and-done": [put(0, 1, 7), put(2, 5, 8, UNKNOWN), get(6, 7, 8)],
     "killed-and-undone": [put(0, 1, 7), put(2, 5, 8, UNKNOWN), get(6, 7, 7)],
     "killed-take": [put(0, 1, 7), op(TAKE, 2, 5, UNKNOWN), get(6, 7, 0)],
+    "added-once": [swap(0, 9, 0, 7), swap(0, 9, 0, 8, DIFFERS), get(10, 11, 7)],
+    "swapped": [put(0, 1, 7), swap(2, 9, 7, 8), swap(2, 9, 8, 5, DIFFERS), get(10, 11, 8)],
+    "swap-refused": [put(0, 1, 7), swap(2, 3, 7, 8, FAILED), get(4, 5, 0)],
+    "swap-killed": [put(0, 1, 7), swap(2, 3, 7, 8, UNKNOWN), swap(4, 5, 7, 9)],
+    "dropped": [put(0, 1, 7), drop(2, 3, 8, DIFFERS), drop(4, 5, 7), drop(6, 7, 7, FAILED)],
+    "counted": [incr(0, 9, 2), incr(0, 9, 1), op(FLUSH, 10, 11, True), incr(12, 13, 1)],
+    "count-killed": [incr(0, 1, 1), incr(2, 3, UNKNOWN), incr(4, 5, 3), incr(6, 7, UNKNOWN), get(8, 9, 3)],
 }
 ILLEGAL = {
     "stale": [put(0, 1, 7), put(2, 3, 8), get(4, 5, 7)],
@@ -42,6 +81,16 @@ ILLEGAL = {
     "came-back-after-a-refusal": [put(0, 1, 7), put(2, 3, 8, False), get(4, 5, 7)],
     "taken-twice": [put(0, 1, 7), op(TAKE, 2, 9, 7), op(TAKE, 2, 9, 7)],
     "flushed-twice": [put(0, 1, 7), op(FLUSH, 2, 9, True), op(FLUSH, 2, 9, True)],
+    "added-twice": [swap(0, 9, 0, 7), swap(0, 9, 0, 8)],
+    "swapped-from-another": [put(0, 1, 7), swap(2, 3, 8, 9)],
+    "swapped-twice": [put(0, 1, 7), swap(2, 9, 7, 8), swap(2, 9, 7, 9)],
+    "differs-from-itself": [put(0, 1, 7), swap(2, 3, 7, 8, DIFFERS)],
+    "dropped-another": [put(0, 1, 7), drop(2, 3, 8)],
+    "dropped-nothing": [drop(0, 1, 7)],
+    "differs-from-nothing": [drop(0, 1, 7, DIFFERS)],
+    "counted-twice": [incr(0, 9, 1), incr(0, 9, 1)],
+    "count-lost": [incr(0, 1, 1), incr(2, 3, 2), get(4, 5, 1)],
+    "count-left-out": [incr(0, 1, 1), incr(2, 3, 3)],
     "done-long-after-the-death": [put(0, 1, 7), put(2, 5, 8, UNKNOWN), get(6, 7, 7), get(8, 9, 8)],
 }
 
@@ -69,7 +118,7 @@ def test_what_can_not_be_judged_is_refused():
 
 
 def test_every_operation_can_be_told():
-    for kind, answer in itertools.product(range(4), (0, 1, UNKNOWN)):
+    for kind, answer in itertools.product(range(7), (0, 1, UNKNOWN)):
         assert "worker 3" in tell(op(kind, 0, 1, answer, 5, 3))
 
 
@@ -86,10 +135,16 @@ def brute(ops, ephemeral):
     return False
 
 
-def random_op(rng, versions, cut_off=True):
+def random_op(rng, versions, cut_off=True, others=()):
     called = rng.randrange(12)
     ended = called + rng.randrange(1, 8)
-    kind = rng.choice((PUT, PUT, GET, GET, TAKE, FLUSH))
+    kind = rng.choice((PUT, PUT, GET, GET, TAKE, FLUSH, *others))
+    answer = UNKNOWN if cut_off and rng.random() < 0.1 else rng.randrange(3)
+    if kind == SWAP:
+        versions.append(len(versions) + 1)
+        return swap(called, ended, rng.randrange(3), versions[-1], answer)
+    if kind == DROP:
+        return drop(called, ended, rng.randrange(1, 4), answer)
     if kind == PUT:
         versions.append(len(versions) + 1)
         return put(called, ended, versions[-1], UNKNOWN if cut_off and rng.random() < 0.2 else rng.random() < 0.9)
@@ -103,7 +158,8 @@ def test_agrees_with_all_orders(seed):
     rng, seen = random.Random(seed), {True: 0, False: 0}
     for _ in range(250):
         versions: list[int] = []
-        ops = [random_op(rng, versions) for _ in range(rng.randrange(1, 7))]
+        others = (SWAP, SWAP, DROP) if rng.randrange(2) else ()
+        ops = [random_op(rng, versions, others=others) for _ in range(rng.randrange(1, 7))]
         ephemeral = rng.random() < 0.3
         expected = brute(ops, ephemeral)
         assert (search(ops, ephemeral) is None) == expected, ops
