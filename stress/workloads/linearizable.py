@@ -345,8 +345,8 @@ class Player:
             log.end(at, answer, monotonic_ns())
 
     def put(self, g: Guest, pool, oid, version: int, theirs: int | None) -> int:
-        data = g.content.page(oid, 0, version, g.rng.choice((0, MIN_BYTES, 700)))
-        data, half = memoryview(data), len(data) // 2
+        data = memoryview(g.content.page(oid, 0, version, g.rng.choice((0, MIN_BYTES, 700))))
+        half = len(data) // 2
         parts = [data[:half], data[half:]] if g.rng.randrange(2) else data
         answer = said(g.call("put", lambda: pool.put_object(oid, parts, if_version=theirs, key=b"%d %d" % oid[:2],
                                                             word=version)))
