@@ -113,6 +113,7 @@ class _Counters(TypedDict):
     puts_ok: int
     puts_refused: int
     evicted: int
+    expired: int
     puts_duplicate: int
     gets_hit: int
     gets_miss: int
@@ -200,10 +201,11 @@ class Tended:
     rounds: int
     dead: int
     inherited: int
+    buried: int
     merged: int
     given: int
     def __init__(
-        self, rounds: int = 0, dead: int = 0, inherited: int = 0, merged: int = 0, given: int = 0
+        self, rounds: int = 0, dead: int = 0, inherited: int = 0, buried: int = 0, merged: int = 0, given: int = 0
     ) -> None: ...
     @property
     def idle(self) -> bool: ...
@@ -402,6 +404,7 @@ class Pool:
     def object_info(self, oid: _OidLike) -> tuple[int, int, int] | None: ...
     def descriptor(self, oid: _OidLike, index: int) -> tuple[int, int] | None: ...
     def replace(self, oid: _OidLike, index: int, pampd: int, generation: int) -> bool: ...
+    def clear(self) -> None: ...
     def destroy(self) -> None: ...
 
 class Crew(Sequence[BaseProcess]):

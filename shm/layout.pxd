@@ -296,6 +296,10 @@ cdef struct Worker:
     bint window_ready       # they may be taken for an extent: not while others are moved out of them
     u64 window_waited       # looks in a row that found others inside a call
     u64 extent_hint         # segment from which a place for an extent is looked for
+    # Who lacks memory takes out first what is dead (engine/eviction/sweep.py):
+    u64 sweep_from          # bucket of each pool with which the next look begins
+    u64 sweep_pause         # time before which there is none, since the last one cost much and found little
+    u64 sweep_number        # counts the sweeps of buckets that this process began
     # For giving memory back (engine/capacity/giving.py):
     u64 emptied             # segments that this worker's frees have emptied since it looked last
     u64 used_most           # most segments in use that it has seen since then

@@ -11,7 +11,7 @@ import cython.cimports.engine.api.values as values
 import cython.cimports.engine.api.views as views
 import cython.cimports.engine.api.writing as filling
 import cython.cimports.engine.verbs.ends as ends
-from cython.cimports.engine.layout.call import DESTROYED, Call
+from cython.cimports.engine.layout.call import AGAIN, DESTROYED, Call
 from cython.cimports.engine.layout.regions import is_live, pools_high
 from cython.cimports.engine.layout.structs import (
     GAUGE_OBJECTS,
@@ -29,7 +29,7 @@ from cython.cimports.engine.member.bound import Bound
 from cython.cimports.engine.member.member import Member
 from cython.cimports.engine.pages.pam.packed import flag_of
 from cython.cimports.shm.atomics import load
-from cython.cimports.shm.layout import u64
+from cython.cimports.shm.layout import OK, u64
 from cython.cimports.shm.seal import seal
 from engine.api.handle import open_object
 from engine.errors import PoolDestroyed, PoolNotFound
@@ -310,6 +310,28 @@ class Pool(Bound):
         c: Call
         handle(cython.address(c), oid, 0)
         return values.flush(self, cython.address(c), if_version)
+
+    def clear(self):
+        """Drop all objects of the pool, at one moment and in constant time; the pool stays, and
+        nobody's handle of it is any worse. Calls that begin after this one has returned find
+        nothing that was put before.
+
+        What was dropped takes memory until somebody needs it, puts under the same oid, or tends the
+        arena. Once in 65,535 times what was dropped before is taken apart first.
+        Raises AccessDenied if the engine acts for a client to whom the pool does not belong."""
+        status: cython.int
+        owner_only(self.engine, self.client, f"clear pool {self.name!r}")
+        self.enter()
+        try:
+            while True:
+                status = self.until_free(cython.NULL, ends.clear)
+                if status != AGAIN:
+                    break
+                self.engine.sweep_pool(self.id)
+            if status != OK:
+                self.fail(status)
+        finally:
+            self.leave()
 
     def destroy(self):
         """Drop the pool and all its pages. Calls on it, here and elsewhere, raise PoolDestroyed

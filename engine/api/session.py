@@ -460,7 +460,7 @@ class Engine(Member):
         p.flags = asked.flags
         p.client = asked.client
         p.cursor = 0
-        p.mean = p.asked = p.quiet = 0      # what was noted of the pool that had the slot before
+        p.mean = p.asked = p.quiet = p.dated = 0      # what was noted of the pool that had the slot before
         p.policy = asked.policy
         p.cap = asked.cap
         p.page_size = asked.page_size

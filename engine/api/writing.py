@@ -83,6 +83,7 @@ class Writing:
             status = pool.until_free(c, begin)
             while status == NOMEM and tries < SALVAGES and (pool.engine.salvage() or tries == 0):
                 tries += 1
+                c.ask.room = pool.room_for(c.ask.length)
                 status = pool.until_free(c, begin)
             if status == NOMEM:
                 raise ArenaFull(

@@ -342,6 +342,8 @@ def _evict(engine: Member, segments):
     length: u64 = max(unit_bytes(w), cython.cast(u64, engine.page_size))
     pages: u64 = max(1, segments * _segment_bytes(engine) // length // shards)
     left: u64
+    if engine.sweep() != 0:
+        return OK           # what is dead, before any page that lives
     gone = False
     for shard in range(shards):
         left = pages

@@ -13,13 +13,15 @@ class Tended:
     """The answer of Engine.tend: what was done, in so many rounds.
 
     dead: workers that had died and were settled. inherited: workers whose garbage was taken apart
-    for them. merged: segments that were emptied by moving what was in them. given: segments whose
+    for them. buried: objects that had expired or were cleared with their pool, and were taken out.
+    merged: segments that were emptied by moving what was in them. given: segments whose
     memory went back to the system.
     """
 
     rounds: int = 0
     dead: int = 0
     inherited: int = 0
+    buried: int = 0
     merged: int = 0
     given: int = 0
 

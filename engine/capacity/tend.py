@@ -47,6 +47,15 @@ def take_garbage_apart(engine: Member, done):
         engine.att.leave()
 
 
+def bury_dead(engine: Member, done):
+    """Take out what is dead in any pool, objects that have expired or were cleared."""
+    engine.att.enter()
+    try:
+        done.buried += engine.sweep()
+    finally:
+        engine.att.leave()
+
+
 def merge_ahead(engine: Member, done):
     """Keep some segments free, for whoever needs one of any size next, by the merge that puts
     use."""
@@ -102,7 +111,7 @@ def give_back(engine: Member, done):
         engine.att.leave()
 
 
-STEPS = (settle_dead, take_garbage_apart, merge_ahead, give_back)
+STEPS = (settle_dead, take_garbage_apart, bury_dead, merge_ahead, give_back)
 
 
 def one_round(engine: Member):

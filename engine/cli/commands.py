@@ -338,7 +338,8 @@ def tend(name: str, seconds: float | None, once: bool, as_json: bool) -> None:
             click.echo(json.dumps(vars(done)))
         elif once or not done.idle:
             click.echo(f"{name}: {done.merged} segments emptied, {done.given} given back, "
-                       f"{done.dead} dead workers settled, garbage of {done.inherited} taken apart")
+                       f"{done.dead} dead workers settled, garbage of {done.inherited} taken apart, "
+                       f"{done.buried} expired objects taken out")
 
     with _attach(name) as eng:
         before = signal.signal(signal.SIGTERM, _end)

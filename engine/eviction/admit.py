@@ -19,7 +19,8 @@ import cython
 from cython.cimports.engine.eviction.evict import evict_one
 from cython.cimports.engine.eviction.policies import Policy, policy_of
 from cython.cimports.engine.eviction.shares import bytes_of, choose, spread
-from cython.cimports.engine.layout.call import FAULT_POLICY, MISS, Choice
+from cython.cimports.engine.eviction.sweep import sweep_owned
+from cython.cimports.engine.layout.call import AGAIN, FAULT_POLICY, MISS, Choice
 from cython.cimports.engine.layout.regions import client_at, page_at, pool_at, queue_at, shard_at
 from cython.cimports.engine.layout.structs import (
     GEO_POOLS,
@@ -45,12 +46,15 @@ from cython.cimports.engine.layout.words import (
     state_in,
 )
 from cython.cimports.engine.pages.queues import push_newest
+from cython.cimports.engine.pages.reclaim import reap
 from cython.cimports.engine.tree.hostops import HostOps
 from cython.cimports.shm.atomics import load
 from cython.cimports.shm.journal import commit, conclude, store
 from cython.cimports.shm.layout import BUSY, CORRUPT, FAULT_LOOP, OK, Lock, Worker, u64
 from cython.cimports.shm.lock import lock_try, unlock
 
+REAP_STEPS = cython.declare(cython.int, 64)
+DEAD_REAPS = cython.declare(cython.int, 64)     # times so many steps are taken for what is dead, before a page goes
 NOWHERE = cython.declare(u64, 64)       # no shard: there are at most 64, as many as counts below have room for
 
 
@@ -122,12 +126,33 @@ def _evict_here(w: cython.pointer(Worker), pool: u64, seat: u64, shard: u64, hos
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def _dead_went(w: cython.pointer(Worker), pool: u64, seat: u64) -> cython.bint:
+    """A cap is reached: True if something was dead in the pool, or in those of the client, and has
+    left the queues. What is damaged is found by whoever needs it."""
+    turn: cython.int
+    status: cython.int
+    if sweep_owned(w, pool, seat) != OK:
+        w.fault = 0
+        return False
+    for turn in range(DEAD_REAPS):
+        status = reap(w, REAP_STEPS)
+        if status != AGAIN:
+            break
+    w.fault = 0
+    return True
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def _make_place(w: cython.pointer(Worker), pool: u64, seat: u64, cap: u64, shard: u64, host: HostOps) -> cython.int:
     """Before a page comes into a shard: let one go elsewhere if there are as many as the cap says.
     No more than one, since whoever does the same at this moment brings a page, too. OK; or MISS: if
     one has to go, then from this shard."""
     counts: u64[64]
     if cap == 0 or cap & CAP_BYTES() or spread(w, pool, seat, counts) < cap:
+        return OK
+    if _dead_went(w, pool, seat) and spread(w, pool, seat, counts) < cap:
         return OK
     if _fullest(w, counts, shard, 0) == shard:
         return MISS
@@ -155,7 +180,7 @@ def _trim(
     CORRUPT."""
     counts: u64[64]
     status: cython.int = OK
-    if not _exceeds(w, pool, seat, cap):
+    if not _exceeds(w, pool, seat, cap) or (_dead_went(w, pool, seat) and not _exceeds(w, pool, seat, cap)):
         return OK
     if lock_try(w, lock) != OK:
         return BUSY

@@ -9,6 +9,7 @@ from cython.cimports.engine.eviction.evict import evict_found
 from cython.cimports.engine.eviction.merge import call_in, merge
 from cython.cimports.engine.eviction.relieve import relieve
 from cython.cimports.engine.eviction.shares import ANY_SEAT, choose, pages_in
+from cython.cimports.engine.eviction.sweep import sweep_some
 from cython.cimports.engine.eviction.window import close_window
 from cython.cimports.engine.layout.call import AGAIN, Choice
 from cython.cimports.engine.layout.regions import has_twins, page_at
@@ -206,6 +207,20 @@ def _skim(w: cython.pointer(Worker), begin: cython.int, end: cython.int) -> cyth
     return status
 
 
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _give_back(w: cython.pointer(Worker), cls: cython.int, want: u64) -> cython.int:
+    """Give back what has gone until the worker has `want` chunks of a class; what is left of a
+    large object that was dead, later calls give back. OK, NOMEM (that was all), BUSY or CORRUPT."""
+    status: cython.int = AGAIN
+    while status == AGAIN:
+        status = reap(w, REAP_STEPS)
+        if status == AGAIN and ensure(w, cls, want) == OK:
+            return OK
+    return ensure(w, cls, want) if status == OK else status
+
+
 def make_room(w, first, cls, want, host):
     """Let pages go until the worker has `want` chunks of a class, and some pages more: a full arena
     must not evict at every put.
@@ -232,23 +247,22 @@ def make_room(w, first, cls, want, host):
         drop_unwritten(w)
         status = collect(w, 0) if w.fault == 0 else CORRUPT
         if status == OK:
-            status = AGAIN
-        while status == AGAIN:
-            status = reap(w, REAP_STEPS)
-        if status == OK:
-            status = ensure(w, cls, want)
+            status = _give_back(w, cls, want)
             if status != NOMEM:
                 return status
             status = OK
     while status == OK:
         # First a segment that is nearly empty, or has a quarter to spare where much lies free. Then
-        # pages that go one by one leave chunks of their own class. If that is not what is missing,
-        # a segment has to change its class: one that has a quarter to spare (were it taken first,
-        # classes would take their slack from each other), else one whose pages go, and what may not
-        # go is moved at the next turn. The oldest pages may have no chunk to tell which
-        # (same-filled ones), or be on their way out: then more go.
+        # what is dead. Then pages that go one by one leave chunks of their own class. If that is
+        # not what is missing, a segment has to change its class: one that has a quarter to spare
+        # (were it taken first, classes would take their slack from each other), else one whose
+        # pages go, and what may not go is moved at the next turn. The oldest pages may have no
+        # chunk to tell which (same-filled ones), or be on their way out: then more go.
         plenty = slack(w, cls) >= limit_of(w) << w.seg_shift >> SLACK_SHIFT
         status = merge(w, 1 if turn == 0 and not plenty else 3, host)
+        if status == NOMEM:
+            status = sweep_some(w)
+            turn -= status == OK            # no page went that lives
         if status == NOMEM and turn >= plain:
             status = _clear_segment(w, first, host)
         if status == NOMEM:
@@ -257,14 +271,10 @@ def make_room(w, first, cls, want, host):
             status = merge(w, 4, host)       # nothing may go
         if status != OK:
             return status
-        status = AGAIN
-        while status == AGAIN:
-            status = reap(w, REAP_STEPS)
-        if status == OK:
-            status = ensure(w, cls, want)
-            if status != NOMEM:
-                return status
-            status = OK
+        status = _give_back(w, cls, want)
+        if status != NOMEM:
+            return status
+        status = OK
         # It was the wrong class: what went is given back, for others to be moved there.
         if _skim(w, 0, CLASS_COUNT) == CORRUPT:
             status = CORRUPT

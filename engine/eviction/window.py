@@ -16,6 +16,7 @@ from cython.cimports.engine.eviction.admit import settle_pending
 from cython.cimports.engine.eviction.merge import call_all_in, merge, others_inside
 from cython.cimports.engine.eviction.move import SPARING, Sweep, give_back_leaving, rehouse, sweep
 from cython.cimports.engine.eviction.relieve import relieve
+from cython.cimports.engine.eviction.sweep import sweep_some
 from cython.cimports.engine.eviction.window import FAILED_MAX, Tried
 from cython.cimports.engine.layout.call import AGAIN
 from cython.cimports.engine.layout.regions import pins_at
@@ -446,6 +447,13 @@ def make_window(w, first, length, host):
         status = call_all_in(w, EXTENT_CLASS)
     if status == OK:
         status = ensure_extent(w, length)
+    while status == NOMEM:
+        status = sweep_some(w)          # what is dead, before any page that lives
+        if status != OK:
+            break
+        status = _reap_all(w)
+        if status == OK:
+            status = ensure_extent(w, length)
     if status == NOMEM:
         _note_pinned(w, cython.address(tried))
     while status == NOMEM and tried.windows < FAILED_MAX:

@@ -35,5 +35,6 @@ cdef class Linked(Claims):
     cdef int walk_rb(self, u64 off, u64 parent, Obj **low, Obj **high, int depth, u64 bucket) except -1
     cdef int begin_pool(self, u64 idx) except -1
     cdef int walk_record(self, u64 idx) except -1
+    cdef int walk_death(self, Obj *o, u64 off, u64 bucket) except -1
     cdef int walk_living(self, Bucket *b, u64 bucket) except -1
     cdef dict twins                     # offset of a twin -> pages that refer to it, as found

@@ -9,6 +9,7 @@ import cython
 from cython.cimports.engine.eviction.policies import policy_of
 from cython.cimports.engine.integrity.claims import Claims, has_bit
 from cython.cimports.engine.layout.regions import (
+    buckets_at,
     chunk_bytes,
     codec_of,
     is_evictable,
@@ -18,6 +19,8 @@ from cython.cimports.engine.layout.regions import (
     pool_at,
     pool_of_obj,
     queue_at,
+    sweep_in,
+    swept_to,
     twin_at,
 )
 from cython.cimports.engine.layout.structs import (
@@ -71,6 +74,7 @@ from cython.cimports.engine.layout.words import (
 from cython.cimports.engine.member.member import Member
 from cython.cimports.engine.member.seats import seat_of
 from cython.cimports.engine.oid import hash_oid
+from cython.cimports.engine.tree.lookaside import was_cleared
 from cython.cimports.engine.tree.objnode import height_for
 from cython.cimports.engine.tree.rbtree import compare
 from cython.cimports.libc.stdlib import calloc, free
@@ -350,6 +354,7 @@ class Linked(Claims):
             or hash_oid(o.oid[0], o.oid[1], o.oid[2]) & (cython.cast(u64, self.engine.buckets) - 1) != bucket
         ):
             self.note("obj-place", off, f"of pool {pool_of_obj(o)}, in bucket {bucket} of pool {self.pool_idx}")
+        self.walk_death(o, off, bucket)
         if depth > 128:
             self.note("rb-depth", off, "deeper than 128")
             return 1
@@ -373,6 +378,18 @@ class Linked(Claims):
             self.note("rb-red", off, "a red node has a red child")
         self.walk_obj(off)
         return left + (not red)
+
+    def walk_death(self, o, off, bucket):
+        """Whether who sweeps will know when an obj is dead."""
+        p: cython.pointer(PoolRecord) = pool_at(self.w, self.pool_idx)
+        b: cython.pointer(Bucket) = buckets_at(self.w, self.pool_idx) + bucket
+        if o.expires != 0 and (p.dated == 0 or sweep_in(b) == 0 and (b.earliest == 0 or b.earliest > o.expires)):
+            self.note("obj-expires", off, f"at {o.expires}, and its bucket says {b.earliest}, its pool {p.dated}")
+        if was_cleared(p, o) and (p.swept == p.epoch or sweep_in(b) == 0 and swept_to(b) == cython.cast(
+            cython.uint, p.epoch
+        )):
+            self.note("obj-cleared", off, f"and epoch {p.epoch}, which says so, has been swept")
+        return 0
 
     def red(self, off):
         answer: cython.bint

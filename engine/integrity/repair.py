@@ -212,6 +212,8 @@ class Mender(Judge):
         with cython.nogil:
             pass        # other threads of this process have the interpreter, after each bucket
         b.unlinked += 1
+        b.earliest = 0
+        b.swept = ~cython.cast(u64, 0)      # as in the middle of a sweep: the next one looks through all of it
         if p.state != POOL_LIVE or root == 0:
             b.root = 0
             return 0
@@ -274,6 +276,8 @@ class Mender(Judge):
             if not PAGE_MIN <= p.page_size <= EXTENT_MAX:
                 p.page_size = EXTENT_MAX        # nothing of it is too long then
             p.allow_count = allow_count(p)
+            p.dated = 1
+            p.swept = p.epoch - 65535       # what was cleared may be of any epoch: all is swept before the next clear
             if policy_of(p.policy) == cython.NULL:
                 p.policy = POLICIES["s3fifo"].number        # as of a pool of which nothing was said
         else:

@@ -59,7 +59,7 @@ SIZES = {
 }
 # What is no struct of its own, or a constant that follows from another.
 FOLLOWS = {
-    "a ledger": (LEDGER_WORDS * 8, LEDGER_BYTES),
+    "a ledger": (LEDGER_WORDS * 8 + 16, LEDGER_BYTES),      # two words are spare
     "MAP_SIZE": (MAP_SIZE, 1 << MAP_SHIFT),
     "CLIENT_PAGE": (CLIENT_PAGE, SYS_PAGE),
     "a page of lease buckets for each bit of a word": (LEASE_BUCKETS * LEASE_BUCKET_BYTES, 64 * CLIENT_PAGE),

@@ -85,6 +85,14 @@ cdef inline u64 nodes_of(Obj *o) noexcept nogil:
 cdef inline u64 epoch_of(PoolRecord *p) noexcept nogil:
     return <unsigned short>load_acquire(&p.epoch)
 
+cdef inline u64 swept_to(Bucket *b) noexcept nogil:
+    # The epoch, modulo 2^32, before which every obj of a bucket is gone.
+    return <unsigned int>load(&b.swept)
+
+cdef inline u64 sweep_in(Bucket *b) noexcept nogil:
+    # The number of the sweep that is looking through a bucket, or was given up there; 0: none.
+    return load(&b.swept) >> 32
+
 cdef inline u64 codec_of(PoolRecord *p) noexcept nogil:
     # The flag of a pool's codec; 0: it has none.
     if strncmp(p.pam, b"lz4", PAM_NAME_BYTES) == 0:

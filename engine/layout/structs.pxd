@@ -9,7 +9,7 @@
 from shm.layout cimport Lock, u64
 
 cdef enum:
-    ENGINE_LAYOUT_VERSION = 7
+    ENGINE_LAYOUT_VERSION = 8
 
     OBJ_SENTINEL = 0x6F626A31
     OBJNODE_SENTINEL = 0x6E6F6431
@@ -87,10 +87,11 @@ cdef enum:
     GAUGE_BYTES_USED = 10
     EVICTED = 11
     GAUGE_BYTES_STORED = 12
+    EXPIRED = 13            # objects that had expired, and were taken out
     TWIN_BYTES_MIN = 256    # stored; a shorter page would save less than a twin costs
     TWINS_A_BUCKET = 64     # more are not made: a page that would be one gets a chunk of its own
     TWIN_BUCKET_BYTES = 64
-    LEDGER_WORDS = 16
+    LEDGER_WORDS = 14       # the others are spare
     LEDGER_BYTES = 128
 
     POOL_NAME_BYTES = 64
@@ -147,7 +148,8 @@ cdef struct ClientPage:
 #   16   state        POOL_*; written last at creation
 #   24   gen          counts the pools that had this slot
 #   32   flags        POOL_PERSISTENT | POOL_SHARED | POOL_DEDUP | POOL_WHOLE
-#   40   epoch        counts how often it was cleared, modulo 65536: an obj of another epoch is dead
+#   40   epoch        counts how often a pool in this slot was cleared: an obj whose epoch is not this modulo 65536 is
+#                     dead; read by all
 #   48   cursor       bucket the destroyer has come to
 #   56   policy       of an ephemeral pool: its number in the table of engine/eviction/policies.py
 #   64   name         utf-8, zero-filled
@@ -163,7 +165,9 @@ cdef struct ClientPage:
 #   240  page_size    bytes that a page put by its index has at most; a value that is put as an object is page 0, of
 #                     any length
 #   248  client
-#   256  base[16]     sums of all ledgers when the pool was made: counters start there
+#   256  base[14]     sums of all ledgers when the pool was made: counters start there
+#   368  dated        1: some obj of it has, or had, an expiry (no guard: a hint, set before the first has one)
+#   376  swept        every obj of an earlier epoch than this is gone; never more than is true (no guard)
 #   384  allow[16]    ids of the clients that a shared pool lets in beside its own, two a word, the lower half first
 cdef struct PoolRecord:
     u64 sentinel
@@ -186,18 +190,24 @@ cdef struct PoolRecord:
     u64 page_size
     u64 client
     u64 base[LEDGER_WORDS]
+    u64 dated
+    u64 swept
     u64 allow[16]
 
 # Bucket, one cache line. Guard: its lock; `root` journalled.
 #   0    lock
 #   32   root         red-black tree of objs
 #   40   unlinked     counts objs unlinked or moved; never goes back, so not journalled
-#   48   spare[2]
+#   48   earliest     no obj in it expires before this; 0 = none has an expiry (not journalled: too early is no harm)
+#   56   swept        bits 0..31: every obj in it of an earlier epoch than this is gone; bits 32..63: number of the
+#                     sweep that looks through it now, or was given up: `earliest` says nothing of what that has seen;
+#                     0 = none (not journalled)
 cdef struct Bucket:
     Lock lock
     u64 root
     u64 unlinked
-    u64 spare[2]
+    u64 earliest
+    u64 swept
 
 # Obj, 128 bytes; the first line is all that a search reads. Guard: the bucket; journalled.
 #   0    sentinel

@@ -302,7 +302,8 @@ class Bound:
         pam: PamOps = self.ops
         written: cython.bint = c.did.staged != 0        # it was filled in place, and is staged already
         short: cython.bint = not (registry.host.careful or pam.foreign or c.ask.length >= SHORT_BYTES or written)
-        if c.ask.count > 1 or c.ask.length >= LONG_BYTES:
+        wide: cython.bint = c.ask.count > 1 or c.ask.length >= LONG_BYTES
+        if wide:
             c.ask.room = self.room_for(c.ask.length)
         c.did.nodes_wanted = 2 + c.ask.count // 64
         c.did.salvaged = False
@@ -337,6 +338,8 @@ class Bound:
                 c.did.staged = 0
                 if not self.engine.salvage() and status == REFUSED:
                     break           # a foreign back end was told, and would be told the same again
+                if wide:
+                    c.ask.room = self.room_for(c.ask.length)        # what stays may be less by now
             else:
                 break
         if c.ask.count > 1:

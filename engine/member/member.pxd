@@ -24,6 +24,8 @@ cdef class Member:
     cdef int settle(self) except -1
     cdef int settle_quietly(self) except -1
     cdef bint salvage(self) except -1
+    cdef u64 sweep(self) except? 0xFFFFFFFFFFFFFFFF
+    cdef u64 sweep_pool(self, u64 idx) except? 0xFFFFFFFFFFFFFFFF
     cdef bint salvage_of(self, u64 idx) except -1
     cdef object sound(self, object answer)
     cdef int no_memory(self, str what) except -1

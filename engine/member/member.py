@@ -6,10 +6,12 @@ exception here. What callers hold is made of it (`engine/api/session.py`).
 """
 import cython
 import cython.cimports.engine.verbs.ends as ends
+from cython.cimports.engine.eviction.sweep import may_be_dead, note_swept
 from cython.cimports.engine.layout.call import AGAIN
 from cython.cimports.engine.layout.regions import is_live, pool_at, pools_high
 from cython.cimports.engine.layout.structs import (
     CLIENT_PAGE,
+    GEO_BUCKETS,
     POOL_NAME_BYTES,
     ROOT_PENDING,
     ROOT_RETIRED,
@@ -143,12 +145,13 @@ class Member:
 
     def salvage(self):
         """Memory is short, or pools are: give back what this worker has retired, and what the dead
-        had, or else what other workers have retired or keep in their magazines. True if there was
-        any."""
+        had, and what is dead in any pool, or else what other workers have retired or keep in their
+        magazines. True if there was any."""
         w: cython.pointer(Worker) = cython.address(self.att.w)
         idx: u64
         found: cython.bint = w.slot.client[ROOT_RETIRED] != 0 or w.slot.client[ROOT_PENDING] != 0
         found = self.att.recover_quick() > 0 or found
+        found = self.sweep() > 0 or found
         if not found:
             for idx in range(slots_used(w)):
                 if idx != w.slot_idx:
@@ -156,6 +159,43 @@ class Member:
         if found:
             self.settle()
         return found
+
+    def sweep(self):
+        """Bury all that is dead in any pool, objects that have expired or were cleared, and give it
+        back: how many. The caller is inside enter and leave, with no lock held; signal handlers
+        run."""
+        w: cython.pointer(Worker) = cython.address(self.att.w)
+        idx: u64
+        buried: u64 = 0
+        for idx in range(pools_high(w)):
+            if may_be_dead(w, idx):
+                buried += self.sweep_pool(idx)
+        return buried
+
+    def sweep_pool(self, idx):
+        """The same in one pool."""
+        w: cython.pointer(Worker) = cython.address(self.att.w)
+        epoch: u64 = load_acquire(cython.address(pool_at(w, idx).epoch))
+        buried: u64 = 0
+        bucket: u64 = 0
+        end: u64 = w.client_geometry[GEO_BUCKETS]
+        busy: cython.bint = False
+        own: cython.int = self.att.epoch
+        status: cython.int = AGAIN
+        while status == AGAIN or status == BUSY:
+            with cython.nogil:
+                status = ends.sweep_step(w, idx, cython.address(bucket), end, cython.address(buried),
+                                         cython.address(busy))
+            if status == BUSY:
+                self.att.pause()
+            elif status != CORRUPT:
+                self.settle()
+            self.refuse_fork(own)
+        if status != OK:
+            self.raise_status(status)
+        if not busy:
+            note_swept(pool_at(w, idx), epoch)
+        return buried
 
     def salvage_of(self, idx):
         """Take what another worker has retired or keeps in its magazines. True if there was any.

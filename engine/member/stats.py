@@ -9,6 +9,7 @@ import cython
 from cython.cimports.engine.layout.regions import is_evictable, is_live, ledger_at, pool_at
 from cython.cimports.engine.layout.structs import (
     EVICTED,
+    EXPIRED,
     FLUSHES,
     GAUGE_BYTES_ASKED,
     GAUGE_BYTES_STORED,
@@ -57,7 +58,7 @@ NAMES = {
     "gets_miss": GETS_MISS, "flushes": FLUSHES, "objects": GAUGE_OBJECTS, "objnodes": GAUGE_OBJNODES,
     "pages": GAUGE_PAGES, "bytes_asked": GAUGE_BYTES_ASKED, "bytes_used": GAUGE_BYTES_USED,
     "bytes_stored": GAUGE_BYTES_STORED,
-    "evicted": EVICTED,
+    "evicted": EVICTED, "expired": EXPIRED,
 }
 
 

@@ -25,11 +25,14 @@ cdef inline void ask_for_node(Worker *w, u64 top, u64 index) noexcept nogil:
     if height - 1 < HEIGHT_MAX:
         prefetch(at + 64 + ((index >> 6 * (height - 1)) & (MAP_SIZE - 1)) * 8)
 
+cdef inline bint was_cleared(PoolRecord *p, Obj *o) noexcept nogil:
+    return epoch_of_obj(o) != epoch_of(p)
+
 cdef inline bint is_dead(Worker *w, PoolRecord *p, Obj *o) noexcept nogil:
     # True if an obj was cleared with its pool, or has expired: no verb finds it, and its chunks are
     # given back by who comes by.
     cdef u64 expires = load(&o.expires)
-    return epoch_of_obj(o) != epoch_of(p) or (expires != 0 and expires <= now(w))
+    return was_cleared(p, o) or (expires != 0 and expires <= now(w))
 
 cdef inline u64 _living(Worker *w, PoolRef *p, Call *c, u64 off, Obj *o) noexcept nogil:
     if likely(not is_dead(w, p.record, o)):

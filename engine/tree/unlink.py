@@ -1,5 +1,5 @@
-"""Owns taking a page out of its object, and an object without pages out of its bucket, with
-everything that counts them.
+"""Owns taking a page out of its object, and an object out of its bucket, without pages or with all
+it has, with everything that counts them.
 
 The bucket's lock is held, and the stores are part of the caller's transaction. What a foreign back
 end holds is the verbs' business.
@@ -7,8 +7,9 @@ end holds is the verbs' business.
 import cython
 import cython.cimports.engine.tree.objnode as objnode
 import cython.cimports.engine.tree.rbtree as rbtree
-from cython.cimports.engine.layout.regions import chunk_bytes, nodes_of, obj_at, pampd_at
+from cython.cimports.engine.layout.regions import chunk_bytes, nodes_of, obj_at, pampd_at, pool_of_obj
 from cython.cimports.engine.layout.structs import (
+    EXPIRED,
     GAUGE_BYTES_ASKED,
     GAUGE_BYTES_STORED,
     GAUGE_BYTES_USED,
@@ -19,7 +20,8 @@ from cython.cimports.engine.layout.structs import (
     Pampd,
 )
 from cython.cimports.engine.layout.words import length_of, stored_bytes
-from cython.cimports.engine.pages.reclaim import gauge, ledger_for, retire
+from cython.cimports.engine.pages.reclaim import detach, gauge, ledger_for, retire
+from cython.cimports.engine.tree.lookaside import was_cleared
 from cython.cimports.shm.journal import store
 from cython.cimports.shm.layout import u64
 
@@ -70,3 +72,18 @@ def take_obj(w, pool, b, obj_off, host):
     rbtree.erase(w, b, obj_off)
     host.obj_free(w, pool, obj_off)
     gauge(w, pool, GAUGE_OBJECTS, -1)
+
+
+def bury(w, b, obj_off):
+    """Take an obj out of its bucket, with all its pages, in constant time; whoever works off the
+    retired list takes it apart."""
+    rbtree.erase(w, b, obj_off)
+    detach(w, obj_off)
+
+
+def bury_dead(w, p, b, obj_off):
+    """The same of one that is dead; what had expired is counted."""
+    o: cython.pointer(Obj) = obj_at(w, obj_off)
+    if w.fault == 0 and not was_cleared(p, o):
+        gauge(w, pool_of_obj(o), EXPIRED, 1)
+    bury(w, b, obj_off)

@@ -8,6 +8,7 @@ from cython.cimports.engine.layout.call import CONFLICT, MISS, REFUSED
 from cython.cimports.engine.layout.regions import next_gen
 from cython.cimports.engine.layout.structs import Bucket, Pampd
 from cython.cimports.engine.tree.lookaside import find_obj
+from cython.cimports.engine.tree.unlink import bury, bury_dead
 from cython.cimports.engine.verbs.section import (
     REAP_BUDGET,
     bucket_of,
@@ -18,7 +19,7 @@ from cython.cimports.engine.verbs.section import (
     finish,
     lock_bucket,
 )
-from cython.cimports.engine.verbs.value import allowed, bury
+from cython.cimports.engine.verbs.value import allowed
 from cython.cimports.shm.journal import store
 from cython.cimports.shm.layout import OK, u64
 from cython.cimports.shm.lock import unlock
@@ -53,8 +54,10 @@ def flush_object(w, p, c, pam, host):
     status = OK if obj_off != 0 else MISS
     if c.ask.value != cython.NULL and obj_off != 0 and not allowed(w, p, c, obj_off):
         status = CONFLICT
-    if status != CONFLICT and obj_off + c.found.dead != 0:
-        bury(w, b, obj_off + c.found.dead)      # at most one of them is there
+    if status == OK:
+        bury(w, b, obj_off)
+    elif c.found.dead != 0 and w.fault == 0:
+        bury_dead(w, p.record, b, c.found.dead)
     status = end_section(w, b, status)
     finish(w, REAP_BUDGET, host)
     return status

@@ -232,7 +232,7 @@ def overwrite(w, p, c, host):
         status = AGAIN
     elif w.fault == 0:
         if c.ask.value != cython.NULL:
-            date(w, obj_off, c.ask.value.expires)
+            date(w, p, b, obj_off, c.ask.value.expires)
         remember(p, c)
         _exchange(w, p, c, obj_off, places, cls, item)
         c.did.duplicate = True

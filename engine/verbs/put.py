@@ -82,7 +82,7 @@ from cython.cimports.engine.pages.reclaim import drop_staged, gauge, retire
 from cython.cimports.engine.pages.twins import share
 from cython.cimports.engine.tree.hostops import HostOps
 from cython.cimports.engine.tree.lookaside import find_obj, remember, top_of
-from cython.cimports.engine.tree.unlink import weigh
+from cython.cimports.engine.tree.unlink import bury, bury_dead, weigh
 from cython.cimports.engine.verbs.section import (
     REAP_BUDGET,
     alive,
@@ -94,7 +94,7 @@ from cython.cimports.engine.verbs.section import (
     finish,
     forget_told,
 )
-from cython.cimports.engine.verbs.value import allowed, bury, date
+from cython.cimports.engine.verbs.value import allowed, date
 from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.shm.atomics import load, set
 from cython.cimports.shm.extent import room_of
@@ -317,7 +317,7 @@ def _over(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     store(w, cython.address(d.shape), put_shape(p, c, 0, class_in(d)))
     store(w, cython.address(d.gen), next_gen(w))
     if c.ask.value != cython.NULL:
-        date(w, obj_off, c.ask.value.expires)
+        date(w, p, b, obj_off, c.ask.value.expires)
     if w.fault != 0:
         return False
     redo_copy(w, w.bounces_off + w.slot_idx * w.bounce_bytes, data, stored)
@@ -444,7 +444,10 @@ def _clear(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.poin
             # Before there is another under the handle; the others are given back with the obj.
             drop_page(w, p, c, buried, c.ask.index, False, pam, host)
             known[0] = buried if is_told(obj_at(w, buried)) else 0
-        bury(w, b, buried)
+        if buried == c.found.dead:
+            bury_dead(w, p.record, b, buried)
+        else:
+            bury(w, b, buried)
     if obj_off == 0:
         return 0
     for i in range(0 if swap else c.ask.count):
@@ -458,13 +461,13 @@ def _clear(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.poin
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _settle_obj(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), obj_off: u64,
-                replaced: u64, nodes: u64) -> cython.void:
+def _settle_obj(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call),
+                b: cython.pointer(Bucket), obj_off: u64, replaced: u64, nodes: u64) -> cython.void:
     """All pages are linked: date the obj of a value, and count what came, beside the pages that
     were replaced and the objnodes that were there."""
     o: cython.pointer(Obj) = obj_at(w, obj_off)
     if c.ask.value != cython.NULL:
-        date(w, obj_off, c.ask.value.expires)
+        date(w, p, b, obj_off, c.ask.value.expires)
     if c.ask.count != replaced:
         gauge(w, p.idx, GAUGE_PAGES, c.ask.count - replaced)
     if nodes_of(o) != nodes:
@@ -501,7 +504,7 @@ def _link(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
         return CONFLICT
     if c.did.refuse and may_wait:
         if c.found.dead != 0:
-            bury(w, b, c.found.dead)        # its memory may do
+            bury_dead(w, p.record, b, c.found.dead)     # its memory may do
         return NOMEM
     obj_off = _clear(w, p, c, b, obj_off, swap, cython.address(known), pam, host)
     if w.fault != 0:
@@ -528,7 +531,7 @@ def _link(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
         c.did.duplicate = c.did.duplicate or replaced != 0
         if known != 0:
             forget_told(w, known)
-        _settle_obj(w, p, c, obj_off, replaced, nodes)
+        _settle_obj(w, p, c, b, obj_off, replaced, nodes)
         return OK
     if not host.careful and not pam.foreign and not c.did.exhausted and not c.did.refuse:
         rollback(w, 0)

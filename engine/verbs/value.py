@@ -6,7 +6,6 @@ section.py.
 Kill at any instruction: each is one transaction.
 """
 import cython
-import cython.cimports.engine.tree.rbtree as rbtree
 from cython.cimports.engine.layout.call import AGAIN, CONFLICT, MISS, OVERFLOW, SIZE, Value
 from cython.cimports.engine.layout.regions import chunk_of, next_gen, obj_at, pampd_at
 from cython.cimports.engine.layout.structs import Bucket, Obj, Pampd
@@ -21,7 +20,6 @@ from cython.cimports.engine.layout.words import (
     target_of,
 )
 from cython.cimports.engine.pages.pins import is_viewed
-from cython.cimports.engine.pages.reclaim import detach
 from cython.cimports.engine.tree.lookaside import find_obj, remember
 from cython.cimports.engine.tree.objnode import lookup
 from cython.cimports.engine.verbs.fetch import touch
@@ -32,7 +30,8 @@ from cython.cimports.engine.verbs.section import (
     lock_bucket,
 )
 from cython.cimports.engine.verbs.tail import check_chunk, look_at_value
-from cython.cimports.shm.journal import store
+from cython.cimports.shm.atomics import load, set
+from cython.cimports.shm.journal import kill_point, store
 from cython.cimports.shm.layout import FAULT_SENTINEL, OK, offset_of, u64
 from cython.cimports.shm.lock import unlock
 from cython.cimports.shm.memory import chunk_at
@@ -79,18 +78,18 @@ def allowed(w, p, c, obj_off):
     return not is_key(v, w.base + data + stored - size)
 
 
-def bury(w, b, obj_off):
-    """Take an obj out of its bucket, with all its pages, in constant time; whoever works off the
-    retired list takes it apart."""
-    rbtree.erase(w, b, obj_off)
-    detach(w, obj_off)
-
-
-def date(w, obj_off, expires):
-    """Say when an obj is dead; 0 = never."""
+def date(w, p, b, obj_off, expires):
+    """Say when an obj is dead; 0 = never. Who sweeps is told before, by hints that no rollback
+    takes back: too early is no harm. Under the bucket's lock."""
     o: cython.pointer(Obj) = obj_at(w, obj_off)
-    if w.fault == 0 and o.expires != expires:
-        store(w, cython.address(o.expires), expires)
+    if w.fault != 0 or o.expires == expires:
+        return
+    if expires != 0 and (b.earliest == 0 or expires < b.earliest):
+        if load(cython.address(p.record.dated)) == 0:
+            set(cython.address(p.record.dated), 1)
+        kill_point(w)
+        set(cython.address(b.earliest), expires)
+    store(w, cython.address(o.expires), expires)
 
 
 @cython.cfunc
@@ -168,7 +167,7 @@ def touch_object(w, p, c, pam, host):
     if obj_off != 0:
         status = OK if allowed(w, p, c, obj_off) else CONFLICT
         if status == OK:
-            date(w, obj_off, c.ask.value.expires)
+            date(w, p, b, obj_off, c.ask.value.expires)
     status = end_section(w, b, status)
     unlock(w, cython.address(w.slot.own))
     return status

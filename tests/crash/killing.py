@@ -324,11 +324,25 @@ def _with_magazines(mine):
         mine.pool("p").flush_page((0, 0, 0), 200 + i)
 
 
+def _put_where_all_has_expired(e):
+    for n in range(15):
+        e.pool("e").touch((n, 9, 9), 1000)
+    e.set_clock_ahead(2000)
+    e.pool("p").put((5, 0, 0), 10**12, b"n" * 4096)
+
+
+def _with_one_that_expires(e):
+    assert e.pool("q").touch((1, 0, 0), 1000)
+    e.set_clock_ahead(2000)
+
+
 EVICTING = {
     "put-persistent": lambda e: e.pool("p").put((5, 0, 0), 10**12, b"n" * 4096),
     "put-range": lambda e: e.pool("p").put_range((0, 0, 0), 100, b"r" * (20 * 4096 + 5)),
     "put-ephemeral": lambda e: e.pool("e").put((80, 9, 9), 10**6, b"/" + b"n" * 4095),
     "put-another-size": lambda e: e.pool("p").put((5, 0, 0), 10**12, b"n" * 100),
+    "put-where-all-has-expired": lambda e: _put_where_all_has_expired(e),
+    "put-where-all-was-cleared": lambda e: (e.pool("e").clear(), e.pool("p").put((5, 0, 0), 10**12, b"n" * 4096)),
     "flush-object": lambda e: e.pool("e").flush_object((13, 9, 9)),
     "destroy": lambda e: e.pool("e").destroy(),
     "resize": lambda e: (e.resize("1MiB"), e.resize("2MiB")),
@@ -432,6 +446,8 @@ VERBS = {
     "flush-in-view": (nothing, lambda e: _in_view(e, lambda p: p.flush_page((0, 0, 0), 0))),
     "put-over-in-view": (nothing, lambda e: _in_view(e, lambda p: p.put((0, 0, 0), 0, b"o" * 300))),
     "flush-object": (nothing, lambda e: e.pool("p").flush_object((1, 0, 0))),
+    "clear": (nothing, lambda e: e.pool("q").clear()),
+    "sweep": (_with_one_that_expires, lambda e: e.tend()),
     "put-range": (nothing, lambda e: e.pool("p").put_range((0, 0, 0), 100, b"r" * (20 * 4096 + 5))),
     "put-range-over": (lambda e: None, lambda e: e.pool("p").put_range((0, 0, 0), 60, b"r" * (8 * 4096))),
     "new-pool": (nothing, lambda e: e.new_pool("new", client=3, policy="sieve", cap=9, allow=[4, 5, 6])),

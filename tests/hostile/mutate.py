@@ -158,6 +158,18 @@ def destroy(scene, rnd):
     rnd.choice(e.pools() or [scene.pools["p"]]).destroy()
 
 
+def expire(scene, pool, oid):
+    """One object, and whatever else has an expiry, is dead for a while."""
+    e = scene.engine
+    pool.touch(oid, 100)
+    e.set_clock_ahead(1e7)
+    try:
+        pool.put_object(oid, b"e" * 333, ttl=50)
+        e.tend()
+    finally:
+        e.set_clock_ahead(0)
+
+
 def repaired(scene, rnd):
     """Repair it all, then it must work."""
     scene.engine.check(repair=True)
@@ -239,6 +251,9 @@ def writes(scene, rnd):
         ("replace", lambda: pools["f"].replace((0, 0, 0), 1, 5, (pools["f"].descriptor((0, 0, 0), 1) or (0, 0))[1])),
         ("new_pool", lambda: e.new_pool(f"n{rnd.randrange(9)}").put((1, 2, 3), 4, b"new")),
         ("destroy", lambda: destroy(scene, rnd)),
+        ("clear", lambda: [pools[k0].clear() for _ in range(3)]),
+        ("expire", lambda: expire(scene, pools[k1], o1)),
+        ("tend", e.tend),
         ("pools", lambda: [pool.get(o0, i0) for pool in e.pools()]),
         ("stats", e.stats), ("recover", e.recover), ("check", e.check), ("gentle check", lambda: e.check(gentle=True)),
         ("repair", lambda: repaired(scene, rnd)),
