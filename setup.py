@@ -23,12 +23,14 @@ COMPILED = """
     engine.eviction.window
     engine.verbs.section engine.verbs.put engine.verbs.overwrite engine.verbs.fetch engine.verbs.flush
     engine.verbs.ends engine.verbs.write engine.verbs.tail engine.verbs.value engine.verbs.lease
+    engine.verbs.walk
     engine.member.adapter engine.member.registry engine.member.fullness engine.member.stats engine.member.access
     engine.member.ranks engine.member.seats engine.member.member engine.member.arguments engine.member.bound
     engine.capacity.tide engine.capacity.compact engine.capacity.giving engine.capacity.resize engine.capacity.tend
     engine.integrity.leases engine.integrity.claims engine.integrity.linked engine.integrity.check
     engine.integrity.gentle engine.integrity.ballot engine.integrity.judge engine.integrity.repair engine.integrity.stop
     engine.api.ranges engine.api.views engine.api.values engine.api.writing engine.api.batch engine.api.pool
+    engine.api.walks
     engine.api.handle engine.api.client engine.api.lease engine.api.session
     engine.cache.keys engine.cache.values engine.cache.store engine.cache.computing engine.cache.cache
 """.split()

@@ -8,6 +8,7 @@ import cython.cimports.engine.api.batch as batch
 import cython.cimports.engine.api.ranges as ranges
 import cython.cimports.engine.api.values as values
 import cython.cimports.engine.api.views as views
+import cython.cimports.engine.api.walks as walks
 import cython.cimports.engine.api.writing as filling
 from cython.cimports.engine.layout.call import Call
 from cython.cimports.engine.member.arguments import aim, word
@@ -163,6 +164,12 @@ class Object:
         c: Call
         self.aim(cython.address(c))
         return values.flush(self.pool, cython.address(c), if_version)
+
+    def indexes(self, after=None, limit=None):
+        """An iterator over the indexes of the object's pages, the lowest first. A page that is
+        there all the time comes once; one that is put or dropped meanwhile may come or not. after:
+        only those above it. limit: so many at most."""
+        return walks.walk_indexes(self.pool, self.words, self.hash, after, limit)
 
     def object_info(self):
         """See Pool.object_info."""

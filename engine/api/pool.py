@@ -9,6 +9,7 @@ import cython.cimports.engine.api.batch as batch
 import cython.cimports.engine.api.ranges as ranges
 import cython.cimports.engine.api.values as values
 import cython.cimports.engine.api.views as views
+import cython.cimports.engine.api.walks as walks
 import cython.cimports.engine.api.writing as filling
 import cython.cimports.engine.verbs.ends as ends
 from cython.cimports.engine.layout.call import AGAIN, DESTROYED, Call
@@ -359,6 +360,16 @@ class Pool(Bound):
         return 0
 
     # --- looking ----------------------------------------------------------------------------------
+
+    def objects(self, after=None, limit=None):
+        """An iterator over the objects of the pool: an ObjectInfo each, in an order of the arena's.
+
+        Nobody waits for it, and it sees no one moment: an object that lives all the time comes
+        once, one that is put or dropped meanwhile may come or not, and one that has expired does
+        not come. Of an object that is no single value, `length` is the sum of its pages', `version`
+        that of page 0, or 0, and there is no key. No hit is counted. after: the oid of an object,
+        which need not be there any more: only those behind it come. limit: so many at most."""
+        return walks.walk_objects(self, after, limit)
 
     def object_info(self, oid):
         """(pampd_count, objnode_count, height) of an object: pages, tree nodes, tree levels; None

@@ -71,6 +71,9 @@ def reads(scene, e, rnd):
     yield "descriptor", lambda: pool.descriptor(oid, index), None
     yield "get absent", lambda: pool.get((12345, 1, 1), 5, free=False), None
     yield "obj_count", lambda: pool.obj_count, None
+    yield "objects", lambda: list(pool.objects(limit=300)), None
+    yield "objects behind", lambda: list(pool.objects(after=oid, limit=9)), None
+    yield "indexes", lambda: list(pool.object(oid).indexes(limit=300)), None
 
 
 def reads_of_value(scene, pool, oid, handle):
@@ -254,6 +257,7 @@ def writes(scene, rnd):
         ("clear", lambda: [pools[k0].clear() for _ in range(3)]),
         ("expire", lambda: expire(scene, pools[k1], o1)),
         ("tend", e.tend),
+        ("walk", lambda: [len(list(pool.objects(limit=300))) for pool in e.pools()]),
         ("pools", lambda: [pool.get(o0, i0) for pool in e.pools()]),
         ("stats", e.stats), ("recover", e.recover), ("check", e.check), ("gentle check", lambda: e.check(gentle=True)),
         ("repair", lambda: repaired(scene, rnd)),
