@@ -25,7 +25,7 @@ cdef class Pieces:
     cdef int hold(self, object data) except -1
 
 cdef Pieces new_pieces()
-cdef u64 expiry(Bound pool, object ttl, bint *gone) except? 0xFFFFFFFFFFFFFFFF
+cdef u64 expiry(Bound pool, object ttl, Value *v, bint *gone) except? 0xFFFFFFFFFFFFFFFF
 cdef int put_value(Bound pool, Call *c, Value *v, u64 length) except -1
 cdef bytes get_value(Bound pool, Call *c, Value *v, bint with_tail)
 cdef int flush_value(Bound pool, Call *c, Value *v) except -1

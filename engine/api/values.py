@@ -80,7 +80,7 @@ def _at_once(gone: cython.pointer(cython.bint)) -> u64:
     return 1
 
 
-def expiry(pool, ttl, gone):
+def expiry(pool, ttl, v, gone):
     """When what lives for `ttl` seconds is dead, by the clock of the arena; 0: never. `gone`: it is
     dead at once."""
     gone[0] = False
@@ -104,7 +104,8 @@ def expiry(pool, ttl, gone):
         return _at_once(gone)
     if seconds >= LATEST_S:
         return 0
-    return now(cython.address(pool.engine.att.w)) + cython.cast(u64, seconds * 1e9)
+    v.time = now(cython.address(pool.engine.att.w))
+    return v.time + cython.cast(u64, seconds * 1e9)
 
 
 @cython.cfunc
@@ -164,7 +165,7 @@ class Pieces:
         if key is not None:
             v.key = PyBytes_AS_STRING(self.tail)
             v.key_length = v.tail - TRAILER_BYTES - (0 if word is None else WORD_BYTES)
-        v.expires = expiry(pool, ttl, cython.address(gone))
+        v.expires = expiry(pool, ttl, v, cython.address(gone))
         return gone
 
     def hold(self, data):
@@ -268,7 +269,7 @@ def _put_bytes(pool: Bound, c: cython.pointer(Call), data: bytes, ttl, if_absent
     memset(cython.address(v), 0, cython.sizeof(Value))
     if if_absent is not False or if_version is not None:
         _condition(cython.address(v), if_absent, if_version)
-    v.expires = 0 if ttl is None else expiry(pool, ttl, cython.address(gone))
+    v.expires = 0 if ttl is None else expiry(pool, ttl, cython.address(v), cython.address(gone))
     if key is not None:
         v.key = PyBytes_AS_STRING(key)
         v.key_length = PyBytes_GET_SIZE(key)
@@ -482,7 +483,7 @@ def touch(pool, c, ttl):
     gone: cython.bint
     memset(cython.address(v), 0, cython.sizeof(Value))
     c.ask.value = cython.address(v)
-    v.expires = expiry(pool, ttl, cython.address(gone))
+    v.expires = expiry(pool, ttl, cython.address(v), cython.address(gone))
     if gone:
         return flush_value(pool, c, cython.address(v)) == OK
     pool.enter()
@@ -582,7 +583,8 @@ def count(pool, c, delta, initial, ttl, word_, key):
         v.key = PyBytes_AS_STRING(tail)
         v.key_length = PyBytes_GET_SIZE(tail) - TRAILER_BYTES - (0 if word_ is None else WORD_BYTES)
     new = v
-    new.expires = expiry(pool, ttl, cython.address(gone))
+    new.expires = expiry(pool, ttl, cython.address(new), cython.address(gone))
+    new.time = 0            # each try has its own
     while True:
         c.ask.value = cython.address(v)
         pool.enter()

@@ -134,6 +134,7 @@ class Writing:
         d: Call
         if self.value.expires != 0:
             self.value.expires += now(w) - self.since       # it lives from here on
+        self.value.time = 0
         if self.gone:
             # As if it were put, and dead a moment later.
             self.abort()

@@ -66,7 +66,7 @@ cdef class Store:
     cdef bint is_replaced(self) except -1
     cdef int ready(self) except -1
     cdef double life_of(self, object ttl) except? -2
-    cdef u64 moment(self, double life) noexcept
+    cdef u64 moment(self, double life, Value *v) noexcept
     cdef double left(self, Seen *seen) noexcept
     cdef bint is_stale(self, Seen *seen) noexcept
     cdef object version_of(self, Seen *seen)

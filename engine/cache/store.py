@@ -190,11 +190,12 @@ class Store:
 
     # --- looking ----------------------------------------------------------------------------------
 
-    def moment(self, life):
+    def moment(self, life, v):
         """When what lives so long is dead, by the clock of the arena; 0: never."""
         if life >= LATEST_S:
             return 0
-        return now(cython.address(self.pool.engine.att.w)) + cython.cast(u64, life * 1e9)
+        v.time = now(cython.address(self.pool.engine.att.w))
+        return v.time + cython.cast(u64, life * 1e9)
 
     def left(self, seen):
         """Seconds until what was seen is past its own time."""
@@ -295,7 +296,7 @@ class Store:
             long = PyBytes_FromStringAndSize(cython.NULL, size)
             tail = PyBytes_AS_STRING(long)
         v.tail = write_tail(tail, key.data, key.length, word, True)
-        v.expires = self.moment(life)
+        v.expires = self.moment(life, cython.address(v))
         if type(data) is bytes:
             parts[0].data = PyBytes_AS_STRING(data)
             parts[0].length = PyBytes_GET_SIZE(data)
@@ -354,7 +355,7 @@ class Store:
         while self.look_fresh(key, cython.address(seen)):
             ask(key, cython.address(c), cython.address(v))
             v.version = seen.version
-            v.expires = self.moment(life + stale_of(seen.word))
+            v.expires = self.moment(life + stale_of(seen.word), cython.address(v))
             pool.enter()
             try:
                 status = pool.until_free(cython.address(c), touch_object)

@@ -86,7 +86,7 @@ def _bury_piece(w: cython.pointer(Worker), p: cython.pointer(PoolRecord), b: cyt
         after[0] = o.oid[0]
         after[1] = o.oid[1]
         after[2] = o.oid[2]
-        if is_dead(w, p, o):
+        if is_dead(w, p, o, 0):
             bury_dead(w, p, b, offs[i])
             if conclude(w) != OK:
                 return CORRUPT

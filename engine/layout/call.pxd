@@ -47,6 +47,8 @@ cdef struct Value:
     u64 tail                # bytes of the tail, which are counted in Call.ask.length; 0: it has none
     # put, touch
     u64 expires             # when it is dead; 0 = never
+    # all: what time it is for this verb, or 0: it asks the clock when it needs to know
+    u64 time
     # put, incr, flush: do it only if
     bint absent             # there is nothing,
     u64 version             # or, if not 0, what is there is of this version

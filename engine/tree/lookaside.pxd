@@ -28,14 +28,14 @@ cdef inline void ask_for_node(Worker *w, u64 top, u64 index) noexcept nogil:
 cdef inline bint was_cleared(PoolRecord *p, Obj *o) noexcept nogil:
     return epoch_of_obj(o) != epoch_of(p)
 
-cdef inline bint is_dead(Worker *w, PoolRecord *p, Obj *o) noexcept nogil:
+cdef inline bint is_dead(Worker *w, PoolRecord *p, Obj *o, u64 time) noexcept nogil:
     # True if an obj was cleared with its pool, or has expired: no verb finds it, and its chunks are
     # given back by who comes by.
     cdef u64 expires = load(&o.expires)
-    return was_cleared(p, o) or (expires != 0 and expires <= now(w))
+    return was_cleared(p, o) or (expires != 0 and expires <= (time if time != 0 else now(w)))
 
 cdef inline u64 _living(Worker *w, PoolRef *p, Call *c, u64 off, Obj *o) noexcept nogil:
-    if likely(not is_dead(w, p.record, o)):
+    if likely(not is_dead(w, p.record, o, c.ask.value.time if c.ask.value != NULL else 0)):
         return off
     c.found.dead = off
     return 0

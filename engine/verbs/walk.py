@@ -135,7 +135,7 @@ def _read_some(w: cython.pointer(Worker), p: cython.pointer(PoolRef), walk: cyth
             w.fault = w.fault if w.fault else FAULT_SENTINEL
         if w.fault != 0:
             return AGAIN
-        if not is_dead(w, p.record, o):
+        if not is_dead(w, p.record, o, 0):
             s.expires = load(cython.address(o.expires))
             s.length = load(cython.address(o.asked))
             d = _page_0(w, o)
