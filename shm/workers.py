@@ -290,6 +290,9 @@ class Attachment:
         kill_point(w)
         set(cython.address(slot.gen), (slot.gen + 1) & GENERATIONS)
         w.id = slot.gen << 16 | (idx + 1)
+        # What the dead one left is put in order by transactions of this worker.
+        w.journal = cython.cast(cython.pointer(u64), w.base + w.journals_off + idx * JOURNAL_BYTES)
+        w.journal_cap = JOURNAL_BACKED // JOURNAL_ENTRY
         barrier()
         kill_point(w)
         return 0
@@ -307,8 +310,6 @@ class Attachment:
         slot: cython.pointer(Slot) = slot_at(w, idx)
         slot.pid = os.getpid()
         slot.phase = (slot.phase | 1) + 1
-        w.journal = cython.cast(cython.pointer(u64), w.base + w.journals_off + idx * JOURNAL_BYTES)
-        w.journal_cap = JOURNAL_BACKED // JOURNAL_ENTRY
         set_bits(cython.address(self.kin.barred), GATED)
         barrier()
         kill_point(w)

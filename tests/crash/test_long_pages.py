@@ -310,8 +310,10 @@ def is_idle(name):
         return struct.unpack("<Q", file.read(8))[0] == 0
 
 
-def test_what_the_dead_wanted_is_free_again_while_somebody_resizes(arena_name):
-    """Who resizes opens what others were emptying when he begins, and not when he ends."""
+@pytest.mark.parametrize("heir", [False, True])
+def test_what_the_dead_wanted_is_free_again_while_somebody_resizes(arena_name, heir):
+    """Who resizes opens what others were emptying when he begins, and not when he ends. An heir does
+    so before he has a name of his own, and has a journal for it."""
     for point in range(1, 60):
         with (
             SplinteredScene(arena_name) as scene,
@@ -322,6 +324,7 @@ def test_what_the_dead_wanted_is_free_again_while_somebody_resizes(arena_name):
     else:
         pytest.fail("a resize has the depot wherever it stops")
     points, _ = outcomes(SplinteredScene, arena_name, FULL["put"])
+    begun = 0
     for late in range(points // 2, points, points // 32):
         with (
             SplinteredScene(arena_name) as scene,
@@ -330,10 +333,23 @@ def test_what_the_dead_wanted_is_free_again_while_somebody_resizes(arena_name):
         ):
             if not other.stopped or not wanted(scene.name):
                 continue
+            others = []
+            with contextlib.suppress(engine.ArenaBusy):
+                while heir:         # until the dead one's place is all that is left
+                    others.append(engine.attach(scene.name))
             other.kill()
-            scene.engine.recover()
+            if heir:
+                with engine.attach(scene.name) as next_one:
+                    assert not wanted(scene.name)
+                    next_one.new_pool("works").put((7, 0, 0), 0, b"page")
+            else:
+                scene.engine.recover()
             assert not wanted(scene.name)
+            for one in others:
+                one.close()
             assert resizer.go_on() == 0
             look(scene, [scene.state()])
-            return
-    pytest.fail("no window was begun")
+            begun += 1
+            if begun == 4:
+                return
+    pytest.fail(f"{begun} windows were begun")
