@@ -74,6 +74,8 @@ stress: $(BUILT)  ## run every stress scenario; every byte read is verified
 $(PEERS): $(BUILT)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[bench]' \
 	  || echo "not every store could be installed"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[pylibmc]' \
+	  || echo "pylibmc could not be installed"
 	@touch $@
 
 bench: $(BUILT) $(PEERS)  ## run the benchmarks against the raw copy and other stores

@@ -127,15 +127,17 @@ def bench_command(sizes, contests, peers, rounds, seed, shapes, buckets, workers
     """Measure every operation against a raw memoryview copy and against other stores, in one
     run."""
     from stress.bench import measure, tables
-    from stress.bench.peers import OURS, RAW, all_peers
-    known = list(all_peers())
+    from stress.bench.peers import CACHE, OBJECTS, OURS, PAGES, RAW, all_caches, all_peers
+    stores, caches = list(all_peers()), list(all_caches())
+    known = list(dict.fromkeys(stores + caches))
     unknown = [name for name in peers if name not in known and name != "none"]
     if unknown:
         raise click.UsageError(f"no store {unknown[0]!r}; there are: {', '.join(known)}")
     if smoke:
         sizes, contests, rounds, workers = sizes or (256, 4096), contests or (256,), min(rounds, 3), 2
     plan = measure.Plan(list(sizes) or [256, 4096, 50_000, 200_000], list(contests) or [256, 200_000],
-                        [name for name in known if not peers or name in (OURS, RAW, *peers)],
+                        [name for name in stores if not peers or name in (OURS, RAW, *peers)],
+                        [name for name in caches if not peers or name in (CACHE, PAGES, OBJECTS, *peers)],
                         [count for count in (1, 2, 4, 8, 16, 32, 64) if count < workers] + [workers],
                         rounds, seed, list(shapes), int(buckets or 0), smoke)
     try:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from stress.bench.peers import OURS
+from stress.bench.peers import CACHE, OBJECTS, OURS, PAGES
 
 IN_CACHE, SPREAD = 256, 200_000         # pages
 LARGE = 4_000_000
@@ -40,6 +40,40 @@ def _workers(name: str, case: str, count: int, figure: str) -> Find:
 def _growth(case: str) -> Find:
     return lambda result: result["growth"]["cases"][case]["ratio"]
 
+
+def _cache(case: str, name: str, figure: str = "times_ours") -> Find:
+    return lambda result: result["caches"]["cases"][case][name][figure]
+
+
+def _cache_to(case: str, name: str) -> Find:
+    """engine.Cache against that."""
+    return _cache(case, name, "ours_is_times")
+
+
+def _cache_verb(verb: str) -> Find:
+    return lambda result: result["caches"]["against_put"][verb]
+
+
+def _cache_workers(verb: str) -> Find:
+    found = _workers(CACHE, f"{verb} spread", 2, "to_one_worker_by_cpu_time")
+    return lambda result: found(result["caches"])
+
+
+CACHE_LIMITS: list[tuple[str, str, float, Find]] = [
+    ("Cache.get of 100 B, against a get of a page", "<=", 2.0, _cache_to("get 100 B", PAGES)),
+    ("Cache.set of 100 B, against a put of a page", "<=", 2.0, _cache_to("set 100 B", PAGES)),
+    *[(f"Cache.{verb}, against a put of a page", "<=", 3.0, _cache_verb(verb)) for verb in ("add", "incr", "cas")],
+    *[(f"{name}: {verb} of 1 KiB takes so many times Cache's", ">=", wanted, _cache(f"{verb} 1 KiB", name))
+      for verb, all_wanted in (("get", (15, 15, 60)), ("set", (30, 5, 25)))
+      for name, wanted in zip(("diskcache", "memcached, pylibmc", "Redis"), all_wanted, strict=True)],
+    ("Cache.get of 1 MiB, against get_object", "<=", 1.1, _cache_to("get 1 MiB", OBJECTS)),
+    ("Cache.set of 1 MiB, against put_object", "<=", 1.1, _cache_to("set 1 MiB", OBJECTS)),
+    ("Cache.get of a record, against pickle.loads alone", "<=", 1.5, _cache_to("get record", "pickle.loads alone")),
+    *[(f"two processes against one, Cache.{verb} of spread keys, by CPU time", ">=", 1.9, _cache_workers(verb))
+      for verb in ("get", "set", "incr")],
+    ("bytes of memory of a value of 100 B in a Cache", "<=", 330, lambda result:
+        result["caches"]["memory"]["bytes_a_value"][CACHE]),
+]
 
 # what, at most or at least, so much, where the figure is
 LIMITS: list[tuple[str, str, float, Find]] = [
@@ -99,12 +133,13 @@ LIMITS: list[tuple[str, str, float, Find]] = [
     ),
     ("put over, 4,000,000 pages against 200,000", "<=", 1.3, _growth("put over")),
     ("get, 4,000,000 pages against 200,000", "<=", 1.3, _growth("get hit")),
+    *CACHE_LIMITS,
 ]
 
 
-def judge(result: dict) -> list[dict]:
+def judge(result: dict, limits: list[tuple[str, str, float, Find]] = LIMITS) -> list[dict]:
     found = []
-    for what, way, wanted, find in LIMITS:
+    for what, way, wanted, find in limits:
         try:
             value = find(result)
         except KeyError:

@@ -3,7 +3,7 @@
 Every round times every case once, a few thousand steps each, in a shuffled order; a figure is the
 median over the rounds of nanoseconds a step, with the lowest and highest round beside it. A ratio
 is the median over the rounds of the ratio within the round, so that a slow moment hits both sides.
-Calls `cases`, `contest`, `growth`, `workers`, `room`, `limits`, `engine`.
+Calls `cases`, `caches`, `contest`, `growth`, `workers`, `room`, `limits`, `engine`.
 """
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from time import perf_counter_ns
 from typing import Any
 
 import engine
-from stress.bench import cases, contest, growth, limits, room, workers
+from stress.bench import caches, cases, contest, growth, limits, room, workers
 from stress.bench import rounds as shared
 from stress.bench.cases import Bench
 
@@ -51,6 +51,7 @@ class Plan:
     sizes: list[int]                    # working sets of this engine against the raw copy
     contests: list[int]                 # working sets of every store
     peers: list[str]
+    caches: list[str]
     workers: list[int] = field(default_factory=lambda: [1, 2, 4])
     rounds: int = 30
     seed: int = 1
@@ -96,6 +97,8 @@ def run(plan: Plan, log: Callable[[str], None] = lambda line: None) -> dict:
         )
     log("workers ...")
     result["workers"] = workers.run(plan.workers, 1 if smoke else max(5, rounds // 3), plan.seed, plan.peers, smoke)
+    log(f"caches: {', '.join(plan.caches)} ...")
+    result["caches"] = caches.run(2 if smoke else max(5, rounds * 2 // 3), plan.seed, plan.caches, smoke)
     log("many small objects ...")
     result["objects"] = room.small_objects(rounds, plan.seed, smoke)
     log("memory ...")

@@ -1,5 +1,5 @@
-"""Owns the pictures of a result: throughput, latency, workers, number of pages. Calls
-matplotlib."""
+"""Owns the pictures of a result: throughput, latency, workers, caches, number of pages.
+Calls matplotlib."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from stress.bench.peers import OURS, RAW
+from stress.bench.peers import CACHE, OURS, RAW
 
 DPI = 90
 # Without red, which is ours.
@@ -33,7 +33,8 @@ def draw(result: dict, folder: Path) -> list[str]:
     contest = result["contests"][-1] if result["contests"] else None
     pictures: list[tuple[str, Callable[[Any], Figure], Any]] = [
         ("throughput.png", _throughput, contest), ("latency.png", _latency, contest),
-        ("workers.png", _workers, result["workers"]), ("pages.png", _pages, result["sets"])]
+        ("workers.png", _workers, result["workers"]), ("caches.png", _caches, result.get("caches")),
+        ("pages.png", _pages, result["sets"])]
     for name, make, data in pictures:
         if data:
             figure = make(data)
@@ -89,6 +90,18 @@ def _workers(workers: dict) -> Figure:
         axis.set(yscale="log", xlabel="workers", ylabel="calls a second, together", title=case)
         axis.grid(alpha=0.3)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize="small")
+    return figure
+
+
+def _caches(found: dict) -> Figure:
+    figure, axes = _figure(2, 11)
+    for axis, case in zip(axes, ("get 1 KiB", "set 1 KiB"), strict=True):
+        times = {name: entry["median"] / 1000 for name, entry in found["cases"][case].items()}
+        names = sorted(times, key=times.__getitem__, reverse=True)
+        colours = ["tab:red" if name == CACHE else _colour(number, name) for number, name in enumerate(names)]
+        axis.barh(names, [times[name] for name in names], color=colours)
+        axis.set(xscale="log", xlabel="microseconds of CPU time, client and server", title=f"{case}, one process")
+        axis.grid(axis="x", alpha=0.3)
     return figure
 
 

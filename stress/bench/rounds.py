@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from statistics import median
 from typing import Any
@@ -67,13 +67,22 @@ def open_peer(stack: ExitStack, kind: type[Peer], pages: int, capacity: int) -> 
 
 
 def open_peers(stack: ExitStack, names: list[str], pages: int, absent: dict[str, str]) -> dict[str, Peer]:
-    """The stores of these names that can be had, filled; `absent` gets the others with the
-    reason."""
-    found: dict[str, Peer] = {}
-    capacity = capacity_for(pages)
+    """The stores of these names that can be had, filled with pages and spans."""
     kinds = all_peers()
-    for name in names:
-        kind = kinds[name]
+
+    def prepare(peer: Peer) -> None:
+        check(peer)
+        fill(peer, pages)
+    return open_all(stack, {name: kinds[name] for name in names}, pages, capacity_for(pages), prepare, absent)
+
+
+def open_all(
+    stack: ExitStack, kinds: dict[str, type[Peer]], pages: int, capacity: int, prepare: Callable[[Peer], None],
+    absent: dict[str, str]
+) -> dict[str, Peer]:
+    """Those of these stores that can be had, prepared; `absent` gets the others with the reason."""
+    found: dict[str, Peer] = {}
+    for name, kind in kinds.items():
         if missing := kind.absent():
             absent[name] = f"not installed: {missing}"
         elif pages > kind.pages_max:
@@ -84,8 +93,7 @@ def open_peers(stack: ExitStack, names: list[str], pages: int, absent: dict[str,
             with ExitStack() as part:
                 try:
                     peer = open_peer(part, kind, pages, capacity)
-                    check(peer)
-                    fill(peer, pages)
+                    prepare(peer)
                 except Exception as error:      # a store that does not work is no reason to stop measuring the others
                     absent[name] = f"failed: {type(error).__name__}: {error}"
                     continue

@@ -13,11 +13,12 @@ def markdown(result: dict) -> str:
     parts = [f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['system']}, "
              f"Python {machine['python']}, load {machine['load']}; seed {result['seed']}"
              + (" (smoke run: the figures mean little)" if result["smoke"] else ""),
-             result.get("remark", ""), "## What was wanted, and what was measured", _limits(result["limits"])]
+             result.get("remark", ""), "## What was wanted, and what was measured", limits_of(result["limits"])]
     for one in result["contests"]:
         parts += [f"## Every store, {one['pages']:,} pages, one process", _contest(one)]
-    parts += ["## Several processes", _workers(result["workers"]), "## Memory", _memory(result["memory"]),
-              "## Many small objects", _objects(result["objects"]), "## This engine against the raw copy",
+    parts += ["## Several processes", _workers(result["workers"]), caches(result["caches"]), "## Memory",
+              _memory(result["memory"]), "## Many small objects", _objects(result["objects"]),
+              "## This engine against the raw copy",
               f"{result['rounds']} rounds. " + HEAD]
     parts += [_set(one) for one in result["sets"]]
     parts.append(growth(result["growth"]) if "growth" in result else "")
@@ -30,7 +31,7 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _limits(limits: list[dict]) -> str:
+def limits_of(limits: list[dict]) -> str:
     verdict = {True: "met", False: "**missed**", None: "not measured"}
     return table(
         ["", "wanted", "measured", ""],
@@ -76,14 +77,39 @@ def _cell(entry: dict) -> str:
     return f"{entry['median'] / 1000:,.2f}{bracket}"
 
 
+def caches(found: dict) -> str:
+    """Caches beside engine.Cache."""
+    names = list(found["peers"])
+    alone = found["cases"]["get record"].get("pickle.loads alone")
+    rows = [[case, *[_cell(one[name]) if name in one else "" for name in names]]
+            for case, one in found["cases"].items()]
+    against = ", ".join(f"{case} {one:.2f}" for case, one in found["against_put"].items())
+    memory = found["memory"]
+    return "\n\n".join(part for part in [
+        "## Caches",
+        f"Microseconds of CPU time a call, of client and server together, on one core: the median of {found['rounds']} "
+        "interleaved rounds; in brackets how many times engine.Cache's, the median of the ratios within the rounds. "
+        "Keys of 30 characters. A record is a pickled dict of ten fields"
+        + (f" (`pickle.loads` alone: {_cell(alone)})." if alone else "."),
+        table(["", *names], rows),
+        f"engine.Cache against a put of a page of 100 B: {against}." if against else "",
+        "\n".join(f"- {name}: {entry['version'] or 'of this build'}; {entry['about']}"
+                  for name, entry in found["peers"].items()),
+        _absent(found["absent"]),
+        _workers(found["workers"], "values"),
+        f"{memory['values']:,} values of 100 B:",
+        table(["", "bytes a value"], [[name, f"{one:,.0f}"] for name, one in memory["bytes_a_value"].items()]),
+    ] if part)
+
+
 def _absent(absent: dict[str, str]) -> str:
     return "\n".join(f"- {name}: not measured here: {why}" for name, why in absent.items())
 
 
-def _workers(workers: dict) -> str:
+def _workers(workers: dict, what: str = "pages") -> str:
     counts = workers["counts"]
     parts = [
-        f"Thousands of calls a second of all workers together: {workers['pages']:,} pages, medians "
+        f"Thousands of calls a second of all workers together: {workers['pages']:,} {what}, medians "
         f"of {workers['rounds']} rounds of "
         f"windows of {workers['window_s'] * 1000:.0f} ms. In brackets: against one worker within "
         "the rounds; by CPU time, "
@@ -93,10 +119,12 @@ def _workers(workers: dict) -> str:
     ]
     for case, stores in workers["cases"].items():
         rows = []
+        raw = any("to_raw" in one for found in stores.values() for one in found.values())
         for name, found in stores.items():
             cells = [_rate(found[str(count)]) for count in counts]
             got = [f"{found[str(count)]['cores']:.2f}" for count in counts if count == 2]
-            rows.append([name, *cells, *got, *[f"{found[str(count)].get('to_raw', 0):.2f}" for count in counts]])
+            to_raw = [f"{one['to_raw']:.2f}" for one in found.values() if "to_raw" in one]
+            rows.append([name, *cells, *got, *to_raw])
         parts.append(
             f"**{case}**\n\n"
             + table(
@@ -104,7 +132,7 @@ def _workers(workers: dict) -> str:
                     "",
                     *[f"{count} workers" if count > 1 else "1 worker" for count in counts],
                     *["cores" for count in counts if count == 2],
-                    *[f"/ raw, {count}" for count in counts],
+                    *[f"/ raw, {count}" for count in counts if raw],
                 ],
                 rows,
             )

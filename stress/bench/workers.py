@@ -13,7 +13,9 @@ import multiprocessing
 import random
 import signal
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -32,25 +34,42 @@ CASES = {
     "get hot": "all workers of one object",
 }
 Window = tuple[int, float, float]       # calls, calls per second of CPU time, CPU time as a part of the window
+Steps = tuple[Any, list[tuple]]         # the call, and arguments for it
 
 
-def run(counts: list[int], rounds: int, seed: int, names: list[str], smoke: bool) -> dict:
+@dataclass(frozen=True)
+class Work:
+    """What is measured; a worker gets it too."""
+
+    ours: str
+    cases: dict[str, str]
+    kinds: Callable[[], dict[str, type[Peer]]]
+    # (stack, names, pages, absent): the stores, filled
+    open: Callable[[ExitStack, list[str], int, dict[str, str]], dict[str, Peer]]
+    # (peer, case, number of the worker, of so many, pages, rng); None: it has no such call
+    prepare: Callable[[Peer, str, int, int, int, random.Random], Steps | None]
+    pages: int = PAGES
+
+
+def run(counts: list[int], rounds: int, seed: int, names: list[str], smoke: bool, work: Work | None = None) -> dict:
     """Calls per second by store, case and number of workers."""
-    pages = 512 if smoke else PAGES
+    work = work or PAGE_WORK
+    pages = 512 if smoke else work.pages
     window = 0.005 if smoke else WINDOW_S
-    names = [name for name in names if all_peers()[name].shares]
+    names = [name for name in names if work.kinds()[name].shares]
     absent: dict[str, str] = {}
     context = multiprocessing.get_context("spawn")
     rng = random.Random(seed)
     with ExitStack() as stack:
-        peers = shared.open_peers(stack, names, pages, absent)
+        peers = work.open(stack, names, pages, absent)
         tickets = {name: (peer.place, peer.pages, peer.capacity, peer.handle()) for name, peer in peers.items()}
-        crew = [Worker(context, number, max(counts), pages, seed, tickets) for number in range(max(counts))]
+        crew = [Worker(context, number, max(counts), pages, seed, tickets, work) for number in range(max(counts))]
         for worker in crew:
             stack.callback(worker.stop)
         for worker in crew:
             worker.pipe.recv()                      # ready
-        turns = [(name, case, count) for name in peers for case in CASES for count in counts]
+        turns = [(name, case, count) for name, peer in peers.items() for case in work.cases for count in counts
+                 if work.prepare(peer, case, 0, max(counts), pages, rng)]
         rates: dict[tuple, list[float]] = {turn: [] for turn in turns}
         by_cpu: dict[tuple, list[float]] = {turn: [] for turn in turns}
         shares: dict[tuple, list[float]] = {turn: [] for turn in turns}
@@ -64,11 +83,12 @@ def run(counts: list[int], rounds: int, seed: int, names: list[str], smoke: bool
                     shares[name, case, count].append(sum(share for _, _, share in found))
     return {"pages": pages, "window_s": window, "counts": counts, "rounds": rounds, "absent": absent,
             "cases": {case: {name: {str(count): shared.figures(rates[name, case, count]) | {
-                "cores": round(median(shares[name, case, count]), 3)} | _ratios(rates, by_cpu, name, case, count)
-                                    for count in counts} for name in peers} for case in CASES}}
+                "cores": round(median(shares[name, case, count]), 3)}
+                | _ratios(rates, by_cpu, work.ours, name, case, count) for count in counts}
+                             for name in peers if (name, case, counts[0]) in rates} for case in work.cases}}
 
 
-def _ratios(rates: dict, by_cpu: dict, name: str, case: str, count: int) -> dict[str, float]:
+def _ratios(rates: dict, by_cpu: dict, ours: str, name: str, case: str, count: int) -> dict[str, float]:
     """Within the rounds: against one worker, by CPU time too; ours against it; it against the raw
     copy."""
     def ratio(mine: list[float], other: list[float] | None) -> float | None:
@@ -77,7 +97,7 @@ def _ratios(rates: dict, by_cpu: dict, name: str, case: str, count: int) -> dict
     found = {
         "to_one_worker": ratio(mine, rates.get((name, case, 1))),
         "to_one_worker_by_cpu_time": ratio(by_cpu[name, case, count], by_cpu.get((name, case, 1))),
-        "ours_is_times": ratio(rates.get((OURS, case, count)) or [], mine) if (OURS, case, count) in rates else None,
+        "ours_is_times": ratio(rates[ours, case, count], mine) if (ours, case, count) in rates else None,
         "to_raw": ratio(mine, rates.get((RAW, case, count))),
     }
     return {key: value for key, value in found.items() if value is not None}
@@ -93,9 +113,10 @@ def _window(crew: list[Worker], name: str, case: str, seconds: float) -> list[Wi
 class Worker:
     """A worker process, seen from the parent."""
 
-    def __init__(self, context: Any, number: int, of: int, pages: int, seed: int, tickets: dict[str, tuple]):
+    def __init__(self, context: Any, number: int, of: int, pages: int, seed: int, tickets: dict[str, tuple],
+                 work: Work):
         self.pipe, theirs = context.Pipe()
-        self._process = context.Process(target=main, args=(theirs, number, of, pages, seed, tickets), daemon=True)
+        self._process = context.Process(target=main, args=(theirs, number, of, pages, seed, tickets, work), daemon=True)
         self._process.start()
         theirs.close()
 
@@ -113,15 +134,15 @@ class Worker:
 # ----------------------------------------------------------------------------------
 
 
-def main(pipe: Any, number: int, of: int, pages: int, seed: int, tickets: dict[str, tuple]) -> None:
+def main(pipe: Any, number: int, of: int, pages: int, seed: int, tickets: dict[str, tuple], work: Work) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)        # at a terminal the parent gets it too, and ends us in order
-    peers = {name: attach(name, *ticket) for name, ticket in tickets.items()}
+    peers = {name: attach(work.kinds()[name], *ticket) for name, ticket in tickets.items()}
     rng = random.Random(seed * 1000 + number)
-    page = rng.randbytes(shared.PAGE)
     walks = {
-        (name, case): prepare(peer, case, number, of, pages, page, rng)
+        (name, case): steps
         for name, peer in peers.items()
-        for case in CASES
+        for case in work.cases
+        if (steps := work.prepare(peer, case, number, of, pages, rng))
     }
     gc.freeze()
     gc.disable()
@@ -129,7 +150,7 @@ def main(pipe: Any, number: int, of: int, pages: int, seed: int, tickets: dict[s
         pipe.send("ready")
         while True:
             name, case, start, end = pipe.recv()
-            pipe.send(work(*walks[name, case], start, end))
+            pipe.send(call_for(*walks[name, case], start, end))
     except (EOFError, OSError):
         pass
     finally:
@@ -138,16 +159,14 @@ def main(pipe: Any, number: int, of: int, pages: int, seed: int, tickets: dict[s
             peer.close()
 
 
-def attach(name: str, place: Place, pages: int, capacity: int, handle: Any) -> Peer:
-    peer = all_peers()[name](place, pages, capacity)
+def attach(kind: type[Peer], place: Place, pages: int, capacity: int, handle: Any) -> Peer:
+    peer = kind(place, pages, capacity)
     peer.connect(handle)
     return peer
 
 
-def prepare(
-    peer: Peer, case: str, number: int, of: int, pages: int, page: bytes, rng: random.Random
-) -> tuple[Any, list[tuple]]:
-    """The call, and arguments for it, in chunks."""
+def prepare(peer: Peer, case: str, number: int, of: int, pages: int, rng: random.Random) -> Steps:
+    page = rng.randbytes(shared.PAGE)
     objects = range(1) if case == "get hot" else range(number, max(of, pages // OBJECT_PAGES), of)
     numbers = [rng.choice(objects) * OBJECT_PAGES + rng.randrange(OBJECT_PAGES) for _ in range(STEPS)]
     keys = [peer.key(number % pages) for number in numbers]
@@ -156,7 +175,10 @@ def prepare(
     return peer.get, keys
 
 
-def work(call: Any, steps: list[tuple], start: float, end: float) -> Window:
+PAGE_WORK = Work(OURS, CASES, all_peers, shared.open_peers, prepare)
+
+
+def call_for(call: Any, steps: list[tuple], start: float, end: float) -> Window:
     chunks = [steps[at:at + CHUNK] for at in range(0, len(steps), CHUNK)]
     clock = time.monotonic
     while clock() < start:

@@ -12,13 +12,13 @@ from contextlib import ExitStack
 import pytest
 from click.testing import CliRunner
 
-from stress.bench import growth, limits, rounds, tables, values
-from stress.bench.peers import OURS, RAW, all_peers
+from stress.bench import caches, growth, limits, rounds, tables, values
+from stress.bench.peers import CACHE, OURS, PAGES, RAW, all_caches, all_peers
 from stress.bench.peers.base import Peer
 from stress.commands import bench_command
 from tests.support import ROOT
 
-PEERS = all_peers()
+PEERS, CACHES = all_peers(), all_caches()
 
 
 def left_behind(pid):
@@ -45,6 +45,10 @@ def test_a_smoke_run_measures_all_that_is_installed(tmp_path):
     )
     assert report["workers"]["cases"]["get hot"][OURS]["2"]["median"] > 0 and not report["memory"]["absent"]
     assert len(report["limits"]) == len(limits.LIMITS) and any(limit["met"] is not None for limit in report["limits"])
+    cached = {name for name, kind in CACHES.items() if not kind.absent()}
+    assert set(report["caches"]["peers"]) == cached and set(report["caches"]["absent"]) == set(CACHES) - cached
+    assert set(report["caches"]["cases"]["get 1 KiB"]) == cached
+    assert report["caches"]["memory"]["bytes_a_value"][CACHE] > 130
     text = (tmp_path / "result.md").read_text()
     assert "| get hit |" in text and "Several processes" in text
     assert not left_behind(os.getpid())
@@ -68,6 +72,38 @@ def test_a_store_gives_back_what_it_was_given(name):
             peer.drop(*peer.key(1))
             assert peer.get(*peer.key(1)) is None
         assert peer.memory() > 0
+    assert not left_behind(os.getpid())
+
+
+@pytest.mark.parametrize("name", CACHES)
+def test_the_calls_of_a_cache_do_what_they_are_measured_for(name):
+    kind = CACHES[name]
+    if kind.absent():
+        pytest.skip(kind.absent())
+    with ExitStack() as stack:
+        stack.enter_context(rounds.one_core())
+        cache = rounds.open_peer(stack, kind, 64, 4 << 20)
+        one, two = cache.word(1), cache.word(2)
+        cache.put(*one, b"value")
+        if cache.add and name != PAGES:
+            cache.add(*one, b"other")
+        assert cache.get(*one) == b"value"
+        if cache.add:
+            cache.add(*two, b"new")
+            assert cache.get(*two) == b"new"
+            cache.drop(*two)
+            assert cache.get(*two) is None
+        if cache.cas:
+            token = cache.token(*one)
+            assert cache.cas(*one, b"swapped", token) and cache.get(*one) == b"swapped"
+            assert not cache.cas(*one, b"too late", token) and cache.get(*one) == b"swapped"
+        if cache.incr:
+            cache.start(*two)
+            assert [cache.incr(*two) for _ in range(2)] in ([1, 2], [2, 3], [None, None])
+        begun = caches.cpu_ns(cache.servers())
+        for _ in range(100):
+            cache.get(*one)
+        assert begun < caches.cpu_ns(cache.servers())
     assert not left_behind(os.getpid())
 
 

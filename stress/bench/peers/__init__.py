@@ -11,10 +11,22 @@ from stress.bench.peers.base import Peer
 
 MODULES = ("ours", "raw", "lmdb", "redis", "memcached", "diskcache", "sqlite", "files", "manager", "shared_memory_dict",
            "ultradict")
+# Those that keep values under keys, for whoever holds a cache.
+CACHES = ("cache", "single", "objects", "diskcache", "pylibmc", "memcached", "redis", "manager", "dictionary")
 OURS, RAW = "tmem", "raw copy"
+CACHE, PAGES, OBJECTS = "tmem Cache", "tmem pages", "tmem objects"
 
 
 def all_peers() -> dict[str, type[Peer]]:
     """Every peer by its name, installed or not."""
-    classes = [import_module(f"stress.bench.peers.{module}").Subject for module in MODULES]
+    return _named(MODULES)
+
+
+def all_caches() -> dict[str, type[Peer]]:
+    """The same of every cache."""
+    return _named(CACHES)
+
+
+def _named(modules: tuple[str, ...]) -> dict[str, type[Peer]]:
+    classes = [import_module(f"stress.bench.peers.{module}").Subject for module in modules]
     return {one.name: one for one in classes}

@@ -69,6 +69,13 @@ class Peer:
     look: Any = None                    # look(*key): the page where it lies, entered and left, if there is such a call
     drop_object: Any = None             # drop_object(*object_key), if there is such a call
 
+    # What caches have beside it. A key of theirs is a word.
+    value_max = 1 << 40                 # bytes of the longest value
+    keeps_objects = False               # it pickles what is not bytes by itself
+    add: Any = None                     # add(*word, value): put where there is none, if there is such a call
+    incr: Any = None                    # incr(*word): add 1 to a counter, exactly, if there is such a call
+    cas: Any = None                     # cas(*word, value, token): put if nobody has since, if there is such a call
+
     def __init__(self, place: Place, pages: int, capacity: int):
         self.place, self.pages, self.capacity = place, pages, capacity
 
@@ -109,6 +116,10 @@ class Peer:
     def close(self) -> None:
         """Let go of it in this process."""
 
+    def servers(self) -> list[int]:
+        """The processes that work for this one."""
+        return []
+
     def remove(self) -> None:
         """End the store, also if it was made by half. Files in the place's folder need no
         mention."""
@@ -118,6 +129,18 @@ class Peer:
 
     def key(self, number: int) -> tuple:
         return (b"page:%d" % number,)
+
+    def word(self, number: int) -> tuple:
+        """A key of 30 characters."""
+        return (f"user:{number:010d}:thumbnail:icon",)
+
+    def token(self, *word: Any) -> Any:
+        """Of the value that is there, for `cas`."""
+        raise NotImplementedError
+
+    def start(self, *word: Any) -> None:
+        """Make a counter."""
+        self.put(*word, 0)
 
     def span(self, number: int, pages: int) -> tuple:
         """The key of a value of so many pages; one number is always asked with one size."""

@@ -13,6 +13,7 @@ class Subject(Peer):
     name = "diskcache"
     about = "in /dev/shm, synchronous off, no eviction"
     packages = modules = ("diskcache",)
+    keeps_objects = True
 
     def connect(self, handle: Any = None) -> None:
         from diskcache import Cache
@@ -25,6 +26,15 @@ class Subject(Peer):
             size_limit=self.capacity * 4,
         )
         self.put, self.get, self.drop = self._cache.set, self._cache.get, self._cache.delete
+        self.add, self.incr, self.cas = self._cache.add, self._cache.incr, self._swap
+
+    def _swap(self, key: Any, value: Any, old: Any) -> bool:
+        """As its users do it: it has no such call."""
+        with self._cache.transact():
+            return self.get(key) == old and self.put(key, value)
+
+    def token(self, *key: Any) -> Any:
+        return self.get(*key)
 
     def close(self) -> None:
         self._cache.close()

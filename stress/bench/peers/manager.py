@@ -21,6 +21,7 @@ def deaf() -> None:
 class Subject(Peer):
     name = "Manager().dict()"
     about = "of multiprocessing"
+    keeps_objects = True
     manager: SyncManager | None = None
 
     def create(self) -> None:
@@ -44,10 +45,13 @@ class Subject(Peer):
             self._dict = handle
         pages = self._dict
         self.put, self.get = pages.__setitem__, pages.get
-        self.drop = pages.__delitem__
+        self.drop, self.add = pages.__delitem__, pages.setdefault
 
     def close(self) -> None:
-        del self._dict, self.put, self.get, self.drop
+        del self._dict, self.put, self.get, self.drop, self.add
+
+    def servers(self) -> list[int]:
+        return [self._pid()]
 
     def remove(self) -> None:
         if self.manager is not None:

@@ -2,6 +2,7 @@
 answer, as ours do."""
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterable
 from typing import Any
@@ -28,6 +29,11 @@ class Subject(ServerPeer):
         from pymemcache.client.base import Client
         self._client = Client(f"unix:{self.place.folder / 'memcached'}", default_noreply=False)
         self.put, self.get, self.drop = self._client.set, self._client.get, self._client.delete
+        self.add, self.cas = self._client.add, self._client.cas
+        self.incr = functools.partial(self._client.incr, value=1)
+
+    def token(self, *key: Any) -> Any:
+        return self._client.gets(*key)[1]
 
     def fill(self, pages: Iterable[tuple[int, bytes]]) -> None:
         pages = iter(pages)

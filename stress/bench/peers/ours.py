@@ -17,12 +17,13 @@ def buckets_for(objects: int) -> int:
 class Subject(Peer):
     name = "tmem"
     about = f"persistent shared pool, {OBJECT_PAGES} pages to an object"
+    object_pages = OBJECT_PAGES
     eng: Any = None
 
     def create(self) -> None:
         # Room for the metadata, and for what each worker keeps at hand.
         self.eng = engine.create(self.place.name, capacity=int(self.capacity * 1.06) + (48 << 20),
-                                 buckets=buckets_for(self.pages // OBJECT_PAGES))
+                                 buckets=buckets_for(self.pages // self.object_pages))
         self.eng.new_pool("bench", persistent=True, shared=True)
 
     def connect(self, handle: Any = None) -> None:

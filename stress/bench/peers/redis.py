@@ -8,6 +8,15 @@ from typing import Any
 
 from stress.bench.peers.server import Server, ServerPeer
 
+# It has no such command: a script that it keeps compares the values.
+SWAP = """
+if redis.call("get", KEYS[1]) == ARGV[2] then
+    redis.call("set", KEYS[1], ARGV[1])
+    return 1
+end
+return 0
+"""
+
 
 class Subject(ServerPeer):
     name = "Redis"
@@ -39,6 +48,12 @@ class Subject(ServerPeer):
         import redis
         self._client = redis.Redis(unix_socket_path=str(self.place.folder / "redis"))
         self.put, self.get, self.drop = self._client.set, self._client.get, self._client.delete
+        self.add, self.incr = self._client.setnx, self._client.incr
+        swap = self._client.register_script(SWAP)
+        self.cas = lambda key, value, old: swap(keys=[key], args=[value, old])
+
+    def token(self, *key: Any) -> Any:
+        return self.get(*key)
 
     def fill(self, pages: Iterable[tuple[int, bytes]]) -> None:
         pages = iter(pages)

@@ -30,10 +30,11 @@ class Server:
                 self.stop()
                 raise RuntimeError(f"{command[0]} did not start")
             time.sleep(0.005)
-        self._empty = resident(self._process.pid)
+        self.pid = self._process.pid
+        self._empty = resident(self.pid)
 
     def memory(self) -> int:
-        return resident(self._process.pid) - self._empty
+        return resident(self.pid) - self._empty
 
     def stop(self) -> None:
         self._process.kill()
@@ -48,6 +49,9 @@ class ServerPeer(Peer):
 
     def close(self) -> None:
         self._client.close()
+
+    def servers(self) -> list[int]:
+        return [] if self.server is None else [self.server.pid]
 
     def remove(self) -> None:
         if self.server is not None:
