@@ -312,8 +312,8 @@ def is_idle(name):
 
 @pytest.mark.parametrize("heir", [False, True])
 def test_what_the_dead_wanted_is_free_again_while_somebody_resizes(arena_name, heir):
-    """Who resizes opens what others were emptying when he begins, and not when he ends. An heir does
-    so before he has a name of his own, and has a journal for it."""
+    """Who resizes opens what others were emptying when he begins, and not when he ends. An heir
+    does so before he has a name of his own, and has a journal for it."""
     for point in range(1, 60):
         with (
             SplinteredScene(arena_name) as scene,
