@@ -155,7 +155,7 @@ def test_other_threads_have_the_interpreter_meanwhile(make_arena, how):
     report = eng.check(**{how: True})
     ended, seen = 1, ticks
     thread.join()
-    assert report.ok and seen >= 3
+    assert report.ok and seen >= 1
 
 
 @pytest.mark.parametrize("how", ["frozen", "repair"])
@@ -170,6 +170,9 @@ def test_a_handler_waits_for_a_stopped_world_to_go_on(make_arena, how):
         report = mine.check(**{how: True})
         assert report.ok and not report.gentle and report.counts["pages"] == MUCH
         assert len(report.repaired) == (how == "repair")
+        late = time.monotonic() + 60
+        while not rung and time.monotonic() < late:     # the interpreter runs it when it comes to it
+            time.sleep(0)
         assert rung == [True]
 
     if how == "repair":

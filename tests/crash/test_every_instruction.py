@@ -20,7 +20,7 @@ import engine
 from tests.crash import stepping
 from tests.support import page
 
-STRIDE = 41
+STRIDE = 67
 PAGE = 512
 TOUCHED, NEIGHBOUR, NEW, OTHER, VALUE = (1, 0, 0), (2, 0, 0), (3, 0, 0), (4, 0, 0), (5, 0, 0)
 OIDS = (TOUCHED, NEIGHBOUR, NEW, OTHER, VALUE)

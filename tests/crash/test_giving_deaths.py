@@ -182,7 +182,7 @@ def test_no_put_beside_one_that_is_stopped_is_refused(make_arena, dies):
         eng.recover()
         is_sound(eng)
         empty(eng)
-    assert at_once > len(visits) // 4
+    assert at_once >= len(visits) // 4
 
 
 def test_one_that_sleeps_has_nothing_that_others_need(make_arena):

@@ -13,7 +13,7 @@ from tests.interleavings import model, plans, prefork, stage, verbs
 
 EVERY = bool(os.environ.get("EVERY_POINT"))
 PAIRS = 40_000          # of each kind of stage, about
-THIN = 1 if EVERY else 2    # of the places at which a fault was found, one in so many is gone through again
+THIN = 1 if EVERY else 4    # of the places at which a fault was found, one in so many is gone through again
 ENOUGH = 3              # faults of one test: each may take as long as a hang is waited for
 
 
@@ -29,7 +29,7 @@ def told(total):
 @pytest.mark.small
 @pytest.mark.parametrize("part", range(3))
 def test_interleavings_chosen_by_seed(prefix, part):
-    lives = range(part, 900 if EVERY else 6, 3)
+    lives = range(part, 900 if EVERY else 3, 3)
     total = plans.play_lives(1, lives, prefix, plans.Total(ENOUGH))
     print(total.told())
     assert not total.faults, told(total)

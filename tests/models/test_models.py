@@ -242,7 +242,7 @@ CODE = {
 
 
 @needs_spin
-@pytest.mark.parametrize("name", chosen(HOLDS, 2, "what holds of the lock"))
+@pytest.mark.parametrize("name", chosen(HOLDS, 3, "what holds of the lock"))
 def test_it_holds(name, tmp_path):
     defines, how = HOLDS[name]
     states, error = search(tmp_path, MODEL, defines if LONG else defines | SMALLER.get(name, {}), how)

@@ -126,7 +126,7 @@ LATE = {
 
 
 @needs_spin
-@pytest.mark.parametrize("name", chosen(HOLDS, 2, "what holds of recovery"))
+@pytest.mark.parametrize("name", chosen(HOLDS, 4, "what holds of recovery"))
 def test_it_holds(name, tmp_path):
     defines, how = HOLDS[name]
     fewer = {} if LONG or name not in SMALLER else {"DEATHS": SMALLER[name]}
