@@ -173,9 +173,9 @@ def living_children():
 def _nothing_left():
     """After the test: back ends as they were, no file of this run's arenas, no child.
 
-    And before it no callback of hypothesis's in the collector: it is Python that runs wherever memory
-    is allocated, also in the middle of a call, and a signal handler that runs there has its exception
-    lost."""
+    And before it no callback of hypothesis's in the collector: it is Python that runs wherever
+    memory is allocated, also in the middle of a call, and a signal handler that runs there has its
+    exception lost."""
     gc.callbacks[:] = [call for call in gc.callbacks if not call.__module__.startswith("hypothesis")]
     yield
     engine = sys.modules.get("engine")
