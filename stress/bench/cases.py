@@ -17,7 +17,7 @@ from time import perf_counter_ns
 import posix_ipc  # type: ignore[import-not-found]
 
 import engine
-from stress.bench.peers.ours import buckets_for
+from stress.bench.peers.own.ours import buckets_for
 
 PAGE_BYTES = 4096
 RANGE_PAGES = 16                # 64 KiB at a page size of 4 KiB

@@ -15,7 +15,7 @@ from stress.bench import rounds as shared
 from stress.bench.contest import walk
 from stress.bench.peers import RAW, all_peers
 from stress.bench.peers.base import Place
-from stress.bench.peers.ours import buckets_for
+from stress.bench.peers.own.ours import buckets_for
 
 MEMORY_PAGES = 50_000
 SMALL_OBJECTS = 100_000

@@ -1,5 +1,5 @@
-"""Owns the list of stores that are measured, one file each. A store that is not installed is
-reported, not an error.
+"""Owns the list of stores that are measured, one file each, this engine's in `own`. A store that is
+not installed is reported, not an error.
 
 Calls the files beside it. Called by the harness, which knows peers only through `base.Peer`.
 """
@@ -9,10 +9,11 @@ from importlib import import_module
 
 from stress.bench.peers.base import Peer
 
-MODULES = ("ours", "raw", "lmdb", "redis", "memcached", "diskcache", "sqlite", "files", "manager", "shared_memory_dict",
-           "ultradict")
+MODULES = ("own.ours", "raw", "lmdb", "redis", "memcached", "diskcache", "sqlite", "files", "manager",
+           "shared_memory_dict", "ultradict")
 # Those that keep values under keys, for whoever holds a cache.
-CACHES = ("cache", "single", "objects", "diskcache", "pylibmc", "memcached", "redis", "manager", "dictionary")
+CACHES = ("own.cache", "own.single", "own.objects", "diskcache", "pylibmc", "memcached", "redis", "manager",
+          "dictionary")
 OURS, RAW = "tmem", "raw copy"
 CACHE, PAGES, OBJECTS = "tmem Cache", "tmem pages", "tmem objects"
 
