@@ -10,6 +10,7 @@ import gc
 import itertools
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import sysconfig
@@ -146,6 +147,16 @@ def pytest_unconfigure():
 
 
 # --- cleanliness ----------------------------------------------------------------------------------
+
+
+def pytest_sessionstart(session):
+    """What a run that was killed has left goes when the next one starts: nobody else would."""
+    if hasattr(session.config, "workerinput"):
+        return
+    for file in leftovers("tmemtest-"):
+        pid = re.search(r"tmemtest-(\d+)-", file)
+        if pid and not Path(f"/proc/{pid[1]}").exists():
+            (SHM / file).unlink(missing_ok=True)
 
 
 def living_children():
