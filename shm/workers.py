@@ -488,7 +488,7 @@ class Attachment:
             self.give_up_turn()
             with cython.nogil:
                 stand_aside(w)
-            return 0
+            return 1
         with cython.nogil:
             todo = consider(w)
         if todo == WRONG:
