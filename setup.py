@@ -31,7 +31,7 @@ COMPILED = """
     engine.integrity.gentle engine.integrity.ballot engine.integrity.judge engine.integrity.repair engine.integrity.stop
     engine.api.ranges engine.api.views engine.api.values engine.api.writing engine.api.batch engine.api.pool
     engine.api.walks
-    engine.api.handle engine.api.client engine.api.lease engine.api.session
+    engine.api.handle engine.api.client engine.api.lease engine.api.session engine.api.opening
     engine.cache.keys engine.cache.values engine.cache.store engine.cache.computing engine.cache.cache
 """.split()
 

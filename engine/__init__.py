@@ -7,13 +7,13 @@ import sys as _sys
 from engine.imports import why as _why
 
 try:
-    from engine.api.session import Engine, attach, create, unlink
+    from engine.api.session import Engine, attach, unlink
 except (ImportError, AttributeError) as _error:
     raise ImportError(_why(_error)) from _error
 from engine.api.client import Client
 from engine.api.handle import Object
 from engine.api.lease import Lease
-from engine.api.opening import open
+from engine.api.opening import create, open
 from engine.api.pool import Pool
 from engine.api.spawn import Crew
 from engine.api.values import CONFLICT_ANSWER as CONFLICT

@@ -49,3 +49,13 @@ def cap_word(value: object) -> int:
     if not 0 <= number <= CAP_PAGES_MAX:
         raise ValueError(f"cap: from 0 to {CAP_PAGES_MAX} pages, not {value}")
     return number
+
+
+def number_in(name: str, value: object, low: int, high: int, power: bool = False) -> int:
+    """The value of an argument, an int from `low` to `high`, or with `power` a power of two."""
+    number = whole(value)
+    if number is None:
+        raise TypeError(f"{name}: an int, not {type(value).__name__}")
+    if not low <= number <= high or (power and number & (number - 1)):
+        raise ValueError(f"{name}: {'a power of two ' if power else ''}from {low} to {high}, not {value}")
+    return number

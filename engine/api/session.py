@@ -1,9 +1,9 @@
-"""Owns Engine: creating and attaching arenas, making and finding pools, the engine's end.
+"""Owns Engine: attaching to an arena, making and finding pools, the engine's end. How an arena is
+made is in opening.py.
 
 The pool table is changed under its lock by plain stores ending in one that publishes (`state`), so
 a kill before it has done nothing.
 """
-import os
 import typing
 
 import cython
@@ -35,7 +35,6 @@ from cython.cimports.engine.layout.structs import (
     POOL_SHARED,
     POOL_WHOLE,
     ROOT_PENDING,
-    SHARDS_MAX,
     TWIN_BUCKET_BYTES,
     WEIGHT_MAX,
     ClientPage,
@@ -59,15 +58,13 @@ from engine.api import spawn as spawning
 from engine.api.client import open_client
 from engine.api.lease import open_lease
 from engine.api.pool import open_pool
-from engine.api.users import group_or_none, mode_argument, user_or_none
+from engine.api.users import user_or_none
 from engine.capacity import resize as resizing
 from engine.capacity import tend as tending
 from engine.capacity.rounds import follow
 from engine.errors import (
     AccessDenied,
     ArenaCorrupted,
-    ArenaExists,
-    ArenaNotFound,
     PoolDestroyed,
     PoolExists,
     PoolNotFound,
@@ -76,11 +73,11 @@ from engine.errors import (
 from engine.eviction.policies import POLICIES
 from engine.integrity import gentle as checking
 from engine.integrity import stop as stopping
-from engine.layout.geometry import CLIENT_LAYOUT, client_bytes, ledger_bytes
+from engine.layout.geometry import CLIENT_LAYOUT
 from engine.member import stats as counting
 from engine.member.access import allow_argument, client_or_none, host_only, narrowed
 from engine.pages.pam.codec import CODECS
-from engine.sizes import cap_word, parse_size, whole
+from engine.sizes import cap_word, number_in, parse_size, whole
 from shm import arena as arenas
 
 SALVAGES = 3
@@ -95,160 +92,6 @@ _given = {}
 def give(name, function):
     """Let an engine do what a module does that stands on this one."""
     _given[name] = function
-
-
-def _number(name, value, low, high, power=False):
-    number = whole(value)
-    if number is None:
-        raise TypeError(f"{name}: an int, not {type(value).__name__}")
-    if not low <= number <= high or (power and number & (number - 1)):
-        raise ValueError(f"{name}: {'a power of two ' if power else ''}from {low} to {high}, not {value}")
-    return number
-
-
-def _plan(
-    *, capacity, page_size, buckets, max_workers, max_pools, mode, group, huge_pages, shards, max_capacity, max_pinned,
-    preallocate
-):
-    """What the arguments of create come to, checked in this order."""
-    size = parse_size("capacity", capacity)
-    if not arenas.CAPACITY_MIN <= size <= arenas.CAPACITY_MAX:
-        raise ValueError(
-            f"capacity: {arenas.CAPACITY_MIN} (1 MiB) to {arenas.CAPACITY_MAX} (4 TiB) bytes, not {size}"
-        )
-    most = size if max_capacity is None else parse_size("max_capacity", max_capacity)
-    if not size <= most <= arenas.CAPACITY_MAX:
-        raise ValueError(f"max_capacity: the capacity, {size}, to {arenas.CAPACITY_MAX} bytes, not {most}")
-    pinned = size // 8 if max_pinned is None else parse_size("max_pinned", max_pinned)
-    if not 0 <= pinned <= size:
-        raise ValueError(f"max_pinned: 0 to the capacity, {size} bytes, not {pinned}")
-    page_size = _number("page_size", page_size, 512, 65536, power=True)
-    buckets = _number("buckets", buckets, 1, 4096, power=True)
-    max_workers = _number("max_workers", max_workers, 1, 4096)
-    max_pools = _number("max_pools", max_pools, 1, 65535)
-    mode = mode_argument(mode)
-    group = group_or_none(group)
-    for name, value in (("huge_pages", huge_pages), ("preallocate", preallocate)):
-        if not isinstance(value, bool):
-            raise TypeError(f"{name}: True or False, not {type(value).__name__}")
-    pages = most // page_size
-    if shards is None:
-        shards = min(SHARDS_MAX, 1 << max(0, (pages // 32).bit_length() - 1))
-    shards = _number("shards", shards, 1, SHARDS_MAX, power=True)
-    # Room for twice the ghosts there can be, so that none is forgotten before its time.
-    ghosts = max(64, 1 << (2 * pages // shards - 1).bit_length())
-    twins = max(16, 1 << (most // BYTES_A_TWIN_BUCKET - 1).bit_length())
-    return arenas.Plan(
-        capacity=most,
-        limit=size,
-        max_workers=max_workers,
-        bounce_bytes=page_size,
-        ledger_bytes=ledger_bytes(max_pools),
-        client_bytes=client_bytes(max_pools, buckets, shards, ghosts, twins),
-        client_layout=CLIENT_LAYOUT,
-        client=(page_size, buckets, max_pools, shards, ghosts, twins, pinned, int(preallocate)),
-        mode=mode,
-        group=-1 if group is None else group,
-        huge=huge_pages,
-    )
-
-
-def create(
-    name,
-    capacity="64MiB",
-    *,
-    page_size=4096,
-    buckets=256,
-    max_workers=256,
-    max_pools=1024,
-    mode=0o600,
-    group=None,
-    huge_pages=True,
-    shards=None,
-    max_capacity=None,
-    max_pinned=None,
-    preallocate=False,
-    client=None,
-    exist_ok=False,
-):
-    """Make an arena and attach to it.
-
-    name: 1 to 200 letters, digits, '_', '.', '-'. capacity: bytes for pages and all that describes
-    them (an int, or text such as "1GiB"), 1 MiB to 4 TiB. max_capacity: what Engine.resize may make
-    of it, as capacity; None: no more than that.
-    page_size: bytes, a power of two from 512 to 65536. buckets: of each pool, a power of two from 1
-    to 4096. max_workers: 1 to 4096.
-    max_pools: 1 to 65535. mode: who may attach, and so write: 0o600 this user (and root), 0o660 a
-    group besides, 0o666 everybody; there is no attaching without writing. group: which group, by
-    name or number, one that this user is in; None: this process's.
-    huge_pages: ask the system for pages of 2 MiB where it has them to give (arenas of 64 MiB and
-    more; memory is then taken in steps of 2 MiB). shards: of the queues of evictable pages, a power
-    of two from 1 to 64; None: as many as the capacity is good for.
-    preallocate: give the whole capacity its memory now: a cost at the start instead of many later,
-    and a file system that is too full is an error here. None of it goes back by itself then.
-    max_pinned: bytes that views may keep from being used for anything else (Pool.view), as
-    capacity, 0 to capacity; None: an eighth of it.
-    client: whom this engine acts for, see attach.
-    exist_ok: where an arena of that name is there already, attach to it instead, as to a leftover
-    of a run that was killed; it stays as it was made, whatever the other arguments say, but its
-    page_size must be the one given (ValueError), and its owner no stranger (as of attach). Raises
-    ArenaExists, AccessDenied, TmemError (no memory for the tables), TypeError, ValueError.
-    """
-    arenas.check_name(name)
-    plan = _plan(
-        capacity=capacity,
-        page_size=page_size,
-        buckets=buckets,
-        max_workers=max_workers,
-        max_pools=max_pools,
-        mode=mode,
-        group=group,
-        huge_pages=huge_pages,
-        shards=shards,
-        max_capacity=max_capacity,
-        max_pinned=max_pinned,
-        preallocate=preallocate,
-    )
-    client = client_or_none(client)
-    if not isinstance(exist_ok, bool):
-        raise TypeError(f"exist_ok: True or False, not {type(exist_ok).__name__}")
-    while True:
-        # Somebody may make it, or remove it, between the one and the other.
-        found = _attach_if_there(name, client, plan.bounce_bytes) if exist_ok else None
-        if found is not None:
-            return found
-        try:
-            arena = arenas.create(name, plan)
-            break
-        except ArenaExists:
-            if not exist_ok:
-                raise
-    made: Engine = None
-    try:
-        made = _open_engine(arena, client)
-        if preallocate:
-            made.fill()
-        return made
-    except BaseException:
-        arenas.unlink(name)
-        if made is not None:
-            made.close()
-        raise
-
-
-def _attach_if_there(name, client, page_size):
-    """The engine of an arena that is there, for create; None if there is none."""
-    try:
-        # Root's processes attach to everybody's, but take over nobody's.
-        found = attach(name, client, 0 if os.geteuid() == 0 else None)
-    except ArenaNotFound:
-        return None
-    if found.page_size != page_size:
-        found.close()
-        raise ValueError(
-            f"page_size: arena {name!r} is there already, with pages of {found.page_size} bytes, not {page_size}"
-        )
-    return found
 
 
 def attach(name, client=None, owner=None):
@@ -266,10 +109,10 @@ def attach(name, client=None, owner=None):
     worker slots, or all file descriptors, taken), AccessDenied, TypeError, ValueError."""
     client = client_or_none(client)
     owner = user_or_none(owner)
-    return _open_engine(arenas.attach(name, CLIENT_LAYOUT, owner), client)
+    return open_engine(arenas.attach(name, CLIENT_LAYOUT, owner), client)
 
 
-def _open_engine(arena, client):
+def open_engine(arena, client):
     found: Engine = Engine.__new__(Engine)
     found.begin(arena, client)
     return found
@@ -543,9 +386,9 @@ class Engine(Member):
         for. Raises AccessDenied (only the host sets either),
         TypeError, ValueError, TmemError (the table of clients is full).
         """
-        id = _number("id", id, 0, 2**32 - 1)
+        id = number_in("id", id, 0, 2**32 - 1)
         if weight is not None:
-            weight = _number("weight", weight, 1, WEIGHT_MAX)
+            weight = number_in("weight", weight, 1, WEIGHT_MAX)
         if cap is not None:
             cap = cap_word(cap)
         return open_client(self, id, weight, cap)
