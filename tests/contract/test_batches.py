@@ -381,7 +381,8 @@ def test_a_signal_handler_runs_in_the_middle_and_may_end_it(eng):
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGPROF, before)
-    assert 0 <= seen[0] < seen[1] <= len(handles)
+    # A ring that comes while the handler counts is heard at the same place.
+    assert 0 <= seen[0] <= seen[1] < len(handles)
     assert eng.stats()["pools"]["p"]["puts_ok"] == seen[1] and seen[1] % 256 == 0
     assert pool.get_many(handles[:2]) == [b"page"] * 2 and eng.check().ok
 

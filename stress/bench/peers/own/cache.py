@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stress.bench.peers import single
+from stress.bench.peers.own import single
 from stress.bench.peers.base import Peer
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import engine
-from stress.bench.peers import ours
+from stress.bench.peers.own import ours
 
 
 class Subject(ours.Subject):
