@@ -4,8 +4,8 @@ from __future__ import annotations
 from typing import Any
 
 import engine
-from stress.bench.peers.own import single
 from stress.bench.peers.base import Peer
+from stress.bench.peers.own import single
 
 
 class Subject(single.Subject):
