@@ -2,10 +2,11 @@
 `bytes` or a buffer of the caller's.
 
 A Call comes in that has the handle of the first page. Bound.get_bytes does it as it does single
-pages, but that long ranges are copied with the GIL released: the turn stays this thread's
-(Attachment.busy), so other threads of the process wait for it as they do while a verb sleeps. Not
-those that leave: at their end a bucket may be given back with a shard held, and waking who sleeps
-there takes the GIL.
+pages. Long ranges are copied with the GIL released: the turn stays this thread's (Attachment.busy),
+so other threads of the process wait for it as they do while a verb sleeps. One that leaves is
+copied so too, and then taken out under the lock, if nobody has written to its bucket meanwhile;
+else it is copied again, with the lock and the GIL held: where a bucket is given back with a shard
+held, waking who sleeps there takes the GIL.
 """
 import cython
 from cython.cimports.cpython.buffer import Py_buffer, PyBUF_WRITABLE, PyBuffer_Release

@@ -416,9 +416,7 @@ class Bound:
         status: cython.int
         w: cython.pointer(Worker) = cython.address(self.engine.att.w)
         p: cython.pointer(PoolRef) = cython.address(self.ref)
-        # To find a page says how long it is, also of one that leaves; to find all of a range is as
-        # much as to copy it.
-        peeks: cython.int = 0 if self.ops.foreign or (c.ask.remove and c.ask.ranged) else PEEKS
+        peeks: cython.int = 0 if self.ops.foreign else PEEKS
         result: bytes = None
         while True:
             status = BUSY
@@ -448,11 +446,14 @@ class Bound:
                 else:
                     result = PyBytes_FromStringAndSize(cython.NULL, c.did.have)
                     c.did.out = PyBytes_AS_STRING(result)
-            if status != OK or c.ask.remove:
+            if status != OK or (c.ask.remove and not c.ask.ranged):
                 peeks = 0           # the rest is done under the lock
             elif c.ask.ranged:
                 status = _copy_range(w, p, c)
-                if status == BUSY:
+                if status == OK and c.ask.remove:
+                    c.did.copied = c.found.seq
+                    peeks = 0       # they are taken out under the lock, if they are still the same
+                elif status == BUSY:
                     peeks = 0
                 elif status != SIZE:
                     break

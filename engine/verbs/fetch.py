@@ -442,18 +442,23 @@ def fetch_range(w, p, c, pam, host):
     status: cython.int = lock_bucket(w, p, b)
     if status != OK:
         return status
-    status = _walk_range(w, p, c, b, False)
-    if status == OK and (c.did.out == cython.NULL or c.found.stored != c.did.have or c.found.length > c.ask.room):
-        status = SIZE
-    if status == OK:
-        status = _walk_range(w, p, c, b, True)
+    # Taking the lock made the word odd; if nothing else has changed it, what was copied without the
+    # lock is what leaves.
+    if c.did.copied == 0 or b.lock.seq != c.did.copied + 1:
+        status = _walk_range(w, p, c, b, False)
+        if status == OK and (c.did.out == cython.NULL or c.found.stored != c.did.have or c.found.length > c.ask.room):
+            status = SIZE
+        if status == OK:
+            status = _walk_range(w, p, c, b, True)
     if status == OK and c.ask.remove and w.fault == 0:
         d = find_page(w, p, c, b, c.ask.index, cython.address(obj_off))
-        word = d.queue if d != cython.NULL else 0
-        obj_off = find_obj(w, p, c, b)
-        for i in range(c.ask.count):
-            drop_page(w, p, c, obj_off, c.ask.index + i, False, pam, host)
-        drop_empty_obj(w, p, c, b, obj_off, pam, host)
+        if d == cython.NULL:
+            status = MISS       # its time has come since then
+        else:
+            word = d.queue
+            for i in range(c.ask.count):
+                drop_page(w, p, c, obj_off, c.ask.index + i, False, pam, host)
+            drop_empty_obj(w, p, c, b, obj_off, pam, host)
     status = end_section(w, b, status)
     if status == OK and c.ask.remove and p.evictable:
         _leave_ghost(w, p, c, shard_in(word))

@@ -6,6 +6,7 @@ lives. So nothing depends on how fast anything is."""
 import os
 import signal
 import struct
+import sys
 import threading
 import time
 
@@ -148,14 +149,23 @@ def test_other_threads_have_the_interpreter_meanwhile(make_arena, how):
         while not ended:
             ticks += begun
             time.sleep(0)       # each tick is the interpreter taken from the other
+
+    def seen_by_a_check():
+        nonlocal begun
+        begun = 1
+        assert eng.check(**{how: True}).ok
+        begun, seen = 0, ticks
+        return seen
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(60)       # nobody is made to give the interpreter up: who ticks was given it
     thread = threading.Thread(target=tick)
     thread.start()
-    time.sleep(.02)
-    begun = 1
-    report = eng.check(**{how: True})
-    ended, seen = 1, ticks
-    thread.join()
-    assert report.ok and seen >= 1
+    try:
+        until(seen_by_a_check)      # one check may end before a busy machine lets the other thread run
+    finally:
+        ended = 1
+        thread.join()
+        sys.setswitchinterval(interval)
 
 
 @pytest.mark.parametrize("how", ["frozen", "repair"])

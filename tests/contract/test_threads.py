@@ -178,17 +178,20 @@ def test_others_run_while_a_long_range_is_copied(make_arena, verb):
     assert calls < 2000 and eng.check().ok
 
 
-@pytest.mark.parametrize("verb", ["get", "get_into"])
-def test_others_run_while_a_long_page_is_taken_away(make_arena, verb):
+@pytest.mark.parametrize("verb", ["get", "get_into", "get_range", "get_range_into"])
+def test_others_run_while_a_long_page_or_range_is_taken_away(make_arena, verb):
     """As above; others also run while it is put again. Nothing goes back to the system meanwhile,
     which would take its time, too."""
     eng = make_arena(capacity="32MiB", page_size=4096, preallocate=True)
-    pool = eng.new_pool("p", shared=False, page_size="8MiB")
+    pages = 512 if "range" in verb else 1
+    pool = eng.new_pool("p", shared=False, page_size=(8 << 20) // pages)
     oid, data = (1, 2, 3), random.Random(1).randbytes(8 << 20)
     buffer = bytearray(data)
     call = {
         "get": lambda: pool.get(oid, 0) == data,
         "get_into": lambda: pool.get_into(oid, 0, buffer) == len(data),
+        "get_range": lambda: pool.get_range(oid, 0, pages) == data,
+        "get_range_into": lambda: pool.get_range_into(oid, 0, pages, buffer) == len(data),
     }[verb]
     calls, where, seen = 0, "nowhere", set()
 
@@ -196,7 +199,7 @@ def test_others_run_while_a_long_page_is_taken_away(make_arena, verb):
         nonlocal calls, where
         while "get" not in seen and calls < 1000:
             where = "put"
-            assert pool.put(oid, 0, data)
+            assert pool.put_range(oid, 0, data)
             where = "get"
             got = call()
             where = "compared"
