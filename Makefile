@@ -15,6 +15,7 @@ SOURCES  := $(shell find engine shm -name '*.pxd') $(shell find engine shm -name
 INSTALLED := $(VENV)/installed
 BUILT     := $(VENV)/built
 PEERS     := $(VENV)/peers
+HOSTS     := build/hosts/venv
 # The build requirements, read from where they are declared.
 BUILD_REQUIRES = import tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"]))
 
@@ -27,7 +28,7 @@ ASAN_ENV    = LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file
               ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-all test-pythons test-aarch64 stress bench lint check-dist asan clean
+.PHONY: help setup test test-all test-pythons test-aarch64 hosts stress bench lint check-dist asan clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -61,6 +62,21 @@ test-all: $(BUILT)  ## run the suite with every kill point, every instruction, e
 
 test-pythons:  ## run tests/contract, crash and conformance on every Python that is found (ARGS='--only 3.13')
 	$(PYTHON) tests/pythons.py $(ARGS)
+
+# An environment of their own on top of the project's: their plug-ins of pytest are not for our suite.
+$(HOSTS)/installed: $(BUILT)
+	$(BIN)/python -m venv $(HOSTS)
+	@$(BIN)/python -c 'import site; print("import site; site.addsitedir(%r)" % site.getsitepackages()[0])' \
+	  > $$($(HOSTS)/bin/python -c 'import site; print(site.getsitepackages()[0])')/project.pth
+	@$(BIN)/python -c 'import tomllib; extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; \
+	  print(*(need for name in extras["hosts"][0][5:-1].split(",") for need in extras[name] if "tmem[" not in need), sep="\n")' \
+	  > build/hosts/requires.txt
+	$(HOSTS)/bin/python -m pip install --quiet --disable-pip-version-check -r build/hosts/requires.txt
+	@touch $@
+
+hosts: $(HOSTS)/installed  ## run the adapters' tests, and the suites of the libraries they are for (ARGS='cachelib limits')
+	$(HOSTS)/bin/python -m pytest -n $(JOBS) -q tests/adapters
+	$(HOSTS)/bin/python -m tests.hosts.run $(ARGS)
 
 AARCH64_TESTS := tests/contract tests/conformance tests/crash/test_dead_holder.py tests/crash/test_heirs.py
 

@@ -109,7 +109,7 @@ cdef struct Done:
     # get
     char *out               # place for the pages as they are stored; NULL: there is none yet
     u64 have                # bytes that it is for
-    u64 copied              # of a range that leaves: what the sequence word was when all was copied there; 0: it was not
+    u64 copied              # of a range that leaves: the sequence word when all of it was copied; 0: it was not
     # put
     # (bytes, so that less is to be cleared for every call)
     unsigned char duplicate     # a page was replaced

@@ -11,7 +11,7 @@ from engine.eviction.policies import POLICIES
 from tests.support import ROOT
 
 DOCS = sorted([*ROOT.glob("docs/*.md"), ROOT / "README.md", ROOT / "stress/scenarios/README.md"])
-PARTS = [path.read_text() for folder in ("engine", "shm", "stress") for kind in ("*.py", "*.pxd", "*.pyi")
+PARTS = [path.read_text() for folder in ("engine", "shm", "stress", "tmem") for kind in ("*.py", "*.pxd", "*.pyi")
          for path in (ROOT / folder).rglob(kind)]
 SOURCE = "\n".join(PARTS)
 TESTS = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("*.py") if path != Path(__file__))
@@ -95,7 +95,7 @@ def missing(text):
     ]
     found += [
         path
-        for path in re.findall(r"`((?:engine|shm|stress|tests|docs)/[\w./-]+\.\w+)`", text)
+        for path in re.findall(r"`((?:engine|shm|stress|tmem|tests|docs)/[\w./-]+\.\w+)`", text)
         if not (ROOT / path).exists()
     ]
     found += [

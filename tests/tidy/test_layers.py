@@ -1,6 +1,6 @@
-"""Owns the layering as a test: imports go one way, stress -> engine -> shm, in .py and in .pxd; the
-substrate does not know the words of what is built on it; and a public call goes down, not sideways
-into the harness.
+"""Owns the layering as a test: imports go one way, stress and tmem -> engine -> shm, in .py and in
+.pxd; the substrate does not know the words of what is built on it; and a public call goes down, not
+sideways into the harness.
 """
 import ast
 import io
@@ -11,8 +11,13 @@ import pytest
 
 from tests.support import ROOT, imported
 
-LAYERS = ("shm", "engine", "stress")
-ABOVE = {"shm": {"engine", "stress"}, "engine": {"stress"}, "stress": {"tests"}}
+LAYERS = ("shm", "engine", "stress", "tmem")
+ABOVE = {
+    "shm": {"engine", "stress", "tmem"},
+    "engine": {"stress", "tmem"},
+    "stress": {"tests", "tmem"},
+    "tmem": {"stress", "tests"},
+}
 SOURCES = sorted(
     path for layer in LAYERS for suffix in ("py", "pxd", "pyi") for path in (ROOT / layer).rglob(f"*.{suffix}")
 )

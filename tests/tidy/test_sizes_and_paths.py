@@ -14,7 +14,7 @@ from tests.support import ROOT
 
 FUNCTION_MAX = 70
 LINE_MAX = 120
-FOLDERS = ("shm", "engine", "stress", "tests", "docs", ".ci")
+FOLDERS = ("shm", "engine", "stress", "tmem", "tests", "docs", ".ci")
 SUFFIXES = (".py", ".pxd", ".pyi", ".toml", ".md", ".in", "")
 FILES = sorted(
     [path for folder in FOLDERS for path in (ROOT / folder).rglob("*")
@@ -95,7 +95,7 @@ def test_the_source_distribution_has_every_pxd():
 
 
 @pytest.mark.parametrize(
-    "name", ["engine/__init__.pyi", "engine/py.typed", "README.md", "tests/conftest.py", "Makefile"]
+    "name", ["engine/__init__.pyi", "engine/py.typed", "tmem/py.typed", "README.md", "tests/conftest.py", "Makefile"]
 )
 def test_the_source_distribution_has_more_than_packages(name):
     assert manifest_includes(name)
@@ -109,7 +109,7 @@ def packages():
 def test_every_package_is_declared():
     found = {
         relative(path.parent).replace("/", ".")
-        for layer in ("shm", "engine", "stress")
+        for layer in ("shm", "engine", "stress", "tmem")
         for path in (ROOT / layer).rglob("*.py")
         if "scenarios" not in path.parts or path.parent.name == "scenarios"
     }
@@ -137,5 +137,5 @@ def test_importing_loads_nothing_of_a_layer_above(module):
     loaded = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split()
-    above = {"shm": {"engine", "stress"}, "engine": {"stress", "click", "rich", "pytest"}}[module]
+    above = {"shm": {"engine", "stress", "tmem"}, "engine": {"stress", "tmem", "click", "rich", "pytest"}}[module]
     assert not above & set(loaded)

@@ -1,0 +1,94 @@
+"""Owns Host: a library whose suite is fetched, run with our adapter, and judged.
+
+A suite passes when every test does but those that are left out by name, each with a reason; a name
+that is left out and is not in the suite any more is a failure too, and so is a suite of which
+nothing ran."""
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+from xml.etree import ElementTree
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = ROOT / "build" / "hosts"
+
+
+class Failed(Exception):
+    """Why a host's check failed."""
+
+
+class Host:
+    """One library's check, with a folder of its own for what it fetches and writes."""
+
+    def __init__(self, name, workers="auto"):
+        self.name = name
+        self.workers = workers
+        self.folder = BUILD / name
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.arena = f"tmemhost-{os.getpid()}-{name}"     # a name, or the start of names, for arenas
+        self.summaries = []
+
+    def install(self, *requirements):
+        """Install what the suite needs, if it is not there."""
+        self.run([sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements])
+
+    def source(self, requirement):
+        """The unpacked source distribution of a requirement; fetched once."""
+        shelf = self.folder / re.sub(r"[^\w.]+", "-", requirement)
+        if not (shelf / "done").exists():
+            shelf.mkdir(exist_ok=True)
+            self.run([
+                sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
+                "--no-binary", ":all:", "--no-build-isolation", "-d", str(shelf), requirement,
+            ])
+            for archive in [*shelf.glob("*.tar.gz"), *shelf.glob("*.zip")]:
+                opened = tarfile.open(archive) if archive.name.endswith(".gz") else zipfile.ZipFile(archive)
+                with opened:
+                    if isinstance(opened, tarfile.TarFile):
+                        opened.extractall(shelf, filter="data")
+                    else:
+                        opened.extractall(shelf)
+            (shelf / "done").touch()
+        return next(path for path in shelf.iterdir() if path.is_dir())
+
+    def run(self, command, cwd=None, env=None, check=True):
+        """Run a command, and return its exit status; raises Failed if it is not 0."""
+        done = subprocess.run(command, cwd=cwd or self.folder, env={**os.environ, **(env or {})}, check=False)
+        if check and done.returncode != 0:
+            raise Failed(f"{' '.join(map(str, command))} ended with {done.returncode}")
+        return done.returncode
+
+    def pytest(self, args, cwd=None, env=None, left_out=None, plugins=()):
+        """Run a suite of pytest.
+
+        left_out: {a part of a test's id: why it cannot apply}. plugins: modules of tests.hosts,
+        loaded before the suite is."""
+        left_out = left_out or {}
+        seen = self.folder / f"seen-{len(self.summaries)}.xml"
+        listed = self.folder / f"left-out-{len(self.summaries)}"
+        listed.write_text("".join(f"{name}\t{why}\n" for name, why in left_out.items()))
+        command = [
+            sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "tests.hosts.leaving_out",
+            *(word for plugin in plugins for word in ("-p", f"tests.hosts.{plugin}")),
+            f"--junit-xml={seen}", *map(str, args),
+        ]
+        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        status = self.run(
+            command, cwd, {"PYTHONPATH": path, "TMEM_ARENA": self.arena, "LEFT_OUT": str(listed), **(env or {})},
+            check=False,
+        )
+        counts = ElementTree.parse(seen).getroot().find("testsuite").attrib if seen.exists() else {}
+        ran = int(counts.get("tests", 0)) - int(counts.get("skipped", 0))
+        self.summaries.append(f"{ran} ran, {counts.get('skipped', 0)} skipped, {len(left_out)} left out by name")
+        if status != 0 or ran < 1:
+            raise Failed(f"pytest {' '.join(map(str, args))} ended with {status}; {self.summaries[-1]}")
+
+    def clean(self):
+        """Remove arenas that a suite left; returns their names."""
+        left = [path.name for path in Path("/dev/shm").glob(f"*{self.arena}*")]
+        for name in left:
+            (Path("/dev/shm") / name).unlink(missing_ok=True)
+        return left
