@@ -8,6 +8,8 @@ from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 COMPILED = """
     shm.seal shm.memory shm.arena shm.turns shm.workers shm.journal shm.lock shm.waiting shm.segments
@@ -64,6 +66,26 @@ def directives_changed():
     return any(path.exists() and path.stat().st_mtime < Path("setup.py").stat().st_mtime for path in made)
 
 
+class BuildModules(build_py):
+    """What goes into a wheel beside the compiled modules: not what they were compiled from."""
+
+    def find_package_modules(self, package, package_dir):
+        found = super().find_package_modules(package, package_dir)
+        if self.editable_mode:
+            return found
+        return [one for one in found if f"{one[0]}.{one[1]}" not in COMPILED]
+
+
+class BuildExtensions(build_ext):
+    """In a checkout, where they are debugged and measured, modules keep their symbols; elsewhere
+    those are three quarters of their size."""
+
+    def build_extension(self, ext):
+        if not self.inplace:
+            ext.extra_link_args = ["-Wl,--strip-all"]
+        super().build_extension(ext)
+
+
 def build():
     """What setuptools is called for."""
     setup(
@@ -98,6 +120,7 @@ def build():
                 "freethreading_compatible": True,       # docs/locking.md, "Threads without the GIL"
             },
         ),
+        cmdclass={"build_py": BuildModules, "build_ext": BuildExtensions},
         options={"build_ext": {"parallel": CORES}},
     )
 

@@ -25,6 +25,8 @@ from tests.support import ROOT, SHM, SMALL, imported, leftovers
 
 PREFIX = f"tmemtest-{os.getpid()}-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}-"
 _numbers = itertools.count()
+# A shell's background job is started with Ctrl-C ignored, and so would be all that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["TMEM_CHECK_LOCKS"] = "1"        # in every process that the tests start: a lock out of order ends it
 if sysconfig.get_config_var("Py_GIL_DISABLED"):
     os.environ.setdefault("PYTHON_GIL", "0")    # else each says on its standard error that the lock comes on

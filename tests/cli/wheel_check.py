@@ -13,7 +13,8 @@ import engine
 import shm
 
 HERE = Path(sys.prefix).resolve()
-REQUIRED = ["engine/__init__.pyi", "engine/py.typed", "engine/verbs/put.pxd", "shm/atomics.pxd", "stress/commands.py"]
+REQUIRED = ["engine/__init__.pyi", "engine/py.typed", "tmem/__init__.py", "tmem/py.typed", "stress/commands.py"]
+MOST = 2_500_000         # bytes of a wheel: more, and the symbols or the sources of compiled modules are in it again
 
 
 def main():
@@ -22,6 +23,11 @@ def main():
     files = {str(path) for path in metadata.files("tmem")}
     absent = [path for path in REQUIRED if path not in files]
     assert not absent, f"not in the wheel: {absent}"
+    compiled = {path.split(".")[0] for path in files if path.endswith(".so")}
+    sources = [path for path in files if path.endswith((".pxd", ".c")) or path.removesuffix(".py") in compiled]
+    assert compiled and not sources, f"compiled, and in the wheel as sources too: {sources}"
+    size = sum(path.stat().st_size for path in Path.cwd().glob("tmem-*.whl"))
+    assert size < MOST, f"the wheel has {size} bytes"
     assert any(path.endswith("scenario.toml") for path in files), "no stress scenario in the wheel"
 
     name = f"wheel-check-{Path(sys.prefix).stat().st_ino}"
