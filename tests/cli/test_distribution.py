@@ -69,7 +69,7 @@ def test_where_it_cannot_work_the_build_says_so_in_one_sentence(what, value, sai
     unsuited = runpy.run_path(str(ROOT / "setup.py"), run_name="setup")["unsuited"]
     assert unsuited() is None
     # What Cython and setuptools do on such a system is theirs: they are imported first.
-    script = "import Cython.Build, setuptools\n" + ELSEWHERE.format(what=what, value=value)
+    script = "import Cython.Build, setuptools.command.build_ext\n" + ELSEWHERE.format(what=what, value=value)
     told = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert told.returncode == 1 and re.fullmatch(f"tmem {said}\\.\n", told.stderr), told
 
