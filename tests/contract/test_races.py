@@ -1,10 +1,11 @@
 """Owns races between processes on one object: what every process was answered, and what is there
-afterwards, must be what some order of the operations gives. All pairs and triples, many times,
-released at the same moment.
+afterwards, must be what some order of the operations gives. All pairs and triples, many times, and
+with EVERY_POINT=1 in the environment more often, released at the same moment.
 """
 import contextlib
 import itertools
 import multiprocessing
+import os
 import reprlib
 
 import pytest
@@ -26,6 +27,7 @@ from tests.support import KINDS, ModelPool, page
 
 NAMES = list(OPERATIONS)
 CORE = ["put", "put range", "get and keep", "get and take", "take range", "flush page", "flush object"]
+OFTEN = 8 if os.environ.get("EVERY_POINT") else 2
 RACED_KINDS = ["ephemeral-private", "persistent-shared"]
 # Processes that share nothing with this one, as spawned ones do, but without the start of an
 # interpreter for each: that takes longer than the races.
@@ -101,7 +103,7 @@ def test_every_pair(eng, kind, first):
     racers = Racers(eng.new_pool("p", **KINDS[kind]), 2)
     with running(*racers.processes):
         for second in NAMES[NAMES.index(first):]:
-            racers.race((first, second), 40)
+            racers.race((first, second), 8 * OFTEN)
         racers.stop()
     assert eng.check().ok
 
@@ -112,7 +114,7 @@ def test_every_triple(eng, kind, first):
     racers = Racers(eng.new_pool("p", **KINDS[kind]), 3)
     with running(*racers.processes):
         for rest in itertools.combinations_with_replacement(CORE[CORE.index(first):], 2):
-            racers.race((first, *rest), 8)
+            racers.race((first, *rest), 4 * OFTEN)
         racers.stop()
     assert eng.check().ok
 
@@ -123,7 +125,7 @@ def test_destroy_against_every_operation(eng, name):
     racers = Racers(eng.new_pool("p0", persistent=True), 2)
     with running(*racers.processes):
         for round in range(2):
-            destroy_against(racers, name, racers.gate.counts[0] + 100 * round)
+            destroy_against(racers, name, racers.gate.counts[0] + 50 * round)
             total = eng.stats()["total"]
             assert (total["objects"], total["pages"], total["objnodes"]) == (0, 0, 0)
             assert eng.check().ok
@@ -133,7 +135,7 @@ def test_destroy_against_every_operation(eng, name):
 
 def destroy_against(racers, name, met):
     """Destroy the pool when the processes have met so often at its objects."""
-    oids = [(1, n, 0) for n in range(400)]
+    oids = [(1, n, 0) for n in range(200)]
     for oid in oids:
         prepare(racers.pool, oid, oid[1] % STARTS)
     for pipe in racers.pipes:

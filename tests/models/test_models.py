@@ -242,7 +242,7 @@ CODE = {
 
 
 @needs_spin
-@pytest.mark.parametrize("name", chosen(HOLDS, 3, "what holds of the lock"))
+@pytest.mark.parametrize("name", chosen(HOLDS, 4, "what holds of the lock"))
 def test_it_holds(name, tmp_path):
     defines, how = HOLDS[name]
     states, error = search(tmp_path, MODEL, defines if LONG else defines | SMALLER.get(name, {}), how)
@@ -261,7 +261,7 @@ def test_it_holds_in_larger_bounds(name, tmp_path):
 
 
 @needs_spin
-@pytest.mark.parametrize("name", chosen(MISTAKES, 3, "mistakes of the lock"))
+@pytest.mark.parametrize("name", chosen(MISTAKES, 6, "mistakes of the lock"))
 def test_a_mistake_is_found(name, tmp_path):
     defines, how, says = MISTAKES[name]
     states, error = search(tmp_path, MODEL, defines, how)

@@ -126,7 +126,7 @@ LATE = {
 
 
 @needs_spin
-@pytest.mark.parametrize("name", chosen(HOLDS, 4, "what holds of recovery"))
+@pytest.mark.parametrize("name", chosen(HOLDS, 6, "what holds of recovery"))
 def test_it_holds(name, tmp_path):
     defines, how = HOLDS[name]
     fewer = {} if LONG or name not in SMALLER else {"DEATHS": SMALLER[name]}
@@ -146,7 +146,7 @@ def test_it_holds_in_larger_bounds(name, tmp_path):
 
 
 @needs_spin
-@pytest.mark.parametrize("name", chosen(MISTAKES, 3, "mistakes of recovery"))
+@pytest.mark.parametrize("name", chosen(MISTAKES, 6, "mistakes of recovery"))
 def test_a_mistake_is_found(name, tmp_path):
     defines, says = MISTAKES[name]
     states, error = search(tmp_path, MODEL, defines, BACKWARDS if name in LATE else SAFETY)
