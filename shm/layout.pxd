@@ -50,9 +50,9 @@ cdef enum:
 
     # Size classes. The last one is the bulk class: its magazine is ten times as long. The one before is
     # of extents (extent.py), made of granules, of which a segment has 1 << GRANULE_SHIFT.
-    CLASS_COUNT = 27
-    BULK_CLASS = 26
-    EXTENT_CLASS = 25
+    CLASS_COUNT = 28
+    BULK_CLASS = 27
+    EXTENT_CLASS = 26
     EXTENT_MAX = 1073741824
     GRANULE_SHIFT = 6
     STUCK_MAX = 8
@@ -140,10 +140,10 @@ cdef struct Header:
 #   72   holes          segments below seg_high that are holes, or are being punched
 #   80   hole_head      first of them, index + 1
 #   88   class_head[]   first segment of the class with a free chunk, index + 1
-#   304  gate           a lock whose owner has stopped the world, or is about to; noted in the last place of his `held`
-#   336  class_segments[]  segments of the class
-#   552  class_free[]      free chunks in all of them, magazines aside
-#   768  short_class    class + 1 of the page that there was no memory for last; 0 = never (no guard, not journalled: a
+#   312  gate           a lock whose owner has stopped the world, or is about to; noted in the last place of his `held`
+#   344  class_segments[]  segments of the class
+#   568  class_free[]      free chunks in all of them, magazines aside
+#   792  short_class    class + 1 of the page that there was no memory for last; 0 = never (no guard, not journalled: a
 #                       hint)
 cdef struct Depot:
     Lock lock
@@ -159,6 +159,9 @@ cdef struct Depot:
     u64 class_segments[CLASS_COUNT]
     u64 class_free[CLASS_COUNT]
     u64 short_class
+
+# A word for each class, and one more. Not in the arena.
+ctypedef u64 ClassWords[CLASS_COUNT + 1]
 
 # Segment descriptor, 64 bytes. Guard: the depot lock; journalled.
 #   0   cls     class + 1; 0 = free

@@ -4,7 +4,7 @@ from shm.layout cimport SEG_HOLE, Segment, Worker, u64
 
 cdef void set_classes(Worker *w) noexcept nogil
 cdef void set_batches(Worker *w, bint tight) noexcept nogil
-cdef int class_of(u64 length) noexcept nogil
+cdef int class_of(Worker *w, u64 length) noexcept nogil
 cdef Segment *segment_at(Worker *w, u64 number) noexcept nogil
 cdef u64 limit_of(Worker *w) noexcept nogil
 cdef u64 spare(Worker *w) noexcept nogil

@@ -38,16 +38,18 @@ from cython.cimports.shm.layout import (
 from cython.cimports.shm.memory import back, back_segment
 from cython.cimports.shm.segments import bitmap_of, has_memory, segment_start
 
+LARGE_SHIFT = cython.declare(u64, 18)   # segments of an arena that is large enough for one class more
 WARM_MIN = cython.declare(u64, 4)       # segments without memory that are worth a look before the depot is held
 SHARERS = cython.declare(u64, 8)        # workers whose magazines never get smaller because there are others
 
 # Chunk sizes in bytes, all multiples of a cache line. Fine steps up to a page keep the loss of a
 # short (or compressed) page under a quarter. The first class and the bulk class, last, are for
-# structs of the layer above alone. The one before the last is of extents, whose granules are a
+# structs of the layer above alone, whose segments are searched for them; so the shortest pages have
+# a class of that size for themselves. The one before the last is of extents, whose granules are a
 # part of a segment, whatever that has: see extent.py.
-SIZES = cython.declare(cython.int[27])
+SIZES = cython.declare(cython.int[28])
 SIZES[:] = [
-    64, 128, 192, 256, 320, 384, 512, 768, 1024, 1280, 1536, 1792, 2048, 2304, 2560, 2816, 3072, 3328,
+    64, 64, 128, 192, 256, 320, 384, 512, 768, 1024, 1280, 1536, 1792, 2048, 2304, 2560, 2816, 3072, 3328,
     3584, 4096, 6144, 8192, 16384, 32768, 65536, 0, 576,
 ]
 
@@ -97,14 +99,17 @@ def set_batches(w, tight):
         w.class_batch[cls] = 1 if batch < 1 else MAG_BATCH if batch > MAG_BATCH else batch
 
 
-def class_of(length):
+def class_of(w, length):
     """The smallest class whose chunks hold `length` bytes, the first and the last class aside,
-    which are for structs; that of extents if no chunk does; -1: nothing."""
-    cls: cython.int = 1
+    which are for structs; that of extents if no chunk does; -1: nothing.
+
+    In a small arena a class more is a segment less for the others, and none for a page of a few
+    bytes where all are taken: there the shortest pages lie among those of two lines."""
+    cls: cython.int = 1 if w.seg_shift >= LARGE_SHIFT else 2
     if length > cython.cast(u64, SIZES[EXTENT_CLASS - 1]):
         return EXTENT_CLASS if length <= EXTENT_MAX else -1
     if length > 2048:
-        cls = 13
+        cls = 14
     while cython.cast(u64, SIZES[cls]) < length:
         cls += 1
     return cls

@@ -100,7 +100,7 @@ class Writing:
                 pool.engine.no_memory("a note of what is being written")
             if status != OK:
                 pool.fail(status)
-            self.size = room_of(w, class_of(c.ask.length), c.ask.length)
+            self.size = room_of(w, class_of(w, c.ask.length), c.ask.length)
             self.worker = w.id
             pool.engine.att.keep_one()
             if c.ask.length != self.length:

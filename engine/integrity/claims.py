@@ -17,6 +17,7 @@ from cython.cimports.shm.layout import (
     SEG_LEAVING,
     SEG_PUNCHING,
     SEG_STAYS,
+    ClassWords,
     Segment,
     Worker,
     offset_of,
@@ -150,8 +151,8 @@ class Claims:
         expected: u64 = 0
         holes: u64 = 0
         waits: cython.bint
-        segments: u64[27]
-        free: u64[27]
+        segments: ClassWords
+        free: ClassWords
         for cls in range(CLASS_COUNT):
             segments[cls] = 0
             free[cls] = 0

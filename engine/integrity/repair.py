@@ -103,6 +103,7 @@ from cython.cimports.shm.layout import (
     SEG_HOLE,
     SLOT_FREE,
     SLOT_LIVE,
+    ClassWords,
     Lock,
     Segment,
     Slot,
@@ -406,7 +407,7 @@ class Mender(Judge):
         s: cython.pointer(Segment)
         # Local copies throughout: whoever damaged the arena may still be writing, and what is used
         # must be what was set.
-        heads: u64[28]
+        heads: ClassWords
         high: u64 = self.span >> w.seg_shift
         seg_used: u64 = 0
         holes: u64 = 0

@@ -33,6 +33,7 @@ from cython.cimports.shm.layout import (
 from cython.cimports.shm.lock import OWNER_WAITS, lock_try, post, unlock
 from cython.cimports.shm.recovery import gate_keeper, is_open, rescue
 from cython.cimports.shm.waiting import GO_ON, REST, WRONG, consider, refuse
+from engine.errors import ArenaCorrupted
 from engine.integrity.check import GaveWayError
 from engine.integrity.repair import mend
 from engine.integrity.report import report_of
@@ -60,7 +61,7 @@ def run(engine: Member, repair: bool, gives_way: bool):
     try:
         if gives_way and _is_much(w):
             return None
-        _stop(engine)
+        _stop(engine, repair)
         checker = Checker(engine)
         checker.gives_way = gives_way
         checker.walk()
@@ -95,22 +96,30 @@ def _is_much(w: cython.pointer(Worker)) -> cython.bint:
 
 @cython.cfunc
 @cython.exceptval(-1)
-def _stop(engine: Member) -> cython.int:
+def _stop(engine: Member, repair: cython.bint) -> cython.int:
     """Close the gate, and take every living worker's own lock."""
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     epoch: cython.int = engine.att.epoch
     absent: u64
+    owner: u64
     open: cython.bint
     patience: cython.double = OPEN_S
     while True:
         _close_gate(engine)
-        absent = _take_all(w, patience > 0)
+        absent = _take_all(w, patience > 0, repair)
         if absent == 0:
             return 0
         _resume(w)
         # Nothing is held: wait for that one as for any lock. Signal handlers run.
         while lock_try(w, cython.address(slot_at(w, absent - 1).own)) != OK:
-            engine.att.pause()
+            owner = load(cython.address(slot_at(w, absent - 1).own.owner))
+            try:
+                engine.att.pause()
+            except ArenaCorrupted:
+                # It names a worker who does not claim it, which is what a repair is there for.
+                if not repair:
+                    raise
+                cas(cython.address(slot_at(w, absent - 1).own.owner), owner, 0)
             engine.refuse_fork(epoch)
         open = is_open(w, absent - 1)
         unlock(w, cython.address(slot_at(w, absent - 1).own))
@@ -147,7 +156,7 @@ def _close_gate(engine: Member) -> cython.int:
 
 @cython.cfunc
 @cython.exceptval(-1)
-def _take_all(w: cython.pointer(Worker), patient: cython.bint) -> cython.longlong:
+def _take_all(w: cython.pointer(Worker), patient: cython.bint, repair: cython.bint) -> cython.longlong:
     """Take the own locks in the order of slots. 0, or the slot + 1 of one that could not be had.
     Who waits here holds only such locks; their owners wait for nothing while they hold theirs; and
     there is one checker, who has the gate."""
@@ -166,7 +175,7 @@ def _take_all(w: cython.pointer(Worker), patient: cython.bint) -> cython.longlon
             todo = consider(w)
             if todo == GO_ON:
                 continue
-            if todo == WRONG:
+            if todo == WRONG and not repair:
                 refuse(w)
             tries += 1
             if todo != REST or tries > TRIES:

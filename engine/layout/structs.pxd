@@ -9,7 +9,7 @@
 from shm.layout cimport Lock, u64
 
 cdef enum:
-    ENGINE_LAYOUT_VERSION = 8
+    ENGINE_LAYOUT_VERSION = 9
 
     OBJ_SENTINEL = 0x6F626A31
     OBJNODE_SENTINEL = 0x6E6F6431
@@ -19,8 +19,8 @@ cdef enum:
 
     # Size classes (shm/segments.py) of these structs; compared with the structs in geometry.py.
     PAMPD_CLASS = 0
-    OBJ_CLASS = 1
-    OBJNODE_CLASS = 26
+    OBJ_CLASS = 2
+    OBJNODE_CLASS = 27
 
     MAP_SHIFT = 6
     MAP_SIZE = 64

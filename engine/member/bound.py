@@ -240,7 +240,9 @@ class Bound:
     def packed(self, c):
         """Compress the pages of a put, as c.ask.packs says then, and find their digests. What must
         be kept until the put is done."""
-        kept: list = self.packer().pack(cython.address(self.ref), c) if self.ref.codec != 0 else []
+        kept: list = []
+        if self.ref.codec != 0:
+            kept = self.packer().pack(cython.address(self.engine.att.w), cython.address(self.ref), c)
         if self.ref.dedup:
             kept.append(digest(cython.address(self.ref), c))
         return kept

@@ -1,6 +1,6 @@
 # C-level names of fullness.py.
 from engine.member.member cimport Member
-from shm.layout cimport Worker, u64
+from shm.layout cimport CLASS_COUNT, Worker, u64
 
 # Bytes of the capacity that somebody has.
 cdef struct Kept:
@@ -13,6 +13,8 @@ cdef struct Census:
     u64 segments
     u64 out             # not in the depot, and not where a put may take them
     u64 free            # in the depot and in magazines
+
+ctypedef Census AllClasses[CLASS_COUNT]
 
 cdef void keep_pool(Worker *w, u64 idx, list words, Kept *kept)
 cdef dict fullness(Member engine, Kept *kept)

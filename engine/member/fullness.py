@@ -16,7 +16,7 @@ from cython.cimports.engine.layout.structs import (
     OBJNODE_CLASS,
     PAMPD_CLASS,
 )
-from cython.cimports.engine.member.fullness import Census
+from cython.cimports.engine.member.fullness import AllClasses, Census
 from cython.cimports.shm.atomics import load
 from cython.cimports.shm.layout import CLASS_COUNT, Worker, slot_at, slots_used, u64
 from cython.cimports.shm.segments import class_of, limit_of
@@ -62,7 +62,7 @@ def fullness(engine, kept):
     """The gauges that say how full the arena is; their sum is the capacity, if nobody works. See
     docs/gauges.md."""
     w: cython.pointer(Worker) = cython.address(engine.att.w)
-    census: Census[27]
+    census: AllClasses
     segment: u64 = cython.cast(u64, 1) << w.seg_shift
     segments: u64 = load(cython.address(w.depot.seg_used))
     limit: u64 = limit_of(w)
@@ -79,7 +79,7 @@ def fullness(engine, kept):
     cls: cython.int
     i: u64
     if not 0 <= short < OBJNODE_CLASS:
-        short = class_of(engine.page_size)
+        short = class_of(w, engine.page_size)
     for cls in range(CLASS_COUNT):
         count = load(cython.address(w.depot.class_segments[cls]))
         mine = load(cython.address(w.slot.mags[cls].count))

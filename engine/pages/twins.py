@@ -91,7 +91,7 @@ def share(w, p, c, i, page, pam, held):
     none, and its bucket takes no more) with nothing held and nothing changed."""
     stored: u64
     data: cython.p_const_char = put_bytes(c, i, p.page_size, cython.address(stored))
-    cls: cython.int = class_of(stored)
+    cls: cython.int = class_of(w, stored)
     shape: u64 = put_shape(p, c, i, cls)
     b: cython.pointer(TwinBucket) = twin_bucket(w, c.ask.packs[i].digest[0])
     t: cython.pointer(Twin)

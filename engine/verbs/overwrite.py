@@ -192,8 +192,8 @@ def overwrite(w, p, c, host):
     seen: u64
     if c.ask.count > OVER_MAX or c.ask.packs != cython.NULL or w.slot.client[ROOT_STAGED] != 0 or c.ask.length == 0:
         return AGAIN
-    cls = class_of(put_length(c, c.ask.count - 1, p.page_size))
-    if cls < 0 or cls == EXTENT_CLASS or (c.ask.count > 1 and cls != class_of(p.page_size)):
+    cls = class_of(w, put_length(c, c.ask.count - 1, p.page_size))
+    if cls < 0 or cls == EXTENT_CLASS or (c.ask.count > 1 and cls != class_of(w, p.page_size)):
         return AGAIN
     if p.evictable and not in_parts(c):
         for i in range(c.ask.count):

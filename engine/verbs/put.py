@@ -177,11 +177,11 @@ def _needs(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.poin
     for i in range(c.ask.count):
         data = put_bytes(c, i, p.page_size, cython.address(stored))
         # Of a page that is yet to be written nothing is known but its length.
-        if stored != 0 and class_of(stored) >= 0 and not (
+        if stored != 0 and class_of(w, stored) >= 0 and not (
             p.evictable and data != cython.NULL and not is_packed(c, i) and not has_tail(c)
             and same_filled(data, stored)
         ):
-            need += room_of(w, class_of(stored), stored)
+            need += room_of(w, class_of(w, stored), stored)
     return need
 
 
@@ -279,16 +279,16 @@ def lacking(w, p, c, length, pam, host):
     """Make room for whichever of a page's two chunks there is no memory for."""
     descriptors: u64 = 2 if p.dedup else 1      # a page that is the first with its content needs one for its twin
     status: cython.int = ensure(w, PAMPD_CLASS, descriptors)
-    short: u64 = 0 if pam.foreign or length == 0 else class_of(length) + 1
+    short: u64 = 0 if pam.foreign or length == 0 else class_of(w, length) + 1
     if short != 0 and short != EXTENT_CLASS + 1 and load(cython.address(w.depot.short_class)) != short:
         set(cython.address(w.depot.short_class), short)
     if status == NOMEM:
         return make_room(w, c.did.shard, PAMPD_CLASS, descriptors, host)
-    if status != OK or pam.foreign or length == 0 or class_of(length) < 0:
+    if status != OK or pam.foreign or length == 0 or class_of(w, length) < 0:
         return NOMEM if status == OK else status
-    if class_of(length) == EXTENT_CLASS:
+    if class_of(w, length) == EXTENT_CLASS:
         return make_window(w, c.did.shard, length, host)
-    return make_room(w, c.did.shard, class_of(length), 1, host)
+    return make_room(w, c.did.shard, class_of(w, length), 1, host)
 
 
 @cython.cfunc

@@ -80,7 +80,7 @@ def _take(w: cython.pointer(Worker), c: cython.pointer(Call), cls: cython.int) -
 def begin(w, p, c, pam, host):
     """Take memory for a page of c.ask.length bytes: c.found says where. OK, NOMEM, FULL, NOSPACE
     (no memory for a note of the pin), BUSY or CORRUPT."""
-    cls: cython.int = class_of(c.ask.length)
+    cls: cython.int = class_of(w, c.ask.length)
     status: cython.int
     mutex_lock(w.keeping)
     status = prepare(w, 1)

@@ -145,8 +145,8 @@ def test_what_is_stored(make_arena, pam):
     assert (stats(pool)["bytes_stored"], stats(pool)["bytes_used"]) == (PAGE, PAGE), (
         "a page that does not shrink is kept as it is"
     )
-    assert pool.put(OID, 0, b"x" * 128)
-    assert stats(pool)["bytes_stored"] == 128, "there is no smaller class to get into"
+    assert pool.put(OID, 0, b"x" * 64)
+    assert stats(pool)["bytes_stored"] == 64, "there is no smaller class to get into"
     assert pool.put(OID, 0, noise[:4000] + bytes(96))
     assert stats(pool)["bytes_stored"] in (PAGE, PAGE - 512), "it shrinks, and not into a smaller class"
     assert pool.put(OID, 0, text(1, PAGE)) and stats(pool) | {"puts_ok": 0, "puts_duplicate": 0} == packed | {

@@ -11,6 +11,7 @@ from tests.hostile.structs import CONSTANTS, SIZES, STRUCTS, offset
 
 MASK = 2**64 - 1
 PAGE_MOST = 1024
+CLASSES, BULK, EXTENTS = (CONSTANTS[name] for name in ("CLASS_COUNT", "BULK_CLASS", "EXTENT_CLASS"))
 WEIGHTS = {
     "Obj": 16,
     "Objnode": 16,
@@ -247,7 +248,7 @@ def worker(scene, rnd):
     found = []
     for _ in range(rnd.choice((1, 2, 4))):
         if rnd.getrandbits(1):
-            mag = at + offset("Slot", "mags", rnd.choice((0, 0, 1, 2, 25, 26, 26, rnd.randrange(27))))
+            mag = at + offset("Slot", "mags", rnd.choice((0, 0, 1, 2, EXTENTS, BULK, BULK, rnd.randrange(CLASSES))))
             if rnd.getrandbits(1):
                 found.append((mag, _word(rnd.choice((0, 1, 2, 63, 64, 65, 640, 641, rnd.choice(COUNTS))))))
             else:
@@ -334,7 +335,7 @@ def queues(scene, rnd):
 def _shape(rnd):
     return (
         rnd.choice((0, 1, 64, 65, 1024, 1025, 4096, 1 << 31, (1 << 32) - 1))
-        | rnd.choice((0, 1, 2, 18, 25, 26, 27, 31)) << 32
+        | rnd.choice((0, 1, 2, 18, EXTENTS, BULK, CLASSES, 31)) << 32
         | rnd.choice((0, 0, 1, 2, 4, 4, 8, 6, 12, 255)) << 37
         | rnd.choice((0, 0, 0, 1, 30, 64, 1023, 1024, 65535, 0x7FFFF)) << 45
     )
@@ -396,7 +397,7 @@ def lock(scene, rnd):
         i = rnd.choice(scene.dead)
         found[0] = (at, _word(scene.ids[i] | rnd.getrandbits(1) << 63))
         if rnd.getrandbits(1):
-            mag = scene.layout.slot(i) + offset("Slot", "mags", rnd.choice((0, 1, 26)))
+            mag = scene.layout.slot(i) + offset("Slot", "mags", rnd.choice((0, 1, BULK)))
             found.append((mag, _word(rnd.choice((1, 5, MASK)))))
         if rnd.getrandbits(1):
             found.append((scene.layout.slot(i) + offset("Slot", "held", 3), _word(at)))
@@ -416,8 +417,9 @@ def tables(scene, rnd):
         name = rnd.choice([name for name in STRUCTS[kind] if name not in ("lock", "spare", "spare2", "spare3")])
         start, size, count = STRUCTS[kind][name]
         at_word = at + start + (rnd.randrange(size * count) & ~7)
-        number = rnd.choice((0, 1, 2, 3, scene.seg_high, scene.seg_high + 1, scene.layout.geometry["seg_total"],
-                             scene.layout.geometry["seg_total"] + 1, 27, 28, rnd.choice(COUNTS), rnd.getrandbits(64)))
+        total = scene.layout.geometry["seg_total"]
+        number = rnd.choice((0, 1, 2, 3, scene.seg_high, scene.seg_high + 1, total, total + 1, CLASSES, CLASSES + 1,
+                             rnd.choice(COUNTS), rnd.getrandbits(64)))
         found.append((at_word, _word(number)))
     if kind == "Segment" and rnd.getrandbits(1):
         # The map of a segment of small chunks lies at its start.

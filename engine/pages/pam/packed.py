@@ -84,14 +84,14 @@ class PackedPam(RawPam):
         self.flag = flag_of(name)
 
     def prepare_larger(self, w, d, data, length, most):
-        cls: cython.int = class_of(length) + 1
+        cls: cython.int = class_of(w, length) + 1
         status: cython.int = NOMEM
         while status == NOMEM and 0 < cls < EXTENT_CLASS and w.class_bytes[cls] < most + 64:
             status = self.place(w, d, data, length, cls)
             cls += 1
         return status
 
-    def pack(self, p, c):
+    def pack(self, w, p, c):
         """Compress the pages of a put: c.ask.packs says how each is stored. What must be kept until
         the put is done."""
         table: bytes = PyBytes_FromStringAndSize(cython.NULL, c.ask.count * cython.sizeof(Packed))
@@ -107,15 +107,15 @@ class PackedPam(RawPam):
             page = c.ask.data + i * p.page_size
             length = put_length(c, i, p.page_size)
             packs[i].length = 0
-            cls = class_of(length)
-            if cls <= 1 or (p.evictable and same_filled(page, length)):
+            cls = class_of(w, length)
+            if cls <= class_of(w, 1) or (p.evictable and same_filled(page, length)):
                 continue
             data = self.codec.pack(PyMemoryView_FromMemory(cython.cast(cython.p_char, page), length, PyBUF_READ))
-            if class_of(PyBytes_GET_SIZE(data)) == EXTENT_CLASS:
+            if class_of(w, PyBytes_GET_SIZE(data)) == EXTENT_CLASS:
                 data = framed(data)
             packed = PyBytes_GET_SIZE(data)
             if 0 < packed <= p.packed_max and (
-                class_of(packed) < cls or cls == EXTENT_CLASS and packed + FRAME_UNIT <= length
+                class_of(w, packed) < cls or cls == EXTENT_CLASS and packed + FRAME_UNIT <= length
             ):
                 packs[i].data = PyBytes_AS_STRING(data)
                 packs[i].length = packed

@@ -18,7 +18,7 @@ class RawPam(PamOps):
     """Pages as they are, in arena chunks."""
 
     def prepare(self, w, d, data, length):
-        cls: cython.int = class_of(length)
+        cls: cython.int = class_of(w, length)
         return self.place(w, d, data, length, cls) if cls >= 0 else NOMEM
 
     def place(self, w, d, data, length, cls):
