@@ -1,8 +1,8 @@
-"""Owns the planted bugs of the canary: pools that misbehave once in a while, to prove that the
-checkers notice.
+"""Owns the planted bugs of the canary: pools, and caches, that misbehave once in a while, to prove
+that the checkers notice.
 
 Each bug is a wrapper that stands where the pool would; nothing below it is touched. Calls the
-public API of the pool it wraps.
+public API of what it wraps.
 """
 from __future__ import annotations
 
@@ -109,11 +109,67 @@ class _Crowded(_Wrapper):
         return self._pool.get(oid, index, free)
 
 
-BUGS = {"stale": _Stale, "zombie": _Zombie, "flipped": _Flipped, "lost": _Lost, "torn": _Torn, "crowded": _Crowded}
+class _Uncleared(_Wrapper):
+    """A clear leaves what is there."""
+
+    def clear(self):
+        pass
+
+
+class _Miscounted(_Wrapper):
+    """A count is answered and not kept."""
+
+    def incr(self, oid, delta=1, *more):
+        if not self._now():
+            return self._pool.incr(oid, delta, *more)
+        return self._pool.incr(oid, 0, *more) + delta
+
+
+class _Undated(_Wrapper):
+    """A time to live is three times as long."""
+
+    def put_object(self, oid, data, ttl=None, **more):
+        return self._pool.put_object(oid, data, ttl=3 * ttl if ttl and ttl > 0 else ttl, **more)
+
+
+class _Doubled(_Wrapper):
+    """Of a cache: an add stores over what is there."""
+
+    def add(self, key, value, ttl=None):
+        return self._pool.add(key, value, ttl) or (self._now() and self._pool.set(key, value, ttl))
+
+
+class _Resurrected(_Wrapper):
+    """Of a cache: a value is got once more after its time."""
+
+    def __init__(self, pool, rng):
+        super().__init__(pool, rng)
+        self._mortal: dict = {}
+
+    def set(self, key, value, ttl=None):
+        if ttl is not None and 0 < ttl < 1:
+            self._mortal[key] = value
+        return self._pool.set(key, value, ttl)
+
+    def get(self, key, default=None, with_version=False):
+        value, version = self._pool.get(key, default, True)
+        if value is None and self._rng.randrange(2):
+            value = self._mortal.pop(key, None)
+        return (value, version) if with_version else value
+
+
+BUGS = {"stale": _Stale, "zombie": _Zombie, "flipped": _Flipped, "lost": _Lost, "torn": _Torn, "crowded": _Crowded,
+        "uncleared": _Uncleared, "miscounted": _Miscounted, "undated": _Undated}
+BUGS_OF_CACHES = {"doubled": _Doubled, "resurrected": _Resurrected}
 # The kinds of violation that tell of a planted bug; any other means that something else is wrong.
 KINDS = {"stale", "zombie", "lost", "torn", "history", "damaged", "unfair"}
 
 
 def sabotaged(pool, bug: str, rng):
-    """The pool with a bug in front of it."""
-    return BUGS[bug](pool, rng)
+    """The pool with a bug in front of it, if it is one of pools."""
+    return BUGS.get(bug, _Wrapper)(pool, rng)
+
+
+def sabotaged_cache(cache, bug: str, rng):
+    """The same of a cache."""
+    return BUGS_OF_CACHES.get(bug, _Wrapper)(cache, rng)

@@ -16,19 +16,30 @@ death, and which may have done nothing.
 `stress/history.py` judges the same question another way: forward in time, on long histories, with
 short cuts for reads. This one takes none, knows operations by what was called and said, and shares
 no line with it; each is a check on the other (`tests/stress/test_search.py`). An ephemeral pool may
-drop a page at any time. Calls nothing.
+drop a page at any time.
+
+A value that lives for a while ends at a moment of its own: the moment at which its time was looked
+up, which lies within its put, and its life after that. So each such put brings along one more
+operation, which nobody calls, and which takes effect in that interval: the value goes if it is
+still dated by that put. The clock of these histories has to go as the arena's does. Calls nothing.
 """
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
 # take: a get with which the page leaves; swap: a put if a version is there, or nothing; drop: a
-# flush if a version is there; incr: the register holds a count, which is 1 more than it was.
-PUT, GET, TAKE, FLUSH, SWAP, DROP, INCR = range(7)
-NAMES = ("put", "get", "exclusive get", "flush", "swap", "drop", "incr")
+# flush if a version is there; incr: the register holds a count, which is 1 more than it was;
+# replace: a put if anything is there; look: is anything there; touch: it lives so long from now on;
+# clear: the whole pool; expire: called by nobody.
+PUT, GET, TAKE, FLUSH, SWAP, DROP, INCR, REPLACE, LOOK, TOUCH, CLEAR, EXPIRE = range(12)
+NAMES = ("put", "get", "exclusive get", "flush", "swap", "drop", "incr", "replace", "look", "touch", "clear", "expiry")
 DIFFERS, DONE, FAILED = 0, 1, 2         # answers of a swap or a drop: it failed for want of memory, or of anything
+UNSURE = 3                              # of a swap: one of the two; of a put: it may have been refused
 EXPECTED_SHIFT = 64                     # of a swap or a drop, `version` has the one that it expects above the new one
-NOTHING = 0                             # the register holds no page; other states are versions
+NOTHING = 0                             # the register holds no page; other states are a version and, above it,
+DATE_SHIFT = 64                         # which operation has said when it ends, 0: none has
+VERSION = (1 << DATE_SHIFT) - 1
+SLACK_NS = 2000                         # a time to live is a float on its way into the arena
 PAIRS_MAX = 200_000                     # a second or so
 UNKNOWN = -1                            # the answer of an operation whose worker was killed in it
 
@@ -44,21 +55,64 @@ class Raw(NamedTuple):
     version: int
     answer: int
     worker: int
+    life_ns: int = 0        # of what is put, or touched; 0: it stays
+
+
+def date_of(op: Raw) -> int:
+    """What an operation that gives a life is known by: nobody has called two at once."""
+    return (op.called_ns << 16 | op.worker) + 1 if op.life_ns else 0
+
+
+def with_expiries(history: list[Raw]) -> list[Raw]:
+    """The history, and what each life in it comes to."""
+    last = max((op.ended_ns for op in history), default=0)
+    ends = [
+        Raw(op.handle, EXPIRE, op.called_ns + op.life_ns - SLACK_NS, op.ended_ns + op.life_ns + SLACK_NS, date_of(op),
+            DONE, op.worker)
+        for op in history
+        if op.life_ns and op.called_ns + op.life_ns - SLACK_NS <= last
+    ]
+    return history + ends
 
 
 def outcomes(op: Raw, held: int, ephemeral: bool) -> tuple[int, ...]:
     """What the register may hold after an operation that answered so, if it held `held`; empty if
     it cannot have."""
-    _, kind, _, _, version, answer, _ = op
+    kind, there, date = op.kind, held & VERSION, held >> DATE_SHIFT
+    if kind == EXPIRE:
+        return (NOTHING,) if held and date == op.version else (held,)
+    if kind == TOUCH:
+        return _touched(op, held, ephemeral)
+    if kind == INCR:
+        starts = (held, NOTHING) if ephemeral and held else (held,)
+        return tuple(after for one in starts for after in _counted(op, one))
+    own, after = date_of(op), _undated(op, there, ephemeral)
+    if not (own or date):
+        return after
+    return tuple(held if one == there else one and one | own << DATE_SHIFT for one in after)
+
+
+def _touched(op: Raw, held: int, ephemeral: bool) -> tuple[int, ...]:
+    done = (held & VERSION | date_of(op) << DATE_SHIFT,) if held else ()
+    if op.answer == UNKNOWN:
+        return held, *done
+    return done if op.answer else (NOTHING,) if ephemeral or not held else ()
+
+
+def _undated(op: Raw, held: int, ephemeral: bool) -> tuple[int, ...]:
+    """The same of the versions alone."""
+    _, kind, _, _, version, answer, _, _ = op
+    if kind == CLEAR:
+        return (held, NOTHING) if answer == UNKNOWN and held else (NOTHING,)
     if kind > FLUSH:
         there = (held, NOTHING) if ephemeral and held else (held,)
-        return tuple(after for one in there for after in (_counted if kind == INCR else _compared)(op, one))
+        return tuple(after for one in there for after in _RULES[kind](op, one))
     if answer == UNKNOWN:
         if kind == PUT:
             return held, version, NOTHING       # undone, done, or refused
         return (held,) if kind == GET else (held, NOTHING)
     if kind == PUT:
-        return (version if answer else NOTHING,)
+        return (version, NOTHING) if answer == UNSURE else (version if answer else NOTHING,)
     if kind == FLUSH:
         return (NOTHING,) if bool(answer) == bool(held) or (ephemeral and not answer) else ()
     if answer == NOTHING:
@@ -67,11 +121,12 @@ def outcomes(op: Raw, held: int, ephemeral: bool) -> tuple[int, ...]:
 
 
 def _counted(op: Raw, held: int) -> tuple[int, ...]:
+    more = held + 1 if held else 1 | date_of(op) << DATE_SHIFT      # a count that goes on keeps its life
     if op.answer == UNKNOWN:
-        return held, held + 1
+        return held, more
     if op.answer == NOTHING:
         return (NOTHING,) if held == NOTHING else ()        # there was no room for the first
-    return (op.answer,) if op.answer == held + 1 else ()
+    return (more,) if op.answer == more & VERSION else ()
 
 
 def _compared(op: Raw, held: int) -> tuple[int, ...]:
@@ -81,9 +136,26 @@ def _compared(op: Raw, held: int) -> tuple[int, ...]:
         return (held, new, NOTHING) if same else (held,)
     if op.answer == DONE:
         return (new if op.kind == SWAP else NOTHING,) if same else ()
+    if op.answer == UNSURE:
+        return (NOTHING,) if same else (held,)
     if op.answer == FAILED:
         return (NOTHING,) if (same if op.kind == SWAP else held == NOTHING) else ()
     return () if same or (op.kind == DROP and held == NOTHING) else (held,)
+
+
+def _replaced(op: Raw, held: int) -> tuple[int, ...]:
+    if op.answer == UNKNOWN:
+        return (held, op.version, NOTHING) if held else (NOTHING,)
+    if op.answer:
+        return (op.version,) if held else ()
+    return (NOTHING,)                   # there was nothing, or no memory
+
+
+def _looked(op: Raw, held: int) -> tuple[int, ...]:
+    return (held,) if op.answer == UNKNOWN or bool(op.answer) == bool(held) else ()
+
+
+_RULES = {SWAP: _compared, DROP: _compared, REPLACE: _replaced, LOOK: _looked}
 
 
 class Refusal(NamedTuple):
@@ -99,7 +171,7 @@ class Refusal(NamedTuple):
         lines = [
             f"handle {self.op.handle}: no order of {len(self.history)} operations explains: "
             f"{tell(self.op)}; the longest order leaves "
-            + (f"version {self.held}" if self.held else "no page")
+            + (f"version {self.held & VERSION}" if self.held else "no page")
         ]
         return "\n".join(
             [
@@ -114,12 +186,16 @@ def tell(op: Raw) -> str:
     """An operation in words."""
     versions = {
         PUT: f" of version {op.version}",
+        REPLACE: f" by version {op.version}",
         SWAP: f" of {op.version >> EXPECTED_SHIFT} for {op.version & (1 << EXPECTED_SHIFT) - 1}",
         DROP: f" of {op.version >> EXPECTED_SHIFT}",
     }
-    what = f"{NAMES[op.kind]}{versions.get(op.kind, '')} by worker {op.worker}"
-    said = ("was cut off by a kill" if op.answer == UNKNOWN else f"said {bool(op.answer)}" if op.kind in (PUT, FLUSH)
-            else f"said {('it differs', 'done', 'failed')[op.answer]}" if op.kind in (SWAP, DROP)
+    life = f" for {op.life_ns / 1e6:.3f} ms" if op.life_ns else ""
+    what = f"{NAMES[op.kind]}{versions.get(op.kind, '')}{life} by worker {op.worker}"
+    said = ("was cut off by a kill" if op.answer == UNKNOWN
+            else f"said {bool(op.answer)}" if op.kind in (PUT, FLUSH, REPLACE, LOOK, TOUCH, CLEAR, EXPIRE)
+            else f"said {('it differs', 'done', 'failed', 'it differs, or failed')[op.answer]}"
+            if op.kind in (SWAP, DROP)
             else f"got version {op.answer}" if op.answer else "got nothing")
     return f"{what} {said} [{op.called_ns} .. {op.ended_ns}]"
 
@@ -132,6 +208,7 @@ class Undecided(Exception):
 def search(history: list[Raw], ephemeral: bool = False, most: int = PAIRS_MAX) -> Refusal | None:
     """Judge the operations on one handle that held nothing before; None is good. Raises Undecided
     when more than `most` pairs of operations carried out and state had to be looked at."""
+    history = with_expiries(history)
     count = len(history)
     for op in history:
         if op.ended_ns < op.called_ns:
@@ -195,5 +272,26 @@ def swapped(history: list[Raw]) -> list[Raw] | None:
             if late.answer in puts and early.ended_ns < puts[late.answer].called_ns:
                 wrong = list(history)
                 wrong[n], wrong[m] = early._replace(answer=late.answer), late._replace(answer=early.answer)
+                return wrong
+    return None
+
+
+def revived(history: list[Raw]) -> list[Raw] | None:
+    """The history with one get that got a value after it had certainly gone: its time was over, or
+    its pool was cleared. None if it has no such get."""
+    ends = [op for op in with_expiries(history) if op.kind == EXPIRE or (op.kind == CLEAR and op.answer == DONE)]
+    touched = any(op.kind == TOUCH for op in history)
+    for put in history:
+        if put.kind != PUT or put.answer != DONE:
+            continue
+        gone = [
+            op.ended_ns
+            for op in ends
+            if op.called_ns > put.ended_ns and (op.kind == CLEAR or (not touched and op.version == date_of(put) != 0))
+        ]
+        for n, op in enumerate(history):
+            if gone and op.kind == GET and op.answer == NOTHING and op.called_ns > min(gone):
+                wrong = list(history)
+                wrong[n] = op._replace(answer=put.version)
                 return wrong
     return None

@@ -28,7 +28,7 @@ import engine
 from stress import board as words
 from stress.board import Board, Row
 from stress.content import Content, Oid, describe
-from stress.sabotage import sabotaged
+from stress.sabotage import sabotaged, sabotaged_cache
 from stress.violation import Violation
 
 STOP_TIME, STOP_VIOLATION = 1, 2
@@ -217,6 +217,11 @@ class Guest:
         """A pool by name, with the planted bug in front of it if the plan has one."""
         pool = self.eng.pool(name)
         return sabotaged(pool, self.plan.bug, self.rng) if self.plan.bug else pool
+
+    def cache(self, name: str):
+        """The cache in a pool, with the planted bug in front of it if there is one of caches."""
+        cache = self.eng.cache(name)
+        return sabotaged_cache(cache, self.plan.bug, self.rng) if self.plan.bug else cache
 
     def _refused(self, accepted) -> None:
         if accepted is not False:

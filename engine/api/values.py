@@ -486,6 +486,7 @@ def touch(pool, c, ttl):
     v.expires = expiry(pool, ttl, cython.address(v), cython.address(gone))
     if gone:
         return flush_value(pool, c, cython.address(v)) == OK
+    v.time = 0              # with the lock: what others have seen gone meanwhile does not come back
     pool.enter()
     try:
         return pool.attempt(c, touch_object) == OK

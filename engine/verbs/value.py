@@ -20,7 +20,7 @@ from cython.cimports.engine.layout.words import (
     target_of,
 )
 from cython.cimports.engine.pages.pins import is_viewed
-from cython.cimports.engine.tree.lookaside import find_obj, remember
+from cython.cimports.engine.tree.lookaside import find_obj, is_dead, remember
 from cython.cimports.engine.tree.objnode import lookup
 from cython.cimports.engine.verbs.fetch import touch
 from cython.cimports.engine.verbs.section import (
@@ -59,7 +59,9 @@ def allowed(w, p, c, obj_off):
     if w.fault != 0:
         return False
     if not v.absent:
-        return d != cython.NULL and d.gen == v.version
+        # It was found alive, perhaps by a clock that was read long ago; who has seen it gone since
+        # must not see it come back.
+        return d != cython.NULL and d.gen == v.version and not is_dead(w, p.record, obj_at(w, obj_off), 0)
     # A hidden tail may have any key, so that it is taken for the same.
     if d == cython.NULL or v.key == cython.NULL or has_hidden_tail(d.shape):
         return False

@@ -5,7 +5,7 @@ import os
 import pytest
 
 import engine
-from tests.stopped import fork
+from tests.stopped import Stopped, fork
 from tests.support import mixed, text
 
 KINDS = {"raw": {}, "whole": {"whole": True}, "dedup": {"dedup": True}, "lz4": {"pam": "lz4"}}
@@ -193,6 +193,33 @@ def _die_in(eng, point):
     eng.set_clock_ahead(200)
     eng.set_kill_point(point)
     eng.tend()
+
+
+LATE = {
+    "touch": lambda pool, version: pool.touch(OID, 1000),
+    "put": lambda pool, version: pool.put_object(OID, b"another1", if_version=version),
+    "put-dated": lambda pool, version: pool.put_object(OID, b"another1", if_version=version, ttl=1000),
+    "put-long": lambda pool, version: pool.put_object(OID, b"another" * 9999, if_version=version, ttl=1000),
+}
+OID = (1, 2, 3)
+
+
+@pytest.mark.parametrize("what", LATE)
+def test_what_others_have_seen_gone_does_not_come_back(make_arena, what):
+    """Somebody begins while a value lives, and stands still until its time is over."""
+    eng = make_arena(capacity="1MiB")
+    pool = eng.new_pool("p", persistent=True)
+    for point in range(1, 5):       # nobody holds the lock of the bucket yet
+        assert pool.put_object(OID, b"12345678", ttl=0.05)
+        version = pool.get_object(OID, info=True)[1].version
+        with Stopped(eng.name, lambda mine, version=version: LATE[what](mine.pool("p"), version), point) as other:
+            if not other.stopped:
+                break
+            while pool.has(OID):
+                pass
+            assert other.go_on() == 0
+            assert not pool.has(OID), point
+    assert eng.check().ok
 
 
 def test_the_clock_is_one_for_all_processes(make_arena):
