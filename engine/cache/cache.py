@@ -56,6 +56,12 @@ def _open(engine, arena, name, ttl, serializer, options):
 session.give("cache", open_cache)
 
 
+@cython.cfunc
+def _told(done: cython.int) -> object:
+    """What callers of cas are told, who try again if something has changed, and only then."""
+    return True if done == STORED else False if done == CHANGED else None
+
+
 class _Items(ItemsView):
     """Those that are still there when their turn comes."""
 
@@ -166,13 +172,14 @@ class Cache(Store):
 
     def cas(self, key, value, version, ttl=None):
         """Keep a value under a key if what is there is still of that version (see `get`); None: if
-        nothing is there. True if so."""
+        nothing is there. True if so; False: something else is there by now, or nothing is; None:
+        there is no memory for it, and nothing is under the key now."""
         k: Key
         seen: Seen
         word: u64 = 0
         life: cython.double = self.life_of(ttl)
         if version is None:
-            return self.add(key, value, ttl)
+            return _told(self._put(key, value, ttl, True))
         if not isinstance(version, int) or isinstance(version, bool):
             raise TypeError(f"version: what get(with_version=True) gave, not {type(version).__name__}")
         data = store_form(value, self.serializer, cython.address(word))
@@ -182,7 +189,7 @@ class Cache(Store):
             if not self.look_fresh(cython.address(k), cython.address(seen)) or seen.version != -version:
                 return False
             version = -version
-        return version != 0 and self.put(cython.address(k), data, word, life, False, version) == STORED
+        return version != 0 and _told(self.put(cython.address(k), data, word, life, False, version))
 
     def delete(self, key):
         """Drop the value of a key. True if there was one."""

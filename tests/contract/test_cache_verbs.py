@@ -98,6 +98,9 @@ def test_a_refused_value_is_gone(eng):
     assert n > 50 and cache.get(0) == b"y" * 100_000
     assert cache.set("k", b"z" * 10_000_000) is False and cache.get("k") is None
     assert cache.set_many({"k": b"z" * 10_000_000}) == ["k"]
+    assert cache.cas("k", b"z" * 10_000_000, None) is None
+    value, version = cache.get(0, with_version=True)
+    assert cache.cas(0, b"z" * 10_000_000, version) is None and 0 not in cache
 
 
 # --- times to live --------------------------------------------------------------------------------
