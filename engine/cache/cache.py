@@ -9,7 +9,8 @@ from collections.abc import ItemsView, KeysView, MutableMapping, ValuesView
 from types import ModuleType
 
 import cython
-from cython.cimports.engine.cache.keys import KEY_FORM, KIND_SHIFT, Key, is_key, key_of, read_key
+from cython.cimports.engine.cache.computing import lease_of
+from cython.cimports.engine.cache.keys import KEY_FORM, KEY_LEASE, KIND_SHIFT, Key, is_key, key_of, read_key
 from cython.cimports.engine.cache.store import CHANGED, STORED, Seen, Store
 from cython.cimports.engine.cache.values import load_form, load_in_place, store_form
 from cython.cimports.shm.layout import u64
@@ -322,6 +323,15 @@ class Cache(Store):
         if callable(ttl):
             return memoize(self, ttl, None, key, typed, stale, beta)
         return lambda function: memoize(self, function, ttl, key, typed, stale, beta)
+
+    def lease(self, key, timeout=None, any_thread=False):
+        """A lock for all processes, under a key of this cache: see Engine.lease. It has nothing to
+        do with the value of the key, and passes on when its holder dies.
+
+        It is of the arena that is there now: when that is removed and made again, another call
+        gives another lease."""
+        self.ready()
+        return self.engine.lease(lease_of(self, key, KEY_LEASE), timeout, any_thread)
 
     # --- the whole cache --------------------------------------------------------------------------
 
