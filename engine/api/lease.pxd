@@ -13,6 +13,7 @@ cdef class Lease:
     cdef u64 words[3]
     cdef u64 hash
     cdef readonly object timeout
+    cdef readonly bint any_thread
     cdef object __weakref__
     cdef int describe(self, Wanted *want) except -1
     cdef bint answer(self, int status) except -1

@@ -16,7 +16,7 @@ from cython.cimports.engine.api.lease import PyThreadState_GetID
 from cython.cimports.engine.layout.structs import LEASES_A_BUCKET
 from cython.cimports.engine.member.member import Member
 from cython.cimports.engine.oid import hash_oid, oid_words
-from cython.cimports.engine.verbs.lease import CROWDED, MINE, TAKEN, Wanted
+from cython.cimports.engine.verbs.lease import CROWDED, EVERY_THREAD, MINE, TAKEN, Wanted
 from cython.cimports.shm.layout import BUSY, NOSPACE, OK, Worker
 from cython.cimports.shm.seal import seal
 from engine.errors import ArenaBusy, LeaseTimeout
@@ -25,13 +25,16 @@ from engine.oid import oid as oid_of
 SLICE_S = 0.005         # longest sleep, and so what the death of a holder costs whoever waits
 
 
-def open_lease(engine: Member, oid, timeout=None):
+def open_lease(engine: Member, oid, timeout=None, any_thread=False):
     """The Lease of a name."""
     found: Lease = Lease.__new__(Lease)
     found.engine = engine
     oid_words(oid if isinstance(oid, (tuple, list)) else oid_of(oid), found.words)
     found.hash = hash_oid(found.words[0], found.words[1], found.words[2])
     found.timeout = seconds_or_none(timeout)
+    if not isinstance(any_thread, bool):
+        raise TypeError(f"any_thread: True or False, not {type(any_thread).__name__}")
+    found.any_thread = any_thread
     return found
 
 
@@ -55,12 +58,13 @@ class Lease:
     he lives. When his process ends, however it does, or closes the engine, the lease passes on at
     once. A thread that ends without giving it back keeps it until then. A forked child holds
     nothing of its parent's. Nobody has a right to be next: who asks at the right moment has it. Not
-    reentrant."""
+    reentrant. With any_thread the process holds it, and not the thread: any of its threads may give
+    it back, and all of them, the one that took it as well, wait for that."""
 
     def describe(self, want):
         want.oid[0], want.oid[1], want.oid[2] = self.words[0], self.words[1], self.words[2]
         want.hash = self.hash
-        want.thread = PyThreadState_GetID(PyThreadState_Get())
+        want.thread = EVERY_THREAD if self.any_thread else PyThreadState_GetID(PyThreadState_Get())
         want.waits = False
         want.slept = False
         want.place = cython.NULL
@@ -156,8 +160,8 @@ class Lease:
         return self.engine.sound(self.try_once())
 
     def release(self):
-        """Give the lease back. Raises RuntimeError if this thread of this process does not hold
-        it."""
+        """Give the lease back. Raises RuntimeError if this thread of this process, or with
+        any_thread this process, does not hold it."""
         want: Wanted
         held: cython.bint
         self.describe(cython.address(want))
@@ -167,7 +171,8 @@ class Lease:
         finally:
             self.engine.att.leave()
         if not held:
-            raise RuntimeError("release: this thread of this process does not hold the lease")
+            who = "this process" if self.any_thread else "this thread of this process"
+            raise RuntimeError(f"release: {who} does not hold the lease")
 
     def locked(self):
         """True if anybody holds the lease. Nothing is taken."""
@@ -186,7 +191,7 @@ class Lease:
             self.engine.att.leave()
 
     def mine(self):
-        """True if this thread of this process holds the lease."""
+        """True if this thread of this process, or with any_thread this process, holds the lease."""
         want: Wanted
         self.describe(cython.address(want))
         self.engine.att.enter()
@@ -209,7 +214,7 @@ class Lease:
         self.release()
 
     def __reduce__(self):
-        return (open_lease, (self.engine, self.oid, self.timeout))
+        return (open_lease, (self.engine, self.oid, self.timeout, self.any_thread))
 
     def __repr__(self):
         return f"<tmem lease {self.oid} of arena {self.engine.name!r}>"

@@ -393,16 +393,17 @@ class Engine(Member):
             cap = cap_word(cap)
         return open_client(self, id, weight, cap)
 
-    def lease(self, oid, timeout=None):
+    def lease(self, oid, timeout=None, any_thread=False):
         """A lock by name: of one thread of all processes on the arena at a time. A Lease; nothing
         is taken yet.
 
         oid: the name: a triple of ints, or a key that engine.oid takes. Names of leases have
         nothing to do with objects of pools, and are everybody's, whichever client he acts for.
         timeout: how many seconds `with` and acquire wait, until `with` raises LeaseTimeout; None:
-        as long as it takes. About a thousand leases can be held at the same moment
+        as long as it takes. any_thread: it is held by the process, so that a thread may give back
+        what another one has taken. About a thousand leases can be held at the same moment
         (docs/caveats.md). Raises TypeError, ValueError."""
-        return open_lease(self, oid, timeout)
+        return open_lease(self, oid, timeout, any_thread)
 
     def resize(self, capacity):
         """Change the capacity while everybody works. The new one, in bytes: a multiple of the size

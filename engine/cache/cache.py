@@ -9,7 +9,8 @@ from collections.abc import ItemsView, KeysView, MutableMapping, ValuesView
 from types import ModuleType
 
 import cython
-from cython.cimports.engine.cache.keys import KEY_FORM, KIND_SHIFT, Key, is_key, key_of, read_key
+from cython.cimports.engine.cache.computing import lease_of
+from cython.cimports.engine.cache.keys import KEY_FORM, KEY_LEASE, KIND_SHIFT, Key, is_key, key_of, read_key
 from cython.cimports.engine.cache.store import CHANGED, STORED, Seen, Store
 from cython.cimports.engine.cache.values import load_form, load_in_place, store_form
 from cython.cimports.shm.layout import u64
@@ -54,6 +55,12 @@ def _open(engine, arena, name, ttl, serializer, options):
 
 
 session.give("cache", open_cache)
+
+
+@cython.cfunc
+def _told(done: cython.int) -> object:
+    """What callers of cas are told, who try again if something has changed, and only then."""
+    return True if done == STORED else False if done == CHANGED else None
 
 
 class _Items(ItemsView):
@@ -166,13 +173,14 @@ class Cache(Store):
 
     def cas(self, key, value, version, ttl=None):
         """Keep a value under a key if what is there is still of that version (see `get`); None: if
-        nothing is there. True if so."""
+        nothing is there. True if so; False: something else is there by now, or nothing is; None:
+        there is no memory for it, and nothing is under the key now."""
         k: Key
         seen: Seen
         word: u64 = 0
         life: cython.double = self.life_of(ttl)
         if version is None:
-            return self.add(key, value, ttl)
+            return _told(self._put(key, value, ttl, True))
         if not isinstance(version, int) or isinstance(version, bool):
             raise TypeError(f"version: what get(with_version=True) gave, not {type(version).__name__}")
         data = store_form(value, self.serializer, cython.address(word))
@@ -182,7 +190,7 @@ class Cache(Store):
             if not self.look_fresh(cython.address(k), cython.address(seen)) or seen.version != -version:
                 return False
             version = -version
-        return version != 0 and self.put(cython.address(k), data, word, life, False, version) == STORED
+        return version != 0 and _told(self.put(cython.address(k), data, word, life, False, version))
 
     def delete(self, key):
         """Drop the value of a key. True if there was one."""
@@ -315,6 +323,15 @@ class Cache(Store):
         if callable(ttl):
             return memoize(self, ttl, None, key, typed, stale, beta)
         return lambda function: memoize(self, function, ttl, key, typed, stale, beta)
+
+    def lease(self, key, timeout=None, any_thread=False):
+        """A lock for all processes, under a key of this cache: see Engine.lease. It has nothing to
+        do with the value of the key, and passes on when its holder dies.
+
+        It is of the arena that is there now: when that is removed and made again, another call
+        gives another lease."""
+        self.ready()
+        return self.engine.lease(lease_of(self, key, KEY_LEASE), timeout, any_thread)
 
     # --- the whole cache --------------------------------------------------------------------------
 

@@ -49,7 +49,7 @@ class _Wish:
         self.key = key
         self.value = value
         self.version = version
-        oid = _lease_of(store, key)
+        oid = lease_of(store, key, OWN_LEASE)
         self.lease = _engine_of(store).lease(oid)
         self.place = (os.getpid(), threading.get_ident(), store.arena, oid)
         if value is _missing and any(
@@ -130,11 +130,11 @@ def _engine_of(store: Store) -> object:
     return store.engine
 
 
-@cython.cfunc
-def _lease_of(store: Store, key: object) -> tuple:
+def lease_of(store, key, kind):
+    """The name of a key's lease."""
     read: Key
     _kept = read_key(key, store.seed, cython.address(read))
-    last: u64 = cython.cast(u64, OWN_LEASE) << KIND_SHIFT | cython.cast(u64, store.pool.id)
+    last: u64 = cython.cast(u64, kind) << KIND_SHIFT | cython.cast(u64, store.pool.id)
     return (read.oid[0], read.oid[1] ^ read.oid[2], last)
 
 

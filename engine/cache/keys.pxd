@@ -11,6 +11,7 @@ cdef enum:
     KEY_FORM = 20       # anything else: see keys.py
     OWN_COUNTER = 21    # no key: a counter of the cache's own
     OWN_LEASE = 22      # no key: the lease of who computes the value of one
+    KEY_LEASE = 23      # no key: the lease that a caller asks for under one
     KIND_SHIFT = 56
 
     FORM_ROOM = 256     # bytes of a form for which no memory is asked for

@@ -19,7 +19,7 @@ import cython
 from cython.cimports.engine.layout.regions import has_leases, lease_bucket, lease_page, leases_offset
 from cython.cimports.engine.layout.structs import CLIENT_PAGE, LEASES_A_BUCKET, ClientPage, Lease, LeaseBucket
 from cython.cimports.engine.oid import hash_oid
-from cython.cimports.engine.verbs.lease import CROWDED, MINE, TAKEN, Wanted
+from cython.cimports.engine.verbs.lease import CROWDED, EVERY_THREAD, MINE, TAKEN, Wanted
 from cython.cimports.shm.atomics import barrier, cas, ctz, load, load_acquire, set_bits, set_release
 from cython.cimports.shm.journal import kill_point
 from cython.cimports.shm.kernel.semaphores import post_one
@@ -122,7 +122,7 @@ def _take_locked(w: cython.pointer(Worker), b: cython.pointer(LeaseBucket), want
         holder = load_acquire(cython.address(lease.holder))
         if holder == 0 or is_over(w, holder):
             break
-        if holder & ~OWNER_WAITS() == w.id and lease.thread == want.thread:
+        if holder & ~OWNER_WAITS() == w.id and lease.thread == want.thread and want.thread != EVERY_THREAD:
             return MINE
         want.place = cython.cast(cython.pointer(Lock), lease)
         if not want.waits:

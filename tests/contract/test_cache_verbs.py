@@ -98,6 +98,28 @@ def test_a_refused_value_is_gone(eng):
     assert n > 50 and cache.get(0) == b"y" * 100_000
     assert cache.set("k", b"z" * 10_000_000) is False and cache.get("k") is None
     assert cache.set_many({"k": b"z" * 10_000_000}) == ["k"]
+    assert cache.cas("k", b"z" * 10_000_000, None) is None
+    value, version = cache.get(0, with_version=True)
+    assert cache.cas(0, b"z" * 10_000_000, version) is None and 0 not in cache
+
+
+# --- locks ----------------------------------------------------------------------------------------
+
+
+def test_a_lease_is_of_a_key_and_of_a_cache(eng, cache):
+    cache.set("k", 1)
+    with cache.lease("k", timeout=0) as held:
+        assert cache.lease("k").locked() and cache.lease("k").mine() and held.timeout == 0
+        assert not cache.lease("l").locked() and not cache.lease(b"k").locked()
+        assert not eng.cache("other").lease("k").locked() and not cache.namespace("in").lease("k").locked()
+        assert cache.get_or_compute("k2", lambda: cache.lease("k2").locked()) is False
+        assert cache.get("k") == 1 and cache.delete("k")
+    assert not cache.lease("k").locked()
+    assert cache.lease((1, "a"), any_thread=True).any_thread and cache.lease(1).oid == cache.lease(1.0).oid
+    with pytest.raises(TypeError):
+        cache.lease([])
+    with pytest.raises(ValueError, match="^timeout: "):
+        cache.lease("k", timeout=-1)
 
 
 # --- times to live --------------------------------------------------------------------------------

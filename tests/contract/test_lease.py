@@ -124,6 +124,59 @@ def test_who_does_not_hold_it_cannot_give_it_back(eng):
         lease.release()
 
 
+def test_a_lease_of_the_process_is_given_back_by_any_thread(eng):
+    lease = eng.lease(1, timeout=0, any_thread=True)
+
+    def another():
+        assert lease.locked() and not lease.mine() and not lease.acquire()
+
+    assert lease.any_thread and pickle.loads(pickle.dumps(lease)).any_thread
+    for take, give in ((lambda call: call(), in_thread), (in_thread, lambda call: call())):
+        assert take(lease.acquire)
+        # All threads of the process have it, and wait for it like everybody else.
+        assert (lease.mine(), in_thread(lease.mine), eng.lease(1).mine()) == (True, True, False)
+        assert not lease.acquire() and not in_thread(lease.acquire) and not eng.lease(1).try_acquire()
+        assert in_child(another) == 0
+        give(lease.release)
+    with pytest.raises(RuntimeError, match="this process does not hold"):
+        lease.release()
+    with eng.lease(1):
+        assert not lease.try_acquire() and not lease.mine()
+    with pytest.raises(TypeError, match="^any_thread: "):
+        eng.lease(1, any_thread=1)
+
+
+def test_who_waits_for_a_lease_of_the_process_is_woken_by_its_threads(eng):
+    lease = eng.lease(1, any_thread=True)
+    order = []
+    lease.acquire()
+    thread = threading.Thread(target=lambda: order.append(lease.acquire() and lease.release()))
+    thread.start()
+    order.append("first")
+    lease.release()
+    thread.join()
+    assert order == ["first", None] and not lease.locked()
+
+
+def test_a_lease_of_the_process_passes_on_when_it_dies(eng):
+    ready, tell = os.pipe()
+
+    def child():
+        assert eng.lease(1, any_thread=True).acquire()
+        os.write(tell, b"x")
+        time.sleep(60)
+
+    pid = fork(child)
+    assert os.read(ready, 1) == b"x"
+    assert not eng.lease(1, any_thread=True).try_acquire()
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    with eng.lease(1, any_thread=True, timeout=1):
+        pass
+    os.close(ready)
+    os.close(tell)
+
+
 @pytest.mark.parametrize(
     "timeout, error", [("1", TypeError), (True, TypeError), (-1, ValueError), (math.nan, ValueError)]
 )
