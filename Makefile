@@ -75,7 +75,7 @@ $(HOSTS)/installed: $(BUILT)
 	@touch $@
 
 hosts: $(HOSTS)/installed  ## run the adapters' tests, and the suites of the libraries they are for (ARGS='cachelib limits')
-	$(HOSTS)/bin/python -m pytest -n $(JOBS) -q tests/adapters
+	PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(HOSTS)/bin/python -m pytest -p xdist -p timeout -n $(JOBS) -q tests/adapters
 	$(HOSTS)/bin/python -m tests.hosts.run $(ARGS)
 
 AARCH64_TESTS := tests/contract tests/conformance tests/crash/test_dead_holder.py tests/crash/test_heirs.py

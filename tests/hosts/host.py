@@ -5,6 +5,7 @@ that is left out and is not in the suite any more is a failure too, and so is a 
 nothing ran."""
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -12,8 +13,8 @@ import zipfile
 from pathlib import Path
 from xml.etree import ElementTree
 
-ROOT = Path(__file__).resolve().parents[2]
-BUILD = ROOT / "build" / "hosts"
+HERE = Path(__file__).resolve().parent
+BUILD = HERE.parents[1] / "build" / "hosts"
 
 
 class Failed(Exception):
@@ -40,9 +41,11 @@ class Host:
         shelf = self.folder / re.sub(r"[^\w.]+", "-", requirement)
         if not (shelf / "done").exists():
             shelf.mkdir(exist_ok=True)
+            # Only the host itself comes as source: what builds it is needed as wheels.
+            package = re.match(r"[\w.-]+", requirement)[0]
             self.run([
                 sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
-                "--no-binary", ":all:", "--no-build-isolation", "-d", str(shelf), requirement,
+                "--no-binary", package, "-d", str(shelf), requirement,
             ])
             for archive in [*shelf.glob("*.tar.gz"), *shelf.glob("*.zip")]:
                 opened = tarfile.open(archive) if archive.name.endswith(".gz") else zipfile.ZipFile(archive)
@@ -54,6 +57,11 @@ class Host:
             (shelf / "done").touch()
         return next(path for path in shelf.iterdir() if path.is_dir())
 
+    def add(self, suite, folder):
+        """Put a test file of tests.hosts among the host's own, where it finds what they share: its
+        path there."""
+        return shutil.copy(HERE / suite, Path(folder) / f"test_tmem_{suite}")
+
     def run(self, command, cwd=None, env=None, check=True):
         """Run a command, and return its exit status; raises Failed if it is not 0."""
         done = subprocess.run(command, cwd=cwd or self.folder, env={**os.environ, **(env or {})}, check=False)
@@ -64,22 +72,24 @@ class Host:
     def pytest(self, args, cwd=None, env=None, left_out=None, plugins=()):
         """Run a suite of pytest.
 
-        left_out: {a part of a test's id: why it cannot apply}. plugins: modules of tests.hosts,
-        loaded before the suite is."""
+        left_out: {a part of a test's id: why it cannot apply}. plugins: of pytest, and no others
+        are loaded, since the hosts share an environment; modules of this folder go by names of
+        their own, since `tests` may be a package of the host's."""
         left_out = left_out or {}
         seen = self.folder / f"seen-{len(self.summaries)}.xml"
         listed = self.folder / f"left-out-{len(self.summaries)}"
         listed.write_text("".join(f"{name}\t{why}\n" for name, why in left_out.items()))
         command = [
-            sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "tests.hosts.leaving_out",
-            *(word for plugin in plugins for word in ("-p", f"tests.hosts.{plugin}")),
+            sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "leaving_out",
+            *(word for plugin in plugins for word in ("-p", plugin)),
             f"--junit-xml={seen}", *map(str, args),
         ]
-        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-        status = self.run(
-            command, cwd, {"PYTHONPATH": path, "TMEM_ARENA": self.arena, "LEFT_OUT": str(listed), **(env or {})},
-            check=False,
-        )
+        path = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
+        settings = {
+            "PYTHONPATH": path, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "TMEM_ARENA": self.arena,
+            "LEFT_OUT": str(listed),
+        }
+        status = self.run(command, cwd, {**settings, **(env or {})}, check=False)
         counts = ElementTree.parse(seen).getroot().find("testsuite").attrib if seen.exists() else {}
         ran = int(counts.get("tests", 0)) - int(counts.get("skipped", 0))
         self.summaries.append(f"{ran} ran, {counts.get('skipped', 0)} skipped, {len(left_out)} left out by name")
