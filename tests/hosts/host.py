@@ -14,7 +14,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 HERE = Path(__file__).resolve().parent
-BUILD = HERE.parents[1] / "build" / "hosts"
+ROOT = HERE.parents[1]
+BUILD = ROOT / "build" / "hosts"
 
 
 class Failed(Exception):
