@@ -63,13 +63,17 @@ test-all: $(BUILT)  ## run the suite with every kill point, every instruction, e
 test-pythons:  ## run tests/contract, crash and conformance on every Python that is found (ARGS='--only 3.13')
 	$(PYTHON) tests/pythons.py $(ARGS)
 
+# What the extra `hosts` asks for, each extra of ours in it taken apart.
+HOSTS_REQUIRE = import tomllib; extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; \
+  print(*(need for said in extras["hosts"] for need in (sum(map(extras.get, said[5:-1].split(",")), []) \
+  if said.startswith("tmem[") else [said]) if "tmem[" not in need), sep="\n")
+
 # An environment of their own on top of the project's: their plug-ins of pytest are not for our suite.
 $(HOSTS)/installed: $(BUILT)
 	$(BIN)/python -m venv $(HOSTS)
 	@$(BIN)/python -c 'import site; print("import site; site.addsitedir(%r)" % site.getsitepackages()[0])' \
 	  > $$($(HOSTS)/bin/python -c 'import site; print(site.getsitepackages()[0])')/project.pth
-	@$(BIN)/python -c 'import tomllib; extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; \
-	  print(*(need for name in extras["hosts"][0][5:-1].split(",") for need in extras[name] if "tmem[" not in need), sep="\n")' \
+	@$(BIN)/python -c '$(HOSTS_REQUIRE)' \
 	  > build/hosts/requires.txt
 	$(HOSTS)/bin/python -m pip install --quiet --disable-pip-version-check -r build/hosts/requires.txt
 	@touch $@

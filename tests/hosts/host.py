@@ -14,7 +14,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 HERE = Path(__file__).resolve().parent
-BUILD = HERE.parents[1] / "build" / "hosts"
+ROOT = HERE.parents[1]
+BUILD = ROOT / "build" / "hosts"
 
 
 class Failed(Exception):
@@ -69,12 +70,31 @@ class Host:
             raise Failed(f"{' '.join(map(str, command))} ended with {done.returncode}")
         return done.returncode
 
+    def settings(self, **more):
+        """The environment of a suite. Modules of this folder go by names of their own there, since
+        `tests` may be a package of the host's."""
+        path = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
+        return {"PYTHONPATH": path, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "TMEM_ARENA": self.arena, **more}
+
+    def unittest(self, command, cwd=None):
+        """Run a suite that ends with the summary of unittest's runner."""
+        done = subprocess.run(
+            command, cwd=cwd or self.folder, env={**os.environ, **self.settings()}, check=False, text=True,
+            stderr=subprocess.PIPE,
+        )
+        print(done.stderr, end="", file=sys.stderr)
+        ran = re.search(r"^Ran (\d+) tests? in", done.stderr, re.MULTILINE)
+        skipped = re.search(r"\bskipped=(\d+)\b", done.stderr)
+        ran, skipped = (int(found[1]) if found else 0 for found in (ran, skipped))
+        self.summaries.append(f"{ran - skipped} ran, {skipped} skipped, 0 left out by name")
+        if done.returncode != 0 or ran <= skipped:
+            raise Failed(f"{' '.join(map(str, command))} ended with {done.returncode}; {self.summaries[-1]}")
+
     def pytest(self, args, cwd=None, env=None, left_out=None, plugins=()):
         """Run a suite of pytest.
 
-        left_out: {a part of a test's id: why it cannot apply}. plugins: of pytest, and no others
-        are loaded, since the hosts share an environment; modules of this folder go by names of
-        their own, since `tests` may be a package of the host's."""
+        left_out: {a part of a test's id: why it cannot apply}. plugins: of pytest, or modules of
+        this folder; no others are loaded, since the hosts share an environment."""
         left_out = left_out or {}
         seen = self.folder / f"seen-{len(self.summaries)}.xml"
         listed = self.folder / f"left-out-{len(self.summaries)}"
@@ -84,12 +104,7 @@ class Host:
             *(word for plugin in plugins for word in ("-p", plugin)),
             f"--junit-xml={seen}", *map(str, args),
         ]
-        path = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
-        settings = {
-            "PYTHONPATH": path, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "TMEM_ARENA": self.arena,
-            "LEFT_OUT": str(listed),
-        }
-        status = self.run(command, cwd, {**settings, **(env or {})}, check=False)
+        status = self.run(command, cwd, self.settings(LEFT_OUT=str(listed), **(env or {})), check=False)
         counts = ElementTree.parse(seen).getroot().find("testsuite").attrib if seen.exists() else {}
         ran = int(counts.get("tests", 0)) - int(counts.get("skipped", 0))
         self.summaries.append(f"{ran} ran, {counts.get('skipped', 0)} skipped, {len(left_out)} left out by name")
