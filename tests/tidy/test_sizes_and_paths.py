@@ -14,7 +14,7 @@ from tests.support import ROOT
 
 FUNCTION_MAX = 70
 LINE_MAX = 120
-FOLDERS = ("shm", "engine", "stress", "tmem", "tests", "docs", ".ci")
+FOLDERS = ("shm", "engine", "stress", "tmem", "tests", "docs", "examples", ".ci")
 SUFFIXES = (".py", ".pxd", ".pyi", ".toml", ".md", ".in", "")
 FILES = sorted(
     [path for folder in FOLDERS for path in (ROOT / folder).rglob("*")
