@@ -15,6 +15,7 @@ from click.testing import CliRunner
 import engine
 from engine.capacity import balloon
 from engine.cli import commands as cli
+from engine.cli import looks
 from tests.support import ROOT
 
 WIDE = {"COLUMNS": "300"}
@@ -205,14 +206,28 @@ def test_top_counts_what_happens_while_it_looks(filled):
     assert frame["pools"]["thumbs"]["hit_rate"] == 1
 
 
-def test_rates_of_a_pool_that_came_or_was_made_anew():
+def look(pools, at):
+    """A look at an arena with these pools, so many seconds on."""
     zero = dict.fromkeys(
-        ("puts_ok", "puts_refused", "gets_hit", "gets_miss", "flushes", "evicted", "pages", "bytes_used"), 0
+        ("puts_ok", "puts_refused", "gets_hit", "gets_miss", "flushes", "evicted", "pages", "bytes_used", "recoveries"),
+        0,
     )
-    before = {"pools": {"anew": zero | {"puts_ok": 50}}, "total": zero}
-    after = {"pools": {"anew": zero | {"puts_ok": 5}, "came": zero | {"puts_ok": 10}}, "total": zero, "arena": {}}
-    rates = cli._rates(before, after, 2.0)["pools"]
+    return {
+        "time": at, "pools": {name: zero | counts for name, counts in pools.items()}, "total": zero, "arena": {},
+        "facts": {}, "clients": [], "workers": [],
+    }
+
+
+def test_rates_of_a_pool_that_came_or_was_made_anew():
+    before = look({"anew": {"puts_ok": 50}}, 1.0)
+    after = look({"anew": {"puts_ok": 5}, "came": {"puts_ok": 10}}, 3.0)
+    rates = looks.rates(before, after)["pools"]
     assert rates["came"]["puts_per_s"] == 5 and rates["anew"]["puts_per_s"] == 0
+
+
+def test_how_long_a_page_lasts():
+    found = looks.rates(look({"p": {}}, 0.0), look({"p": {"evicted": 20, "pages": 50}, "q": {"pages": 5}}, 2.0))
+    assert found["pools"]["p"]["lasts_s"] == 5 and found["pools"]["q"]["lasts_s"] is None
 
 
 def test_check_of_a_sound_arena(filled):
@@ -319,8 +334,8 @@ def test_help_and_version():
 class Entry:
     """An entry point of another package."""
 
-    def __init__(self, name, load):
-        self.name, self.load = name, load
+    def __init__(self, name, load, extras=()):
+        self.name, self.load, self.extras = name, load, extras
 
 
 class Entries(list):
@@ -331,7 +346,7 @@ class Entries(list):
 def entries(monkeypatch):
     """Replaces the installed entry points; to be filled by the test."""
     present = Entries()
-    monkeypatch.setattr(cli.metadata, "entry_points", lambda group, name=None: Entries(
+    monkeypatch.setattr(metadata, "entry_points", lambda group, name=None: Entries(
         entry for entry in present if name in (None, entry.name)))
     return present
 

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
-LAYERS = ("engine", "shm", "stress")
+LAYERS = ("engine", "shm", "stress", "tmem")
 
 
 def dotted(path):
