@@ -13,7 +13,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib import metadata
 from typing import Any, NoReturn
 
@@ -143,14 +143,10 @@ def ended_by_signals() -> Iterator[None]:
             signal.signal(one, before[one])
 
 
-def _complete_arena(_ctx: click.Context, _param: click.Parameter, begun: str) -> list[CompletionItem]:
+def complete_arena(_ctx: click.Context, _param: click.Parameter, begun: str) -> list[CompletionItem]:
+    """The names of arenas that begin so, for the shell."""
     return [CompletionItem(name) for name in names() if name.startswith(begun)]
 
 
-def arena_argument(**more: Any) -> Callable[[Any], Any]:
-    """The argument that names an arena, which the shell can complete."""
-    return click.argument("name", shell_complete=_complete_arena, **more)
-
-
-name_argument = arena_argument()
+name_argument = click.argument("name", shell_complete=complete_arena)
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")

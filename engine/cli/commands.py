@@ -25,6 +25,7 @@ from engine.capacity.balloon import follow, read_cgroup, read_pressure
 from engine.cli.basics import (
     Commands,
     attach,
+    complete_arena,
     ended_by_signals,
     json_option,
     name_argument,
@@ -33,6 +34,9 @@ from engine.cli.basics import (
     table,
     usage,
 )
+from engine.cli.completion import completion
+from engine.cli.health import health
+from engine.cli.running import run
 from engine.cli.top import top
 from engine.cli.words import percent, size
 from engine.layout.geometry import CLIENT_LAYOUT
@@ -360,17 +364,24 @@ def check(name: str, frozen: bool, repair: bool, as_json: bool) -> None:
 
 
 @main.command("rm")
-@click.argument("names", metavar="NAME...", nargs=-1, required=True)
-def remove(names: tuple[str, ...]) -> None:
+@click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_arena)
+@json_option
+def remove(names: tuple[str, ...], as_json: bool) -> None:
     """Remove arenas and all that belongs to them; processes still attached keep their memory until
     they end.
 
     What has such a name and is no arena is left alone.
     """
-    for name in names:
-        with usage():
-            engine.unlink(name)
+    removed: list[str] = []
+    try:
+        for name in names:
+            with usage():
+                engine.unlink(name)
+            removed.append(name)
+    finally:
+        if as_json:
+            print_json({"removed": removed})
 
 
-for _command in (top,):
+for _command in (completion, health, run, top):
     main.add_command(_command)

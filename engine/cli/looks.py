@@ -66,7 +66,7 @@ class Watcher:
         self._eng.close()
 
 
-def _doing(pid: int) -> str:
+def doing(pid: int) -> str:
     """What the system says of a process: running, sleeping, stopped ...; "-" if it cannot be asked,
     as of one in another container."""
     try:
@@ -101,7 +101,7 @@ def _worker_rates(now: Any, then: Any, seconds: float) -> dict[str, Any]:
     waited = now["lock_wait_ns"] - then.get("lock_wait_ns", now["lock_wait_ns"])
     waits = now["lock_waits"] - then.get("lock_waits", now["lock_waits"])
     return {
-        "worker": now["worker"], "pid": now["pid"], "state": _doing(now["pid"]), "in_call": now["in_call"],
+        "worker": now["worker"], "pid": now["pid"], "state": doing(now["pid"]), "in_call": now["in_call"],
         "holds": now["holds"], "waits_per_s": max(0, waits) / seconds,
         "waiting": min(1.0, max(0, waited) / seconds / 1e9), "wait_max_s": now["lock_wait_ns_max"] / 1e9,
         "pinned_bytes": now["pinned_bytes"],

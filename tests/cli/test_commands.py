@@ -16,7 +16,7 @@ import engine
 from engine.capacity import balloon
 from engine.cli import commands as cli
 from engine.cli import looks
-from tests.support import ROOT
+from tests.support import ROOT, child_env
 
 WIDE = {"COLUMNS": "300"}
 
@@ -397,12 +397,49 @@ def test_without_the_extra_it_says_what_to_install(missing):
     assert told.returncode == 2 and "pip install 'tmem[cli]'" in told.stderr and "Traceback" not in told.stderr
 
 
-def test_a_name_that_the_terminal_cannot_write(eng):
-    eng.new_pool("naïve 日")
-    env = dict(os.environ, LC_ALL="C", PYTHONUTF8="0", PYTHONIOENCODING="", PYTHONCOERCECLOCALE="0")
-    for command in (["stat"], ["top", "--once", "--interval", "0.01"], ["check"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "engine.cli", *command, eng.name], cwd=ROOT, env=env, capture_output=True, text=True
-        )
-        assert (done.returncode, done.stderr) == (0, "")
-        assert command == ["check"] or "na\\xefve" in done.stdout
+PLAIN = [["ls"], ["stat", "NAME"], ["top", "NAME", "--once", "--interval", "0.01"], ["check", "NAME"],
+         ["tend", "NAME", "--once"], ["health", "NAME"]]
+
+
+def test_a_name_that_the_terminal_cannot_write(eng, tmp_path):
+    """Every command, in one interpreter that writes ASCII."""
+    eng.new_pool("na\u00efve \u65e5")
+    script = tmp_path / "all.py"
+    script.write_text(
+        "import sys\nfrom engine.cli import main\n"
+        f"for command in {PLAIN}:\n    main([sys.argv[1] if word == 'NAME' else word for word in command],"
+        " standalone_mode=False)\n"
+    )
+    for coding in ("", "ascii"):
+        env = child_env(LC_ALL="C", PYTHONUTF8="0", PYTHONIOENCODING=coding, PYTHONCOERCECLOCALE="0", PYTHONPATH=ROOT)
+        done = subprocess.run([sys.executable, script, eng.name], env=env, capture_output=True)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert done.stdout.isascii() and done.stdout.count(b"na\\xefve") == 2
+
+
+def test_what_is_not_there_is_answered_with_what_is(eng):
+    assert "no command 'mk'; there are" in tmem("mk", status=2) and "create" in tmem("mk", status=2)
+    for command in ("stat", "top", "check", "rm", "tend", "health"):
+        told = tmem(command, eng.name + "x", status=1)
+        assert f"no arena '{eng.name}x'; there " in told and repr(eng.name) in told or "more" in told
+    assert "fish" in tmem("completion", "tcsh", status=2)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(shell):
+    assert "_TMEM_COMPLETE" in tmem("completion", shell) and "tmem" in tmem("completion", shell)
+
+
+def test_arenas_are_completed(eng):
+    def completed(words):
+        env = child_env(_TMEM_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=str(len(words.split()) - 1))
+        code = "from engine.cli import main; main(prog_name='tmem')"
+        return subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True).stdout
+
+    assert f"plain,{eng.name}" in completed(f"tmem stat {eng.name[:-1]}")
+    assert "plain,resize" in completed("tmem res")
+
+
+def test_rm_tells_what_it_has_removed(make_arena):
+    names = [make_arena().name, make_arena().name]
+    assert tmem_json("rm", *names) == {"removed": names}
