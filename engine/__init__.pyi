@@ -154,10 +154,22 @@ class _ArenaStats(TypedDict):
     bytes_overhead: int
     bytes_leaving: int
 
+class _WorkerStats(TypedDict):
+    worker: int
+    pid: int
+    in_call: bool
+    holds: list[str]
+    lock_waits: int
+    lock_wait_ns: int
+    lock_wait_ns_max: int
+    recoveries: int
+    pinned_bytes: int
+
 class _Stats(TypedDict):
     total: _TotalCounters
     pools: dict[str, _Counters]
     arena: _ArenaStats
+    workers: list[_WorkerStats]
 
 class _HostOps(Protocol):
     def obj_alloc(self, pool_id: int, /) -> bool: ...

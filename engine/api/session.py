@@ -470,8 +470,8 @@ class Engine(Member):
     # --- the whole arena --------------------------------------------------------------------------
 
     def stats(self):
-        """Counters and gauges: {"total": {...}, "pools": {name: {...}}, "arena": {...}}; see
-        docs/architecture.md, and docs/gauges.md for what says how full the arena is.
+        """Counters and gauges: {"total": {...}, "pools": {name: {...}}, "arena": {...}, "workers":
+        [{...}]}; see docs/architecture.md, and docs/gauges.md for what says how full the arena is.
 
         Gauges (objects, objnodes, pages, bytes_*) are exact when nobody works; counts of calls may
         miss what a killed worker had not counted yet."""

@@ -1,111 +1,49 @@
-"""Owns the command line `tmem`: arguments in, a table or JSON out, and the exit status.
+"""Owns the command line `tmem`: arguments in, a table or JSON out, and the exit status; here are
+the commands that make, change, look at and remove arenas, and modules beside this one have the
+larger ones.
 
-Commands of other packages come by the entry-point group "tmem.commands" and are imported only when
-named, so that a broken one breaks nothing else.
 Exit status: 0 good, 1 found a problem, 2 usage (or a part that is not installed).
 """
 import contextlib
-import io
 import itertools
 import json
 import math
 import os
 import pwd
-import signal
 import stat as st
 import sys
 import time
 from collections.abc import Iterator
-from importlib import metadata
 from typing import Any
+
+import click
+from rich.console import Console
 
 import engine
 from engine.capacity import rounds
 from engine.capacity.balloon import follow, read_cgroup, read_pressure
+from engine.cli.basics import (
+    Commands,
+    attach,
+    complete_arena,
+    ended_by_signals,
+    json_option,
+    name_argument,
+    number,
+    print_json,
+    table,
+    usage,
+)
+from engine.cli.completion import completion
+from engine.cli.health import health
+from engine.cli.running import run
+from engine.cli.top import top
+from engine.cli.words import percent, size
 from engine.layout.geometry import CLIENT_LAYOUT
 from engine.sizes import parse_size
 from shm.arena import glance
 
-try:
-    import click
-    from rich.console import Console, Group
-    from rich.live import Live
-    from rich.table import Table
-except ImportError as missing:
-    print(f"tmem: the command line needs {missing.name}: pip install 'tmem[cli]'", file=sys.stderr)
-    sys.exit(2)
-
 SHM_DIR = "/dev/shm"
-ENTRY_POINTS = "tmem.commands"
-
-
-class _Unavailable(click.ClickException):
-    exit_code = 2
-
-
-def _unavailable(name: str, error: BaseException) -> click.Command:
-    """What stands in for a command that cannot be imported: it says why, and what to install."""
-    why = f"needs {error.name}" if isinstance(error, ModuleNotFoundError) else f"{type(error).__name__}: {error}"
-
-    @click.command(
-        name,
-        short_help=f"(not available: {why})",
-        add_help_option=False,
-        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
-    )
-    def command() -> None:
-        raise _Unavailable(f"'{name}' is not available ({why}): pip install 'tmem[{name}]'")
-
-    return command
-
-
-class Commands(click.Group):
-    """The commands of this file and those of the entry-point group; a TmemError becomes one
-    line."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*super().list_commands(ctx), *metadata.entry_points(group=ENTRY_POINTS).names})
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        own = super().get_command(ctx, name)
-        if own is not None:
-            return own
-        for entry in metadata.entry_points(group=ENTRY_POINTS, name=name):
-            try:
-                command: click.Command = entry.load()
-                return command
-            except Exception as error:      # whatever a broken package raises at import
-                return _unavailable(name, error)
-        return None
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except engine.TmemError as error:
-            raise click.ClickException(" ".join(str(error).split())) from error
-
-
-@contextlib.contextmanager
-def _usage() -> Iterator[None]:
-    """The engine's complaint about an argument is a usage error here."""
-    try:
-        yield
-    except (TypeError, ValueError) as error:
-        raise click.UsageError(str(error)) from error
-
-
-def _attach(name: str) -> engine.Engine:
-    with _usage():
-        # Nobody's pages are put in here, so any arena will do that this user may write to.
-        try:
-            owner = os.lstat(f"{SHM_DIR}/{name}").st_uid
-        except (OSError, ValueError):
-            owner = None                # attaching says why
-        return engine.attach(name, owner=owner)
-
-
-def _number(text: str) -> int | str:
-    return int(text) if text.isdecimal() else text
 
 
 def _octal(_ctx: click.Context, _param: click.Parameter, value: str) -> int:
@@ -118,41 +56,10 @@ def _octal(_ctx: click.Context, _param: click.Parameter, value: str) -> int:
     return mode
 
 
-def _bytes(n: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if abs(n) < 1024:
-            return f"{n:.0f} {unit}" if unit == "B" else f"{n:.1f} {unit}"
-        n /= 1024
-    return f"{n:.1f} TiB"
-
-
-def _percent(part: float, whole: float) -> str:
-    return f"{100 * part / whole:.1f} %" if whole else "-"
-
-
-def _print_json(answer: object) -> None:
-    click.echo(json.dumps(answer, indent=2))
-
-
-def _table(title: str | None, *columns: str) -> Table:
-    """A table whose first column is a name and whose others are numbers."""
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for at, column in enumerate(columns):
-        table.add_column(column, justify="right" if at else "left", overflow="fold")
-    return table
-
-
-name_argument = click.argument("name")
-json_option = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
-
-
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="tmem", prog_name="tmem")
 def main() -> None:
     """Transcendent memory in shared memory: make, look at, check and remove arenas."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a pool's name is any text, also where the terminal is not
 
 
 @main.command()
@@ -194,18 +101,18 @@ def create(
     as_json: bool,
 ) -> None:
     """Create the arena NAME."""
-    with _usage():
+    with usage():
         eng = engine.create(
             name,
-            _number(capacity),
-            max_capacity=None if max_capacity is None else _number(max_capacity),
-            max_pinned=None if max_pinned is None else _number(max_pinned),
+            number(capacity),
+            max_capacity=None if max_capacity is None else number(max_capacity),
+            max_pinned=None if max_pinned is None else number(max_pinned),
             page_size=page_size,
             buckets=buckets,
             max_workers=max_workers,
             max_pools=max_pools,
             mode=mode,
-            group=None if group is None else _number(group),
+            group=None if group is None else number(group),
             huge_pages=huge_pages,
             preallocate=preallocate,
             shards=shards,
@@ -222,9 +129,9 @@ def create(
             "mode": f"{mode:04o}",
         }
     if as_json:
-        _print_json(made)
+        print_json(made)
     else:
-        click.echo(f"{name}: created, {_bytes(made['capacity'])} in pages of {made['page_size']} bytes")
+        click.echo(f"{name}: created, {size(made['capacity'])} in pages of {made['page_size']} bytes")
 
 
 def _owner(uid: int) -> str:
@@ -261,12 +168,12 @@ def _arenas() -> Iterator[dict[str, Any]]:
 @json_option
 def resize(name: str, capacity: str, as_json: bool) -> None:
     """Change the capacity of the arena NAME while everybody works."""
-    with _attach(name) as eng, _usage():
-        before, after = eng.capacity, eng.resize(_number(capacity))
+    with attach(name) as eng, usage():
+        before, after = eng.capacity, eng.resize(number(capacity))
     if as_json:
-        _print_json({"name": name, "before": before, "capacity": after})
+        print_json({"name": name, "before": before, "capacity": after})
     else:
-        click.echo(f"{name}: {_bytes(before)} -> {_bytes(after)}")
+        click.echo(f"{name}: {size(before)} -> {size(after)}")
 
 
 @main.command()
@@ -288,9 +195,9 @@ def balloon(name: str, low: str, high: str | None, interval: float, count: int |
             click.echo(json.dumps({"name": name, "before": before, "capacity": after, "error": error and str(error)}))
         else:
             click.echo(
-                f"{name}: {_bytes(before)} -> {_bytes(after)}"
+                f"{name}: {size(before)} -> {size(after)}"
                 if error is None
-                else f"{name}: stays at {_bytes(after)}: {error}"
+                else f"{name}: stays at {size(after)}: {error}"
             )
 
     looks = iter(range(count)) if count is not None else itertools.count()
@@ -301,23 +208,19 @@ def balloon(name: str, low: str, high: str | None, interval: float, count: int |
         time.sleep(interval)
         return True
 
-    with _attach(name) as eng, _usage():
+    with attach(name) as eng, usage():
         if read_pressure() is None and read_cgroup() is None:
             raise click.ClickException(
                 "this system tells nothing of memory pressure, and there is no cgroup limit to follow"
             )
-        smallest = parse_size("--min", _number(low))
-        largest = eng.max_capacity if high is None else parse_size("--max", _number(high))
+        smallest = parse_size("--min", number(low))
+        largest = eng.max_capacity if high is None else parse_size("--max", number(high))
         if not 1 << 20 <= smallest <= largest <= eng.max_capacity:
             raise click.UsageError(
                 f"--min, --max: from 1 MiB to {eng.max_capacity} bytes (its max_capacity), --min not above --max"
             )
         with contextlib.suppress(KeyboardInterrupt):
             follow(eng, smallest, largest, tick, report)
-
-
-def _end(_number: int, _frame: object) -> None:
-    raise KeyboardInterrupt
 
 
 @main.command()
@@ -341,17 +244,11 @@ def tend(name: str, seconds: float | None, once: bool, as_json: bool) -> None:
                        f"{done.dead} dead workers settled, garbage of {done.inherited} taken apart, "
                        f"{done.buried} expired objects taken out")
 
-    with _attach(name) as eng:
-        before = signal.signal(signal.SIGTERM, _end)
-        try:
-            if once:
-                report(eng.tend())
-            else:
-                rounds.follow(eng, math.inf if seconds is None else seconds, report)
-        except KeyboardInterrupt:
-            pass
-        finally:
-            signal.signal(signal.SIGTERM, before)
+    with attach(name) as eng, ended_by_signals():
+        if once:
+            report(eng.tend())
+        else:
+            rounds.follow(eng, math.inf if seconds is None else seconds, report)
 
 
 @main.command("ls")
@@ -361,16 +258,16 @@ def list_arenas(as_json: bool) -> None:
     how much memory the whole file takes."""
     arenas = list(_arenas())
     if as_json:
-        return _print_json(arenas)
-    table = _table(None, "NAME", "CAPACITY", "USED", "BACKED", "OWNER", "MODE")
+        return print_json(arenas)
+    shown = table("NAME", "CAPACITY", "USED", "BACKED", "OWNER", "MODE")
     for arena in arenas:
         sizes = [arena["capacity"], arena["bytes_used"], arena["bytes_backed"]]
-        table.add_row(arena["name"], *("-" if n is None else _bytes(n) for n in sizes), arena["owner"], arena["mode"])
-    Console().print(table)
+        shown.add_row(arena["name"], *("-" if n is None else size(n) for n in sizes), arena["owner"], arena["mode"])
+    Console().print(shown)
 
 
 def _arena_line(arena: Any) -> str:
-    return (f"{arena['name']}: {_bytes(arena['capacity'])}, {_bytes(arena['bytes_backed'])} backed, "
+    return (f"{arena['name']}: {size(arena['capacity'])}, {size(arena['bytes_backed'])} backed, "
             f"segments {arena['segments_used']}/{arena['segments_total']}, pages of {arena['page_size']} bytes, "
             f"{arena['buckets']} buckets, workers {arena['workers']}")
 
@@ -378,7 +275,7 @@ def _arena_line(arena: Any) -> str:
 def _fullness_line(arena: Any) -> str:
     """How full the arena is: the gauges that are all of its capacity."""
     parts = ("free", "stuck", "evictable", "persistent", "overhead", "leaving")
-    return ", ".join(f"{part} {_bytes(arena[f'bytes_{part}'])}" for part in parts)
+    return ", ".join(f"{part} {size(arena[f'bytes_{part}'])}" for part in parts)
 
 
 def _rows(stats: Any) -> Iterator[tuple[str, Any]]:
@@ -391,107 +288,36 @@ def _rows(stats: Any) -> Iterator[tuple[str, Any]]:
 @json_option
 def show_stats(name: str, as_json: bool) -> None:
     """Show the counters of the arena NAME and of the pools in it."""
-    with _attach(name) as eng:
+    with attach(name) as eng:
         stats = eng.stats()
     if as_json:
-        return _print_json(stats)
-    table = _table(None, "POOL", "PUTS", "REFUSED", "DUPLICATE", "HITS", "MISSES", "HIT RATE", "FLUSHES", "OBJECTS",
+        return print_json(stats)
+    shown = table("POOL", "PUTS", "REFUSED", "DUPLICATE", "HITS", "MISSES", "HIT RATE", "FLUSHES", "OBJECTS",
                    "OBJNODES", "PAGES", "EVICTED", "ASKED", "STORED", "USED")
     for pool, c in _rows(stats):
-        table.add_row(
+        shown.add_row(
             pool,
             str(c["puts_ok"]),
             str(c["puts_refused"]),
             str(c["puts_duplicate"]),
             str(c["gets_hit"]),
             str(c["gets_miss"]),
-            _percent(c["gets_hit"], c["gets_hit"] + c["gets_miss"]),
+            percent(c["gets_hit"], c["gets_hit"] + c["gets_miss"]),
             str(c["flushes"]),
             str(c["objects"]),
             str(c["objnodes"]),
             str(c["pages"]),
             str(c["evicted"]),
-            _bytes(c["bytes_asked"]),
-            _bytes(c["bytes_stored"]),
-            _bytes(c["bytes_used"]),
+            size(c["bytes_asked"]),
+            size(c["bytes_stored"]),
+            size(c["bytes_used"]),
         )
     total = stats["total"]
     console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(_arena_line(stats["arena"]), highlight=False, soft_wrap=True)
     console.print(_fullness_line(stats["arena"]), highlight=False, soft_wrap=True)
     console.print(f"lock waits {total['lock_waits']}, workers recovered {total['recoveries']}", highlight=False)
-    console.print(table)
-
-
-def _rates(before: Any, after: Any, seconds: float) -> dict[str, Any]:
-    """What happened between two answers of stats(), per second; a pool that is new started from
-    nothing."""
-    def rate(now: Any, then: Any) -> dict[str, Any]:
-        done = {key: max(0, now[key] - then.get(key, 0)) for key in now}
-        gets = done["gets_hit"] + done["gets_miss"]
-        return {
-            "puts_per_s": (done["puts_ok"] + done["puts_refused"]) / seconds,
-            "refused_per_s": done["puts_refused"] / seconds,
-            "gets_per_s": gets / seconds,
-            "hit_rate": done["gets_hit"] / gets if gets else None,
-            "flushes_per_s": done["flushes"] / seconds,
-            "evicted_per_s": done["evicted"] / seconds,
-            "pages": now["pages"],
-            "bytes_used": now["bytes_used"],
-        }
-    return {
-        "seconds": seconds,
-        "arena": after["arena"],
-        "pools": {pool: rate(now, before["pools"].get(pool, {})) for pool, now in after["pools"].items()},
-        "total": rate(after["total"], before["total"]),
-    }
-
-
-def _frame(rates: Any) -> Group:
-    table = _table(None, "POOL", "PUTS/S", "REFUSED/S", "GETS/S", "HIT RATE", "FLUSHES/S", "EVICTED/S", "PAGES", "USED")
-    for pool, r in _rows(rates):
-        table.add_row(pool, f"{r['puts_per_s']:.0f}", f"{r['refused_per_s']:.0f}", f"{r['gets_per_s']:.0f}",
-                      "-" if r["hit_rate"] is None else _percent(r["hit_rate"], 1), f"{r['flushes_per_s']:.0f}",
-                      f"{r['evicted_per_s']:.0f}", str(r["pages"]), _bytes(r["bytes_used"]))
-    return Group(_arena_line(rates["arena"]), _fullness_line(rates["arena"]), table)
-
-
-def _watch(eng: engine.Engine, interval: float) -> Iterator[dict[str, Any]]:
-    """The rates of one interval after the other, without end."""
-    before, then = eng.stats(), time.monotonic()
-    while True:
-        time.sleep(interval)
-        after, now = eng.stats(), time.monotonic()
-        yield _rates(before, after, now - then)
-        before, then = after, now
-
-
-@main.command()
-@name_argument
-@click.option("--interval", default=1.0, show_default=True, type=click.FloatRange(min=0.01),
-              help="Seconds from one frame to the next.")
-@click.option("--once", is_flag=True, help="Show one frame, then end.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line for each frame.")
-def top(name: str, interval: float, once: bool, as_json: bool) -> None:
-    """Show what the pools of the arena NAME do, per second, until interrupted."""
-    with _attach(name) as eng:
-        frames = _watch(eng, interval)
-        try:
-            if once:
-                frame = next(frames)
-                if as_json:
-                    click.echo(json.dumps(frame))
-                else:
-                    Console().print(_frame(frame))
-            elif as_json:
-                for frame in frames:
-                    click.echo(json.dumps(frame))
-            else:
-                with Live(screen=sys.stdout.isatty(), auto_refresh=False) as live:
-                    for frame in frames:
-                        live.update(_frame(frame), refresh=True)
-        except KeyboardInterrupt:
-            pass
+    console.print(shown)
 
 
 def _lost_line(pool: str, oid: Any, index: int | None) -> str:
@@ -515,13 +341,13 @@ def check(name: str, frozen: bool, repair: bool, as_json: bool) -> None:
     nobody has and gauges that are wrong, too. The exit status is 1 if one did not hold, whether or
     not it was repaired.
     """
-    with _attach(name) as eng:
+    with attach(name) as eng:
         report = eng.check(repair=repair, frozen=frozen)
         if report.gentle and not report.ok:
             report = eng.check(frozen=True)
     found, left = [*report.repaired, *report.problems], report.problems
     if as_json:
-        _print_json({"ok": report.ok, "problems": [vars(problem) for problem in left],
+        print_json({"ok": report.ok, "problems": [vars(problem) for problem in left],
                      "repaired": [vars(problem) for problem in report.repaired], "lost": report.lost,
                      "counts": report.counts, "gentle": report.gentle})
     else:
@@ -538,15 +364,24 @@ def check(name: str, frozen: bool, repair: bool, as_json: bool) -> None:
 
 
 @main.command("rm")
-@click.argument("names", metavar="NAME...", nargs=-1, required=True)
-def remove(names: tuple[str, ...]) -> None:
+@click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_arena)
+@json_option
+def remove(names: tuple[str, ...], as_json: bool) -> None:
     """Remove arenas and all that belongs to them; processes still attached keep their memory until
     they end.
 
     What has such a name and is no arena is left alone.
     """
-    for name in names:
-        with _usage():
-            engine.unlink(name)
+    removed: list[str] = []
+    try:
+        for name in names:
+            with usage():
+                engine.unlink(name)
+            removed.append(name)
+    finally:
+        if as_json:
+            print_json({"removed": removed})
 
 
+for _command in (completion, health, run, top):
+    main.add_command(_command)

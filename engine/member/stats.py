@@ -6,7 +6,14 @@ workers count what they do, and the depot counts each class.
 """
 
 import cython
-from cython.cimports.engine.layout.regions import is_evictable, is_live, ledger_at, pool_at
+from cython.cimports.engine.layout.regions import (
+    buckets_offset,
+    is_evictable,
+    is_live,
+    ledger_at,
+    pool_at,
+    queues_offset,
+)
 from cython.cimports.engine.layout.structs import (
     EVICTED,
     EXPIRED,
@@ -35,10 +42,12 @@ from cython.cimports.engine.layout.structs import (
 )
 from cython.cimports.engine.member.fullness import Kept, fullness, keep_pool
 from cython.cimports.engine.member.member import Member
+from cython.cimports.engine.member.ranks import rank_of
 from cython.cimports.libc.string import memset
 from cython.cimports.shm.atomics import load
 from cython.cimports.shm.kernel.liveness import byte_held
 from cython.cimports.shm.layout import (
+    HELD_MAX,
     SLOT_LIVE,
     STAT_LOCK_WAIT_NS,
     STAT_LOCK_WAIT_NS_MAX,
@@ -46,6 +55,7 @@ from cython.cimports.shm.layout import (
     STAT_RECOVERIES,
     Slot,
     Worker,
+    offset_of,
     slot_at,
     slots_used,
     u64,
@@ -98,6 +108,47 @@ def fixed_bytes(engine: Member):
     return sum
 
 
+@cython.cfunc
+def _lock_name(w: cython.pointer(Worker), slot: cython.pointer(Slot), offset: u64):
+    """What a lock is of, for people; None: it is the worker's own, which each has in every call."""
+    if offset == offset_of(w, cython.address(slot.own)):
+        return None
+    if offset == offset_of(w, cython.address(w.depot.gate)):
+        return "world"
+    if offset == offset_of(w, cython.address(w.depot.lock)):
+        return "depot"
+    if offset == w.client_off:
+        return "pools"
+    if buckets_offset(w) <= offset < queues_offset(w):
+        return "bucket"
+    return {0: "worker", 1: "worker", 2: "queue"}.get(rank_of(w, offset), "other")
+
+
+@cython.cfunc
+def _worker(w: cython.pointer(Worker), idx: u64):
+    """What a living worker counts, and which locks it says it has."""
+    slot: cython.pointer(Slot) = slot_at(w, idx)
+    i: cython.int
+    offset: u64
+    holds = []
+    for i in range(HELD_MAX):
+        offset = load(cython.address(slot.held[i]))
+        name = _lock_name(w, slot, offset) if offset != 0 else None
+        if name is not None:
+            holds.append(name)
+    return {
+        "worker": idx,
+        "pid": slot.pid,
+        "in_call": bool(load(cython.address(slot.phase)) & 1) and idx != w.slot_idx,
+        "holds": holds,
+        "lock_waits": slot.stat[STAT_LOCK_WAITS],
+        "lock_wait_ns": slot.stat[STAT_LOCK_WAIT_NS],
+        "lock_wait_ns_max": slot.stat[STAT_LOCK_WAIT_NS_MAX],
+        "recoveries": slot.stat[STAT_RECOVERIES],
+        "pinned_bytes": slot.client[PINS_BYTES],
+    }
+
+
 def collect(engine: Member):
     """The dict of Engine.stats."""
     w: cython.pointer(Worker) = cython.address(engine.att.w)
@@ -119,12 +170,13 @@ def collect(engine: Member):
             for key, value in pools[name].items():
                 total[key] += value
         total.update(lock_waits=0, lock_wait_ns=0, lock_wait_ns_max=0, recoveries=0)
-        workers = 0
+        workers = []
         for i in range(slots_used(w)):
             slot = slot_at(w, i)
             # The state of one that was killed is LIVE until it is recovered; its liveness byte is
             # not held any more.
-            workers += load(cython.address(slot.state)) == SLOT_LIVE and (i == w.slot_idx or byte_held(w, i))
+            if load(cython.address(slot.state)) == SLOT_LIVE and (i == w.slot_idx or byte_held(w, i)):
+                workers.append(_worker(w, i))
             total["lock_waits"] += slot.stat[STAT_LOCK_WAITS]
             total["lock_wait_ns"] += slot.stat[STAT_LOCK_WAIT_NS]
             total["lock_wait_ns_max"] = max(total["lock_wait_ns_max"], slot.stat[STAT_LOCK_WAIT_NS_MAX])
@@ -146,7 +198,7 @@ def collect(engine: Member):
             "capacity_max": engine.max_capacity,
             "page_size": engine.page_size,
             "buckets": engine.buckets,
-            "workers": workers,
+            "workers": len(workers),
             "segments_used": w.depot.seg_used,
             "segments_total": w.seg_total,
             "segment_bytes": segment,
@@ -160,4 +212,4 @@ def collect(engine: Member):
         }
     finally:
         engine.att.leave()
-    return {"total": total, "pools": pools, "arena": arena}
+    return {"total": total, "pools": pools, "arena": arena, "workers": workers}

@@ -15,7 +15,8 @@ from click.testing import CliRunner
 import engine
 from engine.capacity import balloon
 from engine.cli import commands as cli
-from tests.support import ROOT
+from engine.cli import looks
+from tests.support import ROOT, child_env
 
 WIDE = {"COLUMNS": "300"}
 
@@ -205,14 +206,28 @@ def test_top_counts_what_happens_while_it_looks(filled):
     assert frame["pools"]["thumbs"]["hit_rate"] == 1
 
 
-def test_rates_of_a_pool_that_came_or_was_made_anew():
+def look(pools, at):
+    """A look at an arena with these pools, so many seconds on."""
     zero = dict.fromkeys(
-        ("puts_ok", "puts_refused", "gets_hit", "gets_miss", "flushes", "evicted", "pages", "bytes_used"), 0
+        ("puts_ok", "puts_refused", "gets_hit", "gets_miss", "flushes", "evicted", "pages", "bytes_used", "recoveries"),
+        0,
     )
-    before = {"pools": {"anew": zero | {"puts_ok": 50}}, "total": zero}
-    after = {"pools": {"anew": zero | {"puts_ok": 5}, "came": zero | {"puts_ok": 10}}, "total": zero, "arena": {}}
-    rates = cli._rates(before, after, 2.0)["pools"]
+    return {
+        "time": at, "pools": {name: zero | counts for name, counts in pools.items()}, "total": zero, "arena": {},
+        "facts": {}, "clients": [], "workers": [],
+    }
+
+
+def test_rates_of_a_pool_that_came_or_was_made_anew():
+    before = look({"anew": {"puts_ok": 50}}, 1.0)
+    after = look({"anew": {"puts_ok": 5}, "came": {"puts_ok": 10}}, 3.0)
+    rates = looks.rates(before, after)["pools"]
     assert rates["came"]["puts_per_s"] == 5 and rates["anew"]["puts_per_s"] == 0
+
+
+def test_how_long_a_page_lasts():
+    found = looks.rates(look({"p": {}}, 0.0), look({"p": {"evicted": 20, "pages": 50}, "q": {"pages": 5}}, 2.0))
+    assert found["pools"]["p"]["lasts_s"] == 5 and found["pools"]["q"]["lasts_s"] is None
 
 
 def test_check_of_a_sound_arena(filled):
@@ -319,8 +334,8 @@ def test_help_and_version():
 class Entry:
     """An entry point of another package."""
 
-    def __init__(self, name, load):
-        self.name, self.load = name, load
+    def __init__(self, name, load, extras=()):
+        self.name, self.load, self.extras = name, load, extras
 
 
 class Entries(list):
@@ -331,7 +346,7 @@ class Entries(list):
 def entries(monkeypatch):
     """Replaces the installed entry points; to be filled by the test."""
     present = Entries()
-    monkeypatch.setattr(cli.metadata, "entry_points", lambda group, name=None: Entries(
+    monkeypatch.setattr(metadata, "entry_points", lambda group, name=None: Entries(
         entry for entry in present if name in (None, entry.name)))
     return present
 
@@ -382,12 +397,49 @@ def test_without_the_extra_it_says_what_to_install(missing):
     assert told.returncode == 2 and "pip install 'tmem[cli]'" in told.stderr and "Traceback" not in told.stderr
 
 
-def test_a_name_that_the_terminal_cannot_write(eng):
-    eng.new_pool("naïve 日")
-    env = dict(os.environ, LC_ALL="C", PYTHONUTF8="0", PYTHONIOENCODING="", PYTHONCOERCECLOCALE="0")
-    for command in (["stat"], ["top", "--once", "--interval", "0.01"], ["check"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "engine.cli", *command, eng.name], cwd=ROOT, env=env, capture_output=True, text=True
-        )
-        assert (done.returncode, done.stderr) == (0, "")
-        assert command == ["check"] or "na\\xefve" in done.stdout
+PLAIN = [["ls"], ["stat", "NAME"], ["top", "NAME", "--once", "--interval", "0.01"], ["check", "NAME"],
+         ["tend", "NAME", "--once"], ["health", "NAME"]]
+
+
+def test_a_name_that_the_terminal_cannot_write(eng, tmp_path):
+    """Every command, in one interpreter that writes ASCII."""
+    eng.new_pool("na\u00efve \u65e5")
+    script = tmp_path / "all.py"
+    script.write_text(
+        "import sys\nfrom engine.cli import main\n"
+        f"for command in {PLAIN}:\n    main([sys.argv[1] if word == 'NAME' else word for word in command],"
+        " standalone_mode=False)\n"
+    )
+    for coding in ("", "ascii"):
+        env = child_env(LC_ALL="C", PYTHONUTF8="0", PYTHONIOENCODING=coding, PYTHONCOERCECLOCALE="0", PYTHONPATH=ROOT)
+        done = subprocess.run([sys.executable, script, eng.name], env=env, capture_output=True)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert done.stdout.isascii() and done.stdout.count(b"na\\xefve") == 2
+
+
+def test_what_is_not_there_is_answered_with_what_is(eng):
+    assert "no command 'mk'; there are" in tmem("mk", status=2) and "create" in tmem("mk", status=2)
+    for command in ("stat", "top", "check", "rm", "tend", "health"):
+        told = tmem(command, eng.name + "x", status=1)
+        assert f"no arena '{eng.name}x'; there " in told and repr(eng.name) in told or "more" in told
+    assert "fish" in tmem("completion", "tcsh", status=2)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(shell):
+    assert "_TMEM_COMPLETE" in tmem("completion", shell) and "tmem" in tmem("completion", shell)
+
+
+def test_arenas_are_completed(eng):
+    def completed(words):
+        env = child_env(_TMEM_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=str(len(words.split()) - 1))
+        code = "from engine.cli import main; main(prog_name='tmem')"
+        return subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True).stdout
+
+    assert f"plain,{eng.name}" in completed(f"tmem stat {eng.name[:-1]}")
+    assert "plain,resize" in completed("tmem res")
+
+
+def test_rm_tells_what_it_has_removed(make_arena):
+    names = [make_arena().name, make_arena().name]
+    assert tmem_json("rm", *names) == {"removed": names}

@@ -6,6 +6,7 @@ import signal
 import pytest
 
 import engine
+from tests.stopped import Stopped
 from tests.support import KINDS, DictPam, page
 
 OID = (1, 2, 3)
@@ -37,7 +38,7 @@ def test_keys_and_types(eng):
     eng.new_pool("p")
     eng.new_pool("q")
     stats = eng.stats()
-    assert set(stats) == {"total", "pools", "arena"} and set(stats["pools"]) == {"p", "q"}
+    assert set(stats) == {"total", "pools", "arena", "workers"} and set(stats["pools"]) == {"p", "q"}
     assert (
         set(COUNTERS) <= set(stats["pools"]["p"])
         and set(TOTAL) <= set(stats["total"])
@@ -57,6 +58,24 @@ def test_the_arena(eng):
     assert arena["workers"] == 1 and 0 <= arena["segments_used"] <= arena["segments_total"]
     with engine.attach(eng.name):
         assert eng.stats()["arena"]["workers"] == 2
+
+
+def test_the_workers(eng):
+    mine, = eng.stats()["workers"]
+    assert (mine["worker"], mine["pid"], mine["holds"], mine["in_call"]) == (eng.worker_id, os.getpid(), [], False)
+    assert mine["lock_waits"] == mine["recoveries"] == mine["pinned_bytes"] == 0
+
+
+def test_a_worker_that_is_stopped_tells_what_it_holds(eng):
+    eng.new_pool("p")
+    told, point = set(), 0
+    while (True, "bucket") not in told:
+        point += 1
+        with Stopped(eng.name, lambda other: other.pool("p").put(OID, 0, page(1)), point) as stopped:
+            assert stopped.stopped
+            theirs = {one["pid"]: one for one in eng.stats()["workers"]}[stopped.pid]
+            told.add((theirs["in_call"], *theirs["holds"]))
+        eng.recover()
 
 
 @pytest.mark.parametrize("kind", KINDS)
