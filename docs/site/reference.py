@@ -99,8 +99,10 @@ def signature(node, name=None):
         line = re.sub(r"\( | (?=\))", lambda match: match[0].strip(), " ".join(text.split())).replace(",)", ")")
         if len(line) <= LINE_MAX:
             return line
-        if "(\n" not in text:
-            return re.sub(r"\((.*)\)( ->|$)", r"(\n    \1\n)\2", line, count=1)
+        if max(map(len, text.splitlines())) > LINE_MAX or "(\n" not in text:
+            called, arguments, answers = re.fullmatch(r"(\w+\()(.*)(\)(?: -> .*)?)", line).groups()
+            one_a_line = re.sub(r", (?=\*|\w+:)", ",\n    ", arguments)
+            return f"{called}\n    {one_a_line},\n{answers}"
     return text
 
 
