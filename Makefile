@@ -80,8 +80,8 @@ $(HOSTS)/installed: $(BUILT)
 	$(HOSTS)/bin/python -m pip install --quiet --disable-pip-version-check -r build/hosts/requires.txt
 	@touch $@
 
-hosts: $(HOSTS)/installed  ## run the adapters' tests, and the suites of the libraries they are for (ARGS='cachelib limits')
-	$(HOSTS)/bin/python -m pytest -n $(JOBS) -q tests/adapters
+hosts: $(HOSTS)/installed  ## run the adapters' tests and pages, and their libraries' suites (ARGS='cachelib limits')
+	$(HOSTS)/bin/python -m pytest -n $(JOBS) -q tests/adapters tests/docs
 	$(HOSTS)/bin/python -m tests.hosts.run $(ARGS)
 
 $(DOCS)/installed: $(BUILT)
