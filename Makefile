@@ -16,6 +16,7 @@ INSTALLED := $(VENV)/installed
 BUILT     := $(VENV)/built
 PEERS     := $(VENV)/peers
 HOSTS     := build/hosts/venv
+DOCS      := build/docs/venv
 # The build requirements, read from where they are declared.
 BUILD_REQUIRES = import tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"]))
 
@@ -28,7 +29,7 @@ ASAN_ENV    = LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file
               ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-all test-pythons test-aarch64 hosts stress bench lint check-dist asan clean
+.PHONY: help setup test test-all test-pythons test-aarch64 hosts docs stress bench lint check-dist asan clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -68,19 +69,34 @@ HOSTS_REQUIRE = import tomllib; extras = tomllib.load(open("pyproject.toml", "rb
   print(*(need for said in extras["hosts"] for need in (sum(map(extras.get, said[5:-1].split(",")), []) \
   if said.startswith("tmem[") else [said]) if "tmem[" not in need), sep="\n")
 
-# An environment of their own on top of the project's: their plug-ins of pytest are not for our suite.
+# An environment $(1) of its own, on top of the project's: what is in that one is here, too.
+define on_top
+$(BIN)/python -m venv $(1)
+@$(BIN)/python -c 'import site; print("import site; site.addsitedir(%r)" % site.getsitepackages()[0])' \
+  > $$($(1)/bin/python -c 'import site; print(site.getsitepackages()[0])')/project.pth
+endef
+
+# The plug-ins of pytest that the hosts' suites want are not for ours.
 $(HOSTS)/installed: $(BUILT)
-	$(BIN)/python -m venv $(HOSTS)
-	@$(BIN)/python -c 'import site; print("import site; site.addsitedir(%r)" % site.getsitepackages()[0])' \
-	  > $$($(HOSTS)/bin/python -c 'import site; print(site.getsitepackages()[0])')/project.pth
+	$(call on_top,$(HOSTS))
 	@$(BIN)/python -c '$(HOSTS_REQUIRE)' \
 	  > build/hosts/requires.txt
 	$(HOSTS)/bin/python -m pip install --quiet --disable-pip-version-check -r build/hosts/requires.txt
 	@touch $@
 
-hosts: $(HOSTS)/installed  ## run the adapters' tests, and the suites of the libraries they are for (ARGS='cachelib limits')
-	PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(HOSTS)/bin/python -m pytest -p xdist -p timeout -n $(JOBS) -q tests/adapters
+hosts: $(HOSTS)/installed  ## run the adapters' tests and pages, and their libraries' suites (ARGS='cachelib limits')
+	PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(HOSTS)/bin/python -m pytest -p xdist -p timeout -n $(JOBS) -q tests/adapters tests/docs
 	$(HOSTS)/bin/python -m tests.hosts.run $(ARGS)
+
+$(DOCS)/installed: $(BUILT)
+	$(call on_top,$(DOCS))
+	@$(BIN)/python -c 'import tomllib; extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; \
+	  print(*(need for need in extras["docs"] if "tmem[" not in need), sep="\n")' > build/docs/requires.txt
+	$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check -r build/docs/requires.txt
+	@touch $@
+
+docs: $(DOCS)/installed  ## build the site of the documents into build/docs/site; a link that leads nowhere ends it
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --quiet --strict $(ARGS)
 
 AARCH64_TESTS := tests/contract tests/conformance tests/crash/test_dead_holder.py tests/crash/test_heirs.py
 

@@ -10,7 +10,7 @@ import engine
 from engine.eviction.policies import POLICIES
 from tests.support import ROOT
 
-DOCS = sorted([*ROOT.glob("docs/*.md"), ROOT / "README.md", ROOT / "stress/scenarios/README.md"])
+DOCS = sorted([*ROOT.glob("docs/**/*.md"), ROOT / "README.md", ROOT / "stress/scenarios/README.md"])
 PARTS = [path.read_text() for folder in ("engine", "shm", "stress", "tmem") for kind in ("*.py", "*.pxd", "*.pyi")
          for path in (ROOT / folder).rglob(kind)]
 SOURCE = "\n".join(PARTS)
