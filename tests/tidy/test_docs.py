@@ -120,7 +120,10 @@ def missing(text):
 
 @pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
 def test_what_a_document_names_exists(path):
-    assert not missing(path.read_text())
+    found = missing(path.read_text())
+    if path.parent.name == "adapters":      # they speak of what other libraries have
+        found = [name for name in found if "." in name]
+    assert not found
 
 
 def test_a_name_that_is_gone_is_noticed():
