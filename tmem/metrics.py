@@ -20,7 +20,8 @@ _POOL_COUNTERS: dict[str, tuple[str, str, _Reading]] = {
         "hit": lambda c: c["gets_hit"], "miss": lambda c: c["gets_miss"]}),
     "tmem_pool_puts_total": ("Puts, by whether the page was stored.", "result", {
         "stored": lambda c: c["puts_ok"], "refused": lambda c: c["puts_refused"]}),
-    "tmem_pool_overwrites_total": ("Puts that found a page under their handle.", "", {"": lambda c: c["puts_duplicate"]}),
+    "tmem_pool_overwrites_total": ("Puts that found a page under their handle.", "", {
+        "": lambda c: c["puts_duplicate"]}),
     "tmem_pool_flushes_total": ("Pages and objects that were flushed.", "", {"": lambda c: c["flushes"]}),
     "tmem_pool_evictions_total": ("Pages that made room for others.", "", {"": lambda c: c["evicted"]}),
     "tmem_pool_expirations_total": ("Objects that were taken out since they had expired.", "", {
