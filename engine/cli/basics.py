@@ -2,8 +2,7 @@
 written, for people or in JSON.
 
 Commands of other packages come by the entry-point group "tmem.commands" and are imported only when
-named, so that a broken one breaks nothing else. Such an entry names the extra of this package that
-it needs, if it needs one: `name = "module:command [extra]"`.
+named, so that a broken one breaks nothing else.
 Output is never an UnicodeEncodeError: what a terminal cannot write is written as an escape, or in
 ASCII where that says the same (words.py).
 """
@@ -26,6 +25,7 @@ from shm.entry import names
 from shm.kernel.liveness import SHM_DIR
 
 ENTRY_POINTS = "tmem.commands"
+EXTRAS = {"serve-metrics": "metrics"}       # of commands that are not called as what they need
 
 
 class _Unavailable(click.ClickException):
@@ -70,7 +70,7 @@ class Commands(click.Group):
                 command: click.Command = entry.load()
                 return command
             except Exception as error:      # whatever a broken package raises at import
-                return _unavailable(name, next(iter(entry.extras), name), error)
+                return _unavailable(name, EXTRAS.get(name, name), error)
         return None
 
     def resolve_command(

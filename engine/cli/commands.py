@@ -38,6 +38,7 @@ from engine.cli.completion import completion
 from engine.cli.health import health
 from engine.cli.running import run
 from engine.cli.top import top
+from engine.cli.web import web
 from engine.cli.words import percent, size
 from engine.layout.geometry import CLIENT_LAYOUT
 from engine.sizes import parse_size
@@ -383,5 +384,5 @@ def remove(names: tuple[str, ...], as_json: bool) -> None:
             print_json({"removed": removed})
 
 
-for _command in (completion, health, run, top):
+for _command in (completion, health, run, top, web):
     main.add_command(_command)

@@ -334,8 +334,8 @@ def test_help_and_version():
 class Entry:
     """An entry point of another package."""
 
-    def __init__(self, name, load, extras=()):
-        self.name, self.load, self.extras = name, load, extras
+    def __init__(self, name, load):
+        self.name, self.load = name, load
 
 
 class Entries(list):
@@ -363,10 +363,11 @@ def test_a_broken_command_says_so_and_breaks_nothing_else(entries):
     def broken():
         raise RuntimeError("half written")
 
-    entries += [Entry("stress", absent), Entry("bench", broken)]
+    entries += [Entry("stress", absent), Entry("bench", broken), Entry("serve-metrics", absent)]
     text = tmem("stress", "--seconds", "3", status=2)
     assert "needs nowhere" in text and "pip install 'tmem[stress]'" in text
     assert "half written" in tmem("bench", status=2)
+    assert "pip install 'tmem[metrics]'" in tmem("serve-metrics", "shop", status=2)
     assert "not available" in tmem("--help")
     tmem("ls")
 
