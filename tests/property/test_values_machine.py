@@ -21,7 +21,7 @@ HOUR = 3600
 FOREVER = math.inf
 EXAMPLES = int(os.environ.get("VALUES_EXAMPLES", "16"))
 INT64 = (-(2**63), 2**63 - 1)
-POOLS = {"raw": {}, "lz4": {"pam": "lz4"}, "twins": {"dedup": True}}
+POOLS = {"raw": {"persistent": True}, "lz4": {"pam": "lz4", "persistent": True}, "twins": {"dedup": True}}
 
 oids = st.integers(0, 5).map(lambda n: (n, n & 1, 0))
 datas = st.tuples(st.integers(0, 3), st.sampled_from((0, 1, 7, 8, 9, 500, 512, 513, 4000, 70_000))).map(
@@ -81,7 +81,7 @@ class Values(Clocked):
 
     def __init__(self):
         super().__init__()
-        made = self.engines[0].new_pool("p", persistent=True, shared=True, **self.pool)
+        made = self.engines[0].new_pool("p", shared=True, **self.pool)
         self.pools = (made, self.engines[1].pool("p"))
         self.things = {}
         self.versions = set()           # all that were seen
@@ -123,7 +123,7 @@ class Values(Clocked):
         # Another key's value is nothing, but where its tail cannot be seen.
         other = there is not None and key is not None and there[1] != key
         assert answer is True if there is None else answer is engine.CONFLICT or (answer is True and other)
-        if other and not self.pool:
+        if other and len(self.pool) == 1:
             assert answer is True
         if answer is True:
             self.keep(oid, data, key, None, ttl)
@@ -292,7 +292,7 @@ class Mapping(Clocked):
 
     def __init__(self):
         super().__init__()
-        self.caches = [one.cache("c", persistent=True, **self.pool) for one in self.engines]
+        self.caches = [one.cache("c", **self.pool) for one in self.engines]
         self.dict, self.dead = {}, {}
 
     def purge(self):
@@ -449,8 +449,8 @@ def same(value, expected):
     return value == expected and type(value) is type(expected)
 
 
-@pytest.mark.parametrize("pool", POOLS)
-@pytest.mark.parametrize("machine", [Values, Mapping])
+@pytest.mark.parametrize(("machine", "pool"), [(Values, "raw"), (Values, "lz4"), (Values, "twins"), (Mapping, "raw"),
+                                               (Mapping, "lz4")])
 @pytest.mark.timeout(3600 if EXAMPLES > 100 else 60)
 def test_any_sequence_answers_as_a_dictionary(arena_name, machine, pool):
     if pool == "lz4":
