@@ -201,7 +201,7 @@ class Cache(Store):
 
     def pop(self, key, default=...):
         """The value of a key, which is dropped: one caller gets it. `default` if there is none;
-        without that KeyError."""
+        without that KeyError. One that cannot be unpickled stays."""
         k: Key
         seen: Seen
         self.ready()
@@ -210,8 +210,9 @@ class Cache(Store):
             data = self.find_fresh(cython.address(k), cython.address(seen))
             if data is None:
                 break
+            value = load_form(data, seen.word, self.serializer)     # before it goes: this may raise
             if self.drop_version(cython.address(k), seen.version):
-                return load_form(data, seen.word, self.serializer)
+                return value
         if default is ...:
             raise KeyError(key)
         return default

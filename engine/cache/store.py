@@ -42,6 +42,7 @@ from cython.cimports.engine.verbs.value import incr, touch_object
 from cython.cimports.shm.clock import now
 from cython.cimports.shm.kernel.system import clock_gettime, timespec
 from cython.cimports.shm.layout import OK, Worker, u64
+from cython.cimports.shm.workers import LOST
 from engine.api.opening import open
 from engine.cache.times import seconds_of
 from engine.errors import PoolExists, PoolNotFound, TmemError, TooMuchPinned
@@ -82,7 +83,7 @@ def _is_there(engine):
 def _shared_engine(arena, options):
     """The attachment that the caches of this process share."""
     found = _engines.get(arena)
-    if found is None or found.closed or not _is_there(found):
+    if found is None or found.closed or cython.cast(Member, found).att.bars(LOST) or not _is_there(found):
         found = _engines[arena] = open(arena, **options)
     return found
 
@@ -116,10 +117,11 @@ class Store:
 
     def is_destroyed(self):
         """Looks at the pool's record, where this process may: not after a fork, before its first
-        call, nor after the engine was closed."""
+        call, nor after the engine was closed. An attachment of its own whose descriptors are lost
+        is no better than a pool that is gone: the call that found it out has said so."""
         att = self.pool.engine.att
         if self.pool.epoch != att.epoch or att.is_barred():
-            return False
+            return self.given is None and att.bars(LOST)
         return not is_live(self.pool.ref.record, self.pool.ref.gen)
 
     def is_replaced(self):

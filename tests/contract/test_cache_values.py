@@ -191,6 +191,24 @@ def test_a_value_whose_class_is_gone_can_be_dropped(cache):
     assert cache.set("l", 1) and cache.get("l") == 1
 
 
+class _Unreadable:
+    def __reduce__(self):
+        return (_cannot, ())
+
+
+def _cannot():
+    raise LookupError("it cannot be read")
+
+
+def test_a_value_that_cannot_be_read_is_not_taken_out(cache):
+    assert cache.set("k", [b"x" * 5000, _Unreadable()])
+    for take in (lambda: cache.pop("k"), cache.popitem, lambda: cache.get("k", copy=False), lambda: cache.get("k")):
+        with pytest.raises(LookupError, match="cannot be read"):
+            take()
+        assert cache.has("k")
+    assert cache.delete("k") and not cache.has("k")
+
+
 def test_pickling_may_use_the_cache(cache):
     Asks.cache = cache
     cache.set("k", Asks())

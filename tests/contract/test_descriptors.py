@@ -133,3 +133,28 @@ def test_closing_an_engine_closes_nothing_of_others(make_arena, tmp_path):
         assert unharmed(paths)
 
     assert in_child(closer) == 0
+
+
+def test_a_cache_that_has_opened_its_arena_opens_it_again(arena_name, tmp_path):
+    """The call that finds out says so; the next one goes on."""
+    cache, other = engine.Cache(arena_name, capacity="4MiB"), engine.Cache(arena_name, "other")
+    cache["k"], other["k"] = "kept", 1
+
+    def daemon():
+        assert cache["k"] == "kept"         # takes a place of its own
+        other["k"] = 2
+        paths = take_numbers(tmp_path)
+        with pytest.raises(engine.TmemError, match="closed the arena's file descriptors"):
+            for n in range(1000):
+                cache[n] = b"x" * 20_000
+        assert cache["k"] == "kept" and other["k"] == 2 and cache.incr("n") == 1
+        other["k"] = 3
+        with engine.attach(arena_name) as eng:
+            assert eng.cache("other")["k"] == 3
+        assert unharmed(paths)
+
+    assert in_child(daemon) == 0
+    assert other["k"] == 3 and unharmed(tmp_path.glob("own-*"))
+    with engine.attach(arena_name) as eng:
+        eng.recover()
+        assert eng.check().ok
