@@ -7,7 +7,8 @@ What is run, and how a block says it, by the word after its three backticks:
   with what it came to (`cache.get("a")   # 17, and so on`). One with a title="app.py" is a file in
   the folder, for a shell block to run.
 - shell: commands. Those in ENDLESS are only parsed, those in ELSEWHERE only looked at.
-- output: what has been printed since the last such block; `...` stands for anything.
+- output: what the block before it has printed. `...` stands for anything, and a number of four
+  digits or more for some number, the same wherever it stands.
 - yaml, toml, ini, json: parsed. text: nothing.
 
 A comment of HTML, which no reader sees, may stand before a block:
@@ -117,7 +118,7 @@ def with_prefix(page, prefix):
     to be an arena."""
     words = "|".join(map(re.escape, page.arenas))
     for block in page.blocks:
-        block.text = re.sub(rf"(?<![\w.@-])({words})(?![\w.(-]|\s*=)", lambda found: prefix + found[0], block.text)
+        block.text = re.sub(rf"(?<![\w.@-])({words})(?![\w.(]|\s*=)", lambda found: prefix + found[0], block.text)
         opened = re.findall(r"""\b(?:Cache|create|attach|unlink)\(\s*["']([^"']+)["']""", block.text)
         for command in block.language == "shell" and commands(block.text) or ():
             if command[:1] == ["tmem"] and command[1] not in ("ls", "stress", "bench", "--help"):
@@ -263,8 +264,16 @@ class Run:
     def output(self, block):
         wanted = [" ".join(line.split()) for line in block.text.strip().splitlines()]
         had = [" ".join(line.split()) for line in self.printed.getvalue().strip().splitlines()]
-        self.printed = io.StringIO()
+        seen = set()
+
+        def any_number(found):
+            if found[0] in seen:
+                return f"(?P=n{found[0]})"
+            seen.add(found[0])
+            return rf"(?P<n{found[0]}>\d+)"
+
         pattern = re.escape("\n".join(wanted)).replace(r"\.\.\.", ".*")
+        pattern = re.sub(r"\d{4,}", any_number, pattern)
         if not re.fullmatch(pattern, "\n".join(had), re.S):
             raise Wrong(f"line {block.line}: the page says\n{block.text}\nand this was printed:\n" + "\n".join(had))
 
@@ -272,6 +281,8 @@ class Run:
         for block in self.page.blocks:
             if not block.runs():
                 continue
+            if block.language != "output":
+                self.printed = io.StringIO()
             if block.title:
                 Path(block.title).write_text(block.text)
             else:
