@@ -44,6 +44,7 @@ $(INSTALLED): $(SETTINGS)
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "needs Python 3.11 or later: make PYTHON=...")'
 	@$(BIN)/python -c '$(BUILD_REQUIRES)' > $(VENV)/build-requires.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(VENV)/build-requires.txt
+	@rm -rf tmem.egg-info     # of an earlier build: its entry points would hide those of this one
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[$(EXTRAS)]'
 	@touch $@
 
