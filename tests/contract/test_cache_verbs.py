@@ -302,6 +302,7 @@ def test_stats(cache):
     assert set(found) == {"hits", "misses", "expired", "sets", "evicted", "computed", "waited"}
     assert found["hits"] >= 1 and found["misses"] >= 1 and found["sets"] >= 2
     assert found["computed"] == 1 and found["waited"] == 0 and found["evicted"] == 0
+    assert cache.stats() == found, "looking at them counts as nothing"
 
 
 def test_a_pickled_cache_is_the_same(cache):
