@@ -9,18 +9,17 @@ tells of the file's state (`ukey`). A file system that cannot be told by a text,
 process's own memory, share with nobody else.
 """
 import functools
-import hashlib
 import os
 import uuid
 
 from fsspec import filesystem
 from fsspec.caching import BaseCache, caches, register_cache
 from fsspec.implementations.chained import ChainedFileSystem
-from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
 from fsspec.utils import stringify_path
 
 from tmem.opening import open_cache
+from tmem.places import digest, text_of
 
 NAME = "fsspec"         # of the cache, if nothing else is said
 
@@ -29,27 +28,11 @@ class _Short(Exception):
     """What came is not as long as the block: the file has changed, or the connection broke."""
 
 
-def _text_of(fs):
-    """What tells a file system from every other one in all processes; None: nothing does."""
-    inner = fs
-    while isinstance(getattr(inner, "fs", None), AbstractFileSystem):
-        inner = inner.fs
-    try:
-        text = fs.to_json()
-    except Exception:           # some option is an object of this process
-        return None
-    return f"{text} {os.getpid()} {id(inner.store)}" if isinstance(inner, MemoryFileSystem) else text
-
-
-def _digest(*words):
-    """A short key. What a file system is made with may be secret, and is not to be read there."""
-    return hashlib.sha256(repr(words).encode("utf-8", "surrogatepass")).digest()
-
-
 def _generation(fs, path):
     """Under which key a path's generation is: it changes when something is written through
     TmemFileSystem."""
-    return "generation", _digest(_text_of(fs), path)
+    text, bound = text_of(fs)
+    return "generation", digest(text, path), os.getpid() if bound else 0
 
 
 class _Name(str):
@@ -62,7 +45,7 @@ class _Name(str):
 
 def _named(options):
     """A cache_type of this process that has the options of another's."""
-    name = f"tmem {_digest(sorted(options.items())).hex()}"
+    name = f"tmem {digest(sorted(options.items())).hex()}"
     caches[name] = functools.partial(TmemCache, **options)
     return name
 
@@ -83,20 +66,20 @@ class TmemCache(BaseCache):
         self.cache = open_cache(arena, name, **options)
         self.name = _Name(self.name)
         self.name.options = {"arena": arena, "name": name, **options}
-        self._whose = self._identity()
+        self._whose, self._bound = self._identity()
         self._last = (None, b"")        # the block that was fetched last: it may have found no room
 
     def _identity(self):
-        """Whose bytes the fetcher gives."""
+        """Whose bytes the fetcher gives, and whether they are of this process alone."""
         file = getattr(self.fetcher, "__self__", None)
         fs, path = getattr(file, "fs", None), getattr(file, "path", None)
-        text = _text_of(fs) if isinstance(fs, AbstractFileSystem) else None
+        text, bound = text_of(fs) if isinstance(fs, AbstractFileSystem) else (None, True)
         if text is None or path is None:
-            return _digest(uuid.uuid4())        # a plain function: nobody knows what it reads
+            return digest(uuid.uuid4()), True       # a plain function: nobody knows what it reads
         # Stores with versions open one that is not the newest, of which ukey tells.
         version = getattr(file, "version_id", None), getattr(file, "generation", None)
         written = self.cache.get(_generation(fs, path))
-        return _digest(text, path, fs.ukey(path), version, written, self.size, self.blocksize)
+        return digest(text, path, fs.ukey(path), version, written, self.size, self.blocksize), bound
 
     def _fetch(self, start, stop):
         start = start or 0
@@ -112,7 +95,7 @@ class TmemCache(BaseCache):
         last, block = self._last
         if last == number:
             return block[start:stop]
-        key = (self._whose, number)
+        key = (self._whose, os.getpid() if self._bound else 0, number)
         block = self.cache.get(key, copy=False)         # where it lies: a small read copies no more than it wants
         if block is not None:
             self.hit_count += 1
