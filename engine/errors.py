@@ -40,7 +40,8 @@ class LeaseTimeout(TmemError, TimeoutError):
 
 
 class ArenaFull(TmemError):
-    """There is no room for a page that was to be written in place."""
+    """There is no room for a page that was to be written in place, for a count, or for a table of
+    leases."""
 
 
 class Conflict(TmemError):

@@ -19,8 +19,9 @@ from cython.cimports.engine.oid import hash_oid, oid_words
 from cython.cimports.engine.verbs.lease import CROWDED, EVERY_THREAD, MINE, TAKEN, Wanted
 from cython.cimports.shm.layout import BUSY, NOSPACE, OK, Worker
 from cython.cimports.shm.seal import seal
-from engine.errors import ArenaBusy, LeaseTimeout
+from engine.errors import ArenaBusy, ArenaFull, LeaseTimeout
 from engine.oid import oid as oid_of
+from shm.entry import no_memory
 
 SLICE_S = 0.005         # longest sleep, and so what the death of a holder costs whoever waits
 
@@ -78,7 +79,7 @@ class Lease:
         if status == OK or status == TAKEN or status == MINE:
             return status == OK
         if status == NOSPACE:
-            self.engine.no_memory("a table of leases")
+            raise ArenaFull(*no_memory(self.engine.name, "a table of leases").args)
         if status == CROWDED:
             raise ArenaBusy(
                 f"arena {self.engine.name!r}: too many leases are held: all {LEASES_A_BUCKET} places that "
@@ -144,7 +145,7 @@ class Lease:
         timeout: seconds; None: those that the lease was made with, or, without any, as long as it
         takes. blocking=False: as try_acquire. Signal handlers run meanwhile, and what one raises
         ends the wait. Raises RuntimeError (this thread holds it already), ArenaBusy (too many
-        leases are held), TypeError, ValueError."""
+        leases are held), ArenaFull (no memory for a table of them), TypeError, ValueError."""
         if not isinstance(blocking, bool):
             raise TypeError(f"blocking: True or False, not {type(blocking).__name__}")
         if blocking:
@@ -156,7 +157,8 @@ class Lease:
     def try_acquire(self):
         """Take the lease if it is free, without sleeping: for an event loop, which sleeps a little
         longer after each try. True, or False: somebody has it, this very thread perhaps, or is
-        about to. Raises ArenaBusy (too many leases are held)."""
+        about to. Raises ArenaBusy (too many leases are held), ArenaFull (no memory for a table of
+        them)."""
         return self.engine.sound(self.try_once())
 
     def release(self):

@@ -386,12 +386,12 @@ class Cache(Store):
         """The keys of a memoized function."""
         mark = canonical((name, None))[1].removesuffix(b"N")
         for info in self._infos():
-            if info.oid[2] >> KIND_SHIFT == KEY_FORM and info.key.startswith(mark):
+            if info.oid[2] >> KIND_SHIFT == KEY_FORM and info.key is not None and info.key.startswith(mark):
                 yield key_of(info.oid[2], info.key)
 
     def __iter__(self):
         for info in self._infos():
-            if is_key(info.oid[2]) and not self.is_past(info.word, info.expires):
+            if is_key(info.oid[2]) and self.is_value(info):
                 yield key_of(info.oid[2], info.key)
 
     def __len__(self):
@@ -403,7 +403,7 @@ class Cache(Store):
             return max(0, here - self.own_counters())
         here = 0
         for info in self._infos():
-            here += is_key(info.oid[2]) and not self.is_past(info.word, info.expires)
+            here += is_key(info.oid[2]) and self.is_value(info)
         return here
 
     def __bool__(self):

@@ -29,7 +29,7 @@ from cython.cimports.engine.cache.store import Seen, Store
 from cython.cimports.engine.cache.values import load_form, store_form, timed, took_of
 from cython.cimports.shm.layout import u64
 from engine.cache.times import seconds_of
-from engine.errors import ArenaBusy, TmemError
+from engine.errors import ArenaBusy, ArenaFull, TmemError
 
 COMPUTED, WAITED = 0, 1             # counters of a cache's own
 NAP, NAP_MAX = 0.0005, 0.01         # of a coroutine that waits, in seconds
@@ -65,15 +65,16 @@ class _Wish:
     def try_lease(self):
         try:
             return not self.is_thread_busy() and self.lease.try_acquire()
-        except ArenaBusy:
-            # Too many are held: two who compute are better than none.
+        except (ArenaBusy, ArenaFull):
+            # Too many are held, or there is no memory for one more: two who compute are better than
+            # none.
             self.lease = None
             return True
 
     def wait(self):
         try:
             self.lease.acquire()
-        except ArenaBusy:
+        except (ArenaBusy, ArenaFull):
             self.lease = None
 
     def give_lease(self):

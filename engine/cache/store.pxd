@@ -84,5 +84,5 @@ cdef class Store:
     cdef int note(self, int counter, object delta) except -1
     cdef object noted(self, int counter)
     cdef Py_ssize_t own_counters(self) except -1
-    cdef bint is_past(self, u64 word, object expires) except -1
+    cdef bint is_value(self, object info) except -1
     cdef int let_go(self) except -1

@@ -424,6 +424,10 @@ class Store:
         pool.leave()
         return 0 if data is None else int.from_bytes(data, "little", signed=True)
 
-    def is_past(self, word, expires):
-        """Whether a value is past its own time, of what is listed."""
-        return expires is not None and word is not None and word >> 32 != 0 and expires <= stale_of(word)
+    def is_value(self, info):
+        """Whether what is listed is a value, and not past its own time. What no cache has put has
+        no key or no word."""
+        word = info.word
+        if word is None or info.key is None:
+            return False
+        return info.expires is None or word >> 32 == 0 or info.expires > stale_of(word)

@@ -254,10 +254,16 @@ def test_what_is_no_serializer(eng):
         eng.cache("x", serializer=5)
 
 
-def test_an_object_that_no_cache_has_put_is_a_miss(eng):
-    """Its key is missing."""
-    eng.cache("values").set("k", 1)
+@pytest.mark.parametrize("how", [{}, {"key": b"k"}, {"word": 7}, {"key": b"another", "word": 0}], ids=str)
+def test_an_object_that_no_cache_has_put_is_a_miss(eng, how):
+    """Its key is missing, or another's, or it has no word: no cache has put that."""
+    cache = eng.cache("values")
+    cache["k"] = 1
     info = next(iter(eng.pool("values").objects()))
-    eng.pool("values").put_object(info.oid, b"anything")
-    assert eng.cache("values").get("k") is None and not eng.cache("values").has("k")
-    assert eng.cache("values").set("k", 2) and eng.cache("values").get("k") == 2
+    assert eng.pool("values").put_object(info.oid, b"anything", **how)
+    eng.pool("values").put((1, 2, 3), 7, b"a page")
+    if how.get("key") != b"k":
+        assert cache.get("k") is None and not cache.has("k") and "k" not in list(cache)
+    assert len(cache) == len(list(cache)) == ("word" in how and "key" in how)
+    cache["k"] = 2
+    assert cache["k"] == 2 and list(cache) == ["k"] and len(cache) == 1

@@ -536,6 +536,35 @@ print("held", held)
 """
 
 
+CACHE = """
+import asyncio
+import engine
+
+cache = engine.Cache("full", capacity="64MiB")
+cache["k"], cache["n"], cache["s"] = 1, 1, "text" * 1000
+fill_up()
+# What is there can be read, replaced and counted; what is computed is the caller's, if nobody can keep it.
+assert cache["k"] == 1 and cache.set("k", 2) and cache.incr("n") == 2 and cache["s"] == "text" * 1000
+assert cache.set("long", b"x" * 3_000_000) is False and "long" not in cache
+assert [cache.get_or_compute(("c", n), lambda: n) for n in range(300)] == list(range(300))
+assert asyncio.run(cache.aget_or_compute("async", lambda: 5)) == 5
+try:
+    engine.attach("full").lease("name").acquire()
+except engine.ArenaFull as error:
+    assert "no memory left for a table of leases" in str(error)
+held = sum(cache.set(n, b"x" * 3000) for n in range(1000))
+assert held == 1000         # others made room
+cache.clear()
+cache.expire()
+assert len(cache) == 0 and cache.set("k", 1)
+os.unlink("/dev/shm/filler")
+assert cache.set("long", b"x" * 3_000_000) and cache.get_or_compute("c", lambda: 7) == 7
+with engine.attach("full") as eng:
+    assert eng.check().ok
+print("held", held)
+"""
+
+
 def run(tmp_path, size, text, *arguments):
     """Run a script where /dev/shm is a file system of `size`."""
     if not can_mount():
@@ -586,3 +615,7 @@ def test_a_long_object_can_be_moved(tmp_path):
 
 def test_memory_that_is_to_be_there_from_the_start_is_an_error_where_it_is_not(tmp_path):
     run(tmp_path, "16M", PREALLOCATED)
+
+
+def test_a_cache_goes_on_where_no_memory_is_left(tmp_path):
+    run(tmp_path, "16M", CACHE)

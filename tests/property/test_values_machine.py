@@ -19,7 +19,7 @@ from tests.support import SMALL, mixed
 
 HOUR = 3600
 FOREVER = math.inf
-EXAMPLES = int(os.environ.get("VALUES_EXAMPLES", "16"))
+EXAMPLES = int(os.environ.get("VALUES_EXAMPLES", "40"))
 INT64 = (-(2**63), 2**63 - 1)
 POOLS = {"raw": {"persistent": True}, "lz4": {"pam": "lz4", "persistent": True}, "twins": {"dedup": True}}
 
