@@ -69,8 +69,14 @@ def on_config(config):
 
 # --- links ----------------------------------------------------------------------------------------
 
-# Code, which stays as it is, or what a link or an image leads to.
+def title(file):
+    return re.search(r"^# (.+)$", file.read_text(), re.M)[1]
+
+
+# Code, which stays as it is, or what a link or an image leads to; and an entry of a list of pages,
+# which has the page's title on the site.
 CODE_OR_LINK = re.compile(r"^```.*?^```|`[^`\n]+`|\]\((?P<target>[^)\s#]+)(?P<anchor>#[^)\s]*)?\)", re.M | re.S)
+ENTRY = re.compile(r"^(- |\d+\. )\[[\w./-]+\.md\]\((?P<target>[\w./-]+)\)", re.M)
 MARKER = re.compile(r"^<!--.*?-->\n+", re.M | re.S)
 
 
@@ -96,14 +102,17 @@ def on_page_markdown(markdown, page, config, files):
             return match[0]
         return f"]({site_link(target, here, source)}{match['anchor'] or ''})"
 
-    text = CODE_OR_LINK.sub(moved, MARKER.sub("", markdown))
+    def titled(match):
+        path = posixpath.join(posixpath.dirname(here), match["target"])
+        return f"{match[1]}[{title(ROOT / path).rstrip('?')}]({match['target']})"
+
+    text = CODE_OR_LINK.sub(moved, ENTRY.sub(titled, MARKER.sub("", markdown)))
     return text + listed() if source == "adapters/README.md" else text
 
 
 def listed():
     """A line for each adapter's page: in the repository, the folder shows them by itself."""
-    titles = {path.name: re.search(r"^# (.+)$", path.read_text(), re.M)[1] for path in adapters()}
-    return "\n" + "".join(f"- [{title}]({name})\n" for name, title in titles.items())
+    return "\n" + "".join(f"- [{title(path)}]({path.name})\n" for path in adapters())
 
 
 # --- what is written for one renderer and not for the other ---------------------------------------

@@ -245,7 +245,8 @@ class Run:
                     self.tmem(words[1:])
             return
         env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-        done = subprocess.run(["bash", "-euc", block.text], env=env, capture_output=True, text=True, check=False)
+        text = 'tmem() { python -m engine.cli "$@"; }\n' + block.text
+        done = subprocess.run(["bash", "-euc", text], env=env, capture_output=True, text=True, check=False)
         self.printed.write(done.stdout)
         if done.returncode != 0:
             raise Wrong(f"line {block.line}: exit status {done.returncode}\n{done.stdout}{done.stderr}")

@@ -66,6 +66,7 @@ WRONG = {
     "an arena of somebody": ("python", 'import engine\nengine.attach("mine")', "'mine' is the name of an arena"),
     "an arena in a command": ("shell", "tmem rm mine", "'mine' is the name of an arena"),
     "an option that is gone": ("shell", "tmem top shop --colour", "No such option"),
+    "an option among other commands": ("shell", "true && tmem ls --colour", "No such option"),
     "a command that fails": ("shell", "false && true\nfalse", "exit status 1"),
     "what was printed": ("output", "one\n", "this was printed"),
     "a goal that is gone": ("shell", "make coffee", "there is no coffee"),
