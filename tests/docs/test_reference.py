@@ -40,6 +40,12 @@ def test_every_method_is_in_the_reference_with_its_text(kind):
             assert re.search(rf"```python\n{name}\(", part) and first.rstrip(".,") in part
 
 
+def test_the_caveats_say_of_every_error_what_to_do():
+    section = (ROOT / "docs/caveats.md").read_text().partition("\n## What an error means\n")[2]
+    errors = reference.PAGES["errors"][2]
+    assert "ArenaBusy" in errors and [name for name in errors if f"`{name}`" not in section] == []
+
+
 def test_signatures_have_neither_self_nor_a_body():
     blocks = re.findall(r"^```python\n(.*?)\n```$", "\n".join(PAGES[name] for name in PAGES if "index" not in name),
                         re.M | re.S)
