@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-NS_A_PAGE = 1500            # of a check: the order of magnitude on any machine
+NS_A_PAGE = 1000            # of a check, measured; the order of magnitude on any machine
 QUIET_S = 2.0               # what takes no longer needs no progress
 TICK_S = 0.5
 

@@ -13,7 +13,8 @@ import engine
 import shm
 
 HERE = Path(sys.prefix).resolve()
-REQUIRED = ["engine/__init__.pyi", "engine/py.typed", "engine/verbs/put.pxd", "shm/atomics.pxd", "stress/commands.py"]
+REQUIRED = ["engine/__init__.pyi", "engine/py.typed", "engine/verbs/put.pxd", "shm/atomics.pxd", "stress/commands.py",
+            "engine/cli/page.html", "tmem/dashboard.json"]
 
 
 def main():
