@@ -104,8 +104,8 @@ AARCH64_TESTS := tests/contract tests/conformance tests/crash/test_dead_holder.p
 test-aarch64: $(BUILT)  ## cross-build for aarch64 and run a part of the suite emulated (Debian, root)
 	PYTHON=$(CURDIR)/$(BIN)/python tests/aarch64.sh -n $(JOBS) -q --timeout 900 $(or $(ARGS),$(AARCH64_TESTS))
 
-stress: $(BUILT)  ## run every stress scenario; every byte read is verified
-	$(BIN)/tmem stress $(ARGS)
+stress: $(BUILT)  ## run every stress scenario; every byte read is verified; its report is build/stress/report.html
+	$(BIN)/tmem stress --out build/stress $(ARGS)
 
 # A store that cannot be installed is reported by the benchmark as absent.
 $(PEERS): $(BUILT)

@@ -1,5 +1,5 @@
-"""Owns the commands `tmem stress` and `tmem bench`: options in, exit status out (0 good, 1
-violation, 2 usage).
+"""Owns the commands `tmem stress`, `tmem bench` and `tmem report`: options in, exit status out (0
+good, 1 violation, 2 usage).
 
 Calls the supervisor, the report and the benchmark, all imported when a command runs so that `tmem
 --help` stays quick. Loaded by `engine.cli.commands` through the entry point group `tmem.commands`.
@@ -31,8 +31,9 @@ def default_workers() -> int:
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Same seed, same operations (default: from the clock).")
 @click.option("--capacity", help="Arena size instead of the scenario's own, such as 256MiB.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.option("--out", type=click.Path(file_okay=False), help="Write result.json and report.html into this folder.")
 @click.option("--list", "listing", is_flag=True, help="List the scenarios and their questions.")
-def stress_command(names, seconds, ops, workers, seed, capacity, as_json, listing) -> None:
+def stress_command(names, seconds, ops, workers, seed, capacity, as_json, out, listing) -> None:
     """Put the engine under load and verify every byte that comes back.
 
     Runs the named scenarios, or all of them. Exit status 1 and a line that replays the run on any
@@ -55,14 +56,18 @@ def stress_command(names, seconds, ops, workers, seed, capacity, as_json, listin
     _check_capacity(options.capacity)
     chosen = [scenarios[name] for name in dict.fromkeys(names)] or list(scenarios.values())
     log = Console(stderr=True)
-    with _ended_by_signals(), report.LiveProgress(log) as progress:
-        outcomes = supervisor.run_all(chosen, options, scenarios, progress if log.is_terminal else None)
+    with _ended_by_signals(), report.LiveProgress(log, chosen, options) as progress:
+        outcomes = supervisor.run_all(chosen, options, scenarios, progress)
+    result = report.as_json(outcomes, options)
     if as_json:
-        click.echo(json.dumps(report.as_json(outcomes, options), indent=2))
+        click.echo(json.dumps(result, indent=2))
     else:
         width = None if sys.stdout.isatty() else 240
         report.print_summary(outcomes, Console(width=width))
     report.print_violations(outcomes, log)
+    if out:
+        Path(out).mkdir(parents=True, exist_ok=True)
+        _write_result(Path(out), result)
     failed = [outcome for outcome in outcomes if not outcome.ok]
     if failed:
         click.echo(report.replay_line(failed[0], options), err=True)
@@ -117,9 +122,8 @@ def _check_capacity(capacity: str) -> None:
               help="Hash buckets (default: 256, more if there were more than 16 objects to a bucket).")
 @click.option("--workers", type=click.IntRange(2, 64), default=4, show_default=True,
               help="The most workers; 1, 2 and every power of two up to it are measured.")
-@click.option(
-    "--out", type=click.Path(file_okay=False), help="Write result.json, result.md and plots into this folder."
-)
+@click.option("--out", type=click.Path(file_okay=False),
+              help="Write result.json, result.md, report.html and plots into this folder.")
 @click.option("--remark", default="", help="A sentence for the result, such as what else ran on the machine.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON instead of Markdown.")
 @click.option("--smoke", is_flag=True, help="A few seconds in all: small sets, few rounds. The figures mean little.")
@@ -175,12 +179,46 @@ def _ended_by_signals():
 def _write(folder: Path, result: dict) -> None:
     from stress.bench import tables
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "result.json").write_text(json.dumps(result) + "\n")
     pictures: list[str] = []
-    try:
+    with contextlib.suppress(ImportError):
         from stress.bench import plots
         pictures = plots.draw(result, folder)
-    except ImportError:
-        click.echo("no plots: pip install matplotlib", err=True)
     text = ["# A run of `tmem bench`", tables.markdown(result), *[f"![]({name})" for name in pictures]]
     (folder / "result.md").write_text("\n\n".join(text) + "\n")
+    _write_result(folder, result)
+
+
+def _write_result(folder: Path, result: dict) -> None:
+    """A result as it can be read again, and as a page; it ends by saying where that is."""
+    from stress import html
+    (folder / "result.json").write_text(json.dumps(result) + "\n")
+    (folder / "report.html").write_text(html.page(result), encoding="utf-8")
+    _say_where(folder / "report.html")
+
+
+def _say_where(page: Path) -> None:
+    import importlib.util
+    plain = "" if importlib.util.find_spec("matplotlib") else " (without pictures: pip install 'tmem[report]')"
+    click.echo(f"report: {page}{plain}", err=True)
+
+
+@click.command("report")
+@click.argument("result", type=click.File("r", encoding="utf-8"))
+@click.option("-o", "--output", default="report.html", show_default=True, type=click.Path(dir_okay=False),
+              help="The page to write.")
+def report_command(result, output) -> None:
+    """Make one page of RESULT, what `tmem stress --json` or `tmem bench --json` has printed (- is
+    the standard input), or of the result.json of their --out.
+
+    The page needs nothing from elsewhere. Its pictures need matplotlib.
+    """
+    from stress import html
+    try:
+        text = html.page(json.load(result))
+    except ValueError as error:             # of JSON, too
+        raise click.UsageError(f"{result.name}: {error}") from None
+    try:
+        Path(output).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise click.UsageError(f"-o {output}: {error.strerror}") from None
+    _say_where(Path(output))

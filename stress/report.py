@@ -16,36 +16,70 @@ from rich.table import Table
 from rich.text import Text
 
 from stress import board as words
-from stress.supervisor import Options, Outcome, Run
+from stress.scenarios import Scenario
+from stress.supervisor import NO_LIMIT_S, Options, Outcome, Run
 
 GROUPS = (("put", ("put", "put_range")), ("get", ("get", "view", "get_range")), ("flush", ("flush",)),
           ("other", ("pool", "fork", "check", "copy")))
 
 
 class LiveProgress:
-    """One line that says what is going on; called by the supervisor between two looks at the
-    crew."""
+    """One line that says what is going on and how long it will take; called by the supervisor
+    between two looks at the crew. Where there is no terminal it is one line for each scenario."""
 
-    def __init__(self, console: Console):
-        self._live = Live(console=console, auto_refresh=False, transient=True)     # no thread: guests are forked
+    def __init__(self, console: Console, chosen: list[Scenario], options: Options):
+        self._console = console
+        # No thread: guests are forked.
+        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        self._shares = {scenario.name: scenario.share for scenario in chosen}
+        self._options = options
+        self._began = monotonic_ns()
+        self._name = ""
 
     def __enter__(self) -> LiveProgress:
-        self._live.__enter__()
+        if self._live is not None:
+            self._live.__enter__()
         return self
 
     def __exit__(self, *error) -> None:
-        self._live.__exit__(*error)
+        if self._live is not None:
+            self._live.__exit__(*error)
+
+    def left(self, run: Run, seconds: float, ops: int) -> float | None:
+        """Seconds until all is done, about: what is over took its time, and the rest takes as
+        long by its share; None: nothing can be said yet."""
+        names = list(self._shares)
+        of = "canary" if run.plan.bug else run.scenario.name        # which runs others, with bugs in them
+        at = names.index(of) if of in names else 0
+        done = sum(self._shares[name] for name in names[:at])
+        total = sum(self._shares.values())
+        wanted = self._options.ops * self._shares[names[at]] / total
+        part = max(min(1.0, seconds / run.plan.seconds), min(1.0, ops / wanted) if wanted else 0.0)
+        fraction = (done + part * self._shares[names[at]]) / total
+        if fraction < 0.01:
+            return self._options.seconds if not self._options.ops else None
+        return (monotonic_ns() - self._began) / 1e9 * (1 - fraction) / fraction
 
     def __call__(self, run: Run) -> None:
         control, ops = run.board.control, run.board.total(words.OPS)
         began = control[words.START]
         seconds = (monotonic_ns() - began) / 1e9 if began else 0.0
-        text = Text.assemble((f"{run.scenario.name:<11}", "bold"), f" {seconds:5.1f} of {run.plan.seconds:.1f} s  ",
+        left = self.left(run, seconds, ops)
+        rest = "" if left is None else f"  about {left:.0f} s left"
+        if self._live is None:
+            if run.scenario.name + run.plan.bug != self._name:
+                self._name = run.scenario.name + run.plan.bug
+                self._console.print(f"{run.scenario.name}{f' with {run.plan.bug}' if run.plan.bug else ''}{rest}",
+                                    highlight=False)
+            return
+        limit = f" of {run.plan.seconds:.1f}" if run.plan.seconds < NO_LIMIT_S / 1000 else ""
+        text = Text.assemble((f"{run.scenario.name:<11}", "bold"), f" {seconds:5.1f}{limit} s  ",
                              f"{ops:>11,} operations", f"  {int(ops / seconds) if seconds > 0.1 else 0:>9,}/s")
         if run.plan.bug:
             text.append(f"  planted bug: {run.plan.bug}")
         if control[words.KILLS]:
             text.append(f"  kills: {control[words.KILLS] + control[words.SPAWN_KILLS]:,}")
+        text.append(rest)
         self._live.update(text, refresh=True)
 
 

@@ -36,6 +36,7 @@ from engine.cli.basics import (
 )
 from engine.cli.completion import completion
 from engine.cli.health import health
+from engine.cli.progress import of_check
 from engine.cli.running import run
 from engine.cli.top import top
 from engine.cli.web import web
@@ -342,7 +343,7 @@ def check(name: str, frozen: bool, repair: bool, as_json: bool) -> None:
     nobody has and gauges that are wrong, too. The exit status is 1 if one did not hold, whether or
     not it was repaired.
     """
-    with attach(name) as eng:
+    with attach(name) as eng, of_check(lambda: eng.stats()['total']['pages']):
         report = eng.check(repair=repair, frozen=frozen)
         if report.gentle and not report.ok:
             report = eng.check(frozen=True)

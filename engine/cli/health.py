@@ -51,7 +51,7 @@ def health(name: str, timeout: float, as_json: bool) -> None:
     """
     began = time.monotonic()
     before = signal.signal(signal.SIGALRM, _time_is_up)
-    signal.setitimer(signal.ITIMER_REAL, timeout)
+    timer = signal.setitimer(signal.ITIMER_REAL, timeout)
     try:
         problems = _found(name)
     except _TooSlow:
@@ -59,7 +59,7 @@ def health(name: str, timeout: float, as_json: bool) -> None:
     except engine.TmemError as error:
         problems = [" ".join(str(error).split())]
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_REAL, *timer)
         signal.signal(signal.SIGALRM, before)
     if as_json:
         print_json({"name": name, "ok": not problems, "problems": problems, "seconds": time.monotonic() - began})

@@ -62,6 +62,29 @@ class Plan:
     smoke: bool = False
 
 
+# What the parts of a benchmark weigh, about as seconds: for the time that is left.
+SET, GROWTH, STORE, WORKERS, SMALL, PAGES_A_SECOND = 10, 120, 6, 15, 8, 20_000
+
+
+class _Steps:
+    """Says which part begins, and how long the rest will take by how long the others took."""
+
+    def __init__(self, plan: Plan, log: Callable[[str], None]):
+        self._log, self._began, self._done, self._now = log, perf_counter_ns(), 0.0, 0.0
+        self._all = (sum(SET + pages / PAGES_A_SECOND for pages in plan.sizes)
+                     + STORE * len(plan.peers) * len(plan.contests) + STORE * len(plan.caches)
+                     + WORKERS * len(plan.workers) + 2 * SMALL
+                     + (GROWTH if limits.SPREAD in plan.sizes and limits.LARGE in plan.sizes else 0))
+
+    def __call__(self, what: str, weight: float) -> None:
+        self._done, self._now = self._done + self._now, weight
+        left = ""
+        if self._done:
+            seconds = (perf_counter_ns() - self._began) / 1e9 * (self._all - self._done) / self._done
+            left = f" (about {seconds:.0f} s left)" if seconds < 120 else f" (about {seconds / 60:.0f} min left)"
+        self._log(f"{what} ...{left}")
+
+
 def run(plan: Plan, log: Callable[[str], None] = lambda line: None) -> dict:
     """The whole benchmark; everything in the answer can be written as JSON."""
     smoke, rounds = plan.smoke, plan.rounds
@@ -79,29 +102,30 @@ def run(plan: Plan, log: Callable[[str], None] = lambda line: None) -> dict:
             raise MemoryError(
                 f"{pages:,} pages need {needed / 2**30:.1f} GiB, and this machine has not that much to spare"
             )
+    step = _Steps(plan, log)
     for pages in plan.sizes:
-        log(f"{pages:,} pages: this engine against the raw copy ...")
+        step(f"{pages:,} pages: this engine against the raw copy", SET + pages / PAGES_A_SECOND)
         with shared.one_core():
             for object_pages in plan.shapes if pages == limits.SPREAD else plan.shapes[:1]:
                 result["sets"].append(one_set(pages, rounds, plan.seed, object_pages, plan.buckets, smoke))
     if limits.SPREAD in plan.sizes and limits.LARGE in plan.sizes:
-        log(f"{limits.LARGE:,} pages against {limits.SPREAD:,} ...")
+        step(f"{limits.LARGE:,} pages against {limits.SPREAD:,}", GROWTH)
         with shared.one_core():
             result["growth"] = growth.measure(
                 limits.SPREAD, limits.LARGE, rounds, plan.seed, plan.shapes[0], plan.buckets
             )
     for pages in plan.contests:
-        log(f"{pages:,} pages: {', '.join(plan.peers)} ...")
+        step(f"{pages:,} pages: {', '.join(plan.peers)}", STORE * len(plan.peers))
         result["contests"].append(
             contest.run(pages, 2 if smoke else max(5, rounds * 2 // 3), plan.seed, plan.peers, smoke)
         )
-    log("workers ...")
+    step("workers", WORKERS * len(plan.workers))
     result["workers"] = workers.run(plan.workers, 1 if smoke else max(5, rounds // 3), plan.seed, plan.peers, smoke)
-    log(f"caches: {', '.join(plan.caches)} ...")
+    step(f"caches: {', '.join(plan.caches)}", STORE * len(plan.caches))
     result["caches"] = caches.run(2 if smoke else max(5, rounds * 2 // 3), plan.seed, plan.caches, smoke)
-    log("many small objects ...")
+    step("many small objects", SMALL)
     result["objects"] = room.small_objects(rounds, plan.seed, smoke)
-    log("memory ...")
+    step("memory", SMALL)
     result["memory"] = room.memory(plan.peers, smoke)
     result["limits"] = limits.judge(result)
     return result

@@ -1,8 +1,8 @@
-"""Owns the pictures of a result: throughput, latency, workers, caches, number of pages.
-Calls matplotlib."""
+"""Owns the pictures of a result: throughput, latency, workers, caches, number of pages; and those
+of a stress run. Calls matplotlib."""
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +27,53 @@ COLOURS = [
 ]
 
 
-def draw(result: dict, folder: Path) -> list[str]:
-    """Writes every picture that the result has the figures for, and gives their names."""
-    found: list[str] = []
+def figures(result: dict) -> Iterator[tuple[str, Figure]]:
+    """Every picture that the result has the figures for, with its name."""
     contest = result["contests"][-1] if result["contests"] else None
     pictures: list[tuple[str, Callable[[Any], Figure], Any]] = [
-        ("throughput.png", _throughput, contest), ("latency.png", _latency, contest),
-        ("workers.png", _workers, result["workers"]), ("caches.png", _caches, result.get("caches")),
-        ("pages.png", _pages, result["sets"])]
+        ("throughput", _throughput, contest), ("latency", _latency, contest),
+        ("workers", _workers, result["workers"]), ("caches", _caches, result.get("caches")),
+        ("pages", _pages, result["sets"])]
     for name, make, data in pictures:
         if data:
-            figure = make(data)
-            figure.savefig(folder / name, dpi=DPI)
-            found.append(name)
+            yield name, make(data)
+
+
+def draw(result: dict, folder: Path) -> list[str]:
+    """Writes every picture, and gives the names of the files."""
+    found = []
+    for name, figure in figures(result):
+        figure.savefig(folder / f"{name}.png", dpi=DPI)
+        found.append(f"{name}.png")
     return found
+
+
+def of_stress(scenarios: list[dict]) -> Iterator[Figure]:
+    """How fast each scenario was, and how long its calls took."""
+    ran = [one for one in scenarios if one["ops_total"]]
+    if not ran:
+        return
+    names = [one["scenario"] for one in reversed(ran)]
+    figure = Figure(figsize=(11, 1 + 0.32 * len(ran)), layout="constrained")
+    axis = figure.subplots()
+    axis.barh(names, [one["ops_per_second"] for one in reversed(ran)],
+              color=["tab:green" if one["ok"] else "tab:red" for one in reversed(ran)])
+    least = min(one["ops_per_second"] for one in ran)
+    axis.set(xscale="log", xlim=(max(1, least / 3), None), xlabel="operations a second, of all workers")
+    axis.grid(axis="x", alpha=0.3)
+    yield figure
+    figure = Figure(figsize=(11, 1 + 0.32 * len(ran)), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
+    for axis, kind in zip(axes, ("get", "put"), strict=True):
+        axis.scatter([1] * len(ran), names, alpha=0)        # each has its place, also who has no such calls
+        for part, marker in (("p50", "o"), ("p99", "s"), ("p99.9", "^"), ("max", "x")):
+            known = [(one["latency_ns"][kind][part] / 1000, one["scenario"]) for one in reversed(ran)
+                     if kind in one["latency_ns"]]
+            axis.scatter([us for us, _ in known], [name for _, name in known], marker=marker, label=part, s=24)
+        axis.set(xscale="log", xlabel="microseconds", title=kind, ylim=(-0.6, len(ran) - 0.4))
+        axis.grid(alpha=0.3)
+    axes[1].legend()
+    yield figure
 
 
 def _figure(wide: int = 1, width: float = 9) -> tuple[Figure, list[Any]]:

@@ -16,7 +16,8 @@ def markdown(result: dict) -> str:
              result.get("remark", ""), "## What was wanted, and what was measured", limits_of(result["limits"])]
     for one in result["contests"]:
         parts += [f"## Every store, {one['pages']:,} pages, one process", _contest(one)]
-    parts += ["## Several processes", _workers(result["workers"]), caches(result["caches"]), "## Memory",
+    parts += ["## Several processes", _workers(result["workers"]),
+              caches(result["caches"]) if "caches" in result else "", "## Memory",
               _memory(result["memory"]), "## Many small objects", _objects(result["objects"]),
               "## This engine against the raw copy",
               f"{result['rounds']} rounds. " + HEAD]

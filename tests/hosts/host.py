@@ -3,6 +3,7 @@
 A suite passes when every test does but those that are left out by name, each with a reason; a name
 that is left out and is not in the suite any more is a failure too, and so is a suite of which
 nothing ran."""
+import fcntl
 import os
 import re
 import shutil
@@ -34,8 +35,10 @@ class Host:
         self.summaries = []
 
     def install(self, *requirements):
-        """Install what the suite needs, if it is not there."""
-        self.run([sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements])
+        """Install what the suite needs, if it is not there; one host at a time."""
+        with (BUILD / "installing").open("w") as turn:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            self.run([sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements])
 
     def source(self, requirement):
         """The unpacked source distribution of a requirement; fetched once."""

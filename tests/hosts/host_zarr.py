@@ -9,4 +9,4 @@ def check(host):
     host.install("pytest-asyncio>=1", "hypothesis>=6.100")
     suite = ROOT / "tests/hosts/zarr_suite.py"
     options = ["-o", "asyncio_mode=auto", "--rootdir", host.folder, "--confcutdir", suite.parent]
-    host.pytest(["-c", os.devnull, *options, suite])
+    host.pytest(["-c", os.devnull, *options, suite], plugins=["pytest_asyncio.plugin", "_hypothesis_pytestplugin"])
