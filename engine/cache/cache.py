@@ -168,7 +168,9 @@ class Cache(Store):
         while done == CHANGED:
             if not self.look_fresh(cython.address(k), cython.address(seen)):
                 return False
-            done = self.put(cython.address(k), data, word, life, False, seen.version)
+            done = self.put(
+                cython.address(k), data, word, life, False, seen.version, self.own_end(cython.address(seen))
+            )
         return done == STORED
 
     def cas(self, key, value, version, ttl=None):
@@ -186,11 +188,13 @@ class Cache(Store):
         data = store_form(value, self.serializer, cython.address(word))
         self.ready()
         _kept = read_key(key, self.seed, cython.address(k))
+        until: u64 = 0
         if version < 0:
             if not self.look_fresh(cython.address(k), cython.address(seen)) or seen.version != -version:
                 return False
             version = -version
-        return version != 0 and _told(self.put(cython.address(k), data, word, life, False, version))
+            until = self.own_end(cython.address(seen))
+        return version != 0 and _told(self.put(cython.address(k), data, word, life, False, version, until))
 
     def delete(self, key):
         """Drop the value of a key. True if there was one."""

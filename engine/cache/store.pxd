@@ -69,13 +69,15 @@ cdef class Store:
     cdef u64 moment(self, double life, Value *v) noexcept
     cdef double left(self, Seen *seen) noexcept
     cdef bint is_stale(self, Seen *seen) noexcept
+    cdef u64 own_end(self, Seen *seen) noexcept
     cdef object version_of(self, Seen *seen)
     cdef bytes find(self, Key *key, Seen *seen)
     cdef bytes find_fresh(self, Key *key, Seen *seen)
     cdef bint look(self, Key *key, Seen *seen) except -1
     cdef bint look_fresh(self, Key *key, Seen *seen) except -1
     cdef object find_page(self, Key *key, Seen *seen)
-    cdef int put(self, Key *key, object data, u64 word, double life, bint absent, u64 version) except -2
+    cdef int put(self, Key *key, object data, u64 word, double life, bint absent, u64 version,
+                  u64 until=*) except -2
     cdef int put_absent(self, Key *key, object data, u64 word, double life) except -2
     cdef bint drop(self, Key *key) except -1
     cdef bint drop_version(self, Key *key, u64 version) except -1

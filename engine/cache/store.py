@@ -211,6 +211,12 @@ class Store:
         """True in the time beyond a value's own."""
         return seen.word >> 32 != 0 and self.left(seen) <= 0
 
+    def own_end(self, seen):
+        """When a value that may have time beyond its own is past that; 0: the engine knows."""
+        if seen.expires == 0 or seen.word >> 32 == 0:
+            return 0
+        return max(1, seen.expires - cython.cast(u64, stale_of(seen.word) * 1e9))
+
     def version_of(self, seen):
         """The version for callers: below 0 where time beyond its own must be looked for."""
         return seen.version if seen.word >> 32 == 0 else -cython.cast(object, seen.version)
@@ -280,8 +286,9 @@ class Store:
 
     # --- changing ---------------------------------------------------------------------------------
 
-    def put(self, key, data, word, life, absent, version):
-        """Keep something under a key: STORED, REFUSED or CHANGED."""
+    def put(self, key, data, word, life, absent, version, until=0):
+        """Keep something under a key: STORED, REFUSED or CHANGED; with a version, not from `until`
+        on."""
         c: Call
         v: Value
         parts: Part[2]
@@ -293,6 +300,7 @@ class Store:
         ask(key, cython.address(c), cython.address(v))
         v.absent = absent
         v.version = version
+        v.until = until
         if life <= 0:
             return CHANGED if flush_value(self.pool, cython.address(c), cython.address(v)) == CONFLICT else STORED
         if size > TAIL_ROOM:
@@ -358,6 +366,7 @@ class Store:
         while self.look_fresh(key, cython.address(seen)):
             ask(key, cython.address(c), cython.address(v))
             v.version = seen.version
+            v.until = self.own_end(cython.address(seen))
             v.expires = self.moment(life + stale_of(seen.word), cython.address(v))
             pool.enter()
             try:

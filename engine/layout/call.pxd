@@ -51,7 +51,8 @@ cdef struct Value:
     u64 time
     # put, incr, flush: do it only if
     bint absent             # there is nothing,
-    u64 version             # or, if not 0, what is there is of this version
+    u64 version             # or, if not 0, what is there is of this version, and it is not yet
+    u64 until               # this moment; 0: whenever it is
     # get, incr: another's is a miss, as is one without a key; put if absent: it is nothing. NULL: any
     const char *key
     u64 key_length

@@ -31,6 +31,7 @@ from cython.cimports.engine.verbs.section import (
 )
 from cython.cimports.engine.verbs.tail import check_chunk, look_at_value
 from cython.cimports.shm.atomics import load, set
+from cython.cimports.shm.clock import now
 from cython.cimports.shm.journal import kill_point, store
 from cython.cimports.shm.layout import FAULT_SENTINEL, OK, offset_of, u64
 from cython.cimports.shm.lock import unlock
@@ -61,7 +62,12 @@ def allowed(w, p, c, obj_off):
     if not v.absent:
         # It was found alive, perhaps by a clock that was read long ago; who has seen it gone since
         # must not see it come back.
-        return d != cython.NULL and d.gen == v.version and not is_dead(w, p.record, obj_at(w, obj_off), 0)
+        return (
+            d != cython.NULL
+            and d.gen == v.version
+            and not is_dead(w, p.record, obj_at(w, obj_off), 0)
+            and (v.until == 0 or now(w) < v.until)
+        )
     # A hidden tail may have any key, so that it is taken for the same.
     if d == cython.NULL or v.key == cython.NULL or has_hidden_tail(d.shape):
         return False

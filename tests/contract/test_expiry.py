@@ -195,6 +195,37 @@ def _die_in(eng, point):
     eng.tend()
 
 
+def cas(cache):
+    version = cache.get("k", with_version=True)[1]
+    return cache.cas("k", 2, version if version is not None else 1)
+
+
+LATE_IN_A_CACHE = {
+    "touch": lambda cache: cache.touch("k", 1000),
+    "replace": lambda cache: cache.replace("k", 2),
+    "cas": cas,
+}
+
+
+@pytest.mark.parametrize("stale", [0, 1000])
+@pytest.mark.parametrize("what", LATE_IN_A_CACHE)
+def test_what_others_have_missed_in_a_cache_does_not_come_back(make_arena, what, stale):
+    """Nor does what has time beyond its own (`stale`)."""
+    eng = make_arena(capacity="1MiB")
+    cache = eng.cache("c", persistent=True)
+    for point in range(1, 5):
+        assert cache.get_or_compute("k", lambda: 1, 0.05, stale=stale) == 1
+        with Stopped(eng.name, lambda mine: LATE_IN_A_CACHE[what](mine.cache("c")), point) as other:
+            if not other.stopped:
+                break
+            while cache.has("k"):
+                pass
+            assert other.go_on() == 0
+            assert not cache.has("k"), point
+        cache.delete("k")
+    assert eng.check().ok
+
+
 LATE = {
     "touch": lambda pool, version: pool.touch(OID, 1000),
     "put": lambda pool, version: pool.put_object(OID, b"another1", if_version=version),

@@ -3,6 +3,9 @@ Flask-Session is not in its distribution."""
 
 FLASK_CACHING = {
     "test_backend_cache.py::": "the backends of Flask-Caching itself; its generic tests run in our suite",
+    "test_app_redis_cache_backend_url": "Flask-Caching's back end for Redis",
+    "test_init_app_multi_apps": "Flask-Caching's back end for Redis",
+    "test_cache_unlink": "Flask-Caching's back end for Redis",
     "test_init_nullcache": "the backends of Flask-Caching itself",
     "test_dict_config_initapp": "asks whether the class is SimpleCache",
     "test_dict_config_both": "asks whether the class is SimpleCache",
