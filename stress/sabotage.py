@@ -117,10 +117,10 @@ class _Uncleared(_Wrapper):
 
 
 class _Miscounted(_Wrapper):
-    """A count is answered and not kept."""
+    """A count is answered and not kept, one time in four."""
 
     def incr(self, oid, delta=1, *more):
-        if not self._now():
+        if self._rng.randrange(4):
             return self._pool.incr(oid, delta, *more)
         return self._pool.incr(oid, 0, *more) + delta
 
