@@ -117,10 +117,10 @@ class _Uncleared(_Wrapper):
 
 
 class _Miscounted(_Wrapper):
-    """A count is answered and not kept."""
+    """A count is answered and not kept, one time in four."""
 
     def incr(self, oid, delta=1, *more):
-        if not self._now():
+        if self._rng.randrange(4):
             return self._pool.incr(oid, delta, *more)
         return self._pool.incr(oid, 0, *more) + delta
 
@@ -133,28 +133,26 @@ class _Undated(_Wrapper):
 
 
 class _Doubled(_Wrapper):
-    """Of a cache: an add stores over what is there."""
+    """Of a cache: an add stores over what is there, one time in four."""
 
     def add(self, key, value, ttl=None):
-        return self._pool.add(key, value, ttl) or (self._now() and self._pool.set(key, value, ttl))
+        return self._pool.add(key, value, ttl) or (self._rng.randrange(4) == 0 and self._pool.set(key, value, ttl))
 
 
 class _Resurrected(_Wrapper):
-    """Of a cache: a value is got once more after its time."""
+    """Of a cache: a value that has gone, as its time is over or for another reason, is got once
+    more, every other time."""
 
     def __init__(self, pool, rng):
         super().__init__(pool, rng)
-        self._mortal: dict = {}
-
-    def set(self, key, value, ttl=None):
-        if ttl is not None and 0 < ttl < 1:
-            self._mortal[key] = value
-        return self._pool.set(key, value, ttl)
+        self._gone: dict = {}
 
     def get(self, key, default=None, with_version=False):
         value, version = self._pool.get(key, default, True)
-        if value is None and self._rng.randrange(2):
-            value = self._mortal.pop(key, None)
+        if value is not None:
+            self._gone[key] = value
+        elif self._rng.randrange(2):
+            value = self._gone.pop(key, None)
         return (value, version) if with_version else value
 
 

@@ -21,7 +21,7 @@ from tests.support import SANITIZED, SHM, DictPam
 
 PLACES = 15             # leases of one bucket, as of LEASES_A_BUCKET
 BUCKETS = 256
-TAKEN_OVER_S = 0.1 if SANITIZED else 0.02
+TAKEN_OVER_S = 0.02
 
 
 def in_thread(call):
@@ -411,6 +411,7 @@ def late_after_a_death(eng, n):
     return taken[0] - killed
 
 
+@pytest.mark.skipif(SANITIZED, reason="a child forked while a thread ends may find the sanitizer's allocator locked")
 def test_a_holder_that_is_killed_passes_it_on(eng):
     # On a machine where others work, the processor comes late now and then: then once more.
     for _ in range(8):
