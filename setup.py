@@ -67,13 +67,12 @@ def directives_changed():
 
 
 class BuildModules(build_py):
-    """What goes into a wheel beside the compiled modules: not what they were compiled from."""
+    """What goes into a wheel beside the compiled modules: not what they were compiled from. The
+    source distribution asks for the same modules, and has them all."""
 
-    def find_package_modules(self, package, package_dir):
-        found = super().find_package_modules(package, package_dir)
-        if self.editable_mode:
-            return found
-        return [one for one in found if f"{one[0]}.{one[1]}" not in COMPILED]
+    def build_module(self, module, module_file, package):
+        if f"{package}.{module}" not in COMPILED:
+            super().build_module(module, module_file, package)
 
 
 class BuildExtensions(build_ext):

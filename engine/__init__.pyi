@@ -159,6 +159,7 @@ class _WorkerStats(TypedDict):
     pid: int
     in_call: bool
     holds: list[str]
+    waits_for: str | None
     lock_waits: int
     lock_wait_ns: int
     lock_wait_ns_max: int

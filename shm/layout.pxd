@@ -26,7 +26,7 @@ from shm.atomics cimport Mutex, load, load_acquire, load_byte, set_byte
 ctypedef uint64_t u64
 
 cdef enum:
-    LAYOUT_VERSION = 4
+    LAYOUT_VERSION = 5
     SYS_PAGE = 4096
     HUGE_BYTES = 2097152    # a huge page, where the machine has them of this size
 
@@ -205,7 +205,8 @@ cdef struct Magazine:
 #   128  client[16]     journalled; roots of the layer above
 #   256  stat[16]       the worker; plain counters, read by all
 #   384  phase          the worker; odd while it is in a call: never the same twice (grace.py)
-#   392  spare2[15]
+#   392  waits_for      the worker; offset of the lock that it sleeps for, 0 = none; a hint
+#   400  spare2[14]
 #   512  mags
 cdef struct Slot:
     u64 state
@@ -221,7 +222,8 @@ cdef struct Slot:
     u64 client[CLIENT_WORDS]
     u64 stat[STAT_WORDS]
     u64 phase
-    u64 spare2[15]
+    u64 waits_for
+    u64 spare2[14]
     Magazine mags[CLASS_COUNT]
 
 # The process-local view of an attached worker: pointers, and a private copy of every size, so that

@@ -485,9 +485,11 @@ class Attachment:
         todo: cython.int
         sem: cython.pointer(Sem) = cython.NULL
         if w.aside_of != 0 and w.aside_of == w.blocked_on:
+            set(cython.address(w.slot.waits_for), w.blocked_on)
             self.give_up_turn()
             with cython.nogil:
                 stand_aside(w)
+            set(cython.address(w.slot.waits_for), 0)
             return 1
         with cython.nogil:
             todo = consider(w)
@@ -499,11 +501,13 @@ class Attachment:
             sem = self.semaphores.find(w, cython.cast(cython.pointer(Lock), w.base + w.blocked_on))
             if sem != cython.NULL:
                 add(cython.address(sem.users), 1)
+            set(cython.address(w.slot.waits_for), w.blocked_on)
         self.give_up_turn()
         if todo != REST:
             return 0
         with cython.nogil:
             sleep_on(sem, SLICE_NS)
+            set(cython.address(w.slot.waits_for), 0)
         if sem != cython.NULL:
             add(cython.address(sem.users), -1)
         return 1

@@ -102,7 +102,7 @@ def _worker_rates(now: Any, then: Any, seconds: float) -> dict[str, Any]:
     waits = now["lock_waits"] - then.get("lock_waits", now["lock_waits"])
     return {
         "worker": now["worker"], "pid": now["pid"], "state": doing(now["pid"]), "in_call": now["in_call"],
-        "holds": now["holds"], "waits_per_s": max(0, waits) / seconds,
+        "holds": now["holds"], "waits_for": now["waits_for"], "waits_per_s": max(0, waits) / seconds,
         "waiting": min(1.0, max(0, waited) / seconds / 1e9), "wait_max_s": now["lock_wait_ns_max"] / 1e9,
         "pinned_bytes": now["pinned_bytes"],
     }

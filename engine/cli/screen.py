@@ -47,6 +47,7 @@ HELP = (
 EXPLAINED = (
     ("LASTS", "how long a page stays, if so many go on being evicted"),
     ("WAITING", "the part of its time that a worker waits for locks"),
+    ("FOR", "the lock that it sleeps for now"),
     ("HOLDS", "its locks; a stopped worker with one holds others up"),
     ("SHARE", "of the memory for ephemeral pages, when that is short"),
 )
@@ -241,7 +242,7 @@ class Frame:
             self.add((f"and {len(all_rows) - len(shown)} more", "italic"))
 
     def workers(self, rows: int | None) -> None:
-        heads = [("WORKER", 6), ("PID", 8), ("STATE", -9), ("IN CALL", -7), ("WAITING", 7), ("", -8),
+        heads = [("WORKER", 6), ("PID", 8), ("STATE", -9), ("IN CALL", -7), ("WAITING", 7), ("FOR", -6),
                  ("WAITS/S", 7), ("LONGEST", 7), ("HOLDS", -max(8, self.width - 67))]
 
         def urgency(one: Any) -> Any:
@@ -253,7 +254,7 @@ class Frame:
                 (one["state"], "bold red" if one["state"] == "stopped" else ""),
                 ("yes" if one["in_call"] else "", ""),
                 (percent(one["waiting"], 1).replace(" ", "") if one["waits_per_s"] else "-", ""),
-                (bar(one["waiting"], 1, 8, self.ascii_only), "red"),
+                (one["waits_for"] or "-", ""),
                 (count(one["waits_per_s"]), ""), (seconds(one["wait_max_s"]) if one["wait_max_s"] else "-", ""),
                 (", ".join(one["holds"]) or "-", ""),
             ]

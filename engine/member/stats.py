@@ -126,10 +126,11 @@ def _lock_name(w: cython.pointer(Worker), slot: cython.pointer(Slot), offset: u6
 
 @cython.cfunc
 def _worker(w: cython.pointer(Worker), idx: u64):
-    """What a living worker counts, and which locks it says it has."""
+    """What a living worker counts, and which locks it says it has and waits for."""
     slot: cython.pointer(Slot) = slot_at(w, idx)
     i: cython.int
     offset: u64
+    waits_for: u64 = load(cython.address(slot.waits_for))
     holds = []
     for i in range(HELD_MAX):
         offset = load(cython.address(slot.held[i]))
@@ -141,6 +142,7 @@ def _worker(w: cython.pointer(Worker), idx: u64):
         "pid": slot.pid,
         "in_call": bool(load(cython.address(slot.phase)) & 1) and idx != w.slot_idx,
         "holds": holds,
+        "waits_for": None if waits_for == 0 else _lock_name(w, slot, waits_for) or "worker",
         "lock_waits": slot.stat[STAT_LOCK_WAITS],
         "lock_wait_ns": slot.stat[STAT_LOCK_WAIT_NS],
         "lock_wait_ns_max": slot.stat[STAT_LOCK_WAIT_NS_MAX],

@@ -39,7 +39,10 @@ def found(eng):
     watcher.close()
     after["time"] = before["time"] + 1
     answer = rates(before, after)
-    answer["workers"][0] |= {"state": "stopped", "in_call": True, "holds": ["bucket"], "waiting": 0.5, "waits_per_s": 3}
+    answer["workers"][0] |= {
+        "state": "stopped", "in_call": True, "holds": ["bucket"], "waits_for": "depot", "waiting": 0.5,
+        "waits_per_s": 3,
+    }
     return answer
 
 

@@ -6,7 +6,8 @@ import signal
 import pytest
 
 import engine
-from tests.stopped import Stopped
+from tests.contract.test_checks_that_give_way import ended, until
+from tests.stopped import Stopped, fork
 from tests.support import KINDS, DictPam, page
 
 OID = (1, 2, 3)
@@ -76,6 +77,32 @@ def test_a_worker_that_is_stopped_tells_what_it_holds(eng):
             theirs = {one["pid"]: one for one in eng.stats()["workers"]}[stopped.pid]
             told.add((theirs["in_call"], *theirs["holds"]))
         eng.recover()
+
+
+def test_a_worker_says_which_lock_it_sleeps_for(eng):
+    """Beside one that is stopped with a bucket. Where it has only said that it is about to take
+    one, the other puts."""
+    pool, point, sleeps = eng.new_pool("p"), 0, False
+
+    def put(other):
+        assert other.pool("p").put(OID, 0, page(1))
+
+    def sleeps_or_has_put():
+        nonlocal sleeps, waiter
+        sleeps = ("bucket", waiter) in {(one["waits_for"], one["pid"]) for one in eng.stats()["workers"]}
+        if not sleeps and os.waitpid(waiter, os.WNOHANG) != (0, 0):
+            waiter = 0
+        return sleeps or waiter == 0
+
+    while not sleeps:
+        point += 1
+        with Stopped(eng.name, put, point) as stopped:
+            assert stopped.stopped
+            waiter = fork(lambda: put(engine.attach(eng.name)))
+            until(sleeps_or_has_put)
+        eng.recover()
+    assert ended(waiter) == 0
+    assert all(one["waits_for"] is None for one in eng.stats()["workers"]) and pool.get(OID, 0) == page(1)
 
 
 @pytest.mark.parametrize("kind", KINDS)
