@@ -80,8 +80,8 @@ def test_a_worker_that_is_stopped_tells_what_it_holds(eng):
 
 
 def test_a_worker_says_which_lock_it_sleeps_for(eng):
-    """Beside one that is stopped with a bucket. Where it has only said that it is about to take
-    one, the other puts."""
+    """Beside one that is stopped with it. Where that one has only said that it is about to take a
+    lock, the other puts."""
     pool, point, sleeps = eng.new_pool("p"), 0, False
 
     def put(other):
@@ -89,7 +89,8 @@ def test_a_worker_says_which_lock_it_sleeps_for(eng):
 
     def sleeps_or_has_put():
         nonlocal sleeps, waiter
-        sleeps = ("bucket", waiter) in {(one["waits_for"], one["pid"]) for one in eng.stats()["workers"]}
+        told = {one["pid"]: one for one in eng.stats()["workers"]}
+        sleeps = waiter in told and told[waiter]["waits_for"] in told[stopped.pid]["holds"]
         if not sleeps and os.waitpid(waiter, os.WNOHANG) != (0, 0):
             waiter = 0
         return sleeps or waiter == 0
