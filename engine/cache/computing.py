@@ -27,6 +27,7 @@ import cython
 from cython.cimports.engine.cache.keys import KIND_SHIFT, OWN_LEASE, Key, read_key
 from cython.cimports.engine.cache.store import Seen, Store
 from cython.cimports.engine.cache.values import load_form, store_form, timed, took_of
+from cython.cimports.engine.layout.structs import GETS_HIT, GETS_MISS
 from cython.cimports.shm.layout import u64
 from engine.cache.times import seconds_of
 from engine.errors import ArenaBusy, ArenaFull, TmemError
@@ -87,6 +88,8 @@ class _Wish:
     def begin(self):
         """With the lease: False if somebody has computed it meanwhile."""
         value, version, _ = _look(self.store, self.key)
+        store: Store = self.store
+        store.uncount(GETS_MISS if value is _missing else GETS_HIT)     # the first look is the one that counts
         if value is not _missing and version != self.version:
             self.value = value
             return False

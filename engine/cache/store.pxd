@@ -84,6 +84,7 @@ cdef class Store:
     cdef bint date(self, Key *key, double life) except -1
     cdef object count(self, Key *key, object delta, object initial, double life)
     cdef int note(self, int counter, object delta) except -1
+    cdef int uncount(self, int counted) except -1
     cdef object noted(self, int counter)
     cdef Py_ssize_t own_counters(self) except -1
     cdef bint is_value(self, object info) except -1

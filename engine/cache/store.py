@@ -35,7 +35,7 @@ from cython.cimports.engine.cache.keys import KIND_SHIFT, OWN_COUNTER
 from cython.cimports.engine.cache.values import COUNTER, stale_of
 from cython.cimports.engine.layout.call import CONFLICT, MISS, Call, Part, Value
 from cython.cimports.engine.layout.regions import is_live
-from cython.cimports.engine.layout.structs import GETS_HIT, GETS_MISS
+from cython.cimports.engine.layout.structs import GETS_HIT, GETS_MISS, PUTS_OK
 from cython.cimports.engine.layout.tail import TRAILER_BYTES, WORD_BYTES, write_tail
 from cython.cimports.engine.member.bound import PEEKS
 from cython.cimports.engine.member.member import Member
@@ -415,6 +415,15 @@ class Store:
         """Best effort: it is no reason to fail."""
         with contextlib.suppress(TmemError):
             cython.cast(object, self.pool).incr((counter, 0, cython.cast(u64, OWN_COUNTER) << KIND_SHIFT), delta, 0)
+            self.uncount(PUTS_OK)
+        return 0
+
+    def uncount(self, counted):
+        """Take back one that the pool has counted and the caller's cache should not."""
+        pool: Bound = self.pool         # ours, also if another thread opens the cache anew
+        pool.enter()
+        pool.ref.ledger[counted] -= 1
+        pool.leave()
         return 0
 
     def own_counters(self):
@@ -426,11 +435,8 @@ class Store:
 
     def noted(self, counter):
         """Looking at it counts as no hit and no miss of the cache."""
-        pool: Bound = self.pool         # ours, also if another thread opens the cache anew
-        data = cython.cast(object, pool).get_object((counter, 0, cython.cast(u64, OWN_COUNTER) << KIND_SHIFT))
-        pool.enter()
-        pool.ref.ledger[GETS_MISS if data is None else GETS_HIT] -= 1
-        pool.leave()
+        data = cython.cast(object, self.pool).get_object((counter, 0, cython.cast(u64, OWN_COUNTER) << KIND_SHIFT))
+        self.uncount(GETS_MISS if data is None else GETS_HIT)
         return 0 if data is None else int.from_bytes(data, "little", signed=True)
 
     def is_value(self, info):

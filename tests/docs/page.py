@@ -244,7 +244,8 @@ class Run:
                 if words[0] == "tmem":
                     self.tmem(words[1:])
             return
-        env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        # Buffered: what two processes print at once stays in whole lines.
+        env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONUNBUFFERED": ""}
         text = 'tmem() { python -m engine.cli "$@"; }\n' + block.text
         done = subprocess.run(["bash", "-euc", text], env=env, capture_output=True, text=True, check=False)
         self.printed.write(done.stdout)
