@@ -28,7 +28,9 @@ class TmemCache(BaseCache):
         super().__init__(default_timeout, ignore_delete_many_errors)
         if serializer is not None:
             self.serializer = serializer
-        self._cache = open_cache(arena, name, ttl=None, serializer=None, **options)
+        if "ttl" in options:
+            raise TypeError("ttl: how long values live is said by default_timeout")
+        self._cache = open_cache(arena, name, **options)
 
     def _life(self, timeout):
         return self._normalize_timeout(timeout) or math.inf

@@ -71,6 +71,8 @@ def arena_of(directory):
 
 def options_of(settings):
     """The options of engine.Cache that settings of diskcache mean."""
+    if "ttl" in settings:
+        raise TypeError("ttl: how long a value lives is said when it is set, by expire")
     options = {key: value for key, value in settings.items() if key not in UNUSED and not key.startswith(UNUSED_BEGIN)}
     if "size_limit" in options:
         options.setdefault("capacity", options.pop("size_limit"))
@@ -214,11 +216,12 @@ class Cache:
     # --- the whole cache --------------------------------------------------------------------------
 
     def evict(self, tag, retry=False):
-        """Drop all values that have a tag, and say how many. Walks through the cache."""
+        """Drop all values that have a tag, and say how many. Walks through the cache. None is no
+        tag, and nothing has it."""
         dropped = 0
         for key in list(self._cache):
             kept, version = self._cache.get(key, with_version=True)
-            if version is not None and parts_of(kept)[1] == tag:
+            if type(kept) is Tagged and kept.tag == tag:
                 dropped += bool(self._cache.cas(key, None, version, 0))
         return dropped
 

@@ -35,7 +35,7 @@ def _opened(location, options):
         try:
             cache = open_cache(location, made_as.pop("name"), ttl=None, serializer=serializer, **made_as)
         except (TypeError, ValueError) as error:
-            raise InvalidCacheBackendError(f"OPTIONS: {error}") from error
+            raise InvalidCacheBackendError(f"OPTIONS: {error}".replace("OPTIONS: arena", "LOCATION")) from error
         _caches.setdefault(said, cache)     # another thread may have been faster
     return _caches[said]
 

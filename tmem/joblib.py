@@ -135,9 +135,13 @@ class TmemStoreBackend(StoreBackendBase, StoreBackendMixin):
 
     def get_cached_func_code(self, call_id):
         """The code of a function; FileNotFoundError, which joblib knows, if there is none."""
-        code = self.cache.get((self.path_of(call_id), CODE))
+        path = self.path_of(call_id)
+        code = self.cache.get((path, CODE))
         if code is None:
-            raise FileNotFoundError(f"there is no code of {self.path_of(call_id)}")
+            # It may have made room, and joblib is about to keep the code that the function has now:
+            # nothing would tell that the outputs are of other code.
+            self.cache.delete_many(self.keys_below(path))
+            raise FileNotFoundError(f"there is no code of {path}")
         return code
 
     # --- locations --------------------------------------------------------------------------------

@@ -116,6 +116,8 @@ class Windows:
                 return False
             done = self.cache.cas(key, changed[0], version, changed[1])
             if done is None:
+                if value is not None:       # it has gone for the new one, and fits where it was
+                    self.cache.add(key, value, changed[1])
                 raise ArenaFull(f"arena {self.cache.arena!r}: there is no room for a window; make the arena larger")
         return True
 

@@ -3,6 +3,7 @@ import os
 
 from engine import Cache
 from engine.sizes import parse_size
+from shm.arena import check_name
 
 CAPACITY = "TMEM_CAPACITY"      # of the environment: bytes of an arena that an adapter has to make
 
@@ -22,6 +23,10 @@ def open_cache(arena, name, *, capacity=None, ttl=None, serializer=None, **optio
     TypeError and ValueError, naming what is wrong."""
     if not isinstance(arena, str) or not arena:
         raise TypeError(f"arena: the name of an arena, a str that is not empty, not {arena!r}")
+    try:
+        check_name(arena)
+    except ValueError as error:
+        raise ValueError(f"arena: {str(error).removeprefix('name: ')}") from None
     try:
         return Cache(arena, name, capacity=capacity_of(capacity), ttl=ttl, serializer=serializer, **options)
     except TypeError as error:

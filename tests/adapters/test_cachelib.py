@@ -36,6 +36,7 @@ def test_it_stands(check, arena_name, monkeypatch):
     (dict(arena="x", threshold=500), "^options: capacity, .*'threshold'"),
     (dict(arena="x", default_timeout="300"), "timeout must be an int"),
     (dict(arena="x", name=5), "^name: a str"),
+    (dict(arena="x", ttl=5), "^ttl: .*default_timeout"),
 ])
 def test_a_bad_argument_is_named(wrong, said):
     with pytest.raises(TypeError, match=said):

@@ -42,6 +42,7 @@ def test_a_tag_goes_with_its_value(cache):
     assert cache.get(2, tag=True) == (2, "even") and cache.get(1, tag=True) == (1, None) and cache[2] == 2
     assert cache.get("none", 5, expire_time=True, tag=True) == (5, None, None)
     assert cache.evict("even") == 5 and sorted(cache) == [1, 3, 5, 7] and cache.evict("even") == 0
+    assert cache.evict(None) == 0 and len(cache) == 4       # what has no tag is of no tag
     assert cache.pop(3, tag=True) == (3, None) and cache.pop(3) is None and cache.clear() == 3
 
 
@@ -144,7 +145,8 @@ def test_settings_are_those_of_diskcache_and_of_the_engine(arena_name):
     with engine.attach(arena_name) as eng:
         assert eng.capacity == 8 << 20 and eng.pool("diskcache").persistent
     for settings, named in (
-        ({"eviction_policy": "best"}, "eviction_policy"), ({"no_such": 1}, "options"), ({"disk": dict}, "disk")
+        ({"eviction_policy": "best"}, "eviction_policy"), ({"no_such": 1}, "options"), ({"disk": dict}, "disk"),
+        ({"ttl": 5}, "ttl"),
     ):
         with pytest.raises((TypeError, ValueError), match=f"^{named}"):
             Cache(arena_name, **settings)

@@ -42,6 +42,7 @@ def test_it_stands(check, arena_name, monkeypatch):
 @pytest.mark.parametrize("said, wrong", [
     (dict(LOCATION=""), "^LOCATION: the name of an arena"),
     (dict(LOCATION=["one", "other"]), "^LOCATION: the name of an arena"),
+    (dict(LOCATION="/var/tmp/cache"), "^LOCATION: 1 to 200 letters"),
     (dict(OPTIONS={"MAX_ENTRIES": 30, "CULL_FREQUENCY": 2}), "^OPTIONS: CULL_FREQUENCY and MAX_ENTRIES: .*'capacity'"),
     (dict(OPTIONS={"db": 5}), "^OPTIONS: options: capacity, .*'db'"),
     (dict(OPTIONS={"capacity": "much"}), "^OPTIONS: capacity: "),

@@ -1,6 +1,9 @@
 """Owns what tmem.joblib promises beyond joblib's own tests: outputs that other processes find, that
 are copied once or not at all, and that survive kills and a full arena."""
+import importlib
+import linecache
 import pickle
+import sys
 import threading
 import warnings
 
@@ -175,6 +178,21 @@ def test_outputs_that_were_cleared_are_missed(memory):
     reference.clear()
     with pytest.raises(KeyError, match="no output"):
         reference.get()
+
+
+def test_outputs_whose_code_has_made_room_are_computed_again(memory, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("sys.dont_write_bytecode", True)
+    for step in (1, 100):
+        (tmp_path / "changing.py").write_text(f"def more(n):\n    return n + {step}\n")
+        monkeypatch.delitem(sys.modules, "changing", raising=False)
+        linecache.clearcache()
+        more = memory.cache(importlib.import_module("changing").more)
+        assert [more(1), more(2), more(1)] == [1 + step, 2 + step, 1 + step]
+        kept = memory.store_backend.cache
+        assert kept.delete_many([key for key in kept if key[1] == tmem.joblib.CODE]) == 1
+        joblib.memory._FUNCTION_HASHES.clear()      # as in another process
+    monkeypatch.delitem(sys.modules, "changing")
 
 
 @pytest.mark.parametrize("wrong", [{}, {"arena": ""}])

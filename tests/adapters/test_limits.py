@@ -121,6 +121,8 @@ def test_wrong_options_are_named(uri):
         storage_from_string(uri, no_such=1)
     with pytest.raises(ValueError, match="capacity"):
         storage_from_string(uri, capacity="much")
+    with pytest.raises(ValueError, match="^arena: 1 to 200 letters.*shop:6379"):
+        storage_from_string("tmem://shop:6379")
 
 
 def test_check_says_whether_the_arena_can_be_used(uri, arena_name):
@@ -203,6 +205,21 @@ def test_a_full_arena_says_so_and_forgets_nothing(uri):
         for n in range(10_000):
             storage.acquire_entry(f"new {n}", 10**6, 60, amount=4096 * 20)
     assert storage.incr("fixed", 60) == 8 and storage.get("other") == 7
+
+
+def test_a_window_for_whose_next_hit_there_is_no_room_keeps_its_hits(uri):
+    storage = storage_from_string(uri, capacity="2MiB")
+    assert storage.acquire_entry("k", 10**9, 60) and storage.acquire_sliding_window_entry("k", 10**9, 60)
+    size = 1 << 20
+    while size > 8:
+        size = size if storage.cache.set(("filler", size, storage.cache.incr("n")), bytes(size)) else size // 2
+    hits = 1
+    with pytest.raises(engine.ArenaFull, match="no room"):
+        while True:
+            storage.acquire_entry("k", 10**9, 60, amount=4096)
+            hits += 4096
+    assert storage.get_moving_window("k", 10**9, 60)[1] == hits and not storage.acquire_entry("k", hits, 60)
+    assert storage.get_sliding_window("k", 60)[2] == 1
 
 
 def test_the_asynchronous_storage_has_the_same_windows(uri):
