@@ -14,14 +14,18 @@ import os
 import secrets
 import uuid
 import weakref
+from pathlib import PurePath
 
 from zarr.abc.store import OffsetByteRequest, RangeByteRequest, Store, SuffixByteRequest
 from zarr.core.buffer import default_buffer_prototype
-from zarr.storage import FsspecStore, LocalStore, WrapperStore
+from zarr.storage import FsspecStore, LocalStore, LoggingStore, WrapperStore
 
 from engine import ArenaFull
 from tmem.opening import open_cache
 from tmem.places import digest, text_of
+
+PLAIN = (str, bytes, int, float, PurePath, type(None))
+OF_ZARR = {"_store", "_is_open", "_read_only", "root", "fs", "path", "allowed_exceptions"}
 
 GENERATION = 1 << 16        # of a counter; below it are the writers who are counted in
 WRITING_S = 600             # that a counter lives while somebody is counted in: he may have been killed
@@ -45,16 +49,33 @@ def _token_of(store):
 
 def _text_of_store(store):
     """Which store this is: a text, and whether it is one of this process alone. (None, True):
-    nothing tells it in another process, as of a MemoryStore, whose name is an address."""
+    nothing tells it in another process, as of a MemoryStore, whose name is an address.
+
+    A class that is derived from one of zarr's may have other bytes under a key: its name counts,
+    and so do the plain values that its object has. One that stands in front of another store, and
+    has more than such, is told by nothing."""
+    if type(store) in (LoggingStore, TmemStore):
+        return _text_of_store(store._store)     # they hand on what they read, as it is
+    own, all_plain = _own_of(store)
     if isinstance(store, WrapperStore):
-        text, bound = _text_of_store(store._store)
-        return text and f"{type(store).__qualname__} {text}", bound
+        text, bound = _text_of_store(store._store) if all_plain else (None, True)
+        return text and f"{own} in front of {text}", bound
     if isinstance(store, LocalStore):
-        return f"local {store.root.resolve()}", False
+        return f"{own} local {store.root.resolve()}", False
     if isinstance(store, FsspecStore):
         text, bound = text_of(store.fs)
-        return text and f"fsspec {text} {store.path}", bound
+        return text and f"{own} fsspec {text} {store.path}", bound
     return None, True
+
+
+def _own_of(store):
+    """What tells a store from others of another class, or with other values: a text, and whether it
+    has nothing but plain values."""
+    if type(store) in (LocalStore, FsspecStore, WrapperStore):
+        return "", True
+    values = {name: value for name, value in vars(store).items() if name not in OF_ZARR}
+    plain = sorted((name, str(value)) for name, value in values.items() if isinstance(value, PLAIN))
+    return f"{type(store).__module__}.{type(store).__qualname__} {plain}", len(plain) == len(values)
 
 
 def _is_folder(store, key):

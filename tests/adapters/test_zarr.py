@@ -14,7 +14,7 @@ import numpy as np
 import zarr
 from zarr.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
 from zarr.core.buffer import cpu, default_buffer_prototype
-from zarr.storage import FsspecStore, LocalStore, MemoryStore
+from zarr.storage import FsspecStore, LocalStore, LoggingStore, MemoryStore, WrapperStore
 
 import engine
 from tests.contract.test_cache_processes import run_together
@@ -349,3 +349,39 @@ def test_bad_arguments_are_named(arena_name):
         TmemStore(MemoryStore(), arena=arena_name, namespace=5)
     with pytest.raises(TypeError, match="^options: "):
         TmemStore(MemoryStore(), arena=arena_name, capacty=5)
+
+
+class Beginning(WrapperStore):
+    """A store of the keys that begin so."""
+
+    def __init__(self, store, begin):
+        super().__init__(store)
+        self.begin = begin
+
+    async def get(self, key, prototype=None, byte_range=None):
+        return await self._store.get(self.begin + key, prototype, byte_range)
+
+
+class Turned(LocalStore):
+    """A store with bytes of its own."""
+
+    async def get(self, key, prototype=None, byte_range=None):
+        return cpu.Buffer.from_bytes((await super().get(key, prototype)).to_bytes()[::-1])
+
+
+def test_stores_of_a_class_of_ones_own_share_with_their_like_alone(tmp_path, arena_name):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}k").write_bytes(name.encode() * 2 + b"!")
+    behind = LocalStore(tmp_path)
+    assert get(TmemStore(behind, arena=arena_name), "ak") == b"aa!"
+    assert get(TmemStore(Turned(tmp_path), arena=arena_name), "ak") == b"!aa"
+    assert get(TmemStore(Beginning(behind, "a"), arena=arena_name), "k") == b"aa!"
+    assert get(TmemStore(Beginning(behind, "b"), arena=arena_name), "k") == b"bb!"
+
+
+def test_the_folder_says_which_store_it_is(tmp_path, arena_name):
+    (tmp_path / "k").write_bytes(b"1")
+    assert get(TmemStore(LocalStore(tmp_path), arena=arena_name), "k") == b"1"
+    (tmp_path / "k").write_bytes(b"2")
+    for store in (LocalStore(tmp_path / ".", read_only=True), LoggingStore(LocalStore(tmp_path))):
+        assert get(TmemStore(store, arena=arena_name), "k") == b"1"
