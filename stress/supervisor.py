@@ -33,6 +33,7 @@ from stress.worker import STOP_VIOLATION, Plan, guest_main
 POLL_S = 0.05
 HANG_S = 30.0                   # a crew that is not done so long after the time is up hangs
 CANARY_GUESTS = 8               # a bug is noticed by who does much: more guests would each do less
+CANARY_TRIES = 3
 NO_LIMIT_S = 24 * 3600.0
 SHM = Path("/dev/shm")
 VIOLATIONS_KEPT = 20
@@ -250,15 +251,20 @@ def _summarise(run: Run, outcome: Outcome) -> None:
 def run_canary(scenario: Scenario, options: Options, scenarios: dict[str, Scenario],
                progress: Progress | None = None) -> Outcome:
     """Run the scenarios that the canary names, each with its planted bug; good only if every one is
-    reported."""
+    reported. On a busy machine the moment of one may not come in the time there is: it is looked
+    for CANARY_TRIES times, each twice as long."""
     outcome = Outcome(scenario.name, scenario.question, options.seed, options.workers, round(options.seconds, 2))
     bugs = scenario.settings
     for bug, target in bugs.items():
-        part = run_scenario(scenarios[target],
-                            replace(options, bug=bug, workers=min(options.workers, CANARY_GUESTS),
-                                    seconds=max(0.3, options.seconds / len(bugs)),
-                                    ops=-(-options.ops // len(bugs))), progress)
-        kinds = sorted({violation["kind"] for violation in part.violations})
+        for turn in range(CANARY_TRIES):
+            part = run_scenario(scenarios[target],
+                                replace(options, bug=bug, workers=min(options.workers, CANARY_GUESTS),
+                                        seed=options.seed + turn,
+                                        seconds=max(0.3, options.seconds / len(bugs)) * 2 ** turn,
+                                        ops=-(-options.ops // len(bugs))), progress)
+            kinds = sorted({violation["kind"] for violation in part.violations})
+            if set(kinds) & sabotage.KINDS:
+                break
         outcome.facts[bug] = ", ".join(kinds) or "not noticed"
         if not set(kinds) & sabotage.KINDS:
             outcome.violations.append(Violation(
