@@ -6,7 +6,7 @@ import signal
 import click
 from prometheus_client import CollectorRegistry, start_http_server
 
-from engine.cli.basics import attach, complete_arena, ended_by_signals
+from engine.cli.basics import Address, attach, complete_arena, ended_by_signals
 from tmem.metrics import TmemCollector
 
 PORT = 9477
@@ -15,7 +15,7 @@ PORT = 9477
 @click.command("serve-metrics")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_arena)
 @click.option("--port", default=PORT, show_default=True, type=click.IntRange(0, 65535), help="0: any that is free.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address that it listens at.")
+@click.option("--host", default="127.0.0.1", show_default=True, type=Address(), help="The address that it listens at.")
 @click.option("--json", "as_json", is_flag=True, help="Say in JSON where it listens.")
 def serve_metrics(names: tuple[str, ...], port: int, host: str, as_json: bool) -> None:
     """Answer Prometheus for the arenas NAME..., until interrupted.

@@ -9,9 +9,11 @@ ASCII where that says the same (words.py).
 import contextlib
 import io
 import json
+import math
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from importlib import metadata
 from typing import Any, NoReturn
@@ -104,6 +106,38 @@ def attach(name: str) -> engine.Engine:
         except (OSError, ValueError):
             owner = None                # attaching says why
         return engine.attach(name, owner=owner)
+
+
+class Seconds(click.FloatRange):
+    """A time that one can wait for: no nan, and not for ever."""
+
+    def __init__(self, low: float):
+        super().__init__(low, threading.TIMEOUT_MAX / 2)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        seconds: float = super().convert(value, param, ctx)
+        if math.isnan(seconds):
+            self.fail("a number of seconds, not nan", param, ctx)
+        return seconds
+
+    def _describe_range(self) -> str:
+        return f"x>={self.min}"         # nobody gets near to the other end
+
+
+class Address(click.ParamType):
+    """Where a server listens. "" would be all addresses of the machine, and is mostly a variable
+    that is not set."""
+
+    name = "text"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            usable = bool(value) and bool(value.encode("idna"))
+        except UnicodeError:
+            usable = False
+        if not usable:
+            self.fail(f"an address or a host's name, such as 127.0.0.1, or 0.0.0.0 for all, not {value!r}", param, ctx)
+        return value
 
 
 def number(text: str) -> int | str:

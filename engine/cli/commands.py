@@ -24,6 +24,7 @@ from engine.capacity import rounds
 from engine.capacity.balloon import follow, read_cgroup, read_pressure
 from engine.cli.basics import (
     Commands,
+    Seconds,
     attach,
     complete_arena,
     ended_by_signals,
@@ -40,7 +41,7 @@ from engine.cli.progress import of_check
 from engine.cli.running import run
 from engine.cli.top import top
 from engine.cli.web import web
-from engine.cli.words import percent, size
+from engine.cli.words import percent, plain, size
 from engine.layout.geometry import CLIENT_LAYOUT
 from engine.sizes import parse_size
 from shm.arena import glance
@@ -182,7 +183,7 @@ def resize(name: str, capacity: str, as_json: bool) -> None:
 @name_argument
 @click.option("--min", "low", default="1MiB", show_default=True, help="Never smaller than this.")
 @click.option("--max", "high", default=None, help="Never larger.  [default: its max_capacity]")
-@click.option("--interval", default=2.0, show_default=True, type=click.FloatRange(0.01), help="Seconds between looks.")
+@click.option("--interval", default=2.0, show_default=True, type=Seconds(0.01), help="Seconds between looks.")
 @click.option("--count", type=click.IntRange(1), default=None, help="Stop after so many looks.")
 @json_option
 def balloon(name: str, low: str, high: str | None, interval: float, count: int | None, as_json: bool) -> None:
@@ -227,7 +228,7 @@ def balloon(name: str, low: str, high: str | None, interval: float, count: int |
 
 @main.command()
 @name_argument
-@click.option("--seconds", type=click.FloatRange(0), default=None, help="Stop after so long.  [default: never]")
+@click.option("--seconds", type=Seconds(0), default=None, help="Stop after so long.  [default: never]")
 @click.option("--once", is_flag=True, help="One round, then end.")
 @json_option
 def tend(name: str, seconds: float | None, once: bool, as_json: bool) -> None:
@@ -264,8 +265,9 @@ def list_arenas(as_json: bool) -> None:
     shown = table("NAME", "CAPACITY", "USED", "BACKED", "OWNER", "MODE")
     for arena in arenas:
         sizes = [arena["capacity"], arena["bytes_used"], arena["bytes_backed"]]
-        shown.add_row(arena["name"], *("-" if n is None else size(n) for n in sizes), arena["owner"], arena["mode"])
-    Console().print(shown)
+        figures = ["-" if n is None else size(n) for n in sizes]
+        shown.add_row(plain(arena["name"]), *figures, arena["owner"], arena["mode"])
+    Console(markup=False).print(shown)
 
 
 def _arena_line(arena: Any) -> str:
@@ -298,7 +300,7 @@ def show_stats(name: str, as_json: bool) -> None:
                    "OBJNODES", "PAGES", "EVICTED", "ASKED", "STORED", "USED")
     for pool, c in _rows(stats):
         shown.add_row(
-            pool,
+            plain(pool),
             str(c["puts_ok"]),
             str(c["puts_refused"]),
             str(c["puts_duplicate"]),
@@ -315,7 +317,7 @@ def show_stats(name: str, as_json: bool) -> None:
             size(c["bytes_used"]),
         )
     total = stats["total"]
-    console = Console(width=None if sys.stdout.isatty() else 200)
+    console = Console(width=None if sys.stdout.isatty() else 200, markup=False)
     console.print(_arena_line(stats["arena"]), highlight=False, soft_wrap=True)
     console.print(_fullness_line(stats["arena"]), highlight=False, soft_wrap=True)
     console.print(f"lock waits {total['lock_waits']}, workers recovered {total['recoveries']}", highlight=False)
@@ -354,9 +356,9 @@ def check(name: str, frozen: bool, repair: bool, as_json: bool) -> None:
                      "counts": report.counts, "gentle": report.gentle})
     else:
         for problem in found:
-            click.echo(f"{problem.id}  {problem.where}: {problem.what}")
+            click.echo(plain(f"{problem.id}  {problem.where}: {problem.what}"))
         for lost in report.lost:
-            click.echo(_lost_line(*lost))
+            click.echo(plain(_lost_line(*lost)))
         counted = ", ".join(f"{count} {what}" for what, count in report.counts.items())
         counted += "; while others worked, see --frozen" if report.gentle else ""
         verdict = f"{len(found)} problems" + (f", {len(left)} left" if repair else "") if found else "ok"

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import click
 
 import engine
-from engine.cli.basics import attach, json_option, name_argument, print_json
+from engine.cli.basics import Seconds, attach, json_option, name_argument, print_json
 from engine.cli.looks import doing
 
 SLACK_SEGMENTS = 3          # of what is free, docs/gauges.md promises all but so much
@@ -41,7 +41,7 @@ def _found(name: str) -> list[str]:
 
 @click.command()
 @name_argument
-@click.option("--timeout", default=5.0, show_default=True, type=click.FloatRange(0.01),
+@click.option("--timeout", default=5.0, show_default=True, type=Seconds(0.01),
               help="Seconds in which it must have answered.")
 @json_option
 def health(name: str, timeout: float, as_json: bool) -> None:

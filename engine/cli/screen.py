@@ -13,7 +13,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from engine.cli.looks import History
-from engine.cli.words import bar, count, percent, seconds, shares, short_size, size, sparkline
+from engine.cli.words import bar, count, percent, plain, seconds, shares, short_size, size, sparkline
 
 # What the memory of an arena is: gauge, word, style, letter and the same in ASCII.
 PARTS = (
@@ -131,6 +131,7 @@ class Frame:
 
     def fit(self, text: str, width: int) -> str:
         """A text in so many cells, which letters of some languages take two of."""
+        text = plain(text)
         if self.ascii_only:
             text = text.encode("ascii", "backslashreplace").decode()
         if cell_len(text) <= width:

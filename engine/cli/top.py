@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 
 import engine
-from engine.cli.basics import ended_by_signals, name_argument
+from engine.cli.basics import Seconds, ended_by_signals, name_argument
 from engine.cli.looks import History, Watcher, rates
 from engine.cli.screen import SORTS, State, frame, ordered
 from engine.cli.terminal import Screen
@@ -53,7 +53,7 @@ class Live:
 
 @click.command()
 @name_argument
-@click.option("--interval", default=1.0, show_default=True, type=click.FloatRange(min=0.01),
+@click.option("--interval", default=1.0, show_default=True, type=Seconds(0.01),
               help="Seconds from one look to the next.")
 @click.option("--sort", type=click.Choice([key for key, _, _ in SORTS.values()]), default="bytes_used",
               show_default=True, help="What pools are sorted by, until a key says so.")

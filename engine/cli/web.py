@@ -24,7 +24,7 @@ from typing import Any
 import click
 
 import engine
-from engine.cli.basics import ended_by_signals, name_argument
+from engine.cli.basics import Address, Seconds, ended_by_signals, name_argument
 from engine.cli.looks import Watcher, rates
 
 PORT = 9478
@@ -167,9 +167,9 @@ class Server(http.server.ThreadingHTTPServer):
 @click.command()
 @name_argument
 @click.option("--port", default=PORT, show_default=True, type=click.IntRange(0, 65535), help="0: any that is free.")
-@click.option("--host", default="127.0.0.1", show_default=True,
+@click.option("--host", default="127.0.0.1", show_default=True, type=Address(),
               help="The address that it listens at. Whoever reaches it sees the names of all pools.")
-@click.option("--interval", default=1.0, show_default=True, type=click.FloatRange(0.05),
+@click.option("--interval", default=1.0, show_default=True, type=Seconds(0.05),
               help="Seconds from one look to the next.")
 @click.option("--json", "as_json", is_flag=True, help="Say in JSON where it listens.")
 def web(name: str, port: int, host: str, interval: float, as_json: bool) -> None:

@@ -18,6 +18,13 @@ def can_write(encoding: str | None, text: str = BLOCKS + EIGHTHS) -> bool:
     return True
 
 
+def plain(text: str) -> str:
+    """A text in one line that does nothing to a terminal: names of pools are any text, and may be
+    somebody else's."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape", "backslashreplace").decode()
+                   for one in text)
+
+
 def size(n: float) -> str:
     """Bytes, in the unit that reads best."""
     for unit in ("B", "KiB", "MiB", "GiB"):

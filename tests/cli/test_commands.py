@@ -444,3 +444,28 @@ def test_arenas_are_completed(eng):
 def test_rm_tells_what_it_has_removed(make_arena):
     names = [make_arena().name, make_arena().name]
     assert tmem_json("rm", *names) == {"removed": names}
+
+
+def test_names_of_pools_do_nothing_to_a_terminal(eng):
+    names = {"[red]x[/red]": "[red]x[/red]", "a[/b]": "a[/b]", "\x1b[31mred": "\\x1b[31mred", "n\nl": "n\\nl",
+             "a\u202eb": "a\\u202eb", "sp\u00e4\u00df": "sp\u00e4\u00df", "\x9b2J": "\\x9b2J"}
+    for name in names:
+        eng.new_pool(name, persistent=False)
+    for command in ("stat",), ("top", "--once", "--interval", "0.01"):
+        shown = tmem(command[0], eng.name, *command[1:])
+        assert not [letter for letter in shown if not (letter.isprintable() or letter == "\n")]
+        assert {line.split()[0] for line in shown.splitlines() if line.strip()} >= set(names.values())
+    assert set(tmem_json("stat", eng.name)["pools"]) == set(names)
+
+
+@pytest.mark.parametrize("command", [
+    ("health", "--timeout"), ("top", "--once", "--interval"), ("web", "--port", "0", "--interval"),
+    ("tend", "--once", "--seconds"), ("balloon", "--count", "1", "--interval")])
+@pytest.mark.parametrize("seconds", ["nan", "inf", "1e300", "-1"])
+def test_a_time_is_a_number_of_seconds(eng, command, seconds):
+    assert command[-1] in tmem(command[0], eng.name, *command[1:], seconds, status=2)
+
+
+@pytest.mark.parametrize("host", ["", "\u00e4" * 70])
+def test_a_server_listens_where_it_is_told(eng, host):
+    assert "--host" in tmem("web", eng.name, "--port", "0", "--host", host, status=2)
