@@ -18,6 +18,7 @@ from fsspec.implementations.chained import ChainedFileSystem
 from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
 from fsspec.utils import stringify_path
 
+from engine.sizes import number_in, parse_size
 from tmem.opening import open_cache
 from tmem.places import digest, text_of
 
@@ -60,6 +61,8 @@ class TmemCache(BaseCache):
     name = "tmem"
 
     def __init__(self, blocksize, fetcher, size, arena=None, name=NAME, ttl=None, capacity=None, **options):
+        if not isinstance(blocksize, int) or blocksize < 1:
+            raise ValueError(f"block_size: bytes that are fetched at a time, an int from 1 on, not {blocksize!r}")
         super().__init__(blocksize, fetcher, size)
         self.nblocks = -(-size // blocksize)
         options.update(ttl=ttl, capacity=capacity)
@@ -138,6 +141,9 @@ class _Writing:
     def __getattr__(self, name):
         return getattr(self._file, name)
 
+    def __iter__(self):         # "r+b" reads, too
+        return iter(self._file)
+
     def __enter__(self):
         return self
 
@@ -191,7 +197,7 @@ class TmemFileSystem(ChainedFileSystem):
         self.fs = filesystem(target_protocol, **(target_options or {})) if fs is None else fs
         if getattr(self.fs, "asynchronous", False):
             raise ValueError("fs: one that is called from outside of a loop, not with asynchronous=True")
-        self.block_size = block_size
+        self.block_size = block_size and number_in("block_size", parse_size("block_size", block_size), 0, 2**63 - 1)
         self.cache_options = dict(arena=arena, name=name, ttl=ttl, capacity=capacity)
         self.cache = open_cache(**self.cache_options)
         self.sep, self.root_marker = self.fs.sep, self.fs.root_marker

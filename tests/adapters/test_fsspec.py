@@ -357,3 +357,19 @@ def test_bad_arguments_are_named(arena_name):
         TmemFileSystem(arena=arena_name)
     with pytest.raises(TypeError, match="^arena: "):
         TmemFileSystem(target_protocol="file")
+
+
+@pytest.mark.parametrize("size", [-1, 2.5, "many", "-1"])
+def test_a_block_has_a_size(tmp_path, arena_name, size):
+    (tmp_path / "a").write_bytes(b"0123456789")
+    with pytest.raises((TypeError, ValueError), match="block_size"):
+        TmemFileSystem("file", arena=arena_name, block_size=size)
+    with pytest.raises((TypeError, ValueError), match="block_size"):
+        TmemFileSystem("file", arena=arena_name).open(str(tmp_path / "a"), block_size=size)
+    assert TmemFileSystem("file", arena=arena_name, block_size="1KiB").cat(str(tmp_path / "a")) == b"0123456789"
+
+
+def test_lines_of_a_file_that_is_changed(tmp_path, arena_name):
+    (tmp_path / "a").write_bytes(b"1\n2\n")
+    with TmemFileSystem("file", arena=arena_name).open(str(tmp_path / "a"), "r+b") as file:
+        assert list(file) == [b"1\n", b"2\n"]
