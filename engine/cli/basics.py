@@ -124,7 +124,7 @@ class Seconds(click.FloatRange):
         return f"x>={self.min}"         # nobody gets near to the other end
 
 
-class Address(click.ParamType):
+class Address(click.types.StringParamType):
     """Where a server listens. "" would be all addresses of the machine, and is mostly a variable
     that is not set."""
 
