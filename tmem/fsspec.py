@@ -29,11 +29,22 @@ class _Short(Exception):
     """What came is not as long as the block: the file has changed, or the connection broke."""
 
 
-def _generation(fs, path):
+def _generation_key(fs, path):
     """Under which key a path's generation is: it changes when something is written through
     TmemFileSystem."""
     text, bound = text_of(fs)
     return "generation", digest(text, path), os.getpid() if bound else 0
+
+
+def _generation(cache, fs, path):
+    """The generation of a path. One that has made room is followed by another that nobody had
+    before: its blocks may still be there, and be older than what was written since."""
+    key, new = _generation_key(fs, path), uuid.uuid4().bytes
+    found = cache.get(key)
+    if found is None:
+        cache.add(key, new)         # False: somebody was faster, or there is no room
+        found = cache.get(key, new)
+    return found
 
 
 class _Name(str):
@@ -81,7 +92,7 @@ class TmemCache(BaseCache):
             return digest(uuid.uuid4()), True       # a plain function: nobody knows what it reads
         # Stores with versions open one that is not the newest, of which ukey tells.
         version = getattr(file, "version_id", None), getattr(file, "generation", None)
-        written = self.cache.get(_generation(fs, path))
+        written = _generation(self.cache, fs, path)
         return digest(text, path, fs.ukey(path), version, written, self.size, self.blocksize), bound
 
     def _fetch(self, start, stop):
@@ -227,7 +238,7 @@ class TmemFileSystem(ChainedFileSystem):
         return AbstractBufferedFile(self.fs, path, **kwargs)
 
     def _written(self, path):
-        self.cache.set(_generation(self.fs, path), uuid.uuid4().bytes)
+        self.cache.set(_generation_key(self.fs, path), uuid.uuid4().bytes)
 
     def _write(self, verb, path, *args, **kwargs):
         try:

@@ -278,6 +278,18 @@ def test_all_ways_of_reading_fetch_once(fs, remote, tmp_path):
     assert fs.get_mapper(str(tmp_path))["file"] == DATA
 
 
+def test_what_is_written_is_read_though_the_generation_has_made_room(fs, remote):
+    path = remote[1]
+    before = fs.cat_file(path)
+    state = os.stat(path)
+    fs.pipe_file(path, before[::-1])
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    gone = [key for key in fs.cache if key[0] == "generation"]
+    assert gone and fs.cache.delete_many(gone) == len(gone)
+    fs.invalidate_cache()
+    assert fs.cat_file(path) == before[::-1] != before
+
+
 def test_what_is_written_through_it_is_read_at_once(fs, remote, tmp_path):
     """Whatever the clock of the file's times does: all of them are made the same here."""
     path = remote[1]
