@@ -4,10 +4,13 @@ Owns the public names. See README.md for a first example.
 """
 import sys as _sys
 
+from engine.imports import check_needed as _check_needed
 from engine.imports import why as _why
 
 try:
     from engine.api.session import Engine, attach, unlink
+
+    _check_needed()
 except (ImportError, AttributeError) as _error:
     raise ImportError(_why(_error)) from _error
 from engine.api.client import Client

@@ -32,3 +32,18 @@ def test_one_that_was_imported_already_is_named_too(tmp_path, name):
     code = f"import sys; sys.path[:0] = [{str(tmp_path)!r}]; import {name}; sys.path.pop(0); import tmem"
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 1 and f"{other} hides it" in ended.stderr
+
+
+@pytest.mark.parametrize("package", ["engine", "tmem"])
+@pytest.mark.parametrize("name", ["posix_ipc", "xxhash"])
+@pytest.mark.parametrize("text, said", [
+    ("def hash(): pass\n", "{file} hides it"),
+    ("raise ImportError('no libc', name={name!r})\n", "tmem needs {name}, which cannot be imported here: no libc"),
+    ("raise ModuleNotFoundError(name={name!r})\n", "tmem needs {name}, which is not installed here: pip install {name}"),
+])
+def test_what_it_needs_and_has_not_is_named(tmp_path, package, name, text, said):
+    file = tmp_path / f"{name}.py"
+    file.write_text(text.format(name=name))
+    code = f"import sys; sys.path[:0] = [{str(tmp_path)!r}]; import {package}"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1 and said.format(file=file, name=name) in ended.stderr.splitlines()[-1]
