@@ -1,12 +1,11 @@
 """Owns the command `tmem serve-metrics`: a small server of its own for Prometheus, for where no
 process of the application answers it already."""
-import json
-import signal
 
 import click
 from prometheus_client import CollectorRegistry, start_http_server
 
-from engine.cli.basics import Address, attach, complete_arena, ended_by_signals
+from engine.cli.addresses import Address, listening_at, serve_until_ended
+from engine.cli.basics import attach, complete_arena, ended_by_signals
 from tmem.metrics import TmemCollector
 
 PORT = 9477
@@ -26,16 +25,11 @@ def serve_metrics(names: tuple[str, ...], port: int, host: str, as_json: bool) -
         attach(name).close()        # what is misspelled is said now, and not by a gauge
     registry = CollectorRegistry()
     registry.register(TmemCollector(*names))
-    try:
+    with listening_at(host, port):
         server, thread = start_http_server(port, addr=host, registry=registry)
-    except OSError as error:
-        raise click.UsageError(f"--host, --port: cannot listen at {host}:{port}: {error.strerror}") from None
-    url = f"http://{f'[{host}]' if ':' in host else host}:{server.server_port}/metrics"
     try:
         with ended_by_signals():
-            click.echo(json.dumps({"url": url}) if as_json else f"metrics of {', '.join(names)}: {url}")
-            while True:
-                signal.pause()
+            serve_until_ended(f"metrics of {', '.join(names)}", host, server.server_port, "/metrics", as_json)
     finally:
         server.shutdown()
         server.server_close()

@@ -124,22 +124,6 @@ class Seconds(click.FloatRange):
         return f"x>={self.min}"         # nobody gets near to the other end
 
 
-class Address(click.types.StringParamType):
-    """Where a server listens. "" would be all addresses of the machine, and is mostly a variable
-    that is not set."""
-
-    name = "text"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        try:
-            usable = bool(value) and bool(value.encode("idna"))
-        except UnicodeError:
-            usable = False
-        if not usable:
-            self.fail(f"an address or a host's name, such as 127.0.0.1, or 0.0.0.0 for all, not {value!r}", param, ctx)
-        return value
-
-
 def number(text: str) -> int | str:
     """Bytes, or text that the engine knows as such."""
     return int(text) if text.isdecimal() else text

@@ -14,7 +14,6 @@ import importlib.resources
 import ipaddress
 import json
 import re
-import signal
 import socket
 import threading
 from collections import deque
@@ -24,7 +23,8 @@ from typing import Any
 import click
 
 import engine
-from engine.cli.basics import Address, Seconds, ended_by_signals, name_argument
+from engine.cli.addresses import Address, listening_at, serve_until_ended
+from engine.cli.basics import Seconds, ended_by_signals, name_argument
 from engine.cli.looks import Watcher, rates
 
 PORT = 9478
@@ -177,19 +177,14 @@ def web(name: str, port: int, host: str, interval: float, as_json: bool) -> None
     watcher = Watcher(name)
     try:
         looker = Looker(watcher, interval)
-        try:
+        with listening_at(host, port):
             server = Server(host, port, looker)
-        except OSError as error:
-            raise click.UsageError(f"--host, --port: cannot listen at {host}:{port}: {error.strerror}") from None
         with ended_by_signals():
             looker.start()
             answering = threading.Thread(target=server.serve_forever, daemon=True)
             answering.start()
             try:
-                url = f"http://{f'[{host}]' if ':' in host else host}:{server.server_port}/"
-                click.echo(json.dumps({"url": url}) if as_json else f"{name}: {url}")
-                while True:
-                    signal.pause()
+                serve_until_ended(name, host, server.server_port, "/", as_json)
             finally:
                 server.shutdown()
                 server.server_close()
