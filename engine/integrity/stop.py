@@ -116,8 +116,9 @@ def _stop(engine: Member, repair: cython.bint) -> cython.int:
             try:
                 engine.att.pause()
             except ArenaCorrupted:
-                # It names a worker who does not claim it, which is what a repair is there for.
-                if not repair:
+                # It names a worker who does not claim it, which is what a repair is there for; but
+                # not in the middle of what the slot's own worker does, who may be stopped.
+                if not repair or is_open(w, absent - 1):
                     raise
                 cas(cython.address(slot_at(w, absent - 1).own.owner), owner, 0)
             engine.refuse_fork(epoch)

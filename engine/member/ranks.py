@@ -16,16 +16,10 @@ from cython.cimports.engine.layout.regions import (
     twins_offset,
 )
 from cython.cimports.engine.layout.structs import ClientPage
+from cython.cimports.engine.member.ranks import CAP, LAST, OTHERS, OWN, SHARD
 from cython.cimports.engine.pages.pins import limbo_of
 from cython.cimports.shm.layout import SYS_PAGE, offset_of, u64
 
-OWN = cython.declare(cython.int, 0)
-OTHERS = cython.declare(cython.int, 1)      # another worker's own lock: only tried
-CAP = cython.declare(cython.int, 1)         # of a pool or of the clients: never together, nor with another worker's own
-SHARD = cython.declare(cython.int, 2)
-LAST = cython.declare(
-    cython.int, 3
-)  # bucket, pool table, limbo, depot, twin bucket: whoever has one of these takes no other
 _turned = cython.declare(cython.bint, False)
 
 

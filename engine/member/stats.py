@@ -42,7 +42,7 @@ from cython.cimports.engine.layout.structs import (
 )
 from cython.cimports.engine.member.fullness import Kept, fullness, keep_pool
 from cython.cimports.engine.member.member import Member
-from cython.cimports.engine.member.ranks import rank_of
+from cython.cimports.engine.member.ranks import CAP, SHARD, rank_of
 from cython.cimports.libc.string import memset
 from cython.cimports.shm.atomics import load
 from cython.cimports.shm.kernel.liveness import byte_held
@@ -121,7 +121,9 @@ def _lock_name(w: cython.pointer(Worker), slot: cython.pointer(Slot), offset: u6
         return "pools"
     if buckets_offset(w) <= offset < queues_offset(w):
         return "bucket"
-    return {0: "worker", 1: "worker", 2: "queue"}.get(rank_of(w, offset), "other")
+    if w.slots_off <= offset < w.bounces_off:
+        return "worker"
+    return {CAP: "cap", SHARD: "queue"}.get(rank_of(w, offset), "other")
 
 
 @cython.cfunc
