@@ -25,6 +25,7 @@ from cython.cimports.engine.api.values import (
     VALUE_REFUSED,
     Pieces,
     count,
+    flush_or_conflict,
     flush_value,
     get_value,
     new_pieces,
@@ -302,7 +303,7 @@ class Store:
         v.version = version
         v.until = until
         if life <= 0:
-            return CHANGED if flush_value(self.pool, cython.address(c), cython.address(v)) == CONFLICT else STORED
+            return STORED if flush_or_conflict(self.pool, cython.address(c), cython.address(v)) else CHANGED
         if size > TAIL_ROOM:
             long = PyBytes_FromStringAndSize(cython.NULL, size)
             tail = PyBytes_AS_STRING(long)

@@ -59,6 +59,9 @@ def test_cas(cache):
     cache.delete("k")
     cache.set("k", 2)
     assert cache.cas("k", 4, version) is False
+    version = cache.get("k", with_version=True)[1]
+    assert cache.cas("k", 5, version, ttl=0) is True and not cache.has("k")
+    assert cache.cas("k", 5, version, ttl=0) is False, "another had it, and took it away"
     with pytest.raises(TypeError, match="^version: "):
         cache.cas("k", 1, "1")
 

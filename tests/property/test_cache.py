@@ -106,8 +106,12 @@ class Run:
         found, version = cache.get(key, "none", with_version=True)
         assert (version is None) == (there is None)
         if version is not None and self.rnd.randrange(3) == 0:
-            cache.set(key, "between")
-            model.put(key, "between", math.inf)
+            if self.rnd.randrange(2):
+                cache.set(key, "between")
+                model.put(key, "between", math.inf)
+            else:
+                assert cache.delete(key)
+                del model.items[key]
             assert not cache.cas(key, value, version, ttl)
         else:
             assert cache.cas(key, value, version, ttl)
