@@ -19,7 +19,7 @@ COMPILED = """
     engine.pages.queues engine.pages.pins engine.pages.twins engine.pages.reclaim
     engine.pages.pam.base engine.pages.pam.raw engine.pages.pam.packed
     engine.tree.rbtree engine.tree.objnode engine.tree.hostops engine.tree.unlink engine.tree.lookaside
-    engine.tree.walk
+    engine.tree.walk engine.tree.stem
     engine.eviction.sweep engine.eviction.shares engine.eviction.policies engine.eviction.evict engine.eviction.admit
     engine.eviction.relieve engine.eviction.move engine.eviction.merge engine.eviction.room
     engine.eviction.window

@@ -15,7 +15,7 @@ from cython.cimports.cpython.memoryview import PyMemoryView_GET_BUFFER
 from cython.cimports.cpython.ref import Py_REFCNT
 from cython.cimports.engine.api.views import Sight
 from cython.cimports.engine.layout.call import AGAIN, FULL, MISS, Call, PoolRef
-from cython.cimports.engine.layout.regions import chunk_of, copy_page, obj_at, page_at
+from cython.cimports.engine.layout.regions import chunk_of, copy_page, obj_at, page_at, pages_of
 from cython.cimports.engine.layout.structs import (
     GEO_PINNED,
     GETS_HIT,
@@ -85,7 +85,7 @@ def _find_all(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.p
             remember(p, c)
         if d == cython.NULL:
             if c.ask.value != cython.NULL:
-                c.ask.value.pages = obj_at(w, obj_off).pampd_count if obj_off != 0 else 0
+                c.ask.value.pages = pages_of(obj_at(w, obj_off)) if obj_off != 0 else 0
             return MISS
         sights[i].page = offset_of(w, d)
         sights[i].shape = d.shape

@@ -16,8 +16,11 @@ from cython.cimports.engine.layout.call import AGAIN, FAULT_POLICY, MISS, PINNED
 from cython.cimports.engine.layout.regions import (
     buckets_at,
     chunk_bytes,
+    index_in,
+    is_obj,
     obj_at,
     page_at,
+    pages_of,
     pampd_at,
     pool_at,
     pool_of_obj,
@@ -29,7 +32,6 @@ from cython.cimports.engine.layout.structs import (
     GEO_BUCKETS,
     GEO_POOLS,
     GEO_SHARDS,
-    OBJ_SENTINEL,
     PAMPD_SENTINEL,
     POOL_LIVE,
     POOL_WHOLE,
@@ -82,7 +84,7 @@ def _page_of(w: cython.pointer(Worker), o: cython.pointer(Obj), index: u64) -> c
 @cython.exceptval(check=False)
 def _is_linked(w: cython.pointer(Worker), o: cython.pointer(Obj), d: cython.pointer(Pampd)) -> cython.bint:
     """True if the object links to this descriptor. The bucket's lock is held."""
-    linked: cython.bint = _page_of(w, o, d.index) == d
+    linked: cython.bint = _page_of(w, o, index_in(o, d)) == d
     w.fault = 0
     return linked
 
@@ -105,15 +107,16 @@ def _value_of(
     pools itself. Indexes are counted, not read: what a page says of itself may be damage."""
     page: cython.pointer(Pampd) = d
     whole: cython.bint = pool_at(w, pool_of_obj(o)).flags & POOL_WHOLE != 0
+    index: u64 = index_in(o, d)
     value.obj_off = offset_of(w, o)
-    value.first = d.index
+    value.first = index
     value.pages = 0
     value.gone = 0
     value.hits = 0
     value.broken = False
     value.stays = False
     if whole:
-        while _follows(page) and value.first != 0 and d.index - value.first < VALUE_MAX:
+        while _follows(page) and value.first != 0 and index - value.first < VALUE_MAX:
             page = _page_of(w, o, value.first - 1)
             value.first -= page != cython.NULL
         value.broken = page == cython.NULL or _follows(page)
@@ -183,7 +186,7 @@ def _evict_value(w: cython.pointer(Worker), b: cython.pointer(Bucket), obj_off: 
         if take_page(w, pool, obj_off, value.first + i, host) != off and w.fault == 0:
             w.fault = FAULT_LOOP
         weight = 1 + (chunk_bytes(w, page) >> WEIGHT_SHIFT)
-        empty = o.pampd_count == 0
+        empty = pages_of(o) == 0
         if empty and w.fault == 0:
             take_obj(w, pool, b, obj_off, host)
         gauge(w, pool, EVICTED, 1)
@@ -209,7 +212,7 @@ def _evict_held(w: cython.pointer(Worker), b: cython.pointer(Bucket), d: cython.
     word: u64 = d.queue
     oid_hash: u64 = hash_oid(o.oid[0], o.oid[1], o.oid[2])
     status: cython.int
-    if _page_of(w, o, d.index) != d and w.fault == 0:
+    if _page_of(w, o, index_in(o, d)) != d and w.fault == 0:
         w.fault = FAULT_LOOP
     if w.fault == 0:
         _value_of(w, o, d, value)
@@ -267,7 +270,7 @@ def _evict_page(w: cython.pointer(Worker), off: u64, found: cython.bint, value: 
             load(cython.address(pool_at(w, pool).state)) == POOL_LIVE
             and d.sentinel == PAMPD_SENTINEL
             and d.obj == obj_off
-            and o.sentinel == OBJ_SENTINEL
+            and is_obj(o.sentinel)
             and pool_of_obj(o) == pool
             and hash_oid(o.oid[0], o.oid[1], o.oid[2]) == oid_hash
             and (not found or _is_linked(w, o, d))

@@ -16,24 +16,30 @@ from cython.cimports.engine.eviction.relieve import relieve
 from cython.cimports.engine.layout.call import AGAIN, MISS
 from cython.cimports.engine.layout.regions import (
     bucket_at,
+    height_of,
+    index_in,
+    is_lean,
+    is_obj,
     next_gen,
     nodes_of,
     obj_at,
+    obj_class,
     objnode_at,
     page_at,
+    pages_of,
     pampd_at,
     pool_at,
     pool_of_obj,
+    root_of,
     shard_at,
 )
 from cython.cimports.engine.layout.structs import (
     GEO_POOLS,
     GEO_SHARDS,
     HEIGHT_MAX,
+    LEAN_SENTINEL,
     MAP_SIZE,
-    NODES_SHIFT,
     OBJ_CLASS,
-    OBJ_SENTINEL,
     OBJNODE_CLASS,
     OBJNODE_SENTINEL,
     PAMPD_CLASS,
@@ -70,7 +76,7 @@ from cython.cimports.engine.pages.queues import rename
 from cython.cimports.engine.pages.reclaim import reap
 from cython.cimports.engine.tree.hostops import HostOps
 from cython.cimports.libc.string import memcpy, memset
-from cython.cimports.shm.atomics import fence_release, load, set
+from cython.cimports.shm.atomics import load
 from cython.cimports.shm.extent import ensure_extent
 from cython.cimports.shm.journal import conclude, reserve, shrink, store
 from cython.cimports.shm.layout import (
@@ -229,7 +235,7 @@ def _lock_obj(w: cython.pointer(Worker), obj_off: u64, bucket: cython.pointer(cy
     o: cython.pointer(Obj) = cython.cast(cython.pointer(Obj), chunk_at(w, obj_off))
     pool: u64 = pool_of_obj(o)
     b: cython.pointer(Bucket)
-    if w.fault != 0 or o.sentinel != OBJ_SENTINEL or pool >= w.client_geometry[GEO_POOLS]:
+    if w.fault != 0 or not is_obj(o.sentinel) or pool >= w.client_geometry[GEO_POOLS]:
         w.fault = 0
         return NOMEM
     b = bucket_at(w, pool, hash_oid(o.oid[0], o.oid[1], o.oid[2]))
@@ -238,7 +244,7 @@ def _lock_obj(w: cython.pointer(Worker), obj_off: u64, bucket: cython.pointer(cy
     # The tree of a dying pool has lost leaves, and its objs go anyway.
     if (
         load(cython.address(pool_at(w, pool).state)) != POOL_LIVE
-        or o.sentinel != OBJ_SENTINEL
+        or not is_obj(o.sentinel)
         or pool_of_obj(o) != pool
         or bucket_at(w, pool, hash_oid(o.oid[0], o.oid[1], o.oid[2])) != b
         or rbtree.find(w, b, o.oid) != obj_off
@@ -333,7 +339,7 @@ def _move_extent(w: cython.pointer(Worker), have: cython.pointer(Supply), off: u
     status = _lock_obj(w, obj_off, cython.address(b))
     if status != OK:
         return AGAIN if status == NOMEM else status
-    at = objnode.link_word(w, obj_at(w, obj_off), d.index, 0)
+    at = objnode.link_word(w, obj_at(w, obj_off), index_in(obj_at(w, obj_off), d), 0)
     if (
         at == cython.NULL
         or target_of(at[0]) != off
@@ -379,7 +385,7 @@ def _move_locked(
     if status != OK:
         return AGAIN if status == NOMEM else status
     o = obj_at(w, obj_off)
-    at = objnode.link_word(w, o, d.index, 0)
+    at = objnode.link_word(w, o, index_in(o, d), 0)
     if (
         at == cython.NULL
         or target_of(at[0]) != off
@@ -503,11 +509,11 @@ def _move_obj(w: cython.pointer(Worker), have: cython.pointer(Supply), off: u64,
     """Move an obj: all its pages name it, so the transaction is as long as it has pages. OK, BUSY,
     NOMEM, CORRUPT, or AGAIN: it has gone."""
     o: cython.pointer(Obj) = cython.cast(cython.pointer(Obj), chunk_at(w, off))
-    p: cython.pointer(Obj)
     b: cython.pointer(Bucket) = cython.NULL
     new: u64
-    need: u64 = STANDING + load(cython.address(o.pampd_count)) + (load(cython.address(o.pool)) >> NODES_SHIFT)
-    status: cython.int = _supply(w, have, OBJ_CLASS, host)
+    lean: cython.bint = is_lean(o)
+    need: u64 = STANDING + pages_of(o) + nodes_of(o)
+    status: cython.int = _supply(w, have, obj_class(lean), host)
     if status != OK:
         return status
     # Too large for any journal, or the file system is full just now. Who makes room for a put has
@@ -519,28 +525,21 @@ def _move_obj(w: cython.pointer(Worker), have: cython.pointer(Supply), off: u64,
     if status != OK:
         _shrink(w, have)
         return AGAIN if status == NOMEM else status
-    if STANDING + o.pampd_count + nodes_of(o) > w.journal_cap or o.root == 0 or o.height > HEIGHT_MAX:
+    if (
+        STANDING + pages_of(o) + nodes_of(o) > w.journal_cap
+        or root_of(o)[0] == 0
+        or height_of(o) > HEIGHT_MAX
+        or is_lean(o) != lean
+    ):
         unlock(w, cython.address(b.lock))
         _shrink(w, have)
         return BUSY
-    new = _supplied(w, have, OBJ_CLASS)
-    memcpy(chunk_at(w, new), o, cython.sizeof(Obj))
-    fence_release()         # who follows a page to its obj without the lock (evict.py) sees the obj whole
-    set(cython.address(b.unlinked), b.unlinked + 1)      # nobody's lookaside table knows it any more
-    if o.parent & ~cython.cast(u64, 1) == 0:
-        store(w, cython.address(b.root), new)
-    else:
-        p = obj_at(w, o.parent & ~cython.cast(u64, 1))
-        store(w, cython.address(p.left) if p.left == off else cython.address(p.right), new)
-    if o.left != 0:
-        p = obj_at(w, o.left)
-        store(w, cython.address(p.parent), new | (p.parent & 1))
-    if o.right != 0:
-        p = obj_at(w, o.right)
-        store(w, cython.address(p.parent), new | (p.parent & 1))
-    _adopt(w, o.root, o.height, new)
+    new = _supplied(w, have, obj_class(lean))
+    memcpy(chunk_at(w, new), o, w.class_bytes[obj_class(lean)])
+    rbtree.replace(w, b, off, new)
+    _adopt(w, root_of(o)[0], height_of(o), new)
     store(w, cython.address(o.sentinel), ~o.sentinel)
-    _swap(w, have, OBJ_CLASS, off)
+    _swap(w, have, obj_class(lean), off)
     status = conclude(w)
     unlock(w, cython.address(b.lock))
     _shrink(w, have)
@@ -611,7 +610,7 @@ def sweep(w, number, evicts, result, host):
             else:
                 source = segment_of(w, load(cython.address(d.data)))
                 status = _move_or_evict(w, cython.address(have), at, evicts == SPARING, result, host)
-        elif cls == OBJ_CLASS and sentinel == OBJ_SENTINEL:
+        elif leaves and is_obj(sentinel) and cls == obj_class(cython.cast(cython.uint, sentinel) == LEAN_SENTINEL):
             status = _move_obj(w, cython.address(have), at, host)
         elif cls == OBJNODE_CLASS and sentinel == OBJNODE_SENTINEL:
             status = _move_node(w, cython.address(have), at, host)

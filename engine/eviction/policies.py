@@ -14,7 +14,7 @@ import collections
 
 import cython
 from cython.cimports.engine.eviction.policies import ROWS_MAX, Enter, Pass, Policy, Victim
-from cython.cimports.engine.layout.regions import page_at, shard_at
+from cython.cimports.engine.layout.regions import index_in, page_at, shard_at
 from cython.cimports.engine.layout.structs import HITS_MAX, Obj, Pampd, Queue
 from cython.cimports.engine.layout.words import (
     QUEUE_MAIN,
@@ -130,7 +130,7 @@ def _enter_s3fifo(w: cython.pointer(Worker), q: cython.pointer(Queue), off: u64)
     o: cython.pointer(Obj) = cython.cast(cython.pointer(Obj), chunk_at(w, load(cython.address(d.obj))))
     w.fault = 0  # a page that is retired at this moment has another word there; then the answer does not matter
     behind: u64 = prev_in(d.queue) >> 6
-    hash: u64 = page_hash(hash_oid(o.oid[0], o.oid[1], o.oid[2]), d.index - behind, pool_in(d.queue))
+    hash: u64 = page_hash(hash_oid(o.oid[0], o.oid[1], o.oid[2]), index_in(o, d) - behind, pool_in(d.queue))
     age: u64 = shard_at(w, shard_in(d.queue)).pages * 9 // 10 + 1
     known: cython.bint = recall_ghost(w, shard_in(d.queue), hash, age, behind == 0)
     return QUEUE_MAIN if known else QUEUE_SMALL

@@ -221,6 +221,20 @@ def _give_back(w: cython.pointer(Worker), cls: cython.int, want: u64) -> cython.
     return ensure(w, cls, want) if status == OK else status
 
 
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _drain_others(w: cython.pointer(Worker), cls: cython.int) -> cython.int:
+    """Give the depot what this worker has at hand of classes other than this one, but for
+    descriptors, which a put needs at once. OK, BUSY or CORRUPT."""
+    other: cython.int
+    status: cython.int = OK
+    for other in range(CLASS_COUNT):
+        if other != cls and other != PAMPD_CLASS and status == OK:
+            status = drain(w, cython.address(w.slot.mags[other]), other, 0)
+    return status
+
+
 def make_room(w, first, cls, want, host):
     """Let pages go until the worker has `want` chunks of a class, and some pages more: a full arena
     must not evict at every put.
@@ -230,7 +244,6 @@ def make_room(w, first, cls, want, host):
     turn: cython.int = 0
     # Pages that go one by one leave no chunk while others have the same content.
     plain: cython.int = PLAIN_TURNS if has_twins(w) else FAIR_TURNS
-    other: cython.int
     plenty: cython.bint
     status: cython.int = settle_pending(w, host)
     if status == OK and w.window_count != 0:
@@ -269,6 +282,11 @@ def make_room(w, first, cls, want, host):
             status = relieve(w, first, want if want > EVICT_BATCH else EVICT_BATCH, host)
         if status == NOMEM:
             status = merge(w, 4, host)       # nothing may go
+        if status == NOMEM:
+            # Not even a page is there any more, perhaps: what lies at hand may be all that keeps
+            # the segments of other classes.
+            status = _drain_others(w, cls)
+            return ensure(w, cls, want) if status == OK else status
         if status != OK:
             return status
         status = _give_back(w, cls, want)
@@ -278,9 +296,8 @@ def make_room(w, first, cls, want, host):
         # It was the wrong class: what went is given back, for others to be moved there.
         if _skim(w, 0, CLASS_COUNT) == CORRUPT:
             status = CORRUPT
-        for other in range(CLASS_COUNT):
-            if other != cls and other != PAMPD_CLASS and status == OK:
-                status = drain(w, cython.address(w.slot.mags[other]), other, 0)
+        if status == OK:
+            status = _drain_others(w, cls)
         if status == OK:
             status = ensure(w, cls, want)
             if status != NOMEM:

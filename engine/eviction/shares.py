@@ -10,6 +10,7 @@ from cython.cimports.engine.layout.call import Choice, Tally
 from cython.cimports.engine.layout.regions import (
     client_at,
     ledger_at,
+    obj_class,
     page_at,
     pool_at,
     pools_high,
@@ -26,8 +27,8 @@ from cython.cimports.engine.layout.structs import (
     GEO_SHARDS,
     GETS_HIT,
     GETS_MISS,
+    LEAN_SHIFT,
     LEDGER_BYTES,
-    OBJ_CLASS,
     OBJNODE_CLASS,
     PAMPD_CLASS,
     POOL_PERSISTENT,
@@ -274,6 +275,7 @@ def look_at_next(w, gone):
     look."""
     pages: u64 = 0
     bytes: u64 = 0
+    objects: u64 = 0
     asked: u64 = 0
     slot: u64
     ledger: cython.pointer(u64)
@@ -285,11 +287,15 @@ def look_at_next(w, gone):
         if load(cython.address(slot_at(w, slot).ledger_backed)) >= (w.weighed + 1) * LEDGER_BYTES:
             ledger = ledger_at(w, slot, w.weighed)
             pages += load(ledger + GAUGE_PAGES)
-            bytes += load(ledger + GAUGE_BYTES_USED) + load(ledger + GAUGE_OBJECTS) * w.class_bytes[OBJ_CLASS]
+            objects += load(ledger + GAUGE_OBJECTS)
+            bytes += load(ledger + GAUGE_BYTES_USED)
             bytes += load(ledger + GAUGE_OBJNODES) * w.class_bytes[OBJNODE_CLASS]
             asked += load(ledger + GETS_HIT) + load(ledger + GETS_MISS) + load(ledger + PUTS_OK)
     pages -= record.base[GAUGE_PAGES]
-    bytes -= record.base[GAUGE_BYTES_USED] + record.base[GAUGE_OBJECTS] * w.class_bytes[OBJ_CLASS]
+    objects -= record.base[GAUGE_OBJECTS]
+    bytes += cython.cast(cython.uint, objects) * w.class_bytes[obj_class(False)]
+    bytes -= (objects >> LEAN_SHIFT) * (w.class_bytes[obj_class(False)] - w.class_bytes[obj_class(True)])
+    bytes -= record.base[GAUGE_BYTES_USED]
     bytes -= record.base[GAUGE_OBJNODES] * w.class_bytes[OBJNODE_CLASS]
     # Read while others count: what cannot be is left out.
     if 0 < pages < cython.cast(u64, 1) << 40 and bytes // pages <= 2 * cython.cast(u64, EXTENT_MAX):

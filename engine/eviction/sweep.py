@@ -21,7 +21,15 @@ dead pages age and be evicted as others are: living ones would go for them.
 import cython
 from cython.cimports.engine.eviction.sweep import Swept
 from cython.cimports.engine.layout.call import AGAIN, MISS
-from cython.cimports.engine.layout.regions import buckets_at, obj_at, pool_at, pools_high, sweep_in, swept_to
+from cython.cimports.engine.layout.regions import (
+    buckets_at,
+    expiry_of,
+    obj_at,
+    pool_at,
+    pools_high,
+    sweep_in,
+    swept_to,
+)
 from cython.cimports.engine.layout.structs import GEO_BUCKETS, POOL_LIVE, Bucket, Obj, PoolRecord
 from cython.cimports.engine.pages.reclaim import has_ledger
 from cython.cimports.engine.tree.lookaside import is_dead
@@ -76,6 +84,7 @@ def _bury_piece(w: cython.pointer(Worker), p: cython.pointer(PoolRecord), b: cyt
     the others expires. OK: there are no more; AGAIN or CORRUPT."""
     offs: u64[32]
     o: cython.pointer(Obj)
+    expires: u64
     i: cython.int
     count: cython.int = objs_after(w, b, cython.NULL if first else after, offs, PIECE)
     for i in range(count):
@@ -91,8 +100,10 @@ def _bury_piece(w: cython.pointer(Worker), p: cython.pointer(PoolRecord), b: cyt
             if conclude(w) != OK:
                 return CORRUPT
             s.buried += 1
-        elif o.expires != 0 and (earliest[0] == 0 or o.expires < earliest[0]):
-            earliest[0] = o.expires
+        else:
+            expires = load(expiry_of(w, o))
+            if expires != 0 and (earliest[0] == 0 or expires < earliest[0]):
+                earliest[0] = expires
     if w.fault != 0:
         conclude(w)
         return CORRUPT

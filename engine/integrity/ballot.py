@@ -8,11 +8,20 @@ the depot's. Changes nothing.
 """
 import cython
 from cython.cimports.engine.integrity.claims import bit_of, has_bit
-from cython.cimports.engine.layout.regions import buckets_at, obj_at, pins_at, pool_at, pools_high, twin_at
+from cython.cimports.engine.layout.regions import (
+    buckets_at,
+    is_lean,
+    obj_at,
+    obj_class,
+    pins_at,
+    pool_at,
+    pools_high,
+    root_of,
+    twin_at,
+)
 from cython.cimports.engine.layout.structs import (
     HEIGHT_MAX,
     MAP_SIZE,
-    OBJ_CLASS,
     OBJNODE_CLASS,
     OBJNODE_SENTINEL,
     PAMPD_CLASS,
@@ -153,13 +162,15 @@ class Ballot:
     def walk_bucket(self, root):
         """The objs of a bucket, in whatever way they hang."""
         off: u64
+        o: cython.pointer(Obj)
         unreadable: u64 = 0
         offs: list = objs_below(self.w, root, cython.address(unreadable))
         with cython.nogil:
             pass        # as in a repair
         for off in offs:
-            self.name(off, OBJ_CLASS)
-            self.walk_below(target_of(obj_at(self.w, off).root), 0)
+            o = obj_at(self.w, off)
+            self.name(off, obj_class(is_lean(o)))
+            self.walk_below(target_of(root_of(o)[0]), 0)
         return 0
 
     def walk_below(self, off, depth):

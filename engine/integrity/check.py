@@ -9,7 +9,10 @@ from cython.cimports.engine.integrity.linked import Linked
 from cython.cimports.engine.layout.regions import (
     buckets_at,
     has_twins,
+    is_lean,
+    is_obj,
     obj_at,
+    obj_class,
     objnode_at,
     page_at,
     pampd_at,
@@ -18,8 +21,10 @@ from cython.cimports.engine.layout.regions import (
     pools_high,
     record_of,
     shard_at,
+    stem_of,
     twin_at,
     twin_bucket,
+    was_lean,
 )
 from cython.cimports.engine.layout.structs import (
     GAUGE_BYTES_ASKED,
@@ -32,9 +37,8 @@ from cython.cimports.engine.layout.structs import (
     GEO_TWINS,
     HEIGHT_MAX,
     LEASE_BUCKETS,
+    LEDGER_WORDS,
     MAP_SIZE,
-    OBJ_CLASS,
-    OBJ_SENTINEL,
     OBJNODE_CLASS,
     OBJNODE_SENTINEL,
     PAMPD_CLASS,
@@ -166,9 +170,10 @@ class Checker(Linked):
         if off == 0 or depth > 128:
             return 0
         o = obj_at(self.w, off)
-        if self.fault("obj-sentinel", off, "no obj here") or not self.own(off, OBJ_CLASS, "obj"):
+        if self.fault("obj-sentinel", off, "no obj here") or not self.own(off, obj_class(is_lean(o)), "obj"):
             return 0
         self.objects += 1
+        self.leans += is_lean(o)
         self.walk_obj(off)
         self.walk_dying(o.left, depth + 1)
         self.walk_dying(o.right, depth + 1)
@@ -178,7 +183,8 @@ class Checker(Linked):
         words = pool_counters(self.engine, idx)
         name = f"pool {idx}"
         for which, truth, what in (
-            (GAUGE_OBJECTS, self.objects, "objects"), (GAUGE_OBJNODES, self.nodes, "objnodes"),
+            (GAUGE_OBJECTS, self.objects, "objects"), (LEDGER_WORDS, self.leans, "lean objects"),
+            (GAUGE_OBJNODES, self.nodes, "objnodes"),
             (GAUGE_PAGES, self.pages, "pages"), (GAUGE_BYTES_ASKED, self.pool_asked, "bytes asked"),
             (GAUGE_BYTES_USED, self.pool_used, "bytes used"), (GAUGE_BYTES_STORED, self.pool_stored, "bytes stored"),
         ):
@@ -195,6 +201,7 @@ class Checker(Linked):
         h: cython.pointer(Head) = head_at(self.w, off)
         n: cython.pointer(Objnode)
         o: cython.pointer(Obj)
+        lean: cython.bint
         i: u64
         kind: u64 = ~h.sentinel
         if self.fault("retired-offset", off, "a retired struct outside the arena"):
@@ -211,11 +218,13 @@ class Checker(Linked):
                             # The part of the index above this node is not known any more: pages are
                             # not compared with it.
                             self.walk_below(target_of(n.slots[i]), n.level - 1)
-        elif kind == OBJ_SENTINEL:
+        elif is_obj(kind):
             o = cython.cast(cython.pointer(Obj), h)
-            if self.own(off, OBJ_CLASS, "retired obj") and o.root != 0 and o.height <= HEIGHT_MAX:
-                self.enter_obj()
-                self.walk_pages(off)
+            lean = was_lean(o)
+            if self.own(off, obj_class(lean), "retired obj") and not lean:
+                if stem_of(o).root != 0 and stem_of(o).height <= HEIGHT_MAX:
+                    self.enter_obj()
+                    self.walk_pages(off)
         elif kind == POOL_SENTINEL:
             self.retired_pools.add(record_of(self.w, off))
         else:

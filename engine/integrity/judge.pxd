@@ -15,7 +15,8 @@ cdef class Judge:
     cdef object classes             # segment index -> class
     cdef object lost
     cdef object named               # what name_pages has seen of the object under the walk
-    cdef u64 objects, nodes, pages, asked, used, stored, obj_asked, obj_used, obj_stored
+    cdef bint lean                  # the object under the walk is lean
+    cdef u64 objects, leans, nodes, pages, asked, used, stored, obj_asked, obj_used, obj_stored
     # offset of a twin that is kept -> [pages that refer to it, mark of its pool, its chunk, its
     # shape]
     cdef dict twins

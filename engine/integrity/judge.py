@@ -13,18 +13,25 @@ from cython.cimports.engine.integrity.claims import bit_of, has_bit
 from cython.cimports.engine.layout.regions import (
     chunk_bytes,
     codec_of,
+    epoch_of_obj,
+    height_of,
+    is_lean,
     nodes_of,
     obj_at,
+    obj_class,
+    obj_sentinel,
     objnode_at,
+    pages_of,
     pampd_at,
     pool_at,
+    root_of,
+    stem_of,
     twin_at,
 )
 from cython.cimports.engine.layout.structs import (
     HEIGHT_MAX,
     MAP_SIZE,
     NODES_SHIFT,
-    OBJ_CLASS,
     OBJNODE_CLASS,
     OBJNODE_SENTINEL,
     PAMPD_CLASS,
@@ -33,6 +40,7 @@ from cython.cimports.engine.layout.structs import (
     Obj,
     Objnode,
     Pampd,
+    Stem,
     Twin,
 )
 from cython.cimports.engine.layout.words import (
@@ -185,7 +193,11 @@ class Judge:
         foreign: cython.bint
         if level == 0:
             d = pampd_at(self.w, off)
-            if self.w.fault != 0 or d.index != prefix or not self.claim(off, PAMPD_CLASS, d.obj == obj_off):
+            if (
+                self.w.fault != 0
+                or d.index != prefix and not self.lean
+                or not self.claim(off, PAMPD_CLASS, d.obj == obj_off)
+            ):
                 return False
             cls = class_in(d)
             foreign = is_foreign(d.shape)
@@ -242,22 +254,27 @@ class Judge:
     def sound_obj(self, off, bucket):
         """True if the obj and its tree are sound; its counts are set."""
         o: cython.pointer(Obj) = obj_at(self.w, off)
+        s: cython.pointer(Stem) = stem_of(o)
         n: cython.pointer(Objnode)
         pages: u64 = 0
         nodes: u64 = 0
         height: u64
         kind: u64
         child: u64
-        link: u64 = o.root                  # once: it may change under our hands
+        link: u64 = root_of(o)[0]           # once: it may change under our hands
         root: u64 = target_of(link)
         mask: u64 = self.engine.buckets - 1
-        if hash_oid(o.oid[0], o.oid[1], o.oid[2]) & mask != bucket or not self.claim(off, OBJ_CLASS, True):
+        self.lean = is_lean(o)
+        if (
+            hash_oid(o.oid[0], o.oid[1], o.oid[2]) & mask != bucket
+            or not self.claim(off, obj_class(self.lean), True)
+        ):
             return False
         kind = cython.cast(cython.pointer(Head), chunk_at(self.w, root)).sentinel
         if self.w.fault != 0 or kind not in (PAMPD_SENTINEL, OBJNODE_SENTINEL):
             return False
         height = 0 if kind == PAMPD_SENTINEL else objnode_at(self.w, root).level
-        if height > HEIGHT_MAX or (kind == OBJNODE_SENTINEL and height == 0):
+        if height > HEIGHT_MAX or (kind == OBJNODE_SENTINEL and (height == 0 or self.lean)):
             return False
         if not self.sound_tree(link, off, height, 0, cython.address(pages), cython.address(nodes)):
             return False
@@ -273,17 +290,19 @@ class Judge:
             nodes -= 1
         if self.w.fault != 0:
             return False
-        o.root = self.link(root, height)
-        if pages < o.pampd_count:
+        if pages < pages_of(o):
             self.lost.append((self.pool_name, (o.oid[0], o.oid[1], o.oid[2]), None))
-        o.height = height
-        o.pampd_count = pages
-        o.asked = self.obj_asked
-        o.used = self.obj_used
-        o.stored = self.obj_stored
+        root_of(o)[0] = self.link(root, height)
         # What was of another epoch may be as dead as before, or not: it is kept.
-        o.pool = nodes << NODES_SHIFT | (o.pool >> 16 & 0x1FFFF) << 16 | self.pool_idx
-        o.link = 0
+        o.sentinel = obj_sentinel(self.lean, self.pool_idx, epoch_of_obj(o))
+        if not self.lean:
+            s.height = height
+            s.pampd_count = pages
+            s.asked = self.obj_asked
+            s.used = self.obj_used
+            s.stored = self.obj_stored
+            s.nodes = nodes << NODES_SHIFT | s.nodes & 1
+            o.link = 0
         return True
 
     def name_pages(self, off, level, prefix, into, depth):
@@ -331,8 +350,9 @@ class Judge:
                 oids.add(oid)
                 good.append(off)
                 self.objects += 1
+                self.leans += self.lean
                 self.nodes += nodes_of(o)
-                self.pages += o.pampd_count
+                self.pages += pages_of(o)
                 self.asked += self.obj_asked
                 self.used += self.obj_used
                 self.stored += self.obj_stored
@@ -341,8 +361,8 @@ class Judge:
             self.unclaim()
             indexes = set()
             self.named = set()
-            self.name_pages(target_of(o.root), o.height, 0, indexes, 0)
+            self.name_pages(target_of(root_of(o)[0]), height_of(o), 0, indexes, 0)
             self.lost.extend((name, oid, index) for index in sorted(indexes))
-            if len(indexes) != o.pampd_count:
+            if len(indexes) != pages_of(o):
                 self.lost.append((name, oid, None))
         return good

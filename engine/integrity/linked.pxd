@@ -12,6 +12,8 @@ cdef class Linked(Claims):
     cdef u64 page_size                  # bytes that a page of it has at most
     cdef u64 mark                       # of a foreign page of it (Pampd.queue); 0: any
     cdef u64 pages, nodes, objects
+    cdef u64 leans                      # lean ones among the objects
+    cdef bint lean                      # the obj that is being walked is one
     cdef u64 codecs                     # flags of the codecs that pages of the pool under the walk may have
     cdef u64 begin                      # of the obj that is being walked: pages of smaller indices were walked before
     cdef u64 room                       # how many more may be walked now

@@ -12,13 +12,20 @@ from cython.cimports.engine.layout.regions import (
     buckets_at,
     chunk_bytes,
     codec_of,
+    expiry_of,
+    height_of,
     is_evictable,
+    is_lean,
     nodes_of,
     obj_at,
+    obj_class,
     objnode_at,
+    pages_of,
     pool_at,
     pool_of_obj,
     queue_at,
+    root_of,
+    stem_of,
     sweep_in,
     swept_to,
     twin_at,
@@ -27,7 +34,6 @@ from cython.cimports.engine.layout.structs import (
     ALLOW_MAX,
     HEIGHT_MAX,
     MAP_SIZE,
-    OBJ_CLASS,
     OBJNODE_CLASS,
     PAGE_MIN,
     PAMPD_CLASS,
@@ -39,6 +45,7 @@ from cython.cimports.engine.layout.structs import (
     Pampd,
     PoolRecord,
     Queue,
+    Stem,
 )
 from cython.cimports.engine.layout.words import (
     CODECS,
@@ -136,7 +143,7 @@ class Linked(Claims):
         length = length_of(d)
         cls = class_in(d)
         mark = d.queue      # once: it is an index further down
-        if linked and (d.obj != obj_off or d.index != index):
+        if linked and (d.obj != obj_off or d.index != index and not self.lean):
             self.note("page-back", off, f"obj {d.obj:#x}, index {d.index} do not match where it hangs")
         if is_foreign(d.shape):
             if linked and self.mark != 0 and mark != self.mark:
@@ -291,28 +298,34 @@ class Linked(Claims):
         """The tree of an obj, from `begin` on. True if that was all of it; not if there was no
         room, nor if there is no such tree."""
         o: cython.pointer(Obj) = cython.cast(cython.pointer(Obj), chunk_at(self.w, off))
+        height: u64 = height_of(o)
         self.cut = False
-        if o.height > HEIGHT_MAX:
-            self.note("obj-height", off, f"height {o.height}")
+        if height > HEIGHT_MAX:
+            self.note("obj-height", off, f"height {height}")
             return False
-        if o.root != 0:
-            self.walk_link(o.root, off, o.height, 0)
+        self.lean = is_lean(o)
+        if root_of(o)[0] != 0:
+            self.walk_link(root_of(o)[0], off, height, 0)
+        self.lean = False
         return not self.cut
 
     def compare_obj(self, off):
         """What an obj says of itself, against all that was found in its tree."""
         o: cython.pointer(Obj) = cython.cast(cython.pointer(Obj), chunk_at(self.w, off))
-        if self.obj_pages != o.pampd_count or self.obj_pages == 0:
-            self.note("obj-pages", off, f"pampd_count {o.pampd_count}, {self.obj_pages} are there")
+        s: cython.pointer(Stem) = stem_of(o)
+        if self.obj_pages != pages_of(o) or self.obj_pages == 0:
+            self.note("obj-pages", off, f"pampd_count {pages_of(o)}, {self.obj_pages} are there")
+        if is_lean(o):
+            return 0
         if self.obj_nodes != nodes_of(o):
             self.note("obj-objnodes", off, f"objnode_count {nodes_of(o)}, {self.obj_nodes} are there")
-        if self.obj_pages and o.height != height_for(self.last):
-            self.note("obj-height", off, f"height {o.height} for a largest index of {self.last}")
-        if self.asked != o.asked or self.used != o.used or self.stored != o.stored:
+        if self.obj_pages and s.height != height_for(self.last):
+            self.note("obj-height", off, f"height {s.height} for a largest index of {self.last}")
+        if self.asked != s.asked or self.used != s.used or self.stored != s.stored:
             self.note(
                 "obj-bytes",
                 off,
-                f"{o.asked} bytes asked, {o.used} used, {o.stored} stored; {self.asked}, "
+                f"{s.asked} bytes asked, {s.used} used, {s.stored} stored; {self.asked}, "
                 f"{self.used}, {self.stored} are",
             )
         return 0
@@ -343,9 +356,10 @@ class Linked(Claims):
         if off == 0:
             return 1
         o = obj_at(self.w, off)
-        if self.fault("obj-sentinel", off, "no obj here") or not self.own(off, OBJ_CLASS, "obj"):
+        if self.fault("obj-sentinel", off, "no obj here") or not self.own(off, obj_class(is_lean(o)), "obj"):
             return 1
         self.objects += 1
+        self.leans += is_lean(o)
         red = o.parent & 1 != 0
         if o.parent & ~cython.cast(u64, 1) != parent:
             self.note("rb-parent", off, f"parent {o.parent:#x}, not {parent:#x}")
@@ -383,8 +397,10 @@ class Linked(Claims):
         """Whether who sweeps will know when an obj is dead."""
         p: cython.pointer(PoolRecord) = pool_at(self.w, self.pool_idx)
         b: cython.pointer(Bucket) = buckets_at(self.w, self.pool_idx) + bucket
-        if o.expires != 0 and (p.dated == 0 or sweep_in(b) == 0 and (b.earliest == 0 or b.earliest > o.expires)):
-            self.note("obj-expires", off, f"at {o.expires}, and its bucket says {b.earliest}, its pool {p.dated}")
+        expires: u64 = expiry_of(self.w, o)[0]
+        self.w.fault = 0        # a lean obj that leads to no page is noted as such
+        if expires != 0 and (p.dated == 0 or sweep_in(b) == 0 and (b.earliest == 0 or b.earliest > expires)):
+            self.note("obj-expires", off, f"at {expires}, and its bucket says {b.earliest}, its pool {p.dated}")
         if was_cleared(p, o) and (p.swept == p.epoch or sweep_in(b) == 0 and swept_to(b) == cython.cast(
             cython.uint, p.epoch
         )):
@@ -433,6 +449,7 @@ class Linked(Claims):
         """What is walked from here on is counted anew, as this pool's."""
         self.enter_pool(idx)
         self.objects = 0
+        self.leans = 0
         self.pages = 0
         self.nodes = 0
         self.pool_asked = 0

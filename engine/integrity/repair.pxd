@@ -6,7 +6,7 @@ from shm.layout cimport u64
 cdef class Mender(Judge):
     cdef bint evictable             # pages of the pool that is being put right may be evicted
     cdef int mend_twins(self) except -1
-    cdef int requeue(self, u64 off, u64 level, u64 oid_hash) except -1
+    cdef int requeue(self, u64 off, u64 level, u64 oid_hash, bint lean) except -1
     cdef int mend_pool(self, u64 idx) except -1
     cdef int mend_bucket(self, u64 idx, u64 number) except -1
     cdef int plant(self, Bucket *b, list good) except -1

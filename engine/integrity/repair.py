@@ -19,7 +19,9 @@ from cython.cimports.engine.integrity.leases import mend_leases
 from cython.cimports.engine.layout.regions import (
     allow_count,
     buckets_at,
+    height_of,
     is_evictable,
+    is_lean,
     ledger_at,
     obj_at,
     objnode_at,
@@ -30,6 +32,7 @@ from cython.cimports.engine.layout.regions import (
     pools_high,
     queue_at,
     queues_bytes,
+    root_of,
     shard_at,
     shard_of,
     twin_bucket,
@@ -44,6 +47,7 @@ from cython.cimports.engine.layout.structs import (
     GAUGE_PAGES,
     GEO_SHARDS,
     GEO_TWINS,
+    LEAN_SHIFT,
     LEDGER_BYTES,
     MAP_SIZE,
     OBJNODE_CLASS,
@@ -182,7 +186,7 @@ class Mender(Judge):
             w.slot.client[TWIN_BYTES] += room_of(w, size_class(i), copied_of(i))
         return 0
 
-    def requeue(self, off, level, oid_hash):
+    def requeue(self, off, level, oid_hash, lean):
         """The pages of a sound obj as the newest of their queues: nothing says how old they are."""
         d: cython.pointer(Pampd)
         i: u64
@@ -190,13 +194,13 @@ class Mender(Judge):
         if level != 0:
             for i in range(MAP_SIZE):
                 if objnode_at(self.w, off).slots[i] != 0:
-                    self.requeue(target_of(objnode_at(self.w, off).slots[i]), level - 1, oid_hash)
+                    self.requeue(target_of(objnode_at(self.w, off).slots[i]), level - 1, oid_hash, lean)
             return 0
         d = pampd_at(self.w, off)
         # A page of a value stays with the others, if its word can be true.
         shard = shard_in(d.queue)
         if shard >= self.w.client_geometry[GEO_SHARDS] or not pool_at(self.w, self.pool_idx).flags & POOL_WHOLE:
-            shard = shard_of(self.w, page_hash(oid_hash, d.index, self.pool_idx))
+            shard = shard_of(self.w, page_hash(oid_hash, 0 if lean else d.index, self.pool_idx))
         d.queue = queue_word(0, shard, QUEUE_NONE, self.pool_idx) | d.queue & WITH_PRIOR()
         push_newest(self.w, queue_at(self.w, self.pool_idx, shard), QUEUE_MAIN, off)
         commit(self.w)
@@ -223,7 +227,9 @@ class Mender(Judge):
         for off in good:
             o = obj_at(w, off)
             if self.evictable:
-                self.requeue(target_of(o.root), o.height, hash_oid(o.oid[0], o.oid[1], o.oid[2]))
+                self.requeue(
+                    target_of(root_of(o)[0]), height_of(o), hash_oid(o.oid[0], o.oid[1], o.oid[2]), is_lean(o)
+                )
         return 0
 
     def plant(self, b, good):
@@ -265,6 +271,7 @@ class Mender(Judge):
         before = pool_counters(self.engine, idx)[GAUGE_OBJECTS]
         losses = len(self.lost)
         self.objects = 0
+        self.leans = 0
         self.nodes = 0
         self.pages = 0
         self.asked = 0
@@ -309,7 +316,8 @@ class Mender(Judge):
         w: cython.pointer(Worker) = self.w
         slot: u64
         need: u64 = (idx + 1) * LEDGER_BYTES
-        truth = ((GAUGE_OBJECTS, self.objects), (GAUGE_OBJNODES, self.nodes), (GAUGE_PAGES, self.pages),
+        truth = ((GAUGE_OBJECTS, self.objects + (self.leans << LEAN_SHIFT)),
+                 (GAUGE_OBJNODES, self.nodes), (GAUGE_PAGES, self.pages),
                  (GAUGE_BYTES_ASKED, self.asked), (GAUGE_BYTES_USED, self.used), (GAUGE_BYTES_STORED, self.stored))
         for which, value in truth:
             for slot in range(slots_used(w)):

@@ -31,6 +31,7 @@ from cython.cimports.engine.layout.structs import (
     PoolRecord,
     Queue,
     Shard,
+    Stem,
     Twin,
     TwinBucket,
 )
@@ -52,7 +53,8 @@ SIZES = {
     "TwinBucket": (cython.sizeof(TwinBucket), TWIN_BUCKET_BYTES),
     "Twin": (cython.sizeof(Twin), CHUNK[PAMPD_CLASS]),
     "Pampd": (cython.sizeof(Pampd), CHUNK[PAMPD_CLASS]),
-    "Obj": (cython.sizeof(Obj), CHUNK[OBJ_CLASS]),
+    "Obj": (cython.sizeof(Obj), CHUNK[PAMPD_CLASS]),
+    "Stem": (cython.sizeof(Stem), CHUNK[OBJ_CLASS] - CHUNK[PAMPD_CLASS]),
     "Objnode": (cython.sizeof(Objnode), CHUNK[OBJNODE_CLASS]),
     "Lease": (cython.sizeof(Lease), LEASE_BYTES),
     "LeaseBucket": (cython.sizeof(LeaseBucket), LEASE_BUCKET_BYTES),

@@ -4,13 +4,13 @@
 from libc.string cimport memcpy, strncmp
 from engine.layout.structs cimport (
     ALLOW_MAX, BUCKET_BYTES, CLIENTS_MAX, CLIENT_PAGE, GEO_BUCKETS, GEO_GHOSTS, GEO_POOLS, GEO_SHARDS, GEO_TWINS,
-    LEASE_BUCKETS, LEASE_BUCKET_BYTES, LEDGER_BYTES, NODES_SHIFT, OBJNODE_SENTINEL, OBJ_SENTINEL, PAMPD_SENTINEL,
-    PAM_NAME_BYTES, POOL_BYTES, POOL_LIVE, POOL_PERSISTENT, QUEUE_BYTES, ROOT_GENERATION, TWIN_BUCKET_BYTES,
-    TWIN_SENTINEL, Bucket, ClientPage, ClientRecord, Head, LeaseBucket, Obj, Objnode, Pampd, PoolRecord, Queue, Shard,
-    Twin, TwinBucket,
+    LEAN_SENTINEL, LEAN_SHIFT, LEASE_BUCKETS, LEASE_BUCKET_BYTES, LEDGER_BYTES, NODES_SHIFT, OBJNODE_SENTINEL,
+    OBJ_CLASS, OBJ_SENTINEL, PAMPD_CLASS, PAMPD_SENTINEL, PAM_NAME_BYTES, POOL_BYTES, POOL_LIVE, POOL_PERSISTENT,
+    QUEUE_BYTES, ROOT_GENERATION, TWIN_BUCKET_BYTES, TWIN_SENTINEL, Bucket, ClientPage, ClientRecord, Head,
+    LeaseBucket, Obj, Objnode, Pampd, PoolRecord, Queue, Shard, Stem, Twin, TwinBucket,
 )
-from engine.layout.words cimport LZ4, ZSTD, class_in, copied_of, has_chunk, is_same, is_twin, pool_of
-from shm.atomics cimport fence_acquire, load, load_acquire, unlikely
+from engine.layout.words cimport LZ4, ZSTD, class_in, copied_of, has_chunk, is_same, is_twin, pool_of, target_of
+from shm.atomics cimport fence_acquire, likely, load, load_acquire, unlikely
 from shm.extent cimport room_of
 from shm.layout cimport CLASS_COUNT, FAULT_SENTINEL, Worker, u64
 from shm.memory cimport chunk_at
@@ -24,8 +24,21 @@ cdef inline Head *struct_at(Worker *w, u64 off, u64 sentinel) noexcept nogil:
         return <Head *>w.scratch
     return h
 
+cdef inline bint is_obj(u64 sentinel) noexcept nogil:
+    # True of the sentinel of an obj that is not retired.
+    return likely(<unsigned int>sentinel == OBJ_SENTINEL) or <unsigned int>sentinel == LEAN_SENTINEL
+
+cdef inline bint was_obj(u64 sentinel) noexcept nogil:
+    # True of that of a retired one.
+    return is_obj(~sentinel)
+
 cdef inline Obj *obj_at(Worker *w, u64 off) noexcept nogil:
-    return <Obj *>struct_at(w, off, OBJ_SENTINEL)
+    cdef Head *h = <Head *>chunk_at(w, off)
+    if unlikely(not is_obj(h.sentinel)):
+        if w.fault == 0:
+            w.fault = FAULT_SENTINEL
+        return <Obj *>w.scratch
+    return <Obj *>h
 
 cdef inline Objnode *objnode_at(Worker *w, u64 off) noexcept nogil:
     return <Objnode *>struct_at(w, off, OBJNODE_SENTINEL)
@@ -70,17 +83,63 @@ cdef inline bint is_frozen(Worker *w, PoolRecord *p) noexcept nogil:
     return client != NULL and client.frozen != 0
 
 cdef inline u64 pool_of_obj(Obj *o) noexcept nogil:
-    return <unsigned short>o.pool
+    return <unsigned short>(load(&o.sentinel) >> 32)
+
+cdef inline u64 pool_it_was_of(Obj *o) noexcept nogil:
+    # The same of an obj that may be retired.
+    cdef u64 sentinel = load(&o.sentinel)
+    return <unsigned short>((~sentinel if was_obj(sentinel) else sentinel) >> 32)
 
 cdef inline u64 epoch_of_obj(Obj *o) noexcept nogil:
-    return <unsigned short>(load(&o.pool) >> 16)
+    return load(&o.sentinel) >> 48
+
+cdef inline u64 obj_sentinel(bint lean, u64 pool, u64 epoch) noexcept nogil:
+    return (<u64>LEAN_SENTINEL if lean else <u64>OBJ_SENTINEL) | pool << 32 | epoch << 48
+
+cdef inline bint is_lean(Obj *o) noexcept nogil:
+    return <unsigned int>load(&o.sentinel) == LEAN_SENTINEL
+
+cdef inline bint was_lean(Obj *o) noexcept nogil:
+    # The same of a retired one.
+    return <unsigned int>~load(&o.sentinel) == LEAN_SENTINEL
+
+cdef inline int obj_class(bint lean) noexcept nogil:
+    return PAMPD_CLASS if lean else OBJ_CLASS
+
+cdef inline u64 obj_count(bint lean) noexcept nogil:
+    # What an obj adds to GAUGE_OBJECTS.
+    return 1 + (<u64>lean << LEAN_SHIFT)
+
+cdef inline Stem *stem_of(Obj *o) noexcept nogil:
+    # Of one that is not lean.
+    return <Stem *>(o + 1)
+
+cdef inline u64 *root_of(Obj *o) noexcept nogil:
+    # Where the link word lies that leads to all its pages.
+    return &o.link if is_lean(o) else &stem_of(o).root
+
+cdef inline u64 height_of(Obj *o) noexcept nogil:
+    return 0 if is_lean(o) else load(&stem_of(o).height)
+
+cdef inline u64 pages_of(Obj *o) noexcept nogil:
+    return load(&o.link) != 0 if is_lean(o) else load(&stem_of(o).pampd_count)
+
+cdef inline u64 *expiry_of(Worker *w, Obj *o) noexcept nogil:
+    # Where it says when the obj is dead. A lean one without its page is dead at no time: zeroes.
+    if is_lean(o):
+        return &pampd_at(w, target_of(load(&o.link))).index if load(&o.link) != 0 else <u64 *>w.scratch
+    return &stem_of(o).expires
+
+cdef inline u64 index_in(Obj *o, Pampd *d) noexcept nogil:
+    # The index of a page that an obj links to.
+    return 0 if is_lean(o) else load(&d.index)
 
 cdef inline bint is_told(Obj *o) noexcept nogil:
-    # True if a back end in Python wants to hear of the obj's end.
-    return o.pool >> 32 & 1 != 0
+    # True if a back end in Python wants to hear of the obj's end; it may be retired.
+    return not is_lean(o) and not was_lean(o) and stem_of(o).nodes & 1 != 0
 
 cdef inline u64 nodes_of(Obj *o) noexcept nogil:
-    return o.pool >> NODES_SHIFT
+    return 0 if is_lean(o) else load(&stem_of(o).nodes) >> NODES_SHIFT
 
 cdef inline u64 epoch_of(PoolRecord *p) noexcept nogil:
     return <unsigned short>load_acquire(&p.epoch)

@@ -9,9 +9,10 @@
 from shm.layout cimport Lock, u64
 
 cdef enum:
-    ENGINE_LAYOUT_VERSION = 9
+    ENGINE_LAYOUT_VERSION = 10
 
     OBJ_SENTINEL = 0x6F626A31
+    LEAN_SENTINEL = 0x6C65616E
     OBJNODE_SENTINEL = 0x6E6F6431
     PAMPD_SENTINEL = 0x70616431
     POOL_SENTINEL = 0x706F6F31
@@ -26,7 +27,8 @@ cdef enum:
     MAP_SIZE = 64
     HEIGHT_MAX = 11         # 6 * 11 >= 64 bits of index
     DEPTH_MAX = 128         # a red-black tree of 2^64 nodes is no deeper
-    NODES_SHIFT = 33        # of the count of objnodes in Obj.pool
+    NODES_SHIFT = 1         # of the count of objnodes in Stem.nodes
+    LEAN_SHIFT = 32         # of the count of lean objs in GAUGE_OBJECTS
     NODES_MAX = 22          # a put links at most 10 new roots and 11 nodes on the way down
 
     PAGE_MIN = 512          # a pool's pages may have so many bytes at least, and EXTENT_MAX at most
@@ -80,7 +82,7 @@ cdef enum:
     GETS_HIT = 3
     GETS_MISS = 4
     FLUSHES = 5
-    GAUGE_OBJECTS = 6
+    GAUGE_OBJECTS = 6       # bits 0..31 objs, 32..63 how many of them are lean
     GAUGE_OBJNODES = 7
     GAUGE_PAGES = 8
     GAUGE_BYTES_ASKED = 9
@@ -209,22 +211,19 @@ cdef struct Bucket:
     u64 earliest
     u64 swept
 
-# Obj, 128 bytes; the first line is all that a search reads. Guard: the bucket; journalled.
-#   0    sentinel
-#   8    link
+# Obj, one cache line, which is all that a search reads; and behind it, in the same chunk, its stem.
+# A lean obj has no stem, and lies in a chunk of the class of page descriptors: its only page is page
+# 0, its `link` leads to that while it is in its bucket, and its expiry is the page's `index`. What a
+# stem says is asked by functions (regions.pxd), which know both forms. An obj begins lean if page 0
+# is all that it is made for, and gets a stem with the first page beside that (tree/stem.py).
+# Guard: the bucket; journalled.
+#   0    sentinel     bits 0..31 OBJ_SENTINEL or LEAN_SENTINEL; 32..47 index of the pool; 48..63 the pool's epoch when
+#                     it was made. All of it is inverted when the obj is retired
+#   8    link         of a lean obj that is linked: link word to page 0; 0 = it has none
 #   16   oid[3]
 #   40   left
 #   48   right
 #   56   parent       offset | colour (1 = red)
-#   64   root         link word: to the page itself at height 0, else to the top objnode; 0 = no pages
-#   72   height
-#   80   pampd_count
-#   88   expires      when it is dead, in nanoseconds of the machine's CLOCK_BOOTTIME; 0 = never
-#   96   pool         bits 0..15 index of the pool; 16..31 the pool's epoch when it was made; bit 32: a back end in
-#                     Python was told of the obj and wants to hear of its end; 33..63 objnodes
-#   104  stored       bytes of its pages as they lie in the arena, summed
-#   112  asked        lengths of its pages, summed
-#   120  used         bytes of their chunks
 cdef struct Obj:
     u64 sentinel
     u64 link
@@ -232,11 +231,22 @@ cdef struct Obj:
     u64 left
     u64 right
     u64 parent
+
+# Stem of an obj, one cache line: bytes 64..127 of its chunk. Guard: the bucket; journalled.
+#   0    root         link word: to the page itself at height 0, else to the top objnode; 0 = no pages
+#   8    height
+#   16   pampd_count
+#   24   expires      when it is dead, in nanoseconds of the machine's CLOCK_BOOTTIME; 0 = never
+#   32   nodes        bit 0: a back end in Python was told of the obj and wants to hear of its end; 1..63 objnodes
+#   40   stored       bytes of its pages as they lie in the arena, summed
+#   48   asked        lengths of its pages, summed
+#   56   used         bytes of their chunks
+cdef struct Stem:
     u64 root
     u64 height
     u64 pampd_count
     u64 expires
-    u64 pool
+    u64 nodes
     u64 stored
     u64 asked
     u64 used
@@ -267,7 +277,7 @@ cdef struct Objnode:
 #   8    link         staged, pending, or retired list; while it is in a queue, the next older page / 64 (bits
 #                     0..36) and what the shard's `turn` was when it came there (bits 37..63; guard: the shard)
 #   16   obj          back pointer; retired list or limbo, of a page in the arena (it may still be in a queue then)
-#   24   index
+#   24   index        of the page of a lean obj, whose index is 0: when the obj is dead, as Stem.expires
 #   32   data         offset of the page chunk, or a back end's token, or the word a page is filled with
 #   40   shape        how long it is and how it is kept: a shape word (words.pxd)
 #   48   gen          never the same for two pages ever put

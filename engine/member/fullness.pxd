@@ -16,5 +16,5 @@ cdef struct Census:
 
 ctypedef Census AllClasses[CLASS_COUNT]
 
-cdef void keep_pool(Worker *w, u64 idx, list words, Kept *kept)
+cdef void keep_pool(Worker *w, u64 idx, list words, u64 objects, Kept *kept)
 cdef dict fullness(Member engine, Kept *kept)

@@ -9,10 +9,8 @@ import cython
 from cython.cimports.engine.layout.regions import is_evictable, pool_at
 from cython.cimports.engine.layout.structs import (
     GAUGE_BYTES_USED,
-    GAUGE_OBJECTS,
     GAUGE_OBJNODES,
     GAUGE_PAGES,
-    OBJ_CLASS,
     OBJNODE_CLASS,
     PAMPD_CLASS,
 )
@@ -22,19 +20,16 @@ from cython.cimports.shm.layout import CLASS_COUNT, Worker, slot_at, slots_used,
 from cython.cimports.shm.segments import class_of, limit_of
 
 
-def keep_pool(w, idx, words, kept):
-    """Add what a pool has."""
+def keep_pool(w, idx, words, objects, kept):
+    """Add what a pool has, of which `objects` bytes are objs."""
     used: u64 = words[GAUGE_BYTES_USED]
     pages: u64 = words[GAUGE_PAGES]
-    objects: u64 = words[GAUGE_OBJECTS]
     nodes: u64 = words[GAUGE_OBJNODES]
     if is_evictable(pool_at(w, idx)):
         kept.evictable += used
     else:
         kept.persistent += used
-    kept.structs += (
-        pages * w.class_bytes[PAMPD_CLASS] + objects * w.class_bytes[OBJ_CLASS] + nodes * w.class_bytes[OBJNODE_CLASS]
-    )
+    kept.structs += pages * w.class_bytes[PAMPD_CLASS] + objects + nodes * w.class_bytes[OBJNODE_CLASS]
 
 
 @cython.cfunc
@@ -43,14 +38,14 @@ def keep_pool(w, idx, words, kept):
 def _fit(
     w: cython.pointer(Worker), census: cython.pointer(Census), cls: cython.int, pages: u64, moves: cython.bint
 ) -> cython.bint:
-    """True if so many more pages of a class, each with an object of its own, need no more segments
-    than there may be. `moves`: what is in a class may be moved together until no segment is to
-    spare."""
+    """True if so many more pages of a class, each with a lean object of its own, need no more
+    segments than there may be. `moves`: what is in a class may be moved together until no segment
+    is to spare."""
     i: cython.int
     need: u64
     segments: u64 = 0
     for i in range(CLASS_COUNT):
-        need = census[i].out + (i == cls) * pages + (i == PAMPD_CLASS) * pages + (i == OBJ_CLASS) * pages
+        need = census[i].out + (i == cls) * pages + (i == PAMPD_CLASS) * 2 * pages
         if need != 0 and w.class_chunks[i] == 0:
             return False            # longer than a segment
         need = (need + w.class_chunks[i] - 1) // w.class_chunks[i] if need != 0 else 0
@@ -101,7 +96,7 @@ def fullness(engine, kept):
             low = count
         else:
             high = count - 1
-    count = low * (w.class_bytes[short] + w.class_bytes[PAMPD_CLASS] + w.class_bytes[OBJ_CLASS])
+    count = low * (w.class_bytes[short] + 2 * w.class_bytes[PAMPD_CLASS])
     count = count if count < free else free
     known: u64 = kept.evictable + kept.persistent + kept.structs
     return {

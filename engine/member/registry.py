@@ -4,8 +4,8 @@ A pool asks here which PAM it has. Giving back what a foreign PAM holds for page
 with their object or pool also ends here, by a function pointer: reclaim.py lies on a lower floor.
 """
 import cython
-from cython.cimports.engine.layout.regions import pool_at
-from cython.cimports.engine.layout.structs import GEO_POOLS, OBJ_SENTINEL, PAM_NAME_BYTES, Obj, Pampd
+from cython.cimports.engine.layout.regions import pool_at, was_obj
+from cython.cimports.engine.layout.structs import GEO_POOLS, PAM_NAME_BYTES, Obj, Pampd
 from cython.cimports.engine.member.adapter import PyPam
 from cython.cimports.engine.pages.pam.base import PamOps
 from cython.cimports.engine.pages.pam.packed import PackedPam
@@ -141,7 +141,7 @@ def _free_one(w: cython.pointer(Worker), pool: u64, off: u64) -> cython.void:
     except (TmemError, UnicodeDecodeError):
         return
     o = cython.cast(cython.pointer(Obj), chunk_at(w, off))
-    if o.sentinel == ~cython.cast(u64, OBJ_SENTINEL):
+    if was_obj(o.sentinel):
         pam.free_obj(pool, o.oid)
         return
     d = cython.cast(cython.pointer(Pampd), o)

@@ -11,6 +11,7 @@ from cython.cimports.engine.layout.regions import (
     is_evictable,
     is_live,
     ledger_at,
+    obj_class,
     pool_at,
     queues_offset,
 )
@@ -28,9 +29,9 @@ from cython.cimports.engine.layout.structs import (
     GEO_POOLS,
     GETS_HIT,
     GETS_MISS,
+    LEAN_SHIFT,
     LEDGER_BYTES,
     LEDGER_WORDS,
-    OBJ_CLASS,
     OBJNODE_CLASS,
     PAMPD_CLASS,
     PINS_BYTES,
@@ -74,7 +75,7 @@ NAMES = {
 
 def pool_counters(engine: Member, idx: u64):
     """The counters of a pool summed over all workers, as a list by ledger word; see
-    engine/layout/structs.pxd."""
+    engine/layout/structs.pxd. Behind them, how many of the objects are lean."""
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     sums: u64[16]
     i: u64
@@ -88,8 +89,19 @@ def pool_counters(engine: Member, idx: u64):
         if slot_at(w, slot).ledger_backed >= (idx + 1) * LEDGER_BYTES:
             for i in range(LEDGER_WORDS):
                 sums[i] += ledger_at(w, slot, idx)[i]
+    lean: cython.int = cython.cast(cython.int, sums[GAUGE_OBJECTS] >> LEAN_SHIFT)
+    objects: cython.int = cython.cast(cython.int, sums[GAUGE_OBJECTS])
+    sums[GAUGE_OBJECTS] = max(objects, 0)
     # A worker caught between two words can make a difference dip below zero for a moment.
-    return [0 if sums[i] >> 63 else sums[i] for i in range(LEDGER_WORDS)]
+    return [*(0 if sums[i] >> 63 else sums[i] for i in range(LEDGER_WORDS)), max(lean, 0)]
+
+
+def object_bytes(engine: Member, words):
+    """Bytes that the objs of a pool with these counters take."""
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    return words[GAUGE_OBJECTS] * w.class_bytes[obj_class(False)] - words[LEDGER_WORDS] * (
+        w.class_bytes[obj_class(False)] - w.class_bytes[obj_class(True)]
+    )
 
 
 def fixed_bytes(engine: Member):
@@ -102,7 +114,7 @@ def fixed_bytes(engine: Member):
             sum += (
                 words[GAUGE_BYTES_USED]
                 + words[GAUGE_PAGES] * w.class_bytes[PAMPD_CLASS]
-                + words[GAUGE_OBJECTS] * w.class_bytes[OBJ_CLASS]
+                + object_bytes(engine, words)
                 + words[GAUGE_OBJNODES] * w.class_bytes[OBJNODE_CLASS]
             )
     return sum
@@ -169,7 +181,7 @@ def collect(engine: Member):
             words = pool_counters(engine, idx)
             if not is_live(pool_at(w, idx), gen):
                 continue        # another pool has its counters now, or none
-            keep_pool(w, idx, words, cython.address(kept))
+            keep_pool(w, idx, words, object_bytes(engine, words), cython.address(kept))
             pools[name] = {key: words[at] for key, at in NAMES.items()}
             for key, value in pools[name].items():
                 total[key] += value

@@ -1,6 +1,6 @@
 # C-level names of reclaim.py, and the one step verbs take inside their transactions.
+from engine.layout.regions cimport is_obj
 from engine.layout.structs cimport (
-    OBJ_SENTINEL,
     OBJNODE_SENTINEL,
     PAMPD_SENTINEL,
     POOL_SENTINEL,
@@ -66,7 +66,7 @@ cdef inline void retire(Worker *w, u64 off) noexcept nogil:
     # Put an unlinked struct on this worker's retired list, its sentinel inverted, inside the
     # caller's transaction.
     cdef Head *h = head_at(w, off)
-    if unlikely(h.sentinel != PAMPD_SENTINEL and h.sentinel != OBJNODE_SENTINEL and h.sentinel != OBJ_SENTINEL
+    if unlikely(h.sentinel != PAMPD_SENTINEL and h.sentinel != OBJNODE_SENTINEL and not is_obj(h.sentinel)
                 and h.sentinel != POOL_SENTINEL):
         w.fault = FAULT_SENTINEL
         return

@@ -12,16 +12,24 @@ import cython
 from cython.cimports.engine.layout.call import AGAIN, MISS
 from cython.cimports.engine.layout.regions import (
     buckets_at,
+    chunk_bytes,
+    is_lean,
+    is_obj,
     is_of_now,
     is_told,
     ledger_at,
     nodes_of,
     obj_at,
+    obj_class,
+    obj_count,
     pampd_at,
     pool_at,
+    pool_it_was_of,
     pool_of_obj,
     pools_high,
     record_of,
+    stem_of,
+    was_lean,
     whole_pages,
 )
 from cython.cimports.engine.layout.structs import (
@@ -36,8 +44,6 @@ from cython.cimports.engine.layout.structs import (
     GEO_POOLS,
     LEDGER_BYTES,
     MAP_SIZE,
-    OBJ_CLASS,
-    OBJ_SENTINEL,
     OBJNODE_CLASS,
     OBJNODE_SENTINEL,
     PAMPD_CLASS,
@@ -58,6 +64,7 @@ from cython.cimports.engine.layout.structs import (
     Objnode,
     Pampd,
     PoolRecord,
+    Stem,
     TwinBucket,
 )
 from cython.cimports.engine.layout.words import (
@@ -68,7 +75,9 @@ from cython.cimports.engine.layout.words import (
     is_foreign,
     is_same,
     is_twin,
+    length_of,
     pool_of,
+    stored_bytes,
     target_of,
     with_flags,
     without_flags,
@@ -266,7 +275,7 @@ def _reap_objnode(w: cython.pointer(Worker), off: u64) -> cython.int:
                 store(w, cython.address(n.slots[i]), 0)
         store(w, cython.address(n.slots_in_use), 0)
         if _host_told != cython.NULL:
-            _host_told(pool_of_obj(cython.cast(cython.pointer(Obj), chunk_at(w, n.obj))), False)
+            _host_told(pool_it_was_of(cython.cast(cython.pointer(Obj), chunk_at(w, n.obj))), False)
         return OK
     status = _room(w, OBJNODE_CLASS, 1)
     if status != OK:
@@ -280,23 +289,26 @@ def _reap_objnode(w: cython.pointer(Worker), off: u64) -> cython.int:
 @cython.nogil
 @cython.exceptval(check=False)
 def _reap_obj(w: cython.pointer(Worker), off: u64) -> cython.int:
-    """An obj hands its tree to the list and stays below it, so that its pages can name it; then it
-    goes."""
+    """An obj with a stem hands its tree to the list and stays below it, so that its pages can
+    name it; then it goes. The page of a lean one was put there with it, and hosts in Python have
+    none."""
     o: cython.pointer(Obj) = cython.cast(cython.pointer(Obj), chunk_at(w, off))
+    s: cython.pointer(Stem) = stem_of(o)
+    lean: cython.bint = was_lean(o)
     status: cython.int
-    if o.root != 0:
-        retire(w, target_of(o.root))
-        store(w, cython.address(o.root), 0)
+    if not lean and s.root != 0:
+        retire(w, target_of(s.root))
+        store(w, cython.address(s.root), 0)
         if _host_told != cython.NULL:
-            _host_told(pool_of_obj(o), True)
+            _host_told(pool_it_was_of(o), True)
         return OK
-    status = _room(w, OBJ_CLASS, 1)
+    status = _room(w, obj_class(lean), 1)
     if status != OK:
         return status
     if is_told(o) and _foreign_free != cython.NULL:
-        _foreign_free(w, pool_of_obj(o), off)
+        _foreign_free(w, pool_it_was_of(o), off)
     _unchain(w, cython.cast(cython.pointer(Head), o))
-    push(w, OBJ_CLASS, off)
+    push(w, obj_class(lean), off)
     return OK
 
 
@@ -375,13 +387,27 @@ def detach(w, off):
     """Retire an obj that its bucket no longer links, with all its pages, and take them out of the
     gauges."""
     o: cython.pointer(Obj) = obj_at(w, off)
+    s: cython.pointer(Stem) = stem_of(o)
+    d: cython.pointer(Pampd)
     pool: u64 = pool_of_obj(o)
-    gauge(w, pool, GAUGE_OBJECTS, -1)
+    page: u64
+    gauge(w, pool, GAUGE_OBJECTS, -obj_count(is_lean(o)))
+    if is_lean(o):
+        page = target_of(o.link)
+        retire(w, off)
+        if page != 0:
+            d = pampd_at(w, page)
+            gauge(w, pool, GAUGE_PAGES, -1)
+            gauge(w, pool, GAUGE_BYTES_ASKED, -length_of(d))
+            gauge(w, pool, GAUGE_BYTES_USED, -chunk_bytes(w, d))
+            gauge(w, pool, GAUGE_BYTES_STORED, -stored_bytes(d))
+            retire(w, page)
+        return
     gauge(w, pool, GAUGE_OBJNODES, -nodes_of(o))
-    gauge(w, pool, GAUGE_PAGES, -o.pampd_count)
-    gauge(w, pool, GAUGE_BYTES_ASKED, -o.asked)
-    gauge(w, pool, GAUGE_BYTES_USED, -o.used)
-    gauge(w, pool, GAUGE_BYTES_STORED, -o.stored)
+    gauge(w, pool, GAUGE_PAGES, -s.pampd_count)
+    gauge(w, pool, GAUGE_BYTES_ASKED, -s.asked)
+    gauge(w, pool, GAUGE_BYTES_USED, -s.used)
+    gauge(w, pool, GAUGE_BYTES_STORED, -s.stored)
     retire(w, off)
 
 
@@ -403,7 +429,7 @@ def reap(w, budget):
                 status = _reap_pampd(w, off)
             elif kind == OBJNODE_SENTINEL:
                 status = _reap_objnode(w, off)
-            elif kind == OBJ_SENTINEL:
+            elif is_obj(kind):
                 status = _reap_obj(w, off)
             elif kind == POOL_SENTINEL:
                 status = _reap_pool(w, off)

@@ -5,7 +5,7 @@ from shm.layout cimport Worker, u64
 cdef class HostOps:
     cdef readonly bint careful      # has side effects: a verb must not have to try twice
     cdef object take_error(self)    # what was raised first in this thread's call, once; None: nothing
-    cdef u64 obj_alloc(self, Worker *w, u64 pool) noexcept nogil
+    cdef u64 obj_alloc(self, Worker *w, u64 pool, int cls) noexcept nogil
     cdef void obj_free(self, Worker *w, u64 pool, u64 off) noexcept nogil
     cdef u64 objnode_alloc(self, Worker *w, u64 pool) noexcept nogil
     cdef void objnode_free(self, Worker *w, u64 pool, u64 off) noexcept nogil

@@ -6,7 +6,7 @@ given out lies in the worker's magazine already, so nothing here can block. `*_u
 end of allocations that a rolled-back put had made.
 """
 import cython
-from cython.cimports.engine.layout.structs import OBJ_CLASS, OBJNODE_CLASS
+from cython.cimports.engine.layout.structs import OBJNODE_CLASS
 from cython.cimports.engine.pages.reclaim import retire
 from cython.cimports.shm.atomics import this_thread
 from cython.cimports.shm.slab import pop
@@ -19,9 +19,9 @@ class HostOps:
     def take_error(self):
         return None
 
-    def obj_alloc(self, w, pool):
-        """Offset of a chunk for an obj, or 0: refused."""
-        return pop(w, OBJ_CLASS)
+    def obj_alloc(self, w, pool, cls):
+        """Offset of a chunk of a class, for an obj, or 0: refused."""
+        return pop(w, cls)
 
     def obj_free(self, w, pool, off):
         """The obj at `off` is unlinked."""
@@ -79,8 +79,8 @@ class PyHostOps(HostOps):
         except BaseException as error:
             self.fail(error)
 
-    def obj_alloc(self, w, pool):
-        return pop(w, OBJ_CLASS) if self.ask("obj_alloc", pool) else 0
+    def obj_alloc(self, w, pool, cls):
+        return pop(w, cls) if self.ask("obj_alloc", pool) else 0
 
     def obj_free(self, w, pool, off):
         retire(w, off)

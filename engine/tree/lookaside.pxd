@@ -1,6 +1,6 @@
 # C-level names of lookaside.py, and the way in to the objs of a bucket.
 from engine.layout.call cimport Aside, Call, PoolRef
-from engine.layout.regions cimport epoch_of, epoch_of_obj, obj_at
+from engine.layout.regions cimport epoch_of, epoch_of_obj, expiry_of, height_of, obj_at, root_of
 from engine.layout.structs cimport HEIGHT_MAX, MAP_SIZE, Bucket, Obj, PoolRecord
 from engine.layout.words cimport target_of
 from engine.tree.rbtree cimport compare, find
@@ -14,7 +14,7 @@ cdef void keep_leaf(PoolRef *p, u64 key, u64 leaf) noexcept nogil
 cdef void forget(PoolRef *p) noexcept nogil
 
 cdef inline u64 top_of(Obj *o) noexcept nogil:
-    return target_of(load(&o.root)) >> 6 | load(&o.height) << 37
+    return target_of(load(root_of(o))) >> 6 | height_of(o) << 37
 
 cdef inline void ask_for_node(Worker *w, u64 top, u64 index) noexcept nogil:
     # What hangs on the obj, its top node or its only page, sets out together with the obj itself; a
@@ -31,7 +31,7 @@ cdef inline bint was_cleared(PoolRecord *p, Obj *o) noexcept nogil:
 cdef inline bint is_dead(Worker *w, PoolRecord *p, Obj *o, u64 time) noexcept nogil:
     # True if an obj was cleared with its pool, or has expired: no verb finds it, and its chunks are
     # given back by who comes by.
-    cdef u64 expires = load(&o.expires)
+    cdef u64 expires = load(expiry_of(w, o))
     return was_cleared(p, o) or (expires != 0 and expires <= (time if time != 0 else now(w)))
 
 cdef inline u64 _living(Worker *w, PoolRef *p, Call *c, u64 off, Obj *o) noexcept nogil:

@@ -5,6 +5,7 @@ from shm.layout cimport Worker, u64
 cdef u64 find(Worker *w, Bucket *b, u64 *oid) noexcept nogil
 cdef void insert(Worker *w, Bucket *b, u64 off) noexcept nogil
 cdef void erase(Worker *w, Bucket *b, u64 off) noexcept nogil
+cdef void replace(Worker *w, Bucket *b, u64 off, u64 new) noexcept nogil
 
 cdef inline int compare(u64 *a, u64 *b) noexcept nogil:
     # Unsigned, first word first.

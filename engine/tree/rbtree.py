@@ -1,4 +1,4 @@
-"""Owns the red-black tree of objs in a bucket: find, insert, erase.
+"""Owns the red-black tree of objs in a bucket: find, insert, erase, put one in another's place.
 
 Algorithms: Cormen, Leiserson, Rivest, Stein, "Introduction to Algorithms", chapter 13, with offset
 0 as nil. The bucket's lock is held, but for `find`, which readers use too that have no lock and
@@ -9,7 +9,7 @@ import cython
 from cython.cimports.engine.layout.regions import obj_at
 from cython.cimports.engine.layout.structs import DEPTH_MAX, Bucket, Obj
 from cython.cimports.engine.tree.rbtree import compare
-from cython.cimports.shm.atomics import load, set
+from cython.cimports.shm.atomics import fence_release, load, set
 from cython.cimports.shm.journal import store
 from cython.cimports.shm.layout import FAULT_LOOP, Worker, u64
 
@@ -215,6 +215,19 @@ def erase(w, b, off):
         _set_parent(w, o.left, y)
     if not removed_red:
         _rebalance(w, b, x, parent)
+
+
+def replace(w, b, off, new):
+    """Link the obj at `new`, written whole and not linked yet, where the one at `off` is, whose
+    oid, left, right and parent it has. What they name is the caller's."""
+    o: cython.pointer(Obj) = obj_at(w, off)
+    fence_release()         # who follows a page to its obj without the lock (evict.py) sees the obj whole
+    set(cython.address(b.unlinked), b.unlinked + 1)      # as in `erase`
+    _replace_child(w, b, _parent(o), off, new)
+    if o.left != 0:
+        _set_parent(w, o.left, new)
+    if o.right != 0:
+        _set_parent(w, o.right, new)
 
 
 @cython.cfunc

@@ -7,7 +7,16 @@ end holds is the verbs' business.
 import cython
 import cython.cimports.engine.tree.objnode as objnode
 import cython.cimports.engine.tree.rbtree as rbtree
-from cython.cimports.engine.layout.regions import chunk_bytes, nodes_of, obj_at, pampd_at, pool_of_obj
+from cython.cimports.engine.layout.regions import (
+    chunk_bytes,
+    is_lean,
+    nodes_of,
+    obj_at,
+    obj_count,
+    pampd_at,
+    pool_of_obj,
+    stem_of,
+)
 from cython.cimports.engine.layout.structs import (
     EXPIRED,
     GAUGE_BYTES_ASKED,
@@ -18,6 +27,7 @@ from cython.cimports.engine.layout.structs import (
     GAUGE_PAGES,
     Obj,
     Pampd,
+    Stem,
 )
 from cython.cimports.engine.layout.words import length_of, stored_bytes
 from cython.cimports.engine.pages.reclaim import detach, gauge, ledger_for, retire
@@ -27,9 +37,11 @@ from cython.cimports.shm.layout import u64
 
 
 def weigh(w, pool, obj_off, asked, used, stored):
-    """Add to the bytes of an obj, and to the gauges of its pool: lengths of pages, bytes of chunks,
-    bytes really stored."""
+    """Add to the bytes of an obj, if it has a stem, and to the gauges of its pool: lengths of
+    pages, bytes of chunks, bytes really stored."""
     o: cython.pointer(Obj) = obj_at(w, obj_off)
+    s: cython.pointer(Stem) = stem_of(o)
+    lean: cython.bint = is_lean(o)
     ledger: cython.pointer(u64)
     if asked == 0 and used == 0 and stored == 0:
         return
@@ -37,13 +49,16 @@ def weigh(w, pool, obj_off, asked, used, stored):
     if ledger == cython.NULL:
         return
     if asked != 0:
-        store(w, cython.address(o.asked), o.asked + asked)
+        if not lean:
+            store(w, cython.address(s.asked), s.asked + asked)
         store(w, ledger + GAUGE_BYTES_ASKED, ledger[GAUGE_BYTES_ASKED] + asked)
     if used != 0:
-        store(w, cython.address(o.used), o.used + used)
+        if not lean:
+            store(w, cython.address(s.used), s.used + used)
         store(w, ledger + GAUGE_BYTES_USED, ledger[GAUGE_BYTES_USED] + used)
     if stored != 0:
-        store(w, cython.address(o.stored), o.stored + stored)
+        if not lean:
+            store(w, cython.address(s.stored), s.stored + stored)
         store(w, ledger + GAUGE_BYTES_STORED, ledger[GAUGE_BYTES_STORED] + stored)
 
 
@@ -69,9 +84,9 @@ def take_page(w, pool, obj_off, index, host):
 
 def take_obj(w, pool, b, obj_off, host):
     """Unlink an obj from its bucket and retire it."""
+    gauge(w, pool, GAUGE_OBJECTS, -obj_count(is_lean(obj_at(w, obj_off))))
     rbtree.erase(w, b, obj_off)
     host.obj_free(w, pool, obj_off)
-    gauge(w, pool, GAUGE_OBJECTS, -1)
 
 
 def bury(w, b, obj_off):

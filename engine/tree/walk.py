@@ -6,7 +6,7 @@ may come out, and is worth nothing before the second look. Faults as in rbtree.p
 bounded, and what comes out rises, so that a walk that goes on behind the last one ends.
 """
 import cython
-from cython.cimports.engine.layout.regions import obj_at, objnode_at
+from cython.cimports.engine.layout.regions import height_of, obj_at, objnode_at, root_of
 from cython.cimports.engine.layout.structs import DEPTH_MAX, HEIGHT_MAX, MAP_SIZE, Obj, Objnode
 from cython.cimports.engine.layout.words import target_of
 from cython.cimports.engine.tree.objnode import height_for
@@ -47,7 +47,7 @@ def objs_after(w, b, after, offs, most):
             w.fault = w.fault if w.fault else FAULT_LOOP
         if w.fault != 0:
             return count
-        prefetch(w.base + target_of(load(cython.address(o.root))))
+        prefetch(w.base + target_of(load(root_of(o))))
         count += 1
         if count == most:
             break
@@ -63,14 +63,14 @@ def _leaf_from(w: cython.pointer(Worker), o: cython.pointer(Obj), index: cython.
                ) -> cython.pointer(Objnode):
     """The bottom node with the first page of an object from an index on, in a tree of a height that
     is not 0; `index` becomes the first that may be in it. NULL: there is no such page."""
-    height: u64 = load(cython.address(o.height))
+    height: u64 = height_of(o)
     level: u64 = height
     nodes: cython.pointer(Objnode)[12]
     slot: u64
     slots: u64
     shift: u64
     back: cython.int = 0        # a sound tree has a page below every node, so few of them are left again
-    nodes[level] = objnode_at(w, target_of(load(cython.address(o.root))))
+    nodes[level] = objnode_at(w, target_of(load(root_of(o))))
     while w.fault == 0 and back <= HEIGHT_MAX:
         shift = 6 * (level - 1)
         slot = index[0] >> shift & (MAP_SIZE - 1)
@@ -102,8 +102,8 @@ def indexes_from(w, o, index, found, most):
     """Up to `most` indexes of an object's pages, the lowest first, from one on. How many; fewer
     than `most`: there are no more, or there is a fault."""
     count: cython.int = 0
-    root: u64 = load(cython.address(o.root))
-    height: u64 = load(cython.address(o.height))
+    root: u64 = load(root_of(o))
+    height: u64 = height_of(o)
     n: cython.pointer(Objnode)
     if height > HEIGHT_MAX:
         w.fault = w.fault if w.fault else FAULT_LOOP

@@ -10,7 +10,19 @@ Kill at any instruction: a reader without a lock has changed nothing; the rest i
 import cython
 import cython.cimports.engine.tree.objnode as objnode
 from cython.cimports.engine.layout.call import AGAIN, DESTROYED, MISS, SIZE, TAKEN, Call, PoolRef
-from cython.cimports.engine.layout.regions import chunk_of, copy_page, nodes_of, obj_at, pampd_at, pool_of_obj, shard_at
+from cython.cimports.engine.layout.regions import (
+    chunk_of,
+    copy_page,
+    expiry_of,
+    height_of,
+    index_in,
+    nodes_of,
+    obj_at,
+    pages_of,
+    pampd_at,
+    pool_of_obj,
+    shard_at,
+)
 from cython.cimports.engine.layout.structs import GEO_SHARDS, Bucket, Obj, Pampd
 from cython.cimports.engine.layout.tail import tail_before
 from cython.cimports.engine.layout.words import (
@@ -113,7 +125,7 @@ def peek(w, p, c):
                 return SIZE
             continue
         if d == cython.NULL and c.ask.value != cython.NULL:
-            c.ask.value.pages = obj_at(w, obj_off).pampd_count if obj_off != 0 else 0
+            c.ask.value.pages = pages_of(obj_at(w, obj_off)) if obj_off != 0 else 0
         if seq_same(cython.address(b.lock), c.found.seq):
             remember(p, c)
             return MISS
@@ -157,8 +169,8 @@ def _say(
     if obj_off == 0:
         return MISS
     o = obj_at(w, obj_off)
-    c.ask.value.pages = load(cython.address(o.pampd_count))
-    c.ask.value.expires_found = load(cython.address(o.expires))
+    c.ask.value.pages = pages_of(o)
+    c.ask.value.expires_found = load(expiry_of(w, o))
     return OK
 
 
@@ -240,7 +252,7 @@ def fetch(w, p, c, pam, host):
     remember(p, c)
     if d == cython.NULL:
         if c.ask.value != cython.NULL:
-            c.ask.value.pages = obj_at(w, obj_off).pampd_count if obj_off != 0 else 0
+            c.ask.value.pages = pages_of(obj_at(w, obj_off)) if obj_off != 0 else 0
         status = end_section(w, b, MISS)
         unlock(w, cython.address(w.slot.own))
         return status
@@ -358,8 +370,8 @@ def _walk_range(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython
         return MISS
     o = obj_at(w, obj_off)
     if c.ask.value != cython.NULL:
-        c.ask.value.pages = load(cython.address(o.pampd_count))
-        c.ask.value.expires_found = load(cython.address(o.expires))
+        c.ask.value.pages = pages_of(o)
+        c.ask.value.expires_found = load(expiry_of(w, o))
     for i in range(c.ask.count):
         link = objnode.lookup(w, o, c.ask.index + i)
         if link == 0 or w.fault != 0:
@@ -372,7 +384,7 @@ def _walk_range(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython
         length = cython.cast(cython.uint, shape)
         n = copied_of(shape)
         if (w.fault != 0 or length > p.page_max or packed_in(shape) > p.packed_max
-                or d.index != c.ask.index + i or d.obj != obj_off or pool_of_obj(o) != p.idx):
+                or index_in(o, d) != c.ask.index + i or d.obj != obj_off or pool_of_obj(o) != p.idx):
             w.fault = w.fault if w.fault else FAULT_SENTINEL
             return MISS
         if copy or has_open_tail(shape):
@@ -484,9 +496,9 @@ def describe(w, p, c, pam, host):
         status = MISS
     else:
         o = obj_at(w, obj_off)
-        out[0] = o.pampd_count
+        out[0] = pages_of(o)
         out[1] = nodes_of(o)
-        out[2] = o.height
+        out[2] = height_of(o)
         out[3] = d.data if d != cython.NULL else 0
         out[4] = d.gen if d != cython.NULL else 0
     status = end_section(w, b, status)

@@ -21,7 +21,7 @@ from cython.cimports.engine.layout.call import (
     put_length,
     put_shape,
 )
-from cython.cimports.engine.layout.regions import next_gen, obj_at, pampd_at, pool_of_obj
+from cython.cimports.engine.layout.regions import height_of, index_in, next_gen, obj_at, pages_of, pampd_at, pool_of_obj
 from cython.cimports.engine.layout.structs import (
     MAP_SIZE,
     ROOT_PENDING,
@@ -87,7 +87,7 @@ def _find(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
             # The next slot of the same objnode, or down the tree anew.
             o = obj_at(w, obj_off)
             index = c.ask.index + i
-            at = at + 1 if index & (MAP_SIZE - 1) != 0 and o.height != 0 else link_word(w, o, index, 0)
+            at = at + 1 if index & (MAP_SIZE - 1) != 0 and height_of(o) != 0 else link_word(w, o, index, 0)
         link = load(at) if at != cython.NULL else 0
         if link == 0 or w.fault != 0:
             return 0
@@ -103,14 +103,15 @@ def _fits(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
           places: cython.pointer(cython.pointer(u64)), cls: cython.int) -> cython.bint:
     """True if all pages lie in chunks of the class, each its own, with nothing special about them.
     Faults as in find_page."""
+    o: cython.pointer(Obj) = obj_at(w, obj_off)
     d: cython.pointer(Pampd)
     i: u64
-    if pool_of_obj(obj_at(w, obj_off)) != p.idx:
+    if pool_of_obj(o) != p.idx:
         w.fault = w.fault if w.fault else FAULT_SENTINEL
     for i in range(c.ask.count):
         d = pampd_at(w, target_of(places[i][0]))
         if w.fault == 0 and (
-            d.index != c.ask.index + i or d.obj != obj_off or length_of(d) > p.page_max
+            index_in(o, d) != c.ask.index + i or d.obj != obj_off or length_of(d) > p.page_max
         ):
             w.fault = FAULT_SENTINEL
         # Class, and no flag but that it has a tail: neither same-filled, compressed, a twin nor
@@ -228,7 +229,7 @@ def overwrite(w, p, c, host):
         status = AGAIN
     elif w.fault == 0 and c.ask.value != cython.NULL and not allowed(w, p, c, obj_off):
         status = CONFLICT
-    elif w.fault == 0 and c.ask.value != cython.NULL and obj_at(w, obj_off).pampd_count != 1:
+    elif w.fault == 0 and c.ask.value != cython.NULL and pages_of(obj_at(w, obj_off)) != 1:
         status = AGAIN
     elif w.fault == 0:
         if c.ask.value != cython.NULL:

@@ -29,13 +29,20 @@ from cython.cimports.engine.layout.call import (
 from cython.cimports.engine.layout.regions import (
     chunk_bytes,
     epoch_of,
+    expiry_of,
     is_frozen,
+    is_lean,
     is_told,
     next_gen,
     nodes_of,
     obj_at,
+    obj_class,
+    obj_count,
+    obj_sentinel,
+    pages_of,
     pampd_at,
     shard_of,
+    stem_of,
 )
 from cython.cimports.engine.layout.structs import (
     GAUGE_OBJECTS,
@@ -43,8 +50,6 @@ from cython.cimports.engine.layout.structs import (
     GAUGE_PAGES,
     GEO_SHARDS,
     NODES_MAX,
-    OBJ_CLASS,
-    OBJ_SENTINEL,
     OBJNODE_CLASS,
     PAMPD_CLASS,
     PAMPD_SENTINEL,
@@ -82,6 +87,7 @@ from cython.cimports.engine.pages.reclaim import drop_staged, gauge, retire
 from cython.cimports.engine.pages.twins import share
 from cython.cimports.engine.tree.hostops import HostOps
 from cython.cimports.engine.tree.lookaside import find_obj, remember, top_of
+from cython.cimports.engine.tree.stem import give_stem
 from cython.cimports.engine.tree.unlink import bury, bury_dead, weigh
 from cython.cimports.engine.verbs.section import (
     REAP_BUDGET,
@@ -215,12 +221,22 @@ def _shard_for(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.
 
 @cython.cfunc
 @cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+def _is_for_lean(c: cython.pointer(Call), pam: PamOps, host: HostOps) -> cython.bint:
+    """True if page 0 is all that a put is of: then an obj without a stem does."""
+    return c.ask.count == 1 and c.ask.index == 0 and not pam.foreign and not host.careful
+
+
+@cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
 def _reserve(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), pam: PamOps,
              host: HostOps) -> cython.int:
     """Put steps 1 and 2 for all pages of the call, last page first. c.did.refuse is set when memory
     is short."""
     status: cython.int
+    cls: cython.int
     i: u64
     data: cython.p_const_char
     out: cython.p_char
@@ -262,9 +278,10 @@ def _reserve(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.po
         if status != OK:
             return status
         c.did.staged += 1
-    status = ensure(w, OBJ_CLASS, 1)
+    cls = obj_class(_is_for_lean(c, pam, host))
+    status = ensure(w, cls, 1)
     if status == NOMEM:
-        status = make_room(w, c.did.shard, OBJ_CLASS, 1, host)
+        status = make_room(w, c.did.shard, cls, 1, host)
     if status == OK:
         status = ensure(w, OBJNODE_CLASS, c.did.nodes_wanted)
         if status == NOMEM:
@@ -304,7 +321,7 @@ def _over(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     d: cython.pointer(Pampd) = find_page(w, p, c, b, c.ask.index, cython.address(obj_off))
     put_bytes(c, 0, p.page_size, cython.address(stored))
     if d != cython.NULL and c.ask.value != cython.NULL and (
-        obj_at(w, obj_off).pampd_count != 1 or not allowed(w, p, c, obj_off)
+        pages_of(obj_at(w, obj_off)) != 1 or not allowed(w, p, c, obj_off)
     ):
         return False
     if (d == cython.NULL or not has_chunk(d) or class_in(d) >= EXTENT_CLASS or w.class_bytes[class_in(d)] < stored
@@ -399,23 +416,53 @@ def _link_page(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def _with_stem(w: cython.pointer(Worker), c: cython.pointer(Call), b: cython.pointer(Bucket), obj_off: u64,
+               pam: PamOps, host: HostOps) -> u64:
+    """The obj that the pages of a call can hang on, in the place of a lean one if it has to be; 0:
+    refused."""
+    if not is_lean(obj_at(w, obj_off)) or _is_for_lean(c, pam, host):
+        return obj_off
+    c.found.obj = give_stem(w, b, obj_off)
+    return c.found.obj
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _link_pages(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), obj_off: u64,
+                replaced: cython.pointer(u64), pam: PamOps, host: HostOps) -> cython.int:
+    """Put step 5 for all pages. OK, REFUSED or what a back end answers; faults."""
+    i: u64
+    shard: u64 = 0
+    status: cython.int = OK
+    for i in range(c.ask.count):
+        if status == OK and w.fault == 0:
+            status = _link_page(w, p, c, obj_off, i, replaced, cython.address(shard), pam, host)
+    return status
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def _new_obj(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call),
              b: cython.pointer(Bucket), known: cython.bint, pam: PamOps, host: HostOps) -> u64:
     """Put step 4: an obj for an oid that has none. Its offset, or 0: refused. `known`: to the back
     end it is the one that was there before."""
-    off: u64 = host.obj_alloc(w, p.idx)
+    lean: cython.bint = _is_for_lean(c, pam, host)
+    off: u64 = host.obj_alloc(w, p.idx, obj_class(lean))
     o: cython.pointer(Obj)
     if off == 0:
         return 0
     o = cython.cast(cython.pointer(Obj), chunk_at(w, off))
-    memset(o, 0, cython.sizeof(Obj))
-    o.sentinel = OBJ_SENTINEL
+    memset(o, 0, w.class_bytes[obj_class(lean)])
+    o.sentinel = obj_sentinel(lean, p.idx, epoch_of(p.record))
     o.oid[0] = c.ask.oid[0]
     o.oid[1] = c.ask.oid[1]
     o.oid[2] = c.ask.oid[2]
-    o.pool = p.idx | epoch_of(p.record) << 16 | cython.cast(u64, pam.foreign) << 32
+    if pam.foreign:
+        stem_of(o).nodes = 1
     rbtree.insert(w, b, off)
-    gauge(w, p.idx, GAUGE_OBJECTS, 1)
+    gauge(w, p.idx, GAUGE_OBJECTS, obj_count(lean))
     if pam.foreign and not known:
         pam.new_obj(p.idx, c.ask.oid)
     return off
@@ -433,7 +480,7 @@ def _clear(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.poin
     buried: u64 = c.found.dead
     known[0] = 0
     if c.ask.value != cython.NULL and obj_off != 0 and (
-        obj_at(w, obj_off).pampd_count != 1 or objnode.lookup(w, obj_at(w, obj_off), 0) == 0
+        pages_of(obj_at(w, obj_off)) != 1 or objnode.lookup(w, obj_at(w, obj_off), 0) == 0
     ):
         # A value is all there is: what has other pages goes with them.
         buried = obj_off
@@ -462,12 +509,15 @@ def _clear(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.poin
 @cython.nogil
 @cython.exceptval(check=False)
 def _settle_obj(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call),
-                b: cython.pointer(Bucket), obj_off: u64, replaced: u64, nodes: u64) -> cython.void:
-    """All pages are linked: date the obj of a value, and count what came, beside the pages that
-    were replaced and the objnodes that were there."""
+                b: cython.pointer(Bucket), obj_off: u64, replaced: u64, nodes: u64, expires: u64) -> cython.void:
+    """All pages are linked: date the obj of a value, or as it was, since the page of a lean one
+    takes its expiry along; and count what came, beside the pages that were replaced and the
+    objnodes that were there."""
     o: cython.pointer(Obj) = obj_at(w, obj_off)
     if c.ask.value != cython.NULL:
         date(w, p, b, obj_off, c.ask.value.expires)
+    elif expires != 0:
+        date(w, p, b, obj_off, expires)
     if c.ask.count != replaced:
         gauge(w, p.idx, GAUGE_PAGES, c.ask.count - replaced)
     if nodes_of(o) != nodes:
@@ -486,9 +536,9 @@ def _link(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     After REFUSED all handles of the call are empty and everything else is as it was. After NOMEM
     all is as it was: handles are emptied once, by a put that is refused for good, and nobody sees
     them empty who may then put something that a second try would drop."""
-    i: u64
     nodes: u64
     mark: u64
+    there: u64
     created_obj: cython.bint = False
     told: cython.bint = True        # the back end knows of the obj
     known: u64                      # the obj that it knew by this name before, or 0
@@ -496,7 +546,6 @@ def _link(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     # Where nobody counts what is given back and asked for again, the new page is in place at once.
     swap: cython.bint = not (pam.foreign or host.careful or c.did.refuse or c.did.exhausted)
     replaced: u64 = 0
-    shard: u64 = 0
     may_wait: cython.bint = not (pam.foreign or host.careful or c.did.salvaged)
     obj_off: u64 = find_obj(w, p, c, b)
     c.did.duplicate = c.did.grew = c.did.created = 0
@@ -506,6 +555,7 @@ def _link(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
         if c.found.dead != 0:
             bury_dead(w, p.record, b, c.found.dead)     # its memory may do
         return NOMEM
+    expires: u64 = expiry_of(w, obj_at(w, obj_off))[0] if obj_off != 0 else 0
     obj_off = _clear(w, p, c, b, obj_off, swap, cython.address(known), pam, host)
     if w.fault != 0:
         return CORRUPT
@@ -519,19 +569,20 @@ def _link(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
         told = not (pam.foreign and pam.failed())
         if not created_obj or not told:
             status = REFUSED
+    there = obj_off         # what a rollback to the mark leaves
+    if status == OK:
+        obj_off = _with_stem(w, c, b, obj_off, pam, host)
+        status = OK if obj_off != 0 else REFUSED
     nodes = nodes_of(obj_at(w, obj_off)) if obj_off != 0 else 0
     if status == OK:
-        for i in range(c.ask.count):
-            status = _link_page(w, p, c, obj_off, i, cython.address(replaced), cython.address(shard), pam, host)
-            if status != OK or w.fault != 0:
-                break
+        status = _link_pages(w, p, c, obj_off, cython.address(replaced), pam, host)
     if w.fault != 0:
         return CORRUPT
     if status == OK:
         c.did.duplicate = c.did.duplicate or replaced != 0
         if known != 0:
             forget_told(w, known)
-        _settle_obj(w, p, c, b, obj_off, replaced, nodes)
+        _settle_obj(w, p, c, b, obj_off, replaced, nodes, expires)
         return OK
     if not host.careful and not pam.foreign and not c.did.exhausted and not c.did.refuse:
         rollback(w, 0)
@@ -539,19 +590,19 @@ def _link(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
     if may_wait:
         rollback(w, 0)
         return NOMEM
-    if obj_off != 0:
-        nodes = nodes_of(obj_at(w, obj_off)) - nodes
-        _uncreate(w, p, c, pam)
-        if created_obj and pam.foreign and told and known == 0:
-            pam.free_obj(p.idx, c.ask.oid)
+    if there == 0:
         rollback(w, mark)
-        host.objnode_undone(w, p.idx, nodes)
-        if created_obj:
-            host.obj_undone(w, p.idx, 1)
-        else:
-            drop_empty_obj(w, p, c, b, obj_off, pam, host)
+        return REFUSED
+    nodes = nodes_of(obj_at(w, obj_off)) - nodes if obj_off != 0 else 0
+    _uncreate(w, p, c, pam)
+    if created_obj and pam.foreign and told and known == 0:
+        pam.free_obj(p.idx, c.ask.oid)
+    rollback(w, mark)
+    host.objnode_undone(w, p.idx, nodes)
+    if created_obj:
+        host.obj_undone(w, p.idx, 1)
     else:
-        rollback(w, mark)
+        drop_empty_obj(w, p, c, b, there, pam, host)
     return REFUSED
 
 

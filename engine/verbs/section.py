@@ -13,7 +13,17 @@ import cython
 import cython.cimports.engine.tree.objnode as objnode
 from cython.cimports.engine.eviction.admit import settle_pending
 from cython.cimports.engine.layout.call import DESTROYED
-from cython.cimports.engine.layout.regions import is_told, obj_at, page_at, pampd_at, pool_of_obj
+from cython.cimports.engine.layout.regions import (
+    height_of,
+    index_in,
+    is_told,
+    obj_at,
+    page_at,
+    pages_of,
+    pampd_at,
+    pool_of_obj,
+    stem_of,
+)
 from cython.cimports.engine.layout.structs import ROOT_PENDING, Obj, Pampd
 from cython.cimports.engine.layout.words import ask_for, length_of, target_of
 from cython.cimports.engine.pages.reclaim import reap
@@ -56,7 +66,7 @@ def find_place(w, p, c, b, index, obj_off):
         return cython.NULL
     o = obj_at(w, obj_off[0])
     at = objnode.link_word(w, o, index, 0)
-    if at != cython.NULL and o.height > 1:
+    if at != cython.NULL and height_of(o) > 1:
         note_leaf(p, c, index, objnode.leaf_of(w, at, index))
     return at if w.fault == 0 else cython.NULL
 
@@ -67,6 +77,7 @@ def find_page(w, p, c, b, index, obj_off):
     length, sets the fault and is not answered."""
     link: u64
     length: u64
+    o: cython.pointer(Obj)
     d: cython.pointer(Pampd)
     at: cython.pointer(u64) = find_place(w, p, c, b, index, obj_off)
     link = load(at) if at != cython.NULL else 0
@@ -75,7 +86,8 @@ def find_page(w, p, c, b, index, obj_off):
     ask_for(w, link)
     d = pampd_at(w, target_of(link))
     length = length_of(d)
-    if w.fault == 0 and (d.index != index or d.obj != obj_off[0] or pool_of_obj(obj_at(w, obj_off[0])) != p.idx
+    o = obj_at(w, obj_off[0])
+    if w.fault == 0 and (index_in(o, d) != index or d.obj != obj_off[0] or pool_of_obj(o) != p.idx
                          or length > p.page_max):
         w.fault = FAULT_SENTINEL
     return d if w.fault == 0 else cython.NULL
@@ -109,13 +121,14 @@ def drop_page(w, p, c, obj_off, index, told, pam, host):
 def forget_told(w, obj_off):
     """Whoever gives an obj back need not tell its back end."""
     o: cython.pointer(Obj) = cython.cast(cython.pointer(Obj), chunk_at(w, obj_off))     # it may be retired
-    store(w, cython.address(o.pool), o.pool & ~(cython.cast(u64, 1) << 32))
+    if is_told(o):
+        store(w, cython.address(stem_of(o).nodes), stem_of(o).nodes & ~cython.cast(u64, 1))
 
 
 def drop_empty_obj(w, p, c, b, obj_off, pam, host):
     """Unlink an obj that has no page left."""
     o: cython.pointer(Obj) = obj_at(w, obj_off)
-    if w.fault != 0 or o.pampd_count != 0:
+    if w.fault != 0 or pages_of(o) != 0:
         return
     if is_told(o):
         pam.free_obj(p.idx, c.ask.oid)

@@ -6,7 +6,7 @@ is worth nothing before the second look.
 """
 import cython
 from cython.cimports.engine.layout.call import AGAIN, MISS, Value
-from cython.cimports.engine.layout.regions import obj_at
+from cython.cimports.engine.layout.regions import expiry_of, obj_at, pages_of
 from cython.cimports.engine.layout.structs import Obj
 from cython.cimports.engine.layout.tail import is_key, tail_before
 from cython.cimports.engine.layout.words import has_open_tail, is_foreign, is_same, packed_in
@@ -26,8 +26,8 @@ def look_at_value(w, c, obj_off):
     o: cython.pointer(Obj)
     if v != cython.NULL:
         o = obj_at(w, obj_off)
-        v.pages = load(cython.address(o.pampd_count))
-        v.expires_found = load(cython.address(o.expires))
+        v.pages = pages_of(o)
+        v.expires_found = load(expiry_of(w, o))
         v.tail_found = v.key_found = v.word = 0
         v.has_word = v.has_key = False
     if packed_in(c.found.shape) != 0 or is_foreign(c.found.shape):

@@ -7,7 +7,7 @@ Kill at any instruction: each is one transaction.
 """
 import cython
 from cython.cimports.engine.layout.call import AGAIN, CONFLICT, MISS, OVERFLOW, SIZE, Value
-from cython.cimports.engine.layout.regions import chunk_of, next_gen, obj_at, pampd_at
+from cython.cimports.engine.layout.regions import chunk_of, expiry_of, next_gen, obj_at, pages_of, pampd_at
 from cython.cimports.engine.layout.structs import Bucket, Obj, Pampd
 from cython.cimports.engine.layout.tail import is_key, tail_before
 from cython.cimports.engine.layout.words import (
@@ -33,7 +33,7 @@ from cython.cimports.engine.verbs.tail import check_chunk, look_at_value
 from cython.cimports.shm.atomics import load, set
 from cython.cimports.shm.clock import now
 from cython.cimports.shm.journal import kill_point, store
-from cython.cimports.shm.layout import FAULT_SENTINEL, OK, offset_of, u64
+from cython.cimports.shm.layout import FAULT_LOOP, FAULT_SENTINEL, OK, offset_of, u64
 from cython.cimports.shm.lock import unlock
 from cython.cimports.shm.memory import chunk_at
 
@@ -90,14 +90,17 @@ def date(w, p, b, obj_off, expires):
     """Say when an obj is dead; 0 = never. Who sweeps is told before, by hints that no rollback
     takes back: too early is no harm. Under the bucket's lock."""
     o: cython.pointer(Obj) = obj_at(w, obj_off)
-    if w.fault != 0 or o.expires == expires:
+    at: cython.pointer(u64) = expiry_of(w, o)
+    if w.fault == 0 and pages_of(o) == 0:
+        w.fault = FAULT_LOOP        # what has no page says nothing of its end
+    if w.fault != 0 or at[0] == expires:
         return
     if expires != 0 and (b.earliest == 0 or expires < b.earliest):
         if load(cython.address(p.record.dated)) == 0:
             set(cython.address(p.record.dated), 1)
         kill_point(w)
         set(cython.address(b.earliest), expires)
-    store(w, cython.address(o.expires), expires)
+    store(w, at, expires)
 
 
 @cython.cfunc

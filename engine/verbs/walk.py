@@ -11,7 +11,18 @@ Kill at any instruction: nothing was changed.
 import cython
 import cython.cimports.engine.tree.walk as tree
 from cython.cimports.engine.layout.call import AGAIN, DESTROYED, SIZE, PoolRef, Value
-from cython.cimports.engine.layout.regions import chunk_of, obj_at, pampd_at, pool_of_obj
+from cython.cimports.engine.layout.regions import (
+    chunk_of,
+    expiry_of,
+    height_of,
+    is_lean,
+    obj_at,
+    pages_of,
+    pampd_at,
+    pool_of_obj,
+    root_of,
+    stem_of,
+)
 from cython.cimports.engine.layout.structs import Bucket, Obj, Pampd
 from cython.cimports.engine.layout.tail import tail_before
 from cython.cimports.engine.layout.words import copied_of, has_any_tail, has_open_tail, is_same, target_of
@@ -35,7 +46,7 @@ TRIES = cython.declare(cython.int, 4)       # each time half as many as before; 
 @cython.exceptval(check=False)
 def _page_0(w: cython.pointer(Worker), o: cython.pointer(Obj)) -> cython.pointer(Pampd):
     """The descriptor of page 0 of an object, or NULL."""
-    link: u64 = load(cython.address(o.root)) if load(cython.address(o.height)) == 0 else lookup(w, o, 0)
+    link: u64 = load(root_of(o)) if height_of(o) == 0 else lookup(w, o, 0)
     return pampd_at(w, target_of(link)) if link != 0 and w.fault == 0 else cython.NULL
 
 
@@ -95,9 +106,9 @@ def _ask_for_tails(w: cython.pointer(Worker), offs: cython.pointer(u64), count: 
     shape: u64
     for i in range(count):
         o = obj_at(w, offs[i])
-        if load(cython.address(o.height)) != 0:
+        if height_of(o) != 0:
             continue
-        d = pampd_at(w, target_of(load(cython.address(o.root))))
+        d = pampd_at(w, target_of(load(root_of(o))))
         shape = load(cython.address(d.shape))
         if has_open_tail(shape) and copied_of(shape) != 0:
             prefetch(w.base + load(cython.address(d.data)) + copied_of(shape) - 1)
@@ -136,13 +147,13 @@ def _read_some(w: cython.pointer(Worker), p: cython.pointer(PoolRef), walk: cyth
         if w.fault != 0:
             return AGAIN
         if not is_dead(w, p.record, o, 0):
-            s.expires = load(cython.address(o.expires))
-            s.length = load(cython.address(o.asked))
+            s.expires = load(expiry_of(w, o))
+            s.length = load(cython.address(stem_of(o).asked)) if not is_lean(o) else 0
             d = _page_0(w, o)
             if d != cython.NULL:
                 s.gen = load(cython.address(d.gen))
                 s.hits = mark_of(w, offset_of(w, d)) if p.hits_max != 0 and w.fault == 0 else 0
-                if load(cython.address(o.pampd_count)) == 1 and _read_value(w, p, d, walk, s) == SIZE:
+                if pages_of(o) == 1 and _read_value(w, p, d, walk, s) == SIZE:
                     return SIZE
             if w.fault != 0:
                 return AGAIN

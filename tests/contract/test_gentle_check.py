@@ -13,7 +13,7 @@ import pytest
 
 import engine
 from tests.crash.test_repair import damage
-from tests.hostile.structs import offset
+from tests.hostile.structs import SIZES, offset
 from tests.stopped import Stopped, in_child
 from tests.support import KINDS, SHM, page, text
 
@@ -213,16 +213,16 @@ def test_a_large_object_is_walked_in_slices(large):
 def change(path, field, by):
     """Add to a word of the large obj, as it lies in the arena's file."""
     with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as found:
-        at = found.find(struct.pack("<3Q", *LARGE)) - offset("Obj", "oid") + offset("Obj", field)
+        at = found.find(struct.pack("<3Q", *LARGE)) - offset("Obj", "oid") + SIZES["Obj"] + offset("Stem", field)
         found[at:at + 8] = struct.pack("<Q", struct.unpack("<Q", found[at:at + 8])[0] + by)
 
 
 @pytest.mark.parametrize(
-    "field, says", [("pampd_count", "obj-pages"), ("pool", "obj-objnodes"), ("asked", "obj-bytes")]
+    "field, says", [("pampd_count", "obj-pages"), ("nodes", "obj-objnodes"), ("asked", "obj-bytes")]
 )
 def test_what_a_large_object_says_of_its_pages_is_compared(large, field, says):
     path = SHM / large.engine.name
-    one = 1 << 33 if field == "pool" else 1         # its upper bits count the objnodes
+    one = 2 if field == "nodes" else 1      # its upper bits count the objnodes
     change(path, field, one)
     assert [problem.id for problem in large.engine.check(gentle=True).problems] == [says]
     change(path, field, -one)

@@ -114,8 +114,8 @@ def test_a_range_that_can_never_fit_throws_nothing_out(make_arena, persistent):
         assert kept.put((n, 0, 0), 0, data[n:n + 4096])
     for n in range(1200):
         assert pool.put((n, 0, 0), 0, data[n:n + 4096])
+    assert pool.put((1 << 50, 0, 0), 0, b"old")         # the first of its size takes a segment of others
     there = eng.stats()["pools"]["p"]["pages"]
-    assert pool.put((1 << 50, 0, 0), 0, b"old")
     # More than the arena; and more than persistent pages leave of it.
     for length in (5 << 20, (4 << 20) - persistent * 4096):
         assert not pool.put_range((1 << 50, 0, 0), 0, data[:length])

@@ -55,7 +55,7 @@ def let_die(eng, victim, deaths, at_once=4):
 
 class Scene:
     """A populated arena: persistent pool p and private ephemeral pool q, the same 30 pages in three
-    objects each."""
+    objects each, and one in a lean object."""
 
     page = staticmethod(page)
 
@@ -67,6 +67,7 @@ class Scene:
         for pool in (self.p, self.q):
             for i in range(PAGES):
                 assert pool.put((i % 3, 0, 0), index(i), self.page(i))
+            assert pool.put((4, 0, 0), 0, self.page(4))
 
     def __enter__(self):
         return self
@@ -431,7 +432,12 @@ def _in_view(mine, change):
 
 VERBS = {
     "put-new-object": (nothing, lambda e: e.pool("p").put((5, 0, 0), 10**12, b"n" * 4096)),
+    "put-new-lean-object": (nothing, lambda e: e.pool("p").put((5, 0, 0), 0, b"n" * 4096)),
     "put-new-page": (nothing, lambda e: e.pool("p").put((0, 0, 0), 10**12, b"n" * 4096)),
+    "put-beside-the-page-of-a-lean-object": (nothing, lambda e: e.pool("p").put((4, 0, 0), 10**12, b"n" * 4096)),
+    "put-over-a-lean-object": (nothing, lambda e: e.pool("p").put((4, 0, 0), 0, b"n" * 4096)),
+    "flush-lean-object": (nothing, lambda e: e.pool("p").flush_object((4, 0, 0))),
+    "flush-page-of-a-lean-object": (nothing, lambda e: e.pool("p").flush_page((4, 0, 0), 0)),
     "put-warm": (_with_magazines, lambda e: e.pool("p").put((0, 0, 0), 10**12, b"n" * 4096)),
     "put-over": (nothing, lambda e: e.pool("p").put((0, 0, 0), 0, b"o" * 300)),
     "put-over-same-length": (nothing, lambda e: e.pool("p").put((1, 0, 0), 7, b"o" * len(page(1)))),

@@ -40,6 +40,9 @@ pytestmark = [pytest.mark.timeout(3600 if os.environ.get("EVERY_POINT") else 120
 EVERY = bool(os.environ.get("EVERY_POINT"))
 MOST_USED = (
     "put-new-object",
+    "put-new-lean-object",
+    "put-beside-the-page-of-a-lean-object",
+    "flush-lean-object",
     "put-new-page",
     "put-warm",
     "put-over",

@@ -148,9 +148,9 @@ def test_a_page_that_two_objects_name_stays_with_the_one_that_it_names(arena_nam
                 struct.unpack("<3Q", os.pread(fd, 24, at + offset("Obj", "oid"))): at
                 for first, last in extents(fd)
                 for at in range(first, last, 64)
-                if struct.unpack("<Q", os.pread(fd, 8, at))[0] == CONSTANTS["OBJ_SENTINEL"]
+                if struct.unpack("<I", os.pread(fd, 4, at))[0] == CONSTANTS["LEAN_SENTINEL"]
             }
-            first, second = (objs[oid] + offset("Obj", "root") for oid in oids)
+            first, second = (objs[oid] + offset("Obj", "link") for oid in oids)
             os.pwrite(fd, os.pread(fd, 8, second), first)
         finally:
             os.close(fd)

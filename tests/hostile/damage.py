@@ -14,6 +14,7 @@ PAGE_MOST = 1024
 CLASSES, BULK, EXTENTS = (CONSTANTS[name] for name in ("CLASS_COUNT", "BULK_CLASS", "EXTENT_CLASS"))
 WEIGHTS = {
     "Obj": 16,
+    "Stem": 12,
     "Objnode": 16,
     "Pampd": 16,
     "Bucket": 10,
@@ -177,17 +178,17 @@ def fields(scene, rnd):
 
 
 def _is_link(kind, name):
-    return (kind, name) in (("Obj", "root"), ("Objnode", "slots"))
+    return (kind, name) in (("Obj", "link"), ("Stem", "root"), ("Objnode", "slots"))
 
 
 def links(scene, rnd):
     """The words that lead from struct to struct, made to lead elsewhere, to the same kind, or
     around."""
     kind, at = any_struct(
-        scene, rnd, ["Obj", "Objnode", "Pampd", "Bucket", "RetiredObj", "RetiredPampd", "RetiredObjnode"]
+        scene, rnd, ["Obj", "Stem", "Objnode", "Pampd", "Bucket", "RetiredObj", "RetiredPampd", "RetiredObjnode"]
     )
     name, count = rnd.choice({
-        "Obj": (("left", 1), ("right", 1), ("parent", 1), ("root", 1), ("link", 1)),
+        "Obj": (("left", 1), ("right", 1), ("parent", 1), ("link", 1)), "Stem": (("root", 1),),
         "Objnode": (("slots", 64), ("slots", 64), ("obj", 1), ("link", 1)),
         "Pampd": (("data", 1), ("obj", 1), ("link", 1)), "Bucket": (("root", 1),),
     }[_base(kind)])
@@ -210,10 +211,11 @@ def tangle(scene, rnd):
     target = rnd.choice((at, at, any_struct(scene, rnd, ["Objnode", "Pampd", "Obj"])[1]))
     found = [(at + offset("Objnode", "slots"), _word(link_word(rnd, target)) * rnd.choice((64, 64, 2, 8)))]
     obj = scene.word(at + offset("Objnode", "obj"))
-    if obj in scene.things["Obj"]:
-        found.append((obj + offset("Obj", "height"), _word(rnd.choice((1, 2, 10, 11, 12)))))
+    stem = obj + SIZES["Obj"]
+    if stem in scene.things["Stem"]:
+        found.append((stem + offset("Stem", "height"), _word(rnd.choice((1, 2, 10, 11, 12)))))
         if rnd.getrandbits(1):
-            found.append((obj + offset("Obj", "root"), _word(link_word(rnd, at))))
+            found.append((stem + offset("Stem", "root"), _word(link_word(rnd, at))))
     if rnd.getrandbits(1):
         found.append((at + offset("Objnode", "level"), _word(rnd.choice((0, 1, 11, 12, MASK)))))
     return found
@@ -283,7 +285,7 @@ def loop(scene, rnd):
     chain = [any_struct(scene, rnd, kinds) for _ in range(rnd.choice((1, 2, 3)))]
     found = [(at + offset("Slot", "client", CONSTANTS[which]), _word(chain[0][1]))]
     for n, (kind, start) in enumerate(chain):
-        sentinel = CONSTANTS[names[kind]]
+        sentinel = CONSTANTS[names[kind] if kind != "Obj" or rnd.getrandbits(1) else "LEAN_SENTINEL"]
         after = chain[(n + 1) % len(chain)][1]
         found.append((start, _word(~sentinel if which == "ROOT_RETIRED" else sentinel) + _word(after)))
         if kind == "Pampd" and rnd.getrandbits(1):
@@ -364,7 +366,8 @@ def tail(scene, rnd):
             flags = rnd.choice((64, 64, 66, 65, 80, 96, 68)) << 37
             found.append((at, _word(scene.word(at) ^ flags if rnd.getrandbits(1) else scene.word(at) | flags)))
         elif which == 1:
-            at = any_struct(scene, rnd, ["Obj"])[1] + offset("Obj", "expires")
+            kind, at = any_struct(scene, rnd, ["Stem", "Pampd"])
+            at += offset(kind, "expires" if kind == "Stem" else "index")        # that of a lean obj's page
             found.append((at, _word(rnd.choice((1, MASK, 1 << 63, rnd.getrandbits(64), rnd.choice(COUNTS))))))
         elif handle not in scene.pages:
             continue

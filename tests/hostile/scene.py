@@ -14,13 +14,14 @@ import struct
 import time
 
 import engine
-from tests.hostile.structs import CONSTANTS, Map, offset
+from tests.hostile.structs import CONSTANTS, SIZES, Map, offset
 from tests.support import SHM
 
 PAGE = 1024
 HUGE = 1 << 60
 INDEXES = (0, 1, 2, 63, 64, 5000, 1 << 40, 2**64 - 1)
-SENTINELS = {"OBJ_SENTINEL": "Obj", "OBJNODE_SENTINEL": "Objnode", "PAMPD_SENTINEL": "Pampd", "TWIN_SENTINEL": "Twin"}
+SENTINELS = {"OBJNODE_SENTINEL": "Objnode", "PAMPD_SENTINEL": "Pampd", "TWIN_SENTINEL": "Twin"}
+OBJ, LEAN = CONSTANTS["OBJ_SENTINEL"], CONSTANTS["LEAN_SENTINEL"]     # of an obj, in the lower half of its word
 PAM = "hostile"
 LEASES = range(6)       # names of those that are held: of even ones by `engine`, of others by `other`
 
@@ -313,19 +314,27 @@ class Scene:
             kinds[~CONSTANTS[name] & 2**64 - 1] = "Retired" + struct_name
             things[struct_name] = []
             things["Retired" + struct_name] = []
+        things["Obj"], things["RetiredObj"], things["Stem"] = [], [], []
         for at in range(low, self.seg_end, 64):
-            kind = kinds.get(self.word(at))
-            if kind:
-                things[kind].append(at)
+            word = self.word(at)
+            if word in kinds:
+                things[kinds[word]].append(at)
+            elif word & 0xFFFFFFFF in (OBJ, LEAN):
+                things["Obj"].append(at)
+                if not self.is_lean(at):
+                    things["Stem"].append(at + SIZES["Obj"])
+            elif ~word & 0xFFFFFFFF in (OBJ, LEAN):
+                things["RetiredObj"].append(at)
         self.pages = {}
         by_handle = {}
         names = {pool.id: key for key, pool in self.pools.items()}
         for at in things["Pampd"]:
             obj = self.word(at + offset("Pampd", "obj"))
-            pool = self.word(obj + offset("Obj", "pool")) & 0xFFFFFFFF if low <= obj < self.seg_end else None
+            pool = self.word(obj) >> 32 & 0xFFFF if low <= obj < self.seg_end else None
             if pool in names:
                 oid = tuple(self.word(obj + offset("Obj", "oid", i)) for i in range(3))
-                by_handle[names[pool], oid, self.word(at + offset("Pampd", "index"))] = at
+                index = 0 if self.is_lean(obj) else self.word(at + offset("Pampd", "index"))
+                by_handle[names[pool], oid, index] = at
         for handle in self.content:
             at = by_handle.get(handle)
             if at is not None:
@@ -340,6 +349,10 @@ class Scene:
         self.dead = [i for i in range(high)
                      if self.word(m.slot(i) + state) == CONSTANTS["SLOT_LIVE"] and i not in mine]
         self.ids = [self.word(m.slot(i) + offset("Slot", "gen")) << 16 | (i + 1) for i in range(high)]
+
+    def is_lean(self, obj):
+        """True of an obj without a stem."""
+        return self.word(obj) & 0xFFFFFFFF == LEAN
 
     def claimed(self):
         """Living workers that hold a lock by all that can be known: its word names them, and they

@@ -19,7 +19,7 @@ from tests.interleavings import model
 PAGE = 4096
 SMALL, LARGE = "1MiB", "2MiB"
 # Handles of each pool: (object, index); object 1 has two levels of tree.
-HANDLES = [(1, 0), (1, 1), (1, 2), (1, 70), (2, 0), (3, 0), (4, 0)]      # 4 is a count
+HANDLES = [(1, 0), (1, 1), (1, 2), (1, 70), (2, 0), (2, 1), (3, 0), (4, 0)]      # 2 is lean at first; 4 is a count
 BASE = {(1, 0): 300, (1, 1): 4096, (1, 70): 90, (2, 0): 1200}      # those that hold a page before, and its length
 PR_SET_PDEATHSIG = 1
 prctl = ctypes.CDLL(None).prctl
@@ -306,6 +306,7 @@ def _whole(pool, tag, condition=False):
 VERBS = {
     "put-object": _put(3, 0, 700),
     "put-page": _put(1, 2, 4096),
+    "put-beside": _put(2, 1, 900),
     "put-over": _put(1, 0, 300),
     "put-over-longer": _put(1, 0, 4000),
     "put-range": Verb(

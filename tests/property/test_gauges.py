@@ -12,7 +12,7 @@ from tests.support import text
 
 PARTS = ("free", "stuck", "evictable", "persistent", "overhead", "leaving")
 CHUNKS = sorted(size for size in sizes()[1:-1] if size)
-STRUCTS = 64 + 128      # a descriptor, and an object
+STRUCTS = 64 + 64       # a descriptor, and an object without a stem
 SEGMENT = 65536
 ROUNDING = 3 * SEGMENT  # one for the page, one for its descriptor, one for its object
 LENGTHS = (80, 300, 700, 1500, 2300, 3000, 4000)

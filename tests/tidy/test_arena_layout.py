@@ -136,7 +136,7 @@ def test_the_page_has_no_table_of_a_struct_that_is_gone():
 def test_every_struct_of_the_engine_is_compared_with_what_it_lies_in(compiled):
     assert set(geometry.SIZES) == set(fields_of(DECLARED["engine.layout.structs"]))
     with pytest.raises(ImportError, match="Bucket"):
-        assert_sizes({"Bucket": (72, 64), "Obj": (128, 128)})
+        assert_sizes({"Bucket": (72, 64), "Obj": (64, 64)})
 
 
 def test_the_page_names_the_words_of_a_ledger():
