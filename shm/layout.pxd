@@ -26,7 +26,7 @@ from shm.atomics cimport Mutex, load, load_acquire, load_byte, set_byte
 ctypedef uint64_t u64
 
 cdef enum:
-    LAYOUT_VERSION = 5
+    LAYOUT_VERSION = 6
     SYS_PAGE = 4096
     HUGE_BYTES = 2097152    # a huge page, where the machine has them of this size
 
@@ -50,9 +50,10 @@ cdef enum:
 
     # Size classes. The last one is the bulk class: its magazine is ten times as long. The one before is
     # of extents (extent.py), made of granules, of which a segment has 1 << GRANULE_SHIFT.
-    CLASS_COUNT = 28
-    BULK_CLASS = 27
-    EXTENT_CLASS = 26
+    CLASS_COUNT = 40
+    BULK_CLASS = 39
+    EXTENT_CLASS = 38
+    FINE_CLASSES = 16       # classes 1 to 16 have chunks of 16 bytes times their number
     EXTENT_MAX = 1073741824
     GRANULE_SHIFT = 6
     STUCK_MAX = 8
@@ -64,7 +65,7 @@ cdef enum:
     HELD_MAX = 4
     STAT_WORDS = 16
 
-    SLOT_BYTES = 20480
+    SLOT_BYTES = 28672
     JOURNAL_BYTES = 8388608
     JOURNAL_BACKED = 65536
     JOURNAL_ENTRY = 16
@@ -140,10 +141,10 @@ cdef struct Header:
 #   72   holes          segments below seg_high that are holes, or are being punched
 #   80   hole_head      first of them, index + 1
 #   88   class_head[]   first segment of the class with a free chunk, index + 1
-#   312  gate           a lock whose owner has stopped the world, or is about to; noted in the last place of his `held`
-#   344  class_segments[]  segments of the class
-#   568  class_free[]      free chunks in all of them, magazines aside
-#   792  short_class    class + 1 of the page that there was no memory for last; 0 = never (no guard, not journalled: a
+#   408  gate           a lock whose owner has stopped the world, or is about to; noted in the last place of his `held`
+#   440  class_segments[]  segments of the class
+#   760  class_free[]      free chunks in all of them, magazines aside
+#   1080 short_class    class + 1 of the page that there was no memory for last; 0 = never (no guard, not journalled: a
 #                       hint)
 cdef struct Depot:
     Lock lock

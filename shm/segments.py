@@ -22,6 +22,7 @@ from cython.cimports.shm.layout import (
     EXTENT_MAX,
     FAULT_CHUNK,
     FAULT_OFFSET,
+    FINE_CLASSES,
     GRANULE_SHIFT,
     HUGE_BYTES,
     MAG_BATCH,
@@ -38,19 +39,21 @@ from cython.cimports.shm.layout import (
 from cython.cimports.shm.memory import back, back_segment
 from cython.cimports.shm.segments import bitmap_of, has_memory, segment_start
 
-LARGE_SHIFT = cython.declare(u64, 18)   # segments of an arena that is large enough for one class more
+LARGE_SHIFT = cython.declare(u64, 18)   # segments of an arena that is large enough for some classes more
+MANY = cython.declare(u64, 4)           # segments of short pages after which they are told apart more finely
 WARM_MIN = cython.declare(u64, 4)       # segments without memory that are worth a look before the depot is held
 SHARERS = cython.declare(u64, 8)        # workers whose magazines never get smaller because there are others
 
-# Chunk sizes in bytes, all multiples of a cache line. Fine steps up to a page keep the loss of a
-# short (or compressed) page under a quarter. The first class and the bulk class, last, are for
-# structs of the layer above alone, whose segments are searched for them; so the shortest pages have
-# a class of that size for themselves. The one before the last is of extents, whose granules are a
-# part of a segment, whatever that has: see extent.py.
-SIZES = cython.declare(cython.int[28])
+# Chunk sizes in bytes. Steps of 16 bytes keep what is lost of the shortest pages small beside what
+# describes them; from a cache line's multiples on, fine steps up to a page keep the loss of a short
+# (or compressed) page under a quarter. The first class and the bulk class, last, are for structs of
+# the layer above alone, whose segments are searched for them; so pages of that size have a class
+# for themselves. The one before the last is of extents, whose granules are a part of a segment,
+# whatever that has: see extent.py.
+SIZES = cython.declare(cython.int[40])
 SIZES[:] = [
-    64, 64, 128, 192, 256, 320, 384, 512, 768, 1024, 1280, 1536, 1792, 2048, 2304, 2560, 2816, 3072, 3328,
-    3584, 4096, 6144, 8192, 16384, 32768, 65536, 0, 576,
+    64, 16, 32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224, 240, 256, 320, 384, 512, 768, 1024,
+    1280, 1536, 1792, 2048, 2304, 2560, 2816, 3072, 3328, 3584, 4096, 6144, 8192, 16384, 32768, 65536, 0, 576,
 ]
 
 
@@ -103,13 +106,27 @@ def class_of(w, length):
     """The smallest class whose chunks hold `length` bytes, the first and the last class aside,
     which are for structs; that of extents if no chunk does; -1: nothing.
 
-    In a small arena a class more is a segment less for the others, and none for a page of a few
-    bytes where all are taken: there the shortest pages lie among those of two lines."""
-    cls: cython.int = 1 if w.seg_shift >= LARGE_SHIFT else 2
+    A class more is a segment less for the others, and in a small arena none for a page of a few
+    bytes where all are taken. So the shortest pages lie in chunks of whole cache lines, of two at
+    least in a small arena; elsewhere in finer ones once there are many of them. How many is read
+    without a lock: a page may come into either class, and both hold it."""
+    cls: cython.int = FINE_CLASSES + 1
+    fine: cython.int
     if length > cython.cast(u64, SIZES[EXTENT_CLASS - 1]):
         return EXTENT_CLASS if length <= EXTENT_MAX else -1
+    if length <= FINE_CLASSES * 16:
+        cls = 4 if length <= 64 else (length + 63) // 64 * 4
+        if w.seg_shift < LARGE_SHIFT:
+            return cls if cls > 8 else 8
+        fine = (length + 15) // 16 if length != 0 else 1
+        if (
+            load(cython.address(w.depot.class_segments[fine])) != 0
+            or load(cython.address(w.depot.class_segments[cls])) >= MANY
+        ):
+            return fine
+        return cls
     if length > 2048:
-        cls = 14
+        cls = 26
     while cython.cast(u64, SIZES[cls]) < length:
         cls += 1
     return cls

@@ -97,7 +97,7 @@ from cython.cimports.shm.layout import (
     u64,
 )
 from cython.cimports.shm.lock import lock_try, unlock
-from cython.cimports.shm.memory import chunk_at
+from cython.cimports.shm.memory import CHUNK_ALIGN, chunk_at
 from cython.cimports.shm.segments import chunk_start, segment_of
 from cython.cimports.shm.shrink import is_leaving
 from cython.cimports.shm.shrink import leaves as bytes_leave
@@ -271,6 +271,8 @@ def _move_page(w: cython.pointer(Worker), have: cython.pointer(Supply), off: u64
     bytes_leave: cython.bint = _bytes_leave(w, d)
     leaves: cython.bint = is_leaving(w, off)
     status: cython.int = OK
+    if load(cython.address(d.sentinel)) != PAMPD_SENTINEL:
+        return AGAIN            # its chunk is another page's, or an obj's, by now
     if queued and (shard_in(word) >= w.client_geometry[GEO_SHARDS] or pool_in(word) >= w.client_geometry[GEO_POOLS]):
         return AGAIN
     if own_chunk and cls >= OBJNODE_CLASS:
@@ -320,6 +322,8 @@ def _move_extent(w: cython.pointer(Worker), have: cython.pointer(Supply), off: u
     length: u64 = copied_of(load(cython.address(d.shape)))
     new: u64
     status: cython.int
+    if load(cython.address(d.sentinel)) != PAMPD_SENTINEL or class_in(d) != EXTENT_CLASS or length == 0:
+        return AGAIN            # its chunk is another page's, or an obj's, by now
     if not have.evicts and length > cython.cast(u64, 1) << (w.seg_shift + MERGED_SHIFT):
         return BUSY             # too much for one segment
     status = ensure_extent(w, length)
@@ -407,8 +411,8 @@ def _move_locked(
         new = _supplied(w, have, cls)
         chunk_at(w, new)
         chunk_at(w, old)
-        chunk_at(w, new + w.class_bytes[cls] - 64)
-        chunk_at(w, old + w.class_bytes[cls] - 64)
+        chunk_at(w, new + w.class_bytes[cls] - CHUNK_ALIGN)
+        chunk_at(w, old + w.class_bytes[cls] - CHUNK_ALIGN)
         if w.fault == 0:
             memcpy(w.base + new, w.base + old, w.class_bytes[cls])
         store(w, cython.address(d.data), new)

@@ -13,7 +13,7 @@ cdef list objs_below(Worker *w, u64 root, u64 *unreadable)
 cdef class Ballot:
     cdef Worker *w
     cdef u64 span                   # bytes of segments that the maps cover
-    cdef u64 *named                 # one bit for every 64 bytes of segments: something names a chunk there
+    cdef u64 *named                 # a map of the segments: something names a chunk there
     cdef u64 *contested             # two do
     cdef unsigned int *votes        # of each segment, for each class: chunks that are named
     cdef bint is_contested(self, u64 off) noexcept

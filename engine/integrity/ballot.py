@@ -7,7 +7,7 @@ depot says of it decides. So one page that is wrong takes no sound object with i
 the depot's. Changes nothing.
 """
 import cython
-from cython.cimports.engine.integrity.claims import bit_of, has_bit
+from cython.cimports.engine.integrity.claims import bit_of, has_bit, map_words, word_of
 from cython.cimports.engine.layout.regions import (
     buckets_at,
     is_lean,
@@ -79,8 +79,8 @@ class Ballot:
         w: cython.pointer(Worker) = cython.address(engine.att.w)
         self.w = w
         self.span = w.seg_span
-        self.named = cython.cast(cython.pointer(u64), calloc(self.span // 4096 + 1, 8))
-        self.contested = cython.cast(cython.pointer(u64), calloc(self.span // 4096 + 1, 8))
+        self.named = cython.cast(cython.pointer(u64), calloc(map_words(self.span), 8))
+        self.contested = cython.cast(cython.pointer(u64), calloc(map_words(self.span), 8))
         self.votes = cython.cast(
             cython.pointer(cython.uint),
             calloc(((self.span >> w.seg_shift) + 1) * CLASS_COUNT, cython.sizeof(cython.uint)),
@@ -124,9 +124,9 @@ class Ballot:
         if not self.count(off, cls):
             return False
         if has_bit(self.named, rel):
-            self.contested[rel >> 12] |= bit_of(rel)
+            self.contested[word_of(rel)] |= bit_of(rel)
             return False
-        self.named[rel >> 12] |= bit_of(rel)
+        self.named[word_of(rel)] |= bit_of(rel)
         return True
 
     def name_bytes(self, off, cls, length):

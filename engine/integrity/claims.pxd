@@ -2,18 +2,26 @@
 from engine.member.member cimport Member
 from shm.layout cimport Segment, Worker, u64
 
-# A map has one bit for every 64 bytes of segments; `rel` is an offset into them.
+# A map has one bit for every 16 bytes of segments, where a chunk may begin; `rel` is an offset into
+# them.
+cdef inline u64 map_words(u64 span) noexcept nogil:
+    # How long a map of so many bytes of segments is.
+    return (span >> 10) + 1
+
+cdef inline u64 word_of(u64 rel) noexcept nogil:
+    return rel >> 10
+
 cdef inline u64 bit_of(u64 rel) noexcept nogil:
-    return <u64>1 << ((rel >> 6) & 63)
+    return <u64>1 << ((rel >> 4) & 63)
 
 cdef inline bint has_bit(u64 *map, u64 rel) noexcept nogil:
-    return map[rel >> 12] & bit_of(rel) != 0
+    return map[word_of(rel)] & bit_of(rel) != 0
 
 cdef class Claims:
     cdef Member engine
     cdef Worker *w
     cdef u64 span                   # bytes of segments that `seen` covers
-    cdef u64 *seen                  # one bit for every 64 bytes of backed segments: a chunk found owned
+    cdef u64 *seen                  # a map of the backed segments: a chunk found owned
     cdef list problems              # (id, where, what), as of a Problem
     cdef dict counts                # as of a Report
     cdef bint stopped

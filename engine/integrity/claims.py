@@ -5,7 +5,7 @@ Other threads of this process get the interpreter now and then meanwhile, not of
 world everybody waits as long as they run.
 """
 import cython
-from cython.cimports.engine.integrity.claims import bit_of, has_bit
+from cython.cimports.engine.integrity.claims import bit_of, has_bit, map_words, word_of
 from cython.cimports.engine.member.member import Member
 from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.shm.atomics import popcount
@@ -50,7 +50,7 @@ class Claims:
         # Worker.seg_span may grow on the way, as others work, or still write into the depot; the
         # map does not.
         self.span = self.w.seg_span if stopped else self.w.seg_total << self.w.seg_shift
-        self.seen = cython.cast(cython.pointer(u64), calloc(self.span // 4096 + 1, 8))
+        self.seen = cython.cast(cython.pointer(u64), calloc(map_words(self.span), 8))
         if self.seen == cython.NULL:
             raise MemoryError
 
@@ -131,8 +131,8 @@ class Claims:
         return length != 0
 
     def set_bit(self, map, rel):
-        """Set the bit of the 64 bytes at an offset into the segments."""
-        map[rel >> 12] |= bit_of(rel)
+        """Set the bit of a chunk at an offset into the segments."""
+        map[word_of(rel)] |= bit_of(rel)
         return 0
 
     # --- depot ------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ or two parts have, gauges, lists and journals of workers, references of twins, l
 whether a page is in the queue that it names.
 """
 import cython
-from cython.cimports.engine.integrity.claims import bit_of
+from cython.cimports.engine.integrity.claims import bit_of, word_of
 from cython.cimports.engine.integrity.leases import walk_lease_bucket
 from cython.cimports.engine.integrity.linked import Linked
 from cython.cimports.engine.layout.regions import (
@@ -59,9 +59,9 @@ class Gentle(Linked):
                 raise MemoryError
             self.words = more
             self.words_room = room
-        self.words[self.count] = map + (rel >> 12)
+        self.words[self.count] = map + word_of(rel)
         self.count += 1
-        map[rel >> 12] |= bit_of(rel)
+        map[word_of(rel)] |= bit_of(rel)
         return 0
 
     def forget(self):

@@ -7,7 +7,7 @@ cdef class Judge:
     cdef Member engine
     cdef Worker *w
     cdef u64 span                   # bytes of segments that `seen` covers
-    cdef u64 *seen                  # one bit for every 64 bytes of segments: start of a chunk that is kept
+    cdef u64 *seen                  # a map of the segments: start of a chunk that is kept
     cdef u64 pool_idx
     cdef str pool_name
     cdef object claims              # (offset, class) claimed for the object under the walk

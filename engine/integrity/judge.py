@@ -9,7 +9,7 @@ of it that can still be named is reported. Which size of chunk a segment has, mo
 
 import cython
 from cython.cimports.engine.integrity.ballot import objs_below, segment_holding
-from cython.cimports.engine.integrity.claims import bit_of, has_bit
+from cython.cimports.engine.integrity.claims import bit_of, has_bit, map_words, word_of
 from cython.cimports.engine.layout.regions import (
     chunk_bytes,
     codec_of,
@@ -102,7 +102,7 @@ class Judge:
         segment: u64 = cython.cast(u64, 1) << w.seg_shift
         w.seg_span = (end - w.seg_lo + segment - 1) // segment * segment
         self.span = w.seg_span
-        self.seen = cython.cast(cython.pointer(u64), calloc(self.span // 4096 + 1, 8))
+        self.seen = cython.cast(cython.pointer(u64), calloc(map_words(self.span), 8))
         if self.seen == cython.NULL:
             raise MemoryError
 
@@ -118,7 +118,7 @@ class Judge:
             return False
         if not agrees and self.ballot.is_contested(off):
             return False
-        self.seen[rel >> 12] |= bit_of(rel)
+        self.seen[word_of(rel)] |= bit_of(rel)
         self.claims.append((off, cls))
         return True
 
@@ -179,7 +179,7 @@ class Judge:
         """Let go of one chunk that was claimed; any other offset is nobody's."""
         rel: u64 = off - self.w.seg_lo
         if rel < self.span:
-            self.seen[rel >> 12] &= ~bit_of(rel)
+            self.seen[word_of(rel)] &= ~bit_of(rel)
         return 0
 
     def sound_tree(self, link, obj_off, level, prefix, pages, nodes):

@@ -7,7 +7,7 @@ and the one that stops nobody (gentle.py).
 
 import cython
 from cython.cimports.engine.eviction.policies import policy_of
-from cython.cimports.engine.integrity.claims import Claims, has_bit
+from cython.cimports.engine.integrity.claims import Claims, has_bit, map_words
 from cython.cimports.engine.layout.regions import (
     buckets_at,
     chunk_bytes,
@@ -100,7 +100,7 @@ class Linked(Claims):
     def __cinit__(self, engine: Member, stopped: bool = True):
         self.retired_pools = set()
         self.twins = {}
-        self.listed = cython.cast(cython.pointer(u64), calloc(self.span // 4096 + 1, 8))
+        self.listed = cython.cast(cython.pointer(u64), calloc(map_words(self.span), 8))
         if self.listed == cython.NULL:
             raise MemoryError
 

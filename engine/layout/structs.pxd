@@ -20,8 +20,8 @@ cdef enum:
 
     # Size classes (shm/segments.py) of these structs; compared with the structs in geometry.py.
     PAMPD_CLASS = 0
-    OBJ_CLASS = 2
-    OBJNODE_CLASS = 27
+    OBJ_CLASS = 8
+    OBJNODE_CLASS = 39
 
     MAP_SHIFT = 6
     MAP_SIZE = 64

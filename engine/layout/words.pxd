@@ -22,12 +22,12 @@ cdef enum:
     CODECS = LZ4 | ZSTD                     # the bytes are not the page's: one of a pool's, or none
     NOTES = VIEWED | TAIL                   # beside any other; they say nothing of how a page is stored
 
-# A shape word: bits 0..31 the length, 32..36 the class of the chunk, 37..44 the flags, 45..63 what the page takes
+# A shape word: bits 0..31 the length, 32..37 the class of the chunk, 38..45 the flags, 46..63 what the page takes
 # compressed: bytes, or of one in an extent PACKED_UNIT of them each; 0 of a page that is not compressed.
 cdef enum:
     CLASS_SHIFT = 32
-    FLAGS_SHIFT = 37
-    PACKED_SHIFT = 45
+    FLAGS_SHIFT = 38
+    PACKED_SHIFT = 46
     PACKED_UNIT_SHIFT = 12
 
 cdef enum:
@@ -75,7 +75,7 @@ cdef inline u64 length_of(Pampd *d) noexcept nogil:
     return <unsigned int>d.shape
 
 cdef inline int size_class(u64 shape) noexcept nogil:
-    return <int>(shape >> CLASS_SHIFT & 31)
+    return <int>(shape >> CLASS_SHIFT & 63)
 
 cdef inline int class_in(Pampd *d) noexcept nogil:
     return size_class(d.shape)

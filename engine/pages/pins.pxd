@@ -6,7 +6,8 @@ from shm.atomics cimport load, set_release
 from shm.extent cimport granule_bits, granules_of
 from shm.layout cimport EXTENT_CLASS, Slot, Worker, u64
 
-# A pin: bits 0..5 the class of the chunk, 6..42 its offset / 64, 43..63 granules if it is an extent. 0 = none.
+# A pin: bits 0..5 the class of the chunk; 6..42 its offset / 64; 43..63 granules if it is an extent, else how many
+# times 16 bytes its offset is behind that. 0 = none.
 cdef enum:
     PINNED_SHIFT = 43
 
@@ -20,12 +21,13 @@ cdef int keep(Worker *w, u64 off) noexcept nogil
 cdef int collect(Worker *w, u64 data) noexcept nogil
 cdef void forget(Worker *w, Slot *slot) noexcept nogil
 
-cdef inline u64 pinned_at(u64 word) noexcept nogil:
-    # Where the chunk, or the extent, of a pin is.
-    return (word & ((<u64>1 << PINNED_SHIFT) - 1)) >> 6 << 6
-
 cdef inline int pinned_class(u64 word) noexcept nogil:
     return <int>(word & 63)
+
+cdef inline u64 pinned_at(u64 word) noexcept nogil:
+    # Where the chunk, or the extent, of a pin is.
+    cdef u64 at = (word & ((<u64>1 << PINNED_SHIFT) - 1)) >> 6 << 6
+    return at if pinned_class(word) == EXTENT_CLASS else at | (word >> PINNED_SHIFT & 3) << 4
 
 cdef inline u64 pinned_bytes(Worker *w, u64 word) noexcept nogil:
     # How much of the arena it keeps where it is.

@@ -101,9 +101,8 @@ def pin(w, data, cls, length):
     own: cython.pointer(u64) = cython.address(w.slot.client[0])
     pins: cython.pointer(u64) = pins_at(w, w.slot_idx)
     place: u64 = own[PINS_NEXT]
-    word: u64 = data | cython.cast(u64, cls)
-    if cls == EXTENT_CLASS:
-        word |= granules_of(w, length) << PINNED_SHIFT
+    word: u64 = data >> 6 << 6 | cython.cast(u64, cls)
+    word |= (granules_of(w, length) if cls == EXTENT_CLASS else data >> 4 & 3) << PINNED_SHIFT
     backed: u64 = min(own[PINS_BACKED], cython.cast(u64, PINS_MAX))
     while place < backed and pins[place] != 0:
         place += 1

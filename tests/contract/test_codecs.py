@@ -13,7 +13,10 @@ import pytest
 
 import engine
 from engine.eviction.policies import POLICIES
+from tests.hostile.structs import CONSTANTS
 from tests.support import KINDS, ROOT, SHM, mixed, text
+
+FLAGS_SHIFT, PACKED_SHIFT = CONSTANTS["FLAGS_SHIFT"], CONSTANTS["PACKED_SHIFT"]
 
 PAGE = 4096
 OID = (1, 2, 3)
@@ -276,7 +279,7 @@ class Damaged:
 
     @property
     def stored(self):
-        return self.shape >> 45
+        return self.shape >> PACKED_SHIFT
 
     def reads(self):
         """Every way to get the page; the last one removes it if it can."""
@@ -330,7 +333,7 @@ def test_a_page_that_unpacks_to_another_length(make_arena, pam):
                 with pytest.raises(engine.ArenaCorrupted):
                     read()
         for stored in (1, one.stored - 1, one.stored // 2, PAGE - 1, 0xFFFF):
-            one.write(40, one.shape & (1 << 45) - 1 | stored << 45)
+            one.write(40, one.shape & (1 << PACKED_SHIFT) - 1 | stored << PACKED_SHIFT)
             for read in one.reads()[:4]:
                 with pytest.raises(engine.ArenaCorrupted):
                     read()
@@ -349,7 +352,7 @@ def test_a_page_of_another_codec(make_arena, pam, flags):
             stored = one.stored or 1000
             if own == flags and one.stored:
                 continue
-            one.write(40, one.shape & (1 << 37) - 1 | flags << 37 | stored << 45)
+            one.write(40, one.shape & (1 << FLAGS_SHIFT) - 1 | flags << FLAGS_SHIFT | stored << PACKED_SHIFT)
             for read in one.reads()[:4]:
                 with pytest.raises(engine.ArenaCorrupted):
                     read()

@@ -19,6 +19,7 @@ from tests.support import ROOT, SHM
 
 WORDS = (ROOT / "engine/layout/words.pxd").read_text()
 ENUM = re.search(r"^# The flags of a page\..*?^cdef enum:\n(.*?)^\S", WORDS, re.MULTILINE | re.DOTALL)[1]
+FLAGS_SHIFT = CONSTANTS["FLAGS_SHIFT"]
 FLAGS = {name: int(bit) for name, bit in re.findall(r"^    (\w+) = (\d+)\b", ENUM, re.MULTILINE)}
 KINDS = {
     kind: parts.split(" | ")
@@ -117,7 +118,7 @@ def shapes(eng, tails=False):
         while at >= 0:
             index, = struct.unpack_from("<Q", memory, at + offset("Pampd", "index"))
             shape, = struct.unpack_from("<Q", memory, at + offset("Pampd", "shape"))
-            if at % 64 == 0 and (shape >> 37 & FLAGS["TAIL"] if tails else FIRST <= index < FIRST + PAGES):
+            if at % 64 == 0 and (shape >> FLAGS_SHIFT & FLAGS["TAIL"] if tails else FIRST <= index < FIRST + PAGES):
                 found[at] = shape
             at = memory.find(sentinel, at + 8)
     return found
@@ -150,7 +151,7 @@ def test_a_page_is_kept_whatever_is_done_to_the_arena(make_arena, flag):
     for n in range(PAGES if flag == "VIEWED" else 0):
         pool.view((1, 2, 3), FIRST + n).release()
     tails = flag == "TAIL"
-    assert sum(shape >> 37 & FLAGS[flag] != 0 for shape in shapes(eng, tails).values()) >= PAGES // 2
+    assert sum(shape >> FLAGS_SHIFT & FLAGS[flag] != 0 for shape in shapes(eng, tails).values()) >= PAGES // 2
 
     def kept(maybe):
         for n in range(PAGES):
@@ -183,7 +184,7 @@ def test_a_flag_of_no_kind_is_damage(make_arena, bit, pam):
     pool = eng.new_pool("p", persistent=True, pam=pam)
     assert pool.put((1, 2, 3), FIRST, b"some page, " * 40) and pool.put((1, 2, 4), 0, b"another")
     (at, shape), = shapes(eng).items()
-    write(eng, at + offset("Pampd", "shape"), shape | bit << 37)
+    write(eng, at + offset("Pampd", "shape"), shape | bit << FLAGS_SHIFT)
     assert "page-packed" in {problem.id for problem in eng.check().problems}
     with pytest.raises(engine.ArenaCorrupted) if pam == "lz4" else contextlib.nullcontext():
         pool.get((1, 2, 3), FIRST)
@@ -203,7 +204,7 @@ def test_a_tail_where_there_can_be_none_is_damage(make_arena, flags, pam):
     pool = eng.new_pool("p", persistent=True, pam=pam)
     assert pool.put((1, 2, 3), FIRST, b"\xff" * 90 + b"a page, ") and pool.put((1, 2, 4), 0, b"another")
     (at, shape), = shapes(eng).items()
-    write(eng, at + offset("Pampd", "shape"), shape | sum(FLAGS[flag] for flag in flags) << 37)
+    write(eng, at + offset("Pampd", "shape"), shape | sum(FLAGS[flag] for flag in flags) << FLAGS_SHIFT)
     for call in (
         lambda: pool.get((1, 2, 3), FIRST), lambda: pool.get_many([((1, 2, 3), FIRST)]),
         lambda: pool.get_into((1, 2, 3), FIRST, bytearray(PAGE)), lambda: pool.get_range((1, 2, 3), FIRST, 1),

@@ -337,9 +337,9 @@ def queues(scene, rnd):
 def _shape(rnd):
     return (
         rnd.choice((0, 1, 64, 65, 1024, 1025, 4096, 1 << 31, (1 << 32) - 1))
-        | rnd.choice((0, 1, 2, 18, EXTENTS, BULK, CLASSES, 31)) << 32
-        | rnd.choice((0, 0, 1, 2, 4, 4, 8, 6, 12, 255)) << 37
-        | rnd.choice((0, 0, 0, 1, 30, 64, 1023, 1024, 65535, 0x7FFFF)) << 45
+        | rnd.choice((0, 1, 2, 18, EXTENTS, BULK, CLASSES, 63)) << 32
+        | rnd.choice((0, 0, 1, 2, 4, 4, 8, 6, 12, 255)) << CONSTANTS["FLAGS_SHIFT"]
+        | rnd.choice((0, 0, 0, 1, 30, 64, 1023, 1024, 65535, 0x3FFFF)) << CONSTANTS["PACKED_SHIFT"]
     )
 
 
@@ -363,7 +363,7 @@ def tail(scene, rnd):
         if which == 0:
             kind, at = any_struct(scene, rnd, ["Pampd", "Twin"])
             at += offset(kind, "shape")
-            flags = rnd.choice((64, 64, 66, 65, 80, 96, 68)) << 37
+            flags = rnd.choice((64, 64, 66, 65, 80, 96, 68)) << CONSTANTS["FLAGS_SHIFT"]
             found.append((at, _word(scene.word(at) ^ flags if rnd.getrandbits(1) else scene.word(at) | flags)))
         elif which == 1:
             kind, at = any_struct(scene, rnd, ["Stem", "Pampd"])

@@ -153,7 +153,7 @@ def test_the_page_names_the_words_of_a_ledger():
 
 
 def test_the_page_lists_the_chunk_sizes():
-    text = re.search(r"Chunk sizes in bytes, by class: ([^a-z]*) and (\d+) as class 27", PAGE)
+    text = re.search(r"Chunk sizes in bytes, by class: ([^a-z]*) and (\d+) as class 39", PAGE)
     assert [int(n) for n in re.findall(r"\d+", text[1])] + [int(text[2])] == sizes()
 
 
