@@ -12,10 +12,10 @@ from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
 COMPILED = """
-    shm.seal shm.memory shm.arena shm.turns shm.workers shm.journal shm.lock shm.waiting shm.segments
+    shm.seal shm.memory shm.copies shm.arena shm.turns shm.workers shm.journal shm.lock shm.waiting shm.segments
     shm.extent shm.slab shm.shrink shm.recovery
     shm.kernel.semaphores shm.kernel.groups shm.kernel.liveness shm.kernel.process shm.kernel.grace
-    engine.oid engine.layout.geometry
+    engine.oid engine.layout.geometry engine.layout.backed
     engine.pages.queues engine.pages.pins engine.pages.twins engine.pages.reclaim
     engine.pages.pam.base engine.pages.pam.raw engine.pages.pam.packed
     engine.tree.rbtree engine.tree.objnode engine.tree.hostops engine.tree.unlink engine.tree.lookaside

@@ -73,6 +73,7 @@ from engine.errors import (
 from engine.eviction.policies import POLICIES
 from engine.integrity import gentle as checking
 from engine.integrity import stop as stopping
+from engine.layout.backed import parts
 from engine.layout.geometry import CLIENT_LAYOUT
 from engine.member import stats as counting
 from engine.member.access import allow_argument, client_or_none, host_only, narrowed
@@ -109,7 +110,7 @@ def attach(name, client=None, owner=None):
     worker slots, or all file descriptors, taken), AccessDenied, TypeError, ValueError."""
     client = client_or_none(client)
     owner = user_or_none(owner)
-    return open_engine(arenas.attach(name, CLIENT_LAYOUT, owner), client)
+    return open_engine(arenas.attach(name, CLIENT_LAYOUT, owner, parts), client)
 
 
 def open_engine(arena, client):
