@@ -66,7 +66,7 @@ from shm.errors import (
     ArenaVersionMismatch,
     TmemError,
 )
-from shm.kernel.liveness import SHM_DIR
+from shm.kernel.liveness import SHM_DIR, alive_name
 from shm.memory import has_huge_pages
 
 LIMIT_OFFSET: u64 = cython.cast(u64, cython.address(cython.cast(cython.pointer(Depot), 0).limit))
@@ -348,6 +348,33 @@ def _read_header(name, fd, client_layout):
     ):
         raise ArenaCorrupted(f"arena {name!r} is truncated, or its geometry is impossible")
     return geometry
+
+
+def rename(old, new):
+    """Give an arena that nobody is attached to another name. ArenaExists if that is taken.
+
+    Kill at any instruction: it has the old name, or both, or the new one."""
+    check_name(new)
+    shared = entry.open_entry(old)
+    try:
+        nonce = struct.unpack("<Q", os.pread(shared.fd, 8, _HEADER.size - 16))[0]
+        beside = f"{SHM_DIR}/{alive_name(new, nonce)}"
+        # The liveness file first: who finds the arena finds it, too.
+        os.link(f"{SHM_DIR}/{alive_name(old, nonce)}", beside)
+        try:
+            os.link(f"{SHM_DIR}/{old}", f"{SHM_DIR}/{new}", follow_symlinks=False)
+        except FileExistsError:
+            os.unlink(beside)
+            raise ArenaExists(f"arena {new!r} was made meanwhile") from None
+        except OSError:
+            os.unlink(beside)
+            raise
+        os.unlink(f"{SHM_DIR}/{old}")
+        entry.unlink_beside(old)
+    except OSError as error:
+        raise entry.refusal(new, error) from error
+    finally:
+        shared.close_fd()
 
 
 def unlink(name):

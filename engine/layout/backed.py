@@ -1,6 +1,6 @@
-"""Owns which ranges of an arena's file this layer calls backed, for a copy of the file that lost its
-memory where it is sparse (shm/copies.py). What it reads may be anything: every count is bounded by
-the geometry.
+"""Owns which ranges of an arena's file this layer calls backed, for a copy of the file that lost
+its memory where it is sparse (shm/copies.py). What it reads may be anything: every count is bounded
+by the geometry.
 """
 import cython
 from cython.cimports.engine.layout.regions import (
