@@ -751,7 +751,7 @@ def restore(
     capacity: int | str | None = None,
     *,
     partial: bool = False,
-    page_size: int = ...,
+    page_size: int | None = None,
     buckets: int = 256,
     max_workers: int = 256,
     max_pools: int = 1024,

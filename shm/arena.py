@@ -335,8 +335,10 @@ def _read_header(name, fd, client_layout):
     if checksum != xxhash.xxh64_intdigest(raw[_SUMMED]):
         raise ArenaCorrupted(f"arena {name!r}: the header's checksum is wrong")
     geometry = dict(zip(_FIELDS, words, strict=False))
-    geometry["client"] = words[len(_FIELDS):-2]
-    geometry["nonce"], geometry["home"] = words[-2:]
+    rest = words[len(_FIELDS):]
+    geometry["client"] = rest[:CLIENT_WORDS]
+    geometry["nonce"] = rest[CLIENT_WORDS]
+    geometry["home"] = rest[CLIENT_WORDS + 1]
     if not (
         geometry["seg_shift"] in (16, 18)
         and 1 << geometry["seg_shift"] <= geometry["capacity"] <= CAPACITY_MAX

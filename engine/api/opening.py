@@ -180,17 +180,14 @@ def open(
     return found
 
 
+# Of `create`, what is not said.
 DEFAULTS = {"page_size": 4096, "buckets": 256, "max_workers": 256, "max_pools": 1024, "mode": 0o600, "group": None,
             "huge_pages": True, "shards": None, "max_capacity": None, "max_pinned": None, "preallocate": False}
 
 
 def create_again(name, secret, capacity, options):
     """Make an arena with the secret of another one, so that what hashes in it begin with is the
-    same. `options`: as of `create`."""
-    for option in options:
-        if option not in DEFAULTS:
-            raise TypeError(f"{option}: not an option; there are {', '.join(DEFAULTS)}")
-    options = DEFAULTS | options
+    same. `options`: those of DEFAULTS."""
     plan = dataclasses.replace(_plan(capacity=capacity, **options), secret=secret)
     return _make(name, plan, None, options["preallocate"])
 

@@ -11,6 +11,7 @@ cdef class Restorer:
     cdef Source source
     cdef list pools             # Bound or None, by their place in the head's list
     cdef bint partial
+    cdef bint fresh             # the arena was made for it
     cdef u64 secret             # of the arena that was saved
     cdef u64 wall               # now, in nanoseconds since 1970
     cdef u64 behind             # what is taken off a time of the wall's clock to have one of the arena's
@@ -26,6 +27,7 @@ cdef class Restorer:
     cdef int heat               # objects of this heat; -1: all of them
     cdef bint persistent        # pools of the one kind
     cdef bint ephemeral         # and of the other
+    cdef u64 budget             # bytes of the arena that are free, in such a pass
     cdef bint full              # nothing more of ephemeral pools
     # the object that is put
     cdef Bound pool

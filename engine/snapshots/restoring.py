@@ -56,11 +56,12 @@ from cython.cimports.engine.verbs.fetch import peek
 from cython.cimports.engine.verbs.value import touch_object
 from cython.cimports.libc.string import memcmp, memcpy, memset
 from cython.cimports.shm.clock import now
+from cython.cimports.shm.extent import room_of
 from cython.cimports.shm.journal import kill_point
-from cython.cimports.shm.layout import EXTENT_CLASS, EXTENT_MAX, OK, Worker, set_mark, u64
+from cython.cimports.shm.layout import EXTENT_CLASS, EXTENT_MAX, OK, Worker, set_mark, slot_at, u64
 from cython.cimports.shm.segments import class_of
 from engine.api import session
-from engine.api.opening import create_again
+from engine.api.opening import DEFAULTS, create_again
 from engine.errors import ArenaFull, PoolExists, PoolNotFound, SnapshotDamaged, TmemError
 from engine.pages.pam.packed import framed
 from engine.sizes import parse_size
@@ -71,19 +72,37 @@ from shm.kernel.liveness import SHM_DIR, alive_held
 
 RUN_MAX = 8 << 20           # bytes of pages that are put together
 HEATS = (3, 2, 1, 0)
+PAGE_COST = cython.declare(u64, 256)       # bytes of what describes a page, about
 COUNTS = (PUTS_OK, PUTS_REFUSED, PUTS_DUPLICATE, GETS_HIT, GETS_MISS, FLUSHES)
 SPARE = 1.25                # how much more than they took before pages may take
 FRAME_UNIT = cython.declare(u64, 1 << PACKED_UNIT_SHIFT)
 SLACK = 8 << 20             # bytes of capacity that are not asked for to the last
 
 
-def restore(file, name, capacity=None, *, partial=False, **options):
+def restore(
+    file,
+    name,
+    capacity=None,
+    *,
+    partial=False,
+    page_size=None,
+    buckets=256,
+    max_workers=256,
+    max_pools=1024,
+    mode=0o600,
+    group=None,
+    huge_pages=True,
+    shards=None,
+    max_capacity=None,
+    max_pinned=None,
+    preallocate=False,
+):
     """Make pools of what Engine.save wrote: in a new arena, or in the one that has the name. A
     Restored: what came of it.
 
     file: a path, or an open binary file. name: of the arena; if there is none, it is made with this
-    capacity (None: the capacity that was saved) and these options of engine.create (page_size,
-    mode, ...), and has its name when all is in it. In one that is there, no pool may have the name
+    capacity and page_size (None: those that were saved) and the other arguments of engine.create,
+    and has its name when all is in it. In one that is there, no pool may have the name
     of one that was saved (PoolExists). Where there is no room for all, persistent pools come first,
     then what was hit most. partial: go on over parts that are damaged, and over persistent pages
     for which there is no room; else both end it, and nothing is there of it. Raises
@@ -92,16 +111,21 @@ def restore(file, name, capacity=None, *, partial=False, **options):
     arenas.check_name(name)
     if not isinstance(partial, bool):
         raise TypeError(f"partial: True or False, not {type(partial).__name__}")
+    options = dict(
+        page_size=page_size, buckets=buckets, max_workers=max_workers, max_pools=max_pools, mode=mode, group=group,
+        huge_pages=huge_pages, shards=shards, max_capacity=max_capacity, max_pinned=max_pinned, preallocate=preallocate,
+    )
     source: Source = open_source(file)
     try:
         if os.path.lexists(f"{SHM_DIR}/{name}"):
-            if capacity is not None or options:
+            said = [key for key, value in options.items() if value != USUAL[key]]
+            if capacity is not None or said:
                 raise ValueError(
-                    f"{'capacity' if capacity is not None else min(options)}: arena {name!r} is there already, and "
+                    f"{'capacity' if capacity is not None else said[0]}: arena {name!r} is there already, and "
                     "stays as it was made; leave it out, or take another name"
                 )
             with session.attach(name) as engine:
-                return _restore(source, engine, partial)
+                return _restore(source, engine, partial, False)
         return _into_new(source, name, source.said["capacity"] if capacity is None else capacity, partial, options)
     finally:
         source.close(file)
@@ -112,11 +136,12 @@ def _into_new(source, name, capacity, partial, options):
     made = None
     _sweep(name)
     building = f"{name[:170]}.restoring-{os.urandom(6).hex()}"
-    options.setdefault("page_size", source.said["page_size"])
+    if options["page_size"] is None:
+        options["page_size"] = source.said["page_size"]
     parse_size("capacity", capacity)
     try:
         made = create_again(building, source.said["secret"], capacity, options)
-        done = _restore(source, made, partial)
+        done = _restore(source, made, partial, True)
         made.close()
         arenas.rename(building, name)
     except BaseException:
@@ -142,13 +167,14 @@ def _sweep(name):
                     arenas.unlink(one)
 
 
+USUAL = DEFAULTS | {"page_size": None}
 LEFT_S = 2.0        # between making an arena and living in it
 
 
-def _restore(source, engine, partial):
-    """Into this arena."""
+def _restore(source, engine, partial, fresh):
+    """Into this arena, which is `fresh` if nothing is in it."""
     restorer: Restorer = Restorer.__new__(Restorer)
-    restorer.begin(source, engine, partial)
+    restorer.begin(source, engine, partial, fresh)
     try:
         restorer.make_pools()
         restorer.go_over()
@@ -166,10 +192,11 @@ def _unusable(what):
 class Restorer:
     """A restore under way."""
 
-    def begin(self, source, engine, partial):
+    def begin(self, source, engine, partial, fresh):
         self.source = source
         self.engine = engine
         self.partial = partial
+        self.fresh = fresh
         self.secret = source.said["secret"]
         self.wall = time.time_ns()
         self.behind = self.wall - now(cython.address(self.engine.att.w))
@@ -211,12 +238,12 @@ class Restorer:
 
     def sweep_pools(self, names):
         """Destroy what restores into this arena have left that died."""
-        living = {one["worker"] for one in cython.cast(object, self.engine).stats()["workers"]}
+        w: cython.pointer(Worker) = cython.address(self.engine.att.w)
+        slots = [one["worker"] for one in cython.cast(object, self.engine).stats()["workers"]]
+        living = {slot_at(w, slot).gen << 16 | (slot + 1) for slot in slots}
         for name in names:
             found = re.fullmatch(r"restoring\.([0-9a-f]+)\.[0-9a-f]+", name)
-            # The id of a worker has its slot in the lower half, and how many had it before in the
-            # upper one.
-            if found and (int(found[1], 16) & 0xFFFF) - 1 not in living:
+            if found and int(found[1], 16) not in living:
                 with contextlib.suppress(PoolNotFound):
                     cython.cast(object, self.engine).pool(name).destroy()
 
@@ -230,11 +257,11 @@ class Restorer:
     # --- passes over the stream -------------------------------------------------------------------
 
     def go_over(self):
-        """All of it: once if there is room, or it can be read but once; else the persistent pools
-        first, and then the others by how often they were hit."""
+        """All of it: once if there is room, or it can be read but once, or pages of others can go
+        for it; else the persistent pools first, and then the others by how often they were hit."""
         arena = cython.cast(object, self.engine).stats()["arena"]
         need = sum(pool["bytes"] for pool in self.source.said["pools"]) * SPARE + SLACK
-        if need <= arena["bytes_free"] or not self.source.again:
+        if need <= arena["bytes_free"] or not self.source.again or not self.fresh:
             return self.pass_over(True, True, -1)
         self.pass_over(True, False, -1)
         for heat in HEATS:
@@ -293,6 +320,8 @@ class Restorer:
                 self.gone.add(place)
                 pool.destroy()
             elif self.persistent if pool.persistent else self.ephemeral:
+                if self.heat >= 0:
+                    self.budget = cython.cast(object, self.engine).stats()["arena"]["bytes_free"]
                 self.take_block(pool, self.source.inside(), length, heat)
         except SnapshotDamaged as error:
             if not self.partial:
@@ -335,11 +364,9 @@ class Restorer:
         done: u64 = 0
         i: cython.uint
         same: cython.bint = self.begun and pool is self.pool and memcmp(self.oid, o.oid, 24) == 0
-        if not o.notes & FIRST:
-            if not same:
-                self.begun = self.wanted = False
-                raise _unusable("an object that did not begin")
-        else:
+        if not same and not o.notes & FIRST and not self.partial:
+            raise _unusable("an object that did not begin")
+        if not same or o.notes & FIRST:
             if same:
                 self.drop()         # it has changed while it was saved, and comes anew
             else:
@@ -414,12 +441,23 @@ class Restorer:
 
     def take_page(self, s, data, alone):
         """A page, or a piece of one."""
+        w: cython.pointer(Worker) = cython.address(self.engine.att.w)
         codec: u64 = LZ4 if s.how == PACKED_LZ4 else ZSTD if s.how == PACKED_ZSTD else 0
         if (s.length > EXTENT_MAX or s.how > PACKED_ZSTD or (codec != 0 and codec != self.pool.ref.codec)
                 or (s.how == AS_IT_IS and s.stored != s.length) or (s.how == ONE_WORD and s.stored != 8)
                 or (codec != 0 and not 0 < s.stored < s.length)
                 or (s.length > self.pool.ref.page_size and s.index != 0)):
             raise _unusable("how a page lay")
+        if self.heat >= 0:
+            # Once what came first would go for it, nothing more comes.
+            cls: cython.int = class_of(w, s.stored)
+            cost: u64 = PAGE_COST + (room_of(w, cls, s.stored) if cls >= 0 else 0)
+            if s.offset == 0 and cost > self.budget:
+                self.full = True
+            if self.full:
+                self.refused += s.offset == 0
+                return 0
+            self.budget -= cost if s.offset == 0 else 0
         if s.piece != s.stored or s.offset != 0:
             return self.take_piece(s, data)
         return self.whole_page(s, data, alone)

@@ -24,6 +24,14 @@ MAGIC_BYTES = (0x6B6C62706D657489).to_bytes(8, "little")
 WINDOW = 2 * (cython.sizeof(Block) + BLOCK_BYTES)
 
 
+def descriptor_of(file):
+    """That of an open file; -1: it has none."""
+    try:
+        return file.fileno()
+    except (AttributeError, OSError, ValueError):
+        return -1
+
+
 def open_source(file):
     """The Source of an argument: a path, or an open binary file. TypeError, OSError,
     SnapshotDamaged, SnapshotVersionMismatch."""
@@ -31,7 +39,7 @@ def open_source(file):
     if isinstance(file, (str, bytes, os.PathLike)):
         source.file = open(file, "rb", buffering=0)
         source.where = os.fsdecode(file)
-    elif hasattr(file, "fileno") and hasattr(file, "read"):
+    elif descriptor_of(file) >= 0 and hasattr(file, "read"):
         source.file = file
         source.where = str(getattr(file, "name", "the file"))
     else:

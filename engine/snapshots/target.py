@@ -11,6 +11,9 @@ import fcntl
 import os
 import re
 import stat
+import time
+
+JUST_MADE_S = 10.0
 
 
 class Target:
@@ -51,7 +54,8 @@ class Target:
                 try:
                     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     # One that was just made, and is not locked yet, is empty.
-                    if os.fstat(fd).st_size != 0:
+                    found = os.fstat(fd)
+                    if found.st_size != 0 or time.time() - found.st_mtime > JUST_MADE_S:
                         os.unlink(name, dir_fd=self.at)
                 finally:
                     os.close(fd)
