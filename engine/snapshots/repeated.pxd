@@ -4,3 +4,6 @@ from shm.layout cimport u64
 cdef class Repeated:
     cdef char *at
     cdef u64 length
+    cdef int begin(self, bytes word, u64 length) except -1
+
+cdef Repeated repeated(bytes word, u64 length)

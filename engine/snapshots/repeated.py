@@ -17,6 +17,7 @@ from cython.cimports.posix.mman import (
 )
 from cython.cimports.shm.kernel.system import MAP_NORESERVE
 from cython.cimports.shm.layout import u64
+from cython.cimports.shm.seal import seal
 
 TILE = cython.declare(u64, 1 << 20)
 
@@ -25,7 +26,7 @@ TILE = cython.declare(u64, 1 << 20)
 class Repeated:
     """The bytes of such a page, from `at` on, mapped as long as this is there."""
 
-    def __init__(self, word, length):
+    def begin(self, word, length):
         done: u64 = 0
         size: u64 = (length + TILE - 1) // TILE * TILE
         whole: cython.p_void = mmap(cython.NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
@@ -42,7 +43,18 @@ class Repeated:
                 done += TILE
         finally:
             os.close(fd)
+        return 0
 
     def __dealloc__(self):
         if self.at != cython.NULL:
             munmap(self.at, self.length)
+
+
+seal(Repeated, "engine.restore")
+
+
+def repeated(word, length):
+    """The page of `length` bytes that is this word, of 8, over and over."""
+    made: Repeated = Repeated.__new__(Repeated)
+    made.begin(word, length)
+    return made

@@ -50,7 +50,7 @@ from cython.cimports.engine.member.arguments import aim
 from cython.cimports.engine.member.bound import Bound
 from cython.cimports.engine.oid import hash_oid
 from cython.cimports.engine.pages.pam.packed import digest
-from cython.cimports.engine.snapshots.repeated import Repeated
+from cython.cimports.engine.snapshots.repeated import Repeated, repeated
 from cython.cimports.engine.snapshots.source import BLOCK_BAD, BLOCK_END, Source
 from cython.cimports.engine.verbs.fetch import peek
 from cython.cimports.engine.verbs.value import touch_object
@@ -59,6 +59,7 @@ from cython.cimports.shm.clock import now
 from cython.cimports.shm.extent import room_of
 from cython.cimports.shm.journal import kill_point
 from cython.cimports.shm.layout import EXTENT_CLASS, EXTENT_MAX, OK, Worker, set_mark, slot_at, u64
+from cython.cimports.shm.seal import seal
 from cython.cimports.shm.segments import class_of
 from engine.api import session
 from engine.api.opening import DEFAULTS, create_again
@@ -134,6 +135,7 @@ def restore(
 def _into_new(source, name, capacity, partial, options):
     """In an arena that is made for it."""
     made = None
+    pid = os.getpid()
     _sweep(name)
     building = f"{name[:170]}.restoring-{os.urandom(6).hex()}"
     if options["page_size"] is None:
@@ -145,10 +147,11 @@ def _into_new(source, name, capacity, partial, options):
         made.close()
         arenas.rename(building, name)
     except BaseException:
-        with contextlib.suppress(TmemError):
-            arenas.unlink(building)
-        if made is not None:
-            made.close()
+        if os.getpid() == pid:          # else this is a forked child, and the parent goes on with it
+            with contextlib.suppress(TmemError):
+                arenas.unlink(building)
+            if made is not None:
+                made.close()
         raise
     return done
 
@@ -173,6 +176,7 @@ LEFT_S = 2.0        # between making an arena and living in it
 
 def _restore(source, engine, partial, fresh):
     """Into this arena, which is `fresh` if nothing is in it."""
+    pid = os.getpid()
     restorer: Restorer = Restorer.__new__(Restorer)
     restorer.begin(source, engine, partial, fresh)
     try:
@@ -180,7 +184,8 @@ def _restore(source, engine, partial, fresh):
         restorer.go_over()
         return restorer.finish()
     except BaseException:
-        restorer.undo()
+        if os.getpid() == pid:
+            restorer.undo()
         raise
 
 
@@ -281,7 +286,9 @@ class Restorer:
         self.ephemeral = ephemeral
         self.heat = heat
         self.begun = False
+        epoch: cython.int = self.engine.att.epoch
         while True:
+            self.engine.refuse_fork(epoch)
             status = self.source.next()
             if status != BLOCK_END and ended:
                 self.source.why = f"{self.source.where}: something follows its end"
@@ -507,7 +514,7 @@ class Restorer:
         if s.how == AS_IT_IS and s.notes & WITH_TAIL and tail_before(cython.NULL, data + s.length, s.length) > s.length:
             raise _unusable("a tail")
         if s.how == ONE_WORD and s.length > BLOCK_BYTES:
-            long = Repeated(data[:8], s.length)
+            long = repeated(data[:8], s.length)
             c.ask.data = long.at
         elif s.how == ONE_WORD:
             kept.append(self.fill(s, data))
@@ -705,3 +712,6 @@ class Restorer:
 
 COUNT_NAMES = {PUTS_OK: "puts_ok", PUTS_REFUSED: "puts_refused", PUTS_DUPLICATE: "puts_duplicate", GETS_HIT: "gets_hit",
                GETS_MISS: "gets_miss", FLUSHES: "flushes"}
+
+
+seal(Restorer, "engine.restore")

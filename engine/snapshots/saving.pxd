@@ -7,6 +7,7 @@ from shm.layout cimport u64
 
 cdef class Saver:
     cdef Member engine
+    cdef int epoch              # of the attachment, when it began: a forked child's is another
     cdef list pools
     cdef object target
     cdef int fd                 # what is written to; of a frozen save into a pipe, a file without a name

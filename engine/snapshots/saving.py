@@ -50,6 +50,7 @@ from cython.cimports.shm.clock import now
 from cython.cimports.shm.journal import kill_point
 from cython.cimports.shm.kernel.system import SYNC_FILE_RANGE_WRITE, sync_file_range
 from cython.cimports.shm.layout import BUSY, EXTENT_CLASS, OK, Worker, u64
+from cython.cimports.shm.seal import seal
 from engine.api import session
 from engine.errors import PoolNotFound, TmemError
 from engine.pages.pam.codec import CODECS
@@ -155,6 +156,7 @@ class Saver:
         counters = cython.cast(object, self.engine).stats()["pools"]
         geometry = self.engine.att.arena.geometry
         wall = time.time_ns()
+        self.epoch = self.engine.att.epoch
         self.k.ahead = cython.cast(u64, wall) - now(w)
         said = {
             "saved": wall, "frozen": frozen, "max_age": max_age, "page_size": self.engine.page_size,
@@ -176,6 +178,7 @@ class Saver:
         done: cython.Py_ssize_t
         problem: cython.int = 0
         left: u64 = count
+        self.engine.refuse_fork(self.epoch)
         kill_point(cython.address(self.engine.att.w))
         with cython.nogil:
             while left != 0:
@@ -517,3 +520,6 @@ class Saver:
         self.target.sync_folder()
         kill_point(w)
         return Saved(**{**vars(report), "size": self.size})
+
+
+seal(Saver, "Engine.save")

@@ -17,6 +17,7 @@ from cython.cimports.libc.errno import EINTR, errno
 from cython.cimports.libc.string import memcpy, memmove
 from cython.cimports.posix.unistd import read
 from cython.cimports.shm.layout import u64
+from cython.cimports.shm.seal import seal
 from engine.errors import SnapshotDamaged
 from engine.snapshots.head import read_head
 
@@ -166,6 +167,9 @@ class Source:
                 self.begin = self.end
                 break
         return BLOCK_BAD
+
+
+seal(Source, "engine.restore")
 
 
 def refuse(source):

@@ -32,6 +32,7 @@ class Target:
                 )
         self.at = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self.temporary = None
+        self.pid = os.getpid()
         try:
             self._sweep()
             name = f".{self.base[:200]}.{os.urandom(8).hex()}.tmp"
@@ -72,8 +73,9 @@ class Target:
         self.abandon()
 
     def abandon(self):
-        """Give up what did not come to be the file, and what this holds. Twice is once."""
-        if self.temporary is not None:
+        """Give up what did not come to be the file, and what this holds; in a forked child, which
+        has it open too, the file is the parent's. Twice is once."""
+        if self.temporary is not None and self.pid == os.getpid():
             with contextlib.suppress(OSError):
                 os.unlink(self.temporary, dir_fd=self.at)
             self.temporary = None
