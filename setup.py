@@ -12,10 +12,10 @@ from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
 COMPILED = """
-    shm.seal shm.memory shm.arena shm.turns shm.workers shm.journal shm.lock shm.waiting shm.segments
+    shm.seal shm.memory shm.copies shm.arena shm.turns shm.workers shm.journal shm.lock shm.waiting shm.segments
     shm.extent shm.slab shm.shrink shm.recovery
     shm.kernel.semaphores shm.kernel.groups shm.kernel.liveness shm.kernel.process shm.kernel.grace
-    engine.oid engine.layout.geometry
+    engine.oid engine.layout.geometry engine.layout.backed
     engine.pages.queues engine.pages.pins engine.pages.twins engine.pages.reclaim
     engine.pages.pam.base engine.pages.pam.raw engine.pages.pam.packed
     engine.tree.rbtree engine.tree.objnode engine.tree.hostops engine.tree.unlink engine.tree.lookaside
@@ -25,7 +25,7 @@ COMPILED = """
     engine.eviction.window
     engine.verbs.section engine.verbs.put engine.verbs.overwrite engine.verbs.fetch engine.verbs.flush
     engine.verbs.ends engine.verbs.write engine.verbs.tail engine.verbs.value engine.verbs.lease
-    engine.verbs.walk
+    engine.verbs.walk engine.verbs.copy
     engine.member.adapter engine.member.registry engine.member.fullness engine.member.stats engine.member.access
     engine.member.ranks engine.member.seats engine.member.member engine.member.arguments engine.member.bound
     engine.capacity.tide engine.capacity.compact engine.capacity.giving engine.capacity.resize engine.capacity.tend
@@ -35,6 +35,7 @@ COMPILED = """
     engine.api.walks
     engine.api.handle engine.api.client engine.api.lease engine.api.session engine.api.opening
     engine.cache.keys engine.cache.values engine.cache.store engine.cache.computing engine.cache.cache
+    engine.snapshots.saving engine.snapshots.source engine.snapshots.repeated engine.snapshots.restoring
 """.split()
 
 CORES = os.cpu_count() or 1

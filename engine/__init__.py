@@ -38,12 +38,17 @@ from engine.errors import (
     PoolDestroyed,
     PoolExists,
     PoolNotFound,
+    SnapshotDamaged,
+    SnapshotVersionMismatch,
     TmemError,
     TooMuchPinned,
 )
 from engine.integrity.report import Problem, Report
 from engine.member.registry import register_hostops, register_pam
 from engine.oid import oid
+from engine.snapshots import saving as _saving  # noqa: F401
+from engine.snapshots.report import Restored, Saved
+from engine.snapshots.restoring import restore
 from shm.arena import MAGIC as ARENA_MAGIC
 
 # A pickle of an engine or a pool names the function that opens it by its module. One that was made
@@ -76,6 +81,10 @@ __all__ = [
     "PoolNotFound",
     "Problem",
     "Report",
+    "Restored",
+    "Saved",
+    "SnapshotDamaged",
+    "SnapshotVersionMismatch",
     "Tended",
     "TmemError",
     "TooMuchPinned",
@@ -87,5 +96,6 @@ __all__ = [
     "open",
     "register_hostops",
     "register_pam",
+    "restore",
     "unlink",
 ]

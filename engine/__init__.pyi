@@ -16,8 +16,10 @@ from collections.abc import (
 )
 from datetime import datetime, timedelta
 from multiprocessing.process import BaseProcess
+from os import PathLike
 from types import TracebackType
 from typing import (
+    IO,
     Any,
     Generic,
     Literal,
@@ -59,6 +61,10 @@ __all__ = [
     "PoolNotFound",
     "Problem",
     "Report",
+    "Restored",
+    "Saved",
+    "SnapshotDamaged",
+    "SnapshotVersionMismatch",
     "Tended",
     "TmemError",
     "TooMuchPinned",
@@ -70,12 +76,14 @@ __all__ = [
     "open",
     "register_hostops",
     "register_pam",
+    "restore",
     "unlink",
 ]
 
 _Oid: TypeAlias = tuple[int, int, int]
 _OidLike: TypeAlias = _Oid | list[int]
 _Handle: TypeAlias = tuple[_OidLike, int]
+_SnapshotFile: TypeAlias = str | bytes | PathLike[str] | IO[bytes]
 
 ARENA_MAGIC: bytes
 
@@ -93,6 +101,8 @@ class TooMuchPinned(TmemError): ...
 class ArenaFull(TmemError): ...
 class LeaseTimeout(TmemError, TimeoutError): ...
 class Conflict(TmemError): ...
+class SnapshotDamaged(TmemError): ...
+class SnapshotVersionMismatch(SnapshotDamaged): ...
 
 @final
 class _Conflict:
@@ -209,6 +219,27 @@ class Report:
     def lost(self) -> list[tuple[str, _Oid | None, int | None]]: ...
     @property
     def gentle(self) -> bool: ...
+
+class Saved:
+    pools: int
+    objects: int
+    pages: int
+    bytes: int
+    size: int
+    torn: int
+    skipped: tuple[str, ...]
+    gone: tuple[str, ...]
+
+class Restored:
+    pools: int
+    objects: int
+    pages: int
+    bytes: int
+    refused: int
+    expired: int
+    missing: int
+    stale: tuple[str, ...]
+    gone: tuple[str, ...]
 
 class Tended:
     rounds: int
@@ -668,6 +699,15 @@ class Engine:
     def resize(self, capacity: int | str) -> int: ...
     def tend(self, seconds: float | None = None) -> Tended: ...
     def stats(self) -> _Stats: ...
+    def save(
+        self,
+        file: _SnapshotFile,
+        *,
+        pools: Sequence[str] | None = None,
+        ephemeral: bool = False,
+        max_age: float | None = None,
+        frozen: bool = False,
+    ) -> Saved: ...
     def check(self, repair: bool = False, gentle: bool = False, frozen: bool = False) -> Report: ...
     def recover(self) -> int: ...
     def spawn(
@@ -705,6 +745,24 @@ def create(
 ) -> Engine: ...
 def attach(name: str, client: int | None = None, owner: int | str | None = None) -> Engine: ...
 def unlink(name: str) -> None: ...
+def restore(
+    file: _SnapshotFile,
+    name: str,
+    capacity: int | str | None = None,
+    *,
+    partial: bool = False,
+    page_size: int | None = None,
+    buckets: int = 256,
+    max_workers: int = 256,
+    max_pools: int = 1024,
+    mode: int = 0o600,
+    group: int | str | None = None,
+    huge_pages: bool = True,
+    shards: int | None = None,
+    max_capacity: int | str | None = None,
+    max_pinned: int | str | None = None,
+    preallocate: bool = False,
+) -> Restored: ...
 def oid(key: str | bytes | int | _OidLike) -> _Oid: ...
 def register_hostops(ops: _HostOps | None) -> None: ...
 def register_pam(name: str, factory: Callable[[], _Pam]) -> None: ...

@@ -22,6 +22,8 @@ __all__ = [
     "PoolDestroyed",
     "PoolExists",
     "PoolNotFound",
+    "SnapshotDamaged",
+    "SnapshotVersionMismatch",
     "TmemError",
     "TooMuchPinned",
 ]
@@ -54,3 +56,11 @@ class TooMuchPinned(TmemError):
 
 class PoolDestroyed(TmemError):
     """The pool was destroyed, here or elsewhere, since it was opened."""
+
+
+class SnapshotDamaged(TmemError):
+    """A file is no snapshot, or a part of it is damaged or missing."""
+
+
+class SnapshotVersionMismatch(SnapshotDamaged):
+    """A snapshot of a format that this version of the package does not read."""

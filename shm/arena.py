@@ -56,6 +56,7 @@ from cython.cimports.shm.layout import (
 from cython.cimports.shm.memory import back_file
 from cython.cimports.shm.segments import limit_of, set_classes
 from shm import entry
+from shm.copies import home_of, settle
 from shm.entry import BORN, MAGIC
 from shm.errors import (
     AccessDenied,
@@ -65,7 +66,7 @@ from shm.errors import (
     ArenaVersionMismatch,
     TmemError,
 )
-from shm.kernel.liveness import SHM_DIR
+from shm.kernel.liveness import SHM_DIR, alive_name
 from shm.memory import has_huge_pages
 
 LIMIT_OFFSET: u64 = cython.cast(u64, cython.address(cython.cast(cython.pointer(Depot), 0).limit))
@@ -74,8 +75,9 @@ BIRTH_WAIT_S = 5.0
 CAPACITY_MIN = 1 << 20
 CAPACITY_MAX = 1 << 42
 _FIELDS = ("capacity", "seg_shift", "seg_total", "max_workers", "bounce_bytes", "ledger_bytes",
-           "client_bytes", "mode", "huge", "nonce")
-_HEADER = struct.Struct(f"<8sQQ{len(_FIELDS)}Q{CLIENT_WORDS}Q")
+           "client_bytes", "mode", "huge", "secret")
+_HEADER = struct.Struct(f"<8sQQ{len(_FIELDS)}Q{CLIENT_WORDS}QQQ")
+_SUMMED = slice(24, _HEADER.size - 16)      # what the checksum is of: all behind it but the nonce and the home
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}")
 # What the structs of the substrate must fill, or must not be larger than.
 _SIZES = {
@@ -159,7 +161,13 @@ class Plan:
     client: tuple           # words that the layer above keeps in the header, 16 at most
     mode: int               # permission bits of the file, and of what lies beside it
     group: int              # number of the group whose file it is; -1 is this process's
+    secret: int = 0         # what hashes in the arena begin with; 0: a new one
     huge: bool              # whether the system is asked for huge pages, where the segments are large enough
+
+
+def new_secret():
+    """64 random bits, of which one is set."""
+    return int.from_bytes(os.urandom(8), "little") or 1
 
 
 def _geometry(plan):
@@ -175,7 +183,7 @@ def _geometry(plan):
         "client_bytes": _round(plan.client_bytes, SYS_PAGE),
         "mode": plan.mode,
         "huge": int(plan.huge and seg_shift == 18),
-        "nonce": int.from_bytes(os.urandom(8), "little"),
+        "secret": plan.secret or new_secret(),
     }
 
 
@@ -220,7 +228,8 @@ def create(name, plan):
         os.pwrite(shared.fd, BORN, 0)       # before anything else: who finds it half made knows what it is
         birth_try(shared.fd)
         entry.unlink_beside(name)
-        make_alive(name, geometry["nonce"], plan.mode, plan.group)
+        nonce = new_secret()
+        make_alive(name, nonce, plan.mode, plan.group)
         os.ftruncate(shared.fd, where["end"])
         for start, end in ((0, 2 * SYS_PAGE), (where["segtable"], where["marks"]), (where["tail"], where["end"])):
             if back_file(shared.fd, start, end - start) != OK:
@@ -229,8 +238,8 @@ def create(name, plan):
         os.fchmod(shared.fd, plan.mode)
         words = [geometry[field] for field in _FIELDS] + list(plan.client)
         words += [0] * (len(_FIELDS) + CLIENT_WORDS - len(words))
-        body = _HEADER.pack(MAGIC, layout_id(plan.client_layout), 0, *words)
-        body = body[:16] + struct.pack("<Q", xxhash.xxh64_intdigest(body[24:])) + body[24:]
+        body = _HEADER.pack(MAGIC, layout_id(plan.client_layout), 0, *words, nonce, home_of(shared.fd))
+        body = body[:16] + struct.pack("<Q", xxhash.xxh64_intdigest(body[_SUMMED])) + body[24:]
         if plan.limit < plan.capacity:
             limit = plan.limit >> geometry["seg_shift"]
             os.pwrite(shared.fd, struct.pack("<Q", limit), SYS_PAGE + LIMIT_OFFSET)
@@ -253,9 +262,10 @@ def create(name, plan):
         raise
 
 
-def attach(name, client_layout, owner=None):
+def attach(name, client_layout, owner=None, parts=None):
     """Open, check and map an arena that is there. See the error classes for what is refused.
-    `owner`: the user whose it must be; None: one who is no stranger."""
+    `owner`: the user whose it must be; None: one who is no stranger. `parts`: tells which ranges of
+    a copy the layer above calls backed, see copies.py."""
     check_name(name)
     try:
         shared = entry.open_entry(name)
@@ -265,6 +275,10 @@ def attach(name, client_layout, owner=None):
         os.set_inheritable(shared.fd, False)
         _check_owner(name, os.fstat(shared.fd), owner)
         geometry = _read_header(name, shared.fd, client_layout)
+        if geometry["home"] != home_of(shared.fd):
+            geometry = settle(
+                name, shared.fd, geometry["mode"], lambda: _read_header(name, shared.fd, client_layout), regions, parts
+            )
         return Arena(name, shared.fd, geometry)
     except BaseException:
         shared.close_fd()
@@ -318,10 +332,13 @@ def _read_header(name, fd, client_layout):
             "be sound, and in use: "
             "take that version, or unlink it once its workers have ended"
         )
-    if checksum != xxhash.xxh64_intdigest(raw[24:]):
+    if checksum != xxhash.xxh64_intdigest(raw[_SUMMED]):
         raise ArenaCorrupted(f"arena {name!r}: the header's checksum is wrong")
     geometry = dict(zip(_FIELDS, words, strict=False))
-    geometry["client"] = words[len(_FIELDS):]
+    rest = words[len(_FIELDS):]
+    geometry["client"] = rest[:CLIENT_WORDS]
+    geometry["nonce"] = rest[CLIENT_WORDS]
+    geometry["home"] = rest[CLIENT_WORDS + 1]
     if not (
         geometry["seg_shift"] in (16, 18)
         and 1 << geometry["seg_shift"] <= geometry["capacity"] <= CAPACITY_MAX
@@ -333,6 +350,33 @@ def _read_header(name, fd, client_layout):
     ):
         raise ArenaCorrupted(f"arena {name!r} is truncated, or its geometry is impossible")
     return geometry
+
+
+def rename(old, new):
+    """Give an arena that nobody is attached to another name. ArenaExists if that is taken.
+
+    Kill at any instruction: it has the old name, or both, or the new one."""
+    check_name(new)
+    shared = entry.open_entry(old)
+    try:
+        nonce = struct.unpack("<Q", os.pread(shared.fd, 8, _HEADER.size - 16))[0]
+        beside = f"{SHM_DIR}/{alive_name(new, nonce)}"
+        # The liveness file first: who finds the arena finds it, too.
+        os.link(f"{SHM_DIR}/{alive_name(old, nonce)}", beside)
+        try:
+            os.link(f"{SHM_DIR}/{old}", f"{SHM_DIR}/{new}", follow_symlinks=False)
+        except FileExistsError:
+            os.unlink(beside)
+            raise ArenaExists(f"arena {new!r} was made meanwhile") from None
+        except OSError:
+            os.unlink(beside)
+            raise
+        os.unlink(f"{SHM_DIR}/{old}")
+        entry.unlink_beside(old)
+    except OSError as error:
+        raise entry.refusal(new, error) from error
+    finally:
+        shared.close_fd()
 
 
 def unlink(name):

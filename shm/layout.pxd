@@ -26,7 +26,7 @@ from shm.atomics cimport Mutex, load, load_acquire, load_byte, set_byte
 ctypedef uint64_t u64
 
 cdef enum:
-    LAYOUT_VERSION = 6
+    LAYOUT_VERSION = 7
     SYS_PAGE = 4096
     HUGE_BYTES = 2097152    # a huge page, where the machine has them of this size
 
@@ -112,8 +112,12 @@ cdef struct Lock:
 #   72  client_bytes
 #   80  mode             permission bits, for the semaphores
 #   88  huge             1: ask the system for huge pages
-#   96  nonce            random: no two arenas have the same, whatever their names
+#   96  secret           random: what hashes in the arena begin with. A copy of the file has the same
 #   104 client[16]       geometry of the layer above
+#   232 nonce            random, and no part of the checksum: no two arenas have the same, whatever their names. A copy
+#                        of the file gets another before anybody attaches to it (copies.py)
+#   240 home             of which file this is the header, as copies.py says; 0 = it is being made another arena's. Not
+#                        in the checksum; written after `nonce`
 cdef struct Header:
     u64 magic
     u64 layout_id
@@ -127,8 +131,10 @@ cdef struct Header:
     u64 client_bytes
     u64 mode
     u64 huge
-    u64 nonce
+    u64 secret
     u64 client[CLIENT_WORDS]
+    u64 nonce
+    u64 home
 
 # Depot, the second page. Guard of all words: its lock; all but the lock journalled.
 #   0    lock

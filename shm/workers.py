@@ -75,7 +75,7 @@ from cython.cimports.shm.slab import drain_all
 from cython.cimports.shm.turns import WAITED, pass_turn, take_turn
 from cython.cimports.shm.waiting import REST, UNKNOWN, WRONG, consider, note_wait, refuse, stand_aside
 from shm.entry import no_memory
-from shm.errors import ArenaBusy, ArenaCorrupted, TmemError
+from shm.errors import ArenaBusy, ArenaCorrupted, ArenaNotFound, TmemError
 from shm.kernel.liveness import SHM_DIR, alive_name
 
 ATTACH_WAIT_S = 30.0
@@ -182,6 +182,9 @@ class Attachment:
         finally:
             if self.w.slot_idx != self.w.max_workers:
                 byte_release(cython.address(self.w), NEWCOMER_BYTE(self.w.slot_idx))
+        # Whoever makes another arena of the file says so there first, and then looks who lives.
+        if load(cython.address(self.w.header.home)) != cython.cast(u64, geometry["home"]):
+            raise ArenaNotFound(f"arena {self.arena.name!r}: its file has become another arena's; attach again")
         return 0
 
     def take_slot(self):

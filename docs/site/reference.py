@@ -30,6 +30,11 @@ PAGES = {
         "Pages, objects and values in a pool.",
         ["oid", "Pool", "Object", "ObjectInfo", "View", "Writing", "CONFLICT"],
     ),
+    "snapshots": (
+        "Snapshots",
+        "An arena's pools as a file, and back. [The guide](../snapshots.md) says when.",
+        ["restore", "Saved", "Restored"],
+    ),
     "errors": (
         "Errors",
         "[What an error means](../caveats.md#what-an-error-means) says what to do about each.",

@@ -1,4 +1,5 @@
 """Owns making arenas: `create`, and `open`, which attaches where there is one already."""
+import dataclasses
 import os
 
 from cython.cimports.engine.api.session import Engine
@@ -177,6 +178,18 @@ def open(
     if exact and found.page_size != plan.bounce_bytes:
         raise _differs(found, "page_size", f"pages of {found.page_size} bytes", page_size)
     return found
+
+
+# Of `create`, what is not said.
+DEFAULTS = {"page_size": 4096, "buckets": 256, "max_workers": 256, "max_pools": 1024, "mode": 0o600, "group": None,
+            "huge_pages": True, "shards": None, "max_capacity": None, "max_pinned": None, "preallocate": False}
+
+
+def create_again(name, secret, capacity, options):
+    """Make an arena with the secret of another one, so that what hashes in it begin with is the
+    same. `options`: those of DEFAULTS."""
+    plan = dataclasses.replace(_plan(capacity=capacity, **options), secret=secret)
+    return _make(name, plan, None, options["preallocate"])
 
 
 def _make(name, plan, client, preallocate):

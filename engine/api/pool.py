@@ -78,7 +78,7 @@ def _open(engine: Member, idx, gen, name, nonce):
     pool.page_size = pool.ref.page_size
     pool.dedup = pool.ref.dedup = flags & POOL_DEDUP != 0
     pool.whole = pool.ref.whole = flags & POOL_WHOLE != 0
-    pool.ref.seed = pool.engine.att.w.header.nonce
+    pool.ref.seed = pool.engine.att.w.header.secret
     pool.ref.codec = flag_of(pool.pam)
     pool.ref.packed_max = pool.ref.page_max - 1 if pool.ref.codec else 0
     # One that is named, in a pickle, may have been destroyed on the way, and nobody have its slot

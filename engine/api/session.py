@@ -47,7 +47,7 @@ from cython.cimports.engine.member.seats import seat_of
 from cython.cimports.engine.pages.reclaim import back_everybodys
 from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.shm.atomics import barrier, set_release
-from cython.cimports.shm.journal import kill_point
+from cython.cimports.shm.journal import conclude, kill_point, store
 from cython.cimports.shm.layout import BUSY, CORRUPT, EXTENT_MAX, NOMEM, NOSPACE, OK, Worker, slot_at, slots_used, u64
 from cython.cimports.shm.lock import unlock_both
 from cython.cimports.shm.memory import back
@@ -73,6 +73,7 @@ from engine.errors import (
 from engine.eviction.policies import POLICIES
 from engine.integrity import gentle as checking
 from engine.integrity import stop as stopping
+from engine.layout.backed import parts
 from engine.layout.geometry import CLIENT_LAYOUT
 from engine.member import stats as counting
 from engine.member.access import allow_argument, client_or_none, host_only, narrowed
@@ -109,7 +110,7 @@ def attach(name, client=None, owner=None):
     worker slots, or all file descriptors, taken), AccessDenied, TypeError, ValueError."""
     client = client_or_none(client)
     owner = user_or_none(owner)
-    return open_engine(arenas.attach(name, CLIENT_LAYOUT, owner), client)
+    return open_engine(arenas.attach(name, CLIENT_LAYOUT, owner, parts), client)
 
 
 def open_engine(arena, client):
@@ -325,6 +326,32 @@ class Engine(Member):
         set_release(cython.address(p.state), POOL_LIVE)
         return (chosen, p.gen)
 
+    def _name_pool(self, pool, name):
+        """Give a pool another name, under which nobody has opened it yet. PoolExists."""
+        w: cython.pointer(Worker) = cython.address(self.att.w)
+        p: cython.pointer(PoolRecord) = pool_at(w, pool.id)
+        words: u64[8]
+        i: cython.int
+        raw: bytes = _pool_name(name)
+        memset(words, 0, POOL_NAME_BYTES)
+        memcpy(words, cython.cast(cython.p_char, raw), len(raw))
+        self.att.enter()
+        try:
+            table: cython.pointer(ClientPage) = self.lock_table()
+            try:
+                if any(name == other for _, _, other in self.live_slots()):
+                    raise PoolExists(f"pool {name!r} is there already")
+                # One word after the other: who reads it meanwhile finds no pool of either name.
+                for i in range(8):
+                    store(w, cython.cast(cython.pointer(u64), p.name) + i, words[i])
+                status: cython.int = conclude(w)
+            finally:
+                unlock_both(w, cython.address(table.lock))
+            if status != OK:
+                self.raise_status(status)
+        finally:
+            self.att.leave()
+
     def pool(self, name_or_id):
         """The pool of this name (str) or id (int). Raises PoolNotFound, AccessDenied, TypeError."""
         key = name_or_id if isinstance(name_or_id, str) else whole(name_or_id)
@@ -476,6 +503,19 @@ class Engine(Member):
         Gauges (objects, objnodes, pages, bytes_*) are exact when nobody works; counts of calls may
         miss what a killed worker had not counted yet."""
         return self.sound(counting.collect(self))
+
+    def save(self, file, *, pools=None, ephemeral=False, max_age=None, frozen=False):
+        """Write a snapshot of persistent pools, which engine.restore makes pools of again, in any
+        arena. A Saved: what it has.
+
+        file: a path, whose file is replaced when the new one is whole and on the disk, or an open
+        binary file, which is written to. pools: the names of those to save; None: all. ephemeral:
+        ephemeral pools too. max_age: seconds after which these are not restored any more; None:
+        whenever. frozen: all pools as they are at one moment; writers stand still until all is
+        written. Else they do not, and each object is as it was at some moment of the save
+        (docs/snapshots.md has the exception). Raises OSError, PoolNotFound, TypeError,
+        ValueError."""
+        return self.sound(_given["save"](self, file, pools, ephemeral, max_age, frozen))
 
     def check(self, repair=False, gentle=False, frozen=False):
         """Walk everything, and verify every invariant. A Report: ok, problems, counts.

@@ -32,5 +32,6 @@ cdef struct Form:
     char stack[FORM_ROOM]
 
 cdef object read_key(object key, u64 seed, Key *out)
+cdef int oid_from(const char *data, u64 length, u64 kind, u64 seed, u64 *oid) except -1
 cdef bint is_key(u64 last_word) noexcept nogil
 cdef object key_of(u64 last_word, bytes data)

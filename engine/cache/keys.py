@@ -87,6 +87,16 @@ def _of_bytes(data: bytes, kind: u64, seed: u64, out: cython.pointer(Key)) -> ob
     return data
 
 
+def oid_from(data, length, kind, seed, oid):
+    """The oid of a key whose bytes and kind are known."""
+    made: Key
+    made.data = data
+    made.length = length
+    _finish(cython.address(made), kind, seed)
+    memcpy(oid, made.oid, 24)
+    return 0
+
+
 def read_key(key, seed, out):
     """The bytes of a key and its oid. What is returned has to be kept as long as they are used."""
     size: cython.Py_ssize_t

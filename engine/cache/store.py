@@ -165,7 +165,7 @@ class Store:
         if self.given is None:
             _users.setdefault(engine, weakref.WeakSet()).add(self)
         self.engine = engine
-        self.seed = cython.cast(Member, engine).att.arena.geometry["nonce"]
+        self.seed = cython.cast(Member, engine).att.arena.geometry["secret"]
         self.pool = pool
         self.shut = False
         return 0

@@ -39,6 +39,7 @@ from engine.cli.completion import completion
 from engine.cli.health import health
 from engine.cli.progress import of_check
 from engine.cli.running import run
+from engine.cli.snapshots import restore, save
 from engine.cli.top import top
 from engine.cli.web import web
 from engine.cli.words import percent, plain, size
@@ -387,5 +388,5 @@ def remove(names: tuple[str, ...], as_json: bool) -> None:
             print_json({"removed": removed})
 
 
-for _command in (completion, health, run, top, web):
+for _command in (completion, health, restore, run, save, top, web):
     main.add_command(_command)

@@ -170,7 +170,7 @@ class Mender(Judge):
             at = off
             data = where
             i = shape
-            number = xxh3_128_intdigest((w.base + data)[:copied_of(i)], w.header.nonce)
+            number = xxh3_128_intdigest((w.base + data)[:copied_of(i)], w.header.secret)
             t = cython.cast(cython.pointer(Twin), w.base + at)
             t.digest[0] = number & 0xFFFFFFFFFFFFFFFF
             t.digest[1] = number >> 64

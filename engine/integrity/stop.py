@@ -61,7 +61,7 @@ def run(engine: Member, repair: bool, gives_way: bool):
     try:
         if gives_way and _is_much(w):
             return None
-        _stop(engine, repair)
+        stop_all(engine, repair)
         checker = Checker(engine)
         checker.gives_way = gives_way
         checker.walk()
@@ -74,7 +74,7 @@ def run(engine: Member, repair: bool, gives_way: bool):
         return None
     finally:
         if engine.att.is_mine() and engine.att.epoch == epoch:
-            _resume(w)
+            resume(w)
             w.fault = 0
         engine.att.leave()
     return report_of(checker.problems, checker.counts, repaired, lost)
@@ -94,10 +94,9 @@ def _is_much(w: cython.pointer(Worker)) -> cython.bint:
     return out > CHUNKS_MAX
 
 
-@cython.cfunc
-@cython.exceptval(-1)
-def _stop(engine: Member, repair: cython.bint) -> cython.int:
-    """Close the gate, and take every living worker's own lock."""
+def stop_all(engine, repair):
+    """Close the gate, and take every living worker's own lock. The caller has its turn, and calls
+    `resume`, whatever comes."""
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     epoch: cython.int = engine.att.epoch
     absent: u64
@@ -109,7 +108,7 @@ def _stop(engine: Member, repair: cython.bint) -> cython.int:
         absent = _take_all(w, patience > 0, repair)
         if absent == 0:
             return 0
-        _resume(w)
+        resume(w)
         # Nothing is held: wait for that one as for any lock. Signal handlers run.
         while lock_try(w, cython.address(slot_at(w, absent - 1).own)) != OK:
             owner = load(cython.address(slot_at(w, absent - 1).own.owner))
@@ -189,9 +188,7 @@ def _take_all(w: cython.pointer(Worker), patient: cython.bint, repair: cython.bi
     return 0
 
 
-@cython.cfunc
-@cython.exceptval(check=False)
-def _resume(w: cython.pointer(Worker)) -> cython.void:
+def resume(w):
     """Give all back, the gate last."""
     idx: u64
     slot: cython.pointer(Slot)

@@ -338,7 +338,7 @@ cdef struct Queue:
 # changes while a page refers to it.
 #   0    sentinel
 #   8    link         next of its bucket
-#   16   digest[2]    XXH3, 128 bits, of the bytes as they are stored, seeded with the arena's nonce
+#   16   digest[2]    XXH3, 128 bits, of the bytes as they are stored, seeded with the arena's secret
 #   32   data         offset of the chunk
 #   40   shape        as of a page, without TWIN
 #   48   refs         pages that refer to it: linked, staged or retired

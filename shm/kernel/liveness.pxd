@@ -9,6 +9,8 @@ cdef void byte_release(Worker *w, u64 which) noexcept nogil
 cdef bint byte_held(Worker *w, u64 which) noexcept nogil
 cdef int birth_try(int fd) noexcept nogil
 cdef bint birth_held(int fd) noexcept nogil
+cdef void birth_release(int fd) noexcept nogil
+cpdef bint alive_held(object path) except -1
 cdef int make_alive(object name, u64 nonce, int mode, int group) except -1
 cdef int open_alive(Worker *w, object path, object owner) except -1
 cdef void let_die(Worker *w) noexcept

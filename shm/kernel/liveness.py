@@ -162,3 +162,28 @@ def birth_held(fd):
     """True if the arena behind a descriptor is being made."""
     lock: struct_flock
     return _ask(fd, F_OFD_GETLK, F_WRLCK, BIRTH_BYTE, cython.address(lock)) != 0 or lock.l_type == F_WRLCK
+
+
+def birth_release(fd):
+    """Take the lock of `birth_try` away, and go on with the descriptor."""
+    lock: struct_flock
+    _ask(fd, F_OFD_SETLK, F_UNLCK, BIRTH_BYTE, cython.address(lock))
+
+
+def alive_held(path):
+    """True if some worker lives, or is about to, in the arena with the liveness file of that path,
+    or the kernel would not say; False too if there is no such file."""
+    lock: struct_flock
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    try:
+        memset(cython.address(lock), 0, cython.sizeof(struct_flock))
+        lock.l_type = F_WRLCK
+        lock.l_whence = SEEK_SET
+        return fcntl(cython.cast(cython.int, fd), F_OFD_GETLK, cython.address(lock)) != 0 or lock.l_type != F_UNLCK
+    finally:
+        os.close(fd)

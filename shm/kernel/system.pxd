@@ -18,6 +18,8 @@ cdef extern from "<fcntl.h>" nogil:
     int O_CREAT
     int O_EXCL
     int fallocate(int fd, int mode, int64_t offset, int64_t length)
+    int SYNC_FILE_RANGE_WRITE
+    int sync_file_range(int fd, int64_t offset, int64_t length, unsigned int flags)
     int open(const char *path, int flags, ...)
 
 cdef extern from "<sys/mman.h>" nogil:

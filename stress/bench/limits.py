@@ -133,6 +133,9 @@ LIMITS: list[tuple[str, str, float, Find]] = [
     ),
     ("put over, 4,000,000 pages against 200,000", "<=", 1.3, _growth("put over")),
     ("get, 4,000,000 pages against 200,000", "<=", 1.3, _growth("get hit")),
+    ("save, of the speed of a sparse copy of the arena", ">=", 0.7, lambda result: result["snapshots"]["save"]),
+    ("restore, of the speed of a copy back", ">=", 0.5, lambda result: result["snapshots"]["restore"]),
+    ("save to a disk, of its sequential write", ">=", 0.95, lambda result: result["snapshots"]["to_disk"]),
     *CACHE_LIMITS,
 ]
 

@@ -3,7 +3,7 @@
 Every round times every case once, a few thousand steps each, in a shuffled order; a figure is the
 median over the rounds of nanoseconds a step, with the lowest and highest round beside it. A ratio
 is the median over the rounds of the ratio within the round, so that a slow moment hits both sides.
-Calls `cases`, `caches`, `contest`, `growth`, `workers`, `room`, `limits`, `engine`.
+Calls `cases`, `caches`, `contest`, `growth`, `workers`, `room`, `snapshots`, `limits`, `engine`.
 """
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from time import perf_counter_ns
 from typing import Any
 
 import engine
-from stress.bench import caches, cases, contest, growth, limits, room, workers
+from stress.bench import caches, cases, contest, growth, limits, room, snapshots, workers
 from stress.bench import rounds as shared
 from stress.bench.cases import Bench
 
@@ -73,7 +73,7 @@ class _Steps:
         self._log, self._began, self._done, self._now = log, perf_counter_ns(), 0.0, 0.0
         self._all = (sum(SET + pages / PAGES_A_SECOND for pages in plan.sizes)
                      + STORE * len(plan.peers) * len(plan.contests) + STORE * len(plan.caches)
-                     + WORKERS * len(plan.workers) + 2 * SMALL
+                     + WORKERS * len(plan.workers) + 3 * SMALL
                      + (GROWTH if limits.SPREAD in plan.sizes and limits.LARGE in plan.sizes else 0))
 
     def __call__(self, what: str, weight: float) -> None:
@@ -127,6 +127,8 @@ def run(plan: Plan, log: Callable[[str], None] = lambda line: None) -> dict:
     result["objects"] = room.small_objects(rounds, plan.seed, smoke)
     step("memory", SMALL)
     result["memory"] = room.memory(plan.peers, smoke)
+    step("snapshots", SMALL)
+    result["snapshots"] = snapshots.measure(300, max(3, rounds // 3), smoke)
     result["limits"] = limits.judge(result)
     return result
 

@@ -258,7 +258,7 @@ def contents_of_one_bucket(eng, count):
     found, mask = [], geometry["client"][5] - 1
     for n in itertools.count():
         data = b"%d." % n + bytes([1]) * 256
-        if xxh3_128_intdigest(data, geometry["nonce"]) & mask == 0:
+        if xxh3_128_intdigest(data, geometry["secret"]) & mask == 0:
             found.append(data)
             if len(found) == count:
                 return found

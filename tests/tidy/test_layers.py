@@ -88,7 +88,7 @@ def test_a_module_says_what_it_owns():
 # is below all of them.
 FLOORS = (
     "", "layout", "pages", "tree", "eviction", "verbs", "member", "capacity", "integrity", "api", "cache", "frontends",
-    "cli",
+    "snapshots", "cli",
 )
 
 

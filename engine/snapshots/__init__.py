@@ -1,0 +1,1 @@
+"""Snapshots: an arena's pools as a file, and back."""
