@@ -67,6 +67,7 @@ def mutated(data, rng):
     return bytes(made)
 
 
+@pytest.mark.timeout(3600 if COUNT > 1000 else 120)
 def test_mutated_files_are_refused_or_right(saved, tmp_path, arena_name):
     data, before = saved
     rng = random.Random(7)
