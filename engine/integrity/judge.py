@@ -13,6 +13,8 @@ from cython.cimports.engine.integrity.claims import bit_of, has_bit
 from cython.cimports.engine.layout.regions import (
     chunk_bytes,
     codec_of,
+    has_far,
+    is_evictable,
     nodes_of,
     obj_at,
     objnode_at,
@@ -33,6 +35,7 @@ from cython.cimports.engine.layout.structs import (
     Obj,
     Objnode,
     Pampd,
+    PoolRecord,
     Twin,
 )
 from cython.cimports.engine.layout.words import (
@@ -44,6 +47,7 @@ from cython.cimports.engine.layout.words import (
     fits_codecs,
     flags_of,
     has_chunk,
+    is_far,
     is_foreign,
     is_same,
     is_twin,
@@ -183,6 +187,7 @@ class Judge:
         used: u64 = 0
         cls: cython.int
         foreign: cython.bint
+        record: cython.pointer(PoolRecord)
         if level == 0:
             d = pampd_at(self.w, off)
             if self.w.fault != 0 or d.index != prefix or not self.claim(off, PAMPD_CLASS, d.obj == obj_off):
@@ -196,6 +201,11 @@ class Judge:
                 return False
             if is_twin(d.shape):
                 if foreign or is_same(d.shape) or not self.claim_twin(d.data, d.shape):
+                    return False
+            elif is_far(d.shape):
+                # By its token alone: whether the tier has it, a get finds.
+                record = pool_at(self.w, self.pool_idx)
+                if d.data == 0 or not has_far(record) or not is_evictable(record):
                     return False
             elif (
                 not foreign

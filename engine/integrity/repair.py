@@ -74,11 +74,13 @@ from cython.cimports.engine.layout.structs import (
     TwinBucket,
 )
 from cython.cimports.engine.layout.words import (
+    QUEUE_FAR,
     QUEUE_MAIN,
     QUEUE_NONE,
     VIEWED,
     WITH_PRIOR,
     copied_of,
+    is_far,
     page_hash,
     queue_word,
     shape_of,
@@ -198,7 +200,8 @@ class Mender(Judge):
         if shard >= self.w.client_geometry[GEO_SHARDS] or not pool_at(self.w, self.pool_idx).flags & POOL_WHOLE:
             shard = shard_of(self.w, page_hash(oid_hash, d.index, self.pool_idx))
         d.queue = queue_word(0, shard, QUEUE_NONE, self.pool_idx) | d.queue & WITH_PRIOR()
-        push_newest(self.w, queue_at(self.w, self.pool_idx, shard), QUEUE_MAIN, off)
+        push_newest(
+            self.w, queue_at(self.w, self.pool_idx, shard), QUEUE_FAR if is_far(d.shape) else QUEUE_MAIN, off)
         commit(self.w)
         return 0
 
