@@ -383,6 +383,7 @@ class Engine(Member):
         memcpy(record.target, cython.cast(cython.p_char, cython.cast(bytes, far.target)), record.length)
         for i in range(w.client_geometry[GEO_SHARDS]):
             queue_at(w, idx, i).far_skipped = 0
+        return 0
 
     def pool(self, name_or_id, far=None):
         """The pool of this name (str) or id (int). far: the far tier that it must have, as it was

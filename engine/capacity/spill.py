@@ -43,9 +43,9 @@ from cython.cimports.shm.slab import drain_all
 from engine.errors import AccessDenied, PoolDestroyed
 from engine.far.names import SEAL_BYTES, handle_of, name_of, sealed
 
-BATCH = cython.declare(cython.int, 64)          # pages: more at once gain nothing
+BATCH = cython.declare(cython.int, 256)         # pages: about a mebibyte of those of 4 KiB
 A_SHARD = cython.declare(u64, 16)               # of them from one shard
-BATCHES = 64                                    # of a round
+BATCHES = 16                                    # of a round
 RESERVE = cython.declare(u64, 20)               # a part of so many of the capacity is kept free
 TRIM = cython.declare(u64, 256)                 # pages that go of a shard at once, and tokens of the dead ring
 
@@ -363,7 +363,7 @@ def _pools(engine: Member, state: Spiller, open_pool) -> dict:
 def _one_batch(engine: Member, state: Spiller, pools: dict) -> cython.int:
     """Spill a batch: how many pages are far since; -1 is never answered."""
     w: cython.pointer(Worker) = cython.address(engine.att.w)
-    table: Leaving[64]
+    table: Leaving[256]
     count: cython.int = 0
     idx: u64 = 0
     status: cython.int
@@ -382,15 +382,18 @@ def _one_batch(engine: Member, state: Spiller, pools: dict) -> cython.int:
         engine.att.leave()
     if pool is None:
         return 0
-    pool.enter()
     try:
-        batch = _pack(pool, table, count)
-        if not batch.names:
-            return 0
-        _send(pool, batch, table)
-        return _let_go(pool, batch, table)
-    finally:
-        pool.leave()
+        pool.enter()
+        try:
+            batch = _pack(pool, table, count)
+            if not batch.names:
+                return 0
+            _send(pool, batch, table)
+            return _let_go(pool, batch, table)
+        finally:
+            pool.leave()
+    except PoolDestroyed:
+        return 0
 
 
 @cython.cfunc
@@ -412,11 +415,14 @@ def _tidy(engine: Member, pools: dict) -> cython.int:
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     pool: Bound
     for pool in pools.values():
-        pool.enter()
         try:
-            _trim(pool)
-        finally:
-            pool.leave()
+            pool.enter()
+            try:
+                _trim(pool)
+            finally:
+                pool.leave()
+        except PoolDestroyed:
+            continue
     engine.att.enter()
     try:
         _drain(engine, pools)

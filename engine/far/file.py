@@ -113,7 +113,7 @@ class FileTier:
             os.ftruncate(fd, size)
             os.posix_fallocate(fd, 0, size)
             tag = secrets.randbits(64) | 1
-            tier._write(0, HEADER.pack(MAGIC, nonce, tag, regions))
+            tier._write(0, [HEADER.pack(MAGIC, nonce, tag, regions)])
             _lock(fd, SHARED)
         except OSError as error:
             raise TmemError(f"far: no file of {size} bytes can be had at {path!r}: {error.strerror}") from error
@@ -172,12 +172,15 @@ class FileTier:
             got = os.preadv(self.fd, [part], at - skip)
         return room[skip : min(skip + length, got)]
 
-    def _write(self, at: int, data: bytes) -> None:
-        """Write there, in whole blocks. OSError if not all was written."""
-        span = (len(data) + BLOCK - 1) // BLOCK * BLOCK
-        room = self._room(span)
-        room[: len(data)] = data
-        room[len(data) : span] = bytes(span - len(data))
+    def _write(self, at: int, values: Sequence[bytes]) -> None:
+        """Write there, one behind the other, each from a whole unit on, in whole blocks. OSError if
+        not all was written."""
+        room = self._room(sum(len(value) + UNIT for value in values) + BLOCK)
+        size = 0
+        for value in values:
+            room[size : size + len(value)] = value
+            size += len(value) + -len(value) % UNIT
+        span = (size + BLOCK - 1) // BLOCK * BLOCK
         with memoryview(room) as whole, whole[:span] as part:
             if os.pwritev(self.fd, [part], at) != span:
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -199,17 +202,17 @@ class FileTier:
     def put_many(self, names: Sequence[bytes], values: Sequence[bytes]) -> list[int]:
         """Write values, one batch."""
         tokens = []
-        parts = []
+        written = []
         size = 0
         for value in values:
-            gap = -len(value) % UNIT
-            fits = self.filled + size + len(value) + gap <= REGION
+            step = len(value) + -len(value) % UNIT
+            fits = self.filled + size + step <= REGION
             tokens.append(self.region << PLACE_BITS | (self.filled + size) // UNIT if fits else 0)
             if fits:
-                parts += (value, bytes(gap))
-                size += len(value) + gap
+                written.append(value)
+                size += step
         try:
-            self._write(self._start(self.region) + self.filled, b"".join(parts))
+            self._write(self._start(self.region) + self.filled, written)
         except OSError:
             return [0] * len(values)
         finally:

@@ -19,6 +19,7 @@ from cython.cimports.engine.integrity.leases import mend_leases
 from cython.cimports.engine.layout.regions import (
     allow_count,
     buckets_at,
+    dead_ring,
     is_evictable,
     ledger_at,
     obj_at,
@@ -36,6 +37,7 @@ from cython.cimports.engine.layout.regions import (
     twins_offset,
 )
 from cython.cimports.engine.layout.structs import (
+    DEAD_MAX,
     GAUGE_BYTES_ASKED,
     GAUGE_BYTES_STORED,
     GAUGE_BYTES_USED,
@@ -67,6 +69,7 @@ from cython.cimports.engine.layout.structs import (
     TWINS_MADE,
     Bucket,
     ClientPage,
+    DeadRing,
     Obj,
     Pampd,
     PoolRecord,
@@ -91,6 +94,7 @@ from cython.cimports.engine.layout.words import (
 from cython.cimports.engine.member.member import Member
 from cython.cimports.engine.member.seats import seat_of
 from cython.cimports.engine.oid import hash_oid
+from cython.cimports.engine.pages.dead import has_ring
 from cython.cimports.engine.pages.pins import forget, limbo_of, pinned_at, pinned_bytes, pinned_class, pins_high
 from cython.cimports.engine.pages.queues import push_newest
 from cython.cimports.libc.string import memset
@@ -465,6 +469,15 @@ class Mender(Judge):
             w.depot.class_head[cls] = heads[cls]
         return 0
 
+    def mend_ring(self):
+        """Dead tokens, if there can be any: what is not told to a tier is garbage, and no more."""
+        ring: cython.pointer(DeadRing) = dead_ring(self.w)
+        if has_ring(self.w):
+            _free_lock(cython.address(ring.lock))
+            if ring.first >= DEAD_MAX or ring.count > DEAD_MAX:
+                ring.first = ring.count = 0
+        return 0
+
     def run(self):
         """All of it."""
         w: cython.pointer(Worker) = self.w
@@ -491,4 +504,5 @@ class Mender(Judge):
         self.mend_limbo()
         self.mend_depot()
         mend_leases(w)
+        self.mend_ring()
         w.fault = 0

@@ -9,7 +9,7 @@ Locks: the ring's, with nothing else but the worker's own.
 Kill at any instruction: what comes in, and what is taken out, is one transaction each.
 """
 import cython
-from cython.cimports.engine.layout.regions import dead_ring, far_at, is_of_now
+from cython.cimports.engine.layout.regions import dead_ring, far_at, has_far, is_of_now, pool_at, pools_high
 from cython.cimports.engine.layout.structs import DEAD_MAX, Dead, DeadRing, FarRecord
 from cython.cimports.engine.layout.words import pool_of
 from cython.cimports.shm.atomics import add, load, load_acquire
@@ -49,6 +49,16 @@ def note_dead(w, token, pool, gen):
     return status
 
 
+def has_ring(w):
+    """True if some pool has a tier that wants to hear of dead tokens: then the ring has memory, and
+    may be touched."""
+    i: u64
+    for i in range(pools_high(w)):
+        if has_far(pool_at(w, i)) and load(cython.address(far_at(w, i).deletes)) != 0:
+            return True
+    return False
+
+
 def take_dead(w, out, most, count):
     """Take up to `most` tokens out, the oldest first: count[0]. OK, BUSY or CORRUPT. With the own
     lock alone."""
@@ -56,7 +66,7 @@ def take_dead(w, out, most, count):
     i: u64
     status: cython.int
     count[0] = 0
-    if load_acquire(cython.address(ring.ready)) == 0 or load(cython.address(ring.count)) == 0:
+    if not has_ring(w) or load_acquire(cython.address(ring.ready)) == 0 or load(cython.address(ring.count)) == 0:
         return OK
     if lock_try(w, cython.address(ring.lock)) != OK:
         return BUSY

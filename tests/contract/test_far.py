@@ -111,6 +111,20 @@ def test_3_a_page_is_far_only_after_the_tier_has_it_and_if_it_is_still_the_same(
     assert_sound(pool.engine)
 
 
+def test_a_pool_that_is_destroyed_while_it_is_spilled(make_arena, kind):
+    pool = make_arena(page_size=PAGE, capacity="3MiB", huge_pages=False).new_pool("p", far="dict:")
+    for n in range(700):
+        assert pool.put((n // 16, 0, 0), n % 16, content(n))
+
+    def meddle(verb, names):
+        kind.before = None
+        pool.destroy()
+    kind.before = meddle
+    assert pool.engine.spill() == 0 and not pool.engine.pools()
+    assert pool.engine.spill() == 0
+    assert_sound(pool.engine)
+
+
 @pytest.mark.parametrize("change", ["over", "flush", "destroy", "clear"])
 def test_4_bytes_are_given_out_only_if_the_descriptor_is_the_same_afterwards(pool, kind, change):
     """ABA, the other way: between the tier's answer and the second look."""
