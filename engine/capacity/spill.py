@@ -43,7 +43,7 @@ from cython.cimports.shm.slab import drain_all
 from engine.errors import AccessDenied, PoolDestroyed
 from engine.far.names import SEAL_BYTES, handle_of, name_of, sealed
 
-BATCH = cython.declare(cython.int, 256)         # pages: about a mebibyte of those of 4 KiB
+BATCH = cython.declare(cython.int, 255)         # pages: two batches of those of 4 KiB fill a region of a file
 A_SHARD = cython.declare(u64, 16)               # of them from one shard
 BATCHES = 16                                    # of a round
 RESERVE = cython.declare(u64, 20)               # a part of so many of the capacity is kept free
@@ -363,7 +363,7 @@ def _pools(engine: Member, state: Spiller, open_pool) -> dict:
 def _one_batch(engine: Member, state: Spiller, pools: dict) -> cython.int:
     """Spill a batch: how many pages are far since; -1 is never answered."""
     w: cython.pointer(Worker) = cython.address(engine.att.w)
-    table: Leaving[256]
+    table: Leaving[255]
     count: cython.int = 0
     idx: u64 = 0
     status: cython.int
