@@ -16,19 +16,20 @@ COMPILED = """
     shm.extent shm.slab shm.shrink shm.recovery
     shm.kernel.semaphores shm.kernel.groups shm.kernel.liveness shm.kernel.process shm.kernel.grace
     engine.oid engine.layout.geometry engine.layout.backed
-    engine.pages.queues engine.pages.pins engine.pages.twins engine.pages.reclaim
+    engine.pages.queues engine.pages.pins engine.pages.twins engine.pages.dead engine.pages.reclaim
     engine.pages.pam.base engine.pages.pam.raw engine.pages.pam.packed
     engine.tree.rbtree engine.tree.objnode engine.tree.hostops engine.tree.unlink engine.tree.lookaside
     engine.tree.walk engine.tree.stem
     engine.eviction.sweep engine.eviction.shares engine.eviction.policies engine.eviction.evict engine.eviction.admit
     engine.eviction.relieve engine.eviction.move engine.eviction.merge engine.eviction.room
-    engine.eviction.window
+    engine.eviction.window engine.eviction.leaving
     engine.verbs.section engine.verbs.put engine.verbs.overwrite engine.verbs.fetch engine.verbs.flush
     engine.verbs.ends engine.verbs.write engine.verbs.tail engine.verbs.value engine.verbs.lease
-    engine.verbs.walk engine.verbs.copy
+    engine.verbs.walk engine.verbs.copy engine.verbs.away
     engine.member.adapter engine.member.registry engine.member.fullness engine.member.stats engine.member.access
     engine.member.ranks engine.member.seats engine.member.member engine.member.arguments engine.member.bound
     engine.capacity.tide engine.capacity.compact engine.capacity.giving engine.capacity.resize engine.capacity.tend
+    engine.capacity.spill
     engine.integrity.leases engine.integrity.claims engine.integrity.linked engine.integrity.check
     engine.integrity.gentle engine.integrity.ballot engine.integrity.judge engine.integrity.repair engine.integrity.stop
     engine.api.ranges engine.api.views engine.api.values engine.api.writing engine.api.batch engine.api.pool

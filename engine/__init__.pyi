@@ -124,6 +124,16 @@ class _Counters(TypedDict):
     puts_refused: int
     evicted: int
     expired: int
+    far_pages: int
+    far_bytes: int
+    far_skipped: int
+    spilled: int
+    far_hits: int
+    far_misses_gone: int
+    checksum_bad: int
+    far_stale_swaps: int
+    far_failed: int
+    garbage_dropped: int
     puts_duplicate: int
     gets_hit: int
     gets_miss: int
@@ -248,6 +258,7 @@ class Tended:
     buried: int
     merged: int
     given: int
+    spilled: int
     def __init__(
         self, rounds: int = 0, dead: int = 0, inherited: int = 0, buried: int = 0, merged: int = 0, given: int = 0
     ) -> None: ...
@@ -382,6 +393,10 @@ class Pool:
     def whole(self) -> bool: ...
     @property
     def page_size(self) -> int: ...
+    @property
+    def far(self) -> str | None: ...
+    @property
+    def far_trouble(self) -> str | None: ...
     @property
     def obj_count(self) -> int: ...
     def put(self, oid: _OidLike, index: int, data: Buffer) -> bool: ...
@@ -676,8 +691,9 @@ class Engine:
         self, name: str, persistent: bool = False, shared: bool = True, client: int | None = None, pam: str = "raw",
         policy: str = "s3fifo", cap: int | str = 0, allow: Iterable[int] | None = None,
         dedup: bool = False, whole: bool = True, page_size: int | str | None = None,
+        far: str | None = None, far_max: int | None = None,
     ) -> Pool: ...
-    def pool(self, name_or_id: str | int) -> Pool: ...
+    def pool(self, name_or_id: str | int, far: str | None = None) -> Pool: ...
     def cache(
         self,
         name: str,
@@ -697,6 +713,7 @@ class Engine:
         self, oid: str | bytes | int | _OidLike, timeout: float | None = None, any_thread: bool = False
     ) -> Lease: ...
     def resize(self, capacity: int | str) -> int: ...
+    def spill(self) -> int: ...
     def tend(self, seconds: float | None = None) -> Tended: ...
     def stats(self) -> _Stats: ...
     def save(

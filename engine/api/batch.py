@@ -257,7 +257,7 @@ def get_many(pool, places, free):
                 pool.look_at_what_is_free()
         finally:
             pool.leave()
-        if pool.elsewhere:
+        if pool.elsewhere or pool.tier is not None:
             for j in range(first, i):
                 if found[j] is not None and is_wrapped(shapes[j - first]):
                     c.found.shape = shapes[j - first]

@@ -4,6 +4,8 @@
 What a call does is in its base, Bound; here are its forms, and what it takes.
 binding=False: a method that can be bound like a Python function costs 9 ns a call.
 """
+from xxhash import xxh3_64_intdigest
+
 import cython
 import cython.cimports.engine.api.batch as batch
 import cython.cimports.engine.api.ranges as ranges
@@ -13,15 +15,18 @@ import cython.cimports.engine.api.walks as walks
 import cython.cimports.engine.api.writing as filling
 import cython.cimports.engine.verbs.ends as ends
 from cython.cimports.engine.layout.call import AGAIN, DESTROYED, Call
-from cython.cimports.engine.layout.regions import is_live, pools_high
+from cython.cimports.engine.layout.regions import far_at, is_live, pools_high
 from cython.cimports.engine.layout.structs import (
+    FAR_TARGET_BYTES,
     GAUGE_OBJECTS,
     PAM_NAME_BYTES,
     POOL_DEDUP,
+    POOL_FAR,
     POOL_NAME_BYTES,
     POOL_PERSISTENT,
     POOL_SHARED,
     POOL_WHOLE,
+    FarRecord,
 )
 from cython.cimports.engine.layout.words import CAP_BYTES
 from cython.cimports.engine.member.access import allow_list
@@ -30,10 +35,11 @@ from cython.cimports.engine.member.bound import Bound
 from cython.cimports.engine.member.member import Member
 from cython.cimports.engine.pages.pam.packed import flag_of
 from cython.cimports.shm.atomics import load
-from cython.cimports.shm.layout import OK, u64
+from cython.cimports.shm.layout import OK, Worker, u64
 from cython.cimports.shm.seal import seal
 from engine.api.handle import open_object
-from engine.errors import PoolDestroyed, PoolNotFound
+from engine.errors import ArenaCorrupted, PoolDestroyed, PoolNotFound, TmemError
+from engine.far.tiers import kind_of
 from engine.member.access import owner_only
 from engine.member.stats import pool_counters
 
@@ -90,7 +96,25 @@ def _open(engine: Member, idx, gen, name, nonce):
         or name not in (None, pool.name)
     ):
         raise PoolDestroyed(f"pool {name or pool.name!r} was destroyed")
+    if flags & POOL_FAR:
+        _open_tier(pool)
     return pool
+
+
+@cython.cfunc
+def _open_tier(pool: Pool):
+    """Have the pool's far tier open, if it can be had here: without it, what is far is a miss."""
+    w: cython.pointer(Worker) = cython.address(pool.engine.att.w)
+    record: cython.pointer(FarRecord) = far_at(w, pool.ref.idx)
+    i: cython.int
+    target: bytes = record.target[:min(record.length, cython.cast(u64, FAR_TARGET_BYTES))]
+    if xxh3_64_intdigest(target) != record.hash:
+        raise ArenaCorrupted(f"arena {pool.engine.name!r}: what pool {pool.name!r} says of its far tier is damaged")
+    pool.far_target = target.decode("utf-8", "replace")
+    try:
+        pool.tier = kind_of(pool.far_target).open(pool.far_target, w.header.nonce, [record.words[i] for i in range(4)])
+    except (TmemError, ValueError) as error:
+        pool.untold = str(error)
 
 
 @cython.cclass
@@ -391,6 +415,16 @@ class Pool(Bound):
         c: Call
         handle(cython.address(c), oid, index)
         return self.replace_call(cython.address(c), pampd, generation)
+
+    @property
+    def far(self):
+        """The far tier that the pool was made with, or None."""
+        return self.far_target
+
+    @property
+    def far_trouble(self):
+        """Why this process cannot have the far tier, or None: what is far is a miss to it then."""
+        return self.untold
 
     @property
     def obj_count(self):

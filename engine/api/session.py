@@ -6,13 +6,19 @@ a kill before it has done nothing.
 """
 import typing
 
+from xxhash import xxh3_64_intdigest
+
 import cython
 import cython.cimports.engine.capacity.giving as giving
 from cython.cimports.engine.layout.regions import (
     buckets_offset,
+    dead_ring,
+    far_at,
+    far_offset,
     ledger_at,
     pool_at,
     pools_high,
+    queue_at,
     queues_bytes,
     queues_offset,
     records_offset,
@@ -20,6 +26,9 @@ from cython.cimports.engine.layout.regions import (
 )
 from cython.cimports.engine.layout.structs import (
     BUCKET_BYTES,
+    DEAD_RING_BYTES,
+    FAR_BYTES,
+    GEO_SHARDS,
     GEO_TWINS,
     LEDGER_BYTES,
     LEDGER_WORDS,
@@ -27,6 +36,7 @@ from cython.cimports.engine.layout.structs import (
     PAM_NAME_BYTES,
     POOL_BYTES,
     POOL_DEDUP,
+    POOL_FAR,
     POOL_FREE,
     POOL_LIVE,
     POOL_NAME_BYTES,
@@ -38,6 +48,8 @@ from cython.cimports.engine.layout.structs import (
     TWIN_BUCKET_BYTES,
     WEIGHT_MAX,
     ClientPage,
+    DeadRing,
+    FarRecord,
     PoolRecord,
 )
 from cython.cimports.engine.member.access import set_allow
@@ -60,8 +72,9 @@ from engine.api.lease import open_lease
 from engine.api.pool import open_pool
 from engine.api.users import user_or_none
 from engine.capacity import resize as resizing
+from engine.capacity import spill as spilling
 from engine.capacity import tend as tending
-from engine.capacity.rounds import follow
+from engine.capacity.rounds import Tended, follow
 from engine.errors import (
     AccessDenied,
     ArenaCorrupted,
@@ -71,6 +84,7 @@ from engine.errors import (
     TmemError,
 )
 from engine.eviction.policies import POLICIES
+from engine.far.tiers import kind_of
 from engine.integrity import gentle as checking
 from engine.integrity import stop as stopping
 from engine.layout.backed import parts
@@ -82,6 +96,7 @@ from engine.sizes import cap_word, number_in, parse_size, whole
 from shm import arena as arenas
 
 SALVAGES = 3
+FAR_SHARE = 512                 # bytes of capacity for each page that may be far, if nothing else is said
 CLOSE_TRIES = cython.declare(cython.int, 100)
 BYTES_A_TWIN_BUCKET = 8192      # of capacity, whatever the size of a page: pages may be shorter
 
@@ -137,6 +152,16 @@ class _Asked(typing.NamedTuple):
     cap: int
     allow: object
     page_size: int
+    far: object
+
+
+class _Far(typing.NamedTuple):
+    """What a new pool's far record is to say."""
+
+    target: bytes
+    most: int
+    deletes: bool
+    words: list
 
 
 @cython.cclass
@@ -184,6 +209,8 @@ class Engine(Member):
         dedup=False,
         whole=True,
         page_size=None,
+        far=None,
+        far_max=None,
     ):
         """Make a pool.
 
@@ -202,7 +229,11 @@ class Engine(Member):
         as "4MiB"; None: the arena's; one that is longer than 64 KiB lies in one piece. whole: pages
         of an ephemeral pool that were put as one range are one value: they are hit, age and go
         together; a page that is put over one of them takes its part, and a page that was there
-        before a range stays what it was. False: each page by itself. Raises
+        before a range stays what it was. False: each page by itself. far: where pages of an
+        ephemeral pool go before they would go for good, if somebody spills (`tend`): a file of a
+        local disk, as "file:///var/cache/pages?size=50GiB", which is made, and is this pool's
+        alone. far_max: pages that may be there, each of which keeps its descriptor here; None: one
+        for every 512 bytes of the capacity. Raises
         PoolExists, AccessDenied (the engine acts for another client), TmemError (table full, no
         memory, unknown pam, package of a codec not installed), TypeError, ValueError.
         """
@@ -227,11 +258,13 @@ class Engine(Member):
         if not PAGE_MIN <= page_size <= EXTENT_MAX:
             raise ValueError(f"page_size: {PAGE_MIN} to {EXTENT_MAX} bytes (1 GiB), not {page_size}")
         registry.pam(pam)
+        tier = _far_argument(self, far, far_max, persistent, pam)
         flags = (
             (POOL_PERSISTENT if persistent else 0)
             | (POOL_SHARED if shared else 0)
             | (POOL_DEDUP if dedup else 0)
             | (POOL_WHOLE if whole and not persistent else 0)
+            | (POOL_FAR if tier is not None else 0)
         )
         if dedup and (persistent or pam not in ("raw", *CODECS)):
             raise ValueError("dedup: only for an ephemeral pool whose pages lie in the arena")
@@ -241,7 +274,7 @@ class Engine(Member):
             # pool's counters start.
             self.att.recover_quick()
             idx, gen = self._publish(
-                _Asked(raw_name, flags, client, pam.encode(), POLICIES[policy].number, cap, allow, page_size)
+                _Asked(raw_name, flags, client, pam.encode(), POLICIES[policy].number, cap, allow, page_size, tier)
             )
         finally:
             self.att.leave()
@@ -299,6 +332,8 @@ class Engine(Member):
             if back(w, twins_offset(w), w.client_geometry[GEO_TWINS] * TWIN_BUCKET_BYTES) != OK:
                 self.no_memory("the table of equal pages")
             set_release(cython.address(table.twins), 1)
+        if asked.far is not None:
+            self.note_far(chosen, asked.far)
         p = pool_at(w, chosen)
         p.link = 0
         p.flags = asked.flags
@@ -352,14 +387,44 @@ class Engine(Member):
         finally:
             self.att.leave()
 
-    def pool(self, name_or_id):
-        """The pool of this name (str) or id (int). Raises PoolNotFound, AccessDenied, TypeError."""
+    def note_far(self, idx, far):
+        """Write the far record of a pool that is about to be; the pool table is held."""
+        w: cython.pointer(Worker) = cython.address(self.att.w)
+        record: cython.pointer(FarRecord)
+        ring: cython.pointer(DeadRing) = dead_ring(w)
+        i: u64
+        if back(w, far_offset(w) + idx * FAR_BYTES, FAR_BYTES) != OK:
+            self.no_memory("the record of a far tier")
+        if far.deletes:
+            if back(w, cython.cast(cython.p_char, ring) - w.base, DEAD_RING_BYTES) != OK:
+                self.no_memory("the ring of dead tokens")
+            set_release(cython.address(ring.ready), 1)
+        record = far_at(w, idx)
+        memset(record, 0, FAR_BYTES)
+        record.most = far.most
+        record.hash = xxh3_64_intdigest(far.target)
+        record.length = len(far.target)
+        record.deletes = far.deletes
+        for i in range(4):
+            record.words[i] = far.words[i]
+        memcpy(record.target, cython.cast(cython.p_char, cython.cast(bytes, far.target)), record.length)
+        for i in range(w.client_geometry[GEO_SHARDS]):
+            queue_at(w, idx, i).far_skipped = 0
+        return 0
+
+    def pool(self, name_or_id, far=None):
+        """The pool of this name (str) or id (int). far: the far tier that it must have, as it was
+        said to new_pool; None: whichever. Raises PoolNotFound, AccessDenied, TypeError, ValueError
+        (it has another tier, or none)."""
         key = name_or_id if isinstance(name_or_id, str) else whole(name_or_id)
         if key is None:
             raise TypeError(f"name_or_id: a pool's name (str) or id (int), not {type(name_or_id).__name__}")
         for idx, gen, name in self.live():
             if key == (name if isinstance(key, str) else idx):
-                return open_pool(self, idx, gen)
+                found = open_pool(self, idx, gen)
+                if far is not None and found.far != far:
+                    raise ValueError(f"far: pool {found.name!r} was made with {found.far!r}, not with {far!r}")
+                return found
         raise PoolNotFound(f"arena {self.name!r} has no pool {name_or_id!r}")
 
     def cache(
@@ -478,16 +543,26 @@ class Engine(Member):
         giving.look(self, destroyed)
         return 0
 
+    def spill(self):
+        """Copy pages that would go next to the far tiers of their pools, until a twentieth of the
+        capacity is free or it has taken long: how many are far since. `tend` does so, too; one does
+        at a time, and who comes second does nothing. Raises what stands in the way of a call."""
+        done = Tended()
+        spilling.spill(self, open_pool, done)
+        return done.spilled
+
     def tend(self, seconds=None):
         """Do ahead what puts would have to: keep a few segments free by moving what is in others,
-        settle the dead, take apart what workers have left, and give memory that lies free back to
-        the system. A Tended: what was done.
+        settle the dead, take apart what workers have left, give memory that lies free back to the
+        system, and spill pages to far tiers. A Tended: what was done.
 
         seconds: go on for so long, in rounds, with rests between them; None: one round. Nobody
         needs it, several may do it, and who is killed at it is in nobody's way. Raises TypeError,
         ValueError."""
         if seconds is None:
-            return tending.one_round(self)
+            done = tending.one_round(self)
+            spilling.spill(self, open_pool, done)
+            return done
         if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
             raise TypeError(f"seconds: a number or None, not {type(seconds).__name__}")
         if not seconds >= 0:
@@ -616,6 +691,22 @@ class Engine(Member):
 
 
 seal(Engine, "engine.create and engine.attach")
+
+
+def _far_argument(engine: Engine, far, far_max, persistent, pam):
+    """The far tier of a new pool, made: a _Far, or None."""
+    if far is None:
+        if far_max is not None:
+            raise ValueError("far_max: only of a pool with a far tier; it has no `far`")
+        return None
+    kind = kind_of(far)
+    if persistent:
+        raise ValueError("far: only an ephemeral pool can have a far tier, which may lose what it has")
+    if pam not in ("raw", *CODECS):
+        raise ValueError(f"far: only for a pool whose pages lie in the arena, not for pam {pam!r}")
+    most = max(1024, engine.max_capacity // FAR_SHARE) if far_max is None else number_in("far_max", far_max, 1, 2**48)
+    tier, words = kind.make(far, engine.att.w.header.nonce, engine.att.w.header.mode)
+    return _Far(far.encode(), most, tier.deletes, words)
 
 
 def _pool_name(name):

@@ -14,7 +14,7 @@ from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringA
 from cython.cimports.cpython.memoryview import PyMemoryView_GET_BUFFER
 from cython.cimports.cpython.ref import Py_REFCNT
 from cython.cimports.engine.api.views import Sight
-from cython.cimports.engine.layout.call import AGAIN, FULL, MISS, Call, PoolRef
+from cython.cimports.engine.layout.call import AGAIN, AWAY, FULL, MISS, Call, PoolRef
 from cython.cimports.engine.layout.regions import chunk_of, copy_page, obj_at, page_at, pages_of
 from cython.cimports.engine.layout.structs import (
     GEO_PINNED,
@@ -31,6 +31,7 @@ from cython.cimports.engine.layout.words import (
     class_in,
     copied_of,
     has_open_tail,
+    is_far,
     is_same,
     is_wrapped,
     packed_in,
@@ -73,8 +74,8 @@ def _room(w: cython.pointer(Worker), shape: u64) -> u64:
 @cython.exceptval(check=False)
 def _find_all(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), b: cython.pointer(Bucket),
               sights: cython.pointer(Sight), count: cython.pointer(u64), size: cython.pointer(u64)) -> cython.int:
-    """Where the pages of a call lie, how many chunks those are, and of how many bytes. OK or MISS,
-    or a fault."""
+    """Where the pages of a call lie, how many chunks those are, and of how many bytes. OK, MISS or
+    AWAY, or a fault."""
     d: cython.pointer(Pampd)
     obj_off: u64
     i: u64
@@ -83,6 +84,8 @@ def _find_all(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.p
         d = find_page(w, p, c, b, c.ask.index + i, cython.address(obj_off))
         if i == 0:
             remember(p, c)
+        if d != cython.NULL and is_far(d.shape):
+            return AWAY
         if d == cython.NULL:
             if c.ask.value != cython.NULL:
                 c.ask.value.pages = pages_of(obj_at(w, obj_off)) if obj_off != 0 else 0
@@ -300,6 +303,11 @@ def _pinned(pool: Bound, c: cython.pointer(Call), sights: cython.pointer(Sight))
     out: list = []
     c.ask.into = cython.cast(cython.p_char, sights)
     status = pool.until_free(c, _hold)
+    if status == AWAY:
+        for i in range(c.ask.count):
+            sights[i].shape = 0         # it comes as it was put
+        c.ask.into = cython.NULL
+        return _foreign(pool, c) if c.ask.count == 1 else _copies(pool, c)
     if status == MISS:
         p.ledger[GETS_MISS] += 1
         return None
@@ -361,6 +369,14 @@ def _foreign(pool: Bound, c: cython.pointer(Call)) -> list:
             return None
         out.append(memoryview(page))
     return out
+
+
+@cython.cfunc
+def _copies(pool: Bound, c: cython.pointer(Call)) -> list:
+    """Copies of pages of which some are far, as they were at one moment; None if one is missing."""
+    pages: list = pool.far_pages(c)
+    pool.ref.ledger[GETS_MISS if pages is None else GETS_HIT] += 1
+    return None if pages is None else [memoryview(page) for page in pages]
 
 
 def view(pool, c, count):

@@ -15,7 +15,7 @@ class Tended:
     dead: workers that had died and were settled. inherited: workers whose garbage was taken apart
     for them. buried: objects that had expired or were cleared with their pool, and were taken out.
     merged: segments that were emptied by moving what was in them. given: segments whose
-    memory went back to the system.
+    memory went back to the system. spilled: pages that are far since.
     """
 
     rounds: int = 0
@@ -24,6 +24,7 @@ class Tended:
     buried: int = 0
     merged: int = 0
     given: int = 0
+    spilled: int = 0
 
     @property
     def idle(self) -> bool:
@@ -46,7 +47,7 @@ def follow(eng: Any, seconds: float, on_round: Callable[[Any], object] | None = 
         total = total + done
         if on_round is not None:
             on_round(done)
-        pause = min(2 * pause, PAUSE_MAX_S) if done.idle else PAUSE_S
+        pause = 0 if done.spilled else min(2 * pause, PAUSE_MAX_S) if done.idle else PAUSE_S
         left = end - time.monotonic()
         if left <= 0:
             return total

@@ -246,7 +246,7 @@ def tend(name: str, seconds: float | None, once: bool, as_json: bool) -> None:
         elif once or not done.idle:
             click.echo(f"{name}: {done.merged} segments emptied, {done.given} given back, "
                        f"{done.dead} dead workers settled, garbage of {done.inherited} taken apart, "
-                       f"{done.buried} expired objects taken out")
+                       f"{done.buried} expired objects taken out, {done.spilled} pages spilled")
 
     with attach(name) as eng, ended_by_signals():
         if once:

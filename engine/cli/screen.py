@@ -321,14 +321,14 @@ class Frame:
         capacity = self.found["arena"]["capacity"]
         self.add(f"{'used':<8}", (f"{short_size(one['bytes_used']):>8} ", "bold"),
                  (bar(one["bytes_used"], capacity, self.width - 17, self.ascii_only), "magenta"))
-        stored, asked = counted["bytes_stored"], counted["bytes_asked"]
+        stored, asked = counted["bytes_stored"] + counted["far_bytes"], counted["bytes_asked"]
         packed = f", {asked / stored:.2f} times what is stored" if stored and stored != asked else ""
         self.add(f"content  {size(asked)}{packed}; {percent(one['bytes_used'], capacity)} of the capacity")
         lasts = seconds(one["lasts_s"])
         self.add(f"pages    {counted['pages']:,} in {counted['objects']:,} objects; one lasts {lasts}")
         self.add("")
         for line in (("puts_ok", "puts_duplicate", "puts_refused"), ("gets_hit", "gets_miss", "flushes"),
-                     ("evicted", "expired")):
+                     ("evicted", "expired"), *([("far_pages", "far_hits", "spilled")] if counted["spilled"] else [])):
             self.add("".join(f"{key.replace('_', ' '):<14}{counted[key]:>10,}  " for key in line).rstrip())
 
     def help_page(self) -> None:

@@ -17,3 +17,4 @@ cdef int evict_one(Worker *w, u64 pool, u64 shard, HostOps host) noexcept nogil
 cdef int evict_of(Worker *w, u64 pool, u64 shard, u64 of, u64 *steps, Value *stays, u64 *gone,
                   HostOps host) noexcept nogil
 cdef int evict_found(Worker *w, u64 off, HostOps host) noexcept nogil
+cdef int drop_far(Worker *w, u64 pool, u64 shard, u64 below, u64 *most, HostOps host) noexcept nogil

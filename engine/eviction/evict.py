@@ -16,6 +16,7 @@ from cython.cimports.engine.layout.call import AGAIN, FAULT_POLICY, MISS, PINNED
 from cython.cimports.engine.layout.regions import (
     buckets_at,
     chunk_bytes,
+    has_far,
     index_in,
     is_obj,
     obj_at,
@@ -41,12 +42,14 @@ from cython.cimports.engine.layout.structs import (
     Queue,
 )
 from cython.cimports.engine.layout.words import (
+    QUEUE_FAR,
     QUEUE_MAIN,
     QUEUE_NONE,
     QUEUE_PENDING,
     QUEUE_SMALL,
     WITH_PRIOR,
     is_queued,
+    may_go,
     page_hash,
     pool_in,
     shard_in,
@@ -55,7 +58,7 @@ from cython.cimports.engine.layout.words import (
 )
 from cython.cimports.engine.oid import hash_oid
 from cython.cimports.engine.pages.pins import is_viewed
-from cython.cimports.engine.pages.queues import dequeue, hits_of, remember_ghost
+from cython.cimports.engine.pages.queues import dequeue, hits_of, remember_ghost, renew
 from cython.cimports.engine.pages.reclaim import gauge, has_ledger
 from cython.cimports.engine.tree.hostops import HostOps
 from cython.cimports.engine.tree.unlink import take_obj, take_page
@@ -173,6 +176,8 @@ def _evict_value(w: cython.pointer(Worker), b: cython.pointer(Bucket), obj_off: 
     off: u64
     i: u64
     weight: u64
+    word: u64
+    local: cython.bint
     empty: cython.bint = False
     status: cython.int = OK
     for i in range(value.pages):
@@ -182,6 +187,7 @@ def _evict_value(w: cython.pointer(Worker), b: cython.pointer(Bucket), obj_off: 
         if not _goes_with(page, pool, shard):
             continue
         off = offset_of(w, page)
+        word = page.queue
         dequeue(w, off)
         if take_page(w, pool, obj_off, value.first + i, host) != off and w.fault == 0:
             w.fault = FAULT_LOOP
@@ -190,10 +196,13 @@ def _evict_value(w: cython.pointer(Worker), b: cython.pointer(Bucket), obj_off: 
         if empty and w.fault == 0:
             take_obj(w, pool, b, obj_off, host)
         gauge(w, pool, EVICTED, 1)
+        local = may_go(word)
         status = conclude(w)
         if status == OK:
             gone[0] += weight
             value.gone += 1
+            if local and has_far(pool_at(w, pool)):
+                queue_at(w, pool, shard).far_skipped += 1
         if status != OK or empty:
             break
     return status if w.fault == 0 else conclude(w)
@@ -386,3 +395,39 @@ def evict_found(w, off, host):
         status = _evict_page(w, off, True, cython.address(value), cython.address(gone), host)
     unlock(w, cython.address(shard_at(w, shard).lock))
     return MISS if status == PINNED else status
+
+
+def drop_far(w, pool, shard, below, most, host):
+    """Let up to `most` far pages of a pool go from a shard, the first that became far first: as far
+    as their tokens are below a number, if `below` is not 0. How many went into `most`. OK, BUSY or
+    CORRUPT. Called with the own lock alone."""
+    q: cython.pointer(Queue) = queue_at(w, pool, shard)
+    left: u64 = most[0]
+    gone: u64 = 0
+    value: Value
+    off: u64
+    status: cython.int = OK
+    most[0] = 0
+    if load(cython.address(q.far_count)) == 0 or not has_ledger(w, pool):
+        return OK
+    if lock_try(w, cython.address(shard_at(w, shard).lock)) != OK:
+        return BUSY
+    while left > 0 and status == OK and q.far_tail != 0:
+        left -= 1
+        off = q.far_tail
+        if w.fault == 0 and state_in(page_at(w, off).queue) != QUEUE_FAR:
+            w.fault = FAULT_LOOP
+        if w.fault != 0:
+            status = conclude(w)
+            break
+        if below != 0 and load(cython.address(page_at(w, off).data)) >= below:
+            break
+        status = _evict_page(w, off, True, cython.address(value), cython.address(gone), host)
+        if status == PINNED:
+            # Somebody has a view on another page of its value, or is giving it back himself.
+            status = renew(w, q, QUEUE_FAR, off, 0)
+        elif status == OK or status == MISS:
+            most[0] += 1
+            status = OK
+    unlock(w, cython.address(shard_at(w, shard).lock))
+    return status

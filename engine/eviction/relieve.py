@@ -3,10 +3,10 @@
 Called with the worker's own lock alone. Lock order: own, one shard, which is only tried, bucket.
 """
 import cython
-from cython.cimports.engine.eviction.evict import Value, evict_of, evict_one, looks
+from cython.cimports.engine.eviction.evict import Value, drop_far, evict_of, evict_one, looks
 from cython.cimports.engine.eviction.shares import ANY_SEAT, choose, look_at_next, mean_of, pages_in, units_of
 from cython.cimports.engine.layout.call import MISS, Choice
-from cython.cimports.engine.layout.regions import pools_high, queue_at, shard_at
+from cython.cimports.engine.layout.regions import has_far, pool_at, pools_high, queue_at, shard_at
 from cython.cimports.engine.layout.structs import GEO_SHARDS
 from cython.cimports.engine.tree.hostops import HostOps
 from cython.cimports.shm.layout import BUSY, CORRUPT, NOMEM, OK, Worker, u64
@@ -29,6 +29,30 @@ def _any(w: cython.pointer(Worker), shard: u64, host: HostOps) -> cython.int:
             if status == OK or status == CORRUPT:
                 break
     return status
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _far_went(w: cython.pointer(Worker), first: u64, pages: u64, host: HostOps) -> cython.int:
+    """No page can go whose bytes are here: let some go of which only the descriptor is. OK, NOMEM,
+    BUSY or CORRUPT."""
+    shards: u64 = w.client_geometry[GEO_SHARDS]
+    pool: u64
+    i: u64
+    most: u64
+    gone: u64 = 0
+    busy: cython.bint = False
+    status: cython.int
+    for pool in range(pools_high(w)):
+        for i in range(shards if has_far(pool_at(w, pool)) else 0):
+            most = pages - gone
+            status = drop_far(w, pool, (first + i) & (shards - 1), 0, cython.address(most), host)
+            gone += most
+            busy = busy or status == BUSY
+            if status == CORRUPT or gone >= pages:
+                return status if status == CORRUPT else OK
+    return OK if gone != 0 else BUSY if busy else NOMEM
 
 
 def relieve(w, first, pages, host):
@@ -96,4 +120,4 @@ def relieve(w, first, pages, host):
     if gone != 0:
         look_at_next(w, bytes)
         return OK
-    return BUSY if busy else NOMEM
+    return BUSY if busy else _far_went(w, first, pages, host)

@@ -16,5 +16,6 @@ cdef class Checker(Linked):
     cdef int walk_pool(self, u64 idx) except -1
     cdef int walk_twins(self) except -1
     cdef int walk_limbo(self) except -1
+    cdef int walk_ring(self) except -1
     cdef int walk_pins(self) except -1
     cdef int walk_twin(self, u64 off) except -1

@@ -8,6 +8,7 @@ from cython.cimports.engine.integrity.leases import walk_lease_bucket
 from cython.cimports.engine.integrity.linked import Linked
 from cython.cimports.engine.layout.regions import (
     buckets_at,
+    dead_ring,
     has_twins,
     is_lean,
     is_obj,
@@ -27,6 +28,7 @@ from cython.cimports.engine.layout.regions import (
     was_lean,
 )
 from cython.cimports.engine.layout.structs import (
+    DEAD_MAX,
     GAUGE_BYTES_ASKED,
     GAUGE_BYTES_STORED,
     GAUGE_BYTES_USED,
@@ -57,6 +59,7 @@ from cython.cimports.engine.layout.structs import (
     TWINS_MADE,
     Bucket,
     ClientPage,
+    DeadRing,
     Head,
     Obj,
     Objnode,
@@ -78,6 +81,7 @@ from cython.cimports.engine.layout.words import (
     state_in,
     target_of,
 )
+from cython.cimports.engine.pages.dead import has_ring
 from cython.cimports.engine.pages.pins import limbo_of, pinned_at, pinned_class, pins_high
 from cython.cimports.engine.pages.reclaim import head_at, retired_link
 from cython.cimports.shm.atomics import load
@@ -317,6 +321,18 @@ class Checker(Linked):
             return 0
         return self.walk_page(off, 0, d.index, True)
 
+    def walk_ring(self):
+        """The dead ring, if it has memory."""
+        ring: cython.pointer(DeadRing) = dead_ring(self.w)
+        off: u64 = cython.cast(cython.p_char, ring) - self.w.base
+        if not has_ring(self.w):
+            return 0
+        if ring.lock.owner != 0 or ring.lock.seq & 1:
+            self.note("ring-lock", off, "held in a stopped world")
+        if ring.first >= DEAD_MAX or ring.count > DEAD_MAX:
+            self.note("ring-count", off, f"{ring.count} dead tokens from place {ring.first} on")
+        return 0
+
     def walk_limbo(self):
         """Retired pages that somebody has a view on, or had a moment ago."""
         w: cython.pointer(Worker) = self.w
@@ -455,6 +471,7 @@ class Checker(Linked):
             self.note("table-lock", offset_of(w, table), "held in a stopped world")
         if table.cap_lock.owner != 0 or table.cap_lock.seq & 1:
             self.note("cap-lock", offset_of(w, cython.address(table.cap_lock)), "held in a stopped world")
+        self.walk_ring()
         shards: u64 = w.client_geometry[GEO_SHARDS]
         shard: u64
         self.look_up()

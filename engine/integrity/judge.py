@@ -14,7 +14,9 @@ from cython.cimports.engine.layout.regions import (
     chunk_bytes,
     codec_of,
     epoch_of_obj,
+    has_far,
     height_of,
+    is_evictable,
     is_lean,
     nodes_of,
     obj_at,
@@ -40,6 +42,7 @@ from cython.cimports.engine.layout.structs import (
     Obj,
     Objnode,
     Pampd,
+    PoolRecord,
     Stem,
     Twin,
 )
@@ -52,6 +55,7 @@ from cython.cimports.engine.layout.words import (
     fits_codecs,
     flags_of,
     has_chunk,
+    is_far,
     is_foreign,
     is_same,
     is_twin,
@@ -191,6 +195,7 @@ class Judge:
         used: u64 = 0
         cls: cython.int
         foreign: cython.bint
+        record: cython.pointer(PoolRecord)
         if level == 0:
             d = pampd_at(self.w, off)
             if (
@@ -208,6 +213,11 @@ class Judge:
                 return False
             if is_twin(d.shape):
                 if foreign or is_same(d.shape) or not self.claim_twin(d.data, d.shape):
+                    return False
+            elif is_far(d.shape):
+                # By its token alone: whether the tier has it, a get finds.
+                record = pool_at(self.w, self.pool_idx)
+                if d.data == 0 or not has_far(record) or not is_evictable(record):
                     return False
             elif (
                 not foreign

@@ -13,6 +13,7 @@ from cython.cimports.engine.layout.regions import (
     chunk_bytes,
     codec_of,
     expiry_of,
+    has_far,
     height_of,
     is_evictable,
     is_lean,
@@ -50,8 +51,8 @@ from cython.cimports.engine.layout.structs import (
 from cython.cimports.engine.layout.words import (
     CODECS,
     NOTES,
+    QUEUE_FAR,
     QUEUE_LEFT,
-    QUEUE_MAIN,
     QUEUE_NONE,
     QUEUE_ORPHAN,
     QUEUE_SMALL,
@@ -65,7 +66,9 @@ from cython.cimports.engine.layout.words import (
     has_chunk,
     hint_of,
     hint_shift,
+    is_far,
     is_foreign,
+    is_queued,
     is_twin,
     length_of,
     older_in,
@@ -177,8 +180,14 @@ class Linked(Claims):
         state: u64 = state_in(word)
         rel: u64 = off - self.w.seg_lo
         listed: cython.bint = has_bit(self.listed, rel)
-        if state > QUEUE_LEFT or self.stopped and (state == QUEUE_SMALL or state == QUEUE_MAIN) != listed:
+        if state > QUEUE_FAR or self.stopped and is_queued(word) != listed:
             self.note("page-queue", off, f"state {state}, and {'in' if listed else 'in no'} queue")
+        if linked and self.stopped and is_far(d.shape) != (state == QUEUE_FAR):
+            self.note("page-far", off, f"flags {flags_of(d)}, and the queue state is {state}")
+        if linked and is_far(d.shape) and self.pool_idx != NO_POOL and not has_far(pool_at(self.w, self.pool_idx)):
+            self.note("page-far", off, f"far, in pool {self.pool_idx}, which has no far tier")
+        if linked and is_far(d.shape) and d.data == 0:
+            self.note("page-far", off, "far, without a token")
         if state == QUEUE_ORPHAN and linked:
             self.note("page-queue", off, "an orphan that is linked")
         if linked and self.evictable and self.stopped and (state == QUEUE_NONE or state == QUEUE_LEFT):
@@ -186,7 +195,7 @@ class Linked(Claims):
         return 0
 
     def walk_queues(self, pool, shard):
-        """Both queues of a pool in a shard: links, states, counts; marks the pages in them."""
+        """The queues of a pool in a shard: links, states, counts; marks the pages in them."""
         q: cython.pointer(Queue) = queue_at(self.w, pool, shard)
         d: cython.pointer(Pampd)
         which: cython.int
@@ -194,10 +203,15 @@ class Linked(Claims):
         newer: u64
         rel: u64
         count: u64
+        state: u64
+        tail: u64
+        said: u64
+        bytes: u64 = 0
         young: u64 = 0
         free: u64           # bits that may be set or not
-        for which in range(2):
-            off = q.head[which]
+        for which in range(3):
+            off = q.head[which] if which < 2 else q.far_head
+            bytes = 0
             newer = 0
             count = 0
             while off != 0:
@@ -214,20 +228,26 @@ class Linked(Claims):
                 self.set_bit(self.listed, rel)
                 young += which == 0 and d.queue & SEASONED() == 0
                 free = WITH_PRIOR() | (SEASONED() if which == 0 else 0)
-                if d.queue & ~free != queue_word(newer, shard, QUEUE_SMALL + which, pool):
+                state = QUEUE_SMALL + which if which < 2 else QUEUE_FAR
+                if d.queue & ~free != queue_word(newer, shard, state, pool):
                     self.note("queue-word", off, f"{d.queue:#x} in queue {which} of pool {pool}, shard {shard}")
                     break
                 count += 1
+                bytes += copied_of(d.shape)
                 self.count_step()
                 newer = off
                 off = older_in(d.link)
-            if newer != q.tail[which] or count != q.count[which]:
+            tail = q.tail[which] if which < 2 else q.far_tail
+            said = q.count[which] if which < 2 else q.far_count
+            if newer != tail or count != said:
                 self.note(
                     "queue-count",
                     offset_of(self.w, q),
-                    f"{count} pages, the oldest {newer:#x}; not {q.count[which]}, {q.tail[which]:#x}",
+                    f"{count} pages, the oldest {newer:#x}; not {said}, {tail:#x}",
                 )
-            self.in_shard += count
+            self.in_shard += count if which < 2 else 0
+        if bytes != q.far_bytes:
+            self.note("queue-far-bytes", offset_of(self.w, q), f"{bytes} bytes of far pages, not {q.far_bytes}")
         if young != q.young:
             self.note("queue-young", offset_of(self.w, q), f"{young} young pages, not {q.young}")
         rel = q.hand - self.w.seg_lo

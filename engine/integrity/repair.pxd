@@ -13,5 +13,6 @@ cdef class Mender(Judge):
     cdef int mend_slots(self) except -1
     cdef int mend_depot(self) except -1
     cdef int mend_limbo(self) except -1
+    cdef int mend_ring(self) except -1
     cdef u64 free_descriptor(self) except? 1
     cdef int set_gauges(self, u64 idx) except -1

@@ -19,6 +19,7 @@ from cython.cimports.engine.integrity.leases import mend_leases
 from cython.cimports.engine.layout.regions import (
     allow_count,
     buckets_at,
+    dead_ring,
     height_of,
     is_evictable,
     is_lean,
@@ -39,6 +40,7 @@ from cython.cimports.engine.layout.regions import (
     twins_offset,
 )
 from cython.cimports.engine.layout.structs import (
+    DEAD_MAX,
     GAUGE_BYTES_ASKED,
     GAUGE_BYTES_STORED,
     GAUGE_BYTES_USED,
@@ -71,6 +73,7 @@ from cython.cimports.engine.layout.structs import (
     TWINS_MADE,
     Bucket,
     ClientPage,
+    DeadRing,
     Obj,
     Pampd,
     PoolRecord,
@@ -78,11 +81,13 @@ from cython.cimports.engine.layout.structs import (
     TwinBucket,
 )
 from cython.cimports.engine.layout.words import (
+    QUEUE_FAR,
     QUEUE_MAIN,
     QUEUE_NONE,
     VIEWED,
     WITH_PRIOR,
     copied_of,
+    is_far,
     page_hash,
     queue_word,
     shape_of,
@@ -93,6 +98,7 @@ from cython.cimports.engine.layout.words import (
 from cython.cimports.engine.member.member import Member
 from cython.cimports.engine.member.seats import seat_of
 from cython.cimports.engine.oid import hash_oid
+from cython.cimports.engine.pages.dead import has_ring
 from cython.cimports.engine.pages.pins import forget, limbo_of, pinned_at, pinned_bytes, pinned_class, pins_high
 from cython.cimports.engine.pages.queues import push_newest
 from cython.cimports.libc.string import memset
@@ -202,7 +208,8 @@ class Mender(Judge):
         if shard >= self.w.client_geometry[GEO_SHARDS] or not pool_at(self.w, self.pool_idx).flags & POOL_WHOLE:
             shard = shard_of(self.w, page_hash(oid_hash, 0 if lean else d.index, self.pool_idx))
         d.queue = queue_word(0, shard, QUEUE_NONE, self.pool_idx) | d.queue & WITH_PRIOR()
-        push_newest(self.w, queue_at(self.w, self.pool_idx, shard), QUEUE_MAIN, off)
+        push_newest(
+            self.w, queue_at(self.w, self.pool_idx, shard), QUEUE_FAR if is_far(d.shape) else QUEUE_MAIN, off)
         commit(self.w)
         return 0
 
@@ -470,6 +477,15 @@ class Mender(Judge):
             w.depot.class_head[cls] = heads[cls]
         return 0
 
+    def mend_ring(self):
+        """Dead tokens, if there can be any: what is not told to a tier is garbage, and no more."""
+        ring: cython.pointer(DeadRing) = dead_ring(self.w)
+        if has_ring(self.w):
+            _free_lock(cython.address(ring.lock))
+            if ring.first >= DEAD_MAX or ring.count > DEAD_MAX:
+                ring.first = ring.count = 0
+        return 0
+
     def run(self):
         """All of it."""
         w: cython.pointer(Worker) = self.w
@@ -496,4 +512,5 @@ class Mender(Judge):
         self.mend_limbo()
         self.mend_depot()
         mend_leases(w)
+        self.mend_ring()
         w.fault = 0

@@ -19,6 +19,7 @@ cdef enum:
     CONFLICT = 40       # the condition does not hold: nothing has changed
     OVERFLOW = 41       # a count would leave 64 bits: nothing has changed
     TAKEN = 42          # a long page is out of its tree, and still to be copied
+    AWAY = 43           # the page is far: Call.found says under which token, and of which generation
 
     # Worker.fault, beside those of shm
     FAULT_POLICY = 32   # a pool of a policy that there is not
@@ -89,11 +90,11 @@ cdef struct Asked:
     # with their descriptors
     u64 room
     char *into              # where they go; NULL: into an object that is made for them. Of a view the
-                            # table of its sights; of `describe` five words
+                            # table of its sights; of `describe` five words; of a survey its glimpses
     u64 *shapes             # where the shape of each page of a range goes, or NULL
-    # replace
-    u64 token               # what a foreign page is to be from now on,
-    u64 gen                 # if it is of this generation
+    # replace, and what makes a page far: what it is to be from now on, in place of
+    u64 token
+    u64 gen                 # the page of this generation
     # verbs of an object, or NULL
     Value *value
     # get

@@ -3,7 +3,10 @@ import cython
 from cython.cimports.engine.layout.structs import (
     BUCKET_BYTES,
     CLIENT_PAGE,
+    DEAD_BYTES,
+    DEAD_RING_BYTES,
     ENGINE_LAYOUT_VERSION,
+    FAR_BYTES,
     LEASE_BUCKET_BYTES,
     LEASE_BUCKETS,
     LEASE_BYTES,
@@ -23,6 +26,9 @@ from cython.cimports.engine.layout.structs import (
     Bucket,
     ClientPage,
     ClientRecord,
+    Dead,
+    DeadRing,
+    FarRecord,
     Lease,
     LeaseBucket,
     Obj,
@@ -58,6 +64,9 @@ SIZES = {
     "Objnode": (cython.sizeof(Objnode), CHUNK[OBJNODE_CLASS]),
     "Lease": (cython.sizeof(Lease), LEASE_BYTES),
     "LeaseBucket": (cython.sizeof(LeaseBucket), LEASE_BUCKET_BYTES),
+    "FarRecord": (cython.sizeof(FarRecord), FAR_BYTES),
+    "Dead": (cython.sizeof(Dead), DEAD_BYTES),
+    "DeadRing": (cython.sizeof(DeadRing), DEAD_RING_BYTES),
 }
 # What is no struct of its own, or a constant that follows from another.
 FOLLOWS = {
@@ -80,7 +89,8 @@ def shards_start(max_pools, buckets, shards):
 def client_bytes(max_pools, buckets, shards, ghosts, twins):
     """Size of the client region."""
     ghosts_end = _round_up(shards_start(max_pools, buckets, shards) + CLIENT_PAGE + shards * ghosts * 8)
-    return _round_up(ghosts_end + twins * TWIN_BUCKET_BYTES) + LEASE_BUCKETS * LEASE_BUCKET_BYTES
+    leases = _round_up(ghosts_end + twins * TWIN_BUCKET_BYTES)
+    return leases + LEASE_BUCKETS * LEASE_BUCKET_BYTES + _round_up(max_pools * FAR_BYTES) + DEAD_RING_BYTES
 
 
 def ledger_bytes(max_pools):

@@ -3,11 +3,12 @@
 
 from libc.string cimport memcpy, strncmp
 from engine.layout.structs cimport (
-    ALLOW_MAX, BUCKET_BYTES, CLIENTS_MAX, CLIENT_PAGE, GEO_BUCKETS, GEO_GHOSTS, GEO_POOLS, GEO_SHARDS, GEO_TWINS,
-    LEAN_SENTINEL, LEAN_SHIFT, LEASE_BUCKETS, LEASE_BUCKET_BYTES, LEDGER_BYTES, NODES_SHIFT, OBJNODE_SENTINEL,
-    OBJ_CLASS, OBJ_SENTINEL, PAMPD_CLASS, PAMPD_SENTINEL, PAM_NAME_BYTES, POOL_BYTES, POOL_LIVE, POOL_PERSISTENT,
-    QUEUE_BYTES, ROOT_GENERATION, TWIN_BUCKET_BYTES, TWIN_SENTINEL, Bucket, ClientPage, ClientRecord, Head,
-    LeaseBucket, Obj, Objnode, Pampd, PoolRecord, Queue, Shard, Stem, Twin, TwinBucket,
+    ALLOW_MAX, BUCKET_BYTES, CLIENTS_MAX, CLIENT_PAGE, FAR_BYTES, GEO_BUCKETS, GEO_GHOSTS, GEO_POOLS, GEO_SHARDS,
+    GEO_TWINS, LEAN_SENTINEL, LEAN_SHIFT, LEASE_BUCKETS, LEASE_BUCKET_BYTES, LEDGER_BYTES, NODES_SHIFT,
+    OBJNODE_SENTINEL, OBJ_CLASS, OBJ_SENTINEL, PAMPD_CLASS, PAMPD_SENTINEL, PAM_NAME_BYTES, POOL_BYTES, POOL_FAR,
+    POOL_LIVE, POOL_PERSISTENT, QUEUE_BYTES, ROOT_GENERATION, TWIN_BUCKET_BYTES, TWIN_SENTINEL, Bucket, ClientPage,
+    ClientRecord, DeadRing, FarRecord, Head, LeaseBucket, Obj, Objnode, Pampd, PoolRecord, Queue, Shard, Stem, Twin,
+    TwinBucket,
 )
 from engine.layout.words cimport LZ4, ZSTD, class_in, copied_of, has_chunk, is_same, is_twin, pool_of, target_of
 from shm.atomics cimport fence_acquire, likely, load, load_acquire, unlikely
@@ -277,3 +278,18 @@ cdef inline u64 lease_page(u64 oid_hash) noexcept nogil:
 cdef inline bint has_leases(Worker *w, u64 oid_hash) noexcept nogil:
     # True if that page has memory.
     return load_acquire(&(<ClientPage *>(w.base + w.client_off)).leases) & lease_page(oid_hash) != 0
+
+cdef inline u64 far_offset(Worker *w) noexcept nogil:
+    # The far records lie behind the lease buckets, one a pool slot.
+    return leases_offset(w) + LEASE_BUCKETS * LEASE_BUCKET_BYTES
+
+cdef inline FarRecord *far_at(Worker *w, u64 idx) noexcept nogil:
+    return <FarRecord *>(w.base + far_offset(w) + idx * FAR_BYTES)
+
+cdef inline bint has_far(PoolRecord *p) noexcept nogil:
+    return load(&p.flags) & POOL_FAR != 0
+
+cdef inline DeadRing *dead_ring(Worker *w) noexcept nogil:
+    # Behind the far records. It has memory if some pool with a tier that wants to hear of dead
+    # tokens was ever made: not to be touched without.
+    return <DeadRing *>(w.base + whole_pages(far_offset(w) + w.client_geometry[GEO_POOLS] * FAR_BYTES))

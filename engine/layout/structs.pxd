@@ -9,7 +9,7 @@
 from shm.layout cimport Lock, u64
 
 cdef enum:
-    ENGINE_LAYOUT_VERSION = 10
+    ENGINE_LAYOUT_VERSION = 11
 
     OBJ_SENTINEL = 0x6F626A31
     LEAN_SENTINEL = 0x6C65616E
@@ -41,6 +41,7 @@ cdef enum:
     POOL_SHARED = 2
     POOL_DEDUP = 4
     POOL_WHOLE = 8          # pages that were put as one range go as one
+    POOL_FAR = 16           # it has a far tier: its far record says which
 
     # Header.client, Worker.client_geometry words. The first is the size of a page.
     GEO_PAGE_SIZE = 0
@@ -54,7 +55,7 @@ cdef enum:
 
     SHARDS_MAX = 64
     SHARD_BYTES = 64
-    QUEUE_BYTES = 64
+    QUEUE_BYTES = 128
 
     HITS_MAX = 3            # hits of a page that are counted, in its mark
 
@@ -110,6 +111,13 @@ cdef enum:
     LEASE_BYTES = 64
     LEASE_BUCKET_BYTES = 1024
 
+    FAR_BYTES = 1024
+    FAR_TARGET_BYTES = 896
+    DEAD_MAX = 1022
+    DEAD_BYTES = 32
+    DEAD_RING_BYTES = 32768
+    FAR_STORED_MIN = 512    # bytes as stored; a shorter page would save less than its descriptor costs
+
 # Client (tenant), 32 bytes. Guard: the pool table lock; read by all.
 #   0    id           + 1; 0 = unused
 #   8    weight       its share of memory for ephemeral pages is its weight by the sum of all
@@ -149,7 +157,7 @@ cdef struct ClientPage:
 #   8    link         retired list, while it is being destroyed
 #   16   state        POOL_*; written last at creation
 #   24   gen          counts the pools that had this slot
-#   32   flags        POOL_PERSISTENT | POOL_SHARED | POOL_DEDUP | POOL_WHOLE
+#   32   flags        POOL_PERSISTENT | POOL_SHARED | POOL_DEDUP | POOL_WHOLE | POOL_FAR
 #   40   epoch        counts how often a pool in this slot was cleared: an obj whose epoch is not this modulo 65536 is
 #                     dead; read by all
 #   48   cursor       bucket the destroyer has come to
@@ -278,7 +286,8 @@ cdef struct Objnode:
 #                     0..36) and what the shard's `turn` was when it came there (bits 37..63; guard: the shard)
 #   16   obj          back pointer; retired list or limbo, of a page in the arena (it may still be in a queue then)
 #   24   index        of the page of a lean obj, whose index is 0: when the obj is dead, as Stem.expires
-#   32   data         offset of the page chunk, or a back end's token, or the word a page is filled with
+#   32   data         offset of the page chunk, or a back end's token, or a far tier's, or the word a page is filled
+#                     with
 #   40   shape        how long it is and how it is kept: a shape word (words.pxd)
 #   48   gen          never the same for two pages ever put
 #   56   queue        queue word (guard: the shard); of a foreign page, once linked:
@@ -320,18 +329,90 @@ cdef struct Shard:
     u64 pages
     u64 turn
 
-# Queues of one pool in one shard, one cache line. Guard: the shard's lock; journalled.
+# Queues of one pool in one shard, two cache lines; the second is of far pages alone. Guard: the
+# shard's lock; journalled.
 #   0    head[2]      newest page of the small and of the main queue
 #   16   tail[2]      oldest
 #   32   count[2]
 #   48   hand         where SIEVE looks next, 0 = at the oldest; of S3-FIFO, the oldest of the young, 0 = there is none
 #   56   young        pages of the small queue that are not in its older half
+#   64   far_head     the page that became far last
+#   72   far_tail     first
+#   80   far_count
+#   88   far_bytes    of them, as they are stored
+#   96   far_skipped  pages that went for want of memory, and were not far before (not journalled: a count)
+#   104  spare[3]
 cdef struct Queue:
     u64 head[2]
     u64 tail[2]
     u64 count[2]
     u64 hand
     u64 young
+    u64 far_head
+    u64 far_tail
+    u64 far_count
+    u64 far_bytes
+    u64 far_skipped
+    u64 spare[3]
+
+# Far record of a pool, 1024 bytes; it counts if the pool has POOL_FAR. Guard: written by who makes
+# the pool, before it lives, unless said otherwise; read by all.
+#   0    most         far pages that there may be
+#   8    hash         XXH3, 64 bits, of `target`
+#   16   length       bytes of `target`
+#   24   words[4]     the tier's own; of a file: 0 regions that were ever begun (the spiller, who only raises it),
+#                     1 st_dev, 2 st_ino
+#   56   spilled      from here on counters, added to by whoever it happens to
+#   64   hits         gets that were answered by the far tier
+#   72   gone         that found it had the page no more
+#   80   bad          whose bytes had a wrong sum: counted in `gone` too
+#   88   stale        pages that were copied, and were not the same, or were wanted, when they were to become far
+#   96   failed       gets that it gave no answer
+#   104  garbage      dead tokens that were forgotten, since the dead ring was full
+#   112  deletes      1: the tier wants to hear of tokens that are dead
+#   120  spare
+#   128  target       where it is: the text that was given, zero-filled
+cdef struct FarRecord:
+    u64 most
+    u64 hash
+    u64 length
+    u64 words[4]
+    u64 spilled
+    u64 hits
+    u64 gone
+    u64 bad
+    u64 stale
+    u64 failed
+    u64 garbage
+    u64 deletes
+    u64 spare
+    char target[FAR_TARGET_BYTES]
+
+# Dead token: what a far tier may drop, 32 bytes.
+#   0    pool         mark of the pool, as in a foreign page
+#   8    gen          generation of the page: its name in the tier
+#   16   token
+#   24   spare
+cdef struct Dead:
+    u64 pool
+    u64 gen
+    u64 token
+    u64 spare
+
+# Dead ring, 32768 bytes, one an arena: tokens of far pages that have gone, oldest first. Guard: its lock; journalled.
+#   0    lock
+#   32   first        where the oldest is
+#   40   count
+#   48   ready        1: it has memory (guard: the pool table lock; only ever set)
+#   56   spare
+#   64   dead[1022]
+cdef struct DeadRing:
+    Lock lock
+    u64 first
+    u64 count
+    u64 ready
+    u64 spare
+    Dead dead[DEAD_MAX]
 
 # Twin: content that several pages of a pool have, 64 bytes, in a chunk of the class of page
 # descriptors. Guard: its bucket's lock; journalled. What a reader needs of it (data, shape) never

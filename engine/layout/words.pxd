@@ -17,8 +17,9 @@ cdef enum:
     TWIN = 16               # `data` is the offset of a twin, which has the chunk; the shape else is the twin's
     VIEWED = 32             # the chunk is or was pinned: ask pins.py before it is used for something else
     TAIL = 64               # behind the bytes of the value are its key and word: value.pxd says how
+    FAR = 128               # `data` is the token under which the pool's far tier has the page; there is no chunk
 
-    ELSEWHERE = FOREIGN | SAME | TWIN       # `data` is no chunk of the page's own
+    ELSEWHERE = FOREIGN | SAME | TWIN | FAR     # `data` is no chunk of the page's own
     CODECS = LZ4 | ZSTD                     # the bytes are not the page's: one of a pool's, or none
     NOTES = VIEWED | TAIL                   # beside any other; they say nothing of how a page is stored
 
@@ -40,6 +41,7 @@ cdef enum:
     QUEUE_MAIN = 3
     QUEUE_ORPHAN = 4        # pending, and retired meanwhile: the worker that has it on its list gives it back
     QUEUE_LEFT = 5          # it was in one; believed of a page only while nobody has its shard
+    QUEUE_FAR = 6           # it is far, and in the queue of those
 
 cdef inline int hint_shift(Worker *w) noexcept nogil:
     # As fine as 27 bits can be for a file of this size, and no finer than a cache line.
@@ -94,7 +96,7 @@ cdef inline u64 without_flags(u64 shape, int flags) noexcept nogil:
 
 cdef inline u64 codec_in(u64 shape) noexcept nogil:
     # The flag of the codec of a compressed page. Anything else is damage.
-    return flags_in(shape) & ~<u64>(TWIN | NOTES)
+    return flags_in(shape) & ~<u64>(TWIN | FAR | NOTES)
 
 cdef inline int codec_and(u64 codec, int notes) noexcept nogil:
     return <int>codec | notes
@@ -129,9 +131,16 @@ cdef inline bint fits_codecs(u64 shape, u64 codecs) noexcept nogil:
 cdef inline bint is_foreign(u64 shape) noexcept nogil:
     return flags_in(shape) & FOREIGN != 0
 
+cdef inline bint is_far(u64 shape) noexcept nogil:
+    return flags_in(shape) & FAR != 0
+
+cdef inline u64 far_shape(u64 shape) noexcept nogil:
+    # The shape of a page that has become far. Nobody has a view on it, and its chunk is another's.
+    return with_flags(without_flags(shape, VIEWED), FAR)
+
 cdef inline bint has_open_tail(u64 shape) noexcept nogil:
     # True if the page of a shape ends in a tail that can be read as it lies;
-    return flags_in(shape) & (TAIL | FOREIGN) == TAIL and shape >> PACKED_SHIFT == 0
+    return flags_in(shape) & (TAIL | FOREIGN | FAR) == TAIL and shape >> PACKED_SHIFT == 0
 
 cdef inline bint has_hidden_tail(u64 shape) noexcept nogil:
     # or in one that only who has its bytes can see.
@@ -146,8 +155,8 @@ cdef inline int noting_tail(bint tail) noexcept nogil:
 
 cdef inline bint is_wrapped(u64 shape) noexcept nogil:
     # True if the bytes of a page, as they are stored, are not yet the page: they are compressed, or
-    # are a back end's and end in a tail.
-    return shape >> PACKED_SHIFT != 0 or flags_in(shape) & (FOREIGN | TAIL) == (FOREIGN | TAIL)
+    # are a back end's or a far tier's and end in a tail.
+    return shape >> PACKED_SHIFT != 0 or (flags_in(shape) & TAIL != 0 and flags_in(shape) & (FOREIGN | FAR) != 0)
 
 cdef inline bint is_twin(u64 shape) noexcept nogil:
     return flags_in(shape) & TWIN != 0
@@ -162,7 +171,7 @@ cdef inline bint same_filled(const char *data, u64 length) noexcept nogil:
 cdef inline u64 stored_bytes(Pampd *d) noexcept nogil:
     # Bytes that are really stored of a page: of one that lies elsewhere none, of a same-filled one
     # its word, of a twin where that is.
-    return 0 if flags_of(d) & FOREIGN else 8 if flags_of(d) & (SAME | TWIN) else copied_of(d.shape)
+    return 0 if flags_of(d) & (FOREIGN | FAR) else 8 if flags_of(d) & (SAME | TWIN) else copied_of(d.shape)
 
 cdef inline u64 pool_mark(u64 idx, u64 gen) noexcept nogil:
     return gen << 32 | (idx + 1)
@@ -189,6 +198,10 @@ cdef inline u64 CAP_BYTES() noexcept nogil:
 cdef inline bint is_queued(u64 queue) noexcept nogil:
     # True if a page with this queue word is in a queue. Not asked of a foreign page, whose word is
     # another.
+    return state_in(queue) == QUEUE_SMALL or state_in(queue) == QUEUE_MAIN or state_in(queue) == QUEUE_FAR
+
+cdef inline bint may_go(u64 queue) noexcept nogil:
+    # True if it is in a queue from which pages go for want of memory.
     return state_in(queue) == QUEUE_SMALL or state_in(queue) == QUEUE_MAIN
 
 cdef inline u64 SEASONED() noexcept nogil:

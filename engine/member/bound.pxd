@@ -7,11 +7,13 @@ from engine.pages.pam.packed cimport PackedPam
 from engine.member.member cimport Member
 from engine.verbs.fetch cimport LONG_BYTES
 from engine.verbs.section cimport Verb
+from engine.layout.structs cimport FarRecord
 from shm.layout cimport u64
 
 cdef enum:
     PEEKS = 8                   # tries without a lock, each of several looks
     SHORT_BYTES = 131072        # from here on a put lets others have their turn when it has copied
+    AWAY_TRIES = 8              # times that a far page is fetched anew, since it is another by now
     STORES_A_PAGE = 30          # journalled stores of a range a page, at most: an old page out and a new one in
 
 cdef object copied(bytes data, void *out, Py_ssize_t room)
@@ -36,6 +38,9 @@ cdef class Bound:
     cdef readonly object page_size
     cdef bint exclusive
     cdef bint elsewhere         # what is stored of a page is not the page: it is compressed, or a back end's
+    cdef object tier            # of a pool with a far tier; None: it has none, or it cannot be had here
+    cdef str far_target         # what the pool was made with
+    cdef str untold             # why the tier cannot be had
     cdef object __weakref__
     cdef int bind(self) except -1
     cdef Policy *policy_row(self) except NULL
@@ -59,6 +64,16 @@ cdef class Bound:
     cdef bytes get_bytes(self, Call *c)
     cdef int get_locked(self, Call *c) except -1
     cdef bytes got_none(self, Call *c, int status)
+    cdef FarRecord *far_record(self) except NULL
+    cdef list ask_tier(self, list names, list tokens, list lengths)
+    cdef bint drop_gone(self, Call *c, u64 gen) except -1
+    cdef bytes opened(self, Call *c, u64 index, u64 gen, u64 shape, object value)
+    cdef bint is_still(self, Call *c, u64 gen) except -1
+    cdef bytes get_away(self, Call *c)
+    cdef bytes place(self, Call *c, bytes data)
+    cdef list far_pages(self, Call *c)
+    cdef list fetch_seen(self, Call *c, bytes table, list values)
+    cdef bytes get_range_away(self, Call *c)
     cdef bytes fetched(self, Call *c)
     cdef bint flushed(self, int status) except -1
     cdef int look_at_what_is_free(self) except -1

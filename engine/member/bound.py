@@ -22,6 +22,7 @@ from cython.cimports.engine.eviction.policies import Policy, policy_of
 from cython.cimports.engine.layout.call import (
     AGAIN,
     ASIDES_MIN,
+    AWAY,
     CONFLICT,
     DESTROYED,
     FAILED,
@@ -33,7 +34,15 @@ from cython.cimports.engine.layout.call import (
     TAKEN,
     Value,
 )
-from cython.cimports.engine.layout.regions import buckets_at, copy_page, is_evictable, ledger_at, pool_at
+from cython.cimports.engine.layout.regions import (
+    buckets_at,
+    copy_page,
+    far_at,
+    has_far,
+    is_evictable,
+    ledger_at,
+    pool_at,
+)
 from cython.cimports.engine.layout.structs import (
     FLUSHES,
     GETS_HIT,
@@ -43,25 +52,39 @@ from cython.cimports.engine.layout.structs import (
     PUTS_DUPLICATE,
     PUTS_OK,
     PUTS_REFUSED,
+    FarRecord,
 )
 from cython.cimports.engine.layout.tail import is_key, tail_before
-from cython.cimports.engine.layout.words import has_any_tail, has_hidden_tail, is_wrapped
+from cython.cimports.engine.layout.words import (
+    copied_of,
+    has_any_tail,
+    has_hidden_tail,
+    is_far,
+    is_wrapped,
+    packed_in,
+    pool_mark,
+    shape_of,
+)
 from cython.cimports.engine.member.access import assert_open_to
-from cython.cimports.engine.member.arguments import buffer_of, free_flag, refuse_wrap, word, wrong_length
+from cython.cimports.engine.member.arguments import aim, buffer_of, free_flag, refuse_wrap, word, wrong_length
 from cython.cimports.engine.member.member import EMPTIED_MIN
 from cython.cimports.engine.member.registry import registry
 from cython.cimports.engine.pages.pam.packed import PackedPam, digest
 from cython.cimports.engine.pages.reclaim import back_ledgers, has_ledger
+from cython.cimports.engine.verbs.away import Glimpse, drop_away, survey, take_surveyed
 from cython.cimports.engine.verbs.fetch import LONG_BYTES
 from cython.cimports.engine.verbs.overwrite import overwrite
 from cython.cimports.engine.verbs.section import REAP_BUDGET, finish
-from cython.cimports.libc.string import memcpy
-from cython.cimports.shm.atomics import unlikely
+from cython.cimports.libc.string import memcpy, memset
+from cython.cimports.shm.atomics import add, load, unlikely
 from cython.cimports.shm.journal import reserve, shrink
 from cython.cimports.shm.kernel.process import COPY
 from cython.cimports.shm.layout import BUSY, CORRUPT, EXTENT_MAX, FAULT_SENTINEL, NOMEM, NOSPACE, OK, Worker, u64
 from cython.cimports.shm.segments import limit_of
 from engine.errors import ArenaCorrupted, PoolDestroyed, TmemError
+from engine.far.names import SEAL_BYTES, handle_of, name_of
+from engine.far.names import opened as unsealed
+from engine.far.tiers import FAILED as NO_ANSWER
 from engine.member.stats import fixed_bytes
 
 
@@ -250,10 +273,10 @@ class Bound:
     def unpacked(self, c, data):
         """A page from its bytes as they were stored, and c.found.shape. ArenaCorrupted if they are
         none; None if it is a value of another key than c.ask.value asks for."""
-        page: bytes = data if self.ops.foreign else None
+        page: bytes = data if packed_in(c.found.shape) == 0 else None
         tail: u64 = 0
         v: cython.pointer(Value) = c.ask.value
-        if self.ref.codec != 0:
+        if page is None and self.ref.codec != 0:
             page = self.packer().unpack(c.found.shape, data)
         if page is None:
             raise ArenaCorrupted(f"arena {self.engine.name!r}: a page of pool {self.name!r} does not decompress")
@@ -463,6 +486,8 @@ class Bound:
                 _copy_page(w, c)
                 if fetch.peek_valid(w, p, c):
                     break           # else it is another by now
+        if status == AWAY:
+            return self.get_range_away(c) if c.ask.ranged else self.get_away(c)
         if status != OK:
             return self.got_none(c, status)
         p.ledger[GETS_HIT] += 1
@@ -506,6 +531,226 @@ class Bound:
                 self.got_none(c, SIZE)      # another page than the one that was looked at before
             memcpy(c.ask.into, PyBytes_AS_STRING(data), c.found.length)
         return data
+
+    # --- far pages: asked for with no lock held, and out of this thread's turn --------------------
+
+    def far_record(self):
+        """The far record of the pool. ArenaCorrupted if it has none: then no page of it is far."""
+        if not has_far(self.ref.record):
+            self.engine.att.w.fault = FAULT_SENTINEL
+            self.engine.raise_status(CORRUPT)
+        return far_at(cython.address(self.engine.att.w), self.ref.idx)
+
+    def ask_tier(self, names, tokens, lengths):
+        """What the tier has under names, as it answers. Other threads have their turns meanwhile,
+        and signal handlers run, so that anything may have happened afterwards."""
+        record: cython.pointer(FarRecord) = self.far_record()
+        dead_below: u64 = load(cython.address(record.words[0]))
+        living: list = [i for i, token in enumerate(tokens) if token >= dead_below]
+        found: list = [None] * len(names)
+        tier: object = self.tier
+        if tier is None:
+            return [NO_ANSWER] * len(names)
+        self.engine.att.give_up_turn()
+        try:
+            got = tier.get_many([names[i] for i in living], [tokens[i] for i in living], [lengths[i] for i in living])
+        finally:
+            self.engine.att.again()
+        if self.epoch != self.engine.att.epoch:
+            self.bind()         # a signal handler has forked, and this is the child
+        for i, value in zip(living, got, strict=True):
+            found[i] = value
+        return found
+
+    def drop_gone(self, c, gen):
+        """The tier has a page no more: drop it if it is still of that generation. True if so."""
+        c.ask.gen = gen
+        return self.attempt(c, drop_away) == OK
+
+    def opened(self, c, index, gen, shape, value):
+        """The bytes of a page from what the tier has given for it; None: they are not the page's.
+        Counted."""
+        record: cython.pointer(FarRecord) = self.far_record()
+        data: bytes = None
+        if value is NO_ANSWER:
+            add(cython.address(record.failed), 1)
+            return None
+        if value is not None:
+            data = unsealed(
+                name_of(self.engine.att.w.header.nonce, gen),
+                handle_of(pool_mark(self.ref.idx, self.ref.gen), (c.ask.oid[0], c.ask.oid[1], c.ask.oid[2]), index),
+                value,
+                copied_of(shape),
+            )
+            add(cython.address(record.bad), data is None)
+        add(cython.address(record.gone), data is None)
+        add(cython.address(record.hits), data is not None)
+        return data
+
+    def is_still(self, c, gen):
+        """True if what is under the handle is far, and of that generation: then it was all the
+        time, since none comes twice. What was found meanwhile is in c.found."""
+        w: cython.pointer(Worker) = cython.address(self.engine.att.w)
+        status: cython.int
+        memset(cython.address(c.did), 0, cython.sizeof(c.did))
+        while True:
+            status = fetch.peek(w, cython.address(self.ref), c)
+            if status == BUSY:
+                status = fetch.fetch(w, cython.address(self.ref), c, self.ops, registry.host)
+            if status != BUSY:
+                return status == AWAY and c.found.gen == gen
+            self.pause()
+
+    def place(self, c, data):
+        """The bytes of a far page as get_bytes answers them. None: it is a value of another key."""
+        page: bytes
+        if c.ask.into == cython.NULL:
+            return data
+        page = self.unpacked(c, data) if is_wrapped(c.found.shape) else data
+        if page is None:
+            return None
+        c.found.length = PyBytes_GET_SIZE(page)
+        if c.found.length > c.ask.room:
+            self.got_none(c, SIZE)
+        memcpy(c.ask.into, PyBytes_AS_STRING(page), c.found.length)
+        c.found.shape = shape_of(c.found.length, 0, 0)
+        return b""
+
+    def get_away(self, c):
+        """Get the page that was found to be far, as get_bytes does. First the bytes are had, then
+        the descriptor is looked at again: they are given out if it is of the same generation."""
+        length: u64
+        gen: u64
+        shape: u64
+        asked: cython.int
+        data: bytes
+        for asked in range(AWAY_TRIES):
+            gen = c.found.gen
+            shape = c.found.shape
+            value = self.ask_tier(
+                [name_of(self.engine.att.w.header.nonce, gen)], [c.found.data], [copied_of(shape) + SEAL_BYTES]
+            )[0]
+            data = self.opened(c, c.ask.index, gen, shape, value)
+            if data is None:
+                if value is NO_ANSWER or self.drop_gone(c, gen):
+                    return self.got_none(c, MISS)
+                memset(cython.address(c.did), 0, cython.sizeof(c.did))
+                return self.get_bytes(c)
+            c.found.shape = shape
+            data = self.place(c, data)
+            if data is None:
+                return self.got_none(c, MISS)
+            shape = c.found.shape
+            length = c.found.length
+            if self.drop_gone(c, gen) if c.ask.remove else self.is_still(c, gen):
+                c.found.shape = shape
+                c.found.length = length
+                c.found.gen = gen
+                self.ref.ledger[GETS_HIT] += 1
+                return data
+            if c.ask.remove or not is_far(c.found.shape):
+                break
+        # Another page by now, which may be local; or for the last time another that is far.
+        if asked == AWAY_TRIES - 1 and not c.ask.remove and is_far(c.found.shape) and self.drop_gone(c, c.found.gen):
+            return self.got_none(c, MISS)
+        memset(cython.address(c.did), 0, cython.sizeof(c.did))
+        return self.get_bytes(c)
+
+    def fetch_seen(self, c, table, values):
+        """The pages of a survey, each as it was put, with what the tier has given for those that
+        are far; None: one of them is another by now, or is gone."""
+        seen: cython.pointer(Glimpse) = cython.cast(cython.pointer(Glimpse), PyBytes_AS_STRING(table))
+        d: Call
+        i: u64
+        pages: list = []
+        page: bytes
+        for i in range(c.ask.count):
+            aim(cython.address(d), c.ask.oid, c.ask.hash, c.ask.index + i)
+            if is_far(seen[i].shape):
+                value = values.pop(0)
+                page = self.opened(c, c.ask.index + i, seen[i].gen, seen[i].shape, value)
+                d.found.shape = seen[i].shape
+                if page is None:
+                    self.drop_gone(cython.address(d), seen[i].gen)
+            else:
+                page = self.get_bytes(cython.address(d))
+                self.ref.ledger[GETS_MISS if page is None else GETS_HIT] -= 1       # the range is the get
+                if page is not None and d.found.gen != seen[i].gen:
+                    return None
+            if page is None:
+                return None
+            pages.append(self.unpacked(cython.address(d), page) if is_wrapped(d.found.shape) else page)
+        return pages
+
+    def far_pages(self, c):
+        """The pages of a range of which some are far, each as it was put, as they were at one
+        moment: those of a survey, if the next finds the same. None: one is missing, or cannot be
+        had."""
+        table: bytes = bytes(c.ask.count * cython.sizeof(Glimpse))
+        after: bytes = bytes(c.ask.count * cython.sizeof(Glimpse))
+        seen: cython.pointer(Glimpse) = cython.cast(cython.pointer(Glimpse), PyBytes_AS_STRING(table))
+        again: cython.pointer(Glimpse) = cython.cast(cython.pointer(Glimpse), PyBytes_AS_STRING(after))
+        w: cython.pointer(Worker) = cython.address(self.engine.att.w)
+        d: Call
+        i: u64
+        tries: cython.int
+        status: cython.int
+        pages: list
+        for tries in range(AWAY_TRIES):
+            d = c[0]
+            memset(cython.address(d.did), 0, cython.sizeof(d.did))
+            d.ask.into = cython.cast(cython.p_char, seen)
+            status = self.attempt(cython.address(d), survey)
+            if status == MISS:
+                return None
+            away: list = [i for i in range(c.ask.count) if is_far(seen[i].shape)]
+            values: list = self.ask_tier(
+                [name_of(w.header.nonce, seen[i].gen) for i in away],
+                [seen[i].data for i in away],
+                [copied_of(seen[i].shape) + SEAL_BYTES for i in away],
+            ) if away else []
+            if NO_ANSWER in values:
+                add(cython.address(self.far_record().failed), 1)
+                return None
+            pages = self.fetch_seen(c, table, values)
+            if pages is None:
+                continue
+            c.found.length = sum([len(page) for page in pages])
+            if c.ask.room < c.found.length:
+                self.got_none(c, SIZE)
+            if c.ask.remove:
+                if reserve(w, 1024 + c.ask.count * STORES_A_PAGE) == NOSPACE:
+                    self.engine.no_memory("the journal of so many pages")
+                status = self.attempt(cython.address(d), take_surveyed)
+                shrink(w)
+                if status == OK:
+                    return pages
+                continue
+            d.ask.into = cython.cast(cython.p_char, again)
+            status = self.attempt(cython.address(d), survey)
+            for i in range(c.ask.count if status == OK else 0):
+                if again[i].gen != seen[i].gen:
+                    status = MISS
+            if status == OK:
+                c.found.page = d.found.page
+                c.found.gen = d.found.gen
+                return pages
+        return None
+
+    def get_range_away(self, c):
+        """Get a range of which some pages are far, as get_bytes does."""
+        pages: list = self.far_pages(c)
+        i: u64
+        if pages is None:
+            return self.got_none(c, MISS)
+        for i in range(c.ask.count if c.ask.shapes != cython.NULL else 0):
+            c.ask.shapes[i] = shape_of(len(pages[i]), 0, 0)
+        self.ref.ledger[GETS_HIT] += 1
+        data: bytes = b"".join(pages)
+        if c.ask.into == cython.NULL:
+            return data
+        memcpy(c.ask.into, PyBytes_AS_STRING(data), c.found.length)
+        return b""
 
     def get_into_call(self, c, buffer, free):
         view: Py_buffer

@@ -8,11 +8,14 @@ workers count what they do, and the depot counts each class.
 import cython
 from cython.cimports.engine.layout.regions import (
     buckets_offset,
+    far_at,
+    has_far,
     is_evictable,
     is_live,
     ledger_at,
     obj_class,
     pool_at,
+    queue_at,
     queues_offset,
 )
 from cython.cimports.engine.layout.structs import (
@@ -27,6 +30,7 @@ from cython.cimports.engine.layout.structs import (
     GAUGE_PAGES,
     GEO_PINNED,
     GEO_POOLS,
+    GEO_SHARDS,
     GETS_HIT,
     GETS_MISS,
     LEAN_SHIFT,
@@ -40,6 +44,7 @@ from cython.cimports.engine.layout.structs import (
     PUTS_REFUSED,
     TWIN_BYTES,
     TWINS_MADE,
+    FarRecord,
 )
 from cython.cimports.engine.member.fullness import Kept, fullness, keep_pool
 from cython.cimports.engine.member.member import Member
@@ -102,6 +107,31 @@ def object_bytes(engine: Member, words):
     return words[GAUGE_OBJECTS] * w.class_bytes[obj_class(False)] - words[LEDGER_WORDS] * (
         w.class_bytes[obj_class(False)] - w.class_bytes[obj_class(True)]
     )
+
+
+FAR_NAMES = (
+    "far_pages", "far_bytes", "far_skipped", "spilled", "far_hits", "far_misses_gone", "checksum_bad",
+    "far_stale_swaps", "far_failed", "garbage_dropped",
+)
+
+
+@cython.cfunc
+def _far_counters(w: cython.pointer(Worker), idx: u64):
+    """What is said of a pool's far tier, in the order of FAR_NAMES; zeroes if it has none."""
+    record: cython.pointer(FarRecord)
+    shard: u64
+    pages: u64 = 0
+    bytes: u64 = 0
+    skipped: u64 = 0
+    if not has_far(pool_at(w, idx)):
+        return (0,) * len(FAR_NAMES)
+    record = far_at(w, idx)
+    for shard in range(w.client_geometry[GEO_SHARDS]):
+        pages += load(cython.address(queue_at(w, idx, shard).far_count))
+        bytes += load(cython.address(queue_at(w, idx, shard).far_bytes))
+        skipped += load(cython.address(queue_at(w, idx, shard).far_skipped))
+    return (pages, bytes, skipped, record.spilled, record.hits, record.gone, record.bad, record.stale, record.failed,
+            record.garbage)
 
 
 def fixed_bytes(engine: Member):
@@ -173,7 +203,7 @@ def collect(engine: Member):
     kept: Kept
     memset(cython.address(kept), 0, cython.sizeof(Kept))
     pools = {}
-    total = dict.fromkeys(NAMES, 0)
+    total = dict.fromkeys((*NAMES, *FAR_NAMES), 0)
     live = engine.live()
     engine.att.enter()
     try:
@@ -183,6 +213,7 @@ def collect(engine: Member):
                 continue        # another pool has its counters now, or none
             keep_pool(w, idx, words, object_bytes(engine, words), cython.address(kept))
             pools[name] = {key: words[at] for key, at in NAMES.items()}
+            pools[name].update(zip(FAR_NAMES, _far_counters(w, idx), strict=True))
             for key, value in pools[name].items():
                 total[key] += value
         total.update(lock_waits=0, lock_wait_ns=0, lock_wait_ns_max=0, recoveries=0)

@@ -1,10 +1,11 @@
 """Owns the queues of evictable pages: linking and unlinking a page, and the ghosts of pages evicted
 of late.
 
-A queue is a doubly linked list of page descriptors, newest first, one pair (small, main) a pool and
-shard; of the policies only S3-FIFO uses the small one, whose younger half ends at a hand. Each page
-carries when it came to its place, in pages that came into the shard. All links are journalled,
-under the shard's lock; ghosts are hints, written plainly.
+A queue is a doubly linked list of page descriptors, newest first, three (small, main, far) a pool
+and shard; of the policies only S3-FIFO uses the small one, whose younger half ends at a hand. The
+far one is of pages whose bytes are in a far tier: those are no pages of the shard, whose count is
+what goes for want of memory. Each page carries when it came to its place, in pages that came into
+the shard. All links are journalled, under the shard's lock; ghosts are hints, written plainly.
 Ghosts: an open-addressed table a shard of fingerprint << 32 | clock. An entry counts while fewer
 than so many ghosts have been remembered after it, so it needs no queue of its own, and an old entry
 is as good as a free place.
@@ -22,14 +23,16 @@ from cython.cimports.engine.layout.structs import (
     Shard,
 )
 from cython.cimports.engine.layout.words import (
+    QUEUE_FAR,
     QUEUE_LEFT,
-    QUEUE_MAIN,
     QUEUE_NONE,
     QUEUE_ORPHAN,
     QUEUE_PENDING,
     QUEUE_SMALL,
     SEASONED,
     age_link,
+    copied_of,
+    is_queued,
     older_in,
     pool_in,
     prev_in,
@@ -48,21 +51,51 @@ PROBES = cython.declare(cython.int, 24)     # places a ghost may be in: three ca
 SEASONED_MAX = cython.declare(cython.int, 2)        # pages that one push lets become older: each is journalled
 
 
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+def _head(q: cython.pointer(Queue), state: u64) -> cython.pointer(u64):
+    """The word that names the newest page of a queue."""
+    return cython.address(q.far_head) if state == QUEUE_FAR else cython.address(q.head[state - QUEUE_SMALL])
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+def _tail(q: cython.pointer(Queue), state: u64) -> cython.pointer(u64):
+    """The word that names the oldest."""
+    return cython.address(q.far_tail) if state == QUEUE_FAR else cython.address(q.tail[state - QUEUE_SMALL])
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _count(w: cython.pointer(Worker), q: cython.pointer(Queue), s: cython.pointer(Shard), state: u64,
+           d: cython.pointer(Pampd), more: u64) -> cython.void:
+    """A page has come into a queue, `more` is 1, or has left it: -1."""
+    if state == QUEUE_FAR:
+        store(w, cython.address(q.far_count), q.far_count + more)
+        store(w, cython.address(q.far_bytes), q.far_bytes + more * copied_of(d.shape))
+    else:
+        store(w, cython.address(q.count[state - QUEUE_SMALL]), q.count[state - QUEUE_SMALL] + more)
+        store(w, cython.address(s.pages), s.pages + more)
+
+
 def push_newest(w, q, state, off):
-    """Link a page as the newest of a queue (QUEUE_SMALL or QUEUE_MAIN)."""
+    """Link a page as the newest of a queue: QUEUE_SMALL, QUEUE_MAIN or QUEUE_FAR."""
     d: cython.pointer(Pampd) = page_at(w, off)
     s: cython.pointer(Shard) = shard_at(w, shard_in(d.queue))
-    which: u64 = state - QUEUE_SMALL
-    newest: u64 = q.head[which]
+    newest: u64 = _head(q, state)[0]
     if newest != 0:
         store(w, cython.address(page_at(w, newest).queue), with_prev(page_at(w, newest).queue, off))
     else:
-        store(w, cython.address(q.tail[which]), off)
+        store(w, _tail(q, state), off)
     store(w, cython.address(d.link), age_link(newest, s.turn))
     store(w, cython.address(d.queue), with_state(d.queue, 0, state))
-    store(w, cython.address(q.head[which]), off)
-    store(w, cython.address(q.count[which]), q.count[which] + 1)
-    store(w, cython.address(s.pages), s.pages + 1)
+    store(w, _head(q, state), off)
+    _count(w, q, s, state, d, 1)
     if state == QUEUE_SMALL:
         _season(w, q, s, off)
 
@@ -96,14 +129,14 @@ def dequeue(w, off):
     """Take a page out of the queue it is in; its state is QUEUE_LEFT afterwards."""
     d: cython.pointer(Pampd) = page_at(w, off)
     word: u64 = d.queue
-    which: u64 = state_in(word) - QUEUE_SMALL
+    state: u64 = state_in(word)
     newer: u64 = prev_in(word)
     older: u64 = older_in(d.link)
     q: cython.pointer(Queue)
     s: cython.pointer(Shard)
     if (
         w.fault != 0
-        or which > 1
+        or not is_queued(word)
         or shard_in(word) >= w.client_geometry[GEO_SHARDS]
         or pool_in(word) >= w.client_geometry[GEO_POOLS]
     ):
@@ -114,18 +147,17 @@ def dequeue(w, off):
     if newer != 0:
         _point_at(w, newer, older)
     else:
-        store(w, cython.address(q.head[which]), older)
+        store(w, _head(q, state), older)
     if older != 0:
         store(w, cython.address(page_at(w, older).queue), with_prev(page_at(w, older).queue, newer))
     else:
-        store(w, cython.address(q.tail[which]), newer)
+        store(w, _tail(q, state), newer)
     if q.hand == off:
         store(w, cython.address(q.hand), newer)
-    if which == 0 and word & SEASONED() == 0:
+    if state == QUEUE_SMALL and word & SEASONED() == 0:
         store(w, cython.address(q.young), q.young - 1)
     store(w, cython.address(d.queue), with_state(word, 0, QUEUE_LEFT))
-    store(w, cython.address(q.count[which]), q.count[which] - 1)
-    store(w, cython.address(s.pages), s.pages - 1)
+    _count(w, q, s, state, d, -1)
 
 
 @cython.cfunc
@@ -159,18 +191,17 @@ def rename(w, off, new):
     d: cython.pointer(Pampd) = page_at(w, off)
     word: u64 = d.queue
     q: cython.pointer(Queue) = queue_at(w, pool_in(word), shard_in(word))
-    which: u64 = state_in(word) - QUEUE_SMALL
     newer: u64 = prev_in(word)
     older: cython.pointer(Pampd)
     if newer != 0:
         _point_at(w, newer, new)
     else:
-        store(w, cython.address(q.head[which]), new)
+        store(w, _head(q, state_in(word)), new)
     if older_in(d.link) != 0:
         older = page_at(w, older_in(d.link))
         store(w, cython.address(older.queue), with_prev(older.queue, new))
     else:
-        store(w, cython.address(q.tail[which]), new)
+        store(w, _tail(q, state_in(word)), new)
     if q.hand == off:
         store(w, cython.address(q.hand), new)
 
@@ -215,7 +246,7 @@ def leave_queue(w, off, orphaned):
         store(w, cython.address(d.queue), with_state(word, 0, QUEUE_ORPHAN))
         store(w, cython.address(w.slot.client[ROOT_RETIRED]), d.obj)        # it headed the list
         orphaned[0] = True
-    elif state_in(word) == QUEUE_SMALL or state_in(word) == QUEUE_MAIN:
+    elif is_queued(word):
         dequeue(w, off)
     status = conclude(w)
     unlock(w, cython.address(s.lock))

@@ -29,6 +29,7 @@ ctypedef void (*HostTold)(u64 pool, bint is_obj) noexcept nogil
 cdef void set_host_told(HostTold f) noexcept
 cdef void set_foreign_free(ForeignFree f) noexcept
 cdef void detach(Worker *w, u64 off) noexcept nogil
+cdef int room_in(Worker *w, int cls, u64 count) noexcept nogil
 cdef int reap(Worker *w, int budget) noexcept nogil
 cdef int bury(Worker *w, Slot *dead) noexcept nogil
 cdef int inherit(Worker *w, Slot *dead) noexcept nogil

@@ -72,16 +72,20 @@ from cython.cimports.engine.layout.words import (
     VIEWED,
     class_in,
     copied_of,
+    has_chunk,
+    is_far,
     is_foreign,
-    is_same,
     is_twin,
     length_of,
+    pool_in,
+    pool_mark,
     pool_of,
     stored_bytes,
     target_of,
     with_flags,
     without_flags,
 )
+from cython.cimports.engine.pages.dead import note_dead
 from cython.cimports.engine.pages.pins import forget, is_pinned, is_viewed, keep
 from cython.cimports.engine.pages.queues import leave_queue
 from cython.cimports.engine.pages.reclaim import ForeignFree, HostTold, has_ledger, head_at, retire
@@ -191,10 +195,7 @@ def gauge(w, pool, which, delta):
         store(w, ledger + which, ledger[which] + delta)
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _room(w: cython.pointer(Worker), cls: cython.int, count: u64) -> cython.int:
+def room_in(w, cls, count):
     """Make room for one or two chunks in the magazine, or for an extent. OK, BUSY or CORRUPT."""
     if cls == EXTENT_CLASS:
         return drain_extent(w, cython.address(w.slot.mags[cls]))
@@ -213,6 +214,16 @@ def _unchain(w: cython.pointer(Worker), h: cython.pointer(Head)) -> cython.void:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def _mark_in(w: cython.pointer(Worker), queue: u64) -> u64:
+    """The mark of the pool that has the slot which a queue word says, or 0. If that is a later one
+    than the page was of, it is told of a token that it does not know."""
+    idx: u64 = pool_in(queue)
+    return pool_mark(idx, load(cython.address(pool_at(w, idx).gen))) if idx < pools_high(w) else 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def _reap_pampd(w: cython.pointer(Worker), off: u64) -> cython.int:
     d: cython.pointer(Pampd) = cython.cast(cython.pointer(Pampd), chunk_at(w, off))
     cls: cython.int = class_in(d)
@@ -220,9 +231,10 @@ def _reap_pampd(w: cython.pointer(Worker), off: u64) -> cython.int:
     foreign: cython.bint = is_foreign(d.shape)
     orphaned: cython.bint
     twin: cython.bint = not foreign and is_twin(d.shape) and d.data != 0
+    owns: cython.bint = has_chunk(d) and d.data != 0
     viewed: u64 = 0
     held: cython.pointer(TwinBucket) = cython.NULL
-    status: cython.int = _room(w, PAMPD_CLASS, 1 + twin)
+    status: cython.int = room_in(w, PAMPD_CLASS, 1 + twin)
     if not foreign and cls >= OBJNODE_CLASS:
         w.fault = FAULT_SENTINEL
         return CORRUPT
@@ -230,10 +242,13 @@ def _reap_pampd(w: cython.pointer(Worker), off: u64) -> cython.int:
         status = leave_queue(w, off, cython.address(orphaned))
         if status == OK and orphaned:
             return OK
-    if status == OK and not foreign and d.data != 0 and not is_same(d.shape):
-        status = _room(w, cls, 1)
-    if status == OK and not foreign and not twin and d.data != 0 and not is_same(d.shape) and is_viewed(w, d):
+    if status == OK and (owns or twin):
+        status = room_in(w, cls, 1)
+    if status == OK and owns and is_viewed(w, d):
         return keep(w, off)
+    if status == OK and is_far(d.shape) and d.data != 0:
+        # The next step finds it without a token.
+        return note_dead(w, cython.address(d.data), _mark_in(w, mark), d.gen)
     if status == OK and twin:
         status = let_go(w, d.data, cls, cython.address(held), cython.address(viewed))
     if status != OK:
@@ -251,7 +266,7 @@ def _reap_pampd(w: cython.pointer(Worker), off: u64) -> cython.int:
             _foreign_free(w, pool_of(mark), off)
         d.data = 0
     _unchain(w, cython.cast(cython.pointer(Head), d))
-    if not foreign and d.data != 0 and not is_same(d.shape) and not twin:
+    if owns:
         push_for(w, cls, d.data, copied_of(d.shape))
     push(w, PAMPD_CLASS, off)
     if held != cython.NULL:
@@ -277,7 +292,7 @@ def _reap_objnode(w: cython.pointer(Worker), off: u64) -> cython.int:
         if _host_told != cython.NULL:
             _host_told(pool_it_was_of(cython.cast(cython.pointer(Obj), chunk_at(w, n.obj))), False)
         return OK
-    status = _room(w, OBJNODE_CLASS, 1)
+    status = room_in(w, OBJNODE_CLASS, 1)
     if status != OK:
         return status
     _unchain(w, cython.cast(cython.pointer(Head), n))
@@ -302,7 +317,7 @@ def _reap_obj(w: cython.pointer(Worker), off: u64) -> cython.int:
         if _host_told != cython.NULL:
             _host_told(pool_it_was_of(o), True)
         return OK
-    status = _room(w, obj_class(lean), 1)
+    status = room_in(w, obj_class(lean), 1)
     if status != OK:
         return status
     if is_told(o) and _foreign_free != cython.NULL:

@@ -43,6 +43,7 @@ from cython.cimports.engine.layout.words import (
     copied_of,
     flags_in,
     has_any_tail,
+    is_far,
     is_foreign,
     is_same,
     packed_in,
@@ -115,6 +116,14 @@ def _head(w: cython.pointer(Worker), p: cython.pointer(PoolRef), link: u64, inde
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def _is_away(w: cython.pointer(Worker), link: u64) -> cython.bint:
+    """True if a far tier has the bytes of a page: then it is left out."""
+    return is_far(load(cython.address(pampd_at(w, target_of(link)).shape)))
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def _copy_page(w: cython.pointer(Worker), p: cython.pointer(PoolRef), k: cython.pointer(Copied), link: u64,
                index: u64, obj_off: u64) -> cython.int:
     """A page behind what is in the block. OK; FULL: there is no room; k says then what page it
@@ -161,6 +170,8 @@ def _copy_object(w: cython.pointer(Worker), p: cython.pointer(PoolRef), k: cytho
     found: u64[64]
     start: u64 = k.used
     next: u64 = 0
+    link: u64
+    away: u64 = 0
     count: cython.int = PIECE
     i: cython.int
     expires: u64 = load(expiry_of(w, o))
@@ -179,7 +190,10 @@ def _copy_object(w: cython.pointer(Worker), p: cython.pointer(PoolRef), k: cytho
         for i in range(count):
             if w.fault != 0:
                 return OK
-            if _copy_page(w, p, k, lookup(w, o, found[i]), found[i], off) != OK:
+            link = lookup(w, o, found[i])
+            if _is_away(w, link):
+                away += 1
+            elif _copy_page(w, p, k, link, found[i], off) != OK:
                 k.used = start
                 return FULL
         head.pages += count
@@ -188,6 +202,10 @@ def _copy_object(w: cython.pointer(Worker), p: cython.pointer(PoolRef), k: cytho
             break
     if head.pages != pages_of(o) and w.fault == 0:
         w.fault = FAULT_SENTINEL
+    if head.pages == away:
+        k.used = start          # nothing of it is here
+        return OK
+    head.pages -= away
     memcpy(k.out + start, cython.address(head), cython.sizeof(SavedObject))
     k.objects += 1
     return OK
@@ -298,7 +316,7 @@ def _pages(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.poin
     i: cython.int
     count: cython.int
     start: u64 = k.used
-    head: cython.pointer(SavedPage)
+    link: u64
     off: u64 = find_obj(w, p, c, b)
     o: cython.pointer(Obj)
     if off == 0 or w.fault != 0:
@@ -310,13 +328,13 @@ def _pages(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.poin
         if w.fault != 0:
             return AGAIN
         k.index = found[i]
-        head = cython.cast(cython.pointer(SavedPage), k.out + k.used)
-        if _copy_page(w, p, k, lookup(w, o, found[i]), found[i], off) == FULL:
+        link = lookup(w, o, found[i])
+        if not _is_away(w, link) and _copy_page(w, p, k, link, found[i], off) == FULL:
             return FULL
         if w.fault != 0:
             return AGAIN
         k.known[k.known_count].index = found[i]
-        k.known[k.known_count].gen = head.version
+        k.known[k.known_count].gen = load(cython.address(pampd_at(w, target_of(link)).gen))
         k.known_count += 1
         k.index += 1
         if k.index == 0:

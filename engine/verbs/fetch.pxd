@@ -8,6 +8,7 @@ cdef enum:
     # From here on bytes are copied with the GIL released, and a page is known by its generation.
     LONG_BYTES = 65536
 
+cdef void note_obj(Worker *w, Call *c, u64 obj_off) noexcept nogil
 cdef int look(Worker *w, PoolRef *p, Call *c, PamOps pam, HostOps host) noexcept nogil
 cdef int peek(Worker *w, PoolRef *p, Call *c) noexcept nogil
 cdef bint peek_valid(Worker *w, PoolRef *p, Call *c) noexcept nogil

@@ -9,7 +9,7 @@ Kill at any instruction: a reader without a lock has changed nothing; the rest i
 """
 import cython
 import cython.cimports.engine.tree.objnode as objnode
-from cython.cimports.engine.layout.call import AGAIN, DESTROYED, MISS, SIZE, TAKEN, Call, PoolRef
+from cython.cimports.engine.layout.call import AGAIN, AWAY, DESTROYED, MISS, SIZE, TAKEN, Call, PoolRef
 from cython.cimports.engine.layout.regions import (
     chunk_of,
     copy_page,
@@ -32,6 +32,7 @@ from cython.cimports.engine.layout.words import (
     has_any_tail,
     has_hidden_tail,
     has_open_tail,
+    is_far,
     is_same,
     packed_in,
     page_hash,
@@ -81,8 +82,9 @@ def _look(
 
 def peek(w, p, c):
     """Find a page without a lock. OK with c.found.data, c.found.length, c.found.stored, c.found.seq
-    set (copy, then ask peek_valid), SIZE (it is longer than c.ask.room), MISS, DESTROYED, or BUSY:
-    somebody was writing all the time, or the arena is corrupt; `fetch` knows."""
+    set (copy, then ask peek_valid), SIZE (it is longer than c.ask.room), AWAY (c.found is of one
+    moment), MISS, DESTROYED, or BUSY: somebody was writing all the time, or the arena is corrupt;
+    `fetch` knows."""
     b: cython.pointer(Bucket) = bucket_of(p, c)
     tries: cython.int
     status: cython.int
@@ -107,6 +109,12 @@ def peek(w, p, c):
             if p.hits_max != 0:
                 prefetch(mark_at(w, c.found.page))        # it is there when the page is copied
             if c.found.length > p.page_max or packed_in(c.found.shape) > p.packed_max:
+                continue
+            if unlikely(is_far(c.found.shape)):
+                look_at_value(w, c, obj_off)
+                if w.fault == 0 and seq_same(cython.address(b.lock), c.found.seq):
+                    remember(p, c)
+                    return AWAY
                 continue
             check_chunk(w, c.found.shape, c.found.data, c.found.stored)
             # What is copied in vain, since it is no page any more, should not be long.
@@ -237,10 +245,11 @@ def _leave_ghost(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cytho
 
 def fetch(w, p, c, pam, host):
     """Get a page under the lock into c.did.out, which is for c.did.have bytes. OK, MISS, SIZE (it
-    takes c.found.stored bytes; or the page is longer than c.ask.room), AGAIN (`fetch_remote` is
-    next), TAKEN (the caller copies the page, for which the own lock is held, and calls `finish`),
-    FAILED, BUSY, DESTROYED or CORRUPT. A compressed page comes as it is stored, which c.found.shape
-    tells. A foreign page goes to pam.result instead; c.did.out is not used then."""
+    takes c.found.stored bytes; or the page is longer than c.ask.room), AWAY (it is far), AGAIN
+    (`fetch_remote` is next), TAKEN (the caller copies the page, for which the own lock is held, and
+    calls `finish`), FAILED, BUSY, DESTROYED or CORRUPT. A compressed page comes as it is stored,
+    which c.found.shape tells. A foreign page goes to pam.result instead; c.did.out is not used
+    then."""
     b: cython.pointer(Bucket) = bucket_of(p, c)
     obj_off: u64
     word: u64 = 0
@@ -264,6 +273,9 @@ def fetch(w, p, c, pam, host):
     c.found.page = offset_of(w, d)
     if c.found.length > p.page_max or packed_in(c.found.shape) > p.packed_max:
         w.fault = FAULT_SENTINEL
+    elif is_far(c.found.shape):
+        look_at_value(w, c, obj_off)
+        status = AWAY
     else:
         if not pam.foreign:
             check_chunk(w, c.found.shape, c.found.data, c.found.stored)
@@ -342,6 +354,18 @@ def fetch_remote(w, p, c, pam, host):
     return status
 
 
+def note_obj(w, c, obj_off):
+    """What an obj says of itself, into c.ask.value if that is asked; 0: there is none."""
+    o: cython.pointer(Obj)
+    if c.ask.value == cython.NULL:
+        return
+    c.ask.value.pages = 0
+    if obj_off != 0 and w.fault == 0:
+        o = obj_at(w, obj_off)
+        c.ask.value.pages = pages_of(o)
+        c.ask.value.expires_found = load(expiry_of(w, o))
+
+
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
@@ -349,8 +373,8 @@ def _walk_range(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython
                 b: cython.pointer(Bucket), copy: cython.bint) -> cython.int:
     """Sum the bytes of the range's pages, as they are stored, into c.found.stored, and as they were
     put into c.found.length; with `copy`, copy them to c.did.out if they are c.did.have bytes, and
-    leave their shapes in c.ask.shapes, if that is not NULL. OK, MISS, or SIZE: they are more or
-    fewer."""
+    leave their shapes in c.ask.shapes, if that is not NULL. OK, MISS, AWAY (one of them is far), or
+    SIZE: they are more or fewer."""
     obj_off: u64 = find_obj(w, p, c, b)
     o: cython.pointer(Obj)
     d: cython.pointer(Pampd)
@@ -364,14 +388,10 @@ def _walk_range(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython
     i: u64
     c.found.stored = 0
     c.found.length = 0
-    if c.ask.value != cython.NULL:
-        c.ask.value.pages = 0
+    note_obj(w, c, obj_off)
     if obj_off == 0 or w.fault != 0:
         return MISS
     o = obj_at(w, obj_off)
-    if c.ask.value != cython.NULL:
-        c.ask.value.pages = pages_of(o)
-        c.ask.value.expires_found = load(expiry_of(w, o))
     for i in range(c.ask.count):
         link = objnode.lookup(w, o, c.ask.index + i)
         if link == 0 or w.fault != 0:
@@ -387,6 +407,8 @@ def _walk_range(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython
                 or index_in(o, d) != c.ask.index + i or d.obj != obj_off or pool_of_obj(o) != p.idx):
             w.fault = w.fault if w.fault else FAULT_SENTINEL
             return MISS
+        if unlikely(is_far(shape)):
+            return AWAY
         if copy or has_open_tail(shape):
             # Read once: without the lock a second read may give another offset than the one that
             # was checked.
@@ -423,7 +445,7 @@ def _walk_range(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython
 def peek_range(w, p, c, copy):
     """A range without a lock. OK with c.found.stored, the bytes of all pages as stored, or SIZE:
     they are more than c.ask.room as they were put. With `copy` they go to c.did.out if they are
-    c.did.have bytes: OK or SIZE. MISS, DESTROYED; BUSY: try `fetch_range`."""
+    c.did.have bytes: OK or SIZE. MISS, AWAY, DESTROYED; BUSY: try `fetch_range`."""
     b: cython.pointer(Bucket) = bucket_of(p, c)
     tries: cython.int
     status: cython.int

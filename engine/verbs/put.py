@@ -69,6 +69,7 @@ from cython.cimports.engine.layout.words import (
     class_in,
     flags_of,
     has_chunk,
+    is_far,
     length_of,
     link_to_page,
     page_hash,
@@ -344,6 +345,24 @@ def _over(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.point
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def _displace(w: cython.pointer(Worker), c: cython.pointer(Call), obj_off: u64, old: u64, new: u64) -> u64:
+    """Retire a far page, and let another have its place in the tree: whether it came with the page
+    before, as a bit of a queue word. A descriptor that is far stays so, in the queue of those,
+    which it leaves when it is given back."""
+    o: cython.pointer(Pampd) = pampd_at(w, old)
+    d: cython.pointer(Pampd) = pampd_at(w, new)
+    at: cython.pointer(u64) = objnode.link_word(w, obj_at(w, obj_off), d.index, 0)
+    prior: u64 = load(cython.address(o.queue)) & WITH_PRIOR()
+    c.did.grew = True
+    if at != cython.NULL and w.fault == 0:
+        store(w, at, link_to_page(w, new, d.data, flags_of(d)))
+    retire(w, old)
+    return prior
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def _link_page(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), obj_off: u64,
                i: u64, replaced: cython.pointer(u64), shard: cython.pointer(u64), pam: PamOps,
                host: HostOps) -> cython.int:
@@ -355,6 +374,7 @@ def _link_page(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.
     shape: u64
     word: u64
     o: cython.pointer(Pampd)
+    prior: u64 = 0
     off: u64 = w.slot.client[ROOT_STAGED]
     d: cython.pointer(Pampd) = pampd_at(w, off)
     status: cython.int
@@ -374,6 +394,11 @@ def _link_page(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.
     used: u64 = chunk_bytes(w, d)
     stored: u64 = stored_bytes(d)
     store(w, cython.address(w.slot.client[ROOT_STAGED]), d.link)
+    if old != 0 and is_far(pampd_at(w, old).shape):
+        asked -= length_of(pampd_at(w, old))
+        prior = _displace(w, c, obj_off, old, off)
+        replaced[0] += 1
+        old = 0
     if old != 0:
         # The descriptor that is there gets the new bytes, and keeps its place in its queue; the
         # staged one leaves with the old.
@@ -406,7 +431,7 @@ def _link_page(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.
                 # Where the one before is, which may have been there for long.
                 word = queue_word(i << 6, shard[0], QUEUE_PENDING, p.idx) | WITH_PRIOR()
             shard[0] = shard_in(word)
-            store(w, cython.address(d.queue), word)
+            store(w, cython.address(d.queue), word | prior)
             store(w, cython.address(d.link), w.slot.client[ROOT_PENDING])
             store(w, cython.address(w.slot.client[ROOT_PENDING]), off)
     weigh(w, p.idx, obj_off, asked, used, stored)

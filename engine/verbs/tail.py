@@ -9,7 +9,7 @@ from cython.cimports.engine.layout.call import AGAIN, MISS, Value
 from cython.cimports.engine.layout.regions import expiry_of, obj_at, pages_of
 from cython.cimports.engine.layout.structs import Obj
 from cython.cimports.engine.layout.tail import is_key, tail_before
-from cython.cimports.engine.layout.words import has_open_tail, is_foreign, is_same, packed_in
+from cython.cimports.engine.layout.words import has_open_tail, is_far, is_foreign, is_same, packed_in
 from cython.cimports.shm.atomics import load
 from cython.cimports.shm.layout import OK, u64
 
@@ -18,8 +18,8 @@ def look_at_value(w, c, obj_off):
     """After a page was found: take its tail off c.found.length and c.found.stored, and see what the
     object says beside. OK, MISS: it is another key's, or AGAIN: the tail cannot be.
 
-    A page that is compressed, or a back end's, has its tail with it; whoever gets its bytes looks
-    at that."""
+    A page that is compressed, far, or a back end's, has its tail with it; whoever gets its bytes
+    looks at that."""
     v: cython.pointer(Value) = c.ask.value
     size: u64 = 0
     length: u64 = c.found.stored
@@ -30,7 +30,7 @@ def look_at_value(w, c, obj_off):
         v.expires_found = load(expiry_of(w, o))
         v.tail_found = v.key_found = v.word = 0
         v.has_word = v.has_key = False
-    if packed_in(c.found.shape) != 0 or is_foreign(c.found.shape):
+    if packed_in(c.found.shape) != 0 or is_foreign(c.found.shape) or is_far(c.found.shape):
         return OK
     if has_open_tail(c.found.shape):
         size = c.found.stored + 1 if is_same(c.found.shape) else tail_before(

@@ -15,6 +15,7 @@ from cython.cimports.engine.layout.words import (
     has_chunk,
     has_hidden_tail,
     has_open_tail,
+    is_far,
     is_same,
     packed_in,
     target_of,
@@ -118,6 +119,8 @@ def _add(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointe
     c.found.data = chunk_of(w, d.shape, d.data)
     c.found.stored = copied_of(d.shape)
     c.found.length = cython.cast(cython.uint, d.shape)
+    if is_far(d.shape):
+        return AGAIN            # its bytes are to be had first, by who gets them
     check_chunk(w, d.shape, c.found.data, c.found.stored)
     status = look_at_value(w, c, obj_off) if w.fault == 0 else OK
     if status == AGAIN:

@@ -22,6 +22,10 @@ cdef inline u64 GIVING_BYTE() noexcept nogil:
     # Held by who gives memory back while the capacity stays.
     return (1 << 20) + 2
 
+cdef inline u64 SPILL_BYTE() noexcept nogil:
+    # Held by who spills pages to far tiers.
+    return (1 << 20) + 3
+
 cdef inline u64 NEWCOMER_BYTE(u64 idx) noexcept nogil:
     # Held by who is about to have a slot: from before he has the slot's byte until he lives there,
     # or has given it back. Else who asks could not tell him from a worker.

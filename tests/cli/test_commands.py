@@ -101,11 +101,11 @@ def test_balloon_follows_until_its_count(filled, monkeypatch):
 
 
 def test_tend(filled):
-    nothing = {"rounds": 1, "dead": 0, "inherited": 0, "merged": 0, "given": 0, "buried": 0}
+    nothing = {"rounds": 1, "dead": 0, "inherited": 0, "merged": 0, "given": 0, "buried": 0, "spilled": 0}
     assert tmem_json("tend", filled.name, "--once") == nothing
     assert tmem("tend", filled.name, "--once") == (
         f"{filled.name}: 0 segments emptied, 0 given back, 0 dead workers settled, garbage of 0 taken apart, "
-        "0 expired objects taken out\n"
+        "0 expired objects taken out, 0 pages spilled\n"
     )
     assert tmem("tend", filled.name, "--seconds", 0.15) == ""
     assert [json.loads(line) for line in tmem("tend", filled.name, "--seconds", 0, "--json").splitlines()] == [nothing]

@@ -13,6 +13,7 @@ import struct
 import pytest
 
 import engine
+from tests.contract.fars import fresh_dict_tier
 from tests.hostile.scene import TolerantPam
 from tests.hostile.structs import CONSTANTS, Map, offset
 from tests.support import ROOT, SHM
@@ -84,9 +85,25 @@ def packed(name):
     return make_packed
 
 
+def far(make):
+    return make("p", far="dict:"), plain
+
+
+def make_far(eng, pool):
+    """Let the first pages of a pool be far: there comes more than there is room for."""
+    n = 0
+    while eng.stats()["pools"]["p"]["far_pages"] < PAGES:
+        assert pool.put((9, n, 0), 0, plain(n))
+        n += 1
+        if n % 32 == 0:
+            eng.spill()
+    for i in range(n):
+        pool.flush_object((9, i, 0))
+
+
 MAKERS = {
     "FOREIGN": foreign, "SAME": same, "LZ4": packed("lz4"), "ZSTD": packed("zstd"), "TWIN": twin, "VIEWED": raw,
-    "TAIL": raw,
+    "TAIL": raw, "FAR": far,
 }
 
 
@@ -139,9 +156,10 @@ def damage(eng, pool):
 
 
 @pytest.mark.parametrize("flag", FLAGS)
-def test_a_page_is_kept_whatever_is_done_to_the_arena(make_arena, flag):
+def test_a_page_is_kept_whatever_is_done_to_the_arena(make_arena, monkeypatch, flag):
     """Checked, repaired, and moved; an evicted page is gone, but never another's."""
     eng = make_arena(capacity="4MiB", page_size=PAGE, huge_pages=False, shards=2)
+    fresh_dict_tier(monkeypatch)
     filler = eng.new_pool("filler", persistent=True)
     pool, content = MAKERS[flag](eng.new_pool)
     for n in range(PAGES):
@@ -150,6 +168,8 @@ def test_a_page_is_kept_whatever_is_done_to_the_arena(make_arena, flag):
             assert filler.put((n, i, 0), 0, plain(i))
     for n in range(PAGES if flag == "VIEWED" else 0):
         pool.view((1, 2, 3), FIRST + n).release()
+    if flag == "FAR":
+        make_far(eng, pool)
     tails = flag == "TAIL"
     assert sum(shape >> FLAGS_SHIFT & FLAGS[flag] != 0 for shape in shapes(eng, tails).values()) >= PAGES // 2
 

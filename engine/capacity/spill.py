@@ -1,0 +1,466 @@
+"""Owns the spiller: who copies pages that would go next to their pool's far tier, ahead of the puts
+that would else let them go.
+
+One at a time in an arena, elected by a byte of the liveness file that the kernel drops with him;
+who comes second does nothing. He keeps a twentieth of the capacity free. A batch: choose pages,
+copy them, give them to the tier out of the turn and with nothing held, and let each that is still
+the same, and that nobody has asked for, be far. Then whatever is dead goes: descriptors whose token
+leads nowhere, the oldest where there are more than the pool may have, tokens that the tier wants to
+drop.
+Puts never wait for him. Where he is too slow, or there is none, pages go as in any pool.
+Kill at any instruction: between two transactions nothing of his is in the arena. What a tier has
+taken and no descriptor names is garbage, and never read.
+"""
+import cython
+from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cython.cimports.engine.eviction.evict import drop_far
+from cython.cimports.engine.eviction.leaving import Leaving, choose_leaving
+from cython.cimports.engine.layout.call import Call
+from cython.cimports.engine.layout.regions import has_far, pool_at, queue_at
+from cython.cimports.engine.layout.structs import (
+    GEO_SHARDS,
+    OBJ_CLASS,
+    OBJNODE_CLASS,
+    PAMPD_CLASS,
+    Dead,
+    FarRecord,
+)
+from cython.cimports.engine.layout.words import copied_of, pool_mark
+from cython.cimports.engine.member.arguments import aim
+from cython.cimports.engine.member.bound import Bound
+from cython.cimports.engine.member.member import Member
+from cython.cimports.engine.member.registry import registry
+from cython.cimports.engine.oid import hash_oid
+from cython.cimports.engine.pages.dead import take_dead
+from cython.cimports.engine.verbs.away import become_far, copy_out
+from cython.cimports.shm.atomics import add, load, set_release
+from cython.cimports.shm.journal import kill_point
+from cython.cimports.shm.kernel.liveness import SPILL_BYTE, byte_release, byte_try
+from cython.cimports.shm.layout import BUSY, CORRUPT, OK, Worker, u64
+from cython.cimports.shm.lock import lock_try, unlock
+from cython.cimports.shm.segments import limit_of
+from cython.cimports.shm.slab import drain_all
+from engine.errors import AccessDenied, PoolDestroyed
+from engine.far.names import SEAL_BYTES, handle_of, name_of, sealed
+
+BATCH = cython.declare(cython.int, 255)         # pages: two batches of those of 4 KiB fill a region of a file
+A_SHARD = cython.declare(u64, 16)               # of them from one shard
+BATCHES = 16                                    # of a round
+RESERVE = cython.declare(u64, 20)               # a part of so many of the capacity is kept free
+TRIM = cython.declare(u64, 256)                 # pages that go of a shard at once, and tokens of the dead ring
+
+
+@cython.cclass
+class Spiller:
+    """What an engine knows as the one who spills."""
+
+    def __cinit__(self):
+        self.pools = {}
+
+
+def has_tiers(engine):
+    """True if some living pool has a far tier."""
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    found: cython.bint = False
+    engine.att.enter()
+    try:
+        for idx, _, _ in engine.live_slots():
+            found = found or has_far(pool_at(w, idx))
+    finally:
+        engine.att.leave()
+    return found
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _is_short(w: cython.pointer(Worker)) -> cython.bint:
+    """True if less than the reserve is free: whole segments, and chunks of the size that was short
+    last. Read while others work: a hint."""
+    limit: u64 = limit_of(w)
+    used: u64 = load(cython.address(w.depot.seg_used))
+    cls: u64 = load(cython.address(w.depot.short_class)) - 1
+    free: u64 = (limit - used if used < limit else 0) << w.seg_shift
+    if cls < OBJNODE_CLASS:
+        free += load(cython.address(w.depot.class_free[cls])) * w.class_bytes[cls]
+    return free < (limit << w.seg_shift) // RESERVE
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _is_crowded(w: cython.pointer(Worker)) -> cython.bint:
+    """True if descriptors, and what they hang on, take more than half of the capacity."""
+    return 2 * (
+        load(cython.address(w.depot.class_segments[PAMPD_CLASS]))
+        + load(cython.address(w.depot.class_segments[OBJ_CLASS]))
+        + load(cython.address(w.depot.class_segments[OBJNODE_CLASS]))
+    ) > limit_of(w)
+
+
+# --- choosing -------------------------------------------------------------------------------------
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _choose(w: cython.pointer(Worker), shard: cython.pointer(u64), table: cython.pointer(Leaving),
+            pool: cython.pointer(u64), count: cython.pointer(cython.int)) -> cython.int:
+    """Up to BATCH pages of one pool that go next. OK (also with none), BUSY or CORRUPT."""
+    shards: u64 = w.client_geometry[GEO_SHARDS]
+    of: u64 = 0
+    found: u64
+    i: u64
+    status: cython.int
+    count[0] = 0
+    if lock_try(w, cython.address(w.slot.own)) != OK:
+        return BUSY
+    status = OK
+    for i in range(shards):
+        if count[0] >= BATCH or status == CORRUPT:
+            break
+        status = choose_leaving(w, shard[0] & (shards - 1), table + count[0],
+                                min(A_SHARD, cython.cast(u64, BATCH - count[0])), cython.address(of),
+                                cython.address(found))
+        if found != 0 and count[0] != 0 and of != pool[0]:
+            break                   # of another pool: the next batch begins here
+        if found != 0:
+            pool[0] = of
+        count[0] += found
+        shard[0] += 1
+    unlock(w, cython.address(w.slot.own))
+    return status if status == CORRUPT else OK
+
+
+# --- a batch --------------------------------------------------------------------------------------
+
+
+@cython.cclass
+class Batch:
+    """Pages of a pool on their way to its tier: names and sealed bytes, and where each is in the
+    table of those that were chosen."""
+
+    names: list
+    values: list
+    places: list
+
+
+@cython.cfunc
+def _aim(c: cython.pointer(Call), page: cython.pointer(Leaving)) -> cython.int:
+    aim(c, page.oid, hash_oid(page.oid[0], page.oid[1], page.oid[2]), page.index)
+    c.ask.gen = page.gen
+    c.ask.token = page.token
+    c.did.shard = page.shard
+    return 0
+
+
+@cython.cfunc
+def _pack(pool: Bound, table: cython.pointer(Leaving), count: cython.int) -> Batch:
+    """Copy what was chosen, as far as it is still there and fits into one batch of the tier."""
+    w: cython.pointer(Worker) = cython.address(pool.engine.att.w)
+    c: Call
+    i: cython.int
+    size: u64 = 0
+    data: bytes
+    made: Batch = Batch()
+    made.names = []
+    made.values = []
+    made.places = []
+    for i in range(count):
+        length: u64 = copied_of(table[i].shape)
+        if length + SEAL_BYTES > pool.tier.longest or size + length + 2 * SEAL_BYTES > pool.tier.batch_bytes:
+            continue
+        _aim(cython.address(c), table + i)
+        data = PyBytes_FromStringAndSize(cython.NULL, length)
+        c.did.out = PyBytes_AS_STRING(data)
+        c.did.have = length
+        if copy_out(w, cython.address(pool.ref), cython.address(c)) != OK:
+            add(cython.address(pool.far_record().stale), 1)
+            continue
+        size += length + 2 * SEAL_BYTES
+        name = name_of(w.header.nonce, table[i].gen)
+        handle = handle_of(pool_mark(pool.ref.idx, pool.ref.gen),
+                           (table[i].oid[0], table[i].oid[1], table[i].oid[2]), table[i].index)
+        made.names.append(name)
+        made.values.append(sealed(name, handle, data))
+        made.places.append(i)
+    return made
+
+
+@cython.cfunc
+@cython.exceptval(-1)
+def _send(pool: Bound, batch: Batch, table: cython.pointer(Leaving)) -> cython.int:
+    """Give a batch to the tier, and note the tokens. What the tier's words are to be is known to
+    all before it begins."""
+    w: cython.pointer(Worker) = cython.address(pool.engine.att.w)
+    record: cython.pointer(FarRecord) = pool.far_record()
+    epoch: cython.int = pool.engine.att.epoch
+    i: cython.int
+    words = pool.tier.prepare([len(value) for value in batch.values], [record.words[i] for i in range(4)])
+    for i in range(4):
+        # Release: who sees a token of what is written from here on sees these, too.
+        set_release(cython.address(record.words[i]), words[i])
+    kill_point(w)
+    pool.engine.att.give_up_turn()
+    try:
+        tokens = pool.tier.put_many(batch.names, batch.values)
+    finally:
+        pool.engine.att.again()
+    pool.engine.refuse_fork(epoch)
+    kill_point(w)
+    for place, token in zip(batch.places, tokens, strict=True):
+        i = place
+        table[i].token = token
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1)
+def _let_go(pool: Bound, batch: Batch, table: cython.pointer(Leaving)) -> cython.int:
+    """Let the pages that the tier has be far. How many are."""
+    w: cython.pointer(Worker) = cython.address(pool.engine.att.w)
+    record: cython.pointer(FarRecord) = pool.far_record()
+    epoch: cython.int = pool.engine.att.epoch
+    c: Call
+    i: cython.int
+    done: cython.int = 0
+    names: list = []
+    tokens: list = []
+    for name, place in zip(batch.names, batch.places, strict=True):
+        i = place
+        if table[i].token == 0:
+            continue
+        _aim(cython.address(c), table + i)
+        c.found.shape = table[i].shape
+        if pool.attempt(cython.address(c), become_far) == OK:
+            done += 1
+        else:
+            names.append(name)
+            tokens.append(table[i].token)
+        kill_point(w)
+        pool.engine.refuse_fork(epoch)
+    add(cython.address(record.spilled), done)
+    add(cython.address(record.stale), len(names))
+    pool.engine.settle()
+    _delete(pool, names, tokens)
+    return done
+
+
+@cython.cfunc
+@cython.exceptval(-1)
+def _delete(pool: Bound, names: list, tokens: list) -> cython.int:
+    """Tell the tier what nobody will ask for, if it wants to know."""
+    if not names or not pool.tier.deletes:
+        return 0
+    pool.engine.att.give_up_turn()
+    try:
+        pool.tier.delete_many(names, tokens)
+    finally:
+        pool.engine.att.again()
+    return 0
+
+
+# --- what is dead ---------------------------------------------------------------------------------
+
+
+@cython.cfunc
+@cython.exceptval(-1)
+def _drop(pool: Bound, shard: u64, below: u64, most: u64) -> cython.int:
+    """drop_far, with the own lock. Whether any went; what is busy waits for the next round."""
+    w: cython.pointer(Worker) = cython.address(pool.engine.att.w)
+    status: cython.int
+    if lock_try(w, cython.address(w.slot.own)) != OK:
+        return False
+    with cython.nogil:
+        status = drop_far(w, pool.ref.idx, shard, below, cython.address(most), registry.host)
+        unlock(w, cython.address(w.slot.own))
+    if status != OK and status != BUSY:
+        pool.engine.raise_status(status)
+    return most != 0
+
+
+@cython.cfunc
+@cython.exceptval(-1)
+def _trim(pool: Bound) -> cython.int:
+    """Drop descriptors whose token leads nowhere, and the oldest where there are too many."""
+    w: cython.pointer(Worker) = cython.address(pool.engine.att.w)
+    record: cython.pointer(FarRecord) = pool.far_record()
+    shards: u64 = w.client_geometry[GEO_SHARDS]
+    shard: u64
+    count: u64
+    total: u64 = 0
+    most: u64 = load(cython.address(record.most))
+    below: u64 = load(cython.address(record.words[0]))
+    for shard in range(shards):
+        if below != 0:
+            while _drop(pool, shard, below, TRIM):
+                pool.engine.settle()
+        total += load(cython.address(queue_at(w, pool.ref.idx, shard).far_count))
+    if _is_crowded(w):
+        most = min(most, total - total // 16)
+    for shard in range(shards if total > most else 0):
+        # As many of each shard as it has of all.
+        count = load(cython.address(queue_at(w, pool.ref.idx, shard).far_count))
+        count = cython.cast(u64, cython.cast(cython.double, count) * (total - most) / total) + 1
+        _drop(pool, shard, 0, min(count, TRIM))
+    pool.engine.settle()
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1)
+def _drain(engine: Member, open_by: dict) -> cython.int:
+    """Tell tiers of the tokens in the dead ring."""
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    room: bytes = bytes(TRIM * cython.sizeof(Dead))
+    dead: cython.pointer(Dead) = cython.cast(cython.pointer(Dead), PyBytes_AS_STRING(room))
+    count: u64 = 0
+    i: u64
+    status: cython.int
+    pool: Bound
+    found: dict = {}
+    if lock_try(w, cython.address(w.slot.own)) != OK:
+        return 0
+    status = take_dead(w, dead, TRIM, cython.address(count))
+    unlock(w, cython.address(w.slot.own))
+    if status == CORRUPT:
+        engine.raise_status(status)
+    for i in range(count):
+        found.setdefault(dead[i].pool, []).append((name_of(w.header.nonce, dead[i].gen), dead[i].token))
+    for key, pool in open_by.items():
+        mine = found.pop(pool_mark(key[0], key[1]), [])
+        _delete(pool, [name for name, _ in mine], [token for _, token in mine])
+    return 0
+
+
+# --- a round --------------------------------------------------------------------------------------
+
+
+@cython.cfunc
+def _pools(engine: Member, state: Spiller, open_pool) -> dict:
+    """The living pools with a tier that can be had here, opened once."""
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    pool: Bound
+    found: dict = {}
+    engine.att.enter()
+    try:
+        tiered = [(idx, gen) for idx, gen, _ in engine.live_slots() if has_far(pool_at(w, idx))]
+    finally:
+        engine.att.leave()
+    for idx, gen in tiered:
+        try:
+            pool = state.pools.get((idx, gen)) or open_pool(engine, idx, gen)
+        except (AccessDenied, PoolDestroyed):
+            continue
+        if pool.tier is not None:
+            found[idx, gen] = pool
+    state.pools = found
+    return found
+
+
+@cython.cfunc
+@cython.exceptval(-1)
+def _one_batch(engine: Member, state: Spiller, pools: dict) -> cython.int:
+    """Spill a batch: how many pages are far since; -1 is never answered."""
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    table: Leaving[255]
+    count: cython.int = 0
+    idx: u64 = 0
+    status: cython.int
+    pool: Bound
+    batch: Batch
+    engine.att.enter()
+    try:
+        if not _is_short(w) or _is_crowded(w):
+            return 0
+        with cython.nogil:
+            status = _choose(w, cython.address(state.shard), table, cython.address(idx), cython.address(count))
+        if status == CORRUPT:
+            engine.raise_status(status)
+        pool = pools.get((idx, pool_at(w, idx).gen)) if count != 0 else None
+    finally:
+        engine.att.leave()
+    if pool is None:
+        return 0
+    try:
+        pool.enter()
+        try:
+            batch = _pack(pool, table, count)
+            if not batch.names:
+                return 0
+            _send(pool, batch, table)
+            return _let_go(pool, batch, table)
+        finally:
+            pool.leave()
+    except PoolDestroyed:
+        return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1)
+def _end(engine: Member, state: Spiller, me: u64) -> cython.int:
+    """Let others spill. A forked child has another id, and not the byte."""
+    engine.att.enter()
+    if engine.att.w.id == me:
+        state.by = 0
+        byte_release(cython.address(engine.att.w), SPILL_BYTE())
+    engine.att.leave()
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1)
+def _tidy(engine: Member, pools: dict) -> cython.int:
+    """Drop what is dead, and let others have what has become free."""
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    pool: Bound
+    for pool in pools.values():
+        try:
+            pool.enter()
+            try:
+                _trim(pool)
+            finally:
+                pool.leave()
+        except PoolDestroyed:
+            continue
+    engine.att.enter()
+    try:
+        _drain(engine, pools)
+        if lock_try(w, cython.address(w.slot.own)) == OK:
+            drain_all(w, w.slot)
+            unlock(w, cython.address(w.slot.own))
+    finally:
+        engine.att.leave()
+    return 0
+
+
+def spill(engine: Member, open_pool, done):
+    """A round: batches until enough is free; done.spilled is raised by how many pages are far
+    since. open_pool(engine, idx, gen) gives a Bound."""
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
+    state: Spiller
+    me: u64
+    pages: cython.int
+    if not has_tiers(engine):
+        return
+    if engine.spiller is None:
+        engine.spiller = Spiller()
+    state = engine.spiller
+    engine.att.enter()
+    me = w.id
+    mine: cython.bint = state.by != me and byte_try(w, SPILL_BYTE()) == OK
+    if mine:
+        state.by = me
+    engine.att.leave()
+    if not mine:
+        return
+    try:
+        pools: dict = _pools(engine, state, open_pool)
+        for _ in range(BATCHES):
+            pages = _one_batch(engine, state, pools) if pools else 0
+            if pages == 0:
+                break
+            done.spilled += pages
+        _tidy(engine, pools)
+    finally:
+        _end(engine, state, me)

@@ -1,0 +1,14 @@
+# C-level names of leaving.py.
+from engine.tree.hostops cimport HostOps
+from shm.layout cimport Worker, u64
+
+# A page that is about to leave for its pool's far tier, process-local.
+cdef struct Leaving:
+    u64 oid[3]
+    u64 index
+    u64 gen
+    u64 shard
+    u64 shape
+    u64 token       # under which the tier has it; 0: it has not
+
+cdef int choose_leaving(Worker *w, u64 shard, Leaving *out, u64 most, u64 *pool, u64 *count) noexcept nogil

@@ -1,0 +1,1 @@
+"""Far tiers: where pages are that have left the arena."""

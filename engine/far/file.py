@@ -1,0 +1,239 @@
+"""Owns the far tier that is one file on a local disk: where pages lie in it, and how it is reused.
+
+The file has its memory from the start. Behind a first block, which says whose it is, lie regions of
+2 MiB, which are written one after the other and over again from the first one on: what was written
+first goes first. Pages are written in batches, each from a block of the disk on; a batch lies in
+one region, and a region that has no room for the next is left as it is.
+A token is the number of the region, counted from the first that was ever begun, and where in it the
+page begins, in units of 8 bytes. So regions need no table: the number of the last one begun says of
+every token whether its region was begun anew since. The arena has that number before the first byte
+is written over. Who reads meanwhile gets a mixture, which its seal does not fit.
+Never: an index on disk, compaction, or recovery after a reboot. With the arena goes what is in it.
+A lock of the open file, shared among those who have it open, says that it is in use: no other pool
+can be made with it. A file that nobody has open may be taken, and its pages are then misses.
+Kill at any instruction: what was written, and nobody has a token of, is never read.
+"""
+import errno
+import fcntl
+import mmap
+import os
+import secrets
+import struct
+import threading
+from collections.abc import Sequence
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from engine.errors import TmemError
+from engine.far.answers import FAILED, Answer
+from engine.sizes import parse_size
+
+BLOCK = 4096                    # what a batch begins at a multiple of, and the first block
+REGION = 2 << 20
+UNIT = 8
+PLACE_BITS = 18                 # of a token: REGION // UNIT places
+REGIONS_MIN = 2
+HEADER = struct.Struct("<8sQQQ")        # magic, nonce of the arena, tag, regions
+MAGIC = b"tmemfar1"
+LOCK = struct.Struct("@hhqqi")  # struct flock: type, whence, start, len, pid
+EXCLUSIVE = fcntl.F_WRLCK
+SHARED = fcntl.F_RDLCK
+
+
+def place_of(target: str) -> tuple[str, int]:
+    """The path of a target, and how many regions its file has. ValueError names the argument."""
+    parts = urlsplit(target)
+    asked = dict(parse_qsl(parts.query, keep_blank_values=True))
+    size = asked.pop("size", None)
+    path = unquote(parts.path)
+    if parts.netloc or not path.startswith("/") or path.endswith("/") or size is None or asked:
+        raise ValueError(f"far: 'file:///PATH?size=SIZE', an absolute path and a size such as 50GiB, not {target!r}")
+    regions = (parse_size("far: size", size) - BLOCK) // REGION
+    if not REGIONS_MIN <= regions < 1 << 40:
+        raise ValueError(f"far: size: at least {BLOCK + REGIONS_MIN * REGION} bytes, not {size}")
+    return path, regions
+
+
+def _open(path: str, flags: int, mode: int = 0) -> tuple[int, bool]:
+    """The file, past the page cache if its file system does that: (descriptor, whether)."""
+    try:
+        return os.open(path, flags | os.O_DIRECT | os.O_CLOEXEC | os.O_NOFOLLOW, mode), True
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+    return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, mode), False
+
+
+def _lock(fd: int, kind: int) -> bool:
+    """Take the lock of the open file, or change it; False: others are in the way."""
+    try:
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, LOCK.pack(kind, os.SEEK_SET, 0, 1, 0))
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        raise
+    return True
+
+
+class FileTier:
+    """A tier in one file; made by `make` and `open`."""
+
+    deletes = False
+    longest = REGION
+    batch_bytes = REGION
+
+    def __init__(self, fd: int, direct: bool, regions: int) -> None:
+        self.fd = fd
+        self.direct = direct
+        self.regions = regions
+        self.region = -1            # that is being filled, by the process that puts
+        self.filled = REGION        # bytes of it
+        self.rooms = threading.local()
+        self.sector = self._sector() if direct else 1
+
+    def __del__(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    # --- making and opening -----------------------------------------------------------------------
+
+    @classmethod
+    def make(cls, target: str, nonce: int, mode: int) -> tuple["FileTier", list[int]]:
+        """The tier of a new pool in the arena of this nonce, and its words."""
+        path, regions = place_of(target)
+        size = BLOCK + regions * REGION
+        try:
+            fd, direct = _open(path, os.O_RDWR | os.O_CREAT, mode & 0o666)
+            tier = cls(fd, direct, regions)
+            there = os.fstat(fd).st_size
+            if there != 0 and tier._read(0, HEADER.size)[:8] != MAGIC:
+                raise ValueError(f"far: {path!r} is there, and no file of a far tier: another path, or remove it")
+            if not _lock(fd, EXCLUSIVE):
+                raise TmemError(f"far: {path!r} is in use by another pool; each needs a file of its own")
+            os.ftruncate(fd, size)
+            os.posix_fallocate(fd, 0, size)
+            tag = secrets.randbits(64) | 1
+            tier._write(0, [HEADER.pack(MAGIC, nonce, tag, regions)])
+            _lock(fd, SHARED)
+        except OSError as error:
+            raise TmemError(f"far: no file of {size} bytes can be had at {path!r}: {error.strerror}") from error
+        return tier, [0, 1, tag, regions]       # the first region is number 1: no token is 0
+
+    @classmethod
+    def open(cls, target: str, nonce: int, words: Sequence[int]) -> "FileTier":
+        """The tier of a pool that is there."""
+        path, regions = place_of(target)
+        try:
+            try:
+                fd, direct = _open(path, os.O_RDWR)
+            except OSError as error:
+                if error.errno not in (errno.EACCES, errno.EROFS):
+                    raise
+                fd, direct = _open(path, os.O_RDONLY)       # who may only read can still get
+            tier = cls(fd, direct, regions)
+            if not _lock(fd, SHARED):
+                raise TmemError(f"far: {path!r} is being made anew for another pool")
+            header = tier._read(0, HEADER.size)
+        except OSError as error:
+            raise TmemError(f"far: the file at {path!r} cannot be used: {error.strerror}") from error
+        if header != HEADER.pack(MAGIC, nonce, words[2], words[3]) or words[3] != regions:
+            raise TmemError(f"far: the file at {path!r} is not the one this pool was made with")
+        return tier
+
+    def _sector(self) -> int:
+        """What reads past the page cache must begin at a multiple of."""
+        room = self._room(BLOCK)
+        try:
+            os.preadv(self.fd, [memoryview(room)[:512]], 512)
+        except OSError:
+            return BLOCK
+        return 512
+
+    # --- bytes in and out -------------------------------------------------------------------------
+
+    def _room(self, size: int) -> mmap.mmap:
+        """Memory of this thread's that begins where a page does. Private: a forked child shares
+        none with its parent."""
+        room: mmap.mmap | None = getattr(self.rooms, "room", None)
+        if room is None or len(room) < size or self.rooms.pid != os.getpid():
+            room = mmap.mmap(-1, (size + 2 * BLOCK) // BLOCK * BLOCK, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            self.rooms.room = room
+            self.rooms.pid = os.getpid()
+        return room
+
+    def _read(self, at: int, length: int) -> bytes:
+        """What stands there; less where the file is shorter."""
+        if not self.direct:
+            return os.pread(self.fd, length, at)
+        skip = at % self.sector
+        span = (skip + length + self.sector - 1) // self.sector * self.sector
+        room = self._room(span)
+        with memoryview(room) as whole, whole[:span] as part:
+            got = os.preadv(self.fd, [part], at - skip)
+        return room[skip : min(skip + length, got)]
+
+    def _write(self, at: int, values: Sequence[bytes]) -> None:
+        """Write there, one behind the other, each from a whole unit on, in whole blocks. OSError if
+        not all was written."""
+        room = self._room(sum(len(value) + UNIT for value in values) + BLOCK)
+        size = 0
+        for value in values:
+            room[size : size + len(value)] = value
+            size += len(value) + -len(value) % UNIT
+        span = (size + BLOCK - 1) // BLOCK * BLOCK
+        with memoryview(room) as whole, whole[:span] as part:
+            if os.pwritev(self.fd, [part], at) != span:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def _start(self, region: int) -> int:
+        return BLOCK + region % self.regions * REGION
+
+    # --- what a tier is asked ---------------------------------------------------------------------
+
+    def prepare(self, lengths: Sequence[int], words: Sequence[int]) -> list[int]:
+        """Begin a region if the one that is being filled has no room for these values."""
+        begun = words[1]
+        size = sum((length + UNIT - 1) // UNIT * UNIT for length in lengths)
+        if self.region + 1 == begun and self.filled + size <= REGION:
+            return list(words)
+        self.region, self.filled = begun, 0
+        return [max(0, begun + 1 - self.regions) << PLACE_BITS, begun + 1, *words[2:]]
+
+    def put_many(self, names: Sequence[bytes], values: Sequence[bytes]) -> list[int]:
+        """Write values, one batch."""
+        tokens = []
+        written = []
+        size = 0
+        for value in values:
+            step = len(value) + -len(value) % UNIT
+            fits = self.filled + size + step <= REGION
+            tokens.append(self.region << PLACE_BITS | (self.filled + size) // UNIT if fits else 0)
+            if fits:
+                written.append(value)
+                size += step
+        try:
+            self._write(self._start(self.region) + self.filled, written)
+        except OSError:
+            return [0] * len(values)
+        finally:
+            self.filled += (size + BLOCK - 1) // BLOCK * BLOCK
+        return tokens
+
+    def get_many(
+        self, names: Sequence[bytes], tokens: Sequence[int], lengths: Sequence[int]
+    ) -> list[bytes | None | Answer]:
+        """Read values, one by one."""
+        return [self._get(token, length) for token, length in zip(tokens, lengths, strict=True)]
+
+    def _get(self, token: int, length: int) -> bytes | None | Answer:
+        at = (token & ((1 << PLACE_BITS) - 1)) * UNIT
+        if not 0 < length <= REGION - at:
+            return None
+        try:
+            value = self._read(self._start(token >> PLACE_BITS) + at, length)
+        except OSError:
+            return FAILED
+        return value if len(value) == length else None
+
+    def delete_many(self, names: Sequence[bytes], tokens: Sequence[int]) -> None:
+        """Nothing to do: what is not needed is written over in its turn."""

@@ -1,0 +1,105 @@
+"""Owns what tests of far tiers share: a tier in a dict that can be looked into, and pools whose
+pages are mostly far.
+"""
+from engine.far import tiers
+from engine.far.answers import FAILED
+
+PAGE = 4096
+
+
+def content(n, version=0):
+    """A page that is like no other, and of another length than the next."""
+    return (b"%d of %d, " % (n, version) + bytes(range(256)) * 17)[: PAGE - n % 7]
+
+
+class DictTier:
+    """A tier with the three verbs of a store of names: what it has is in `kept`, what it was asked
+    in `asked`. `before(verb, names)` is called first, with no lock held; `deaf`: it answers
+    nothing."""
+
+    deletes = True
+    longest = 1 << 20
+    batch_bytes = 1 << 21
+    kept = {}
+    asked = []
+    before = None
+    deaf = False
+
+    @classmethod
+    def make(cls, target, nonce, mode):
+        return cls(), [0, 0, 0, 0]
+
+    @classmethod
+    def open(cls, target, nonce, words):
+        return cls()
+
+    def note(self, verb, names):
+        cls = type(self)
+        cls.asked.append((verb, list(names)))
+        if cls.before is not None:
+            cls.before(verb, names)
+
+    def prepare(self, lengths, words):
+        return words
+
+    def put_many(self, names, values):
+        self.note("put", names)
+        if self.deaf:
+            return [0] * len(names)
+        assert not set(names) & set(self.kept), "a name is used twice"
+        self.kept.update(zip(names, values, strict=True))
+        return [1] * len(names)
+
+    def get_many(self, names, tokens, lengths):
+        self.note("get", names)
+        return [FAILED] * len(names) if self.deaf else [self.kept.get(name) for name in names]
+
+    def delete_many(self, names, tokens):
+        self.note("delete", names)
+        for name in names:
+            self.kept.pop(name, None)
+
+    def close(self):
+        pass
+
+
+def fresh_dict_tier(monkeypatch):
+    """The scheme "dict" for this test: its class."""
+    kind = type("Fresh", (DictTier,), {"kept": {}, "asked": [], "before": None, "deaf": False})
+    monkeypatch.setitem(tiers.SCHEMES, "dict", kind)
+    return kind
+
+
+def stats(pool):
+    return pool.engine.stats()["pools"][pool.name]
+
+
+def fill(pool, pages, start=0):
+    """Put so many pages, 16 to an object, with the spiller at work: nothing goes for good."""
+    for n in range(start, start + pages):
+        assert pool.put((n // 16, 0, 0), n % 16, content(n))
+        if n % 32 == 31:
+            pool.engine.spill()
+    assert stats(pool)["far_pages"] > pages // 4
+
+
+def get(pool, n, **how):
+    return pool.get((n // 16, 0, 0), n % 16, **how)
+
+
+def far_ones(pool, kind, pages):
+    """Numbers of pages that are far: those for which the tier is asked."""
+    found = []
+    for n in range(pages):
+        kind.asked.clear()
+        if get(pool, n) is not None and kind.asked:
+            found.append(n)
+    return found
+
+
+def assert_sound(eng):
+    report = eng.check()
+    assert report.ok, [str(problem) for problem in report.problems[:4]]
+
+
+__all__ = ["FAILED", "PAGE", "assert_sound", "content", "far_ones", "fill", "fresh_dict_tier", "get", "stats"]
