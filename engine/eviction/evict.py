@@ -359,7 +359,9 @@ def evict_of(w, pool, shard, of, steps, stays, gone, host):
             w.fault = FAULT_LOOP
         if w.fault != 0:
             break
-        if d.obj == stays.obj_off and d.index - stays.first < stays.pages:
+        if stays.pages != 0 and d.obj == stays.obj_off and index_in(
+            cython.cast(cython.pointer(Obj), chunk_at(w, stays.obj_off)), d
+        ) - stays.first < stays.pages:
             status = PINNED
         else:
             status = _evict_page(w, off, False, cython.address(value), gone, host)

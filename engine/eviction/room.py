@@ -16,6 +16,7 @@ from cython.cimports.engine.layout.regions import has_twins, page_at
 from cython.cimports.engine.layout.structs import (
     GEO_SHARDS,
     OBJ_CLASS,
+    OBJNODE_CLASS,
     PAMPD_CLASS,
     PAMPD_SENTINEL,
     ROOT_WRITTEN,
@@ -224,13 +225,16 @@ def _give_back(w: cython.pointer(Worker), cls: cython.int, want: u64) -> cython.
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _drain_others(w: cython.pointer(Worker), cls: cython.int) -> cython.int:
+def _drain_others(w: cython.pointer(Worker), cls: cython.int, structs: cython.bint) -> cython.int:
     """Give the depot what this worker has at hand of classes other than this one, but for
-    descriptors, which a put needs at once. OK, BUSY or CORRUPT."""
+    descriptors, which a put needs at once; and the other structs only if that is said. OK, BUSY or
+    CORRUPT."""
     other: cython.int
     status: cython.int = OK
     for other in range(CLASS_COUNT):
-        if other != cls and other != PAMPD_CLASS and status == OK:
+        if other == cls or other == PAMPD_CLASS or not structs and (other == OBJ_CLASS or other == OBJNODE_CLASS):
+            continue
+        if status == OK:
             status = drain(w, cython.address(w.slot.mags[other]), other, 0)
     return status
 
@@ -284,8 +288,9 @@ def make_room(w, first, cls, want, host):
             status = merge(w, 4, host)       # nothing may go
         if status == NOMEM:
             # Not even a page is there any more, perhaps: what lies at hand may be all that keeps
-            # the segments of other classes.
-            status = _drain_others(w, cls)
+            # the segments of other classes. Not objs and nodes: a put asks for both, and one would
+            # go for the other for ever.
+            status = _drain_others(w, cls, False)
             return ensure(w, cls, want) if status == OK else status
         if status != OK:
             return status
@@ -297,7 +302,7 @@ def make_room(w, first, cls, want, host):
         if _skim(w, 0, CLASS_COUNT) == CORRUPT:
             status = CORRUPT
         if status == OK:
-            status = _drain_others(w, cls)
+            status = _drain_others(w, cls, True)
         if status == OK:
             status = ensure(w, cls, want)
             if status != NOMEM:

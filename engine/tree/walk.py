@@ -59,11 +59,11 @@ def objs_after(w, b, after, offs, most):
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _leaf_from(w: cython.pointer(Worker), o: cython.pointer(Obj), index: cython.pointer(u64)
+def _leaf_from(w: cython.pointer(Worker), o: cython.pointer(Obj), height: u64, index: cython.pointer(u64)
                ) -> cython.pointer(Objnode):
     """The bottom node with the first page of an object from an index on, in a tree of a height that
-    is not 0; `index` becomes the first that may be in it. NULL: there is no such page."""
-    height: u64 = height_of(o)
+    is not 0, and was read once and checked; `index` becomes the first that may be in it. NULL:
+    there is no such page."""
     level: u64 = height
     nodes: cython.pointer(Objnode)[12]
     slot: u64
@@ -113,7 +113,7 @@ def indexes_from(w, o, index, found, most):
         found[0] = 0
         return 1
     while count < most:
-        n = _leaf_from(w, o, cython.address(index))
+        n = _leaf_from(w, o, height, cython.address(index))
         if n == cython.NULL or w.fault != 0:
             break
         while count < most:
