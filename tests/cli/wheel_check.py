@@ -15,7 +15,7 @@ import shm
 HERE = Path(sys.prefix).resolve()
 REQUIRED = ["engine/__init__.pyi", "engine/py.typed", "engine/cli/page.html", "tmem/__init__.py", "tmem/py.typed",
             "tmem/dashboard.json", "stress/commands.py"]
-MOST = 3_000_000         # bytes of a wheel: more, and the symbols or the sources of compiled modules are in it again
+MOST = 3_400_000         # bytes of a wheel: more, and the symbols or the sources of compiled modules are in it again
 
 
 def main():
