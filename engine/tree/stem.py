@@ -33,7 +33,7 @@ def give_stem(w, b, obj_off):
     new: u64 = pop(w, OBJ_CLASS)
     n: cython.pointer(Obj)
     s: cython.pointer(Stem)
-    d: cython.pointer(Pampd)
+    d: cython.pointer(Pampd) = cython.NULL
     if new == 0 or w.fault != 0:
         return 0
     n = cython.cast(cython.pointer(Obj), chunk_at(w, new))
@@ -50,9 +50,12 @@ def give_stem(w, b, obj_off):
         s.asked = length_of(d)
         s.used = chunk_bytes(w, d)
         s.stored = stored_bytes(d)
+    # Its place first, which ends in a release fence: who follows the page to its obj without the
+    # lock sees the obj whole.
+    rbtree.replace(w, b, obj_off, new)
+    if o.link != 0:
         store(w, cython.address(d.index), 0)
         store(w, cython.address(d.obj), new)
-    rbtree.replace(w, b, obj_off, new)
     gauge(w, pool_of_obj(o), GAUGE_OBJECTS, obj_count(False) - obj_count(True))
     retire(w, obj_off)
     return new if w.fault == 0 else 0

@@ -49,6 +49,7 @@ from cython.cimports.engine.verbs.fetch import note_obj, peek
 from cython.cimports.engine.verbs.section import (
     REAP_BUDGET,
     alive,
+    begin_look,
     bucket_of,
     drop_empty_obj,
     drop_page,
@@ -58,10 +59,10 @@ from cython.cimports.engine.verbs.section import (
     lock_bucket,
 )
 from cython.cimports.libc.string import memcpy
-from cython.cimports.shm.atomics import load, pause
+from cython.cimports.shm.atomics import load
 from cython.cimports.shm.journal import store
 from cython.cimports.shm.layout import BUSY, FAULT_SENTINEL, OK, Worker, offset_of, u64
-from cython.cimports.shm.lock import lock_try, seq_begin, seq_same, unlock
+from cython.cimports.shm.lock import lock_try, seq_same, unlock
 from cython.cimports.shm.slab import push_for
 
 TRIES = cython.declare(cython.int, 8)       # without the lock
@@ -224,12 +225,10 @@ def survey(w, p, c, pam, host):
     seq: u64
     status: cython.int
     for tries in range(TRIES):
-        w.fault = 0
-        seq = seq_begin(cython.address(b.lock))
-        if not alive(p):
+        status = begin_look(w, p, b, cython.address(seq))
+        if status == DESTROYED:
             return DESTROYED
-        if seq & 1:
-            pause()
+        if status == BUSY:
             continue
         status = _survey(w, p, c, b)
         if w.fault == 0 and seq_same(cython.address(b.lock), seq):

@@ -55,12 +55,12 @@ from cython.cimports.engine.tree.lookaside import find_obj, is_dead
 from cython.cimports.engine.tree.objnode import lookup
 from cython.cimports.engine.verbs.copy import STEP_BYTES, Copied
 from cython.cimports.engine.verbs.fetch import peek
-from cython.cimports.engine.verbs.section import alive, bucket_of, end_section, lock_bucket
+from cython.cimports.engine.verbs.section import begin_look, bucket_of, end_section, lock_bucket
 from cython.cimports.engine.verbs.tail import check_chunk
 from cython.cimports.libc.string import memcpy, memset
-from cython.cimports.shm.atomics import load, pause
+from cython.cimports.shm.atomics import load
 from cython.cimports.shm.layout import BUSY, CORRUPT, EXTENT_CLASS, FAULT_SENTINEL, OK, Worker, mark_of, u64
-from cython.cimports.shm.lock import seq_begin, seq_same, unlock
+from cython.cimports.shm.lock import seq_same, unlock
 
 PIECE = cython.declare(cython.int, 64)      # objects, or indexes, that are read at once
 LOOKS = cython.declare(cython.int, 1024)    # at buckets, before signal handlers and other threads have a turn
@@ -261,12 +261,10 @@ def _copy_bucket(w: cython.pointer(Worker), p: cython.pointer(PoolRef), k: cytho
     status: cython.int
     for tries in range(TRIES):
         k[0] = before
-        w.fault = 0
-        seq = seq_begin(cython.address(b.lock))
-        if not alive(p):
+        status = begin_look(w, p, b, cython.address(seq))
+        if status == DESTROYED:
             return DESTROYED
-        if seq & 1:
-            pause()
+        if status == BUSY:
             continue
         status = _copy_some(w, p, k, b, PIECE >> tries, STEP_BYTES >> tries)
         if w.fault == 0 and seq_same(cython.address(b.lock), seq):
@@ -358,12 +356,10 @@ def copy_pages(w, p, c, k):
         before = k[0]
         for tries in range(TRIES):
             k[0] = before
-            w.fault = 0
-            seq = seq_begin(cython.address(b.lock))
-            if not alive(p):
+            status = begin_look(w, p, b, cython.address(seq))
+            if status == DESTROYED:
                 return DESTROYED
-            if seq & 1:
-                pause()
+            if status == BUSY:
                 continue
             status = _pages(w, p, c, k, b, PIECE >> tries, STEP_BYTES >> tries)
             if w.fault == 0 and seq_same(cython.address(b.lock), seq):
@@ -451,12 +447,10 @@ def same_pages(w, p, c, k):
     same: cython.bint
     status: cython.int
     for tries in range(TRIES):
-        w.fault = 0
-        seq = seq_begin(cython.address(b.lock))
-        if not alive(p):
+        status = begin_look(w, p, b, cython.address(seq))
+        if status == DESTROYED:
             return DESTROYED
-        if seq & 1:
-            pause()
+        if status == BUSY:
             continue
         same = _same(w, p, c, k, b)
         if w.fault == 0 and seq_same(cython.address(b.lock), seq):

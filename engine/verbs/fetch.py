@@ -45,7 +45,7 @@ from cython.cimports.engine.tree.lookaside import find_obj, remember
 from cython.cimports.engine.verbs.fetch import LONG_BYTES
 from cython.cimports.engine.verbs.section import (
     REAP_BUDGET,
-    alive,
+    begin_look,
     bucket_of,
     drop_empty_obj,
     drop_page,
@@ -55,29 +55,12 @@ from cython.cimports.engine.verbs.section import (
     lock_bucket,
 )
 from cython.cimports.engine.verbs.tail import check_chunk, look_at_value
-from cython.cimports.shm.atomics import load, pause, prefetch, unlikely
+from cython.cimports.shm.atomics import load, prefetch, unlikely
 from cython.cimports.shm.journal import kill_point
 from cython.cimports.shm.layout import BUSY, FAULT_SENTINEL, OK, Worker, mark_at, mark_of, offset_of, set_mark, u64
-from cython.cimports.shm.lock import lock_try, seq_begin, seq_same, unlock
+from cython.cimports.shm.lock import lock_try, seq_same, unlock
 
 PEEK_TRIES = cython.declare(cython.int, 8)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.inline
-@cython.exceptval(check=False)
-def _look(
-    w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), b: cython.pointer(Bucket)
-) -> cython.int:
-    """Begin to read a bucket without its lock. OK with c.found.seq, BUSY (somebody writes) or
-    DESTROYED."""
-    w.fault = 0
-    c.found.seq = seq_begin(cython.address(b.lock))
-    if c.found.seq & 1:
-        pause()
-        return BUSY
-    return OK if alive(p) else DESTROYED
 
 
 def peek(w, p, c):
@@ -91,7 +74,7 @@ def peek(w, p, c):
     obj_off: u64
     d: cython.pointer(Pampd)
     for tries in range(PEEK_TRIES):
-        status = _look(w, p, c, b)
+        status = begin_look(w, p, b, cython.address(c.found.seq))
         if status == BUSY:
             continue
         if status == DESTROYED:
@@ -148,7 +131,7 @@ def look(w, p, c, pam, host):
     tries: cython.int
     status: cython.int
     for tries in range(PEEK_TRIES):
-        status = _look(w, p, c, b)
+        status = begin_look(w, p, b, cython.address(c.found.seq))
         if status == BUSY:
             continue
         if status == DESTROYED:
@@ -450,7 +433,7 @@ def peek_range(w, p, c, copy):
     tries: cython.int
     status: cython.int
     for tries in range(PEEK_TRIES):
-        status = _look(w, p, c, b)
+        status = begin_look(w, p, b, cython.address(c.found.seq))
         if status == BUSY:
             continue
         if status == DESTROYED:

@@ -1,10 +1,11 @@
 # C-level names of section.py.
 from engine.tree.hostops cimport HostOps
-from engine.layout.call cimport Call, PoolRef
+from engine.layout.call cimport DESTROYED, Call, PoolRef
 from engine.layout.structs cimport POOL_LIVE, Bucket, Pampd
 from engine.pages.pam.base cimport PamOps
-from shm.atomics cimport load, load_acquire
-from shm.layout cimport Worker, u64
+from shm.atomics cimport load, load_acquire, pause
+from shm.layout cimport BUSY, OK, Worker, u64
+from shm.lock cimport seq_begin
 
 cdef enum:
     REAP_BUDGET = 64        # steps a verb may have to spend on what others left
@@ -19,6 +20,16 @@ cdef inline Bucket *bucket_of(PoolRef *p, Call *c) noexcept nogil:
 
 cdef inline bint alive(PoolRef *p) noexcept nogil:
     return load_acquire(&p.record.state) == POOL_LIVE and load(&p.record.gen) == p.gen
+
+cdef inline int begin_look(Worker *w, PoolRef *p, Bucket *b, u64 *seq) noexcept nogil:
+    # Begin to read a bucket without its lock: what is read counts if the sequence word is the same
+    # afterwards (seq_same). OK, BUSY (somebody writes: look again) or DESTROYED.
+    w.fault = 0
+    seq[0] = seq_begin(&b.lock)
+    if seq[0] & 1:
+        pause()
+        return BUSY
+    return OK if alive(p) else DESTROYED
 
 cdef int lock_bucket(Worker *w, PoolRef *p, Bucket *b) noexcept nogil
 cdef int end_section(Worker *w, Bucket *b, int status) noexcept nogil

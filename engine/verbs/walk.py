@@ -28,13 +28,13 @@ from cython.cimports.engine.layout.tail import tail_before
 from cython.cimports.engine.layout.words import copied_of, has_any_tail, has_open_tail, is_same, target_of
 from cython.cimports.engine.tree.lookaside import find_obj, is_dead
 from cython.cimports.engine.tree.objnode import lookup
-from cython.cimports.engine.verbs.section import alive, bucket_of, end_section, lock_bucket
+from cython.cimports.engine.verbs.section import begin_look, bucket_of, end_section, lock_bucket
 from cython.cimports.engine.verbs.tail import check_chunk
 from cython.cimports.engine.verbs.walk import Seen, Walk
 from cython.cimports.libc.string import memcpy, memset
-from cython.cimports.shm.atomics import load, pause, prefetch
-from cython.cimports.shm.layout import FAULT_SENTINEL, OK, Worker, mark_of, offset_of, u64
-from cython.cimports.shm.lock import seq_begin, seq_same, unlock
+from cython.cimports.shm.atomics import load, prefetch
+from cython.cimports.shm.layout import BUSY, FAULT_SENTINEL, OK, Worker, mark_of, offset_of, u64
+from cython.cimports.shm.lock import seq_same, unlock
 
 PIECE = cython.declare(cython.int, 64)      # objects that are read at once, of one bucket
 LOOKS = cython.declare(cython.int, 1024)      # at buckets, before signal handlers and other threads have a turn
@@ -178,12 +178,10 @@ def _read_bucket(w: cython.pointer(Worker), p: cython.pointer(PoolRef), walk: cy
     status: cython.int
     for tries in range(TRIES):
         walk[0] = before
-        w.fault = 0
-        seq = seq_begin(cython.address(b.lock))
-        if not alive(p):
+        status = begin_look(w, p, b, cython.address(seq))
+        if status == DESTROYED:
             return DESTROYED
-        if seq & 1:
-            pause()
+        if status == BUSY:
             continue
         status = _read_some(w, p, walk, b, PIECE >> tries)
         if w.fault == 0 and seq_same(cython.address(b.lock), seq):
@@ -240,12 +238,10 @@ def read_indexes(w, p, c, index, found, most, count):
     seq: u64
     status: cython.int
     for tries in range(TRIES):
-        w.fault = 0
-        seq = seq_begin(cython.address(b.lock))
-        if not alive(p):
+        status = begin_look(w, p, b, cython.address(seq))
+        if status == DESTROYED:
             return DESTROYED
-        if seq & 1:
-            pause()
+        if status == BUSY:
             continue
         count[0] = _indexes(w, p, c, b, index, found, most)
         if w.fault == 0 and seq_same(cython.address(b.lock), seq):
