@@ -3,7 +3,7 @@ from engine.tree.hostops cimport HostOps
 from engine.layout.call cimport DESTROYED, Call, PoolRef
 from engine.layout.structs cimport POOL_LIVE, Bucket, Pampd
 from engine.pages.pam.base cimport PamOps
-from shm.atomics cimport load, load_acquire, pause
+from shm.atomics cimport likely, load, load_acquire, pause, unlikely
 from shm.layout cimport BUSY, OK, Worker, u64
 from shm.lock cimport seq_begin
 
@@ -24,12 +24,14 @@ cdef inline bint alive(PoolRef *p) noexcept nogil:
 cdef inline int begin_look(Worker *w, PoolRef *p, Bucket *b, u64 *seq) noexcept nogil:
     # Begin to read a bucket without its lock: what is read counts if the sequence word is the same
     # afterwards (seq_same). OK, BUSY (somebody writes: look again) or DESTROYED.
+    cdef u64 begun
     w.fault = 0
-    seq[0] = seq_begin(&b.lock)
-    if seq[0] & 1:
+    begun = seq_begin(&b.lock)
+    seq[0] = begun
+    if unlikely(begun & 1):
         pause()
         return BUSY
-    return OK if alive(p) else DESTROYED
+    return OK if likely(alive(p)) else DESTROYED
 
 cdef int lock_bucket(Worker *w, PoolRef *p, Bucket *b) noexcept nogil
 cdef int end_section(Worker *w, Bucket *b, int status) noexcept nogil
