@@ -12,9 +12,11 @@ Kill at any instruction: between two transactions nothing of his is in the arena
 taken and no descriptor names is garbage, and never read.
 """
 import cython
-from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cython.cimports.cpython.bytes import PyBytes_AS_STRING
+from cython.cimports.engine.capacity.leavers import aim_at, packed
 from cython.cimports.engine.eviction.evict import drop_far
 from cython.cimports.engine.eviction.leaving import Leaving, choose_leaving
+from cython.cimports.engine.far.batch import Batch
 from cython.cimports.engine.layout.call import Call
 from cython.cimports.engine.layout.regions import has_far, pool_at, queue_at
 from cython.cimports.engine.layout.structs import (
@@ -25,14 +27,12 @@ from cython.cimports.engine.layout.structs import (
     Dead,
     FarRecord,
 )
-from cython.cimports.engine.layout.words import copied_of, pool_mark
-from cython.cimports.engine.member.arguments import aim
+from cython.cimports.engine.layout.words import pool_mark
 from cython.cimports.engine.member.bound import Bound
 from cython.cimports.engine.member.member import Member
 from cython.cimports.engine.member.registry import registry
-from cython.cimports.engine.oid import hash_oid
 from cython.cimports.engine.pages.dead import take_dead
-from cython.cimports.engine.verbs.away import become_far, copy_out
+from cython.cimports.engine.verbs.away import become_far
 from cython.cimports.shm.atomics import add, load, set_release
 from cython.cimports.shm.journal import kill_point
 from cython.cimports.shm.kernel.liveness import SPILL_BYTE, byte_release, byte_try
@@ -41,7 +41,7 @@ from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.segments import limit_of
 from cython.cimports.shm.slab import drain_all
 from engine.errors import AccessDenied, PoolDestroyed
-from engine.far.names import SEAL_BYTES, handle_of, name_of, sealed
+from engine.far.names import name_of
 
 BATCH = cython.declare(cython.int, 255)         # pages: two batches of those of 4 KiB fill a region of a file
 A_SHARD = cython.declare(u64, 16)               # of them from one shard
@@ -135,58 +135,6 @@ def _choose(w: cython.pointer(Worker), shard: cython.pointer(u64), table: cython
 # --- a batch --------------------------------------------------------------------------------------
 
 
-@cython.cclass
-class Batch:
-    """Pages of a pool on their way to its tier: names and sealed bytes, and where each is in the
-    table of those that were chosen."""
-
-    names: list
-    values: list
-    places: list
-
-
-@cython.cfunc
-def _aim(c: cython.pointer(Call), page: cython.pointer(Leaving)) -> cython.int:
-    aim(c, page.oid, hash_oid(page.oid[0], page.oid[1], page.oid[2]), page.index)
-    c.ask.gen = page.gen
-    c.ask.token = page.token
-    c.did.shard = page.shard
-    return 0
-
-
-@cython.cfunc
-def _pack(pool: Bound, table: cython.pointer(Leaving), count: cython.int) -> Batch:
-    """Copy what was chosen, as far as it is still there and fits into one batch of the tier."""
-    w: cython.pointer(Worker) = cython.address(pool.engine.att.w)
-    c: Call
-    i: cython.int
-    size: u64 = 0
-    data: bytes
-    made: Batch = Batch()
-    made.names = []
-    made.values = []
-    made.places = []
-    for i in range(count):
-        length: u64 = copied_of(table[i].shape)
-        if length + SEAL_BYTES > pool.tier.longest or size + length + 2 * SEAL_BYTES > pool.tier.batch_bytes:
-            continue
-        _aim(cython.address(c), table + i)
-        data = PyBytes_FromStringAndSize(cython.NULL, length)
-        c.did.out = PyBytes_AS_STRING(data)
-        c.did.have = length
-        if copy_out(w, cython.address(pool.ref), cython.address(c)) != OK:
-            add(cython.address(pool.far_record().stale), 1)
-            continue
-        size += length + 2 * SEAL_BYTES
-        name = name_of(w.header.nonce, table[i].gen)
-        handle = handle_of(pool_mark(pool.ref.idx, pool.ref.gen),
-                           (table[i].oid[0], table[i].oid[1], table[i].oid[2]), table[i].index)
-        made.names.append(name)
-        made.values.append(sealed(name, handle, data))
-        made.places.append(i)
-    return made
-
-
 @cython.cfunc
 @cython.exceptval(-1)
 def _send(pool: Bound, batch: Batch, table: cython.pointer(Leaving)) -> cython.int:
@@ -203,7 +151,7 @@ def _send(pool: Bound, batch: Batch, table: cython.pointer(Leaving)) -> cython.i
     kill_point(w)
     pool.engine.att.give_up_turn()
     try:
-        tokens = pool.tier.put_many(batch.names, batch.values)
+        tokens = pool.tier.put_many(batch)
     finally:
         pool.engine.att.again()
     pool.engine.refuse_fork(epoch)
@@ -230,7 +178,7 @@ def _let_go(pool: Bound, batch: Batch, table: cython.pointer(Leaving)) -> cython
         i = place
         if table[i].token == 0:
             continue
-        _aim(cython.address(c), table + i)
+        aim_at(cython.address(c), table + i)
         c.found.shape = table[i].shape
         if pool.attempt(cython.address(c), become_far) == OK:
             done += 1
@@ -385,7 +333,7 @@ def _one_batch(engine: Member, state: Spiller, pools: dict) -> cython.int:
     try:
         pool.enter()
         try:
-            batch = _pack(pool, table, count)
+            batch = packed(pool, table, count)
             if not batch.names:
                 return 0
             _send(pool, batch, table)

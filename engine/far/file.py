@@ -25,6 +25,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from engine.errors import TmemError
 from engine.far.answers import FAILED, Answer
+from engine.far.batch import Batch
 from engine.sizes import parse_size
 
 BLOCK = 4096                    # what a batch begins at a multiple of, and the first block
@@ -78,6 +79,7 @@ class FileTier:
     """A tier in one file; made by `make` and `open`."""
 
     deletes = False
+    durable = False
     longest = REGION
     batch_bytes = REGION
 
@@ -199,8 +201,9 @@ class FileTier:
         self.region, self.filled = begun, 0
         return [max(0, begun + 1 - self.regions) << PLACE_BITS, begun + 1, *words[2:]]
 
-    def put_many(self, names: Sequence[bytes], values: Sequence[bytes]) -> list[int]:
+    def put_many(self, batch: Batch) -> list[int]:
         """Write values, one batch."""
+        values = batch.values
         tokens = []
         written = []
         size = 0

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from engine.far.answers import FAILED, Answer
+from engine.far.batch import Batch
 from engine.far.file import FileTier
 
 TARGET_BYTES = 896              # room for a target in the arena: as in engine/layout/structs.pxd
@@ -22,9 +23,10 @@ class Tier(Protocol):
     `words`: four numbers that the arena keeps for it. The first is a token: those below it lead
     nowhere any more, and are not asked for (0 where nobody knows). deletes: it wants to hear of
     names that are not needed any more. longest: bytes that a sealed page may have; batch_bytes:
-    that several may have together."""
+    that several may have together. durable: it promises to keep what it has acknowledged."""
 
     deletes: bool
+    durable: bool
     longest: int
     batch_bytes: int
 
@@ -32,7 +34,7 @@ class Tier(Protocol):
         """Values of these lengths are about to be put, by the one process that puts: what the words
         are to be from now on. The arena has them before anything is put."""
 
-    def put_many(self, names: Sequence[bytes], values: Sequence[bytes]) -> list[int]:
+    def put_many(self, batch: Batch) -> list[int]:
         """Keep each value under its name: for each its token, a number that is given back with the
         name (1 of a tier that needs none), or 0: it is not kept."""
 

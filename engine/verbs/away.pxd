@@ -10,7 +10,7 @@ cdef struct Glimpse:
     u64 data
     u64 gen
 
-cdef int copy_out(Worker *w, PoolRef *p, Call *c) noexcept nogil
+cdef int copy_out(Worker *w, PoolRef *p, Call *c, u64 *expires) noexcept nogil
 cdef int become_far(Worker *w, PoolRef *p, Call *c, PamOps pam, HostOps host) noexcept nogil
 cdef int drop_away(Worker *w, PoolRef *p, Call *c, PamOps pam, HostOps host) noexcept nogil
 cdef int survey(Worker *w, PoolRef *p, Call *c, PamOps pam, HostOps host) noexcept nogil

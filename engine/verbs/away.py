@@ -14,6 +14,7 @@ import cython.cimports.engine.tree.objnode as objnode
 from cython.cimports.engine.layout.call import DESTROYED, MISS, REFUSED, Call, PoolRef
 from cython.cimports.engine.layout.regions import (
     chunk_bytes,
+    expiry_of,
     index_in,
     obj_at,
     pampd_at,
@@ -68,9 +69,10 @@ from cython.cimports.shm.slab import push_for
 TRIES = cython.declare(cython.int, 8)       # without the lock
 
 
-def copy_out(w, p, c):
+def copy_out(w, p, c, expires):
     """Copy the page of generation c.ask.gen, as it is stored, to c.did.out, if it takes c.did.have
-    bytes. No hit is counted. OK, or MISS: it is another by now, or somebody writes all the time."""
+    bytes; expires[0]: when it is dead, or 0. No hit is counted. OK, or MISS: it is another by now,
+    or somebody writes all the time."""
     tries: cython.int
     for tries in range(TRIES):
         if (
@@ -81,7 +83,8 @@ def copy_out(w, p, c):
         ):
             break
         memcpy(c.did.out, w.base + c.found.data, c.did.have)
-        if seq_same(cython.address(bucket_of(p, c).lock), c.found.seq):
+        expires[0] = load(expiry_of(w, obj_at(w, load(cython.address(pampd_at(w, c.found.page).obj)))))
+        if w.fault == 0 and seq_same(cython.address(bucket_of(p, c).lock), c.found.seq):
             return OK
     w.fault = 0
     return MISS

@@ -14,14 +14,16 @@ def content(n, version=0):
 
 class DictTier:
     """A tier with the three verbs of a store of names: what it has is in `kept`, what it was asked
-    in `asked`. `before(verb, names)` is called first, with no lock held; `deaf`: it answers
-    nothing."""
+    in `asked`, and how long each may live, in milliseconds, in `lives`. `before(verb, names)` is
+    called first, with no lock held; `deaf`: it answers nothing."""
 
     deletes = True
+    durable = False
     longest = 1 << 20
     batch_bytes = 1 << 21
     kept = {}
     asked = []
+    lives = {}
     before = None
     deaf = False
 
@@ -42,12 +44,15 @@ class DictTier:
     def prepare(self, lengths, words):
         return words
 
-    def put_many(self, names, values):
+    def put_many(self, batch):
+        names, values = batch.names, batch.values
+        assert len(names) == len(values) == len(batch.ttls)
         self.note("put", names)
         if self.deaf:
             return [0] * len(names)
         assert not set(names) & set(self.kept), "a name is used twice"
         self.kept.update(zip(names, values, strict=True))
+        self.lives.update(zip(names, batch.ttls, strict=True))
         return [1] * len(names)
 
     def get_many(self, names, tokens, lengths):
@@ -65,7 +70,7 @@ class DictTier:
 
 def fresh_dict_tier(monkeypatch):
     """The scheme "dict" for this test: its class."""
-    kind = type("Fresh", (DictTier,), {"kept": {}, "asked": [], "before": None, "deaf": False})
+    kind = type("Fresh", (DictTier,), {"kept": {}, "asked": [], "lives": {}, "before": None, "deaf": False})
     monkeypatch.setitem(tiers.SCHEMES, "dict", kind)
     return kind
 

@@ -299,6 +299,21 @@ def test_values(make_arena, kind, pam):
     assert_sound(pool.engine)
 
 
+def test_a_tier_is_told_how_long_a_page_may_live(make_arena, kind):
+    pool = make_arena(page_size=PAGE, capacity="3MiB", huge_pages=False).new_pool("p", far="dict:")
+    for n in range(900):
+        if n % 3 == 0:
+            assert pool.put_object((n, 1, 0), content(n), ttl=1000)         # a lean one
+        elif n % 3 == 1:
+            assert pool.put_object((n // 32, 2, 0), content(n) * 3)
+        else:
+            assert pool.put((n // 48, 3, 0), n % 16, content(n))
+        if n % 32 == 31:
+            pool.engine.spill()
+    lives = set(kind.lives.values())
+    assert 0 in lives and any(lives) and all(ttl == 0 or 900_000 < ttl <= 1_000_000 for ttl in lives)
+
+
 def test_a_count_beside_far_pages(pool):
     assert pool.incr((5000, 0, 0), 3) == 3
     fill(pool, 320, start=20000)
