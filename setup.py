@@ -15,7 +15,7 @@ COMPILED = """
     shm.seal shm.memory shm.copies shm.arena shm.turns shm.workers shm.journal shm.lock shm.waiting shm.segments
     shm.extent shm.slab shm.shrink shm.recovery
     shm.kernel.semaphores shm.kernel.groups shm.kernel.liveness shm.kernel.process shm.kernel.grace
-    engine.oid engine.layout.geometry engine.layout.backed
+    engine.oid engine.layout.geometry engine.layout.backed engine.far.nodes
     engine.pages.queues engine.pages.pins engine.pages.twins engine.pages.dead engine.pages.reclaim
     engine.pages.pam.base engine.pages.pam.raw engine.pages.pam.packed
     engine.tree.rbtree engine.tree.objnode engine.tree.hostops engine.tree.unlink engine.tree.lookaside

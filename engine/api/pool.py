@@ -39,6 +39,7 @@ from cython.cimports.shm.layout import OK, Worker, u64
 from cython.cimports.shm.seal import seal
 from engine.api.handle import open_object
 from engine.errors import ArenaCorrupted, PoolDestroyed, PoolNotFound, TmemError
+from engine.far.nodes import Nodes
 from engine.far.tiers import kind_of
 from engine.member.access import owner_only
 from engine.member.stats import pool_counters
@@ -112,7 +113,9 @@ def _open_tier(pool: Pool):
         raise ArenaCorrupted(f"arena {pool.engine.name!r}: what pool {pool.name!r} says of its far tier is damaged")
     pool.far_target = target.decode("utf-8", "replace")
     try:
-        pool.tier = kind_of(pool.far_target).open(pool.far_target, w.header.nonce, [record.words[i] for i in range(4)])
+        pool.tier = kind_of(pool.far_target).open(
+            pool.far_target, w.header.nonce, [record.words[i] for i in range(4)],
+            Nodes(pool.engine.att, pool.ref.idx, pool.ref.gen))
     except (TmemError, ValueError) as error:
         pool.untold = str(error)
 
@@ -423,8 +426,9 @@ class Pool(Bound):
 
     @property
     def far_trouble(self):
-        """Why this process cannot have the far tier, or None: what is far is a miss to it then."""
-        return self.untold
+        """Why this process cannot have the far tier at the moment, or None: what is far is a miss to it
+        then."""
+        return self.untold if self.tier is None else self.tier.trouble
 
     @property
     def obj_count(self):

@@ -80,6 +80,7 @@ class FileTier:
 
     deletes = False
     durable = False
+    trouble = None
     longest = REGION
     batch_bytes = REGION
 
@@ -122,7 +123,7 @@ class FileTier:
         return tier, [0, 1, tag, regions]       # the first region is number 1: no token is 0
 
     @classmethod
-    def open(cls, target: str, nonce: int, words: Sequence[int]) -> "FileTier":
+    def open(cls, target: str, nonce: int, words: Sequence[int], nodes: object = None) -> "FileTier":
         """The tier of a pool that is there."""
         path, regions = place_of(target)
         try:

@@ -4,6 +4,7 @@ A tier keeps bytes under names that are given to it once each, and answers for e
 It is asked with no lock of an arena held and outside of every turn, so it may take its time; what
 it may not do is wait for ever. It need not keep anything: the pages of these pools may go.
 """
+import importlib
 from collections.abc import Sequence
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -23,10 +24,12 @@ class Tier(Protocol):
     `words`: four numbers that the arena keeps for it. The first is a token: those below it lead
     nowhere any more, and are not asked for (0 where nobody knows). deletes: it wants to hear of
     names that are not needed any more. longest: bytes that a sealed page may have; batch_bytes:
-    that several may have together. durable: it promises to keep what it has acknowledged."""
+    that several may have together. durable: it promises to keep what it has acknowledged.
+    trouble: why nothing can be had from it at the moment, or None."""
 
     deletes: bool
     durable: bool
+    trouble: str | None
     longest: int
     batch_bytes: int
 
@@ -47,14 +50,20 @@ class Tier(Protocol):
         """Nobody will ask for these names again. Only of a tier that wants to know."""
 
 
-# By scheme: make(target, nonce, mode) -> (tier, words), and open(target, nonce, words) -> tier.
-# Both raise ValueError for a target that says nothing, and TmemError if it cannot be had.
-SCHEMES: dict[str, Any] = {"file": FileTier}
+# By scheme: make(target, nonce, mode) -> (tier, words), and open(target, nonce, words, nodes) -> tier,
+# where nodes is a Nodes; or the module and the name of what has these, which is imported when it is
+# first wanted. Both raise ValueError for a target that says nothing, and TmemError if it cannot be
+# had.
+SERVERS = "engine.far.valkey:ValkeyTier"
+SCHEMES: dict[str, Any] = {
+    "file": FileTier, "valkey": SERVERS, "valkeys": SERVERS, "redis": SERVERS, "rediss": SERVERS,
+}
 
 
 def kind_of(target: object) -> Any:
     """Who makes and opens the tier of a target. TypeError or ValueError names the argument."""
-    takes = f"text such as 'file:///var/cache/pages?size=50GiB', with one of the schemes {', '.join(SCHEMES)}"
+    takes = (f"text such as 'file:///var/cache/pages?size=50GiB' or 'valkey://host:6379', with one of the schemes "
+             f"{', '.join(SCHEMES)}")
     if not isinstance(target, str):
         raise TypeError(f"far: None, or {takes}, not {type(target).__name__}")
     if not 1 <= len(target.encode()) < TARGET_BYTES:
@@ -62,4 +71,7 @@ def kind_of(target: object) -> Any:
     kind = SCHEMES.get(urlsplit(target).scheme)
     if kind is None:
         raise ValueError(f"far: {takes}, not {target!r}")
+    if isinstance(kind, str):
+        module, _, name = kind.partition(":")
+        kind = getattr(importlib.import_module(module), name)
     return kind

@@ -9,7 +9,7 @@
 from shm.layout cimport Lock, u64
 
 cdef enum:
-    ENGINE_LAYOUT_VERSION = 11
+    ENGINE_LAYOUT_VERSION = 12
 
     OBJ_SENTINEL = 0x6F626A31
     LEAN_SENTINEL = 0x6C65616E
@@ -111,7 +111,11 @@ cdef enum:
     LEASE_BYTES = 64
     LEASE_BUCKET_BYTES = 1024
 
-    FAR_BYTES = 1024
+    FAR_BYTES = 16384
+    FAR_NODE_BYTES = 256
+    FAR_NODES = 60
+    FAR_ADDRESS_BYTES = 64
+    FAR_TIMES = 14
     FAR_TARGET_BYTES = 896
     DEAD_MAX = 1022
     DEAD_BYTES = 32
@@ -355,7 +359,36 @@ cdef struct Queue:
     u64 far_skipped
     u64 spare[3]
 
-# Far record of a pool, 1024 bytes; it counts if the pool has POOL_FAR. Guard: written by who makes
+# Node of a far tier's cluster, 256 bytes, in the pool's far record: what all processes know of it.
+# Guard: none; each word is a hint, changed by whoever has asked the node, `hash` and `until` by
+# compare-and-swap. Nothing but how soon a node is asked depends on them.
+#   0    hash         XXH3, 64 bits, of the address; 0: nobody has this place
+#   8    until        0: it is asked; else the clock's time until which it is not (the breaker is open)
+#   16   backoff      nanoseconds that the breaker was opened for last
+#   24   asked        from here on counters: batches that were sent
+#   32   pages        that they asked for
+#   40   failed       batches with no answer: a connection that was refused or broke
+#   48   late         batches whose answer did not come in time
+#   56   opened       times that the breaker was opened
+#   64   moved        pages that it sent elsewhere (MOVED, ASK)
+#   72   refused      pages that it would not take (OOM, LOADING, too few replicas)
+#   80   address      host:port, zero-filled: a label
+#   144  times[14]    answers that took less than 64 << i us, and not less than half of that; the last: longer, too
+cdef struct FarNode:
+    u64 hash
+    u64 until
+    u64 backoff
+    u64 asked
+    u64 pages
+    u64 failed
+    u64 late
+    u64 opened
+    u64 moved
+    u64 refused
+    char address[FAR_ADDRESS_BYTES]
+    u64 times[FAR_TIMES]
+
+# Far record of a pool, 16384 bytes; it counts if the pool has POOL_FAR. Guard: written by who makes
 # the pool, before it lives, unless said otherwise; read by all.
 #   0    most         far pages that there may be
 #   8    hash         XXH3, 64 bits, of `target`
@@ -372,6 +405,7 @@ cdef struct Queue:
 #   112  deletes      1: the tier wants to hear of tokens that are dead
 #   120  spare
 #   128  target       where it is: the text that was given, zero-filled
+#   1024 nodes[60]    of a tier that has several: guarded as said there
 cdef struct FarRecord:
     u64 most
     u64 hash
@@ -387,6 +421,7 @@ cdef struct FarRecord:
     u64 deletes
     u64 spare
     char target[FAR_TARGET_BYTES]
+    FarNode nodes[FAR_NODES]
 
 # Dead token: what a far tier may drop, 32 bytes.
 #   0    pool         mark of the pool, as in a foreign page

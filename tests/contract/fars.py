@@ -18,6 +18,7 @@ class DictTier:
     called first, with no lock held; `deaf`: it answers nothing."""
 
     deletes = True
+    trouble = None
     durable = False
     longest = 1 << 20
     batch_bytes = 1 << 21
@@ -32,7 +33,7 @@ class DictTier:
         return cls(), [0, 0, 0, 0]
 
     @classmethod
-    def open(cls, target, nonce, words):
+    def open(cls, target, nonce, words, nodes):
         return cls()
 
     def note(self, verb, names):

@@ -1,0 +1,75 @@
+"""Owns what a Valkey or Redis tier needs of a client library, and which library is taken.
+
+A client sends commands to one node at a time, each batch bounded in time, and never tries again by
+itself: who asks knows when an answer is worth waiting for. The libraries' own defaults are for
+those who would rather wait: a minute for a get from a node that stands still.
+"""
+import importlib
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from engine.errors import TmemError
+from engine.far.target import CLIENTS, Target
+
+# By library: the module that adapts it, and the name it is imported by.
+ADAPTERS = {
+    "glide": ("engine.far.glide", "glide_sync"),
+    "valkey": ("engine.far.pyclient", "valkey"),
+    "redis": ("engine.far.pyclient", "redis"),
+}
+
+
+class Unanswered(Exception):
+    """No answer to a batch. late: it did not come in time; else the connection was refused, or
+    broke."""
+
+    def __init__(self, text: str, late: bool) -> None:
+        super().__init__(text)
+        self.late = late
+
+
+class Refusal:
+    """What a node says that does not do a command. moved: another node has that page."""
+
+    def __init__(self, text: str, moved: bool = False) -> None:
+        self.text = text
+        self.moved = moved
+
+
+class Client(Protocol):
+    """Connections to the nodes of a cluster, or to a server alone. Any thread may use it."""
+
+    survives_fork: bool
+
+    def nodes(self) -> list[str]:
+        """The nodes that have pages, as host:port, when the client was made."""
+
+    def node_of(self, key: bytes) -> str:
+        """The node that has a key, as far as this client knows."""
+
+    def run(self, node: str, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Send commands to a node, one batch: what it answers to each, a Refusal where it does not
+        do it. Raises Unanswered. Where a key is elsewhere the client may have gone there."""
+
+    def follow(self, command: tuple[Any, ...]) -> Any:
+        """Send one command whose key is its second word, wherever that leads. Raises
+        Unanswered."""
+
+    def close(self) -> None:
+        """Let the connections go."""
+
+
+def connect(target: Target, more: Sequence[str] = ()) -> Client:
+    """A client of the servers of a target; more: addresses of nodes that were known before. TmemError: no
+    library is installed, or no server answers, or it wants other credentials. ValueError."""
+    libraries = [target.client] if target.client else CLIENTS
+    for library in libraries:
+        module, package = ADAPTERS[library]
+        try:
+            importlib.import_module(package)
+        except ImportError:
+            continue
+        made: Client = importlib.import_module(module).connect(target, library, more)
+        return made
+    raise TmemError(f"far: needs {' or '.join(ADAPTERS[library][1] for library in libraries)}, which is not installed "
+                    f"here: pip install 'tmem[far]'")

@@ -1,0 +1,145 @@
+"""Owns how redis-py and valkey-py are asked: which are one library under two names.
+
+The library connects, signs in, speaks TLS, and knows which node has which slot. A batch goes through
+one connection of its pool of that node, by this file: the library's own pipeline raises for all of
+it where one node is down, and may leave answers behind on a connection when a signal handler ends
+it, which the next caller would take for his.
+"""
+import contextlib
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+from engine.errors import TmemError
+from engine.far.client import Refusal, Unanswered
+from engine.far.target import Target, credentials_of
+
+CONNECT_S = 2.0         # what the first connection may take, beyond which a server counts as absent
+
+
+def _options(target: Target, module: Any, timeout: float) -> dict[str, Any]:
+    """How connections are made: with our bounds, and without a second try."""
+    retry = importlib.import_module(f"{module.__name__}.retry")
+    backoff = importlib.import_module(f"{module.__name__}.backoff")
+    found: dict[str, Any] = {
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout,
+        "socket_keepalive": True,
+        "retry": retry.Retry(backoff.NoBackoff(), 0),
+        "protocol": 2,
+    }
+    signed = credentials_of(target)
+    if signed is not None:
+        found["username"], found["password"] = signed
+    if target.tls:
+        found.update(ssl=True, ssl_ca_certs=target.ca, ssl_certfile=target.cert, ssl_keyfile=target.key,
+                     ssl_cert_reqs="required", ssl_check_hostname=True)
+    return found
+
+
+def connect(target: Target, library: str, more: Sequence[str]) -> "PyClient":
+    """A client. TmemError if no server can be had."""
+    module = importlib.import_module(library)
+    options = _options(target, module, max(target.timeout / 1000, CONNECT_S))
+    wrong = "no host"
+    known = [(host, int(port)) for host, _, port in (address.rpartition(":") for address in more)]
+    for host, port in dict.fromkeys((*target.hosts, *known)):
+        first = (module.Redis if library == "redis" else module.Valkey)(host=host, port=port, **options)
+        try:
+            said = first.info("cluster")
+        except (module.RedisError if library == "redis" else module.ValkeyError, OSError) as error:
+            wrong = f"{host}:{port}: {error}"
+            continue
+        finally:
+            first.close()
+        # Whoever answers says who is there: the others are asked for that no more.
+        return PyClient(target, module, library, [(host, port)], bool(int(said.get("cluster_enabled", 0))))
+    raise TmemError(f"far: no server can be had: {wrong}")
+
+
+class PyClient:
+    """Connections by redis-py or valkey-py."""
+
+    survives_fork = False       # a lock of its pools may be held when a process forks
+
+    def __init__(self, target: Target, module: Any, library: str, hosts: list[tuple[str, int]], cluster: bool) -> None:
+        options = _options(target, module, target.timeout / 1000)
+        errors = importlib.import_module(f"{module.__name__}.exceptions")
+        self.wide = (errors.RedisError if library == "redis" else errors.ValkeyError, OSError)
+        self.late = errors.TimeoutError
+        self.refused = errors.ResponseError
+        self.moved = errors.AskError            # and MovedError, which is one
+        self.named = () if library == "redis" else ("_",)       # what valkey-py wants to be told
+        self.cluster: Any = None
+        self.pools: dict[str, Any] = {}
+        host, port = hosts[0]
+        if not cluster:
+            self.alone = f"{host}:{port}"
+            self.server = (module.Redis if library == "redis" else module.Valkey)(host=host, port=port, **options)
+            self.pools[self.alone] = self.server.connection_pool
+            return
+        kind = importlib.import_module(f"{module.__name__}.cluster")
+        maker = kind.RedisCluster if library == "redis" else kind.ValkeyCluster
+        try:
+            self.cluster = maker(host=host, port=port, require_full_coverage=False, **options)
+        except self.wide as error:
+            raise TmemError(f"far: the cluster of {host}:{port} cannot be had: {error}") from error
+        self.connection_of = self.cluster.get_redis_connection if library == "redis" else self.cluster.get_valkey_connection
+
+    def nodes(self) -> list[str]:
+        """The nodes that have slots."""
+        return [node.name for node in self.cluster.get_primaries()] if self.cluster is not None else [self.alone]
+
+    def node_of(self, key: bytes) -> str:
+        """The node that has a key."""
+        if self.cluster is None:
+            return self.alone
+        try:
+            name: str = self.cluster.get_node_from_key(key).name
+        except (*self.wide, LookupError, AttributeError) as error:
+            raise Unanswered(f"no node has the slot: {error}", False) from error
+        return name
+
+    def _pool(self, node: str) -> Any:
+        pool = self.pools.get(node)
+        if pool is None:
+            there = self.cluster.get_node(node_name=node)
+            if there is None:
+                raise Unanswered(f"node {node} is gone", False)
+            pool = self.pools[node] = self.connection_of(there).connection_pool
+        return pool
+
+    def run(self, node: str, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """One batch, on one connection."""
+        answers: list[Any] = []
+        try:
+            pool = self._pool(node)
+            connection = pool.get_connection(*self.named)
+            try:
+                connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+                for _ in commands:
+                    try:
+                        answers.append(connection.read_response())
+                    except self.refused as error:
+                        answers.append(Refusal(str(error), isinstance(error, self.moved)))
+            finally:
+                if len(answers) < len(commands):
+                    connection.disconnect()     # whatever ended it: what is still to come is nobody's
+                pool.release(connection)
+        except self.wide as error:
+            raise Unanswered(str(error), isinstance(error, self.late)) from error
+        return answers
+
+    def follow(self, command: tuple[Any, ...]) -> Any:
+        """One command, by the library's own way through the cluster."""
+        try:
+            return self.cluster.execute_command(*command)
+        except self.refused as error:
+            return Refusal(str(error), isinstance(error, self.moved))
+        except self.wide as error:
+            raise Unanswered(str(error), isinstance(error, self.late)) from error
+
+    def close(self) -> None:
+        """Let the connections go."""
+        with contextlib.suppress(*self.wide):
+            (self.cluster if self.cluster is not None else self.server).close()

@@ -1,0 +1,195 @@
+"""Owns the far tier that is a Valkey or Redis server, or a cluster of them.
+
+The cluster is the library's business (engine/far/client.py). Here is what a tier adds: how a page
+is called there, one batch a node, how long all of it may take, and that a node which does not
+answer is left alone by all processes (engine/far/nodes.py).
+A page is `tmem:NONCE:GENERATION`, so an access list of `~tmem:*` is enough, and one cluster serves
+many arenas. A page that must not be lost counts as kept when so many replicas have it as the target
+says (WAIT); a cluster that was told to keep it may lose it all the same when a replica that lags
+behind takes over.
+Kill at any instruction: names that nobody has a descriptor for are garbage, until their time is up
+or `tmem far gc` finds them.
+"""
+import concurrent.futures
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from engine.errors import TmemError
+from engine.far.answers import FAILED, Answer
+from engine.far.batch import Batch
+from engine.far.client import Client, Refusal, Unanswered, connect
+from engine.far.connector import Connector
+from engine.far.names import NAME
+from engine.far.nodes import NOT_ASKED, Nodes
+from engine.far.target import LONGEST, Target, target_of
+
+PATIENCE_S = 5.0                # for the first client, when a pool is made or opened
+GRACE_S = 0.02                  # what an answer may take on its way through this process
+HELPERS = 16
+
+
+def key_of(name: bytes) -> bytes:
+    """How a page is called there."""
+    nonce, gen = NAME.unpack(name)
+    return b"tmem:%016x:%016x" % (nonce, gen)
+
+
+class _Helpers:
+    """Threads that ask nodes besides the one that the caller asks himself. A forked child has its
+    own."""
+
+    def __init__(self) -> None:
+        self.pid = 0
+        self.pool: concurrent.futures.ThreadPoolExecutor | None = None
+
+    def submit(self, call: Callable[..., Any], *args: Any) -> "concurrent.futures.Future[Any]":
+        if self.pid != os.getpid() or self.pool is None:
+            self.pool = concurrent.futures.ThreadPoolExecutor(HELPERS, "tmem-far")
+            self.pid = os.getpid()
+        return self.pool.submit(call, *args)
+
+
+class ValkeyTier:
+    """A tier of servers; made by `make` and `open`."""
+
+    deletes = True
+    longest = LONGEST
+    batch_bytes = 2 * LONGEST
+
+    def __init__(self, target: Target, nodes: Nodes | None) -> None:
+        self.target = target
+        self.timeout = target.timeout / 1000
+        self.durable = target.wait > 0
+        self.nodes = nodes
+        self.connector = Connector(lambda known: connect(target, known))
+        self.helpers = _Helpers()
+
+    # --- making and opening -----------------------------------------------------------------------
+
+    @classmethod
+    def make(cls, text: str, nonce: int, mode: int) -> tuple["ValkeyTier", list[int]]:
+        """The tier of a new pool, and its words. TmemError if no server answers."""
+        tier = cls(target_of(text), None)
+        if tier.connector.client(PATIENCE_S) is None:
+            raise TmemError(tier.connector.trouble or f"far: no server has answered within {PATIENCE_S:g} s")
+        return tier, [0, 0, 0, 0]
+
+    @classmethod
+    def open(cls, text: str, nonce: int, words: Sequence[int], nodes: Nodes) -> "ValkeyTier":
+        """The tier of a pool that is there. If no server answers now, it is tried again while the
+        pool is used."""
+        tier = cls(target_of(text), nodes)
+        tier.connector.client(PATIENCE_S)
+        return tier
+
+    @property
+    def trouble(self) -> str | None:
+        """Why pages cannot be had from there at the moment; None: they can, or nobody has tried."""
+        return self.connector.trouble
+
+    # --- batches, a node each ---------------------------------------------------------------------
+
+    def ask(self, commands: Sequence[tuple[Any, ...]], last: Sequence[tuple[Any, ...]] = ()) -> list[Any]:
+        """Send commands to the nodes that have their keys (the second word), to each followed by
+        the commands `last`: what was answered to each of `commands`, with those to `last` behind it
+        in a tuple if there are any. FAILED: no answer. No call takes longer than the timeout and a
+        bit."""
+        end = time.monotonic() + self.timeout + GRACE_S
+        found: list[Any] = [FAILED] * len(commands)
+        client = self.connector.client(self.timeout)
+        if client is None:
+            return found
+        groups: dict[str, list[int]] = {}
+        for i, command in enumerate(commands):
+            try:
+                groups.setdefault(client.node_of(command[1]), []).append(i)
+            except Unanswered:
+                self.connector.renew()
+        patience = int((self.timeout + GRACE_S) * 1e9)
+        tickets = self.nodes.admit(list(groups), patience) if self.nodes is not None else [None] * len(groups)
+        asked = [(ticket, node, places) for ticket, (node, places) in zip(tickets, groups.items(), strict=True)
+                 if ticket != NOT_ASKED]
+        began = time.monotonic()
+        waiting = [self.helpers.submit(self._run, client, node, [commands[i] for i in places], last)
+                   for _, node, places in asked[1:]]
+        outcomes = []
+        moved: list[int] = []
+        for place, (ticket, node, places) in enumerate(asked):
+            try:
+                answers = (self._run(client, node, [commands[i] for i in places], last) if place == 0
+                           else waiting[place - 1].result(max(0.0, end - time.monotonic())))
+                fault = None
+            except (Unanswered, concurrent.futures.TimeoutError) as error:
+                fault = "failed" if isinstance(error, Unanswered) and not error.late else "late"
+                answers = []
+                self.connector.renew()
+            us = int((time.monotonic() - began) * 1e6)
+            outcomes.append((ticket, node, len(places), us, fault))
+            behind = answers[len(places):]
+            for i, answer in zip(places, answers, strict=False):
+                if isinstance(answer, Refusal) and answer.moved:
+                    moved.append(i)
+                found[i] = (answer, *behind) if last else answer
+            self._count(node, answers[:len(places)])
+        if self.nodes is not None:
+            self.nodes.note(outcomes)
+        for i in moved:
+            found[i] = self._follow(client, commands[i], last, end)
+        return found
+
+    def _run(self, client: Client, node: str, commands: list[tuple[Any, ...]], last: Sequence[tuple[Any, ...]]
+             ) -> list[Any]:
+        return client.run(node, [*commands, *last])
+
+    def _follow(self, client: Client, command: tuple[Any, ...], last: Sequence[tuple[Any, ...]], end: float) -> Any:
+        """What another node answers, to which one has sent us."""
+        self.connector.renew()
+        if last or time.monotonic() >= end:
+            return FAILED       # whether replicas have it is asked on the connection it was written on
+        try:
+            answer = client.follow(command)
+        except Unanswered:
+            return FAILED
+        return FAILED if isinstance(answer, Refusal) else answer
+
+    def _count(self, node: str, answers: list[Any]) -> None:
+        refusals = [answer for answer in answers if isinstance(answer, Refusal)]
+        if refusals and self.nodes is not None:
+            moved = sum(refusal.moved for refusal in refusals)
+            self.nodes.count(node, moved, len(refusals) - moved)
+
+    # --- what a tier is asked ---------------------------------------------------------------------
+
+    def prepare(self, lengths: Sequence[int], words: Sequence[int]) -> list[int]:
+        """Nothing to prepare."""
+        return list(words)
+
+    def put_many(self, batch: Batch) -> list[int]:
+        """SET each, for as long as the page and the target say; what was not acknowledged is not
+        kept."""
+        wait = self.target.wait
+        last = (("WAIT", b"%d" % wait, b"%d" % max(1, self.target.timeout // 2)),) if wait else ()
+        names, values, ttls = batch.names, batch.values, batch.ttls
+        commands = []
+        for name, value, left in zip(names, values, ttls, strict=True):
+            ttl = left if wait or not self.target.ttl else min(left or self.target.ttl, self.target.ttl)
+            commands.append(("SET", key_of(name), value, "PX", b"%d" % ttl) if ttl else ("SET", key_of(name), value))
+        tokens = []
+        for answer in self.ask(commands, last):
+            kept, have = answer if wait and isinstance(answer, tuple) else (answer, wait)
+            tokens.append(int(kept in (b"OK", "OK", True) and isinstance(have, int) and have >= wait))
+        return tokens
+
+    def get_many(
+        self, names: Sequence[bytes], tokens: Sequence[int], lengths: Sequence[int]
+    ) -> list[bytes | None | Answer]:
+        """GET each."""
+        found = self.ask([("GET", key_of(name)) for name in names])
+        return [FAILED if isinstance(answer, Refusal) else answer for answer in found]
+
+    def delete_many(self, names: Sequence[bytes], tokens: Sequence[int]) -> None:
+        """UNLINK each. What is not heard of stays until its time is up, or until somebody looks for
+        garbage."""
+        self.ask([("UNLINK", key_of(name)) for name in names])
