@@ -112,10 +112,11 @@ def _open_tier(pool: Pool):
     if xxh3_64_intdigest(target) != record.hash:
         raise ArenaCorrupted(f"arena {pool.engine.name!r}: what pool {pool.name!r} says of its far tier is damaged")
     pool.far_target = target.decode("utf-8", "replace")
+    pool.nodes = Nodes(pool.engine.att, pool.ref.idx, pool.ref.gen)
     try:
         pool.tier = kind_of(pool.far_target).open(
             pool.far_target, w.header.nonce, [record.words[i] for i in range(4)],
-            Nodes(pool.engine.att, pool.ref.idx, pool.ref.gen))
+            pool.nodes)
     except (TmemError, ValueError) as error:
         pool.untold = str(error)
 
@@ -423,6 +424,20 @@ class Pool(Bound):
     def far(self):
         """The far tier that the pool was made with, or None."""
         return self.far_target
+
+    @property
+    def far_nodes(self):
+        """What all processes know of the servers that the far tier asks: a list of dicts. address:
+        host:port. open_for: seconds for which nobody asks it any more, since it did not answer.
+        opened: times that this was so. asked, pages: batches that it was sent, and what they asked
+        for. failed, late: of them, those with no answer, and with none in time. moved, refused:
+        pages that it sent elsewhere, or would not take. times: how many answers took less than 64
+        us, 128 us and so on; the last: longer, too."""
+        self.enter()
+        try:
+            return self.nodes.rows() if self.nodes is not None else []
+        finally:
+            self.leave()
 
     @property
     def far_trouble(self):

@@ -66,6 +66,7 @@ from cython.cimports.shm.memory import back
 from cython.cimports.shm.seal import seal
 from cython.cimports.shm.segments import limit_of
 from cython.cimports.shm.shrink import fill_next
+from engine.api import garbage
 from engine.api import spawn as spawning
 from engine.api.client import open_client
 from engine.api.lease import open_lease
@@ -550,6 +551,22 @@ class Engine(Member):
         done = Tended()
         spilling.spill(self, open_pool, done)
         return done.spilled
+
+    @property
+    def far_nonce(self):
+        """What begins the names of this arena's pages in far tiers on servers: 16 hexadecimal
+        digits."""
+        self.att.enter()
+        try:
+            return f"{self.att.w.header.nonce:016x}"
+        finally:
+            self.att.leave()
+
+    def far_gc(self):
+        """Drop what far tiers on servers have under names of this arena's that no page has: garbage,
+        which a kill leaves, or an outage. A Garbage. Nobody spills meanwhile. Raises ArenaBusy
+        (somebody who spills is stopped)."""
+        return garbage.collect(self)
 
     def tend(self, seconds=None):
         """Do ahead what puts would have to: keep a few segments free by moving what is in others,

@@ -3,7 +3,6 @@ from engine.member.member cimport Member
 from shm.layout cimport u64
 
 cdef class Spiller:
-    cdef u64 by             # id of the worker that is at it; 0: nobody of this engine
     cdef u64 shard          # that is looked at next
     cdef dict pools         # Bound by index and generation, with their tiers open
 

@@ -13,6 +13,7 @@ taken and no descriptor names is garbage, and never read.
 """
 import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING
+from cython.cimports.engine.capacity.electing import elected, step_down
 from cython.cimports.engine.capacity.leavers import aim_at, packed
 from cython.cimports.engine.eviction.evict import drop_far
 from cython.cimports.engine.eviction.leaving import Leaving, choose_leaving
@@ -35,7 +36,6 @@ from cython.cimports.engine.pages.dead import take_dead
 from cython.cimports.engine.verbs.away import become_far
 from cython.cimports.shm.atomics import add, load, set_release
 from cython.cimports.shm.journal import kill_point
-from cython.cimports.shm.kernel.liveness import SPILL_BYTE, byte_release, byte_try
 from cython.cimports.shm.layout import BUSY, CORRUPT, OK, Worker, u64
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.segments import limit_of
@@ -346,18 +346,6 @@ def _one_batch(engine: Member, state: Spiller, pools: dict) -> cython.int:
 
 @cython.cfunc
 @cython.exceptval(-1)
-def _end(engine: Member, state: Spiller, me: u64) -> cython.int:
-    """Let others spill. A forked child has another id, and not the byte."""
-    engine.att.enter()
-    if engine.att.w.id == me:
-        state.by = 0
-        byte_release(cython.address(engine.att.w), SPILL_BYTE())
-    engine.att.leave()
-    return 0
-
-
-@cython.cfunc
-@cython.exceptval(-1)
 def _tidy(engine: Member, pools: dict) -> cython.int:
     """Drop what is dead, and let others have what has become free."""
     w: cython.pointer(Worker) = cython.address(engine.att.w)
@@ -385,7 +373,6 @@ def _tidy(engine: Member, pools: dict) -> cython.int:
 def spill(engine: Member, open_pool, done):
     """A round: batches until enough is free; done.spilled is raised by how many pages are far
     since. open_pool(engine, idx, gen) gives a Bound."""
-    w: cython.pointer(Worker) = cython.address(engine.att.w)
     state: Spiller
     me: u64
     pages: cython.int
@@ -394,13 +381,8 @@ def spill(engine: Member, open_pool, done):
     if engine.spiller is None:
         engine.spiller = Spiller()
     state = engine.spiller
-    engine.att.enter()
-    me = w.id
-    mine: cython.bint = state.by != me and byte_try(w, SPILL_BYTE()) == OK
-    if mine:
-        state.by = me
-    engine.att.leave()
-    if not mine:
+    me = elected(engine)
+    if me == 0:
         return
     try:
         pools: dict = _pools(engine, state, open_pool)
@@ -411,4 +393,4 @@ def spill(engine: Member, open_pool, done):
             done.spilled += pages
         _tidy(engine, pools)
     finally:
-        _end(engine, state, me)
+        step_down(engine, me)

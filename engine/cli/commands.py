@@ -36,6 +36,7 @@ from engine.cli.basics import (
     usage,
 )
 from engine.cli.completion import completion
+from engine.cli.far import far, spill
 from engine.cli.health import health
 from engine.cli.progress import of_check
 from engine.cli.running import run
@@ -388,5 +389,5 @@ def remove(names: tuple[str, ...], as_json: bool) -> None:
             print_json({"removed": removed})
 
 
-for _command in (completion, health, restore, run, save, top, web):
+for _command in (completion, far, health, restore, run, save, spill, top, web):
     main.add_command(_command)

@@ -1,27 +1,25 @@
-"""Owns how Valkey GLIDE is asked: a library whose core follows a cluster by itself.
+"""Owns how Valkey GLIDE is asked: a library whose core connects by itself, and anew in a forked
+child.
 
-It has one connection to each node, for all threads, and connects anew in a forked child. A batch is
-sent to the node that has its keys, and commands whose key is elsewhere by now are followed there by
-the core. Which node that is stands in a map of slots of our own, since the library keeps its.
+Each node has a client of its own, which knows of no cluster: the core's client of a cluster lets
+all requests wait while it looks for one node that does not answer, so the others would be late,
+too. That client says who has which slot, and follows a page whose slot has moved.
 """
 import binascii
 from collections.abc import Sequence
 from typing import Any
 
 import glide_sync
-from glide_sync import ByAddressRoute
 
 from engine.errors import TmemError
 from engine.far.client import Refusal, Unanswered
 from engine.far.target import Target, credentials_of
 
-CONNECT_MS = 2000       # what the first connection may take, beyond which a server counts as absent
 SLOTS = 16384
 
 
 def _settings(target: Target, hosts: Sequence[tuple[str, int]], cluster: bool) -> dict[str, Any]:
     """What both kinds of client are told: our bounds, and no second try."""
-    advanced = {"connection_timeout": CONNECT_MS}
     tls: Any = None
     if target.tls:
         tls = glide_sync.TlsAdvancedConfiguration(
@@ -37,7 +35,7 @@ def _settings(target: Target, hosts: Sequence[tuple[str, int]], cluster: bool) -
         "protocol": glide_sync.ProtocolVersion.RESP2,
         # Tries to connect again go on for ever, and soon: how often a node is asked is ours to say.
         "reconnect_strategy": glide_sync.BackoffStrategy(num_of_retries=2, factor=100, exponent_base=2),
-        "advanced_config": kind(tls_config=tls, **advanced),
+        "advanced_config": kind(connection_timeout=target.timeout, tls_config=tls),
     }
 
 
@@ -48,58 +46,60 @@ def _read(path: str | None) -> bytes | None:
         return file.read()
 
 
+def _alone(target: Target, host: str, port: int, lazy: bool) -> Any:
+    """A client of one node."""
+    return glide_sync.GlideClient.create(
+        glide_sync.GlideClientConfiguration(**_settings(target, [(host, port)], False), lazy_connect=lazy))
+
+
 def connect(target: Target, library: str, more: Sequence[str]) -> "GlideClient":
     """A client. TmemError if no server can be had."""
-    hosts = list(target.hosts)
-    try:
-        alone = glide_sync.GlideClient.create(
-            glide_sync.GlideClientConfiguration(**_settings(target, hosts[:1], False)))
-        said = alone.info([glide_sync.InfoSection.CLUSTER])
-        if b"cluster_enabled:1" not in said:
-            return GlideClient(target, alone, f"{hosts[0][0]}:{hosts[0][1]}")
-        alone.close()
-    except (glide_sync.GlideError, OSError) as error:
-        if len(hosts) + len(more) == 1:
-            raise TmemError(f"far: no server can be had: {hosts[0][0]}:{hosts[0][1]}: {error}") from error
+    glide_sync.Logger.init(glide_sync.LogLevel.OFF)     # or as the program has said before
     known = [(host, int(port)) for host, _, port in (address.rpartition(":") for address in more)]
-    try:
-        return GlideClient(target, glide_sync.GlideClusterClient.create(glide_sync.GlideClusterClientConfiguration(
-            **_settings(target, list(dict.fromkeys((*hosts, *known))), True))), None)
-    except (glide_sync.GlideError, OSError) as error:
-        raise TmemError(f"far: no server can be had: {error}") from error
+    wrong = "no host"
+    for host, port in dict.fromkeys((*target.hosts, *known)):
+        try:
+            alone = _alone(target, host, port, False)
+            if b"cluster_enabled:1" not in alone.info([glide_sync.InfoSection.CLUSTER]):
+                return GlideClient(target, None, f"{host}:{port}", alone)
+            # Whoever answers says who is there: the others are asked for that no more.
+            return GlideClient(target, glide_sync.GlideClusterClient.create(
+                glide_sync.GlideClusterClientConfiguration(**_settings(target, [(host, port)], True))),
+                f"{host}:{port}", alone)
+        except (glide_sync.GlideError, OSError) as error:
+            wrong = f"{host}:{port}: {error}"
+    raise TmemError(f"far: no server can be had: {wrong}")
 
 
 class GlideClient:
-    """Connections by GLIDE. `alone`: the address of a server that is no cluster."""
+    """Connections by GLIDE. `cluster`: the client that follows, of a cluster; address and first:
+    of one of its nodes, or of a server that is no cluster."""
 
     survives_fork = True
 
-    def __init__(self, target: Target, client: Any, alone: str | None) -> None:
-        self.client = client
-        self.alone = alone
-        self.timeout = target.timeout
-        self.slots: list[str] = []
-        if alone is None:
-            try:
-                self.slots = self._slots()
-            except (glide_sync.GlideError, OSError) as error:
-                raise TmemError(f"far: no server says who has which slot: {error}") from error
+    def __init__(self, target: Target, cluster: Any, address: str, first: Any) -> None:
+        self.target = target
+        self.cluster = cluster
+        self.address = address
+        self.clients = {address: first}
+        self.slots = self._slots(first) if cluster is not None else []
 
-    def _slots(self) -> list[str]:
+    def _slots(self, client: Any) -> list[str]:
         """The address of the node of each slot; "" where none has it."""
         found = [""] * SLOTS
-        for begin, end, (host, port, *_), *_ in self.client.custom_command(["CLUSTER", "SLOTS"]):
-            found[begin:end + 1] = [f"{host.decode()}:{port}"] * (end + 1 - begin)
+        for begin, end, (host, port, *_), *_ in client.custom_command(["CLUSTER", "SLOTS"]):
+            name = host.decode() or self.address.rpartition(":")[0]     # "": as the one that was asked
+            found[begin:end + 1] = [f"{name}:{port}"] * (end + 1 - begin)
         return found
 
     def nodes(self) -> list[str]:
         """The nodes that have slots."""
-        return [self.alone] if self.alone is not None else sorted(set(self.slots) - {""})
+        return sorted(set(self.slots) - {""}) or [self.address]
 
     def node_of(self, key: bytes) -> str:
         """The node that has a key: by its CRC16, as the cluster specification has it."""
-        if self.alone is not None:
-            return self.alone
+        if self.cluster is None:
+            return self.address
         node = self.slots[binascii.crc_hqx(key, 0) % SLOTS]
         if not node:
             raise Unanswered("no node has the slot", False)
@@ -107,36 +107,36 @@ class GlideClient:
 
     def run(self, node: str, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         """One batch."""
-        if self.alone is not None:
-            batch = glide_sync.Batch(is_atomic=False)
-            options = glide_sync.BatchOptions(timeout=self.timeout)
-        else:
-            batch = glide_sync.ClusterBatch(is_atomic=False)
-            host, _, port = node.rpartition(":")
-            options = glide_sync.ClusterBatchOptions(timeout=self.timeout, route=ByAddressRoute(host, int(port)))
+        batch = glide_sync.Batch(is_atomic=False)
         for command in commands:
             batch.custom_command(list(command))
         try:
-            answers = self.client.exec(batch, raise_on_error=False, options=options)
+            client = self.clients.get(node)
+            if client is None:
+                host, _, port = node.rpartition(":")
+                client = self.clients.setdefault(node, _alone(self.target, host, int(port), True))
+            answers = client.exec(batch, False, glide_sync.BatchOptions(timeout=self.target.timeout))
         except (glide_sync.GlideError, OSError) as error:
             raise Unanswered(str(error), isinstance(error, glide_sync.TimeoutError)) from error
         if any(isinstance(answer, (glide_sync.ConnectionError, glide_sync.TimeoutError)) for answer in answers):
             raise Unanswered(f"{node}: the connection broke", False)
-        return [Refusal(str(answer)) if isinstance(answer, Exception) else answer for answer in answers]
+        return [_refusal(answer) if isinstance(answer, Exception) else answer for answer in answers]
 
     def follow(self, command: tuple[Any, ...]) -> Any:
         """One command, by the library's own way through the cluster."""
         try:
-            return self.client.custom_command(list(command))
-        except glide_sync.TimeoutError as error:
-            raise Unanswered(str(error), True) from error
-        except glide_sync.ConnectionError as error:
-            raise Unanswered(str(error), False) from error
+            return self.cluster.custom_command(list(command))
+        except (glide_sync.TimeoutError, glide_sync.ConnectionError, glide_sync.ClosingError, OSError) as error:
+            raise Unanswered(str(error), isinstance(error, glide_sync.TimeoutError)) from error
         except glide_sync.RequestError as error:
-            return Refusal(str(error))
-        except (glide_sync.GlideError, OSError) as error:
-            raise Unanswered(str(error), False) from error
+            return _refusal(error)
 
     def close(self) -> None:
         """Let the connections go."""
-        self.client.close()
+        for client in (*self.clients.values(), *((self.cluster,) if self.cluster is not None else ())):
+            client.close()
+
+
+def _refusal(error: Exception) -> Refusal:
+    text = str(error)
+    return Refusal(text, "MOVED" in text or "ASK" in text)

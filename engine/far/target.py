@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
 SECURE = ("valkeys", "rediss")
+SCHEMES = ("valkey", "redis", *SECURE)
 CLIENTS = ("glide", "valkey", "redis")
 AUTH = "TMEM_FAR_AUTH"
 PORT = 6379

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from engine.far import target
 from engine.far.answers import FAILED, Answer
 from engine.far.batch import Batch
 from engine.far.file import FileTier
@@ -55,22 +56,20 @@ class Tier(Protocol):
 # first wanted. Both raise ValueError for a target that says nothing, and TmemError if it cannot be
 # had.
 SERVERS = "engine.far.valkey:ValkeyTier"
-SCHEMES: dict[str, Any] = {
-    "file": FileTier, "valkey": SERVERS, "valkeys": SERVERS, "redis": SERVERS, "rediss": SERVERS,
-}
+SCHEMES: dict[str, Any] = {"file": FileTier, **dict.fromkeys(target.SCHEMES, SERVERS)}
 
 
-def kind_of(target: object) -> Any:
+def kind_of(asked: object) -> Any:
     """Who makes and opens the tier of a target. TypeError or ValueError names the argument."""
     takes = (f"text such as 'file:///var/cache/pages?size=50GiB' or 'valkey://host:6379', with one of the schemes "
              f"{', '.join(SCHEMES)}")
-    if not isinstance(target, str):
-        raise TypeError(f"far: None, or {takes}, not {type(target).__name__}")
-    if not 1 <= len(target.encode()) < TARGET_BYTES:
-        raise ValueError(f"far: 1 to {TARGET_BYTES - 1} bytes of utf-8, not {len(target.encode())}")
-    kind = SCHEMES.get(urlsplit(target).scheme)
+    if not isinstance(asked, str):
+        raise TypeError(f"far: None, or {takes}, not {type(asked).__name__}")
+    if not 1 <= len(asked.encode()) < TARGET_BYTES:
+        raise ValueError(f"far: 1 to {TARGET_BYTES - 1} bytes of utf-8, not {len(asked.encode())}")
+    kind = SCHEMES.get(urlsplit(asked).scheme)
     if kind is None:
-        raise ValueError(f"far: {takes}, not {target!r}")
+        raise ValueError(f"far: {takes}, not {asked!r}")
     if isinstance(kind, str):
         module, _, name = kind.partition(":")
         kind = getattr(importlib.import_module(module), name)

@@ -13,7 +13,7 @@ or `tmem far gc` finds them.
 import concurrent.futures
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from engine.errors import TmemError
@@ -193,3 +193,35 @@ class ValkeyTier:
         """UNLINK each. What is not heard of stays until its time is up, or until somebody looks for
         garbage."""
         self.ask([("UNLINK", key_of(name)) for name in names])
+
+    # --- looking for garbage ----------------------------------------------------------------------
+
+    def listed(self, nonce: int, silent: set[str]) -> Iterator[int]:
+        """The generations that there are names of for an arena, some of them twice if slots move
+        meanwhile. Nodes that do not answer go into `silent`."""
+        client = self.connector.client(PATIENCE_S)
+        if client is None:
+            raise TmemError(self.connector.trouble or "far: no server answers")
+        for key in scanned(client, b"tmem:%016x:*" % nonce, silent):
+            parts = key.split(b":")
+            if len(parts) == 3 and len(parts[2]) == 16:
+                yield int(parts[2], 16)
+
+
+def scanned(client: Client, pattern: bytes, silent: set[str], nodes: Sequence[str] | None = None) -> Iterator[bytes]:
+    """The keys that fit a pattern, of all nodes or of these."""
+    for node in client.nodes() if nodes is None else nodes:
+        cursor = b"0"
+        while True:
+            try:
+                answer, = client.run(node, [("SCAN", cursor, "MATCH", pattern, "COUNT", b"1000")])
+            except Unanswered:
+                silent.add(node)
+                break
+            if isinstance(answer, Refusal):
+                silent.add(node)
+                break
+            cursor, keys = answer
+            yield from keys
+            if cursor in (b"0", 0):
+                break

@@ -39,6 +39,7 @@ cdef class Bound:
     cdef bint exclusive
     cdef bint elsewhere         # what is stored of a page is not the page: it is compressed, or a back end's
     cdef object tier            # of a pool with a far tier; None: it has none, or it cannot be had here
+    cdef object nodes           # the servers of a far tier, if it has such
     cdef str far_target         # what the pool was made with
     cdef str untold             # why the tier cannot be had
     cdef object __weakref__

@@ -13,6 +13,7 @@ cdef class Member:
     cdef readonly object max_capacity
     cdef u64 resizing               # id of the worker that resizes, if it is this engine's: a forked child's is another
     cdef u64 giving                 # the same of the worker that gives memory back to the system
+    cdef u64 spilling               # the same of the one that may change what far tiers have
     cdef object spiller             # what it knows of far tiers as the one who spills; None: nothing yet
     cdef object tide                # what it knows of how much memory is needed; None: nothing yet
     cdef readonly object buckets
