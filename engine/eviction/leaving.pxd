@@ -10,5 +10,7 @@ cdef struct Leaving:
     u64 shard
     u64 shape
     u64 token       # under which the tier has it; 0: it has not
+    bint stale      # the tier has it, but it is another by now, or somebody has asked for it
 
-cdef int choose_leaving(Worker *w, u64 shard, Leaving *out, u64 most, u64 *pool, u64 *count) noexcept nogil
+cdef int choose_leaving(
+    Worker *w, u64 shard, Leaving *out, u64 most, u64 skip, u64 *pool, u64 *count) noexcept nogil

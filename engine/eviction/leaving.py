@@ -19,7 +19,7 @@ from cython.cimports.engine.layout.structs import (
     Pampd,
     Queue,
 )
-from cython.cimports.engine.layout.words import copied_of, has_chunk, may_go, prev_in
+from cython.cimports.engine.layout.words import QUEUE_MAIN, copied_of, has_chunk, may_go, prev_in
 from cython.cimports.engine.pages.queues import hits_of
 from cython.cimports.shm.atomics import load
 from cython.cimports.shm.journal import conclude
@@ -44,10 +44,23 @@ def _may_leave(w: cython.pointer(Worker), d: cython.pointer(Pampd), off: u64) ->
     )
 
 
-def choose_leaving(w, shard, out, most, pool, count):
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _behind(w: cython.pointer(Worker), q: cython.pointer(Queue), of: u64, off: u64, skip: u64) -> u64:
+    """The page that goes `skip` pages after one, but none of the newer half of its queue."""
+    i: u64
+    skip = min(skip, q.count[1 if of == QUEUE_MAIN else 0] // 2)
+    for i in range(skip):
+        if off != 0 and w.fault == 0:
+            off = prev_in(page_at(w, off).queue)
+    return off
+
+
+def choose_leaving(w, shard, out, most, skip, pool, count):
     """Up to `most` pages of the pool whose turn it is to let one go in a shard, into `out`, in the
-    order in which they would: count[0] of them, none if that pool has no far tier, and pool[0]. OK,
-    BUSY or CORRUPT. Called with the own lock alone."""
+    order in which they would, but for the next `skip`: count[0] of them, none if that pool has no
+    far tier, and pool[0]. OK, BUSY or CORRUPT. Called with the own lock alone."""
     choice: Choice
     q: cython.pointer(Queue)
     policy: cython.pointer(Policy)
@@ -74,6 +87,8 @@ def choose_leaving(w, shard, out, most, pool, count):
             steps = min(looks(w, pages_in(w, shard)), most * STEPS_A_PAGE)
             off = policy.victim(w, q, choice.of, cython.address(steps))
             status = conclude(w)
+            if status == OK:
+                off = _behind(w, q, choice.of, off, skip)
             steps = most * STEPS_A_PAGE
             while off != 0 and status == OK and count[0] < most and steps > 0:
                 steps -= 1
@@ -92,6 +107,7 @@ def choose_leaving(w, shard, out, most, pool, count):
                     out[count[0]].shape = load(cython.address(d.shape))
                     out[count[0]].shard = shard
                     out[count[0]].token = 0
+                    out[count[0]].stale = False
                     count[0] += 1
                 off = prev_in(d.queue)
     if w.fault != 0:

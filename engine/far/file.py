@@ -88,7 +88,8 @@ class FileTier:
         self.fd = fd
         self.direct = direct
         self.regions = regions
-        self.region = -1            # that is being filled, by the process that puts
+        self.region = -1            # that is being filled, by the process of this number
+        self.filler = 0
         self.filled = REGION        # bytes of it
         self.rooms = threading.local()
         self.sector = self._sector() if direct else 1
@@ -116,7 +117,7 @@ class FileTier:
             os.ftruncate(fd, size)
             os.posix_fallocate(fd, 0, size)
             tag = secrets.randbits(64) | 1
-            tier._write(0, [HEADER.pack(MAGIC, nonce, tag, regions)])
+            tier._write(0, tier._first_block(HEADER.pack(MAGIC, nonce, tag, regions)))
             _lock(fd, SHARED)
         except OSError as error:
             raise TmemError(f"far: no file of {size} bytes can be had at {path!r}: {error.strerror}") from error
@@ -175,18 +176,15 @@ class FileTier:
             got = os.preadv(self.fd, [part], at - skip)
         return room[skip : min(skip + length, got)]
 
-    def _write(self, at: int, values: Sequence[bytes]) -> None:
-        """Write there, one behind the other, each from a whole unit on, in whole blocks. OSError if
-        not all was written."""
-        room = self._room(sum(len(value) + UNIT for value in values) + BLOCK)
-        size = 0
-        for value in values:
-            room[size : size + len(value)] = value
-            size += len(value) + -len(value) % UNIT
-        span = (size + BLOCK - 1) // BLOCK * BLOCK
-        with memoryview(room) as whole, whole[:span] as part:
-            if os.pwritev(self.fd, [part], at) != span:
-                raise OSError(errno.EIO, os.strerror(errno.EIO))
+    def _write(self, at: int, room: memoryview) -> None:
+        """Write whole blocks there. OSError if not all was written."""
+        if os.pwritev(self.fd, [room], at) != len(room):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def _first_block(self, header: bytes) -> memoryview:
+        room = self._room(BLOCK)
+        room[:BLOCK] = header + bytes(BLOCK - len(header))
+        return memoryview(room)[:BLOCK]
 
     def _start(self, region: int) -> int:
         return BLOCK + region % self.regions * REGION
@@ -197,31 +195,22 @@ class FileTier:
         """Begin a region if the one that is being filled has no room for these values."""
         begun = words[1]
         size = sum((length + UNIT - 1) // UNIT * UNIT for length in lengths)
-        if self.region + 1 == begun and self.filled + size <= REGION:
+        # A forked child does not know what its parent has written since.
+        if self.region + 1 == begun and self.filled + size <= REGION and self.filler == os.getpid():
             return list(words)
-        self.region, self.filled = begun, 0
+        self.region, self.filled, self.filler = begun, 0, os.getpid()
         return [max(0, begun + 1 - self.regions) << PLACE_BITS, begun + 1, *words[2:]]
 
     def put_many(self, batch: Batch) -> list[int]:
-        """Write values, one batch."""
-        values = batch.values
-        tokens = []
-        written = []
-        size = 0
-        for value in values:
-            step = len(value) + -len(value) % UNIT
-            fits = self.filled + size + step <= REGION
-            tokens.append(self.region << PLACE_BITS | (self.filled + size) // UNIT if fits else 0)
-            if fits:
-                written.append(value)
-                size += step
+        """Write values as they lie, one batch, where `prepare` has found room."""
+        start = self.filled
+        room = batch.room
+        self.filled += len(room)
         try:
-            self._write(self._start(self.region) + self.filled, written)
+            self._write(self._start(self.region) + start, room)
         except OSError:
-            return [0] * len(values)
-        finally:
-            self.filled += (size + BLOCK - 1) // BLOCK * BLOCK
-        return tokens
+            return [0] * len(batch)
+        return [self.region << PLACE_BITS | (start + at) // UNIT for at in batch.starts]
 
     def get_many(
         self, names: Sequence[bytes], tokens: Sequence[int], lengths: Sequence[int]
