@@ -4,7 +4,6 @@
 What a call does is in its base, Bound; here are its forms, and what it takes.
 binding=False: a method that can be bound like a Python function costs 9 ns a call.
 """
-from xxhash import xxh3_64_intdigest
 
 import cython
 import cython.cimports.engine.api.batch as batch
@@ -17,7 +16,6 @@ import cython.cimports.engine.verbs.ends as ends
 from cython.cimports.engine.layout.call import AGAIN, DESTROYED, Call
 from cython.cimports.engine.layout.regions import far_at, is_live, pools_high
 from cython.cimports.engine.layout.structs import (
-    FAR_TARGET_BYTES,
     GAUGE_OBJECTS,
     PAM_NAME_BYTES,
     POOL_DEDUP,
@@ -32,6 +30,7 @@ from cython.cimports.engine.layout.words import CAP_BYTES
 from cython.cimports.engine.member.access import allow_list
 from cython.cimports.engine.member.arguments import handle, word
 from cython.cimports.engine.member.bound import Bound
+from cython.cimports.engine.member.far_target import target_of
 from cython.cimports.engine.member.member import Member
 from cython.cimports.engine.pages.pam.packed import flag_of
 from cython.cimports.shm.atomics import load
@@ -108,10 +107,9 @@ def _open_tier(pool: Pool):
     w: cython.pointer(Worker) = cython.address(pool.engine.att.w)
     record: cython.pointer(FarRecord) = far_at(w, pool.ref.idx)
     i: cython.int
-    target: bytes = record.target[:min(record.length, cython.cast(u64, FAR_TARGET_BYTES))]
-    if xxh3_64_intdigest(target) != record.hash:
+    pool.far_target = target_of(w, pool.ref.idx)
+    if pool.far_target is None:
         raise ArenaCorrupted(f"arena {pool.engine.name!r}: what pool {pool.name!r} says of its far tier is damaged")
-    pool.far_target = target.decode("utf-8", "replace")
     try:
         pool.tier = kind_of(pool.far_target).open(
             pool.far_target, w.header.nonce, [record.words[i] for i in range(4)],
