@@ -222,11 +222,15 @@ class FileTier:
         at = (token & ((1 << PLACE_BITS) - 1)) * UNIT
         if not 0 < length <= REGION - at:
             return None
+        at += self._start(token >> PLACE_BITS)
         try:
-            value = self._read(self._start(token >> PLACE_BITS) + at, length)
+            value = self._read(at, length)
+            # A read that is too short is at the end of a file that was cut, or an error of the
+            # disk, which is told at the next one.
+            gone = len(value) < length and os.fstat(self.fd).st_size < at + length
         except OSError:
             return FAILED
-        return value if len(value) == length else None
+        return None if gone else value if len(value) == length else FAILED
 
     def delete_many(self, names: Sequence[bytes], tokens: Sequence[int]) -> None:
         """Nothing to do: what is not needed is written over in its turn."""
