@@ -148,21 +148,22 @@ class FileTier:
         """What reads past the page cache must begin at a multiple of."""
         room = self._room(BLOCK)
         try:
-            os.preadv(self.fd, [memoryview(room)[:512]], 512)
+            os.preadv(self.fd, [room[:512]], 512)
         except OSError:
             return BLOCK
         return 512
 
     # --- bytes in and out -------------------------------------------------------------------------
 
-    def _room(self, size: int) -> mmap.mmap:
+    def _room(self, size: int) -> memoryview:
         """Memory of this thread's that begins where a page does. Private: a forked child shares
         none with its parent."""
-        room: mmap.mmap | None = getattr(self.rooms, "room", None)
-        if room is None or len(room) < size or self.rooms.pid != os.getpid():
-            room = mmap.mmap(-1, (size + 2 * BLOCK) // BLOCK * BLOCK, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-            self.rooms.room = room
-            self.rooms.pid = os.getpid()
+        rooms = self.rooms
+        room: memoryview | None = getattr(rooms, "room", None)
+        if room is None or len(room) < size or rooms.pid != os.getpid():
+            size = (size + 2 * BLOCK) // BLOCK * BLOCK
+            room = memoryview(mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+            rooms.room, rooms.pid = room, os.getpid()
         return room
 
     def _read(self, at: int, length: int) -> bytes:
@@ -172,9 +173,8 @@ class FileTier:
         skip = at % self.sector
         span = (skip + length + self.sector - 1) // self.sector * self.sector
         room = self._room(span)
-        with memoryview(room) as whole, whole[:span] as part:
-            got = os.preadv(self.fd, [part], at - skip)
-        return room[skip : min(skip + length, got)]
+        got = os.preadv(self.fd, [room[:span]], at - skip)
+        return bytes(room[skip : min(skip + length, got)])
 
     def _write(self, at: int, room: memoryview) -> None:
         """Write whole blocks there. OSError if not all was written."""
@@ -184,7 +184,7 @@ class FileTier:
     def _first_block(self, header: bytes) -> memoryview:
         room = self._room(BLOCK)
         room[:BLOCK] = header + bytes(BLOCK - len(header))
-        return memoryview(room)[:BLOCK]
+        return room[:BLOCK]
 
     def _start(self, region: int) -> int:
         return BLOCK + region % self.regions * REGION
