@@ -33,8 +33,8 @@ COMPILED = """
     engine.capacity.spill
     engine.integrity.leases engine.integrity.claims engine.integrity.linked engine.integrity.check
     engine.integrity.gentle engine.integrity.ballot engine.integrity.judge engine.integrity.repair engine.integrity.stop
-    engine.api.ranges engine.api.views engine.api.values engine.api.writing engine.api.batch engine.api.pool
-    engine.api.walks
+    engine.api.ranges engine.api.views engine.api.values engine.api.writing engine.api.gather engine.api.batch
+    engine.api.pool engine.api.walks
     engine.api.handle engine.api.client engine.api.lease engine.api.session engine.api.opening
     engine.cache.keys engine.cache.values engine.cache.store engine.cache.computing engine.cache.cache
     engine.snapshots.saving engine.snapshots.source engine.snapshots.repeated engine.snapshots.restoring

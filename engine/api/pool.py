@@ -317,9 +317,10 @@ class Pool(Bound):
     def get_many(self, handles, free=None):
         """The page under each handle, a pair (oid, index), or None, in a list. free as in get.
 
-        Each page is got by itself, in this order. All arguments are looked at first. Where pages
-        leave, an exception that comes later (of a signal handler, of a back end) takes the pages
-        along that have left by then; free=False keeps them."""
+        Each page is got by itself, in this order; those that a far tier has are got after the
+        others, together. All arguments are looked at first. Where pages leave, an exception that
+        comes later (of a signal handler, of a back end) takes the pages along that have left by
+        then; free=False keeps them."""
         return batch.get_many(self, batch.places_of(handles), free)
 
     # --- flush ------------------------------------------------------------------------------------

@@ -69,6 +69,7 @@ cdef class Bound:
     cdef bint drop_gone(self, Call *c, u64 gen) except -1
     cdef bytes opened(self, Call *c, u64 index, u64 gen, u64 shape, object value)
     cdef bint is_still(self, Call *c, u64 gen) except -1
+    cdef bytes give_out(self, Call *c, u64 gen, u64 shape, object value, int *status)
     cdef bytes get_away(self, Call *c)
     cdef bytes place(self, Call *c, bytes data)
     cdef list far_pages(self, Call *c)

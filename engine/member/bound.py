@@ -487,6 +487,9 @@ class Bound:
                 if fetch.peek_valid(w, p, c):
                     break           # else it is another by now
         if status == AWAY:
+            if c.ask.batched:
+                c.did.away = True
+                return None
             return self.get_range_away(c) if c.ask.ranged else self.get_away(c)
         if status != OK:
             return self.got_none(c, status)
@@ -568,8 +571,8 @@ class Bound:
         return self.attempt(c, drop_away) == OK
 
     def opened(self, c, index, gen, shape, value):
-        """The bytes of a page from what the tier has given for it; None: they are not the page's.
-        Counted."""
+        """The bytes of a page from what the tier has given for it; None: they are not the page's,
+        which is counted."""
         record: cython.pointer(FarRecord) = self.far_record()
         data: bytes = None
         if value is NO_ANSWER:
@@ -584,12 +587,11 @@ class Bound:
             )
             add(cython.address(record.bad), data is None)
         add(cython.address(record.gone), data is None)
-        add(cython.address(record.hits), data is not None)
         return data
 
     def is_still(self, c, gen):
         """True if what is under the handle is far, and of that generation: then it was all the
-        time, since none comes twice. What was found meanwhile is in c.found."""
+        time, since none comes twice. What was found meanwhile is in c.found, if it is far."""
         w: cython.pointer(Worker) = cython.address(self.engine.att.w)
         status: cython.int
         memset(cython.address(c.did), 0, cython.sizeof(c.did))
@@ -598,6 +600,7 @@ class Bound:
             if status == BUSY:
                 status = fetch.fetch(w, cython.address(self.ref), c, self.ops, registry.host)
             if status != BUSY:
+                c.found.shape = c.found.shape if status == AWAY else 0
                 return status == AWAY and c.found.gen == gen
             self.pause()
 
@@ -616,13 +619,43 @@ class Bound:
         c.found.shape = shape_of(c.found.length, 0, 0)
         return b""
 
+    def give_out(self, c, gen, shape, value, status):
+        """The bytes of a far page, for which the tier has given a value, as get_bytes answers them:
+        if what is under the handle is still of that generation. status[0] is OK; MISS: there is
+        none, which is counted; or AGAIN: it is another page by now, perhaps a local one."""
+        length: u64
+        data: bytes = self.opened(c, c.ask.index, gen, shape, value)
+        status[0] = MISS
+        if data is None:
+            if value is NO_ANSWER or self.drop_gone(c, gen):
+                return self.got_none(c, MISS)
+            self.is_still(c, gen)       # what there is now
+            status[0] = AGAIN
+            return None
+        c.found.shape = shape
+        data = self.place(c, data)
+        if data is None:
+            return self.got_none(c, MISS)
+        shape = c.found.shape
+        length = c.found.length
+        if not (self.drop_gone(c, gen) if c.ask.remove else self.is_still(c, gen)):
+            status[0] = AGAIN
+            return None
+        c.found.shape = shape
+        c.found.length = length
+        c.found.gen = gen
+        add(cython.address(self.far_record().hits), 1)
+        self.ref.ledger[GETS_HIT] += 1
+        status[0] = OK
+        return data
+
     def get_away(self, c):
         """Get the page that was found to be far, as get_bytes does. First the bytes are had, then
         the descriptor is looked at again: they are given out if it is of the same generation."""
-        length: u64
         gen: u64
         shape: u64
         asked: cython.int
+        status: cython.int
         data: bytes
         for asked in range(AWAY_TRIES):
             gen = c.found.gen
@@ -630,23 +663,8 @@ class Bound:
             value = self.ask_tier(
                 [name_of(self.engine.att.w.header.nonce, gen)], [c.found.data], [copied_of(shape) + SEAL_BYTES]
             )[0]
-            data = self.opened(c, c.ask.index, gen, shape, value)
-            if data is None:
-                if value is NO_ANSWER or self.drop_gone(c, gen):
-                    return self.got_none(c, MISS)
-                memset(cython.address(c.did), 0, cython.sizeof(c.did))
-                return self.get_bytes(c)
-            c.found.shape = shape
-            data = self.place(c, data)
-            if data is None:
-                return self.got_none(c, MISS)
-            shape = c.found.shape
-            length = c.found.length
-            if self.drop_gone(c, gen) if c.ask.remove else self.is_still(c, gen):
-                c.found.shape = shape
-                c.found.length = length
-                c.found.gen = gen
-                self.ref.ledger[GETS_HIT] += 1
+            data = self.give_out(c, gen, shape, value, cython.address(status))
+            if status != AGAIN:
                 return data
             if c.ask.remove or not is_far(c.found.shape):
                 break
@@ -673,8 +691,10 @@ class Bound:
                 if page is None:
                     self.drop_gone(cython.address(d), seen[i].gen)
             else:
+                d.ask.batched = True
                 page = self.get_bytes(cython.address(d))
-                self.ref.ledger[GETS_MISS if page is None else GETS_HIT] -= 1       # the range is the get
+                if not d.did.away:
+                    self.ref.ledger[GETS_MISS if page is None else GETS_HIT] -= 1       # the range is the get
                 if page is not None and d.found.gen != seen[i].gen:
                     return None
             if page is None:
@@ -724,6 +744,7 @@ class Bound:
                 status = self.attempt(cython.address(d), take_surveyed)
                 shrink(w)
                 if status == OK:
+                    add(cython.address(self.far_record().hits), len(away))
                     return pages
                 continue
             d.ask.into = cython.cast(cython.p_char, again)
@@ -734,6 +755,7 @@ class Bound:
             if status == OK:
                 c.found.page = d.found.page
                 c.found.gen = d.found.gen
+                add(cython.address(self.far_record().hits), len(away))
                 return pages
         return None
 
