@@ -110,6 +110,7 @@ def _open_tier(pool: Pool):
     pool.far_target = target_of(w, pool.ref.idx)
     if pool.far_target is None:
         raise ArenaCorrupted(f"arena {pool.engine.name!r}: what pool {pool.name!r} says of its far tier is damaged")
+    pool.localifies = record.stays == 0
     try:
         pool.tier = kind_of(pool.far_target).open(
             pool.far_target, w.header.nonce, [record.words[i] for i in range(4)],

@@ -64,7 +64,7 @@ def copy_leavers(w, p, table, count, longest, most, batch, gone):
             continue
         parcel = cython.address(batch.parcels[batch.count])
         parcel.head[0] = w.header.nonce
-        parcel.head[1] = table[i].gen
+        parcel.head[1] = table[i].name
         parcel.head[2] = pool_mark(p.idx, p.gen)
         parcel.head[3] = table[i].oid[0]
         parcel.head[4] = table[i].oid[1]
@@ -90,6 +90,7 @@ def let_go(w, p, table, batch, at, pam, host):
         if page.token != 0:
             _aim(cython.address(c), page)
             c.found.shape = page.shape
+            c.found.gen = page.name
             status = become_far(w, p, cython.address(c), pam, host)
             if status == MISS or status == REFUSED:
                 page.stale = True

@@ -7,6 +7,7 @@ cdef struct Leaving:
     u64 oid[3]
     u64 index
     u64 gen
+    u64 name        # the generation that it is to have when it is far, which is its name in the tier
     u64 shard
     u64 shape
     u64 token       # under which the tier has it; 0: it has not

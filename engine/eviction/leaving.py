@@ -3,6 +3,9 @@
 Nothing marks them in the arena. There is one spiller, and what it has chosen stands in its own
 memory, by handle and generation: so it dies with him, and a put over a page, or a hit, is seen when
 the page is to become far (`engine/verbs/away.py`). They stay in their queues until then.
+Each gets a new generation when it is far, which is drawn here: its name in the tier. So a name is
+given once, to one try: what a tier is told to drop, of a page that came home or was wanted after
+all, is never the name of what it has of that page since.
 Locks: the worker's own, and the shard's; no bucket.
 Kill at any instruction: the policy moves on as it does for an eviction, a transaction a page.
 """
@@ -11,7 +14,16 @@ from cython.cimports.engine.eviction.evict import looks
 from cython.cimports.engine.eviction.policies import Policy, policy_of
 from cython.cimports.engine.eviction.shares import ANY_SEAT, choose, pages_in
 from cython.cimports.engine.layout.call import FAULT_POLICY, Choice
-from cython.cimports.engine.layout.regions import has_far, index_in, is_obj, page_at, pool_at, queue_at, shard_at
+from cython.cimports.engine.layout.regions import (
+    has_far,
+    index_in,
+    is_obj,
+    next_gen,
+    page_at,
+    pool_at,
+    queue_at,
+    shard_at,
+)
 from cython.cimports.engine.layout.structs import (
     FAR_STORED_MIN,
     PAMPD_SENTINEL,
@@ -104,6 +116,7 @@ def choose_leaving(w, shard, out, most, skip, pool, count):
                         out[count[0]].oid[i] = load(cython.address(o.oid[i]))
                     out[count[0]].index = index_in(o, d)
                     out[count[0]].gen = load(cython.address(d.gen))
+                    out[count[0]].name = next_gen(w)
                     out[count[0]].shape = load(cython.address(d.shape))
                     out[count[0]].shard = shard
                     out[count[0]].token = 0

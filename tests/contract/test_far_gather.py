@@ -17,7 +17,8 @@ def kind(monkeypatch):
 @pytest.fixture
 def pool(make_arena, kind):
     """A pool of which about a third of PAGES pages is far."""
-    found = make_arena(page_size=PAGE, capacity="3MiB", huge_pages=False, shards=4).new_pool("p", far="dict:")
+    eng = make_arena(page_size=PAGE, capacity="3MiB", huge_pages=False, shards=4)
+    found = eng.new_pool("p", far="dict:", localify=False)
     fill(found, PAGES)
     return found
 
