@@ -15,8 +15,9 @@ import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING
 from cython.cimports.engine.capacity.leavers import copy_leavers, let_go
 from cython.cimports.engine.eviction.evict import drop_far
-from cython.cimports.engine.eviction.leaving import Leaving, choose_leaving
+from cython.cimports.engine.eviction.leaving import VALUES_MAX, Leaving, Room, choose_leaving
 from cython.cimports.engine.far.batch import BATCH_MAX, Batch
+from cython.cimports.engine.layout.call import AGAIN
 from cython.cimports.engine.layout.regions import has_far, pool_at, queue_at
 from cython.cimports.engine.layout.structs import (
     GEO_SHARDS,
@@ -128,6 +129,10 @@ def _choose(w: cython.pointer(Worker), shard: cython.pointer(u64), skip: u64, ta
     found: u64
     i: u64
     status: cython.int
+    room: Room
+    room.pages = BATCH_MAX
+    room.bytes = VALUES_MAX
+    room.begun = False
     count[0] = 0
     if lock_try(w, cython.address(w.slot.own)) != OK:
         return BUSY
@@ -136,13 +141,15 @@ def _choose(w: cython.pointer(Worker), shard: cython.pointer(u64), skip: u64, ta
         if count[0] >= BATCH_MAX or status == CORRUPT:
             break
         status = choose_leaving(w, shard[0] & (shards - 1), table + count[0],
-                                min(A_SHARD, cython.cast(u64, BATCH_MAX - count[0])), skip,
+                                min(A_SHARD, cython.cast(u64, BATCH_MAX - count[0])), cython.address(room), skip,
                                 cython.address(of), cython.address(found))
         if found != 0 and count[0] != 0 and of != pool[0]:
             break                   # of another pool: the next batch begins here
         if found != 0:
             pool[0] = of
         count[0] += found
+        if status == AGAIN:
+            break                   # a value that wants more room: the next batch begins with it
         shard[0] += 1
     unlock(w, cython.address(w.slot.own))
     return status if status == CORRUPT else OK

@@ -13,5 +13,14 @@ cdef struct Leaving:
     u64 token       # under which the tier has it; 0: it has not
     bint stale      # the tier has it, but it is another by now, or somebody has asked for it
 
+cdef enum:
+    VALUES_MAX = 2093056        # bytes of values in a batch: with their sums they fit into one of any tier
+
+# What a batch of them has room for.
+cdef struct Room:
+    u64 pages
+    u64 bytes       # of values of several pages
+    bint begun      # there are some in it
+
 cdef int choose_leaving(
-    Worker *w, u64 shard, Leaving *out, u64 most, u64 skip, u64 *pool, u64 *count) noexcept nogil
+    Worker *w, u64 shard, Leaving *out, u64 most, Room *room, u64 skip, u64 *pool, u64 *count) noexcept nogil

@@ -29,6 +29,9 @@ class FarScene:
                                     shards=shards, huge_pages=False, exist_ok=False, max_capacity="4MiB")
         far = "dict:" if folder is None else f"file://{folder}/{name}?size=8MiB"
         self.pool = self.engine.new_pool("p", far=far)
+        self.fill()
+
+    def fill(self):
         for n in range(PAGES):
             assert self.pool.put((n // 16, 0, 0), n % 16, content(n))
             if n % 32 == 31 and n < PAGES - 64:
@@ -70,6 +73,33 @@ class FarScene:
             assert found in (None, content(n))
             missing += found is None
         assert missing <= lost
+
+
+class ValueScene(FarScene):
+    """The same of values of eight pages, which go as one."""
+
+    def fill(self):
+        self.values = [random.Random(n).randbytes(8 * PAGE) for n in range(100)]
+        for n, value in enumerate(self.values):
+            assert self.pool.put_range((n, 0, 0), 0, value)
+            if n % 4 == 3 and n < 92:
+                self.engine.spill()
+        self.there = [n for n, value in enumerate(self.values) if self.get(n) == value]
+
+    def squeeze(self, capacity):
+        """Resize: what goes by that is not there."""
+        self.engine.resize(capacity)
+        self.there = [n for n in self.there if self.pool.descriptor((n, 0, 0), 0) is not None]
+
+    def get(self, n):
+        return self.pool.get_range((n, 0, 0), 0, 8)
+
+    def assert_sound(self, lost=0):
+        report = self.engine.check(frozen=True)
+        assert report.ok, [str(problem) for problem in report.problems[:4]]
+        found = [self.get(n) for n in self.there]
+        assert all(page in (None, self.values[n]) for n, page in zip(self.there, found, strict=True))
+        assert found.count(None) <= lost
 
 
 def spill(eng, pool):
@@ -128,6 +158,28 @@ def test_8_a_kill_of_who_brings_pages_home_leaves_each_local_or_far(arena_name, 
             scene.assert_sound()
             assert scene.die_in(bring, 1 << 60) is not None
             assert stats(scene.pool)["localified"] >= 9
+            scene.assert_sound()
+
+
+def bring_values(eng, pool):
+    for _ in range(2):
+        for n in range(2):
+            pool.get_range((n, 0, 0), 0, 8)
+
+
+@pytest.mark.parametrize("act", [spill, bring_values])
+def test_8_a_kill_leaves_a_value_right_also_where_half_of_it_is_far(arena_name, tmp_path, act):
+    with ValueScene(arena_name, tmp_path) as scene:
+        scene.squeeze("4MiB" if act is bring_values else "2560KiB")
+        points = scene.die_in(act, 1 << 60)
+        assert stats(scene.pool)["localified" if act is bring_values else "spilled"] >= 16
+        scene.assert_sound()
+    for i, point in enumerate(visited(points, 24, f"value {act.__name__}")):
+        with ValueScene(f"{arena_name}{i}", tmp_path) as scene:
+            scene.squeeze("4MiB" if act is bring_values else "2560KiB")
+            scene.die_in(act, point)
+            scene.assert_sound()
+            assert scene.die_in(act, 1 << 60) is not None
             scene.assert_sound()
 
 
