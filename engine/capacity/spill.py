@@ -15,7 +15,7 @@ import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING
 from cython.cimports.engine.capacity.leavers import copy_leavers, let_go
 from cython.cimports.engine.eviction.evict import drop_far
-from cython.cimports.engine.eviction.leaving import VALUES_MAX, Leaving, Room, choose_leaving
+from cython.cimports.engine.eviction.leaving import VALUES_MAX, Leaving, Room, choose_leaving, sort_leaving
 from cython.cimports.engine.far.batch import BATCH_MAX, Batch
 from cython.cimports.engine.layout.call import AGAIN
 from cython.cimports.engine.layout.regions import has_far, pool_at, queue_at
@@ -152,6 +152,7 @@ def _choose(w: cython.pointer(Worker), shard: cython.pointer(u64), skip: u64, ta
             break                   # a value that wants more room: the next batch begins with it
         shard[0] += 1
     unlock(w, cython.address(w.slot.own))
+    sort_leaving(table, count[0])
     return status if status == CORRUPT else OK
 
 

@@ -22,5 +22,6 @@ cdef struct Room:
     u64 bytes       # of values of several pages
     bint begun      # there are some in it
 
+cdef void sort_leaving(Leaving *table, int count) noexcept nogil
 cdef int choose_leaving(
     Worker *w, u64 shard, Leaving *out, u64 most, Room *room, u64 skip, u64 *pool, u64 *count) noexcept nogil

@@ -44,6 +44,7 @@ from cython.cimports.engine.layout.structs import (
 from cython.cimports.engine.layout.words import QUEUE_MAIN, copied_of, has_chunk, may_go, pool_in, prev_in, shard_in
 from cython.cimports.engine.oid import hash_oid
 from cython.cimports.engine.pages.queues import hits_of
+from cython.cimports.libc.stdlib import qsort
 from cython.cimports.shm.atomics import load, load_acquire
 from cython.cimports.shm.journal import conclude
 from cython.cimports.shm.layout import BUSY, FAULT_LOOP, OK, Worker, u64
@@ -222,6 +223,25 @@ def _take(w: cython.pointer(Worker), off: u64, pool: u64, shard: u64, most: u64,
                 room.begun = True
         off = prev_in(d.queue)
     return status if w.fault == 0 else conclude(w)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _compare(one: cython.p_const_void, two: cython.p_const_void) -> cython.int:
+    a: cython.pointer(Leaving) = cython.cast(cython.pointer(Leaving), one)
+    b: cython.pointer(Leaving) = cython.cast(cython.pointer(Leaving), two)
+    i: cython.int
+    for i in range(3):
+        if a.oid[i] != b.oid[i]:
+            return -1 if a.oid[i] < b.oid[i] else 1
+    return -1 if a.index < b.index else a.index > b.index
+
+
+def sort_leaving(table, count):
+    """Let pages of an object lie together, in the order of their indexes: who gets several of them
+    from a disk has them with one read."""
+    qsort(table, count, cython.sizeof(Leaving), _compare)
 
 
 def choose_leaving(w, shard, out, most, room, skip, pool, count):

@@ -84,16 +84,22 @@ def gets_and_spills(folder: Path) -> None:
     with engine.create(NAME, CAPACITY, exist_ok=False) as eng:
         try:
             pages = CAPACITY // PAGE * 2
-            pool = filled(eng, "far", pages, far=f"file://{path}?size=512MiB")
+            pool = filled(eng, "far", pages, far=f"file://{path}?size=512MiB", localify=False)
             read = raw_reads(path, CAPACITY // 2)
             append = raw_appends(folder / f"{NAME}-append")
             at = 0
             rnd = random.Random(2)
             far = pages // 3        # what was put first is far
             mine, other, spills, appends = [], [], [], []
+            together: list[float] = []
+            scattered: list[float] = []
             for _ in range(TURNS):
                 other.append(middle(read, 1000))
                 mine.append(middle(lambda i: pool.get((rnd.randrange(far) // AN_OBJECT, 0, 0), i % AN_OBJECT), 1000))
+                together.append(middle(lambda i: pool.object((rnd.randrange(far // AN_OBJECT), 0, 0)).get_many(
+                    range(AN_OBJECT)), 100) / AN_OBJECT)
+                scattered.append(middle(lambda i: pool.get_many(
+                    [((rnd.randrange(far) // AN_OBJECT, 0, 0), i % AN_OBJECT) for _ in range(64)]), 50) / 64)
                 appends.append(timed(lambda i, at=at: append(at + i), 64) / 64)
                 at += 64
                 for n in range(pages, pages + 1024):
@@ -104,6 +110,8 @@ def gets_and_spills(folder: Path) -> None:
                 if done:
                     spills.append((time.perf_counter() - began) / done * 1e6)
             told("get of a far page, random read of 4 KiB: us", mine, other, "<= 1.2")
+            told("get_many of 64 far pages of an object, get: us a page", together, mine, "<= 0.2")
+            told("get_many of 64 far pages anywhere, get: us a page", scattered, mine, "")
             told("append of 64 pages, spill: us a page", appends, spills, ">= 0.8")
             stats = eng.stats()["pools"]["far"]
             print(f"far pages {stats['far_pages']}, hits {stats['far_hits']}, wrong sums {stats['checksum_bad']}")
@@ -168,7 +176,9 @@ def local(folder: Path) -> None:
                 "none": filled(eng, "none", 1024),
             }
             data = page(1)
+            batch = [((n * 7 % 1024 // AN_OBJECT, 0, 0), n * 7 % AN_OBJECT) for n in range(256)]
             for what, act in (
+                ("get_many of 256", lambda pool: timed(lambda i: pool.get_many(batch), 100)),
                 ("get", lambda pool: timed(lambda i: pool.get((i % 1024 // AN_OBJECT, 0, 0), i % AN_OBJECT), 20000)),
                 ("put over", lambda pool: timed(
                     lambda i: pool.put((i % 1024 // AN_OBJECT, 0, 0), i % AN_OBJECT, data), 20000)),

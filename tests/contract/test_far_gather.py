@@ -4,6 +4,7 @@ import random
 import pytest
 
 from engine.far.answers import FAILED
+from engine.far.file import FileTier
 from tests.contract.fars import PAGE, assert_sound, content, far_ones, fill, fresh_dict_tier, get, stats
 
 PAGES = 1100
@@ -151,6 +152,42 @@ def test_a_tier_that_does_not_answer(pool, kind):
     assert pool.get_many([handle(n) for n in far]) == [None] * 10
     kind.deaf = False
     assert pool.get_many([handle(n) for n in far]) == [content(n) for n in far]
+
+
+def test_a_file_is_read_once_for_pages_that_lie_together(make_arena, tmp_path, monkeypatch):
+    """And each by itself where that fails."""
+    eng = make_arena(page_size=PAGE, capacity="3MiB", huge_pages=False, shards=4)
+    pool = eng.new_pool("p", far=f"file://{tmp_path}/far?size=16MiB", localify=False)
+    fill(pool, PAGES)
+    reads = []
+    read = FileTier._read
+
+    def counted(self, at, length):
+        reads.append(length)
+        if length > broken:
+            raise OSError(5, "a sector is bad")
+        return read(self, at, length)
+    monkeypatch.setattr(FileTier, "_read", counted)
+    broken = 1 << 30
+    wanted = [handle(n) for n in range(PAGES)]
+    assert pool.get_many(wanted) == [content(n) for n in range(PAGES)]
+    far = stats(pool)["far_pages"]
+    assert far > 250 and len(reads) < far / 4 and max(reads) <= 1 << 20
+    broken = 2 * PAGE
+    assert pool.get_many(wanted) == [content(n) for n in range(PAGES)]
+    broken = 0
+    assert pool.get_many(wanted).count(None) == far and stats(pool)["far_failed"] == far
+    broken = 1 << 30
+    assert pool.get_many(wanted[::-1]) == [content(n) for n in range(PAGES)][::-1]
+
+
+def test_a_token_that_cannot_be_is_a_miss(tmp_path):
+    tier, _ = FileTier.make(f"file://{tmp_path}/far?size=8MiB", 7, 0o600)
+    names = [bytes(16)] * 5
+    tokens = [(1 << 64) - 1, 1 << 18 | 5, 1 << 18 | 6, 0, 1 << 18 | (1 << 18) - 1]
+    for lengths in ([0] * 5, [1 << 31] * 5, [2 << 20] * 5, [9, 100, 5, 3000, 9]):
+        found = tier.get_many(names, tokens, lengths)
+        assert all(value is None or len(value) == length for value, length in zip(found, lengths, strict=True))
 
 
 @pytest.mark.parametrize("pam", ["raw", "zstd"])
