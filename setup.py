@@ -25,16 +25,16 @@ COMPILED = """
     engine.eviction.window engine.eviction.leaving
     engine.verbs.section engine.verbs.put engine.verbs.overwrite engine.verbs.fetch engine.verbs.flush
     engine.verbs.ends engine.verbs.write engine.verbs.tail engine.verbs.value engine.verbs.lease
-    engine.verbs.walk engine.verbs.copy engine.verbs.away engine.verbs.gens
+    engine.verbs.walk engine.verbs.copy engine.verbs.away engine.verbs.home engine.verbs.gens
     engine.member.adapter engine.member.registry engine.member.fullness engine.member.stats engine.member.access
     engine.member.ranks engine.member.seats engine.member.member engine.member.arguments engine.member.bound
-    engine.far.batch engine.capacity.leavers
+    engine.member.far_target engine.far.batch engine.capacity.leavers
     engine.capacity.tide engine.capacity.compact engine.capacity.giving engine.capacity.resize engine.capacity.tend
     engine.capacity.electing engine.capacity.spill
     engine.integrity.leases engine.integrity.claims engine.integrity.linked engine.integrity.check
     engine.integrity.gentle engine.integrity.ballot engine.integrity.judge engine.integrity.repair engine.integrity.stop
-    engine.api.ranges engine.api.views engine.api.values engine.api.writing engine.api.batch engine.api.pool
-    engine.api.walks engine.api.garbage
+    engine.api.ranges engine.api.views engine.api.values engine.api.writing engine.api.gather engine.api.batch
+    engine.api.pool engine.api.walks engine.api.garbage
     engine.api.handle engine.api.client engine.api.lease engine.api.session engine.api.opening
     engine.cache.keys engine.cache.values engine.cache.store engine.cache.computing engine.cache.cache
     engine.snapshots.saving engine.snapshots.source engine.snapshots.repeated engine.snapshots.restoring

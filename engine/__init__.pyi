@@ -134,6 +134,7 @@ class _Counters(TypedDict):
     far_stale_swaps: int
     far_failed: int
     garbage_dropped: int
+    localified: int
     puts_duplicate: int
     gets_hit: int
     gets_miss: int
@@ -691,7 +692,7 @@ class Engine:
         self, name: str, persistent: bool = False, shared: bool = True, client: int | None = None, pam: str = "raw",
         policy: str = "s3fifo", cap: int | str = 0, allow: Iterable[int] | None = None,
         dedup: bool = False, whole: bool = True, page_size: int | str | None = None,
-        far: str | None = None, far_max: int | None = None,
+        far: str | None = None, far_max: int | None = None, localify: bool = True,
     ) -> Pool: ...
     def pool(self, name_or_id: str | int, far: str | None = None) -> Pool: ...
     def cache(

@@ -17,15 +17,17 @@ from cython.cimports.cpython.exc import PyErr_CheckSignals
 from cython.cimports.cpython.mem import PyMem_Calloc, PyMem_Free
 from cython.cimports.cpython.sequence import PySequence_Check
 from cython.cimports.engine.api.batch import Load, Place
+from cython.cimports.engine.api.gather import GATHER_NAMES, Gather, new_gather
 from cython.cimports.engine.layout.call import Aside, Call, PoolRef
 from cython.cimports.engine.layout.regions import obj_at
 from cython.cimports.engine.layout.words import ask_for, is_wrapped, target_of
 from cython.cimports.engine.member.arguments import aim, buffer_of, free_flag, word, wrong_length
+from cython.cimports.engine.member.bound import Bound
 from cython.cimports.engine.member.registry import registry
 from cython.cimports.engine.oid import hash_oid, oid_words
 from cython.cimports.engine.tree.lookaside import ask_for_node
 from cython.cimports.libc.string import memcpy
-from cython.cimports.shm.atomics import load, prefetch
+from cython.cimports.shm.atomics import load, prefetch, unlikely
 from cython.cimports.shm.layout import Worker, u64
 from cython.cimports.shm.memory import chunk_at
 
@@ -227,6 +229,42 @@ def put_many(pool, places, name, pages):
 # --- get ------------------------------------------------------------------------------------------
 
 
+@cython.cfunc
+@cython.exceptval(-1)
+def _fetch(gather: Gather, place: cython.pointer(Place), remove: cython.bint, found: list) -> cython.int:
+    """Have the far pages of a batch, each into its place in `found`."""
+    pool: Bound = gather.pool
+    c: Call
+    first: cython.Py_ssize_t = 0
+    stop: cython.Py_ssize_t
+    i: cython.Py_ssize_t
+    at: cython.Py_ssize_t
+    shapes: list = []
+    while first < len(gather.places):
+        stop = gather.piece(first)
+        pool.enter()
+        try:
+            values: list = gather.values(first, stop)
+            for i in range(first, stop):
+                at = gather.places[i]
+                aim(cython.address(c), place[at].oid, place[at].hash, place[at].index)
+                c.ask.remove = remove
+                found[at] = gather.give(cython.address(c), i, values[i - first])
+                shapes.append(c.found.shape)
+            if remove:
+                pool.look_at_what_is_free()
+        finally:
+            pool.leave()
+        for i in range(first, stop):
+            at = gather.places[i]
+            c.found.shape = shapes[i]
+            if found[at] is not None and is_wrapped(c.found.shape):
+                found[at] = pool.unpacked(cython.address(c), found[at])
+        _between_runs()
+        first = stop
+    return 0
+
+
 def get_many(pool, places, free):
     """Pool.get_many."""
     c: Call
@@ -235,6 +273,7 @@ def get_many(pool, places, free):
     remove: cython.bint = pool.exclusive if free is None else free_flag(free)
     shapes: u64[256]
     found: list = []
+    gather: Gather = None
     i: cython.Py_ssize_t = 0
     j: cython.Py_ssize_t
     first: cython.Py_ssize_t
@@ -250,17 +289,24 @@ def get_many(pool, places, free):
                 _foresee(cython.address(pool.engine.att.w), cython.address(pool.ref), place + i, stop - i)
                 aim(cython.address(c), place[i].oid, place[i].hash, place[i].index)
                 c.ask.remove = remove
+                c.ask.batched = True
                 found.append(pool.get_bytes(cython.address(c)))
                 shapes[i - first] = c.found.shape
+                if unlikely(c.did.away):
+                    gather = gather if gather is not None else new_gather(pool)
+                    gather.note(cython.address(c), i)
                 i += 1
             if remove:
                 pool.look_at_what_is_free()
         finally:
             pool.leave()
-        if pool.elsewhere or pool.tier is not None:
+        if pool.elsewhere:
             for j in range(first, i):
                 if found[j] is not None and is_wrapped(shapes[j - first]):
                     c.found.shape = shapes[j - first]
                     found[j] = pool.unpacked(cython.address(c), found[j])
         _between_runs()
+        if gather is not None and (i == n or len(gather.places) >= GATHER_NAMES):
+            _fetch(gather, place, remove, found)
+            gather = None
     return found

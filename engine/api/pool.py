@@ -4,7 +4,6 @@
 What a call does is in its base, Bound; here are its forms, and what it takes.
 binding=False: a method that can be bound like a Python function costs 9 ns a call.
 """
-from xxhash import xxh3_64_intdigest
 
 import cython
 import cython.cimports.engine.api.batch as batch
@@ -17,7 +16,6 @@ import cython.cimports.engine.verbs.ends as ends
 from cython.cimports.engine.layout.call import AGAIN, DESTROYED, Call
 from cython.cimports.engine.layout.regions import far_at, is_live, pools_high
 from cython.cimports.engine.layout.structs import (
-    FAR_TARGET_BYTES,
     GAUGE_OBJECTS,
     PAM_NAME_BYTES,
     POOL_DEDUP,
@@ -32,6 +30,7 @@ from cython.cimports.engine.layout.words import CAP_BYTES
 from cython.cimports.engine.member.access import allow_list
 from cython.cimports.engine.member.arguments import handle, word
 from cython.cimports.engine.member.bound import Bound
+from cython.cimports.engine.member.far_target import target_of
 from cython.cimports.engine.member.member import Member
 from cython.cimports.engine.pages.pam.packed import flag_of
 from cython.cimports.shm.atomics import load
@@ -108,11 +107,11 @@ def _open_tier(pool: Pool):
     w: cython.pointer(Worker) = cython.address(pool.engine.att.w)
     record: cython.pointer(FarRecord) = far_at(w, pool.ref.idx)
     i: cython.int
-    target: bytes = record.target[:min(record.length, cython.cast(u64, FAR_TARGET_BYTES))]
-    if xxh3_64_intdigest(target) != record.hash:
+    pool.far_target = target_of(w, pool.ref.idx)
+    if pool.far_target is None:
         raise ArenaCorrupted(f"arena {pool.engine.name!r}: what pool {pool.name!r} says of its far tier is damaged")
-    pool.far_target = target.decode("utf-8", "replace")
     pool.nodes = Nodes(pool.engine.att, pool.ref.idx, pool.ref.gen)
+    pool.localifies = record.stays == 0
     try:
         pool.tier = kind_of(pool.far_target).open(
             pool.far_target, w.header.nonce, [record.words[i] for i in range(4)],
@@ -320,9 +319,10 @@ class Pool(Bound):
     def get_many(self, handles, free=None):
         """The page under each handle, a pair (oid, index), or None, in a list. free as in get.
 
-        Each page is got by itself, in this order. All arguments are looked at first. Where pages
-        leave, an exception that comes later (of a signal handler, of a back end) takes the pages
-        along that have left by then; free=False keeps them."""
+        Each page is got by itself, in this order; those that a far tier has are got after the
+        others, together. All arguments are looked at first. Where pages leave, an exception that
+        comes later (of a signal handler, of a back end) takes the pages along that have left by
+        then; free=False keeps them."""
         return batch.get_many(self, batch.places_of(handles), free)
 
     # --- flush ------------------------------------------------------------------------------------

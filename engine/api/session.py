@@ -163,6 +163,7 @@ class _Far(typing.NamedTuple):
     most: int
     deletes: bool
     words: list
+    stays: bool
 
 
 @cython.cclass
@@ -212,6 +213,7 @@ class Engine(Member):
         page_size=None,
         far=None,
         far_max=None,
+        localify=True,
     ):
         """Make a pool.
 
@@ -234,12 +236,15 @@ class Engine(Member):
         ephemeral pool go before they would go for good, if somebody spills (`tend`): a file of a
         local disk, as "file:///var/cache/pages?size=50GiB", which is made, and is this pool's
         alone. far_max: pages that may be there, each of which keeps its descriptor here; None: one
-        for every 512 bytes of the capacity. Raises
+        for every 512 bytes of the capacity. localify: far pages that are got twice before long come
+        back into the arena, if there is memory to spare; False: they stay far. Raises
         PoolExists, AccessDenied (the engine acts for another client), TmemError (table full, no
         memory, unknown pam, package of a codec not installed), TypeError, ValueError.
         """
         raw_name = _pool_name(name)
-        for argument, value in (("persistent", persistent), ("shared", shared), ("dedup", dedup), ("whole", whole)):
+        for argument, value in (
+            ("persistent", persistent), ("shared", shared), ("dedup", dedup), ("whole", whole), ("localify", localify)
+        ):
             if not isinstance(value, bool):
                 raise TypeError(f"{argument}: True or False, not {type(value).__name__}")
         client = narrowed(self, client) or 0
@@ -259,7 +264,7 @@ class Engine(Member):
         if not PAGE_MIN <= page_size <= EXTENT_MAX:
             raise ValueError(f"page_size: {PAGE_MIN} to {EXTENT_MAX} bytes (1 GiB), not {page_size}")
         registry.pam(pam)
-        tier = _far_argument(self, far, far_max, persistent, pam)
+        tier = _far_argument(self, far, far_max, persistent, pam, localify)
         flags = (
             (POOL_PERSISTENT if persistent else 0)
             | (POOL_SHARED if shared else 0)
@@ -406,11 +411,13 @@ class Engine(Member):
         record.hash = xxh3_64_intdigest(far.target)
         record.length = len(far.target)
         record.deletes = far.deletes
+        record.stays = far.stays
         for i in range(4):
             record.words[i] = far.words[i]
         memcpy(record.target, cython.cast(cython.p_char, cython.cast(bytes, far.target)), record.length)
         for i in range(w.client_geometry[GEO_SHARDS]):
             queue_at(w, idx, i).far_skipped = 0
+            queue_at(w, idx, i).far_home = 0
         return 0
 
     def pool(self, name_or_id, far=None):
@@ -710,7 +717,7 @@ class Engine(Member):
 seal(Engine, "engine.create and engine.attach")
 
 
-def _far_argument(engine: Engine, far, far_max, persistent, pam):
+def _far_argument(engine: Engine, far, far_max, persistent, pam, localify):
     """The far tier of a new pool, made: a _Far, or None."""
     if far is None:
         if far_max is not None:
@@ -723,7 +730,7 @@ def _far_argument(engine: Engine, far, far_max, persistent, pam):
         raise ValueError(f"far: only for a pool whose pages lie in the arena, not for pam {pam!r}")
     most = max(1024, engine.max_capacity // FAR_SHARE) if far_max is None else number_in("far_max", far_max, 1, 2**48)
     tier, words = kind.make(far, engine.att.w.header.nonce, engine.att.w.header.mode)
-    return _Far(far.encode(), most, tier.deletes, words)
+    return _Far(far.encode(), most, tier.deletes, words, not localify)
 
 
 def _pool_name(name):

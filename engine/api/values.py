@@ -381,12 +381,25 @@ def _no_value(pool, pages):
     )
 
 
+@cython.cfunc
+def _first_page(pool: Bound, c: cython.pointer(Call), v: cython.pointer(Value), with_tail: cython.bint) -> bytes:
+    """get_value; but where there are more pages, and the first is far, nothing is asked for: it is
+    had with the others."""
+    c.ask.batched = True
+    data: bytes = get_value(pool, c, v, with_tail)
+    if not c.did.away or v.pages > 1:
+        return data
+    c.ask.batched = False
+    memset(cython.address(c.did), 0, cython.sizeof(Done))
+    return get_value(pool, c, v, with_tail)
+
+
 def get_object(pool, c, info):
     """Pool.get_object."""
     v: Value
     memset(cython.address(v), 0, cython.sizeof(Value))
     while True:
-        data: bytes = get_value(pool, c, cython.address(v), info)
+        data: bytes = _first_page(pool, c, cython.address(v), info)
         if _is_whole(pool, c, cython.address(v), data is not None):
             break
         data = _pages_of(pool, c, cython.address(v))
@@ -414,7 +427,7 @@ def get_object_into(pool, c, buffer):
             c.ask.room = held.len
             c.ask.into = cython.cast(cython.p_char, held.buf)
         while True:
-            data = get_value(pool, c, cython.address(v), False)
+            data = _first_page(pool, c, cython.address(v), False)
             if _is_whole(pool, c, cython.address(v), data is not None):
                 if data is not None and c.ask.into != cython.NULL:
                     return c.found.length

@@ -9,6 +9,7 @@ from collections.abc import ItemsView, KeysView, MutableMapping, ValuesView
 from types import ModuleType
 
 import cython
+from cython.cimports.engine.api.gather import GATHER_NAMES, Gather, new_gather
 from cython.cimports.engine.cache.computing import lease_of
 from cython.cimports.engine.cache.keys import KEY_FORM, KEY_LEASE, KIND_SHIFT, Key, is_key, key_of, read_key
 from cython.cimports.engine.cache.store import CHANGED, STORED, Seen, Store
@@ -272,11 +273,43 @@ class Cache(Store):
     def get_many(self, keys):
         """{key: value} of those keys that have one. Each is got by itself."""
         found = {}
-        for key in keys:
-            value = self.get(key, _missing)
+        wanted: tuple = tuple(keys)
+        first: cython.Py_ssize_t
+        for first in range(0, len(wanted), GATHER_NAMES):
+            self._get_batch(wanted[first : first + GATHER_NAMES], found)
+        return found
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _get_batch(self, keys: tuple, found: dict) -> cython.int:
+        """get_many of a few keys, into `found`: those that are far, in calls of the tier for many
+        at once."""
+        k: Key
+        seen: Seen
+        i: cython.Py_ssize_t
+        first: cython.Py_ssize_t = 0
+        stop: cython.Py_ssize_t
+        self.ready()
+        values: list = [_missing] * len(keys)
+        gather: Gather = new_gather(self.pool)
+        for i in range(len(keys)):
+            _kept = read_key(keys[i], self.seed, cython.address(k))
+            data = self.find_or_note(cython.address(k), cython.address(seen), gather, i)
+            if data is not None:
+                values[i] = load_form(data, seen.word, self.serializer)
+        while first < len(gather.places):
+            stop = gather.piece(first)
+            answers: list = gather.ask(first, stop)
+            for i in range(first, stop):
+                _kept = read_key(keys[gather.places[i]], self.seed, cython.address(k))
+                data = self.find_noted(cython.address(k), cython.address(seen), gather, i, answers[i - first])
+                if data is not None:
+                    values[gather.places[i]] = load_form(data, seen.word, self.serializer)
+            first = stop
+        for key, value in zip(keys, values, strict=True):
             if value is not _missing:
                 found[key] = value
-        return found
+        return 0
 
     def set_many(self, items, ttl=None):
         """Keep the values of a mapping, or of pairs (key, value), each by itself. A list of the

@@ -1,4 +1,5 @@
 # C-level names of store.py.
+from engine.api.gather cimport Gather
 from engine.cache.keys cimport Key
 from engine.layout.call cimport Call, Value
 from engine.member.arguments cimport aim
@@ -72,6 +73,8 @@ cdef class Store:
     cdef u64 own_end(self, Seen *seen) noexcept
     cdef object version_of(self, Seen *seen)
     cdef bytes find(self, Key *key, Seen *seen)
+    cdef bytes find_or_note(self, Key *key, Seen *seen, Gather gather, Py_ssize_t place)
+    cdef bytes find_noted(self, Key *key, Seen *seen, Gather gather, Py_ssize_t i, object value)
     cdef bytes find_fresh(self, Key *key, Seen *seen)
     cdef bint look(self, Key *key, Seen *seen) except -1
     cdef bint look_fresh(self, Key *key, Seen *seen) except -1

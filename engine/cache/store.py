@@ -38,7 +38,8 @@ from cython.cimports.engine.layout.call import CONFLICT, MISS, Call, Part, Value
 from cython.cimports.engine.layout.regions import is_live
 from cython.cimports.engine.layout.structs import GETS_HIT, GETS_MISS, PUTS_OK
 from cython.cimports.engine.layout.tail import TRAILER_BYTES, WORD_BYTES, write_tail
-from cython.cimports.engine.member.bound import PEEKS
+from cython.cimports.engine.layout.words import is_wrapped
+from cython.cimports.engine.member.bound import PEEKS, Bound
 from cython.cimports.engine.member.member import Member
 from cython.cimports.engine.verbs.value import incr, touch_object
 from cython.cimports.shm.clock import now
@@ -231,6 +232,39 @@ class Store:
         if data is not None:
             note_seen(cython.address(c), cython.address(v), seen)
         return data
+
+    def find_or_note(self, key, seen, gather, place):
+        """As find_fresh, in a batch: of a value that is far, None, and it is noted as the one in
+        this place."""
+        c: Call
+        v: Value
+        ask(key, cython.address(c), cython.address(v))
+        c.ask.batched = True
+        data: bytes = get_value(self.pool, cython.address(c), cython.address(v), False)
+        if c.did.away:
+            gather.note(cython.address(c), place)
+        if data is None:
+            return None
+        note_seen(cython.address(c), cython.address(v), seen)
+        return None if self.is_stale(seen) else data
+
+    def find_noted(self, key, seen, gather, i, value):
+        """As find_fresh, of what was noted as number i, for which the tier has given a value."""
+        c: Call
+        v: Value
+        pool: Bound = gather.pool
+        ask(key, cython.address(c), cython.address(v))
+        pool.enter()
+        try:
+            data: bytes = gather.give(cython.address(c), i, value)
+        finally:
+            pool.leave()
+        if data is not None and is_wrapped(c.found.shape):
+            data = pool.unpacked(cython.address(c), data)
+        if data is None:
+            return None
+        note_seen(cython.address(c), cython.address(v), seen)
+        return None if self.is_stale(seen) else data
 
     def find_fresh(self, key, seen):
         """What is kept under a key, or None."""

@@ -1,34 +1,40 @@
-"""Owns what a batch of pages that leave is made of: each copied out of the arena and sealed.
+"""Owns the two passes of the spiller over the pages of a batch: copying them out of the arena, and
+letting each be far that is still the same.
 
-Pages are copied with nothing held; who is to become far is looked at again, under the lock, when
-the tier has it (engine/verbs/away.py).
+Without the GIL, and with no Python object made or looked at: what a batch costs the others is what
+these two cost. Copied is with nothing held; what becomes far is looked at again, under its locks
+(engine/verbs/away.py).
 """
 import cython
-from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from cython.cimports.engine.far.batch import Batch
-from cython.cimports.engine.layout.call import Call
+from cython.cimports.engine.eviction.leaving import Leaving
+from cython.cimports.engine.far.batch import SUM_BYTES, Parcel, in_units
+from cython.cimports.engine.layout.call import MISS, REFUSED, Call
 from cython.cimports.engine.layout.words import copied_of, pool_mark
 from cython.cimports.engine.member.arguments import aim
 from cython.cimports.engine.oid import hash_oid
-from cython.cimports.engine.verbs.away import copy_out
-from cython.cimports.shm.atomics import add
+from cython.cimports.engine.verbs.away import become_far, copy_out
 from cython.cimports.shm.clock import now
-from cython.cimports.shm.layout import OK, Worker, u64
-from engine.far.names import SEAL_BYTES, handle_of, name_of, sealed
+from cython.cimports.shm.journal import kill_point
+from cython.cimports.shm.layout import OK, u64
 
 A_MS = cython.declare(u64, 1000000)     # nanoseconds
 
 
-def aim_at(c, page):
-    """Let a call be about a page that was chosen."""
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+def _aim(c: cython.pointer(Call), page: cython.pointer(Leaving)) -> cython.void:
     aim(c, page.oid, hash_oid(page.oid[0], page.oid[1], page.oid[2]), page.index)
     c.ask.gen = page.gen
     c.ask.token = page.token
     c.did.shard = page.shard
-    return 0
 
 
 @cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
 def _life(expires: u64, time: u64) -> u64:
     """Milliseconds that a page has to live, at least 1; 0: for ever."""
     if expires == 0:
@@ -36,33 +42,60 @@ def _life(expires: u64, time: u64) -> u64:
     return (expires - time + A_MS - 1) // A_MS if expires > time else 1
 
 
-def packed(pool, table, count):
-    """Copy what was chosen, as far as it is still there and fits into one batch of the tier."""
-    w: cython.pointer(Worker) = cython.address(pool.engine.att.w)
+def copy_leavers(w, p, table, count, longest, most, batch, gone):
+    """Copy what was chosen into an empty batch, as far as it is still there and fits: values of at
+    most `longest` bytes, `most` together. gone[0]: how many were not there."""
     c: Call
     i: cython.int
-    size: u64 = 0
-    expires: u64 = 0
+    parcel: cython.pointer(Parcel)
+    length: u64
+    expires: u64
     time: u64 = now(w)
-    data: bytes
-    made: Batch = Batch()
+    gone[0] = 0
     for i in range(count):
-        length: u64 = copied_of(table[i].shape)
-        if length + SEAL_BYTES > pool.tier.longest or size + length + 2 * SEAL_BYTES > pool.tier.batch_bytes:
+        length = copied_of(table[i].shape) + SUM_BYTES
+        if length > longest or batch.end + in_units(length) > most:
             continue
-        aim_at(cython.address(c), table + i)
-        data = PyBytes_FromStringAndSize(cython.NULL, length)
-        c.did.out = PyBytes_AS_STRING(data)
-        c.did.have = length
-        if copy_out(w, cython.address(pool.ref), cython.address(c), cython.address(expires)) != OK:
-            add(cython.address(pool.far_record().stale), 1)
+        _aim(cython.address(c), table + i)
+        c.did.out = batch.values_at + batch.end
+        c.did.have = length - SUM_BYTES
+        if copy_out(w, p, cython.address(c), cython.address(expires)) != OK:
+            gone[0] += 1
             continue
-        size += length + 2 * SEAL_BYTES
-        name = name_of(w.header.nonce, table[i].gen)
-        handle = handle_of(pool_mark(pool.ref.idx, pool.ref.gen),
-                           (table[i].oid[0], table[i].oid[1], table[i].oid[2]), table[i].index)
-        made.names.append(name)
-        made.values.append(sealed(name, handle, data))
-        made.ttls.append(_life(expires, time))
-        made.places.append(i)
-    return made
+        parcel = cython.address(batch.parcels[batch.count])
+        parcel.head[0] = w.header.nonce
+        parcel.head[1] = table[i].name
+        parcel.head[2] = pool_mark(p.idx, p.gen)
+        parcel.head[3] = table[i].oid[0]
+        parcel.head[4] = table[i].oid[1]
+        parcel.head[5] = table[i].oid[2]
+        parcel.head[6] = table[i].index
+        parcel.at = batch.end
+        parcel.length = length
+        parcel.ttl = _life(expires, time)
+        parcel.place = i
+        batch.end += in_units(length)
+        batch.count += 1
+
+
+def let_go(w, p, table, batch, at, pam, host):
+    """Let the pages of a batch be far that have a token, from at[0] on, or note that they
+    are stale. OK: all are done; else the status of the one that at[0] says, which is to be tried
+    again after BUSY."""
+    c: Call
+    page: cython.pointer(Leaving)
+    status: cython.int
+    while at[0] < batch.count:
+        page = table + batch.parcels[at[0]].place
+        if page.token != 0:
+            _aim(cython.address(c), page)
+            c.found.shape = page.shape
+            c.found.gen = page.name
+            status = become_far(w, p, cython.address(c), pam, host)
+            if status == MISS or status == REFUSED:
+                page.stale = True
+            elif status != OK:
+                return status
+            kill_point(w)
+        at[0] += 1
+    return OK

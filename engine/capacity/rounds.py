@@ -42,13 +42,25 @@ def follow(eng: Any, seconds: float, on_round: Callable[[Any], object] | None = 
     end = time.monotonic() + seconds
     pause = PAUSE_S
     total: Tended = Tended()
+    rested = 0
     while True:
         done: Tended = eng.tend()
+        done.spilled += rested
         total = total + done
         if on_round is not None:
             on_round(done)
         pause = 0 if done.spilled else min(2 * pause, PAUSE_MAX_S) if done.idle else PAUSE_S
-        left = end - time.monotonic()
-        if left <= 0:
+        rested = _rest(eng, min(end, time.monotonic() + pause))
+        if time.monotonic() >= end:
+            total.spilled += rested
             return total
-        time.sleep(min(pause, left))
+
+
+def _rest(eng: Any, until: float) -> int:
+    """Rest, but for pages that are to leave: puts fill a large arena within a second. How many are
+    far since; then there is no rest any more."""
+    spilled: int = 0
+    while spilled == 0 and (left := until - time.monotonic()) > 0:
+        time.sleep(min(PAUSE_S, left))
+        spilled = eng.spill()
+    return spilled

@@ -2,11 +2,11 @@
 that would else let them go.
 
 One at a time in an arena, elected by a byte of the liveness file that the kernel drops with him;
-who comes second does nothing. He keeps a twentieth of the capacity free. A batch: choose pages,
-copy them, give them to the tier out of the turn and with nothing held, and let each that is still
-the same, and that nobody has asked for, be far. Then whatever is dead goes: descriptors whose token
-leads nowhere, the oldest where there are more than the pool may have, tokens that the tier wants to
-drop.
+who comes second does nothing. He keeps a twentieth of the capacity free, and a whole segment of it.
+A batch: choose pages, copy them (leavers.py), give them to the tier out of the turn and with
+nothing held, and let each that is still the same, and that nobody has asked for, be far. Then
+whatever is dead goes: descriptors whose token leads nowhere, the oldest where there are more than
+the pool may have, tokens that the tier wants to drop.
 Puts never wait for him. Where he is too slow, or there is none, pages go as in any pool.
 Kill at any instruction: between two transactions nothing of his is in the arena. What a tier has
 taken and no descriptor names is garbage, and never read.
@@ -14,11 +14,11 @@ taken and no descriptor names is garbage, and never read.
 import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING
 from cython.cimports.engine.capacity.electing import elected, step_down
-from cython.cimports.engine.capacity.leavers import aim_at, packed
+from cython.cimports.engine.capacity.leavers import copy_leavers, let_go
 from cython.cimports.engine.eviction.evict import drop_far
-from cython.cimports.engine.eviction.leaving import Leaving, choose_leaving
-from cython.cimports.engine.far.batch import Batch
-from cython.cimports.engine.layout.call import Call
+from cython.cimports.engine.eviction.leaving import VALUES_MAX, Leaving, Room, choose_leaving, sort_leaving
+from cython.cimports.engine.far.batch import BATCH_MAX, Batch
+from cython.cimports.engine.layout.call import AGAIN
 from cython.cimports.engine.layout.regions import has_far, pool_at, queue_at
 from cython.cimports.engine.layout.structs import (
     GEO_SHARDS,
@@ -33,19 +33,20 @@ from cython.cimports.engine.member.bound import Bound
 from cython.cimports.engine.member.member import Member
 from cython.cimports.engine.member.registry import registry
 from cython.cimports.engine.pages.dead import take_dead
-from cython.cimports.engine.verbs.away import become_far
 from cython.cimports.shm.atomics import add, load, set_release
 from cython.cimports.shm.journal import kill_point
 from cython.cimports.shm.layout import BUSY, CORRUPT, OK, Worker, u64
 from cython.cimports.shm.lock import lock_try, unlock
 from cython.cimports.shm.segments import limit_of
 from cython.cimports.shm.slab import drain_all
+from engine.capacity.tend import merge_ahead
 from engine.errors import AccessDenied, PoolDestroyed
 from engine.far.names import name_of
 
-BATCH = cython.declare(cython.int, 255)         # pages: two batches of those of 4 KiB fill a region of a file
 A_SHARD = cython.declare(u64, 16)               # of them from one shard
 BATCHES = 16                                    # of a round
+NEVER = cython.declare(u64, 0xFFFFFFFFFFFFFFFF)
+SKIP_MAX = cython.declare(u64, 64)              # each is a look, with the shard held
 RESERVE = cython.declare(u64, 20)               # a part of so many of the capacity is kept free
 TRIM = cython.declare(u64, 256)                 # pages that go of a shard at once, and tokens of the dead ring
 
@@ -56,6 +57,21 @@ class Spiller:
 
     def __cinit__(self):
         self.pools = {}
+        self.batch = Batch()
+        self.lost = NEVER
+
+    def look_ahead(self, w, pools):
+        """Note how many pages of a shard went for want of memory since the last batch began. Where
+        the puts are faster than the tier, those that go next are gone before they could be far."""
+        lost: u64 = 0
+        shards: u64 = w.client_geometry[GEO_SHARDS]
+        shard: u64
+        for idx, _ in pools:
+            for shard in range(shards):
+                lost += load(cython.address(queue_at(w, idx, shard).far_skipped))
+        self.skip = min(SKIP_MAX, (lost - self.lost) // shards) if self.lost <= lost else 0
+        self.lost = lost
+        return 0
 
 
 def has_tiers(engine):
@@ -104,31 +120,39 @@ def _is_crowded(w: cython.pointer(Worker)) -> cython.bint:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _choose(w: cython.pointer(Worker), shard: cython.pointer(u64), table: cython.pointer(Leaving),
+def _choose(w: cython.pointer(Worker), shard: cython.pointer(u64), skip: u64, table: cython.pointer(Leaving),
             pool: cython.pointer(u64), count: cython.pointer(cython.int)) -> cython.int:
-    """Up to BATCH pages of one pool that go next. OK (also with none), BUSY or CORRUPT."""
+    """Up to BATCH_MAX pages of one pool that go next, but for `skip` of each shard. OK (also with
+    none), BUSY or CORRUPT."""
     shards: u64 = w.client_geometry[GEO_SHARDS]
     of: u64 = 0
     found: u64
     i: u64
     status: cython.int
+    room: Room
+    room.pages = BATCH_MAX
+    room.bytes = VALUES_MAX
+    room.begun = False
     count[0] = 0
     if lock_try(w, cython.address(w.slot.own)) != OK:
         return BUSY
     status = OK
     for i in range(shards):
-        if count[0] >= BATCH or status == CORRUPT:
+        if count[0] >= BATCH_MAX or status == CORRUPT:
             break
         status = choose_leaving(w, shard[0] & (shards - 1), table + count[0],
-                                min(A_SHARD, cython.cast(u64, BATCH - count[0])), cython.address(of),
-                                cython.address(found))
+                                min(A_SHARD, cython.cast(u64, BATCH_MAX - count[0])), cython.address(room), skip,
+                                cython.address(of), cython.address(found))
         if found != 0 and count[0] != 0 and of != pool[0]:
             break                   # of another pool: the next batch begins here
         if found != 0:
             pool[0] = of
         count[0] += found
+        if status == AGAIN:
+            break                   # a value that wants more room: the next batch begins with it
         shard[0] += 1
     unlock(w, cython.address(w.slot.own))
+    sort_leaving(table, count[0])
     return status if status == CORRUPT else OK
 
 
@@ -137,29 +161,46 @@ def _choose(w: cython.pointer(Worker), shard: cython.pointer(u64), table: cython
 
 @cython.cfunc
 @cython.exceptval(-1)
+def _pack(pool: Bound, batch: Batch, table: cython.pointer(Leaving), count: cython.int) -> cython.int:
+    """Copy what was chosen, and seal it. How many pages were not there any more."""
+    longest: u64 = pool.tier.longest
+    most: u64 = pool.tier.batch_bytes
+    gone: u64
+    batch.begin(min(most, BATCH_MAX * longest))
+    with cython.nogil:
+        copy_leavers(cython.address(pool.engine.att.w), cython.address(pool.ref), table, count, longest, most, batch,
+                     cython.address(gone))
+    add(cython.address(pool.far_record().stale), gone)
+    batch.seal()
+    return gone
+
+
+@cython.cfunc
+@cython.exceptval(-1)
 def _send(pool: Bound, batch: Batch, table: cython.pointer(Leaving)) -> cython.int:
-    """Give a batch to the tier, and note the tokens. What the tier's words are to be is known to
-    all before it begins."""
+    """Give a batch to the tier, and note the tokens: how many it has taken. What the tier's words
+    are to be is known to all before it begins."""
     w: cython.pointer(Worker) = cython.address(pool.engine.att.w)
     record: cython.pointer(FarRecord) = pool.far_record()
     epoch: cython.int = pool.engine.att.epoch
     i: cython.int
-    words = pool.tier.prepare([len(value) for value in batch.values], [record.words[i] for i in range(4)])
+    taken: cython.int = 0
+    words = pool.tier.prepare(batch.lengths, [record.words[i] for i in range(4)])
     for i in range(4):
         # Release: who sees a token of what is written from here on sees these, too.
         set_release(cython.address(record.words[i]), words[i])
     kill_point(w)
     pool.engine.att.give_up_turn()
     try:
-        tokens = pool.tier.put_many(batch)
+        tokens: list = pool.tier.put_many(batch)
     finally:
         pool.engine.att.again()
     pool.engine.refuse_fork(epoch)
     kill_point(w)
-    for place, token in zip(batch.places, tokens, strict=True):
-        i = place
-        table[i].token = token
-    return 0
+    for i in range(batch.count):
+        table[batch.parcels[i].place].token = tokens[i]
+        taken += table[batch.parcels[i].place].token != 0
+    return taken
 
 
 @cython.cfunc
@@ -169,24 +210,27 @@ def _let_go(pool: Bound, batch: Batch, table: cython.pointer(Leaving)) -> cython
     w: cython.pointer(Worker) = cython.address(pool.engine.att.w)
     record: cython.pointer(FarRecord) = pool.far_record()
     epoch: cython.int = pool.engine.att.epoch
-    c: Call
+    status: cython.int = BUSY
+    page: cython.pointer(Leaving)
+    at: cython.int = 0
     i: cython.int
     done: cython.int = 0
     names: list = []
     tokens: list = []
-    for name, place in zip(batch.names, batch.places, strict=True):
-        i = place
-        if table[i].token == 0:
-            continue
-        aim_at(cython.address(c), table + i)
-        c.found.shape = table[i].shape
-        if pool.attempt(cython.address(c), become_far) == OK:
-            done += 1
-        else:
-            names.append(name)
-            tokens.append(table[i].token)
-        kill_point(w)
-        pool.engine.refuse_fork(epoch)
+    while status == BUSY:
+        with cython.nogil:
+            status = let_go(w, cython.address(pool.ref), table, batch, cython.address(at), pool.ops, registry.host)
+        if status == BUSY:
+            pool.pause()
+            pool.engine.refuse_fork(epoch)
+        elif status != OK:
+            pool.fail(status)
+    for i in range(batch.count):
+        page = table + batch.parcels[i].place
+        if page.stale:
+            names.append(batch.name(i))
+            tokens.append(page.token)
+        done += page.token != 0 and not page.stale
     add(cython.address(record.spilled), done)
     add(cython.address(record.stale), len(names))
     pool.engine.settle()
@@ -308,40 +352,45 @@ def _pools(engine: Member, state: Spiller, open_pool) -> dict:
 
 @cython.cfunc
 @cython.exceptval(-1)
-def _one_batch(engine: Member, state: Spiller, pools: dict) -> cython.int:
-    """Spill a batch: how many pages are far since; -1 is never answered."""
+def _one_batch(engine: Member, state: Spiller, pools: dict, done) -> cython.bint:
+    """Spill a batch; done.spilled is raised by how many pages are far since. False: no tier has
+    taken any."""
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     table: Leaving[255]
     count: cython.int = 0
     idx: u64 = 0
     status: cython.int
     pool: Bound
-    batch: Batch
+    batch: Batch = state.batch
     engine.att.enter()
     try:
         if not _is_short(w) or _is_crowded(w):
-            return 0
+            return False
+        state.look_ahead(w, pools)
         with cython.nogil:
-            status = _choose(w, cython.address(state.shard), table, cython.address(idx), cython.address(count))
+            status = _choose(w, cython.address(state.shard), state.skip, table, cython.address(idx),
+                             cython.address(count))
         if status == CORRUPT:
             engine.raise_status(status)
         pool = pools.get((idx, pool_at(w, idx).gen)) if count != 0 else None
     finally:
         engine.att.leave()
     if pool is None:
-        return 0
+        return False
     try:
         pool.enter()
         try:
-            batch = packed(pool, table, count)
-            if not batch.names:
-                return 0
-            _send(pool, batch, table)
-            return _let_go(pool, batch, table)
+            gone: cython.int = _pack(pool, batch, table, count)
+            if batch.count == 0:
+                return gone != 0
+            if _send(pool, batch, table) == 0:
+                return False
+            done.spilled += _let_go(pool, batch, table)
+            return True
         finally:
             pool.leave()
     except PoolDestroyed:
-        return 0
+        return False
 
 
 @cython.cfunc
@@ -375,7 +424,6 @@ def spill(engine: Member, open_pool, done):
     since. open_pool(engine, idx, gen) gives a Bound."""
     state: Spiller
     me: u64
-    pages: cython.int
     if not has_tiers(engine):
         return
     if engine.spiller is None:
@@ -387,10 +435,12 @@ def spill(engine: Member, open_pool, done):
     try:
         pools: dict = _pools(engine, state, open_pool)
         for _ in range(BATCHES):
-            pages = _one_batch(engine, state, pools) if pools else 0
-            if pages == 0:
+            # Chunks of pages that became far are of no use to who needs descriptors: as long as no
+            # whole segment is free, puts would let pages go for those.
+            merge_ahead(engine, done)
+            if not pools or not _one_batch(engine, state, pools, done):
+                state.lost = NEVER
                 break
-            done.spilled += pages
         _tidy(engine, pools)
     finally:
         step_down(engine, me)

@@ -1,4 +1,5 @@
 # C-level names of evict.py.
+from engine.layout.structs cimport Obj, Pampd
 from engine.tree.hostops cimport HostOps
 from shm.layout cimport Worker, u64
 
@@ -12,6 +13,9 @@ cdef struct Value:
     bint broken     # the page before the first one has gone
     bint stays      # somebody has a view on one of them, or is about to queue one
 
+cdef Pampd *page_of(Worker *w, Obj *o, u64 index) noexcept nogil
+cdef void value_of(Worker *w, Obj *o, Pampd *d, Value *value) noexcept nogil
+cdef void share_hits(Worker *w, Obj *o, u64 word, Value *value) noexcept nogil
 cdef u64 looks(Worker *w, u64 pages) noexcept nogil
 cdef int evict_one(Worker *w, u64 pool, u64 shard, HostOps host) noexcept nogil
 cdef int evict_of(Worker *w, u64 pool, u64 shard, u64 of, u64 *steps, Value *stays, u64 *gone,

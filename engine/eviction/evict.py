@@ -73,10 +73,7 @@ WEIGHT_SHIFT = cython.declare(u64, 16)          # a page that is longer than so 
 VALUE_MAX = cython.declare(u64, 1024)           # pages that go at once: a shard and a bucket are held for so long
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _page_of(w: cython.pointer(Worker), o: cython.pointer(Obj), index: u64) -> cython.pointer(Pampd):
+def page_of(w, o, index):
     """The page of an index, NULL if there is none; under its bucket's lock."""
     link: u64 = objnode.lookup(w, o, index)
     return pampd_at(w, target_of(link)) if link != 0 and w.fault == 0 else cython.NULL
@@ -87,7 +84,7 @@ def _page_of(w: cython.pointer(Worker), o: cython.pointer(Obj), index: u64) -> c
 @cython.exceptval(check=False)
 def _is_linked(w: cython.pointer(Worker), o: cython.pointer(Obj), d: cython.pointer(Pampd)) -> cython.bint:
     """True if the object links to this descriptor. The bucket's lock is held."""
-    linked: cython.bint = _page_of(w, o, index_in(o, d)) == d
+    linked: cython.bint = page_of(w, o, index_in(o, d)) == d
     w.fault = 0
     return linked
 
@@ -100,14 +97,10 @@ def _follows(page: cython.pointer(Pampd)) -> cython.bint:
     return page != cython.NULL and load(cython.address(page.queue)) & WITH_PRIOR() != 0
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _value_of(
-    w: cython.pointer(Worker), o: cython.pointer(Obj), d: cython.pointer(Pampd), value: cython.pointer(Value)
-) -> cython.void:
+def value_of(w, o, d, value):
     """Which pages go with a page: of a value all that are left of it, as far as VALUE_MAX; in other
-    pools itself. Indexes are counted, not read: what a page says of itself may be damage."""
+    pools itself. Its bucket's lock is held, and its shard's. Indexes are counted, not read: what a
+    page says of itself may be damage."""
     page: cython.pointer(Pampd) = d
     whole: cython.bint = pool_at(w, pool_of_obj(o)).flags & POOL_WHOLE != 0
     index: u64 = index_in(o, d)
@@ -120,17 +113,17 @@ def _value_of(
     value.stays = False
     if whole:
         while _follows(page) and value.first != 0 and index - value.first < VALUE_MAX:
-            page = _page_of(w, o, value.first - 1)
+            page = page_of(w, o, value.first - 1)
             value.first -= page != cython.NULL
         value.broken = page == cython.NULL or _follows(page)
-    page = _page_of(w, o, value.first)
+    page = page_of(w, o, value.first)
     while page != cython.NULL and w.fault == 0:
         value.pages += 1
         value.stays = value.stays or state_in(load(cython.address(page.queue))) == QUEUE_PENDING or is_viewed(w, page)
         value.hits = max(value.hits, hits_of(w, offset_of(w, page)))
         if not whole or value.pages > VALUE_MAX or value.first + value.pages == 0:
             break
-        page = _page_of(w, o, value.first + value.pages)
+        page = page_of(w, o, value.first + value.pages)
         if not _follows(page):
             break
 
@@ -145,11 +138,7 @@ def _goes_with(page: cython.pointer(Pampd), pool: u64, shard: u64) -> cython.bin
     return is_queued(word) and shard_in(word) == shard and pool_in(word) == pool
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _share_hits(w: cython.pointer(Worker), o: cython.pointer(Obj), word: u64, value: cython.pointer(Value)
-                ) -> cython.void:
+def share_hits(w, o, word, value):
     """The pages of a value in the queue of this word get as many hits as that which has most: they
     age together. Those in other queues lose theirs, or each queue would have them from the other
     for ever, and none would go."""
@@ -157,7 +146,7 @@ def _share_hits(w: cython.pointer(Worker), o: cython.pointer(Obj), word: u64, va
     here: cython.bint
     i: u64
     for i in range(value.pages):
-        page = _page_of(w, o, value.first + i)
+        page = page_of(w, o, value.first + i)
         if page != cython.NULL and w.fault == 0:
             here = _goes_with(page, pool_in(word), shard_in(word)) and state_in(page.queue) == state_in(word)
             set_mark(w, offset_of(w, page), value.hits if here else 0)
@@ -181,7 +170,7 @@ def _evict_value(w: cython.pointer(Worker), b: cython.pointer(Bucket), obj_off: 
     empty: cython.bint = False
     status: cython.int = OK
     for i in range(value.pages):
-        page = _page_of(w, o, value.first + i)
+        page = page_of(w, o, value.first + i)
         if page == cython.NULL or w.fault != 0:
             break
         if not _goes_with(page, pool, shard):
@@ -221,16 +210,16 @@ def _evict_held(w: cython.pointer(Worker), b: cython.pointer(Bucket), d: cython.
     word: u64 = d.queue
     oid_hash: u64 = hash_oid(o.oid[0], o.oid[1], o.oid[2])
     status: cython.int
-    if _page_of(w, o, index_in(o, d)) != d and w.fault == 0:
+    if page_of(w, o, index_in(o, d)) != d and w.fault == 0:
         w.fault = FAULT_LOOP
     if w.fault == 0:
-        _value_of(w, o, d, value)
+        value_of(w, o, d, value)
     if w.fault != 0:
         status = conclude(w)
     elif value.stays:
         status = PINNED
     elif spares and not value.broken and value.hits > hits_of(w, offset_of(w, d)):
-        _share_hits(w, o, word, value)
+        share_hits(w, o, word, value)
         status = AGAIN
     else:
         status = _evict_value(w, b, obj_off, pool_in(word), shard_in(word), value, gone, host)

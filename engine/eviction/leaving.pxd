@@ -7,8 +7,21 @@ cdef struct Leaving:
     u64 oid[3]
     u64 index
     u64 gen
+    u64 name        # the generation that it is to have when it is far, which is its name in the tier
     u64 shard
     u64 shape
     u64 token       # under which the tier has it; 0: it has not
+    bint stale      # the tier has it, but it is another by now, or somebody has asked for it
 
-cdef int choose_leaving(Worker *w, u64 shard, Leaving *out, u64 most, u64 *pool, u64 *count) noexcept nogil
+cdef enum:
+    VALUES_MAX = 2093056        # bytes of values in a batch: with their sums they fit into one of any tier
+
+# What a batch of them has room for.
+cdef struct Room:
+    u64 pages
+    u64 bytes       # of values of several pages
+    bint begun      # there are some in it
+
+cdef void sort_leaving(Leaving *table, int count) noexcept nogil
+cdef int choose_leaving(
+    Worker *w, u64 shard, Leaving *out, u64 most, Room *room, u64 skip, u64 *pool, u64 *count) noexcept nogil

@@ -13,6 +13,7 @@ A lock of the open file, shared among those who have it open, says that it is in
 can be made with it. A file that nobody has open may be taken, and its pages are then misses.
 Kill at any instruction: what was written, and nobody has a token of, is never read.
 """
+import contextlib
 import errno
 import fcntl
 import mmap
@@ -33,6 +34,8 @@ REGION = 2 << 20
 UNIT = 8
 PLACE_BITS = 18                 # of a token: REGION // UNIT places
 REGIONS_MIN = 2
+GAP_MAX = 16 << 10              # bytes that are read in vain between two values, which take less than a second read
+READ_MAX = 1 << 20
 HEADER = struct.Struct("<8sQQQ")        # magic, nonce of the arena, tag, regions
 MAGIC = b"tmemfar1"
 LOCK = struct.Struct("@hhqqi")  # struct flock: type, whence, start, len, pid
@@ -75,6 +78,35 @@ def _lock(fd: int, kind: int) -> bool:
     return True
 
 
+def _at(token: int) -> int:
+    """Where in its region a value begins."""
+    return (token & ((1 << PLACE_BITS) - 1)) * UNIT
+
+
+def _end(wanted: tuple[int, int, int]) -> int:
+    """Where in its region a value ends, by its token and length."""
+    return _at(wanted[0]) + wanted[1]
+
+
+def _stretch(wanted: Sequence[tuple[int, int, int]], first: int) -> int:
+    """Behind which of the values, sorted by where they lie, one read ends that begins with this
+    one."""
+    stop = first + 1
+    token, length, _ = wanted[first]
+    if not 0 < length <= REGION - _at(token):
+        return stop
+    while stop < len(wanted):
+        behind, length, _ = wanted[stop]
+        if (
+            behind >> PLACE_BITS != token >> PLACE_BITS
+            or _at(behind) - _end(wanted[stop - 1]) > GAP_MAX
+            or not 0 < length <= min(REGION - _at(behind), READ_MAX + _at(token) - _at(behind))
+        ):
+            break
+        stop += 1
+    return stop
+
+
 class FileTier:
     """A tier in one file; made by `make` and `open`."""
 
@@ -88,7 +120,8 @@ class FileTier:
         self.fd = fd
         self.direct = direct
         self.regions = regions
-        self.region = -1            # that is being filled, by the process that puts
+        self.region = -1            # that is being filled, by the process of this number
+        self.filler = 0
         self.filled = REGION        # bytes of it
         self.rooms = threading.local()
         self.sector = self._sector() if direct else 1
@@ -116,7 +149,7 @@ class FileTier:
             os.ftruncate(fd, size)
             os.posix_fallocate(fd, 0, size)
             tag = secrets.randbits(64) | 1
-            tier._write(0, [HEADER.pack(MAGIC, nonce, tag, regions)])
+            tier._write(0, tier._first_block(HEADER.pack(MAGIC, nonce, tag, regions)))
             _lock(fd, SHARED)
         except OSError as error:
             raise TmemError(f"far: no file of {size} bytes can be had at {path!r}: {error.strerror}") from error
@@ -147,21 +180,22 @@ class FileTier:
         """What reads past the page cache must begin at a multiple of."""
         room = self._room(BLOCK)
         try:
-            os.preadv(self.fd, [memoryview(room)[:512]], 512)
+            os.preadv(self.fd, [room[:512]], 512)
         except OSError:
             return BLOCK
         return 512
 
     # --- bytes in and out -------------------------------------------------------------------------
 
-    def _room(self, size: int) -> mmap.mmap:
+    def _room(self, size: int) -> memoryview:
         """Memory of this thread's that begins where a page does. Private: a forked child shares
         none with its parent."""
-        room: mmap.mmap | None = getattr(self.rooms, "room", None)
-        if room is None or len(room) < size or self.rooms.pid != os.getpid():
-            room = mmap.mmap(-1, (size + 2 * BLOCK) // BLOCK * BLOCK, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-            self.rooms.room = room
-            self.rooms.pid = os.getpid()
+        rooms = self.rooms
+        room: memoryview | None = getattr(rooms, "room", None)
+        if room is None or len(room) < size or rooms.pid != os.getpid():
+            size = (size + 2 * BLOCK) // BLOCK * BLOCK
+            room = memoryview(mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+            rooms.room, rooms.pid = room, os.getpid()
         return room
 
     def _read(self, at: int, length: int) -> bytes:
@@ -171,22 +205,18 @@ class FileTier:
         skip = at % self.sector
         span = (skip + length + self.sector - 1) // self.sector * self.sector
         room = self._room(span)
-        with memoryview(room) as whole, whole[:span] as part:
-            got = os.preadv(self.fd, [part], at - skip)
-        return room[skip : min(skip + length, got)]
+        got = os.preadv(self.fd, [room[:span]], at - skip)
+        return bytes(room[skip : min(skip + length, got)])
 
-    def _write(self, at: int, values: Sequence[bytes]) -> None:
-        """Write there, one behind the other, each from a whole unit on, in whole blocks. OSError if
-        not all was written."""
-        room = self._room(sum(len(value) + UNIT for value in values) + BLOCK)
-        size = 0
-        for value in values:
-            room[size : size + len(value)] = value
-            size += len(value) + -len(value) % UNIT
-        span = (size + BLOCK - 1) // BLOCK * BLOCK
-        with memoryview(room) as whole, whole[:span] as part:
-            if os.pwritev(self.fd, [part], at) != span:
-                raise OSError(errno.EIO, os.strerror(errno.EIO))
+    def _write(self, at: int, room: memoryview) -> None:
+        """Write whole blocks there. OSError if not all was written."""
+        if os.pwritev(self.fd, [room], at) != len(room):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def _first_block(self, header: bytes) -> memoryview:
+        room = self._room(BLOCK)
+        room[:BLOCK] = header + bytes(BLOCK - len(header))
+        return room[:BLOCK]
 
     def _start(self, region: int) -> int:
         return BLOCK + region % self.regions * REGION
@@ -197,47 +227,63 @@ class FileTier:
         """Begin a region if the one that is being filled has no room for these values."""
         begun = words[1]
         size = sum((length + UNIT - 1) // UNIT * UNIT for length in lengths)
-        if self.region + 1 == begun and self.filled + size <= REGION:
+        # A forked child does not know what its parent has written since.
+        if self.region + 1 == begun and self.filled + size <= REGION and self.filler == os.getpid():
             return list(words)
-        self.region, self.filled = begun, 0
+        self.region, self.filled, self.filler = begun, 0, os.getpid()
         return [max(0, begun + 1 - self.regions) << PLACE_BITS, begun + 1, *words[2:]]
 
     def put_many(self, batch: Batch) -> list[int]:
-        """Write values, one batch."""
-        values = batch.values
-        tokens = []
-        written = []
-        size = 0
-        for value in values:
-            step = len(value) + -len(value) % UNIT
-            fits = self.filled + size + step <= REGION
-            tokens.append(self.region << PLACE_BITS | (self.filled + size) // UNIT if fits else 0)
-            if fits:
-                written.append(value)
-                size += step
+        """Write values as they lie, one batch, where `prepare` has found room."""
+        start = self.filled
+        room = batch.room
+        self.filled += len(room)
         try:
-            self._write(self._start(self.region) + self.filled, written)
+            self._write(self._start(self.region) + start, room)
         except OSError:
-            return [0] * len(values)
-        finally:
-            self.filled += (size + BLOCK - 1) // BLOCK * BLOCK
-        return tokens
+            return [0] * len(batch)
+        return [self.region << PLACE_BITS | (start + at) // UNIT for at in batch.starts]
 
     def get_many(
         self, names: Sequence[bytes], tokens: Sequence[int], lengths: Sequence[int]
     ) -> list[bytes | None | Answer]:
-        """Read values, one by one."""
-        return [self._get(token, length) for token, length in zip(tokens, lengths, strict=True)]
+        """Read values: those that lie near each other, as pages do that left together, at once."""
+        found: list[bytes | None | Answer] = [None] * len(names)
+        wanted = sorted(zip(tokens, lengths, range(len(names)), strict=True))
+        first = 0
+        while first < len(wanted):
+            stop = _stretch(wanted, first)
+            self._get_near(wanted[first:stop], found)
+            first = stop
+        return found
+
+    def _get_near(self, wanted: Sequence[tuple[int, int, int]], found: list[bytes | None | Answer]) -> None:
+        """Values of one stretch, with one read; by themselves if that fails."""
+        token = wanted[0][0]
+        if len(wanted) > 1:
+            with contextlib.suppress(OSError):
+                data = self._read(self._start(token >> PLACE_BITS) + _at(token), _end(wanted[-1]) - _at(token))
+                for one, length, place in wanted:
+                    start = _at(one) - _at(token)
+                    value = data[start : start + length]
+                    found[place] = value if len(value) == length else None
+                return
+        for one, length, place in wanted:
+            found[place] = self._get(one, length)
 
     def _get(self, token: int, length: int) -> bytes | None | Answer:
-        at = (token & ((1 << PLACE_BITS) - 1)) * UNIT
+        at = _at(token)
         if not 0 < length <= REGION - at:
             return None
+        at += self._start(token >> PLACE_BITS)
         try:
-            value = self._read(self._start(token >> PLACE_BITS) + at, length)
+            value = self._read(at, length)
+            # A read that is too short is at the end of a file that was cut, or an error of the
+            # disk, which is told at the next one.
+            gone = len(value) < length and os.fstat(self.fd).st_size < at + length
         except OSError:
             return FAILED
-        return value if len(value) == length else None
+        return None if gone else value if len(value) == length else FAILED
 
     def delete_many(self, names: Sequence[bytes], tokens: Sequence[int]) -> None:
         """Nothing to do: what is not needed is written over in its turn."""

@@ -3,8 +3,8 @@
 A name is never used twice: it is the arena's nonce, which no two arenas share, and the generation
 of the page, which no two pages of an arena share. So what a tier has under a name never changes,
 and nothing that is put, flushed or evicted meanwhile can make it wrong. Pages are given to a tier
-sealed: behind the bytes stands the XXH3 of name, handle and bytes, 64 bits. What comes back with
-another sum was never given.
+sealed (batch.py): behind the bytes stands the XXH3 of name, handle and bytes, 64 bits. What comes
+back with another sum was never given.
 """
 import struct
 
@@ -24,11 +24,6 @@ def name_of(nonce: int, gen: int) -> bytes:
 def handle_of(pool: int, oid: tuple[int, int, int], index: int) -> bytes:
     """The handle of a page, for its seal: `pool` is the mark of the pool."""
     return HANDLE.pack(pool, *oid, index)
-
-
-def sealed(name: bytes, handle: bytes, data: bytes | memoryview) -> bytes:
-    """The bytes of a page as they are given to a tier."""
-    return b"".join((data, SUM.pack(xxh3_64_intdigest(b"".join((name, handle, data))))))
 
 
 def opened(name: bytes, handle: bytes, value: bytes, length: int) -> bytes | None:

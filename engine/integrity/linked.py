@@ -81,6 +81,7 @@ from cython.cimports.engine.layout.words import (
     with_flags,
     without_flags,
 )
+from cython.cimports.engine.member.far_target import target_of as far_target_of
 from cython.cimports.engine.member.member import Member
 from cython.cimports.engine.member.seats import seat_of
 from cython.cimports.engine.oid import hash_oid
@@ -454,6 +455,8 @@ class Linked(Claims):
             self.note("pool-page-size", offset_of(self.w, p), f"pool {idx}: pages of {p.page_size} bytes")
         if p.state == POOL_LIVE and p.allow_count > ALLOW_MAX:
             self.note("pool-allow", offset_of(self.w, p), f"pool {idx}: {p.allow_count} clients, more than it can name")
+        if p.state == POOL_LIVE and has_far(p) and far_target_of(self.w, idx) is None:
+            self.note("pool-far", offset_of(self.w, p), f"pool {idx}: where its far tier is does not fit its sum")
         return 0
 
     def walk_living(self, b, bucket):

@@ -20,6 +20,7 @@ from cython.cimports.engine.layout.regions import (
     allow_count,
     buckets_at,
     dead_ring,
+    has_far,
     height_of,
     is_evictable,
     is_lean,
@@ -59,6 +60,7 @@ from cython.cimports.engine.layout.structs import (
     PINS_BACKED,
     PINS_HIGH,
     PINS_MAX,
+    POOL_FAR,
     POOL_FREE,
     POOL_LIVE,
     POOL_NAME_BYTES,
@@ -95,6 +97,7 @@ from cython.cimports.engine.layout.words import (
     size_class,
     target_of,
 )
+from cython.cimports.engine.member.far_target import target_of as far_target_of
 from cython.cimports.engine.member.member import Member
 from cython.cimports.engine.member.seats import seat_of
 from cython.cimports.engine.oid import hash_oid
@@ -295,6 +298,8 @@ class Mender(Judge):
             p.swept = p.epoch - 65535       # what was cleared may be of any epoch: all is swept before the next clear
             if policy_of(p.policy) == cython.NULL:
                 p.policy = POLICIES["s3fifo"].number        # as of a pool of which nothing was said
+            if has_far(p) and far_target_of(self.w, idx) is None:
+                p.flags &= ~cython.cast(u64, POOL_FAR)      # where its far pages are, nobody knows
         else:
             p.state = POOL_FREE
         self.evictable = p.state == POOL_LIVE and is_evictable(p)

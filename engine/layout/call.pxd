@@ -100,6 +100,7 @@ cdef struct Asked:
     # get
     bint remove             # the pages leave
     bint ranged             # all pages, at one moment; else the first
+    bint batched            # a page that is far is left to who asks, who has it with others: Call.did.away
 
 # What a verb did so far: from here it goes on when it is called again after BUSY or NOMEM.
 cdef struct Done:
@@ -120,6 +121,8 @@ cdef struct Done:
     unsigned char exhausted     # there is none for tree nodes: refuse instead of trying again
     unsigned char salvaged      # what others have retired was looked through: without memory now, it is refused
     unsigned char bounce        # the new page waits in the bounce page
+    # get
+    unsigned char away          # the page is far, as Call.found says, and was not asked for
 
 # What a verb has found, which is worth nothing before it has: this part is never cleared.
 cdef struct Found:

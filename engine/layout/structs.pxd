@@ -345,7 +345,8 @@ cdef struct Shard:
 #   80   far_count
 #   88   far_bytes    of them, as they are stored
 #   96   far_skipped  pages that went for want of memory, and were not far before (not journalled: a count)
-#   104  spare[3]
+#   104  far_home     pages that came home (not journalled: a count)
+#   112  spare[2]
 cdef struct Queue:
     u64 head[2]
     u64 tail[2]
@@ -357,7 +358,8 @@ cdef struct Queue:
     u64 far_count
     u64 far_bytes
     u64 far_skipped
-    u64 spare[3]
+    u64 far_home
+    u64 spare[2]
 
 # Node of a far tier's cluster, 256 bytes, in the pool's far record: what all processes know of it.
 # Guard: none; each word is a hint, changed by whoever has asked the node, `hash` and `until` by
@@ -403,7 +405,7 @@ cdef struct FarNode:
 #   96   failed       gets that it gave no answer
 #   104  garbage      dead tokens that were forgotten, since the dead ring was full
 #   112  deletes      1: the tier wants to hear of tokens that are dead
-#   120  spare
+#   120  stays        1: pages that are far stay so, whatever is asked for
 #   128  target       where it is: the text that was given, zero-filled
 #   1024 nodes[60]    of a tier that has several: guarded as said there
 cdef struct FarRecord:
@@ -419,7 +421,7 @@ cdef struct FarRecord:
     u64 failed
     u64 garbage
     u64 deletes
-    u64 spare
+    u64 stays
     char target[FAR_TARGET_BYTES]
     FarNode nodes[FAR_NODES]
 

@@ -40,6 +40,7 @@ cdef class Bound:
     cdef bint elsewhere         # what is stored of a page is not the page: it is compressed, or a back end's
     cdef object tier            # of a pool with a far tier; None: it has none, or it cannot be had here
     cdef object nodes           # the servers of a far tier, if it has such
+    cdef bint localifies        # far pages that are wanted come home
     cdef str far_target         # what the pool was made with
     cdef str untold             # why the tier cannot be had
     cdef object __weakref__
@@ -69,11 +70,16 @@ cdef class Bound:
     cdef list ask_tier(self, list names, list tokens, list lengths)
     cdef bint drop_gone(self, Call *c, u64 gen) except -1
     cdef bytes opened(self, Call *c, u64 index, u64 gen, u64 shape, object value)
+    cdef bint is_none(self, Call *c, u64 gen, object value) except -1
     cdef bint is_still(self, Call *c, u64 gen) except -1
+    cdef bytes give_out(self, Call *c, u64 gen, u64 shape, object value, int *status)
     cdef bytes get_away(self, Call *c)
     cdef bytes place(self, Call *c, bytes data)
     cdef list far_pages(self, Call *c)
-    cdef list fetch_seen(self, Call *c, bytes table, list values)
+    cdef int let_home(self, Call *c, u64 gen, bytes stored) except -1
+    cdef int bring_home(self, Call *c) except -1
+    cdef int let_range_home(self, Call *c, bytes table, list stored) except -1
+    cdef list fetch_seen(self, Call *c, bytes table, list values, list stored)
     cdef bytes get_range_away(self, Call *c)
     cdef bytes fetched(self, Call *c)
     cdef bint flushed(self, int status) except -1

@@ -32,6 +32,7 @@ from cython.cimports.engine.layout.call import (
     REFUSED,
     SIZE,
     TAKEN,
+    Packed,
     Value,
 )
 from cython.cimports.engine.layout.regions import (
@@ -41,6 +42,7 @@ from cython.cimports.engine.layout.regions import (
     has_far,
     is_evictable,
     ledger_at,
+    pampd_at,
     pool_at,
 )
 from cython.cimports.engine.layout.structs import (
@@ -73,6 +75,7 @@ from cython.cimports.engine.pages.pam.packed import PackedPam, digest
 from cython.cimports.engine.pages.reclaim import back_ledgers, has_ledger
 from cython.cimports.engine.verbs.away import Glimpse, drop_away, survey, take_surveyed
 from cython.cimports.engine.verbs.fetch import LONG_BYTES
+from cython.cimports.engine.verbs.home import HOME_MAX, HOME_STORES, come_home
 from cython.cimports.engine.verbs.overwrite import overwrite
 from cython.cimports.engine.verbs.section import REAP_BUDGET, finish
 from cython.cimports.libc.string import memcpy, memset
@@ -487,6 +490,9 @@ class Bound:
                 if fetch.peek_valid(w, p, c):
                     break           # else it is another by now
         if status == AWAY:
+            if c.ask.batched:
+                c.did.away = True
+                return None
             return self.get_range_away(c) if c.ask.ranged else self.get_away(c)
         if status != OK:
             return self.got_none(c, status)
@@ -568,28 +574,34 @@ class Bound:
         return self.attempt(c, drop_away) == OK
 
     def opened(self, c, index, gen, shape, value):
-        """The bytes of a page from what the tier has given for it; None: they are not the page's.
-        Counted."""
+        """The bytes of a page from what the tier has given for it; None: they are not the
+        page's."""
+        if value is None or value is NO_ANSWER:
+            return None
+        return unsealed(
+            name_of(self.engine.att.w.header.nonce, gen),
+            handle_of(pool_mark(self.ref.idx, self.ref.gen), (c.ask.oid[0], c.ask.oid[1], c.ask.oid[2]), index),
+            value,
+            copied_of(shape),
+        )
+
+    def is_none(self, c, gen, value):
+        """True if there is no page: the tier has given a value for it that is not the page, and it
+        is still of that generation, so that it is dropped; or the tier has not answered. Counted
+        then."""
         record: cython.pointer(FarRecord) = self.far_record()
-        data: bytes = None
         if value is NO_ANSWER:
             add(cython.address(record.failed), 1)
-            return None
-        if value is not None:
-            data = unsealed(
-                name_of(self.engine.att.w.header.nonce, gen),
-                handle_of(pool_mark(self.ref.idx, self.ref.gen), (c.ask.oid[0], c.ask.oid[1], c.ask.oid[2]), index),
-                value,
-                copied_of(shape),
-            )
-            add(cython.address(record.bad), data is None)
-        add(cython.address(record.gone), data is None)
-        add(cython.address(record.hits), data is not None)
-        return data
+            return True
+        if not self.drop_gone(c, gen):
+            return False
+        add(cython.address(record.gone), 1)
+        add(cython.address(record.bad), value is not None)
+        return True
 
     def is_still(self, c, gen):
         """True if what is under the handle is far, and of that generation: then it was all the
-        time, since none comes twice. What was found meanwhile is in c.found."""
+        time, since none comes twice. What was found meanwhile is in c.found, if it is far."""
         w: cython.pointer(Worker) = cython.address(self.engine.att.w)
         status: cython.int
         memset(cython.address(c.did), 0, cython.sizeof(c.did))
@@ -598,6 +610,7 @@ class Bound:
             if status == BUSY:
                 status = fetch.fetch(w, cython.address(self.ref), c, self.ops, registry.host)
             if status != BUSY:
+                c.found.shape = c.found.shape if status == AWAY else 0
                 return status == AWAY and c.found.gen == gen
             self.pause()
 
@@ -616,13 +629,74 @@ class Bound:
         c.found.shape = shape_of(c.found.length, 0, 0)
         return b""
 
+    def give_out(self, c, gen, shape, value, status):
+        """The bytes of a far page, for which the tier has given a value, as get_bytes answers them:
+        if what is under the handle is still of that generation. status[0] is OK; MISS: there is
+        none, which is counted; or AGAIN: it is another page by now, perhaps a local one."""
+        length: u64
+        data: bytes
+        stored: bytes = self.opened(c, c.ask.index, gen, shape, value)
+        status[0] = MISS
+        if stored is None:
+            if self.is_none(c, gen, value):
+                return self.got_none(c, MISS)
+            self.is_still(c, gen)       # what there is now
+            status[0] = AGAIN
+            return None
+        c.found.shape = shape
+        data = self.place(c, stored)
+        if data is None:
+            return self.got_none(c, MISS)
+        shape = c.found.shape
+        length = c.found.length
+        if not (self.drop_gone(c, gen) if c.ask.remove else self.is_still(c, gen)):
+            status[0] = AGAIN
+            return None
+        if self.localifies and not c.ask.remove:
+            self.let_home(c, gen, stored)
+        c.found.shape = shape
+        c.found.length = length
+        c.found.gen = gen
+        add(cython.address(self.far_record().hits), 1)
+        self.ref.ledger[GETS_HIT] += 1
+        status[0] = OK
+        return data
+
+    def let_home(self, c, gen, stored):
+        """A far page was got, and looked at a moment ago, as c.found says: let it come home if it
+        is time. The get is done, whatever comes of it."""
+        d: Call
+        seen: Glimpse
+        pack: Packed
+        w: cython.pointer(Worker) = cython.address(self.engine.att.w)
+        seen.gen = gen
+        seen.shape = c.found.shape
+        seen.queue = load(cython.address(pampd_at(w, c.found.page).queue))
+        w.fault = 0
+        pack.data = PyBytes_AS_STRING(stored)
+        pack.length = PyBytes_GET_SIZE(stored)
+        aim(cython.address(d), c.ask.oid, c.ask.hash, c.ask.index)
+        d.ask.into = cython.cast(cython.p_char, cython.address(seen))
+        d.ask.packs = cython.address(pack)
+        return self.bring_home(cython.address(d))
+
+    def bring_home(self, c):
+        """come_home, once: whoever is in the way is not waited for."""
+        w: cython.pointer(Worker) = cython.address(self.engine.att.w)
+        status: cython.int = come_home(w, cython.address(self.ref), c, self.ops, registry.host)
+        if status == CORRUPT:
+            self.engine.raise_status(status)
+        if status == OK and is_capped(w, self.ref.idx):
+            self.attempt(c, ends.keep_caps)
+        return 0
+
     def get_away(self, c):
         """Get the page that was found to be far, as get_bytes does. First the bytes are had, then
         the descriptor is looked at again: they are given out if it is of the same generation."""
-        length: u64
         gen: u64
         shape: u64
         asked: cython.int
+        status: cython.int
         data: bytes
         for asked in range(AWAY_TRIES):
             gen = c.found.gen
@@ -630,23 +704,8 @@ class Bound:
             value = self.ask_tier(
                 [name_of(self.engine.att.w.header.nonce, gen)], [c.found.data], [copied_of(shape) + SEAL_BYTES]
             )[0]
-            data = self.opened(c, c.ask.index, gen, shape, value)
-            if data is None:
-                if value is NO_ANSWER or self.drop_gone(c, gen):
-                    return self.got_none(c, MISS)
-                memset(cython.address(c.did), 0, cython.sizeof(c.did))
-                return self.get_bytes(c)
-            c.found.shape = shape
-            data = self.place(c, data)
-            if data is None:
-                return self.got_none(c, MISS)
-            shape = c.found.shape
-            length = c.found.length
-            if self.drop_gone(c, gen) if c.ask.remove else self.is_still(c, gen):
-                c.found.shape = shape
-                c.found.length = length
-                c.found.gen = gen
-                self.ref.ledger[GETS_HIT] += 1
+            data = self.give_out(c, gen, shape, value, cython.address(status))
+            if status != AGAIN:
                 return data
             if c.ask.remove or not is_far(c.found.shape):
                 break
@@ -656,9 +715,35 @@ class Bound:
         memset(cython.address(c.did), 0, cython.sizeof(c.did))
         return self.get_bytes(c)
 
-    def fetch_seen(self, c, table, values):
+    def let_range_home(self, c, table, stored):
+        """Far pages of a range were got, which a survey has found; `stored` has the bytes of each,
+        None of a page that is local. Where they are one value they come home as one."""
+        d: Call
+        i: u64
+        n: u64 = c.ask.count
+        seen: cython.pointer(Glimpse) = cython.cast(cython.pointer(Glimpse), PyBytes_AS_STRING(table))
+        packs: bytes = bytes(n * cython.sizeof(Packed))
+        pack: cython.pointer(Packed) = cython.cast(cython.pointer(Packed), PyBytes_AS_STRING(packs))
+        w: cython.pointer(Worker) = cython.address(self.engine.att.w)
+        for i in range(n):
+            if stored[i] is not None:
+                pack[i].data = PyBytes_AS_STRING(cython.cast(bytes, stored[i]))
+                pack[i].length = PyBytes_GET_SIZE(cython.cast(bytes, stored[i]))
+        for i in range(0, n, n if self.ref.whole else 1):
+            aim(cython.address(d), c.ask.oid, c.ask.hash, c.ask.index + i)
+            d.ask.count = n if self.ref.whole else 1
+            d.ask.into = cython.cast(cython.p_char, seen + i)
+            d.ask.packs = pack + i
+            if self.ref.whole and reserve(w, 1024 + n * HOME_STORES) == NOSPACE:
+                return 0
+            self.bring_home(cython.address(d))
+            shrink(w)
+        return 0
+
+    def fetch_seen(self, c, table, values, stored):
         """The pages of a survey, each as it was put, with what the tier has given for those that
-        are far; None: one of them is another by now, or is gone."""
+        are far; `stored` gets their bytes as they are stored, None of a page that is local. None:
+        one of them is another by now, or is gone."""
         seen: cython.pointer(Glimpse) = cython.cast(cython.pointer(Glimpse), PyBytes_AS_STRING(table))
         d: Call
         i: u64
@@ -671,14 +756,17 @@ class Bound:
                 page = self.opened(c, c.ask.index + i, seen[i].gen, seen[i].shape, value)
                 d.found.shape = seen[i].shape
                 if page is None:
-                    self.drop_gone(cython.address(d), seen[i].gen)
+                    self.is_none(cython.address(d), seen[i].gen, value)
             else:
+                d.ask.batched = True
                 page = self.get_bytes(cython.address(d))
-                self.ref.ledger[GETS_MISS if page is None else GETS_HIT] -= 1       # the range is the get
+                if not d.did.away:
+                    self.ref.ledger[GETS_MISS if page is None else GETS_HIT] -= 1       # the range is the get
                 if page is not None and d.found.gen != seen[i].gen:
                     return None
             if page is None:
                 return None
+            stored.append(page if is_far(seen[i].shape) else None)
             pages.append(self.unpacked(cython.address(d), page) if is_wrapped(d.found.shape) else page)
         return pages
 
@@ -712,7 +800,8 @@ class Bound:
             if NO_ANSWER in values:
                 add(cython.address(self.far_record().failed), 1)
                 return None
-            pages = self.fetch_seen(c, table, values)
+            stored: list = []
+            pages = self.fetch_seen(c, table, values, stored)
             if pages is None:
                 continue
             c.found.length = sum([len(page) for page in pages])
@@ -724,6 +813,7 @@ class Bound:
                 status = self.attempt(cython.address(d), take_surveyed)
                 shrink(w)
                 if status == OK:
+                    add(cython.address(self.far_record().hits), len(away))
                     return pages
                 continue
             d.ask.into = cython.cast(cython.p_char, again)
@@ -734,6 +824,9 @@ class Bound:
             if status == OK:
                 c.found.page = d.found.page
                 c.found.gen = d.found.gen
+                add(cython.address(self.far_record().hits), len(away))
+                if self.localifies and away and c.ask.count <= HOME_MAX:
+                    self.let_range_home(c, after, stored)
                 return pages
         return None
 

@@ -111,7 +111,7 @@ def object_bytes(engine: Member, words):
 
 FAR_NAMES = (
     "far_pages", "far_bytes", "far_skipped", "spilled", "far_hits", "far_misses_gone", "checksum_bad",
-    "far_stale_swaps", "far_failed", "garbage_dropped",
+    "far_stale_swaps", "far_failed", "garbage_dropped", "localified",
 )
 
 
@@ -123,6 +123,7 @@ def _far_counters(w: cython.pointer(Worker), idx: u64):
     pages: u64 = 0
     bytes: u64 = 0
     skipped: u64 = 0
+    home: u64 = 0
     if not has_far(pool_at(w, idx)):
         return (0,) * len(FAR_NAMES)
     record = far_at(w, idx)
@@ -130,8 +131,9 @@ def _far_counters(w: cython.pointer(Worker), idx: u64):
         pages += load(cython.address(queue_at(w, idx, shard).far_count))
         bytes += load(cython.address(queue_at(w, idx, shard).far_bytes))
         skipped += load(cython.address(queue_at(w, idx, shard).far_skipped))
+        home += load(cython.address(queue_at(w, idx, shard).far_home))
     return (pages, bytes, skipped, record.spilled, record.hits, record.gone, record.bad, record.stale, record.failed,
-            record.garbage)
+            record.garbage, home)
 
 
 def fixed_bytes(engine: Member):

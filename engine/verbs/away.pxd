@@ -9,6 +9,7 @@ cdef struct Glimpse:
     u64 shape
     u64 data
     u64 gen
+    u64 queue       # a hint: its guard is the shard's lock
 
 cdef int copy_out(Worker *w, PoolRef *p, Call *c, u64 *expires) noexcept nogil
 cdef int become_far(Worker *w, PoolRef *p, Call *c, PamOps pam, HostOps host) noexcept nogil

@@ -125,6 +125,7 @@ def _become(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.poi
     dequeue(w, off)
     store(w, cython.address(d.data), c.ask.token)
     store(w, cython.address(d.shape), far_shape(shape))
+    store(w, cython.address(d.gen), c.found.gen)
     store(w, at, link_to_page(w, off, c.ask.token, flags_of(d)))
     push_newest(w, queue_at(w, p.idx, c.did.shard), QUEUE_FAR, off)
     push_for(w, cls, data, copied_of(shape))
@@ -134,8 +135,8 @@ def _become(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.poi
 def become_far(w, p, c, pam, host):
     """Let the page of generation c.ask.gen be what the tier has under c.ask.token, if nobody has
     asked for it since it was chosen, from the queues of shard c.did.shard, with the shape
-    c.found.shape. OK; MISS: it is not there any more; REFUSED: it stays; BUSY, DESTROYED or
-    CORRUPT."""
+    c.found.shape. It is of generation c.found.gen from then on, which is its name. OK; MISS: it is
+    not there any more; REFUSED: it stays; BUSY, DESTROYED or CORRUPT."""
     b: cython.pointer(Bucket) = bucket_of(p, c)
     s: cython.pointer(Shard) = shard_at(w, c.did.shard & (w.client_geometry[GEO_SHARDS] - 1))
     status: cython.int
@@ -205,6 +206,7 @@ def _survey(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.poi
         seen[i].shape = load(cython.address(d.shape))
         seen[i].data = load(cython.address(d.data))
         seen[i].gen = load(cython.address(d.gen))
+        seen[i].queue = load(cython.address(d.queue))
         if (
             cython.cast(cython.uint, seen[i].shape) > p.page_max
             or packed_in(seen[i].shape) > p.packed_max

@@ -18,6 +18,7 @@ PAGE = 4096
 AN_OBJECT = 64
 TURNS = 7
 CAPACITY = 64 << 20
+PUTS = 40000            # into the full arena
 NAME = "bench-far"
 
 
@@ -83,16 +84,22 @@ def gets_and_spills(folder: Path) -> None:
     with engine.create(NAME, CAPACITY, exist_ok=False) as eng:
         try:
             pages = CAPACITY // PAGE * 2
-            pool = filled(eng, "far", pages, far=f"file://{path}?size=512MiB")
+            pool = filled(eng, "far", pages, far=f"file://{path}?size=512MiB", localify=False)
             read = raw_reads(path, CAPACITY // 2)
             append = raw_appends(folder / f"{NAME}-append")
             at = 0
             rnd = random.Random(2)
             far = pages // 3        # what was put first is far
             mine, other, spills, appends = [], [], [], []
+            together: list[float] = []
+            scattered: list[float] = []
             for _ in range(TURNS):
                 other.append(middle(read, 1000))
                 mine.append(middle(lambda i: pool.get((rnd.randrange(far) // AN_OBJECT, 0, 0), i % AN_OBJECT), 1000))
+                together.append(middle(lambda i: pool.object((rnd.randrange(far // AN_OBJECT), 0, 0)).get_many(
+                    range(AN_OBJECT)), 100) / AN_OBJECT)
+                scattered.append(middle(lambda i: pool.get_many(
+                    [((rnd.randrange(far) // AN_OBJECT, 0, 0), i % AN_OBJECT) for _ in range(64)]), 50) / 64)
                 appends.append(timed(lambda i, at=at: append(at + i), 64) / 64)
                 at += 64
                 for n in range(pages, pages + 1024):
@@ -103,6 +110,8 @@ def gets_and_spills(folder: Path) -> None:
                 if done:
                     spills.append((time.perf_counter() - began) / done * 1e6)
             told("get of a far page, random read of 4 KiB: us", mine, other, "<= 1.2")
+            told("get_many of 64 far pages of an object, get: us a page", together, mine, "<= 0.2")
+            told("get_many of 64 far pages anywhere, get: us a page", scattered, mine, "")
             told("append of 64 pages, spill: us a page", appends, spills, ">= 0.8")
             stats = eng.stats()["pools"]["far"]
             print(f"far pages {stats['far_pages']}, hits {stats['far_hits']}, wrong sums {stats['checksum_bad']}")
@@ -125,6 +134,8 @@ def tend(name: str) -> None:
 def putter(folder: Path) -> None:
     """Who puts into a full arena, with a spiller at work and without a tier."""
     rates: dict[str, list[float]] = {"far": [], "none": []}
+    own: dict[str, list[float]] = {"far": [], "none": []}
+    spilled = stale = 0
     for turn in range(TURNS):
         for kind in ("far", "none"):
             eng = engine.create(NAME, CAPACITY)
@@ -136,10 +147,15 @@ def putter(folder: Path) -> None:
                 crew = eng.spawn(1, tend, NAME) if kind == "far" else None
                 for n in range(CAPACITY // PAGE):
                     put(pool, n)
+                began = time.thread_time()
                 rates[kind].append(1 / timed(
                     lambda i, pool=pool, pages=pages, turn=turn:
-                    pool.put(((i + turn) // AN_OBJECT + 10**6, 0, 0), i % AN_OBJECT, pages[i & 255]), 40000))
+                    pool.put(((i + turn) // AN_OBJECT + 10**6, 0, 0), i % AN_OBJECT, pages[i & 255]), PUTS))
+                own[kind].append(PUTS / (time.thread_time() - began) / 1e6)
                 if crew is not None:
+                    stats = eng.stats()["pools"]["p"]
+                    spilled += stats["spilled"]
+                    stale += stats["far_stale_swaps"]
                     crew.terminate()
                     crew.join()
             finally:
@@ -147,6 +163,8 @@ def putter(folder: Path) -> None:
                 engine.unlink(NAME)
                 path.unlink(missing_ok=True)
     told("puts into a full arena: far, none: a us", rates["far"], rates["none"], ">= 0.95")
+    told("the same of the putter's processor time", own["far"], own["none"], ">= 0.95")
+    print(f"pages that became far meanwhile: {spilled / TURNS:.0f} of {PUTS} put, in vain {stale / TURNS:.0f}")
 
 
 def local(folder: Path) -> None:
@@ -158,7 +176,9 @@ def local(folder: Path) -> None:
                 "none": filled(eng, "none", 1024),
             }
             data = page(1)
+            batch = [((n * 7 % 1024 // AN_OBJECT, 0, 0), n * 7 % AN_OBJECT) for n in range(256)]
             for what, act in (
+                ("get_many of 256", lambda pool: timed(lambda i: pool.get_many(batch), 100)),
                 ("get", lambda pool: timed(lambda i: pool.get((i % 1024 // AN_OBJECT, 0, 0), i % AN_OBJECT), 20000)),
                 ("put over", lambda pool: timed(
                     lambda i: pool.put((i % 1024 // AN_OBJECT, 0, 0), i % AN_OBJECT, data), 20000)),

@@ -24,6 +24,7 @@ class DictTier:
     batch_bytes = 1 << 21
     kept = {}
     asked = []
+    given = set()
     lives = {}
     before = None
     deaf = False
@@ -49,9 +50,10 @@ class DictTier:
         names, values = batch.names, batch.values
         assert len(names) == len(values) == len(batch.ttls)
         self.note("put", names)
+        assert not set(names) & self.given and len(set(names)) == len(names), "a name is used twice"
+        self.given.update(names)
         if self.deaf:
             return [0] * len(names)
-        assert not set(names) & set(self.kept), "a name is used twice"
         self.kept.update(zip(names, values, strict=True))
         self.lives.update(zip(names, batch.ttls, strict=True))
         return [1] * len(names)
@@ -71,7 +73,8 @@ class DictTier:
 
 def fresh_dict_tier(monkeypatch):
     """The scheme "dict" for this test: its class."""
-    kind = type("Fresh", (DictTier,), {"kept": {}, "asked": [], "lives": {}, "before": None, "deaf": False})
+    own = {"kept": {}, "asked": [], "given": set(), "lives": {}, "before": None, "deaf": False}
+    kind = type("Fresh", (DictTier,), own)
     monkeypatch.setitem(tiers.SCHEMES, "dict", kind)
     return kind
 

@@ -15,6 +15,7 @@ from tests.contract.fars import (
     get,
     stats,
 )
+from tests.stopped import fork
 
 PAGES = 1100
 
@@ -27,7 +28,8 @@ def kind(monkeypatch):
 @pytest.fixture
 def pool(make_arena, kind):
     """A pool of which about a third of PAGES pages is far."""
-    found = make_arena(page_size=PAGE, capacity="3MiB", huge_pages=False, shards=4).new_pool("p", far="dict:")
+    eng = make_arena(page_size=PAGE, capacity="3MiB", huge_pages=False, shards=4)
+    found = eng.new_pool("p", far="dict:", localify=False)
     fill(found, PAGES)
     return found
 
@@ -400,6 +402,44 @@ def test_the_tier_hears_of_what_is_dead(pool, kind):
     assert len(kind.kept) == stats(pool)["far_pages"]
 
 
+def test_no_page_goes_for_its_descriptor(make_arena, tmp_path):
+    """In an arena that was full of pages before any was far: chunks of theirs become free, but a
+    put needs a descriptor, too."""
+    eng = make_arena(page_size=PAGE, capacity="32MiB", huge_pages=False, shards=4)
+    pool = eng.new_pool("p", far=f"file://{tmp_path}/far?size=128MiB")
+    for n in range(8192):
+        assert pool.put((n // 64, 0, 0), n % 64, b"%d" % n * 700)
+    before = stats(pool)["evicted"]
+    for n in range(8192, 16384):
+        assert pool.put((n // 64, 0, 0), n % 64, b"%d" % n * 700)
+        if n % 128 == 127:
+            eng.spill()
+    assert stats(pool)["evicted"] - before < 600
+    assert_sound(eng)
+
+
+def test_what_would_go_before_it_is_far_is_not_chosen(make_arena, kind):
+    """Where puts are faster than the tier: after a first batch pages further from the end leave."""
+    eng = make_arena(page_size=PAGE, capacity="8MiB", huge_pages=False, shards=4)
+    pool = eng.new_pool("p", far="dict:")
+    batches = 0
+
+    def put(start, pages):
+        for n in range(start, start + pages):
+            assert pool.put((n, 0, 0), 0, content(n))
+
+    def meddle(verb, names):
+        nonlocal batches
+        if verb == "put":
+            put(2000 + 120 * batches, 120)
+            batches += 1
+    put(0, 2000)
+    kind.before = meddle
+    while batches < 24:
+        eng.spill()
+    assert stats(pool)["spilled"] > 3 * stats(pool)["far_stale_swaps"]
+
+
 def test_without_a_spiller_pages_go_as_ever(make_arena, kind):
     pool = make_arena(page_size=PAGE, capacity="3MiB", huge_pages=False).new_pool("p", far="dict:")
     for n in range(PAGES):
@@ -458,6 +498,31 @@ def test_a_file_that_is_damaged(filed, harm):
         assert get(filed, n) in (None, content(n))
     assert stats(filed)["far_pages"] == 0
     assert_sound(filed.engine)
+
+
+def test_a_forked_child_writes_over_nothing_of_its_parents(filed):
+    """Each fills a region of its own, though the child begins with what its parent knew."""
+    def go_on(start, pages):
+        for n in range(start, start + pages):
+            assert filed.put((n, 1, 0), 0, content(n))
+            if n % 32 == 31:
+                filed.engine.spill()
+
+    read, write = os.pipe()
+
+    def child():
+        os.read(read, 1)
+        go_on(5000, 320)
+    go_on(3000, 64)        # into the middle of one
+    pid = fork(child)
+    go_on(4000, 160)
+    os.write(write, b"!")
+    assert os.waitpid(pid, 0)[1] == 0
+    for fd in (read, write):
+        os.close(fd)
+    for n in range(PAGES):
+        assert get(filed, n) == content(n)
+    assert stats(filed)["checksum_bad"] == 0 and stats(filed)["far_hits"] > 500
 
 
 def test_a_file_that_is_removed_and_made_anew(filed):

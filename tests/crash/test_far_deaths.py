@@ -1,5 +1,6 @@
 """Owns that a kill anywhere leaves a page in the arena or in its far tier: the spiller at each of
-his kill points, who gets far pages away at each of theirs, and a storm of versions with both.
+his kill points, who gets far pages away or brings them home at each of theirs, and a storm of
+versions with all of them.
 
 `make test` visits some points, chosen by seed; with EVERY_POINT all.
 """
@@ -10,7 +11,7 @@ import signal
 import pytest
 
 import engine
-from tests.contract.fars import PAGE, content, stats
+from tests.contract.fars import PAGE, content, fresh_dict_tier, stats
 from tests.crash.test_kill_points import visited
 from tests.stopped import fork
 
@@ -20,12 +21,17 @@ pytestmark = pytest.mark.timeout(3600 if EVERY else 120)
 
 
 class FarScene:
-    """An arena that is full of pages, of which some are far, in a file."""
+    """An arena that is full of pages, of which some are far: in a file, or without a folder in a
+    DictTier, of which a forked child has a copy."""
 
-    def __init__(self, name, folder):
+    def __init__(self, name, folder=None, shards=2):
         self.engine = engine.create(name, "3MiB", page_size=PAGE, max_workers=8, max_pools=4, buckets=4,
-                                    shards=2, huge_pages=False, exist_ok=False)
-        self.pool = self.engine.new_pool("p", far=f"file://{folder}/{name}?size=8MiB")
+                                    shards=shards, huge_pages=False, exist_ok=False, max_capacity="4MiB")
+        far = "dict:" if folder is None else f"file://{folder}/{name}?size=8MiB"
+        self.pool = self.engine.new_pool("p", far=far)
+        self.fill()
+
+    def fill(self):
         for n in range(PAGES):
             assert self.pool.put((n // 16, 0, 0), n % 16, content(n))
             if n % 32 == 31 and n < PAGES - 64:
@@ -69,6 +75,33 @@ class FarScene:
         assert missing <= lost
 
 
+class ValueScene(FarScene):
+    """The same of values of eight pages, which go as one."""
+
+    def fill(self):
+        self.values = [random.Random(n).randbytes(8 * PAGE) for n in range(100)]
+        for n, value in enumerate(self.values):
+            assert self.pool.put_range((n, 0, 0), 0, value)
+            if n % 4 == 3 and n < 92:
+                self.engine.spill()
+        self.there = [n for n, value in enumerate(self.values) if self.get(n) == value]
+
+    def squeeze(self, capacity):
+        """Resize: what goes by that is not there."""
+        self.engine.resize(capacity)
+        self.there = [n for n in self.there if self.pool.descriptor((n, 0, 0), 0) is not None]
+
+    def get(self, n):
+        return self.pool.get_range((n, 0, 0), 0, 8)
+
+    def assert_sound(self, lost=0):
+        report = self.engine.check(frozen=True)
+        assert report.ok, [str(problem) for problem in report.problems[:4]]
+        found = [self.get(n) for n in self.there]
+        assert all(page in (None, self.values[n]) for n, page in zip(self.there, found, strict=True))
+        assert found.count(None) <= lost
+
+
 def spill(eng, pool):
     eng.spill()
 
@@ -99,16 +132,68 @@ def test_8_a_kill_anywhere_leaves_a_page_local_or_far(arena_name, tmp_path, act,
             scene.assert_sound(lost)
 
 
+def bring(eng, pool):
+    """Far pages come home: by single gets, in a batch, and by a range."""
+    for _ in range(2):
+        for n in (0, 33):
+            pool.get((n // 16, 0, 0), n % 16)
+        pool.object((2, 0, 0)).get_many(range(3, 6))
+        pool.get_range((1, 0, 0), 0, 4)
+
+
+@pytest.mark.parametrize("tier", ["file", "dict"])
+def test_8_a_kill_of_who_brings_pages_home_leaves_each_local_or_far(arena_name, tmp_path, monkeypatch, tier):
+    fresh_dict_tier(monkeypatch)
+    folder = tmp_path if tier == "file" else None
+    with FarScene(arena_name, folder, shards=1) as scene:
+        scene.engine.resize("4MiB")
+        far = stats(scene.pool)["far_pages"]
+        points = scene.die_in(bring, 1 << 60)
+        assert stats(scene.pool)["localified"] == 9 and stats(scene.pool)["far_pages"] == far - 9
+        scene.assert_sound()
+    for i, point in enumerate(visited(points, 24, f"bring {tier}")):
+        with FarScene(f"{arena_name}{i}", folder, shards=1) as scene:
+            scene.engine.resize("4MiB")
+            scene.die_in(bring, point)
+            scene.assert_sound()
+            assert scene.die_in(bring, 1 << 60) is not None
+            assert stats(scene.pool)["localified"] >= 9
+            scene.assert_sound()
+
+
+def bring_values(eng, pool):
+    for _ in range(2):
+        for n in range(2):
+            pool.get_range((n, 0, 0), 0, 8)
+
+
+@pytest.mark.parametrize("act", [spill, bring_values])
+def test_8_a_kill_leaves_a_value_right_also_where_half_of_it_is_far(arena_name, tmp_path, act):
+    with ValueScene(arena_name, tmp_path) as scene:
+        scene.squeeze("4MiB" if act is bring_values else "2560KiB")
+        points = scene.die_in(act, 1 << 60)
+        assert stats(scene.pool)["localified" if act is bring_values else "spilled"] >= 16
+        scene.assert_sound()
+    for i, point in enumerate(visited(points, 24, f"value {act.__name__}")):
+        with ValueScene(f"{arena_name}{i}", tmp_path) as scene:
+            scene.squeeze("4MiB" if act is bring_values else "2560KiB")
+            scene.die_in(act, point)
+            scene.assert_sound()
+            assert scene.die_in(act, 1 << 60) is not None
+            scene.assert_sound()
+
+
 def test_versions_while_spillers_are_killed(arena_name, tmp_path):
-    """Puts with versions, flushes and gets, while one spiller after the other is killed somewhere:
-    what is got is what was put last, or nothing."""
+    """Puts with versions, flushes and gets, while one spiller after the other is killed somewhere,
+    and one who brings pages home: what is got is what was put last, or nothing."""
     rnd = random.Random(18)
     with FarScene(arena_name, tmp_path) as scene:
         versions = {n: (0 if n in set(scene.there) else None) for n in range(PAGES)}
         for turn in range(400 if EVERY else 12):
-            pid = fork(spiller, scene.engine.name, rnd.randrange(1, 3000))
+            pids = [fork(spiller, scene.engine.name, rnd.randrange(1, 3000)),
+                    fork(getter, scene.engine.name, rnd.randrange(1, 6000), turn)]
             for _ in range(300):
-                n = rnd.randrange(PAGES)
+                n = rnd.randrange(PAGES if rnd.random() < 0.5 else 64)
                 handle = (n // 16, 0, 0), n % 16
                 act = rnd.random()
                 if act < 0.3:
@@ -120,11 +205,24 @@ def test_versions_while_spillers_are_killed(arena_name, tmp_path):
                 else:
                     found = scene.pool.get(*handle)
                     assert found is None or versions[n] is not None and found == content(n, versions[n])
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+            for pid in pids:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
             scene.engine.recover()
         report = scene.engine.check(frozen=True)
         assert report.ok, [str(problem) for problem in report.problems[:4]]
+        assert stats(scene.pool)["localified"] > 0
+
+
+def getter(name, point, seed):
+    mine = engine.attach(name)
+    pool = mine.pool("p")
+    rnd = random.Random(seed)
+    mine.set_kill_point(point)
+    while True:
+        n = rnd.randrange(100)
+        pool.get((n // 16, 0, 0), n % 16)
+        pool.get_range((n // 16, 0, 0), 0, 16)
 
 
 def spiller(name, point):

@@ -11,6 +11,7 @@ from tests.hostile.structs import CONSTANTS, SIZES, STRUCTS, offset
 
 MASK = 2**64 - 1
 PAGE_MOST = 1024
+FAR = CONSTANTS["FAR"]
 CLASSES, BULK, EXTENTS = (CONSTANTS[name] for name in ("CLASS_COUNT", "BULK_CLASS", "EXTENT_CLASS"))
 WEIGHTS = {
     "Obj": 16,
@@ -334,11 +335,33 @@ def queues(scene, rnd):
     return found
 
 
+def far(scene, rnd):
+    """What a pool says of its far tier, its far queues, far descriptors and their tokens, and the
+    ring of dead ones."""
+    found = []
+    for _ in range(rnd.choice((1, 1, 2, 4))):
+        kind, at = any_struct(scene, rnd, ["FarRecord", "FarQueue", "DeadRing", "Pampd"])
+        if kind == "FarRecord":
+            at += rnd.choice((rnd.randrange(0, offset(kind, "target"), 8), rnd.randrange(0, SIZES[kind], 8)))
+        elif kind == "FarQueue":
+            at += rnd.randrange(0, SIZES["Queue"] - offset("Queue", "far_head"), 8)
+        elif kind == "DeadRing":
+            at += rnd.choice((32, 40, 48, 64 + rnd.randrange(0, 64, 8), rnd.randrange(32, SIZES[kind], 8)))
+        else:
+            word = rnd.choice((scene.word(at + offset(kind, "shape")) ^ FAR << CONSTANTS["FLAGS_SHIFT"],
+                               _shape(rnd)))
+            found.append((at + offset(kind, "shape"), _word(word)))
+            at += offset(kind, rnd.choice(("data", "queue", "gen", "link")))
+        found.append((at, _word(rnd.choice((value(scene, rnd, scene.word(at), at), rnd.choice(COUNTS),
+                                            scene.word(at) + rnd.choice((1, -1)))))))
+    return found
+
+
 def _shape(rnd):
     return (
         rnd.choice((0, 1, 64, 65, 1024, 1025, 4096, 1 << 31, (1 << 32) - 1))
         | rnd.choice((0, 1, 2, 18, EXTENTS, BULK, CLASSES, 63)) << 32
-        | rnd.choice((0, 0, 1, 2, 4, 4, 8, 6, 12, 255)) << CONSTANTS["FLAGS_SHIFT"]
+        | rnd.choice((0, 0, 1, 2, 4, 4, 8, 6, 12, FAR, FAR, FAR | 64, 255)) << CONSTANTS["FLAGS_SHIFT"]
         | rnd.choice((0, 0, 0, 1, 30, 64, 1023, 1024, 65535, 0x3FFFF)) << CONSTANTS["PACKED_SHIFT"]
     )
 
@@ -550,8 +573,8 @@ def race(scene, rnd):
 
 
 KINDS = ((one_bit, 4), (random_words, 8), (fields, 20), (links, 14), (tangle, 6), (journal, 8), (worker, 10), (loop, 8),
-         (descriptor, 8), (tail, 10), (lock, 2), (tables, 10), (queues, 8), (swap, 5), (block, 4), (slot_noise, 2),
-         (header, 3))
+         (descriptor, 8), (tail, 10), (lock, 2), (tables, 10), (queues, 8), (far, 12), (swap, 5), (block, 4),
+         (slot_noise, 2), (header, 3))
 
 
 def damage(scene, rnd):

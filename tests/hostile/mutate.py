@@ -228,6 +228,29 @@ def leased(scene, rnd):
             lease.release()
 
 
+def far(scene, rnd):
+    """Fill the arena, with somebody who spills; and the verbs that find far pages and make them
+    go."""
+    pool = scene.pools["r"]
+    for n in range(rnd.choice((1, 150))):
+        pool.put_range((1000 + n, 0, 0), 0, (b"%d/" % n * 8 * PAGE)[: 8 * PAGE])
+        if n % 8 == 0:
+            scene.engine.spill()
+    for n in rnd.sample(range(6), 3):
+        which = rnd.randrange(5)
+        with contextlib.suppress(engine.TmemError):
+            if which == 0:
+                pool.get_range((n, 0, 0), 0, 8, free=rnd.getrandbits(1) == 1)
+            elif which == 1:
+                pool.get_many([((n, 0, 0), index) for index in range(8)])
+            elif which == 2:
+                pool.flush_object((n, 0, 0))
+            elif which == 3:
+                pool.put_range((n, 0, 0), 4, b"far over" * 99 + b"!")
+            else:
+                scene.engine.pool("r").get((n, 0, 0), 1, free=True)
+
+
 def writes(scene, rnd):
     """[(name, call)] of calls that change something, in any order."""
     e = scene.engine
@@ -257,6 +280,7 @@ def writes(scene, rnd):
         ("clear", lambda: [pools[k0].clear() for _ in range(3)]),
         ("expire", lambda: expire(scene, pools[k1], o1)),
         ("tend", e.tend),
+        ("spill", lambda: far(scene, rnd)),
         ("walk", lambda: [len(list(pool.objects(limit=300))) for pool in e.pools()]),
         ("pools", lambda: [pool.get(o0, i0) for pool in e.pools()]),
         ("stats", e.stats), ("recover", e.recover), ("check", e.check), ("gentle check", lambda: e.check(gentle=True)),

@@ -14,6 +14,7 @@ import struct
 import time
 
 import engine
+from engine.far import tiers
 from tests.hostile.structs import CONSTANTS, SIZES, Map, offset
 from tests.support import SHM
 
@@ -23,7 +24,43 @@ INDEXES = (0, 1, 2, 63, 64, 5000, 1 << 40, 2**64 - 1)
 SENTINELS = {"OBJNODE_SENTINEL": "Objnode", "PAMPD_SENTINEL": "Pampd", "TWIN_SENTINEL": "Twin"}
 OBJ, LEAN = CONSTANTS["OBJ_SENTINEL"], CONSTANTS["LEAN_SENTINEL"]     # of an obj, in the lower half of its word
 PAM = "hostile"
+KEPT = {}               # what far tiers have, by their targets
+FAR_PAGES = 48          # of the pool with one, so many are far or nearly so
 LEASES = range(6)       # names of those that are held: of even ones by `engine`, of others by `other`
+
+
+class TolerantTier:
+    """A far tier in a dict that answers any name, and whatever is asked with it."""
+
+    deletes = True
+    durable = False
+    trouble = None
+    longest = 1 << 20
+    batch_bytes = 1 << 21
+
+    def __init__(self, kept):
+        self.kept = kept
+
+    @classmethod
+    def make(cls, target, nonce, mode):
+        return cls(KEPT.setdefault(target, {})), [0, 0, 0, 0]
+
+    @classmethod
+    def open(cls, target, nonce, words, nodes):
+        return cls(KEPT[target])
+
+    def prepare(self, lengths, words):
+        return words
+
+    def put_many(self, batch):
+        self.kept.update(zip(batch.names, batch.values, strict=True))
+        return [1] * len(batch.names)
+
+    def get_many(self, names, tokens, lengths):
+        return [self.kept.get(name) for name in names]
+
+    def delete_many(self, names, tokens):
+        pass                # the arena is put back, and wants them again
 
 
 class TolerantPam:
@@ -60,10 +97,10 @@ class TolerantPam:
         return True
 
 
-def content(pool, oid, index, rnd):
+def content(pool, oid, index, rnd, length=None):
     """Bytes of a page that names its handle; lengths of many size classes."""
-    text = f"{pool}/{oid[0]}/{index}/".encode() if pool != "d" else b"equal %d/" % (index & 1)
-    return (text * 100)[:rnd.choice((40, 100, 200, 500, 900, PAGE))]
+    text = f"{pool}/{oid[0]}/{index}/{'x' * 9 * (pool == 'r')}".encode() if pool != "d" else b"equal %d/" % (index & 1)
+    return (text * 200)[:length or rnd.choice((40, 100, 200, 500, 900, PAGE))]
 
 
 def _dying(name, ready, go, act, fraction):
@@ -128,7 +165,9 @@ class Scene:
             pass                            # leaves a slot that was used and is free
         self.content = {}
         self.values = {}        # handles of values: key and word
+        tiers.SCHEMES["hostile"] = TolerantTier
         self.pools = {
+            "r": self._far_pool(),
             "p": self.engine.new_pool("p", persistent=True),
             "q": self.engine.new_pool("q", shared=False),
             "f": self.engine.new_pool("f", persistent=True, pam=PAM),
@@ -173,6 +212,23 @@ class Scene:
         self.pristine = [(at, os.pread(self.fd, end - at, at)) for at, end in self.extents()]
         self.blocks = os.fstat(self.fd).st_blocks
         self.survey()
+
+    def _far_pool(self):
+        """A pool whose first pages are far: those behind were put to fill the arena, and are gone
+        again. Of some that were far as well the tokens are dead."""
+        pool = self.engine.new_pool("r", far=f"hostile:{self.name}")
+        n = 0
+        while self.engine.stats()["pools"]["r"]["far_pages"] < 2 * FAR_PAGES:
+            pages = b"".join(content("r", (n, 0, 0), index, None, PAGE) for index in range(8))
+            assert pool.put_range((n, 0, 0), 0, pages) and n < 1000
+            n += 1
+            self.engine.spill()
+        for oid in range(FAR_PAGES // 8, n):
+            pool.flush_object((oid, 0, 0))
+        for oid in range(FAR_PAGES // 8):
+            for index in range(8):
+                self.content["r", (oid, 0, 0), index] = content("r", (oid, 0, 0), index, None, PAGE)
+        return pool
 
     def _put(self, key, oid, index, rnd):
         data = content(key, oid, index, rnd)
@@ -305,6 +361,9 @@ class Scene:
         places = [at + offset("LeaseBucket", "leases", i) for at in things["LeaseBucket"]
                   for i in range(CONSTANTS["LEASES_A_BUCKET"])]
         things["Lease"] = [at for at in places if self.word(at)]
+        things["FarRecord"] = [m.far_record(self.pools["r"].id)]
+        things["FarQueue"] = [m.queue(self.pools["r"].id, i) + offset("Queue", "far_head") for i in range(m.shards)]
+        things["DeadRing"] = [m.dead_ring]
         things["Shard"] = [m.shard(i) for i in range(m.shards)]
         low = m.where["segments"]
         self.seg_end = low + self.seg_high * m.seg_bytes

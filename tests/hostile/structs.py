@@ -92,6 +92,9 @@ class Map:
         self.twin_buckets = g["client"][5]
         end = self.twin_array + self.twin_buckets * c["TWIN_BUCKET_BYTES"]
         self.lease_array = -(-end // c["CLIENT_PAGE"]) * c["CLIENT_PAGE"]
+        self.far_array = self.lease_array + c["LEASE_BUCKETS"] * c["LEASE_BUCKET_BYTES"]
+        end = self.far_array + self.pools * c["FAR_BYTES"]
+        self.dead_ring = -(-end // c["CLIENT_PAGE"]) * c["CLIENT_PAGE"]
 
     def slot(self, i):
         return self.where["slots"] + i * CONSTANTS["SLOT_BYTES"]
@@ -127,6 +130,9 @@ class Map:
 
     def lease_bucket(self, i):
         return self.lease_array + i * CONSTANTS["LEASE_BUCKET_BYTES"]
+
+    def far_record(self, pool):
+        return self.far_array + pool * CONSTANTS["FAR_BYTES"]
 
     def bucket(self, pool, i):
         return self.bucket_arrays + (pool * self.buckets + i) * CONSTANTS["BUCKET_BYTES"]

@@ -1,0 +1,93 @@
+"""Owns what a disk that fails does to a far tier in a file: errors, and reads and writes that are
+too short. Nothing of it reaches who puts or gets but misses, and no page is lost that is still
+there.
+"""
+import errno
+import os
+
+import pytest
+
+from tests.contract.fars import PAGE, assert_sound, content, fill, get, stats
+
+PAGES = 1100
+
+
+@pytest.fixture
+def pool(make_arena, tmp_path):
+    found = make_arena(page_size=PAGE, capacity="3MiB", huge_pages=False, shards=4).new_pool(
+        "p", far=f"file://{tmp_path}/far?size=16MiB")
+    fill(found, PAGES)
+    return found
+
+
+def failing(code):
+    def call(*_):
+        raise OSError(code, os.strerror(code))
+    return call
+
+
+def cut(call, least):
+    """The call does half of what it is asked, in whole blocks of so many bytes."""
+    def half(fd, buffers, at, *rest):
+        size = sum(map(len, buffers)) // 2 // least * least
+        return call(fd, [memoryview(buffers[0])[:size]], at, *rest) if size else 0
+    return half
+
+
+WRITES = {"EIO": failing(errno.EIO), "ENOSPC": failing(errno.ENOSPC), "EDQUOT": failing(errno.EDQUOT),
+          "half": cut(os.pwritev, 4096), "nothing": lambda *_: 0}
+
+
+@pytest.mark.parametrize("how", list(WRITES))
+def test_a_batch_that_is_not_written(pool, monkeypatch, how):
+    """Its pages stay as they are, and so do those that were far before."""
+    before = stats(pool)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwritev", WRITES[how])
+        n = PAGES
+        while stats(pool)["evicted"] < before["evicted"] + 200:
+            assert pool.put((n // 16, 0, 0), n % 16, content(n))
+            n += 1
+            if n % 32 == 31:
+                assert pool.engine.spill() == 0
+        pool.engine.tend()
+    found = stats(pool)
+    assert found["spilled"] == before["spilled"] and found["far_pages"] == before["far_pages"]
+    assert found["far_skipped"] >= 200
+    assert pool.engine.spill() > 0          # the disk is well again
+    for m in range(n):
+        assert get(pool, m) in (None, content(m))
+    assert stats(pool)["checksum_bad"] == 0
+    assert_sound(pool.engine)
+
+
+READS = {"EIO": failing(errno.EIO), "half": cut(os.preadv, 512), "nothing": lambda *_: 0}
+
+
+@pytest.mark.parametrize("how", list(READS))
+def test_a_page_that_is_not_read(pool, monkeypatch, how):
+    """It is a miss as long as the disk says so, and stays."""
+    before = stats(pool)["far_pages"]
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "preadv", READS[how])
+        patch.setattr(os, "pread", lambda fd, size, at: b"" if how != "EIO" else failing(errno.EIO)())
+        missed = [n for n in range(PAGES) if get(pool, n) is None]
+        oid = missed[0] // 16, 0, 0
+        assert pool.get_range(oid, 0, 16) is None
+        assert pool.get(oid, missed[0] % 16, free=True) is None
+    assert len(missed) == before == stats(pool)["far_pages"]
+    assert stats(pool)["far_failed"] >= before and stats(pool)["far_misses_gone"] == 0
+    assert all(get(pool, n) == content(n) for n in range(PAGES))
+    assert_sound(pool.engine)
+
+
+def test_a_file_that_ends_in_the_middle_of_a_page(pool):
+    """What is behind the end is gone, and what is before it is there."""
+    path = pool.far.removeprefix("file://").partition("?")[0]
+    os.truncate(path, 4096 + (2 << 20) + 100 * 4104 + 999)      # the second region is the first that is written
+    found = [get(pool, n) for n in range(PAGES)]
+    there = sum(data is not None for data in found)
+    assert PAGES - there == stats(pool)["far_misses_gone"] > 100 and stats(pool)["far_hits"] > 50
+    assert all(data in (None, content(n)) for n, data in enumerate(found))
+    assert pool.engine.spill() >= 0 and stats(pool)["far_failed"] == 0
+    assert_sound(pool.engine)
