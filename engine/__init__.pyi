@@ -692,7 +692,7 @@ class Engine:
         self, name: str, persistent: bool = False, shared: bool = True, client: int | None = None, pam: str = "raw",
         policy: str = "s3fifo", cap: int | str = 0, allow: Iterable[int] | None = None,
         dedup: bool = False, whole: bool = True, page_size: int | str | None = None,
-        far: str | None = None, far_max: int | None = None, localify: bool = True,
+        far: str | None = None, far_max: int | str | None = None, localify: bool = True,
     ) -> Pool: ...
     def pool(self, name_or_id: str | int, far: str | None = None) -> Pool: ...
     def cache(

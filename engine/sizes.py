@@ -35,19 +35,19 @@ def parse_size(argument: str, value: object) -> int:
     return int(float(match.group(1)) * _UNITS[match.group(2).lower()])
 
 
-def cap_word(value: object) -> int:
+def cap_word(value: object, name: str = "cap") -> int:
     """The word that an arena keeps of a cap: pages, from an int; bytes, with bit 63 set, from text
     such as "64MiB"; 0 for none."""
     if isinstance(value, str):
-        size = parse_size("cap", value)
+        size = parse_size(name, value)
         if size >= CAP_BYTES:
-            raise ValueError(f"cap: less than 8 EiB, not {value!r}")
+            raise ValueError(f"{name}: less than 8 EiB, not {value!r}")
         return size | CAP_BYTES if size else 0
     number = whole(value)
     if number is None:
-        raise TypeError(f'cap: pages, as an int, or bytes, as text such as "64MiB", not {type(value).__name__}')
+        raise TypeError(f'{name}: pages, as an int, or bytes, as text such as "64MiB", not {type(value).__name__}')
     if not 0 <= number <= CAP_PAGES_MAX:
-        raise ValueError(f"cap: from 0 to {CAP_PAGES_MAX} pages, not {value}")
+        raise ValueError(f"{name}: from 0 to {CAP_PAGES_MAX} pages, not {value}")
     return number
 
 

@@ -235,11 +235,12 @@ class Engine(Member):
         before a range stays what it was. False: each page by itself. far: where pages of an
         ephemeral pool go before they would go for good, if somebody spills (`tend`): a file of a
         local disk, as "file:///var/cache/pages?size=50GiB", which is made, and is this pool's
-        alone. far_max: pages that may be there, each of which keeps its descriptor here; None: one
-        for every 512 bytes of the capacity. localify: far pages that are got twice before long come
-        back into the arena, if there is memory to spare; False: they stay far. Raises
-        PoolExists, AccessDenied (the engine acts for another client), TmemError (table full, no
-        memory, unknown pam, package of a codec not installed), TypeError, ValueError.
+        alone. far_max: what may be there, pages, each of which keeps its descriptor here, or text
+        such as "50GiB", bytes as they are stored; None: a page for every 512 bytes of the capacity.
+        localify: far pages that are got twice before long come back into the arena, if there is
+        memory to spare; False: they stay far. Raises PoolExists, AccessDenied (the engine acts for
+        another client), TmemError (table full, no memory, unknown pam, package of a codec not
+        installed), TypeError, ValueError.
         """
         raw_name = _pool_name(name)
         for argument, value in (
@@ -728,7 +729,9 @@ def _far_argument(engine: Engine, far, far_max, persistent, pam, localify):
         raise ValueError("far: only an ephemeral pool can have a far tier, which may lose what it has")
     if pam not in ("raw", *CODECS):
         raise ValueError(f"far: only for a pool whose pages lie in the arena, not for pam {pam!r}")
-    most = max(1024, engine.max_capacity // FAR_SHARE) if far_max is None else number_in("far_max", far_max, 1, 2**48)
+    most = max(1024, engine.max_capacity // FAR_SHARE) if far_max is None else cap_word(far_max, "far_max")
+    if most == 0:
+        raise ValueError(f"far_max: at least one page, or one byte, not {far_max!r}")
     tier, words = kind.make(far, engine.att.w.header.nonce, engine.att.w.header.mode)
     return _Far(far.encode(), most, tier.deletes, words, not localify)
 

@@ -28,7 +28,7 @@ from cython.cimports.engine.layout.structs import (
     Dead,
     FarRecord,
 )
-from cython.cimports.engine.layout.words import pool_mark
+from cython.cimports.engine.layout.words import CAP_BYTES, pool_mark
 from cython.cimports.engine.member.bound import Bound
 from cython.cimports.engine.member.member import Member
 from cython.cimports.engine.member.registry import registry
@@ -281,6 +281,7 @@ def _trim(pool: Bound) -> cython.int:
     shard: u64
     count: u64
     total: u64 = 0
+    bytes: u64 = 0
     most: u64 = load(cython.address(record.most))
     below: u64 = load(cython.address(record.words[0]))
     for shard in range(shards):
@@ -288,6 +289,11 @@ def _trim(pool: Bound) -> cython.int:
             while _drop(pool, shard, below, TRIM):
                 pool.engine.settle()
         total += load(cython.address(queue_at(w, pool.ref.idx, shard).far_count))
+        bytes += load(cython.address(queue_at(w, pool.ref.idx, shard).far_bytes))
+    if most & CAP_BYTES():
+        # As many pages as have so many bytes, if they are as long as the others.
+        most &= ~CAP_BYTES()
+        most = cython.cast(u64, cython.cast(cython.double, total) * most / bytes) if bytes > most else total
     if _is_crowded(w):
         most = min(most, total - total // 16)
     for shard in range(shards if total > most else 0):

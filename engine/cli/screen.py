@@ -45,6 +45,7 @@ HELP = (
     ("?", "this list"),
 )
 EXPLAINED = (
+    ("FAR", "pages in the far tier of their pool"),
     ("LASTS", "how long a page stays, if so many go on being evicted"),
     ("WAITING", "the part of its time that a worker waits for locks"),
     ("FOR", "the lock that it sleeps for now"),
@@ -185,6 +186,8 @@ class Frame:
         curve = 8 if not wide else min(20, (self.width - 84) // 2)
         fixed = [("USED", 6), ("", -6 if not wide else -8), ("GETS/S", 6), ("", -curve), ("HITS", 6), ("", -curve),
                  ("PUTS/S", 6), ("EVICT/S", 7), ("LASTS", 6)]
+        if wide and any(one["far_pages"] for one in self.found["counters"].values()):
+            fixed.insert(0, ("FAR", 6))
         if wide:
             fixed.insert(0, ("PAGES", 6))
         name = self.width - sum(abs(width) + 1 for _, width in fixed)
@@ -215,16 +218,18 @@ class Frame:
         kind = "magenta" if fact.get("kind") == "persistent" else "cyan"
         hits = "-" if one["hit_rate"] is None else percent(one["hit_rate"], 1)
         widths = [abs(width) for _, width in heads]
-        wide = len(heads) > 10
+        labels = [label for label, _ in heads]
+        before = labels.index("USED") - 1       # columns that not every screen has
         cells = [
             (name, "bold" if name != self.state.chosen else ""),
-            *([(count(one["pages"]), "")] if wide else []),
+            *([(count(one["pages"]), "")] if "PAGES" in labels else []),
+            *([(count(self.found["counters"][name]["far_pages"]), "")] if "FAR" in labels else []),
             (short_size(one["bytes_used"]), ""),
-            (bar(one["bytes_used"], self.found["arena"]["capacity"], widths[2 + wide], self.ascii_only), kind),
+            (bar(one["bytes_used"], self.found["arena"]["capacity"], widths[2 + before], self.ascii_only), kind),
             (count(one["gets_per_s"]), ""),
-            (self.curve(name, "gets_per_s", widths[4 + wide]), "green"),
+            (self.curve(name, "gets_per_s", widths[4 + before]), "green"),
             (hits.replace(" ", ""), ""),
-            (self.curve(name, "hit_rate", widths[6 + wide]), "cyan"),
+            (self.curve(name, "hit_rate", widths[6 + before]), "cyan"),
             (count(one["puts_per_s"]), "red" if one["refused_per_s"] else ""),
             (count(one["evicted_per_s"]), ""),
             (seconds(one["lasts_s"]), ""),

@@ -392,7 +392,7 @@ cdef struct FarNode:
 
 # Far record of a pool, 16384 bytes; it counts if the pool has POOL_FAR. Guard: written by who makes
 # the pool, before it lives, unless said otherwise; read by all.
-#   0    most         far pages that there may be
+#   0    most         what may be far: a cap word
 #   8    hash         XXH3, 64 bits, of `target`
 #   16   length       bytes of `target`
 #   24   words[4]     the tier's own; of a file: 0 regions that were ever begun (the spiller, who only raises it),

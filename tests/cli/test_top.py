@@ -71,6 +71,16 @@ def test_a_frame_says_what_is_there(found):
     assert " 9 " in row and "33.3%" in row
 
 
+def test_far_pages_have_a_column_where_there_are_any(found):
+    assert not any("FAR" in line for line in drawn(found, 120))
+    found["counters"]["thumbs"]["far_pages"] = 12345
+    lines = drawn(found, 120, 40)
+    heads = next(line for line in lines if "FAR" in line)
+    row = next(line for line in lines if line.startswith("thumbs"))
+    assert row[:heads.index("FAR") + 3].endswith(" 12k") and max(map(cell_len, lines)) <= 120
+    assert not any("FAR" in line for line in drawn(found, 80))
+
+
 def test_without_a_terminal_all_rows_are_there(found):
     lines = drawn(found, 80, None)
     assert sum(line.startswith(tuple(NAMES[3:])) for line in lines) == len(NAMES) - 3 and "q quit" not in lines[-1]

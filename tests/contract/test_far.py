@@ -390,6 +390,22 @@ def test_far_pages_are_bounded(make_arena, kind):
     assert_sound(pool.engine)
 
 
+@pytest.mark.parametrize("pam", ["raw", "zstd"])
+def test_far_pages_are_bounded_in_bytes(make_arena, kind, pam):
+    """As they are stored: of a pool that compresses there are more."""
+    if pam == "zstd":
+        pytest.importorskip("zstandard")
+    eng = make_arena(page_size=PAGE, capacity="3MiB", huge_pages=False, shards=4)
+    pool = eng.new_pool("p", far="dict:", far_max="400KiB", pam=pam)
+    for n in range(4000):
+        assert pool.put((n // 16, 0, 0), n % 16, os.urandom(1000) + content(n)[1000:])
+        if n % 32 == 31:
+            pool.engine.spill()
+    assert 300 << 10 <= stats(pool)["far_bytes"] <= 400 << 10
+    assert (stats(pool)["far_pages"] > 150) == (pam == "zstd")
+    assert_sound(pool.engine)
+
+
 def test_the_tier_hears_of_what_is_dead(pool, kind):
     """Flushed, put over, and their pool cleared: the names go, a round later."""
     far = far_ones(pool, kind, PAGES)
@@ -569,8 +585,11 @@ def test_arguments(eng, tmp_path, filed):
         eng.new_pool("p", far=far, persistent=True)
     with pytest.raises(ValueError, match="far_max"):
         eng.new_pool("p", far_max=7)
-    with pytest.raises(ValueError, match="far_max"):
-        eng.new_pool("p", far=far, far_max=0)
+    for most in (0, "0", "many", -1):
+        with pytest.raises(ValueError, match="far_max"):
+            eng.new_pool("p", far=far, far_max=most)
+    with pytest.raises(TypeError, match="far_max"):
+        eng.new_pool("p", far=far, far_max=1.5)
     assert filed.engine.pool("p", far=filed.far).far == filed.far
     with pytest.raises(ValueError, match="was made with"):
         filed.engine.pool("p", far=far)
