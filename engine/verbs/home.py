@@ -2,10 +2,11 @@
 again.
 
 Only what is asked for twice comes: the first get of a far page leaves a ghost in its shard, as an
-eviction does, and the second finds it there if less than the shard's local pages were remembered
-meanwhile. So a scan brings nothing home, however often it is repeated. And only free memory is used
-for it, of which the puts keep a part: nothing is evicted, and nobody is waited for. A page that
-does not come home now stays where it is, and the get has its bytes all the same.
+eviction does, and the second finds it there if fewer were remembered meanwhile than there are local
+pages, and than there is memory for. So a scan brings nothing home, however often it is repeated.
+And only free memory is used for it, of which the puts keep a part: nothing is evicted, and nobody
+is waited for. A page that does not come home now stays where it is, and the get has its bytes all
+the same.
 A page that comes home keeps its generation, so that its version is what it was. Its descriptor
 stays, too: it exchanges the token with the chunk of a staged one, which takes the token along to
 where dead tokens go. Generations are given to names when a page leaves (eviction/leaving.py), so
@@ -90,30 +91,30 @@ def _comes(c: cython.pointer(Call), i: u64) -> cython.bint:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _is_room(w: cython.pointer(Worker), cls: u64, need: u64) -> cython.bint:
-    """True if so much memory is free, in whole segments and in chunks of a class, beside what stays
-    for puts. Read while others work: a hint."""
+def _spare(w: cython.pointer(Worker), cls: u64) -> u64:
+    """Bytes that are free, in whole segments and in chunks of a class, beside what stays for puts.
+    Read while others work: a hint."""
     limit: u64 = limit_of(w)
     used: u64 = load(cython.address(w.depot.seg_used))
     free: u64 = (limit - used if used < limit else 0) << w.seg_shift
     if cls < OBJNODE_CLASS:
         free += load(cython.address(w.depot.class_free[cls])) * w.class_bytes[cls]
-    return free >= (limit << w.seg_shift) // RESERVE + need
+    return free - (limit << w.seg_shift) // RESERVE if free > (limit << w.seg_shift) // RESERVE else 0
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _is_wanted(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), pages: u64
+def _is_wanted(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call), pages: u64, more: u64
                ) -> cython.bint:
-    """True if what is got now was got before, and not long ago; else it is remembered. Not where
-    the shard is busy."""
+    """True if what is got now was got before, and not long ago; else it is remembered. `more`: for
+    how many pages there is memory beside those that are local. Not where the shard is busy."""
     s: cython.pointer(Shard) = shard_at(w, c.did.shard)
     hash: u64 = page_hash(c.ask.hash, c.ask.index, p.idx)
     known: cython.bint
     if lock_try(w, cython.address(s.lock)) != OK:
         return False
-    known = recall_ghost(w, c.did.shard, hash, s.pages * 9 // 10 + 1, False)
+    known = recall_ghost(w, c.did.shard, hash, (s.pages + more // w.client_geometry[GEO_SHARDS]) * 9 // 10 + 1, False)
     if not known:
         remember_ghost(w, c.did.shard, hash, pages)
     unlock(w, cython.address(s.lock))
@@ -260,6 +261,7 @@ def _bring(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.poin
     need: u64 = 0
     pages: u64 = 0
     cls: u64 = 0
+    spare: u64
     i: u64
     status: cython.int
     c.did.shard = w.client_geometry[GEO_SHARDS]
@@ -276,9 +278,12 @@ def _bring(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.poin
             return MISS
         need += c.ask.packs[i].length + cython.sizeof(Pampd)
         pages += 1
-    if c.did.shard >= w.client_geometry[GEO_SHARDS] or not _is_wanted(w, p, c, pages):
+    if c.did.shard >= w.client_geometry[GEO_SHARDS] or need == 0:
         return MISS
-    if not _is_room(w, cls, need) or is_frozen(w, p.record) or not has_ledger(w, p.idx):
+    spare = _spare(w, cls)
+    if not _is_wanted(w, p, c, pages, spare // (need // pages)):
+        return MISS
+    if spare < need or is_frozen(w, p.record) or not has_ledger(w, p.idx):
         return REFUSED
     for i in range(c.ask.count):
         # The last one first, so that the first one heads the list.
