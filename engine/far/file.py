@@ -258,16 +258,18 @@ class FileTier:
         return found
 
     def _get_near(self, wanted: Sequence[tuple[int, int, int]], found: list[bytes | None | Answer]) -> None:
-        """Values of one stretch, with one read; by themselves if that fails."""
+        """Values of one stretch, with one read; by themselves if that fails, or is too short."""
         token = wanted[0][0]
+        whole = _end(wanted[-1]) - _at(token)
+        data = b""
         if len(wanted) > 1:
             with contextlib.suppress(OSError):
-                data = self._read(self._start(token >> PLACE_BITS) + _at(token), _end(wanted[-1]) - _at(token))
-                for one, length, place in wanted:
-                    start = _at(one) - _at(token)
-                    value = data[start : start + length]
-                    found[place] = value if len(value) == length else None
-                return
+                data = self._read(self._start(token >> PLACE_BITS) + _at(token), whole)
+        if data and len(data) == whole:
+            for one, length, place in wanted:
+                start = _at(one) - _at(token)
+                found[place] = data[start : start + length]
+            return
         for one, length, place in wanted:
             found[place] = self._get(one, length)
 
