@@ -131,6 +131,22 @@ def test_the_hot_part_of_what_is_far_comes_home(make_arena, kind):
     assert_sound(eng)
 
 
+def test_all_comes_home_into_an_arena_that_has_become_empty(make_arena, kind):
+    """What is remembered is as much as there is memory for, and not as is local by chance."""
+    eng = make_arena(page_size=PAGE, capacity="3MiB", huge_pages=False)
+    pool = eng.new_pool("p", far="dict:")
+    fill(pool, PAGES)
+    far = away(pool)
+    for n in set(range(PAGES)) - set(far):
+        assert pool.flush_page(*handle(n))
+    eng.tend()
+    for _ in range(2):
+        for n in far:
+            assert get(pool, n) == content(n)
+    assert len(away(pool)) < len(far) // 10
+    assert_sound(eng)
+
+
 def test_no_page_goes_for_one_that_comes_home(make_arena, kind):
     """In a full arena, without a spiller."""
     eng = make_arena(page_size=PAGE, capacity="3MiB", huge_pages=False, shards=4)
