@@ -43,6 +43,7 @@ from engine.errors import (
     TmemError,
     TooMuchPinned,
 )
+from engine.far.garbage import Garbage
 from engine.integrity.report import Problem, Report
 from engine.member.registry import register_hostops, register_pam
 from engine.oid import oid
@@ -85,6 +86,7 @@ __all__ = [
     "Saved",
     "SnapshotDamaged",
     "SnapshotVersionMismatch",
+    "Garbage",
     "Tended",
     "TmemError",
     "TooMuchPinned",

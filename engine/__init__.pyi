@@ -65,6 +65,7 @@ __all__ = [
     "Saved",
     "SnapshotDamaged",
     "SnapshotVersionMismatch",
+    "Garbage",
     "Tended",
     "TmemError",
     "TooMuchPinned",
@@ -252,6 +253,12 @@ class Restored:
     stale: tuple[str, ...]
     gone: tuple[str, ...]
 
+class Garbage:
+    names: int
+    dropped: int
+    silent: tuple[str, ...]
+    def __init__(self, names: int = 0, dropped: int = 0, silent: tuple[str, ...] = ()) -> None: ...
+
 class Tended:
     rounds: int
     dead: int
@@ -396,6 +403,8 @@ class Pool:
     def page_size(self) -> int: ...
     @property
     def far(self) -> str | None: ...
+    @property
+    def far_nodes(self) -> list[dict[str, Any]]: ...
     @property
     def far_trouble(self) -> str | None: ...
     @property
@@ -715,6 +724,9 @@ class Engine:
     ) -> Lease: ...
     def resize(self, capacity: int | str) -> int: ...
     def spill(self) -> int: ...
+    @property
+    def far_nonce(self) -> str: ...
+    def far_gc(self) -> Garbage: ...
     def tend(self, seconds: float | None = None) -> Tended: ...
     def stats(self) -> _Stats: ...
     def save(

@@ -23,7 +23,8 @@ PAGES = {
     "arenas": (
         "Arenas",
         "Making and opening arenas, and what an engine does.",
-        ["create", "open", "attach", "unlink", "Engine", "Crew", "Client", "Lease", "Report", "Problem", "Tended"],
+        ["create", "open", "attach", "unlink", "Engine", "Crew", "Client", "Lease", "Report", "Problem", "Tended",
+         "Garbage"],
     ),
     "pools": (
         "Pools and pages",

@@ -441,8 +441,8 @@ class Pool(Bound):
 
     @property
     def far_trouble(self):
-        """Why this process cannot have the far tier at the moment, or None: what is far is a miss to it
-        then."""
+        """Why this process cannot have the far tier at the moment, or None. What is far is a miss
+        to it then."""
         return self.untold if self.tier is None else self.tier.trouble
 
     @property

@@ -571,8 +571,8 @@ class Engine(Member):
             self.att.leave()
 
     def far_gc(self):
-        """Drop what far tiers on servers have under names of this arena's that no page has: garbage,
-        which a kill leaves, or an outage. A Garbage. Nobody spills meanwhile. Raises ArenaBusy
+        """Drop what far tiers on servers have under names of this arena's that no page has: the
+        garbage of a kill, or of an outage. A Garbage. Nobody spills meanwhile. Raises ArenaBusy
         (somebody who spills is stopped)."""
         return garbage.collect(self)
 

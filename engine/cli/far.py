@@ -3,6 +3,7 @@ import contextlib
 import json
 import math
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -25,6 +26,7 @@ from engine.far import listing
 
 REST_S = 0.005          # of the spiller when nothing had to go, twice as long each time,
 REST_MAX_S = 0.1        # up to this
+COUNTERS = ("spilled", "checksum_bad", "garbage_dropped", "localified")      # beside those that say far
 TIMES_US = 64           # the first column of a node's times: answers of less
 
 
@@ -69,14 +71,15 @@ def far() -> None:
     """Look at far tiers, and look for garbage there."""
 
 
-def quantile(times: list[int], part: float) -> float | None:
+def quantile(times: Sequence[int], part: float) -> float | None:
     """Seconds within which a part of the answers came: the upper end of a column, None if there
     were none."""
-    left = part * sum(times)
+    answers = sum(times)
+    counted = 0
     for i, number in enumerate(times):
-        left -= number
-        if left <= 0 and sum(times):
-            return TIMES_US * 2**i / 1e6
+        counted += number
+        if answers and counted >= part * answers:
+            return TIMES_US * (1 << i) / 1e6
     return None
 
 
@@ -92,16 +95,15 @@ def stat(name: str, as_json: bool) -> None:
     with attach(name) as eng:
         counted = eng.stats()["pools"]
         found = []
-        for pool_name in eng.pools():
-            with contextlib.suppress(engine.PoolNotFound, engine.PoolDestroyed):
-                pool = eng.pool(pool_name)
+        for pool in eng.pools():
+            with contextlib.suppress(engine.PoolDestroyed):
                 if pool.far is None:
                     continue
                 nodes = [{**row, "p50": quantile(row["times"], .5), "p99": quantile(row["times"], .99)}
                          for row in pool.far_nodes]
-                said = {key: value for key, value in counted.get(pool_name, {}).items()
-                        if key.startswith("far_") or key in ("spilled", "checksum_bad", "garbage_dropped", "localified")}
-                found.append({"pool": pool_name, "far": pool.far, "trouble": pool.far_trouble, **said, "nodes": nodes})
+                said = {key: value for key, value in counted.get(pool.name, {}).items()
+                        if key.startswith("far_") or key in COUNTERS}
+                found.append({"pool": pool.name, "far": pool.far, "trouble": pool.far_trouble, **said, "nodes": nodes})
         nonce = eng.far_nonce
     if as_json:
         return print_json({"nonce": nonce, "pools": found})
@@ -115,13 +117,15 @@ def show(one: dict[str, Any]) -> None:
     """One pool's tier, for people."""
     asked = one["far_hits"] + one["far_misses_gone"] + one["far_failed"]
     click.echo(plain(f"{one['pool']}: {one['far']}"))
-    click.echo(f"  {count(one['far_pages'])} pages far, {short_size(one['far_bytes'])}; {count(one['spilled'])} spilled, "
-               f"{count(one['far_skipped'])} went without; {count(asked)} asked for, {percent(one['far_hits'], asked)} "
-               f"had, {one['far_misses_gone']} gone ({one['checksum_bad']} damaged), {one['far_failed']} unanswered")
+    click.echo(f"  {count(one['far_pages'])} pages far, {short_size(one['far_bytes'])}; "
+               f"{count(one['spilled'])} spilled, {count(one['far_skipped'])} went without")
+    click.echo(f"  {count(asked)} asked for, {percent(one['far_hits'], asked)} had, {one['far_misses_gone']} gone "
+               f"({one['checksum_bad']} damaged), {one['far_failed']} unanswered")
     if one["trouble"]:
         click.echo(plain(f"  {one['trouble']}"))
     if one["nodes"]:
-        shown = table("  node", "breaker", "opened", "batches", "pages", "p50", "p99", "late", "failed", "moved", "refused")
+        shown = table("  node", "breaker", "opened", "batches", "pages", "p50", "p99", "late", "failed", "moved",
+                      "refused")
         for row in one["nodes"]:
             shown.add_row("  " + plain(row["address"]), f"open {seconds(row['open_for'])}" if row["open_for"] else "-",
                           count(row["opened"]), count(row["asked"]), count(row["pages"]), seconds(row["p50"]),
@@ -133,7 +137,7 @@ def show(one: dict[str, Any]) -> None:
 @far.command()
 @click.argument("name", required=False, shell_complete=complete_arena)
 @click.option("--target", default=None, help="Servers, as in far=: with --nonce, in place of NAME.")
-@click.option("--nonce", default=None, help="What begins the names of an arena that is there no more; `tmem far ls` has it.")
+@click.option("--nonce", default=None, help="Of an arena that is there no more, as `tmem far ls` lists them.")
 @json_option
 def gc(name: str | None, target: str | None, nonce: str | None, as_json: bool) -> None:
     """Drop what the far tiers of the arena NAME have under names that no page has; or, with
@@ -144,6 +148,7 @@ def gc(name: str | None, target: str | None, nonce: str | None, as_json: bool) -
     """
     if (name is None) == (target is None) or (target is None) != (nonce is None):
         raise click.UsageError("either NAME, or --target and --nonce")
+    done: Any
     if name is not None:
         with attach(name) as eng:
             done = eng.far_gc()

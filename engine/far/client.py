@@ -60,8 +60,9 @@ class Client(Protocol):
 
 
 def connect(target: Target, more: Sequence[str] = ()) -> Client:
-    """A client of the servers of a target; more: addresses of nodes that were known before. TmemError: no
-    library is installed, or no server answers, or it wants other credentials. ValueError."""
+    """A client of the servers of a target; more: addresses of nodes that were known before.
+    TmemError: no library is installed, or no server answers, or it wants other credentials.
+    ValueError, OSError."""
     libraries = [target.client] if target.client else CLIENTS
     for library in libraries:
         module, package = ADAPTERS[library]

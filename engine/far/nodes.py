@@ -14,6 +14,8 @@ who was killed while it tried a node again has that node left alone for as long 
 """
 import logging
 
+from xxhash import xxh3_64_intdigest
+
 import cython
 from cython.cimports.engine.layout.regions import far_at, has_far, is_live, pool_at
 from cython.cimports.engine.layout.structs import FAR_ADDRESS_BYTES, FAR_NODES, FAR_TIMES, FarNode
@@ -22,7 +24,6 @@ from cython.cimports.shm.atomics import add, cas, load, set
 from cython.cimports.shm.clock import now
 from cython.cimports.shm.layout import Worker, u64
 from cython.cimports.shm.workers import Attachment
-from xxhash import xxh3_64_intdigest
 
 BACKOFF_NS = cython.declare(u64, 500_000_000)
 BACKOFF_MAX_NS = cython.declare(u64, 8_000_000_000)

@@ -1,9 +1,9 @@
 """Owns how redis-py and valkey-py are asked: which are one library under two names.
 
-The library connects, signs in, speaks TLS, and knows which node has which slot. A batch goes through
-one connection of its pool of that node, by this file: the library's own pipeline raises for all of
-it where one node is down, and may leave answers behind on a connection when a signal handler ends
-it, which the next caller would take for his.
+The library connects, signs in, speaks TLS, and knows which node has which slot. A batch goes
+through one connection of its pool of that node, by this file: the library's own pipeline raises for
+all of it where one node is down, and may leave answers behind on a connection when a signal handler
+ends it, which the next caller would take for his.
 """
 import contextlib
 import importlib
@@ -42,12 +42,13 @@ def connect(target: Target, library: str, more: Sequence[str]) -> "PyClient":
     module = importlib.import_module(library)
     options = _options(target, module, max(target.timeout / 1000, CONNECT_S))
     wrong = "no host"
+    errors = (module.RedisError if library == "redis" else module.ValkeyError, OSError)
     known = [(host, int(port)) for host, _, port in (address.rpartition(":") for address in more)]
     for host, port in dict.fromkeys((*target.hosts, *known)):
         first = (module.Redis if library == "redis" else module.Valkey)(host=host, port=port, **options)
         try:
             said = first.info("cluster")
-        except (module.RedisError if library == "redis" else module.ValkeyError, OSError) as error:
+        except errors as error:
             wrong = f"{host}:{port}: {error}"
             continue
         finally:
@@ -84,7 +85,7 @@ class PyClient:
             self.cluster = maker(host=host, port=port, require_full_coverage=False, **options)
         except self.wide as error:
             raise TmemError(f"far: the cluster of {host}:{port} cannot be had: {error}") from error
-        self.connection_of = self.cluster.get_redis_connection if library == "redis" else self.cluster.get_valkey_connection
+        self.connection_of = getattr(self.cluster, f"get_{library}_connection")
 
     def nodes(self) -> list[str]:
         """The nodes that have slots."""

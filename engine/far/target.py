@@ -7,6 +7,7 @@ import os
 import re
 import stat
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 SECURE = ("valkeys", "rediss")
@@ -48,7 +49,7 @@ def milliseconds(argument: str, text: str, least: int, most: int) -> int:
     match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|min|h|d)", text)
     found = int(float(match.group(1)) * TIMES[match.group(2)]) if match else -1
     if not least <= found <= most:
-        raise ValueError(f"{argument}: a time such as '100ms', '2s' or '24h', from {least} ms to {most} ms, not {text!r}")
+        raise ValueError(f"{argument}: a time such as '100ms', '2s' or '24h', of {least} to {most} ms, not {text!r}")
     return found
 
 
@@ -76,7 +77,7 @@ def target_of(text: str) -> Target:
     if parts.path not in ("", "/") or parts.fragment or not parts.netloc:
         raise ValueError(f"far: hosts and ports such as {EXAMPLE}, not {text!r}")
     tls = parts.scheme in SECURE
-    said = {}
+    said: dict[str, Any] = {}
     for argument, value in asked.items():
         if argument == "tls":
             if value not in YES_NO or tls and not YES_NO[value]:

@@ -51,10 +51,10 @@ class Tier(Protocol):
         """Nobody will ask for these names again. Only of a tier that wants to know."""
 
 
-# By scheme: make(target, nonce, mode) -> (tier, words), and open(target, nonce, words, nodes) -> tier,
-# where nodes is a Nodes; or the module and the name of what has these, which is imported when it is
-# first wanted. Both raise ValueError for a target that says nothing, and TmemError if it cannot be
-# had.
+# By scheme: make(target, nonce, mode) -> (tier, words), and open(target, nonce, words, nodes) ->
+# tier, where nodes is a Nodes; or the module and the name of what has these, which is imported when
+# it is first wanted. Both raise ValueError for a target that says nothing, and TmemError if it
+# cannot be had.
 SERVERS = "engine.far.valkey:ValkeyTier"
 SCHEMES: dict[str, Any] = {"file": FileTier, **dict.fromkeys(target.SCHEMES, SERVERS)}
 

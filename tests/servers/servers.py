@@ -134,7 +134,7 @@ class Servers:
             server.ask("CLUSTER", "REPLICATE", self.masters[i % len(self.masters)].ask("CLUSTER", "MYID"))
         until(lambda: all(self.is_good(server) for server in self.all), "the cluster is ok")
         for server in self.replicas:
-            until(lambda server=server: "master_link_status:up" in self.info(server, "replication"), "a replica follows")
+            until(lambda server=server: "master_link_status:up" in self.info(server, "replication"), "it follows")
 
     def info(self, server, what):
         answer = server.ask("INFO", what)

@@ -15,6 +15,7 @@ from tests.servers.pools import PAGES, assert_all_there, make
 from tests.servers.servers import Servers, free_ports
 from tests.stopped import fork
 
+
 def test_pages_go_to_a_cluster_and_come_back(make_arena, cluster, client):
     pool = make(make_arena, cluster.target(client=client))
     fill(pool, PAGES)
