@@ -448,8 +448,8 @@ class Pool(Bound):
 
     @property
     def far_trouble(self):
-        """Why this process cannot have the far tier at the moment, or None: what is far is a miss to it
-        then, or FarUnavailable where `far_persistent`."""
+        """Why this process cannot have the far tier at the moment, or None: what is far is a miss
+        to it then, or FarUnavailable where `far_persistent`."""
         return self.untold if self.tier is None else self.tier.trouble
 
     @property

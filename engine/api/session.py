@@ -584,9 +584,10 @@ class Engine(Member):
             self.att.leave()
 
     def far_gc(self):
-        """Drop what far tiers on servers have under names of this arena's that no page has: garbage,
-        which a kill leaves, or an outage. A Garbage. Nobody spills meanwhile. Raises ArenaBusy
-        (somebody who spills is stopped)."""
+        """Drop what far tiers on servers have under names of this arena's that no page has:
+        garbage, which a kill leaves, or an outage. A Garbage. Nobody spills meanwhile. Raises
+        ArenaBusy (somebody who spills is stopped), AccessDenied (a pool with a far tier is not
+        for the client that the engine acts for)."""
         return garbage.collect(self)
 
     def tend(self, seconds=None):

@@ -1,7 +1,7 @@
 # C-level names of kept.py.
+from engine.eviction.leaving cimport Leaving
 from engine.member.bound cimport Bound
 from engine.member.member cimport Member
-from shm.layout cimport u64
 
 cdef bytearray passed_over(Member engine, dict pools)
-cdef u64 far_room(Bound pool) except? 0
+cdef int fitting(Bound pool, Leaving *table, int count) except -1

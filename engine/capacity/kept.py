@@ -7,24 +7,32 @@ may be. Of an ephemeral pool nothing of the kind is noted: what cannot leave goe
 """
 import cython
 from cython.cimports.engine.layout.regions import keeps_far, pool_at, queue_at
-from cython.cimports.engine.layout.structs import GEO_POOLS, GEO_SHARDS, FarRecord
+from cython.cimports.engine.layout.structs import GEO_POOLS, GEO_SHARDS, Queue
+from cython.cimports.engine.layout.words import CAP_BYTES, copied_of
 from cython.cimports.shm.atomics import load
 from cython.cimports.shm.layout import Worker, u64
 
 
-def far_room(pool):
-    """How many pages of a pool may become far, until there are as many as may be; of one that is
-    ephemeral there is no end: the first that became far go."""
+def fitting(pool, table, count):
+    """How many of these pages of a pool, the first ones, may become far until there is as much as
+    may be; of one that is ephemeral all: the first that became far go."""
     w: cython.pointer(Worker) = cython.address(pool.engine.att.w)
-    record: cython.pointer(FarRecord) = pool.far_record()
-    most: u64 = load(cython.address(record.most))
+    q: cython.pointer(Queue)
+    most: u64 = load(cython.address(pool.far_record().most))
+    in_bytes: cython.bint = most & CAP_BYTES() != 0
     total: u64 = 0
     shard: u64
+    i: cython.int
     if not pool.keeps_far:
-        return ~total
+        return count
     for shard in range(w.client_geometry[GEO_SHARDS]):
-        total += load(cython.address(queue_at(w, pool.ref.idx, shard).far_count))
-    return most - total if total < most else 0
+        q = queue_at(w, pool.ref.idx, shard)
+        total += load(cython.address(q.far_bytes)) if in_bytes else load(cython.address(q.far_count))
+    for i in range(count):
+        total += copied_of(table[i].shape) if in_bytes else 1
+        if total > most & ~CAP_BYTES():
+            return i
+    return count
 
 
 def passed_over(engine, pools):

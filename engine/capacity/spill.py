@@ -15,7 +15,7 @@ import cython
 from cython.cimports.cpython.bytearray import PyByteArray_AS_STRING
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING
 from cython.cimports.engine.capacity.electing import elected, step_down
-from cython.cimports.engine.capacity.kept import far_room, passed_over
+from cython.cimports.engine.capacity.kept import fitting, passed_over
 from cython.cimports.engine.capacity.leavers import copy_leavers, let_go
 from cython.cimports.engine.eviction.evict import drop_far
 from cython.cimports.engine.eviction.leaving import VALUES_MAX, Leaving, Room, choose_leaving, sort_leaving
@@ -144,8 +144,8 @@ def _choose(w: cython.pointer(Worker), shard: cython.pointer(u64), skip: u64, ta
         if count[0] >= BATCH_MAX or status == CORRUPT:
             break
         status = choose_leaving(w, shard[0] & (shards - 1), table + count[0],
-                                min(A_SHARD, cython.cast(u64, BATCH_MAX - count[0])), cython.address(room), skip, passed,
-                                cython.address(of), cython.address(found))
+                                min(A_SHARD, cython.cast(u64, BATCH_MAX - count[0])), cython.address(room), skip,
+                                passed, cython.address(of), cython.address(found))
         if found != 0 and count[0] != 0 and of != pool[0]:
             break                   # of another pool: the next batch begins here
         if found != 0:
@@ -396,7 +396,7 @@ def _one_batch(engine: Member, state: Spiller, pools: dict, done) -> cython.bint
     try:
         pool.enter()
         try:
-            gone: cython.int = _pack(pool, batch, table, min(cython.cast(u64, count), far_room(pool)))
+            gone: cython.int = _pack(pool, batch, table, fitting(pool, table, count))
             taken: cython.int = _send(pool, batch, table) if batch.count != 0 else 0
             if taken != 0:
                 far = _let_go(pool, batch, table)

@@ -598,10 +598,10 @@ class Bound:
         )
 
     def is_none(self, c, gen, value):
-        """The far page of generation `gen` was not had, for which the tier has answered `value`. True:
-        that is a miss, and a page that is gone was dropped. False: it is another page by now, which
-        is to be got. FarUnavailable or FarLost where pages are kept: nothing has changed. Counted,
-        but for another page; and a miss not."""
+        """The far page of generation `gen` was not had, for which the tier has answered `value`.
+        True: that is a miss, and a page that is gone was dropped. False: it is another page by now,
+        which is to be got. FarUnavailable or FarLost where pages are kept: nothing has changed.
+        What the tier has answered is counted, if it is still that page."""
         record: cython.pointer(FarRecord) = self.far_record()
         lost: cython.bint = value is not NO_ANSWER
         # What is not there may have been dropped since somebody put another over it.
