@@ -1,4 +1,6 @@
 """Owns the exceptions of the engine: those of the arena, and those of pools."""
+from typing import Any
+
 from shm.errors import (
     AccessDenied,
     ArenaBusy,
@@ -18,6 +20,9 @@ __all__ = [
     "ArenaNotFound",
     "ArenaVersionMismatch",
     "Conflict",
+    "FarError",
+    "FarLost",
+    "FarUnavailable",
     "LeaseTimeout",
     "PoolDestroyed",
     "PoolExists",
@@ -48,6 +53,30 @@ class ArenaFull(TmemError):
 
 class Conflict(TmemError):
     """The condition under which a value was to be put does not hold."""
+
+
+class FarError(TmemError):
+    """A far tier should have a page and does not give it; what is under the handle stays as it is.
+
+    Of a batch: pages, as it answers them, with None for those that were not had, and failed, their
+    handles. Both are None where a single page, or a range, was asked for."""
+
+    def __init__(self, text: str, pages: list[Any] | None = None, failed: list[Any] | None = None) -> None:
+        super().__init__(text)
+        self.pages = pages
+        self.failed = failed
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (str(self), self.pages, self.failed))
+
+
+class FarUnavailable(FarError):
+    """The far tier of a pool that keeps its pages there gave no answer: it may have the page."""
+
+
+class FarLost(FarError):
+    """The far tier of a pool that keeps its pages there says it has no such page, or has other
+    bytes. It is lost until it is put anew or flushed, or the tier finds it again."""
 
 
 class TooMuchPinned(TmemError):

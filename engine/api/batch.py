@@ -30,6 +30,7 @@ from cython.cimports.libc.string import memcpy
 from cython.cimports.shm.atomics import load, prefetch, unlikely
 from cython.cimports.shm.layout import Worker, u64
 from cython.cimports.shm.memory import chunk_at
+from engine.errors import FarError, FarLost
 
 RUN = cython.declare(cython.Py_ssize_t, 256)        # pages between two looks at signals; some ten microseconds
 FAR = cython.declare(cython.Py_ssize_t, 6)          # how many pages ahead memory is asked for what they need
@@ -229,9 +230,39 @@ def put_many(pool, places, name, pages):
 # --- get ------------------------------------------------------------------------------------------
 
 
+@cython.cclass
+class Missed:
+    """Pages of a batch that a far tier has not given, though it keeps them: raised at its end."""
+
+    failed: list
+    lost: object
+
+    def __init__(self):
+        self.failed = []
+
+    @cython.cfunc
+    def give(self, gather: Gather, c: cython.pointer(Call), i: cython.Py_ssize_t, value):
+        """Gather.give; None, too, if the page is one of these."""
+        try:
+            return gather.give(c, i, value)
+        except FarError as error:
+            self.failed.append(((c.ask.oid[0], c.ask.oid[1], c.ask.oid[2]), c.ask.index))
+            if self.lost is None or isinstance(error, FarLost):
+                self.lost = error
+            return None
+
+    @cython.cfunc
+    def tell(self, found: list):
+        """Raise what is to be said of them, if there are any: FarLost, if one of them is lost."""
+        if self.failed:
+            text = f"{self.lost}; {len(self.failed)} of {len(found)} pages were not had: see `failed`, and `pages`"
+            raise type(self.lost)(text, found, self.failed)
+
+
 @cython.cfunc
 @cython.exceptval(-1)
-def _fetch(gather: Gather, place: cython.pointer(Place), remove: cython.bint, found: list) -> cython.int:
+def _fetch(gather: Gather, place: cython.pointer(Place), remove: cython.bint, found: list,
+           missed: Missed) -> cython.int:
     """Have the far pages of a batch, each into its place in `found`."""
     pool: Bound = gather.pool
     c: Call
@@ -249,7 +280,7 @@ def _fetch(gather: Gather, place: cython.pointer(Place), remove: cython.bint, fo
                 at = gather.places[i]
                 aim(cython.address(c), place[at].oid, place[at].hash, place[at].index)
                 c.ask.remove = remove
-                found[at] = gather.give(cython.address(c), i, values[i - first])
+                found[at] = missed.give(gather, cython.address(c), i, values[i - first])
                 shapes.append(c.found.shape)
             if remove:
                 pool.look_at_what_is_free()
@@ -274,6 +305,7 @@ def get_many(pool, places, free):
     shapes: u64[256]
     found: list = []
     gather: Gather = None
+    missed: Missed = None
     i: cython.Py_ssize_t = 0
     j: cython.Py_ssize_t
     first: cython.Py_ssize_t
@@ -294,6 +326,7 @@ def get_many(pool, places, free):
                 shapes[i - first] = c.found.shape
                 if unlikely(c.did.away):
                     gather = gather if gather is not None else new_gather(pool)
+                    missed = missed if missed is not None else Missed()
                     gather.note(cython.address(c), i)
                 i += 1
             if remove:
@@ -307,6 +340,8 @@ def get_many(pool, places, free):
                     found[j] = pool.unpacked(cython.address(c), found[j])
         _between_runs()
         if gather is not None and (i == n or len(gather.places) >= GATHER_NAMES):
-            _fetch(gather, place, remove, found)
+            _fetch(gather, place, remove, found, missed)
             gather = None
+    if missed is not None:
+        missed.tell(found)
     return found

@@ -13,6 +13,7 @@ import cython
 from cython.cimports.engine.api.walks import walk_objects
 from cython.cimports.engine.capacity.electing import elected, step_down
 from cython.cimports.engine.layout.call import Call
+from cython.cimports.engine.layout.regions import has_far, pool_at
 from cython.cimports.engine.member.arguments import aim
 from cython.cimports.engine.member.bound import Bound
 from cython.cimports.engine.member.member import Member
@@ -20,7 +21,7 @@ from cython.cimports.engine.oid import hash_oid, oid_words
 from cython.cimports.engine.verbs.gens import read_far_gens
 from cython.cimports.shm.layout import BUSY, OK, Worker, u64
 from engine.api.pool import open_pool
-from engine.errors import AccessDenied, ArenaBusy, PoolDestroyed
+from engine.errors import ArenaBusy, PoolDestroyed
 from engine.far.garbage import Garbage
 from engine.far.names import name_of
 
@@ -67,15 +68,20 @@ def _gens_of(pool: Bound, oid, into):
 
 
 def _tiered(engine: Member):
-    """The pools with a tier that can list what it has."""
+    """The pools with a far tier, whether it can be had here or not. AccessDenied: one is not for
+    the client that the engine acts for, and its pages would look like garbage."""
+    w: cython.pointer(Worker) = cython.address(engine.att.w)
     found = []
-    for idx, gen, _ in engine.live():
+    engine.att.enter()
+    try:
+        tiered = [(idx, gen) for idx, gen, _ in engine.live_slots() if has_far(pool_at(w, idx))]
+    finally:
+        engine.att.leave()
+    for idx, gen in tiered:
         try:
-            pool: Bound = open_pool(engine, idx, gen)
-        except (AccessDenied, PoolDestroyed):
+            found.append(open_pool(engine, idx, gen))
+        except PoolDestroyed:
             continue
-        if pool.tier is not None and hasattr(pool.tier, "listed"):
-            found.append(pool)
     return found
 
 
@@ -96,17 +102,17 @@ def collect(engine: Member):
     """Engine.far_gc."""
     pool: Bound
     done = Garbage()
-    pools = _tiered(engine)
     listed: dict = {}
     silent: set = set()
     nonce: u64 = engine.att.w.header.nonce
-    for pool in pools:
-        there = array.array("Q", pool.tier.listed(nonce, silent))
-        listed[pool] = array.array("Q", sorted(set(there)))
+    for pool in _tiered(engine):
+        if pool.tier is not None and hasattr(pool.tier, "listed"):
+            there = array.array("Q", pool.tier.listed(nonce, silent))
+            listed[pool] = array.array("Q", sorted(set(there)))
     me = _await_turn(engine)
     try:
         living = array.array("Q")
-        for pool in pools:
+        for pool in _tiered(engine):        # of all: several may have names on the same servers
             try:
                 for info in walk_objects(pool, None, None):
                     _gens_of(pool, info.oid, living)

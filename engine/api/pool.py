@@ -14,7 +14,7 @@ import cython.cimports.engine.api.walks as walks
 import cython.cimports.engine.api.writing as filling
 import cython.cimports.engine.verbs.ends as ends
 from cython.cimports.engine.layout.call import AGAIN, DESTROYED, Call
-from cython.cimports.engine.layout.regions import far_at, is_live, pools_high
+from cython.cimports.engine.layout.regions import far_at, is_live, keeps_far, pools_high
 from cython.cimports.engine.layout.structs import (
     GAUGE_OBJECTS,
     PAM_NAME_BYTES,
@@ -97,6 +97,7 @@ def _open(engine: Member, idx, gen, name, nonce):
     ):
         raise PoolDestroyed(f"pool {name or pool.name!r} was destroyed")
     if flags & POOL_FAR:
+        pool.keeps_far = keeps_far(pool.ref.record)
         _open_tier(pool)
     return pool
 
@@ -395,7 +396,8 @@ class Pool(Bound):
         Nobody waits for it, and it sees no one moment: an object that lives all the time comes
         once, one that is put or dropped meanwhile may come or not, and one that has expired does
         not come. Of an object that is no single value, `length` is the sum of its pages', `version`
-        that of page 0, or 0, and there is no key. No hit is counted. after: the oid of an object,
+        that of page 0, or 0, and there is no key; so it is of a value that a far tier does not give
+        now. No hit is counted. after: the oid of an object,
         which need not be there any more: only those behind it come. limit: so many at most."""
         return walks.walk_objects(self, after, limit)
 
@@ -440,9 +442,14 @@ class Pool(Bound):
             self.leave()
 
     @property
+    def far_persistent(self):
+        """True if the pool is persistent, and its pages may be far."""
+        return self.keeps_far
+
+    @property
     def far_trouble(self):
-        """Why this process cannot have the far tier at the moment, or None. What is far is a miss
-        to it then."""
+        """Why this process cannot have the far tier at the moment, or None: what is far is a miss
+        to it then, or FarUnavailable where `far_persistent`."""
         return self.untold if self.tier is None else self.tier.trouble
 
     @property

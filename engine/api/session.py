@@ -37,6 +37,7 @@ from cython.cimports.engine.layout.structs import (
     POOL_BYTES,
     POOL_DEDUP,
     POOL_FAR,
+    POOL_FAR_PERSISTENT,
     POOL_FREE,
     POOL_LIVE,
     POOL_NAME_BYTES,
@@ -214,6 +215,7 @@ class Engine(Member):
         far=None,
         far_max=None,
         localify=True,
+        far_persistent=False,
     ):
         """Make a pool.
 
@@ -238,13 +240,16 @@ class Engine(Member):
         alone. far_max: what may be there, pages, each of which keeps its descriptor here, or text
         such as "50GiB", bytes as they are stored; None: a page for every 512 bytes of the capacity.
         localify: far pages that are got twice before long come back into the arena, if there is
-        memory to spare; False: they stay far. Raises PoolExists, AccessDenied (the engine acts for
-        another client), TmemError (table full, no memory, unknown pam, package of a codec not
-        installed), TypeError, ValueError.
+        memory to spare; False: they stay far. far_persistent: a persistent pool has `far`, too,
+        which must be a tier that promises to keep what it has; a get of a page that it does not
+        give raises FarUnavailable or FarLost (docs/far.md). Raises PoolExists, AccessDenied (the
+        engine acts for another client), TmemError (table full, no memory, unknown pam, package of a
+        codec not installed), TypeError, ValueError.
         """
         raw_name = _pool_name(name)
         for argument, value in (
-            ("persistent", persistent), ("shared", shared), ("dedup", dedup), ("whole", whole), ("localify", localify)
+            ("persistent", persistent), ("shared", shared), ("dedup", dedup), ("whole", whole), ("localify", localify),
+            ("far_persistent", far_persistent),
         ):
             if not isinstance(value, bool):
                 raise TypeError(f"{argument}: True or False, not {type(value).__name__}")
@@ -265,13 +270,14 @@ class Engine(Member):
         if not PAGE_MIN <= page_size <= EXTENT_MAX:
             raise ValueError(f"page_size: {PAGE_MIN} to {EXTENT_MAX} bytes (1 GiB), not {page_size}")
         registry.pam(pam)
-        tier = _far_argument(self, far, far_max, persistent, pam, localify)
+        tier = _far_argument(self, far, far_max, persistent, far_persistent, pam, localify)
         flags = (
             (POOL_PERSISTENT if persistent else 0)
             | (POOL_SHARED if shared else 0)
             | (POOL_DEDUP if dedup else 0)
             | (POOL_WHOLE if whole and not persistent else 0)
             | (POOL_FAR if tier is not None else 0)
+            | (POOL_FAR_PERSISTENT if far_persistent else 0)
         )
         if dedup and (persistent or pam not in ("raw", *CODECS)):
             raise ValueError("dedup: only for an ephemeral pool whose pages lie in the arena")
@@ -448,13 +454,17 @@ class Engine(Member):
         cap=0,
         client=None,
         allow=None,
+        far=None,
+        far_max=None,
+        far_persistent=False,
     ):
         """The cache of this name, an engine.Cache; its pool is made if it is not there.
 
         ttl: of its values when nothing else is said: seconds, a timedelta, or the datetime at which
         they end; None: they stay as long as there is room. serializer: an object with dumps and
         loads, to be used instead of pickle. The rest, as of new_pool, only says how the pool is
-        made. Raises what new_pool raises."""
+        made; one that is there, with another far tier than `far`, is refused. Raises what new_pool
+        raises."""
         return _given["cache"](
             self,
             name,
@@ -466,6 +476,9 @@ class Engine(Member):
             cap=cap,
             client=client,
             allow=allow,
+            far=far,
+            far_max=far_max,
+            far_persistent=far_persistent,
         )
 
     def pools(self):
@@ -571,9 +584,10 @@ class Engine(Member):
             self.att.leave()
 
     def far_gc(self):
-        """Drop what far tiers on servers have under names of this arena's that no page has: the
-        garbage of a kill, or of an outage. A Garbage. Nobody spills meanwhile. Raises ArenaBusy
-        (somebody who spills is stopped)."""
+        """Drop what far tiers on servers have under names of this arena's that no page has:
+        garbage, which a kill leaves, or an outage. A Garbage. Nobody spills meanwhile. Raises
+        ArenaBusy (somebody who spills is stopped), AccessDenied (a pool with a far tier is not
+        for the client that the engine acts for)."""
         return garbage.collect(self)
 
     def tend(self, seconds=None):
@@ -718,22 +732,36 @@ class Engine(Member):
 seal(Engine, "engine.create and engine.attach")
 
 
-def _far_argument(engine: Engine, far, far_max, persistent, pam, localify):
+def _far_argument(engine: Engine, far, far_max, persistent, kept, pam, localify):
     """The far tier of a new pool, made: a _Far, or None."""
     if far is None:
         if far_max is not None:
             raise ValueError("far_max: only of a pool with a far tier; it has no `far`")
+        if kept:
+            raise ValueError("far_persistent: only of a pool with a far tier; it has no `far`")
         return None
     kind = kind_of(far)
-    if persistent:
-        raise ValueError("far: only an ephemeral pool can have a far tier, which may lose what it has")
+    if persistent and not kept:
+        raise ValueError("far: a far tier may lose what it has, so only an ephemeral pool has one; a persistent pool "
+                         "with a tier that promises to keep its pages says far_persistent=True, too")
+    if kept and not persistent:
+        raise ValueError("far_persistent: only of a persistent pool; say persistent=True, too, or leave it out")
     if pam not in ("raw", *CODECS):
         raise ValueError(f"far: only for a pool whose pages lie in the arena, not for pam {pam!r}")
     most = max(1024, engine.max_capacity // FAR_SHARE) if far_max is None else cap_word(far_max, "far_max")
     if most == 0:
         raise ValueError(f"far_max: at least one page, or one byte, not {far_max!r}")
+    if kept and getattr(kind, "durable", None) is False:      # before it makes anything
+        raise _not_durable(far)
     tier, words = kind.make(far, engine.att.w.header.nonce, engine.att.w.header.mode)
+    if kept and not tier.durable:
+        raise _not_durable(far)
     return _Far(far.encode(), most, tier.deletes, words, not localify)
+
+
+def _not_durable(far):
+    return ValueError(f"far_persistent: {far!r} does not promise to keep what it has acknowledged; take a tier that "
+                      "does, or leave far_persistent out, and the pages stay in the arena")
 
 
 def _pool_name(name):

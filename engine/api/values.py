@@ -311,6 +311,7 @@ def get_value(pool, c, v, with_tail):
     its tail too, of v.tail_found bytes."""
     c.ask.value = v
     v.with_tail = with_tail
+    v.unhad = False
     c.ask.remove = False
     pool.enter()
     try:
@@ -342,8 +343,10 @@ def _info(pool: Bound, c: cython.pointer(Call), v: cython.pointer(Value), key, l
 @cython.cfunc
 @cython.exceptval(-1)
 def _is_whole(pool: Bound, c: cython.pointer(Call), v: cython.pointer(Value), found: cython.bint) -> cython.int:
-    """False: the object is more than the page that was looked for, or another one. Else that was
-    all there is; then c is as it was before, but for what was found."""
+    """False: the object is more than the page that was looked for, or another one; then c is as it
+    was before, but for what was found. Else that was all there is, or what can be had of it."""
+    if v.unhad:
+        return True
     if v.pages <= 1 and (found or v.pages == 0 or _is_foreign(pool)):
         return True
     if _is_foreign(pool):
@@ -355,7 +358,8 @@ def _is_whole(pool: Bound, c: cython.pointer(Call), v: cython.pointer(Value), fo
 @cython.cfunc
 def _pages_of(pool: Bound, c: cython.pointer(Call), v: cython.pointer(Value)) -> bytes:
     """The pages of an object that was put page by page, joined, as they were at one moment; None:
-    it has changed since v was found. Whatever their keys and words are, they have none together."""
+    it has changed since v was found, or, as v.unhad says, a page was not had. Whatever their keys
+    and words are, they have none together."""
     d: Call
     pages: u64 = v.pages
     data: bytes = None
@@ -363,7 +367,7 @@ def _pages_of(pool: Bound, c: cython.pointer(Call), v: cython.pointer(Value)) ->
         aim(cython.address(d), c.ask.oid, c.ask.hash, 0)
         d.ask.value = v
         data = get_range(pool, cython.address(d), pages, False)
-        if v.pages != pages or (data is not None and pages == 1):
+        if v.unhad or v.pages != pages or (data is not None and pages == 1):
             return None
     if data is None:
         raise _no_value(pool, pages)
@@ -403,7 +407,7 @@ def get_object(pool, c, info):
         if _is_whole(pool, c, cython.address(v), data is not None):
             break
         data = _pages_of(pool, c, cython.address(v))
-        if data is not None:
+        if data is not None or v.unhad:
             break
     if data is None or not info:
         return data
@@ -433,7 +437,7 @@ def get_object_into(pool, c, buffer):
                     return c.found.length
                 break
             data = _pages_of(pool, c, cython.address(v))
-            if data is not None:
+            if data is not None or v.unhad:
                 break
         if data is None:
             return None
@@ -457,6 +461,7 @@ def view_object(pool, c):
         data: bytes = _pages_of(pool, c, cython.address(v))
         if data is not None:
             found.pages = memoryview(data)
+        if data is not None or v.unhad:
             return found
 
 
@@ -523,7 +528,8 @@ def flush(pool, c, if_version):
 def _count_anew(pool: Bound, c: cython.pointer(Call), delta, asked: cython.pointer(Value),
                 another: cython.pointer(u64)):
     """Add to a value that cannot be changed where it lies, by putting another: what it came to, or
-    None: it is another by now, or it is another key's, and of the version `another`."""
+    None: it is another by now; or, of the version `another`, it is another key's, or was not
+    had."""
     v: Value = asked[0]
     d: Call
     part: Part
@@ -534,6 +540,7 @@ def _count_anew(pool: Bound, c: cython.pointer(Call), delta, asked: cython.point
     if data is None and v.pages != 0 and _is_foreign(pool):
         raise TmemError(f"pool {pool.name!r}: its back end does not give the count")
     if data is None:
+        another[0] = d.found.gen if v.unhad else 0      # a miss, whatever lies in the far tier
         return None
     length: cython.Py_ssize_t = len(data) - v.tail_found
     v.key = asked.key

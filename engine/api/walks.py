@@ -20,6 +20,7 @@ from cython.cimports.shm.clock import now
 from cython.cimports.shm.layout import BUSY, OK, Worker, u64
 from cython.cimports.shm.seal import seal
 from engine.api.values import ObjectInfo
+from engine.errors import FarError
 
 _make = cython.declare(object, tuple.__new__)
 
@@ -39,7 +40,8 @@ def _most(left) -> cython.int:
 @cython.cfunc
 def _unwrap(pool: Bound, oid, hits):
     """The ObjectInfo of an object whose tail only who has its bytes can see, or None: it has gone.
-    No hit is counted, but for those of other threads that are lost meanwhile."""
+    Of one whose bytes cannot be had now it has neither key nor word, and the length of all. No hit
+    is counted, but for those of other threads that are lost meanwhile."""
     c: Call
     v: Value
     data: bytes
@@ -52,21 +54,26 @@ def _unwrap(pool: Bound, oid, hits):
     pool.enter()
     try:
         pool.ref.hits_max = 0
-        data = pool.get_bytes(cython.address(c))
+        try:
+            data = pool.get_bytes(cython.address(c))
+        except FarError:
+            data = None
         pool.ref.ledger[GETS_MISS if data is None else GETS_HIT] -= 1
         at: u64 = now(cython.address(pool.engine.att.w))
     finally:
         pool.ref.hits_max = most
         pool.leave()
-    if data is None:
+    if data is None and not v.unhad:
         return None
+    left = None
+    if v.expires_found != 0:
+        left = (v.expires_found - at) / 1e9 if v.expires_found > at else 0.0
+    if data is None:
+        return _make(ObjectInfo, (oid, None, c.found.length, None, c.found.gen, left, hits))
     if is_wrapped(c.found.shape):
         data = pool.unpacked(cython.address(c), data)
     length = PyBytes_GET_SIZE(data) - v.tail_found
     key = data[length : length + v.key_found] if v.has_key else None
-    left = None
-    if v.expires_found != 0:
-        left = (v.expires_found - at) / 1e9 if v.expires_found > at else 0.0
     return _make(ObjectInfo, (oid, key, length, v.word if v.has_word else None, c.found.gen, left, hits))
 
 

@@ -25,18 +25,20 @@ EXACT = cython.declare(cython.Py_ssize_t, 10_000)       # values that are counte
 _missing = object()
 
 
-def _options(persistent, pam, policy, cap, client, allow):
+def _options(persistent, pam, policy, cap, client, allow, far, far_max, far_persistent):
     """Arguments of new_pool."""
-    said = dict(persistent=persistent, pam=pam, policy=policy, cap=cap, client=client, allow=allow)
+    said = dict(persistent=persistent, pam=pam, policy=policy, cap=cap, client=client, allow=allow, far=far,
+                far_max=far_max, far_persistent=far_persistent)
     return {key: value for key, value in said.items() if value is not None}
 
 
 def open_cache(
     engine, name, *, ttl=None, serializer=None, persistent=False, pam="raw", policy="s3fifo", cap=0, client=None,
-    allow=None
+    allow=None, far=None, far_max=None, far_persistent=False
 ):
     """Engine.cache."""
-    return _open(engine, engine.name, name, ttl, serializer, _options(persistent, pam, policy, cap, client, allow))
+    options = _options(persistent, pam, policy, cap, client, allow, far, far_max, far_persistent)
+    return _open(engine, engine.name, name, ttl, serializer, options)
 
 
 def _reopened(arena, name, ttl, serializer, options):
@@ -90,20 +92,22 @@ class Cache(Store):
     kept as they are, arrays without a copy more than needed. ttl, of each call and of the cache:
     seconds, a timedelta, or the datetime at which it ends (without a zone: local time); None: as
     the cache says, and if that says nothing, for ever, as math.inf does; 0 and less: gone at once.
-    Values may go at any time when memory is short, unless the cache is persistent. A cache pickles,
+    Values may go at any time when memory is short, unless the cache is persistent. far, far_max,
+    far_persistent: as of Engine.new_pool; a value that the far tier does not give, for whatever
+    reason, is a miss, and is computed, or set, anew. A cache pickles,
     survives a fork, and may be shared by threads. It is a MutableMapping.
     Every call may raise TypeError and ValueError, naming the argument, and what the engine raises.
     """
 
     def __init__(
         self, arena, name="cache", *, ttl=None, serializer=None, capacity="64MiB", exact=False, persistent=False,
-        pam="raw", policy="s3fifo", cap=0, client=None, allow=None
+        pam="raw", policy="s3fifo", cap=0, client=None, allow=None, far=None, far_max=None, far_persistent=False
     ):
         if not isinstance(arena, str):
             raise TypeError(f"arena: the name of one, a str, not {type(arena).__name__} (Engine.cache takes an engine)")
         if not isinstance(name, str):
             raise TypeError(f"name: a str, not {type(name).__name__}")
-        options = _options(persistent, pam, policy, cap, client, allow)
+        options = _options(persistent, pam, policy, cap, client, allow, far, far_max, far_persistent)
         options["capacity"] = capacity
         options["exact"] = exact
         self.describe(arena, name, ttl, serializer, options)
@@ -375,7 +379,8 @@ class Cache(Store):
 
     def namespace(self, name):
         """A cache beside this one, with keys, statistics and a `clear` of its own; otherwise as
-        this one was made. Each takes a pool of the arena (max_pools of engine.create): for a few
+        this one was made; not beside a cache whose far tier is a file, which is one pool's alone.
+        Each takes a pool of the arena (max_pools of engine.create): for a few
         kinds of values, not for each user."""
         if not isinstance(name, str) or not name:
             raise TypeError(f"name: a str that is not empty, not {name!r}")

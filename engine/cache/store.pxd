@@ -30,6 +30,7 @@ cdef struct Seen:
     u64 word
     u64 version
     u64 expires         # when it is dead, by the clock of the arena; 0 = never
+    bint unhad          # it is in a far tier, and was not had: a miss, of which only the version is known
 
 cdef inline void ask(Key *key, Call *c, Value *v) noexcept nogil:
     # A call that is about the value of a key.
@@ -43,6 +44,13 @@ cdef inline void note_seen(Call *c, Value *v, Seen *seen) noexcept nogil:
     seen.word = v.word if v.has_word else 0
     seen.version = c.found.gen
     seen.expires = v.expires_found
+    seen.unhad = False
+
+cdef inline void note_miss(Call *c, Value *v, Seen *seen) noexcept nogil:
+    seen.word = 0
+    seen.version = c.found.gen
+    seen.expires = 0
+    seen.unhad = v.unhad
 
 cdef class Store:
     cdef readonly str arena

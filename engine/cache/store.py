@@ -48,7 +48,7 @@ from cython.cimports.shm.layout import OK, Worker, u64
 from cython.cimports.shm.workers import LOST
 from engine.api.opening import open
 from engine.cache.times import seconds_of
-from engine.errors import PoolExists, PoolNotFound, TmemError, TooMuchPinned
+from engine.errors import FarError, PoolExists, PoolNotFound, TmemError, TooMuchPinned
 from shm.kernel.liveness import SHM_DIR
 
 LOOK_NS = cython.declare(cython.ulonglong, 50_000_000)      # between two looks whether the arena is another by now
@@ -158,7 +158,7 @@ class Store:
         pool = None
         while pool is None:
             try:
-                pool = engine.pool(self.name)
+                pool = engine.pool(self.name, far=made_as.get("far"))
             except PoolNotFound:
                 with contextlib.suppress(PoolExists):       # somebody else was faster
                     pool = engine.new_pool(self.name, **made_as)
@@ -228,9 +228,15 @@ class Store:
         c: Call
         v: Value
         ask(key, cython.address(c), cython.address(v))
-        data: bytes = get_value(self.pool, cython.address(c), cython.address(v), False)
+        data: bytes = None
+        try:
+            data = get_value(self.pool, cython.address(c), cython.address(v), False)
+        except FarError:
+            v.unhad = True      # to a cache a miss, as of any pool
         if data is not None:
             note_seen(cython.address(c), cython.address(v), seen)
+        else:
+            note_miss(cython.address(c), cython.address(v), seen)
         return data
 
     def find_or_note(self, key, seen, gather, place):
@@ -257,6 +263,8 @@ class Store:
         pool.enter()
         try:
             data: bytes = gather.give(cython.address(c), i, value)
+        except FarError:
+            return None         # to a cache a miss
         finally:
             pool.leave()
         if data is not None and is_wrapped(c.found.shape):
@@ -284,13 +292,16 @@ class Store:
         except TooMuchPinned:
             data = self.find(key, seen)
             page = None if data is None else memoryview(data)
+        except FarError:
+            return None
         else:
             note_seen(cython.address(c), cython.address(v), seen)
         return None if page is None or self.is_stale(seen) else page
 
     def look(self, key, seen):
         """Whether there is something under a key, and what is known of it: also in the time beyond
-        its own. It is not copied, where it lies in the arena as it was put."""
+        its own. It is not copied, where it lies in the arena as it was put. False with seen.unhad:
+        there is something that cannot be had now, which who drops it or puts over it must know."""
         pool: Bound = self.pool         # ours, also if another thread opens the cache anew
         c: Call
         v: Value
@@ -300,6 +311,7 @@ class Store:
             return self.find(key, seen) is not None
         w: cython.pointer(Worker) = cython.address(pool.engine.att.w)
         ask(key, cython.address(c), cython.address(v))
+        seen.unhad = False
         pool.enter()
         try:
             for tries in range(PEEKS):
@@ -367,8 +379,8 @@ class Store:
         done: cython.int = CHANGED
         while done == CHANGED:
             done = self.put(key, data, word, life, True, 0)
-            if done == CHANGED and self.look(key, cython.address(seen)):
-                if not self.is_stale(cython.address(seen)):
+            if done == CHANGED and (self.look(key, cython.address(seen)) or seen.unhad):
+                if not seen.unhad and not self.is_stale(cython.address(seen)):
                     break
                 done = self.put(key, data, word, life, False, seen.version)
         return done
@@ -384,7 +396,7 @@ class Store:
     def drop(self, key):
         """Drop what is under a key. True if there was something."""
         seen: Seen
-        while self.look(key, cython.address(seen)):
+        while self.look(key, cython.address(seen)) or seen.unhad:
             if self.drop_version(key, seen.version):
                 return not self.is_stale(cython.address(seen))
         return False
@@ -441,8 +453,15 @@ class Store:
         if self.look(key, cython.address(seen)) and self.is_stale(cython.address(seen)):
             self.drop_version(key, seen.version)
         ttl = None if life == FOREVER else life
-        ask(key, cython.address(c), cython.address(v))
-        return count(pool, cython.address(c), delta, initial, ttl, COUNTER, key.data[: key.length])
+        while True:
+            ask(key, cython.address(c), cython.address(v))
+            try:
+                return count(pool, cython.address(c), delta, initial, ttl, COUNTER, key.data[: key.length])
+            except FarError:
+                if initial is None:
+                    raise KeyError from None
+            if not self.look(key, cython.address(seen)) and seen.unhad:
+                self.drop_version(key, seen.version)
 
     # --- counters of the cache's own --------------------------------------------------------------
 

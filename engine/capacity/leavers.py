@@ -9,6 +9,7 @@ import cython
 from cython.cimports.engine.eviction.leaving import Leaving
 from cython.cimports.engine.far.batch import SUM_BYTES, Parcel, in_units
 from cython.cimports.engine.layout.call import MISS, REFUSED, Call
+from cython.cimports.engine.layout.regions import keeps_far
 from cython.cimports.engine.layout.words import copied_of, pool_mark
 from cython.cimports.engine.member.arguments import aim
 from cython.cimports.engine.oid import hash_oid
@@ -51,6 +52,7 @@ def copy_leavers(w, p, table, count, longest, most, batch, gone):
     length: u64
     expires: u64
     time: u64 = now(w)
+    kept: cython.bint = keeps_far(p.record)
     gone[0] = 0
     for i in range(count):
         length = copied_of(table[i].shape) + SUM_BYTES
@@ -72,7 +74,8 @@ def copy_leavers(w, p, table, count, longest, most, batch, gone):
         parcel.head[6] = table[i].index
         parcel.at = batch.end
         parcel.length = length
-        parcel.ttl = _life(expires, time)
+        # What is kept goes when it is flushed, or has expired, here: a touch lets it live longer.
+        parcel.ttl = 0 if kept else _life(expires, time)
         parcel.place = i
         batch.end += in_units(length)
         batch.count += 1

@@ -12,13 +12,15 @@ Kill at any instruction: between two transactions nothing of his is in the arena
 taken and no descriptor names is garbage, and never read.
 """
 import cython
+from cython.cimports.cpython.bytearray import PyByteArray_AS_STRING
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING
 from cython.cimports.engine.capacity.electing import elected, step_down
+from cython.cimports.engine.capacity.kept import fitting, passed_over
 from cython.cimports.engine.capacity.leavers import copy_leavers, let_go
 from cython.cimports.engine.eviction.evict import drop_far
 from cython.cimports.engine.eviction.leaving import VALUES_MAX, Leaving, Room, choose_leaving, sort_leaving
 from cython.cimports.engine.far.batch import BATCH_MAX, Batch
-from cython.cimports.engine.layout.call import AGAIN
+from cython.cimports.engine.layout.call import AGAIN, MISS
 from cython.cimports.engine.layout.regions import has_far, pool_at, queue_at
 from cython.cimports.engine.layout.structs import (
     GEO_SHARDS,
@@ -121,9 +123,9 @@ def _is_crowded(w: cython.pointer(Worker)) -> cython.bint:
 @cython.nogil
 @cython.exceptval(check=False)
 def _choose(w: cython.pointer(Worker), shard: cython.pointer(u64), skip: u64, table: cython.pointer(Leaving),
-            pool: cython.pointer(u64), count: cython.pointer(cython.int)) -> cython.int:
+            passed: cython.p_const_uchar, pool: cython.pointer(u64), count: cython.pointer(cython.int)) -> cython.int:
     """Up to BATCH_MAX pages of one pool that go next, but for `skip` of each shard. OK (also with
-    none), BUSY or CORRUPT."""
+    none), MISS (none, since all that were looked at were spared), BUSY or CORRUPT."""
     shards: u64 = w.client_geometry[GEO_SHARDS]
     of: u64 = 0
     found: u64
@@ -137,12 +139,13 @@ def _choose(w: cython.pointer(Worker), shard: cython.pointer(u64), skip: u64, ta
     if lock_try(w, cython.address(w.slot.own)) != OK:
         return BUSY
     status = OK
+    spared: cython.bint = False
     for i in range(shards):
         if count[0] >= BATCH_MAX or status == CORRUPT:
             break
         status = choose_leaving(w, shard[0] & (shards - 1), table + count[0],
                                 min(A_SHARD, cython.cast(u64, BATCH_MAX - count[0])), cython.address(room), skip,
-                                cython.address(of), cython.address(found))
+                                passed, cython.address(of), cython.address(found))
         if found != 0 and count[0] != 0 and of != pool[0]:
             break                   # of another pool: the next batch begins here
         if found != 0:
@@ -150,10 +153,11 @@ def _choose(w: cython.pointer(Worker), shard: cython.pointer(u64), skip: u64, ta
         count[0] += found
         if status == AGAIN:
             break                   # a value that wants more room: the next batch begins with it
+        spared = spared or status == MISS
         shard[0] += 1
     unlock(w, cython.address(w.slot.own))
     sort_leaving(table, count[0])
-    return status if status == CORRUPT else OK
+    return status if status == CORRUPT else MISS if spared and count[0] == 0 else OK
 
 
 # --- a batch --------------------------------------------------------------------------------------
@@ -284,6 +288,8 @@ def _trim(pool: Bound) -> cython.int:
     bytes: u64 = 0
     most: u64 = load(cython.address(record.most))
     below: u64 = load(cython.address(record.words[0]))
+    if pool.keeps_far:
+        return 0            # none of them may go; where there are as many as may be, no more become far
     for shard in range(shards):
         if below != 0:
             while _drop(pool, shard, below, TRIM):
@@ -366,18 +372,22 @@ def _one_batch(engine: Member, state: Spiller, pools: dict, done) -> cython.bint
     count: cython.int = 0
     idx: u64 = 0
     status: cython.int
+    far: cython.int = 0
     pool: Bound
     batch: Batch = state.batch
+    passed: cython.p_const_uchar = cython.cast(cython.p_const_uchar, PyByteArray_AS_STRING(state.passed))
     engine.att.enter()
     try:
         if not _is_short(w) or _is_crowded(w):
             return False
         state.look_ahead(w, pools)
         with cython.nogil:
-            status = _choose(w, cython.address(state.shard), state.skip, table, cython.address(idx),
+            status = _choose(w, cython.address(state.shard), state.skip, table, passed, cython.address(idx),
                              cython.address(count))
         if status == CORRUPT:
             engine.raise_status(status)
+        if status == MISS:
+            return True             # they have fewer hits by now
         pool = pools.get((idx, pool_at(w, idx).gen)) if count != 0 else None
     finally:
         engine.att.leave()
@@ -386,17 +396,19 @@ def _one_batch(engine: Member, state: Spiller, pools: dict, done) -> cython.bint
     try:
         pool.enter()
         try:
-            gone: cython.int = _pack(pool, batch, table, count)
-            if batch.count == 0:
-                return gone != 0
-            if _send(pool, batch, table) == 0:
-                return False
-            done.spilled += _let_go(pool, batch, table)
-            return True
+            gone: cython.int = _pack(pool, batch, table, fitting(pool, table, count))
+            taken: cython.int = _send(pool, batch, table) if batch.count != 0 else 0
+            if taken != 0:
+                far = _let_go(pool, batch, table)
         finally:
             pool.leave()
     except PoolDestroyed:
         return False
+    done.spilled += far
+    if far == 0 and pool.keeps_far:
+        state.passed[idx] = 1       # others have their turn
+        return True
+    return taken != 0 or (batch.count == 0 and gone != 0)
 
 
 @cython.cfunc
@@ -440,6 +452,7 @@ def spill(engine: Member, open_pool, done):
         return
     try:
         pools: dict = _pools(engine, state, open_pool)
+        state.passed = passed_over(engine, pools)
         for _ in range(BATCHES):
             # Chunks of pages that became far are of no use to who needs descriptors: as long as no
             # whole segment is free, puts would let pages go for those.

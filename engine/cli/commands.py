@@ -361,7 +361,7 @@ def check(name: str, frozen: bool, repair: bool, as_json: bool) -> None:
             click.echo(plain(f"{problem.id}  {problem.where}: {problem.what}"))
         for lost in report.lost:
             click.echo(plain(_lost_line(*lost)))
-        counted = ", ".join(f"{count} {what}" for what, count in report.counts.items())
+        counted = ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in report.counts.items())
         counted += "; while others worked, see --frozen" if report.gentle else ""
         verdict = f"{len(found)} problems" + (f", {len(left)} left" if repair else "") if found else "ok"
         click.echo(f"{name}: {verdict}" + (f" ({counted})" if counted else ""))

@@ -21,7 +21,7 @@ from cython.cimports.engine.eviction.policies import Policy, policy_of
 from cython.cimports.engine.eviction.shares import bytes_of, choose, spread
 from cython.cimports.engine.eviction.sweep import sweep_owned
 from cython.cimports.engine.layout.call import AGAIN, FAULT_POLICY, MISS, Choice
-from cython.cimports.engine.layout.regions import client_at, page_at, pool_at, queue_at, shard_at
+from cython.cimports.engine.layout.regions import client_at, may_lose, page_at, pool_at, queue_at, shard_at
 from cython.cimports.engine.layout.structs import (
     GEO_POOLS,
     GEO_SHARDS,
@@ -267,7 +267,8 @@ def settle_pending(w, host):
             commit(w)
             w.fault = FAULT_LOOP
             return CORRUPT
-        seat = load(cython.address(pool_at(w, pool).seat))      # once: it is an index
+        # Once: it is an index. A client's cap is of its ephemeral pages.
+        seat = load(cython.address(pool_at(w, pool).seat)) if may_lose(pool_at(w, pool)) else 0
         pool_leaves = _make_place(w, pool, 0, load(cython.address(pool_at(w, pool).cap)), shard, host) != OK
         # A page of the pool is one of the client: if it goes under the shard's lock, it is seen
         # there whether that was enough.

@@ -1,5 +1,6 @@
 """Owns eviction: how a page goes. Which one does is the policy's to say (policies.py), and how a
-new one comes into its queue is in admit.py.
+new one comes into its queue is in admit.py. Pages of a persistent pool may be in queues, since they
+leave for its far tier (leaving.py): none of them goes here, whoever asks.
 
 Locks: who calls has the worker's own lock and no bucket. Lock order: own, shard, bucket; the bucket
 is only ever tried, and a page whose bucket is taken is passed over.
@@ -19,6 +20,7 @@ from cython.cimports.engine.layout.regions import (
     has_far,
     index_in,
     is_obj,
+    may_lose,
     obj_at,
     page_at,
     pages_of,
@@ -252,6 +254,8 @@ def _evict_page(w: cython.pointer(Worker), off: u64, found: cython.bint, value: 
     if w.fault != 0 or pool >= w.client_geometry[GEO_POOLS]:
         w.fault = w.fault if w.fault else FAULT_LOOP
         return conclude(w)
+    if not may_lose(pool_at(w, pool)):
+        return PINNED           # whoever has chosen it: no page of a persistent pool goes for good
     if d.sentinel == PAMPD_SENTINEL:
         # Without its bucket's lock the page may be retired, and its obj another struct, at any
         # moment: what is read here is a guess at the bucket. Under the bucket's lock it is looked
@@ -336,7 +340,7 @@ def evict_of(w, pool, shard, of, steps, stays, gone, host):
     if policy == cython.NULL:
         w.fault = FAULT_POLICY
         return conclude(w)
-    if not has_ledger(w, pool):
+    if not has_ledger(w, pool) or not may_lose(pool_at(w, pool)):
         return MISS
     while steps[0] > 0 and busy < BUSY_MAX and w.fault == 0:
         value.stays = False
@@ -399,7 +403,7 @@ def drop_far(w, pool, shard, below, most, host):
     off: u64
     status: cython.int = OK
     most[0] = 0
-    if load(cython.address(q.far_count)) == 0 or not has_ledger(w, pool):
+    if load(cython.address(q.far_count)) == 0 or not has_ledger(w, pool) or not may_lose(pool_at(w, pool)):
         return OK
     if lock_try(w, cython.address(shard_at(w, shard).lock)) != OK:
         return BUSY

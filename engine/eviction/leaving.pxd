@@ -24,4 +24,5 @@ cdef struct Room:
 
 cdef void sort_leaving(Leaving *table, int count) noexcept nogil
 cdef int choose_leaving(
-    Worker *w, u64 shard, Leaving *out, u64 most, Room *room, u64 skip, u64 *pool, u64 *count) noexcept nogil
+    Worker *w, u64 shard, Leaving *out, u64 most, Room *room, u64 skip,
+    const unsigned char *passed, u64 *pool, u64 *count) noexcept nogil

@@ -16,13 +16,14 @@ import cython
 from cython.cimports.engine.eviction.evict import Value, looks, page_of, share_hits, value_of
 from cython.cimports.engine.eviction.leaving import Leaving, Room
 from cython.cimports.engine.eviction.policies import Policy, policy_of
-from cython.cimports.engine.eviction.shares import ANY_SEAT, choose, pages_in
-from cython.cimports.engine.layout.call import AGAIN, FAULT_POLICY, Choice
+from cython.cimports.engine.eviction.shares import ANY_SEAT, choose_among, pages_in
+from cython.cimports.engine.layout.call import AGAIN, FAULT_POLICY, MISS, Choice
 from cython.cimports.engine.layout.regions import (
     buckets_at,
     has_far,
     index_in,
     is_obj,
+    may_lose,
     next_gen,
     page_at,
     pool_at,
@@ -244,12 +245,13 @@ def sort_leaving(table, count):
     qsort(table, count, cython.sizeof(Leaving), _compare)
 
 
-def choose_leaving(w, shard, out, most, room, skip, pool, count):
+def choose_leaving(w, shard, out, most, room, skip, passed, pool, count):
     """Up to `most` pages of the pool whose turn it is to let one go in a shard, into `out`, in the
     order in which they would, but for the next `skip`: count[0] of them, none if that pool has no
-    far tier, and pool[0]. Where values are whole, it may be more, as far as there is room. OK,
-    AGAIN (the value that comes next has no room behind those in the batch), BUSY or CORRUPT. Called
-    with the own lock alone."""
+    far tier, and pool[0]. Where values are whole, it may be more, as far as there is room. Pools of
+    which a byte of `passed` is not 0 have no turn. OK, AGAIN (the value that comes next has no room
+    behind those in the batch), MISS (what was looked at has hits yet), BUSY or CORRUPT. Called with
+    the own lock alone."""
     choice: Choice
     q: cython.pointer(Queue)
     policy: cython.pointer(Policy)
@@ -261,7 +263,7 @@ def choose_leaving(w, shard, out, most, room, skip, pool, count):
         return OK
     if lock_try(w, cython.address(shard_at(w, shard).lock)) != OK:
         return BUSY
-    choose(w, shard, ANY_SEAT, cython.address(choice))
+    choose_among(w, shard, ANY_SEAT, passed, cython.address(choice))
     if choice.pool != 0 and has_far(pool_at(w, choice.pool - 1)):
         pool[0] = choice.pool - 1
         q = queue_at(w, pool[0], shard)
@@ -273,8 +275,11 @@ def choose_leaving(w, shard, out, most, room, skip, pool, count):
             steps = min(looks(w, pages_in(w, shard)), most * STEPS_A_PAGE)
             off = policy.victim(w, q, choice.of, cython.address(steps))
             status = conclude(w)
-            if status == OK:
-                off = _behind(w, q, choice.of, off, skip)
+            if status == OK and off == 0 and steps == 0:
+                status = MISS
+            elif status == OK:
+                # Nothing of a persistent pool goes, however fast the puts are.
+                off = _behind(w, q, choice.of, off, skip if may_lose(pool_at(w, pool[0])) else 0)
                 status = _take(w, off, pool[0], shard, most, out, room, count)
     if w.fault != 0:
         status = conclude(w)

@@ -6,7 +6,7 @@ import cython
 from cython.cimports.engine.eviction.evict import Value, drop_far, evict_of, evict_one, looks
 from cython.cimports.engine.eviction.shares import ANY_SEAT, choose, look_at_next, mean_of, pages_in, units_of
 from cython.cimports.engine.layout.call import MISS, Choice
-from cython.cimports.engine.layout.regions import has_far, pool_at, pools_high, queue_at, shard_at
+from cython.cimports.engine.layout.regions import has_far, may_lose, pool_at, pools_high, queue_at, shard_at
 from cython.cimports.engine.layout.structs import GEO_SHARDS
 from cython.cimports.engine.tree.hostops import HostOps
 from cython.cimports.shm.layout import BUSY, CORRUPT, NOMEM, OK, Worker, u64
@@ -24,7 +24,7 @@ def _any(w: cython.pointer(Worker), shard: u64, host: HostOps) -> cython.int:
     pool: u64
     status: cython.int = MISS
     for pool in range(pools_high(w)):
-        if queue_at(w, pool, shard).count[0] + queue_at(w, pool, shard).count[1] != 0:
+        if may_lose(pool_at(w, pool)) and queue_at(w, pool, shard).count[0] + queue_at(w, pool, shard).count[1] != 0:
             status = evict_one(w, pool, shard, host)
             if status == OK or status == CORRUPT:
                 break
@@ -45,7 +45,7 @@ def _far_went(w: cython.pointer(Worker), first: u64, pages: u64, host: HostOps) 
     busy: cython.bint = False
     status: cython.int
     for pool in range(pools_high(w)):
-        for i in range(shards if has_far(pool_at(w, pool)) else 0):
+        for i in range(shards if has_far(pool_at(w, pool)) and may_lose(pool_at(w, pool)) else 0):
             most = pages - gone
             status = drop_far(w, pool, (first + i) & (shards - 1), 0, cython.address(most), host)
             gone += most

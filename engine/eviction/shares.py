@@ -1,5 +1,9 @@
 """Owns whose turn it is when memory is short: which pool's queue has the page that is worth least.
 
+Pages of persistent pools are in queues if they have a far tier that keeps them. They take part
+where it is chosen who leaves for a far tier, as pages of any pool of their client; they do not
+where it is chosen who goes.
+
 Reads queues' counts and clients' words as they are, with the shard's lock or without: the answer is
 a choice, and any choice is sound.
 """
@@ -10,6 +14,7 @@ from cython.cimports.engine.layout.call import Choice, Tally
 from cython.cimports.engine.layout.regions import (
     client_at,
     ledger_at,
+    may_lose,
     obj_class,
     page_at,
     pool_at,
@@ -31,7 +36,6 @@ from cython.cimports.engine.layout.structs import (
     LEDGER_BYTES,
     OBJNODE_CLASS,
     PAMPD_CLASS,
-    POOL_PERSISTENT,
     PUTS_OK,
     SHARDS_MAX,
     WEIGHT_MAX,
@@ -59,6 +63,18 @@ def _pages(w: cython.pointer(Worker), pool: u64, shard: u64) -> u64:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def _takes_part(w: cython.pointer(Worker), pool: u64, shard: u64, passed: cython.p_const_uchar
+                ) -> cython.bint:
+    """True if a pool has pages in a shard from which this worker may choose: who goes; or, if
+    `passed` is not NULL, who leaves for a far tier, not of pools that it names."""
+    if _pages(w, pool, shard) == 0 or not has_ledger(w, pool):
+        return False
+    return passed[pool] == 0 if passed != cython.NULL else may_lose(pool_at(w, pool))
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def _seat(w: cython.pointer(Worker), pool: u64) -> u64:
     """Place of a pool's client in a tally. The word is read once: it becomes an index."""
     seat: u64 = load(cython.address(pool_at(w, pool).seat))
@@ -79,7 +95,7 @@ def spread(w, pool, seat, counts):
     sum: u64 = 0
     memset(counts, 0, SHARDS_MAX * 8)
     for i in range(pool if seat == 0 else 0, pool + 1 if seat == 0 else pools_high(w)):
-        if seat != 0 and (_seat(w, i) != seat or pool_at(w, i).flags & POOL_PERSISTENT):
+        if seat != 0 and (_seat(w, i) != seat or not may_lose(pool_at(w, i))):
             continue
         for shard in range(w.client_geometry[GEO_SHARDS]):
             count = load(cython.address(queue_at(w, i, shard).count[0])) + load(
@@ -97,7 +113,7 @@ def bytes_of(w, pool, seat):
     slot: u64
     sum: u64 = 0
     for i in range(pool if seat == 0 else 0, pool + 1 if seat == 0 else pools_high(w)):
-        if seat != 0 and (_seat(w, i) != seat or pool_at(w, i).flags & POOL_PERSISTENT):
+        if seat != 0 and (_seat(w, i) != seat or not may_lose(pool_at(w, i))):
             continue
         sum -= pool_at(w, i).base[GAUGE_BYTES_USED]
         for slot in range(slots_used(w)):
@@ -123,7 +139,7 @@ def unit_bytes(w):
     units: cython.double = 0
     for i in range(pools_high(w)):
         pages = 0
-        for shard in range(w.client_geometry[GEO_SHARDS]):
+        for shard in range(w.client_geometry[GEO_SHARDS] if may_lose(pool_at(w, i)) else 0):
             pages += _pages(w, i, shard)
         if pages < cython.cast(u64, 1) << 40:       # read while others count
             bytes += cython.cast(cython.double, pages) * mean_of(w, i)
@@ -139,14 +155,15 @@ def units_of(w, pool):
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _weigh_clients(w: cython.pointer(Worker), shard: u64, tally: cython.pointer(Tally)) -> cython.void:
-    """What is in a shard that this worker can let go: bytes by client, and units in small
+def _weigh_clients(w: cython.pointer(Worker), shard: u64, passed: cython.p_const_uchar, tally: cython.pointer(Tally)
+                   ) -> cython.void:
+    """What is in a shard that this worker can choose: bytes by client, and units in small
     queues."""
     i: u64
     seat: u64
     memset(tally, 0, cython.sizeof(Tally))
     for i in range(pools_high(w)):
-        if _pages(w, i, shard) != 0 and has_ledger(w, i):
+        if _takes_part(w, i, shard, passed):
             seat = _seat(w, i)
             tally.bytes[seat] += _pages(w, i, shard) * mean_of(w, i)
             tally.small += queue_at(w, i, shard).count[0] * units_of(w, i)
@@ -203,8 +220,8 @@ def _is_idle(w: cython.pointer(Worker), pool: u64, tally: cython.pointer(Tally))
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _collect(w: cython.pointer(Worker), shard: u64, seat: u64, small: cython.bint, tally: cython.pointer(Tally),
-             idle: cython.pointer(Choice)) -> cython.void:
+def _collect(w: cython.pointer(Worker), shard: u64, seat: u64, small: cython.bint, passed: cython.p_const_uchar,
+             tally: cython.pointer(Tally), idle: cython.pointer(Choice)) -> cython.void:
     """Each client's oldest candidate among its pools, of small queues or of main ones; and of idle
     pools the oldest of either kind."""
     next: Choice
@@ -218,7 +235,7 @@ def _collect(w: cython.pointer(Worker), shard: u64, seat: u64, small: cython.bin
         tally.age[i] = 0
     for i in range(pools_high(w)):
         owner = _seat(w, i)
-        if _pages(w, i, shard) == 0 or not has_ledger(w, i) or (seat != ANY_SEAT and owner != seat):
+        if not _takes_part(w, i, shard, passed) or (seat != ANY_SEAT and owner != seat):
             continue
         for of in range(2):
             if not _next_of(w, i, shard, of == 0, cython.address(next)):
@@ -236,7 +253,14 @@ def _collect(w: cython.pointer(Worker), shard: u64, seat: u64, small: cython.bin
 
 
 def choose(w, shard, seat, choice):
-    """Which queue of a shard has to let a page go: of any client, or of that of a seat.
+    """Which queue of a shard has to let a page go: of any client, or of that of a seat. As
+    `choose_among`, of pools that may lose their pages."""
+    choose_among(w, shard, seat, cython.NULL, choice)
+
+
+def choose_among(w, shard, seat, passed, choice):
+    """Which queue of a shard has a page that is to go; or to become far, if `passed` is not NULL: a
+    byte for each pool, not 0 for those that have no turn.
 
     If a tenth of the pages or more are in small queues (long ones count as several) it is one of
     those, else a main one: so a scan of one pool does not reach what others have in their main
@@ -251,11 +275,11 @@ def choose(w, shard, seat, choice):
     kind: cython.int
     choice.pool = 0
     choice.off = 0
-    _weigh_clients(w, shard, cython.address(tally))
+    _weigh_clients(w, shard, passed, cython.address(tally))
     small: cython.bint = tally.small != 0 and tally.small * 10 >= tally.units
     # If none has a page of the one kind that may go, one of the other kind does.
     for kind in range(2):
-        _collect(w, shard, seat, small, cython.address(tally), choice)
+        _collect(w, shard, seat, small, passed, cython.address(tally), choice)
         if choice.pool != 0:
             return
         for i in range(CLIENTS_MAX + 1):

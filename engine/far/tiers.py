@@ -2,7 +2,8 @@
 
 A tier keeps bytes under names that are given to it once each, and answers for each page by itself.
 It is asked with no lock of an arena held and outside of every turn, so it may take its time; what
-it may not do is wait for ever. It need not keep anything: the pages of these pools may go.
+it may not do is wait for ever. It need not keep anything: the pages of these pools may go. Only a
+tier that is `durable` has pages of persistent pools, too.
 """
 import importlib
 from collections.abc import Sequence
@@ -25,8 +26,9 @@ class Tier(Protocol):
     `words`: four numbers that the arena keeps for it. The first is a token: those below it lead
     nowhere any more, and are not asked for (0 where nobody knows). deletes: it wants to hear of
     names that are not needed any more. longest: bytes that a sealed page may have; batch_bytes:
-    that several may have together. durable: it promises to keep what it has acknowledged.
-    trouble: why nothing can be had from it at the moment, or None."""
+    that several may have together. durable: it promises to keep what it has acknowledged; False of
+    the class, if it does so under no target. trouble: why nothing can be had from it at the moment,
+    or None."""
 
     deletes: bool
     durable: bool

@@ -506,4 +506,4 @@ class Checker(Linked):
         if w.depot.lock.owner != 0 or w.depot.lock.seq & 1:
             self.note("depot-lock", offset_of(w, w.depot), "held in a stopped world")
         self.walk_depot()
-        self.counts.update(counts, workers=workers, leases=leases)
+        self.counts.update(counts, workers=workers, leases=leases, far_lost=self.far_lost)

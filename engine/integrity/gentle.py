@@ -143,6 +143,7 @@ def run(engine: Member):
         checker.counts.update(pools=0, objects=0, objnodes=0, pages=0)
         _check_pools(engine, checker)
         _check_queues(engine, checker)
+        checker.counts["far_lost"] = checker.far_lost
         _check_leases(engine, checker)
         _hold(engine, cython.address(engine.att.w.depot.lock))
         try:

@@ -15,8 +15,8 @@ from cython.cimports.engine.layout.regions import (
     codec_of,
     epoch_of_obj,
     has_far,
+    has_queues,
     height_of,
-    is_evictable,
     is_lean,
     nodes_of,
     obj_at,
@@ -217,7 +217,7 @@ class Judge:
             elif is_far(d.shape):
                 # By its token alone: whether the tier has it, a get finds.
                 record = pool_at(self.w, self.pool_idx)
-                if d.data == 0 or not has_far(record) or not is_evictable(record):
+                if d.data == 0 or not has_far(record) or not has_queues(record):
                     return False
             elif (
                 not foreign

@@ -6,7 +6,8 @@ from shm.layout cimport u64
 cdef class Linked(Claims):
     cdef u64 *listed                    # as seen, of the pages in queues
     cdef u64 in_shard                   # pages in the queues of the shard under the walk
-    cdef bint evictable                 # pages of the pool that is being walked may be evicted
+    cdef bint queued                    # pages of the pool that is being walked go into queues
+    cdef u64 far_lost                   # pages in queues of which their tier has said that they are lost
     cdef set retired_pools              # pool slots that a retired list leads to
     cdef u64 pool_idx                   # pool under the walk
     cdef u64 page_size                  # bytes that a page of it has at most

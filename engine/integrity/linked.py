@@ -14,9 +14,10 @@ from cython.cimports.engine.layout.regions import (
     codec_of,
     expiry_of,
     has_far,
+    has_queues,
     height_of,
-    is_evictable,
     is_lean,
+    keeps_far,
     nodes_of,
     obj_at,
     obj_class,
@@ -50,6 +51,7 @@ from cython.cimports.engine.layout.structs import (
 )
 from cython.cimports.engine.layout.words import (
     CODECS,
+    LOST,
     NOTES,
     QUEUE_FAR,
     QUEUE_LEFT,
@@ -117,7 +119,7 @@ class Linked(Claims):
         p: cython.pointer(PoolRecord) = pool_at(self.w, idx)
         self.pool_idx = idx
         self.mark = pool_mark(idx, p.gen)
-        self.evictable = p.state == POOL_LIVE and is_evictable(p)
+        self.queued = p.state == POOL_LIVE and has_queues(p)
         self.codecs = codec_of(p)
         self.page_size = p.page_size
         return 0
@@ -127,7 +129,7 @@ class Linked(Claims):
         gone, and another in its slot: nothing a pool says can be expected of it."""
         self.pool_idx = NO_POOL
         self.mark = 0
-        self.evictable = False
+        self.queued = False
         self.codecs = CODECS
         self.page_size = EXTENT_MAX
         return 0
@@ -185,14 +187,17 @@ class Linked(Claims):
             self.note("page-queue", off, f"state {state}, and {'in' if listed else 'in no'} queue")
         if linked and self.stopped and is_far(d.shape) != (state == QUEUE_FAR):
             self.note("page-far", off, f"flags {flags_of(d)}, and the queue state is {state}")
-        if linked and is_far(d.shape) and self.pool_idx != NO_POOL and not has_far(pool_at(self.w, self.pool_idx)):
-            self.note("page-far", off, f"far, in pool {self.pool_idx}, which has no far tier")
+        if linked and is_far(d.shape) and self.pool_idx != NO_POOL:
+            if not has_far(pool_at(self.w, self.pool_idx)):
+                self.note("page-far", off, f"far, in pool {self.pool_idx}, which has no far tier")
+            elif not has_queues(pool_at(self.w, self.pool_idx)):
+                self.note("page-far", off, f"far, in pool {self.pool_idx}, whose pages may not leave")
         if linked and is_far(d.shape) and d.data == 0:
             self.note("page-far", off, "far, without a token")
         if state == QUEUE_ORPHAN and linked:
             self.note("page-queue", off, "an orphan that is linked")
-        if linked and self.evictable and self.stopped and (state == QUEUE_NONE or state == QUEUE_LEFT):
-            self.note("page-queue", off, "a page that may be evicted, in no queue")
+        if linked and self.queued and self.stopped and (state == QUEUE_NONE or state == QUEUE_LEFT):
+            self.note("page-queue", off, "a page of a pool with queues, in none")
         return 0
 
     def walk_queues(self, pool, shard):
@@ -210,6 +215,7 @@ class Linked(Claims):
         bytes: u64 = 0
         young: u64 = 0
         free: u64           # bits that may be set or not
+        keeps: cython.bint = keeps_far(pool_at(self.w, pool))
         for which in range(3):
             off = q.head[which] if which < 2 else q.far_head
             bytes = 0
@@ -228,7 +234,8 @@ class Linked(Claims):
                     break
                 self.set_bit(self.listed, rel)
                 young += which == 0 and d.queue & SEASONED() == 0
-                free = WITH_PRIOR() | (SEASONED() if which == 0 else 0)
+                free = WITH_PRIOR() | (SEASONED() if which == 0 else LOST() if which == 2 and keeps else 0)
+                self.far_lost += which == 2 and keeps and d.queue & LOST() != 0
                 state = QUEUE_SMALL + which if which < 2 else QUEUE_FAR
                 if d.queue & ~free != queue_word(newer, shard, state, pool):
                     self.note("queue-word", off, f"{d.queue:#x} in queue {which} of pool {pool}, shard {shard}")

@@ -4,7 +4,7 @@ from engine.layout.structs cimport Bucket
 from shm.layout cimport u64
 
 cdef class Mender(Judge):
-    cdef bint evictable             # pages of the pool that is being put right may be evicted
+    cdef bint queued                # pages of the pool that is being put right go into queues
     cdef int mend_twins(self) except -1
     cdef int requeue(self, u64 off, u64 level, u64 oid_hash, bint lean) except -1
     cdef int mend_pool(self, u64 idx) except -1

@@ -21,8 +21,8 @@ from cython.cimports.engine.layout.regions import (
     buckets_at,
     dead_ring,
     has_far,
+    has_queues,
     height_of,
-    is_evictable,
     is_lean,
     ledger_at,
     obj_at,
@@ -236,7 +236,7 @@ class Mender(Judge):
         self.plant(b, good)
         for off in good:
             o = obj_at(w, off)
-            if self.evictable:
+            if self.queued:
                 self.requeue(
                     target_of(root_of(o)[0]), height_of(o), hash_oid(o.oid[0], o.oid[1], o.oid[2]), is_lean(o)
                 )
@@ -302,7 +302,7 @@ class Mender(Judge):
                 p.flags &= ~cython.cast(u64, POOL_FAR)      # where its far pages are, nobody knows
         else:
             p.state = POOL_FREE
-        self.evictable = p.state == POOL_LIVE and is_evictable(p)
+        self.queued = p.state == POOL_LIVE and has_queues(p)
         memset(queue_at(self.w, idx, 0), 0, queues_bytes(self.w))
         _free_lock(cython.address(p.cap_lock))
         for number in range(cython.cast(u64, self.engine.buckets)):

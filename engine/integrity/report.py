@@ -17,7 +17,8 @@ class Problem:
 @dataclass
 class Report:
     """The answer of Engine.check. counts: what was seen (pools, objects, objnodes, pages, chunks,
-    segments, workers).
+    segments, workers; far_lost: far pages of persistent pools of which their tier has said that
+    they are lost).
 
     After a repair, `problems` are those that are left, `repaired` those that were found, and `lost`
     names what had to go: (pool name, oid, index) tuples; index None: pages of the object that

@@ -69,6 +69,7 @@ cdef struct Value:
     bint has_key
     u64 expires_found
     u64 pages               # of the object: a value is one
+    bint unhad              # get: page 0, or another page of it, is far, and was not had
     long long count         # incr: what it came to
     bint conflict           # put: the condition did not hold
 
@@ -185,7 +186,8 @@ cdef struct PoolRef:
     u64 page_size           # bytes that a page which is put by its index may have,
     u64 page_max            # and any page
     u64 hits_max            # hits worth counting: 0 where nothing is evicted, or hits do not matter
-    bint evictable          # its pages go into queues
+    bint evictable          # its pages may go for good
+    bint queued             # its pages go into queues
     bint dedup              # equal pages share a chunk
     bint whole              # pages that are put as a range go as one
     # of their digests: no content can be prepared whose digests fall into one bucket of every arena

@@ -6,9 +6,9 @@ from engine.layout.structs cimport (
     ALLOW_MAX, BUCKET_BYTES, CLIENTS_MAX, CLIENT_PAGE, FAR_BYTES, GEO_BUCKETS, GEO_GHOSTS, GEO_POOLS, GEO_SHARDS,
     GEO_TWINS, LEAN_SENTINEL, LEAN_SHIFT, LEASE_BUCKETS, LEASE_BUCKET_BYTES, LEDGER_BYTES, NODES_SHIFT,
     OBJNODE_SENTINEL, OBJ_CLASS, OBJ_SENTINEL, PAMPD_CLASS, PAMPD_SENTINEL, PAM_NAME_BYTES, POOL_BYTES, POOL_FAR,
-    POOL_LIVE, POOL_PERSISTENT, QUEUE_BYTES, ROOT_GENERATION, TWIN_BUCKET_BYTES, TWIN_SENTINEL, Bucket, ClientPage,
-    ClientRecord, DeadRing, FarRecord, Head, LeaseBucket, Obj, Objnode, Pampd, PoolRecord, Queue, Shard, Stem, Twin,
-    TwinBucket,
+    POOL_FAR_PERSISTENT, POOL_LIVE, POOL_PERSISTENT, QUEUE_BYTES, ROOT_GENERATION, TWIN_BUCKET_BYTES, TWIN_SENTINEL,
+    Bucket, ClientPage, ClientRecord, DeadRing, FarRecord, Head, LeaseBucket, Obj, Objnode, Pampd, PoolRecord, Queue,
+    Shard, Stem, Twin, TwinBucket,
 )
 from engine.layout.words cimport LZ4, ZSTD, class_in, copied_of, has_chunk, is_same, is_twin, pool_of, target_of
 from shm.atomics cimport fence_acquire, likely, load, load_acquire, unlikely
@@ -181,9 +181,27 @@ cdef inline u64 allow_count(PoolRecord *p) noexcept nogil:
 cdef inline u64 allow_id(PoolRecord *p, u64 i) noexcept nogil:
     return <unsigned int>(p.allow[i >> 1] >> (i & 1) * 32)
 
+cdef inline bint in_arena(PoolRecord *p) noexcept nogil:
+    # True if pages of the pool lie in the arena, and not with a back end in Python.
+    return codec_of(p) != 0 or strncmp(p.pam, b"raw", PAM_NAME_BYTES) == 0
+
+cdef inline bint may_lose(PoolRecord *p) noexcept nogil:
+    # True if pages of the pool may go for good. Asked wherever one is about to: a page of a
+    # persistent pool may be in a queue, too.
+    return load(&p.flags) & POOL_PERSISTENT == 0
+
 cdef inline bint is_evictable(PoolRecord *p) noexcept nogil:
-    # True if pages of the pool go into queues: it is ephemeral, and its pages lie in the arena.
-    return p.flags & POOL_PERSISTENT == 0 and (codec_of(p) != 0 or strncmp(p.pam, b"raw", PAM_NAME_BYTES) == 0)
+    # True if pages of the pool go into queues, and from there for good.
+    return may_lose(p) and in_arena(p)
+
+cdef inline bint keeps_far(PoolRecord *p) noexcept nogil:
+    # True if it is persistent, and its pages may leave for its far tier, which keeps them.
+    cdef u64 all = POOL_FAR | POOL_FAR_PERSISTENT | POOL_PERSISTENT
+    return load(&p.flags) & all == all and in_arena(p)
+
+cdef inline bint has_queues(PoolRecord *p) noexcept nogil:
+    # True if pages of the pool go into queues, whether they may go for good or only become far.
+    return is_evictable(p) or keeps_far(p)
 
 cdef inline u64 next_gen(Worker *w) noexcept nogil:
     w.slot.client[ROOT_GENERATION] += 1

@@ -42,6 +42,7 @@ cdef enum:
     POOL_DEDUP = 4
     POOL_WHOLE = 8          # pages that were put as one range go as one
     POOL_FAR = 16           # it has a far tier: its far record says which
+    POOL_FAR_PERSISTENT = 32        # beside POOL_FAR and POOL_PERSISTENT: pages leave for the tier, which is durable
 
     # Header.client, Worker.client_geometry words. The first is the size of a page.
     GEO_PAGE_SIZE = 0
@@ -161,7 +162,7 @@ cdef struct ClientPage:
 #   8    link         retired list, while it is being destroyed
 #   16   state        POOL_*; written last at creation
 #   24   gen          counts the pools that had this slot
-#   32   flags        POOL_PERSISTENT | POOL_SHARED | POOL_DEDUP | POOL_WHOLE | POOL_FAR
+#   32   flags        POOL_PERSISTENT | POOL_SHARED | POOL_DEDUP | POOL_WHOLE | POOL_FAR | POOL_FAR_PERSISTENT
 #   40   epoch        counts how often a pool in this slot was cleared: an obj whose epoch is not this modulo 65536 is
 #                     dead; read by all
 #   48   cursor       bucket the destroyer has come to
@@ -303,7 +304,8 @@ cdef struct Objnode:
 #   bits 37..42  shard
 #   bits 43..45  QUEUE_*
 #   bits 46..61  index of the pool
-#   bit  62      it is in the older half of the small queue: it counts hits, which it did not before
+#   bit  62      it is in the older half of the small queue: it counts hits, which it did not before. Of a far page of a
+#                persistent pool: its tier has said that it is lost
 #   bit  63      it came as one value with the page of the index before it, and goes with it
 #
 # The mark of its chunk (shm/layout.pxd) is the hits of a page, at most HITS_MAX: added by readers
@@ -399,7 +401,7 @@ cdef struct FarNode:
 #                     1 st_dev, 2 st_ino
 #   56   spilled      from here on counters, added to by whoever it happens to
 #   64   hits         gets that were answered by the far tier
-#   72   gone         that found it had the page no more
+#   72   gone         that found it had the page no more; of a persistent pool these are lost
 #   80   bad          whose bytes had a wrong sum: counted in `gone` too
 #   88   stale        pages that were copied, and were not the same, or were wanted, when they were to become far
 #   96   failed       gets that it gave no answer

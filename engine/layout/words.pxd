@@ -201,12 +201,18 @@ cdef inline bint is_queued(u64 queue) noexcept nogil:
     return state_in(queue) == QUEUE_SMALL or state_in(queue) == QUEUE_MAIN or state_in(queue) == QUEUE_FAR
 
 cdef inline bint may_go(u64 queue) noexcept nogil:
-    # True if it is in a queue from which pages go for want of memory.
+    # True if it is in a queue of those whose bytes are here, from which pages go for want of
+    # memory: for good, or, if their pool is persistent, to its far tier.
     return state_in(queue) == QUEUE_SMALL or state_in(queue) == QUEUE_MAIN
 
 cdef inline u64 SEASONED() noexcept nogil:
     # Bit of a queue word: the page has seen half of the small queue's length.
     return <u64>1 << 62
+
+cdef inline u64 LOST() noexcept nogil:
+    # The same bit, of a far page of a pool that keeps its pages there: the tier has said that it
+    # has it no more. A note for people; who gets it asks the tier again.
+    return SEASONED()
 
 cdef inline u64 WITH_PRIOR() noexcept nogil:
     # Bit of a queue word: the page came as one value with the page of the index before it.

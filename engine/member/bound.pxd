@@ -41,6 +41,7 @@ cdef class Bound:
     cdef object tier            # of a pool with a far tier; None: it has none, or it cannot be had here
     cdef object nodes           # the servers of a far tier, if it has such
     cdef bint localifies        # far pages that are wanted come home
+    cdef bint keeps_far         # a page of it that is far is never a miss: FarUnavailable or FarLost
     cdef str far_target         # what the pool was made with
     cdef str untold             # why the tier cannot be had
     cdef object __weakref__
@@ -69,6 +70,8 @@ cdef class Bound:
     cdef FarRecord *far_record(self) except NULL
     cdef list ask_tier(self, list names, list tokens, list lengths)
     cdef bint drop_gone(self, Call *c, u64 gen) except -1
+    cdef int note_lost(self, Call *c, u64 gen, bint lost) except -1
+    cdef object far_error(self, Call *c, bint lost)
     cdef bytes opened(self, Call *c, u64 index, u64 gen, u64 shape, object value)
     cdef bint is_none(self, Call *c, u64 gen, object value) except -1
     cdef bint is_still(self, Call *c, u64 gen) except -1

@@ -6,6 +6,7 @@ after a pause, with nothing held, in which signal handlers run. Below this file 
 """
 import cython
 import cython.cimports.engine.tree.lookaside as lookaside
+import cython.cimports.engine.verbs.away as away
 import cython.cimports.engine.verbs.ends as ends
 import cython.cimports.engine.verbs.fetch as fetch
 import cython.cimports.engine.verbs.flush as flush
@@ -40,6 +41,7 @@ from cython.cimports.engine.layout.regions import (
     copy_page,
     far_at,
     has_far,
+    has_queues,
     is_evictable,
     ledger_at,
     pampd_at,
@@ -58,6 +60,7 @@ from cython.cimports.engine.layout.structs import (
 )
 from cython.cimports.engine.layout.tail import is_key, tail_before
 from cython.cimports.engine.layout.words import (
+    LOST,
     copied_of,
     has_any_tail,
     has_hidden_tail,
@@ -84,7 +87,7 @@ from cython.cimports.shm.journal import reserve, shrink
 from cython.cimports.shm.kernel.process import COPY
 from cython.cimports.shm.layout import BUSY, CORRUPT, EXTENT_MAX, FAULT_SENTINEL, NOMEM, NOSPACE, OK, Worker, u64
 from cython.cimports.shm.segments import limit_of
-from engine.errors import ArenaCorrupted, PoolDestroyed, TmemError
+from engine.errors import ArenaCorrupted, FarLost, FarUnavailable, PoolDestroyed, TmemError
 from engine.far.names import SEAL_BYTES, handle_of, name_of
 from engine.far.names import opened as unsealed
 from engine.far.tiers import FAILED as NO_ANSWER
@@ -112,6 +115,14 @@ def _copy_page(w: cython.pointer(Worker), c: cython.pointer(Call)) -> cython.voi
         return
     with cython.nogil:
         copy_page(w, c.did.out, c.found.shape, c.found.data, c.found.stored)
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def note_unhad(c: cython.pointer(Call)) -> cython.void:
+    """Let who gets a value know that there is one, whose bytes were not had."""
+    if c.ask.value != cython.NULL:
+        c.ask.value.unhad = True
 
 
 def copied(data, out, room):
@@ -149,7 +160,8 @@ class Bound:
             w.fault = FAULT_SENTINEL
             self.engine.raise_status(CORRUPT)
         self.ref.evictable = is_evictable(self.ref.record)
-        self.ref.hits_max = self.policy_row().hits if self.ref.evictable else 0
+        self.ref.queued = has_queues(self.ref.record)
+        self.ref.hits_max = self.policy_row().hits if self.ref.queued else 0
         if (
             self.ref.asides == cython.NULL
             and lookaside.new_table(cython.address(self.ref), max(ASIDES_MIN, self.ref.mask + 1)) != OK
@@ -586,31 +598,66 @@ class Bound:
         )
 
     def is_none(self, c, gen, value):
-        """True if there is no page: the tier has given a value for it that is not the page, and it
-        is still of that generation, so that it is dropped; or the tier has not answered. Counted
-        then."""
+        """The far page of generation `gen` was not had, for which the tier has answered `value`.
+        True: that is a miss, and a page that is gone was dropped. False: it is another page by now,
+        which is to be got. FarUnavailable or FarLost where pages are kept: nothing has changed.
+        What the tier has answered is counted, if it is still that page."""
         record: cython.pointer(FarRecord) = self.far_record()
-        if value is NO_ANSWER:
-            add(cython.address(record.failed), 1)
-            return True
-        if not self.drop_gone(c, gen):
+        lost: cython.bint = value is not NO_ANSWER
+        # What is not there may have been dropped since somebody put another over it.
+        if not (self.is_still(c, gen) if self.keeps_far else not lost or self.drop_gone(c, gen)):
             return False
-        add(cython.address(record.gone), 1)
-        add(cython.address(record.bad), value is not None)
-        return True
+        if lost:
+            add(cython.address(record.gone), 1)
+            add(cython.address(record.bad), value is not None)
+        else:
+            note_unhad(c)
+            add(cython.address(record.failed), 1)
+        if not self.keeps_far:
+            return True
+        note_unhad(c)
+        if lost:
+            self.note_lost(c, gen, True)
+        self.ref.ledger[GETS_MISS] += 1
+        raise self.far_error(c, lost)
+
+    def note_lost(self, c, gen, lost):
+        """Let the descriptor that was just found say whether its tier has lost the page: for those
+        who check, and nobody else believes it."""
+        w: cython.pointer(Worker) = cython.address(self.engine.att.w)
+        noted: cython.bint = load(cython.address(pampd_at(w, c.found.page).queue)) & LOST() != 0
+        w.fault = 0
+        if noted != lost:
+            c.ask.gen = gen
+            c.ask.token = lost
+            self.attempt(c, away.note_lost)
+        return 0
+
+    def far_error(self, c, lost):
+        """The exception for the page of a call: FarLost, or FarUnavailable."""
+        page: str = f"pool {self.name!r}: page {c.ask.index} of object ({c.ask.oid[0]}, {c.ask.oid[1]}, {c.ask.oid[2]})"
+        if lost:
+            return FarLost(f"{page} is lost: the far tier has it no more, or other bytes; put it anew, or flush it")
+        if self.tier is None:
+            return FarUnavailable(f"{page} is far, and this process cannot have the far tier: {self.untold}")
+        why: str = f" ({self.tier.trouble})" if self.tier.trouble else ""
+        return FarUnavailable(f"{page} is far, and the far tier gives no answer now{why}; it stays: ask again later")
 
     def is_still(self, c, gen):
         """True if what is under the handle is far, and of that generation: then it was all the
         time, since none comes twice. What was found meanwhile is in c.found, if it is far."""
         w: cython.pointer(Worker) = cython.address(self.engine.att.w)
+        remove: cython.bint = c.ask.remove
         status: cython.int
         memset(cython.address(c.did), 0, cython.sizeof(c.did))
+        c.ask.remove = False        # this is a look alone
         while True:
             status = fetch.peek(w, cython.address(self.ref), c)
             if status == BUSY:
                 status = fetch.fetch(w, cython.address(self.ref), c, self.ops, registry.host)
             if status != BUSY:
                 c.found.shape = c.found.shape if status == AWAY else 0
+                c.ask.remove = remove
                 return status == AWAY and c.found.gen == gen
             self.pause()
 
@@ -652,6 +699,8 @@ class Bound:
         if not (self.drop_gone(c, gen) if c.ask.remove else self.is_still(c, gen)):
             status[0] = AGAIN
             return None
+        if self.keeps_far and not c.ask.remove:
+            self.note_lost(c, gen, False)
         if self.localifies and not c.ask.remove:
             self.let_home(c, gen, stored)
         c.found.shape = shape
@@ -710,8 +759,9 @@ class Bound:
             if c.ask.remove or not is_far(c.found.shape):
                 break
         # Another page by now, which may be local; or for the last time another that is far.
-        if asked == AWAY_TRIES - 1 and not c.ask.remove and is_far(c.found.shape) and self.drop_gone(c, c.found.gen):
-            return self.got_none(c, MISS)
+        if asked == AWAY_TRIES - 1 and not c.ask.remove and is_far(c.found.shape):
+            if self.is_none(c, c.found.gen, NO_ANSWER if self.keeps_far else None):
+                return self.got_none(c, MISS)
         memset(cython.address(c.did), 0, cython.sizeof(c.did))
         return self.get_bytes(c)
 
@@ -791,14 +841,18 @@ class Bound:
             status = self.attempt(cython.address(d), survey)
             if status == MISS:
                 return None
-            away: list = [i for i in range(c.ask.count) if is_far(seen[i].shape)]
+            far: list = [i for i in range(c.ask.count) if is_far(seen[i].shape)]
             values: list = self.ask_tier(
-                [name_of(w.header.nonce, seen[i].gen) for i in away],
-                [seen[i].data for i in away],
-                [copied_of(seen[i].shape) + SEAL_BYTES for i in away],
-            ) if away else []
+                [name_of(w.header.nonce, seen[i].gen) for i in far],
+                [seen[i].data for i in far],
+                [copied_of(seen[i].shape) + SEAL_BYTES for i in far],
+            ) if far else []
             if NO_ANSWER in values:
-                add(cython.address(self.far_record().failed), 1)
+                i = far[values.index(NO_ANSWER)]
+                aim(cython.address(d), c.ask.oid, c.ask.hash, c.ask.index + i)
+                if not self.is_none(cython.address(d), seen[i].gen, NO_ANSWER):
+                    continue
+                note_unhad(c)
                 return None
             stored: list = []
             pages = self.fetch_seen(c, table, values, stored)
@@ -813,7 +867,7 @@ class Bound:
                 status = self.attempt(cython.address(d), take_surveyed)
                 shrink(w)
                 if status == OK:
-                    add(cython.address(self.far_record().hits), len(away))
+                    add(cython.address(self.far_record().hits), len(far))
                     return pages
                 continue
             d.ask.into = cython.cast(cython.p_char, again)
@@ -824,10 +878,15 @@ class Bound:
             if status == OK:
                 c.found.page = d.found.page
                 c.found.gen = d.found.gen
-                add(cython.address(self.far_record().hits), len(away))
-                if self.localifies and away and c.ask.count <= HOME_MAX:
+                add(cython.address(self.far_record().hits), len(far))
+                if self.localifies and far and c.ask.count <= HOME_MAX:
                     self.let_range_home(c, after, stored)
                 return pages
+        note_unhad(c)
+        if self.keeps_far:
+            self.ref.ledger[GETS_MISS] += 1
+            raise FarUnavailable(f"pool {self.name!r}: of {c.ask.count} pages some changed each time that the far tier "
+                                 "was asked for them; ask again")
         return None
 
     def get_range_away(self, c):

@@ -12,6 +12,7 @@ from cython.cimports.engine.layout.regions import (
     has_far,
     is_evictable,
     is_live,
+    keeps_far,
     ledger_at,
     obj_class,
     pool_at,
@@ -110,7 +111,7 @@ def object_bytes(engine: Member, words):
 
 
 FAR_NAMES = (
-    "far_pages", "far_bytes", "far_skipped", "spilled", "far_hits", "far_misses_gone", "checksum_bad",
+    "far_pages", "far_bytes", "far_skipped", "spilled", "far_hits", "far_misses_gone", "far_lost", "checksum_bad",
     "far_stale_swaps", "far_failed", "garbage_dropped", "localified",
 )
 
@@ -132,8 +133,9 @@ def _far_counters(w: cython.pointer(Worker), idx: u64):
         bytes += load(cython.address(queue_at(w, idx, shard).far_bytes))
         skipped += load(cython.address(queue_at(w, idx, shard).far_skipped))
         home += load(cython.address(queue_at(w, idx, shard).far_home))
-    return (pages, bytes, skipped, record.spilled, record.hits, record.gone, record.bad, record.stale, record.failed,
-            record.garbage, home)
+    kept: cython.bint = keeps_far(pool_at(w, idx))
+    return (pages, bytes, skipped, record.spilled, record.hits, 0 if kept else record.gone, record.gone if kept else 0,
+            record.bad, record.stale, record.failed, record.garbage, home)
 
 
 def fixed_bytes(engine: Member):

@@ -2,7 +2,7 @@
 from engine.layout.call cimport Call
 from engine.member.bound cimport Bound
 from engine.member.member cimport Member
-from engine.verbs.copy cimport Copied
+from engine.verbs.copy cimport Brought, Copied
 from shm.layout cimport u64
 
 cdef class Saver:
@@ -22,12 +22,17 @@ cdef class Saver:
     cdef object seen            # the same as a memoryview
     cdef char *block
     cdef Copied k
+    cdef Brought *table
+    cdef list held              # the bytes of what k.brought has
     cdef u64 known_room
     cdef int write(self, const char *data, u64 count) except -1
     cdef int put_block(self, int kind, u64 length) except -1
     cdef int flush(self) except -1
     cdef int save_pool(self, Bound pool) except -1
     cdef int step(self, Bound pool, Call *c, int what) except? -1
+    cdef int begin_far(self, Bound pool) except -1
+    cdef int bring(self, Bound pool) except -1
+    cdef int forget_brought(self) except -1
     cdef int save_large(self, Bound pool) except -1
     cdef int try_large(self, Bound pool, Call *c, bint anyhow) except? -1
     cdef int save_long(self, Bound pool, Call *c) except? -1

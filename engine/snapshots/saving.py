@@ -17,7 +17,7 @@ from xxhash import xxh3_64_intdigest
 import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cython.cimports.engine.integrity.stop import resume, stop_all
-from cython.cimports.engine.layout.call import AGAIN, DESTROYED, FULL, MISS, SIZE, Call, Value
+from cython.cimports.engine.layout.call import AGAIN, AWAY, DESTROYED, FULL, MISS, SIZE, Call, Value
 from cython.cimports.engine.layout.regions import is_live
 from cython.cimports.engine.layout.stream import (
     AS_IT_IS,
@@ -37,22 +37,36 @@ from cython.cimports.engine.layout.stream import (
     padded,
 )
 from cython.cimports.engine.layout.structs import GETS_HIT, GETS_MISS
-from cython.cimports.engine.layout.words import LZ4, flags_in, has_any_tail, packed_in, size_class
+from cython.cimports.engine.layout.words import LZ4, copied_of, flags_in, has_any_tail, packed_in, size_class
 from cython.cimports.engine.member.arguments import aim
 from cython.cimports.engine.member.bound import Bound
 from cython.cimports.engine.oid import hash_oid
-from cython.cimports.engine.verbs.copy import KNOWN_STEP, Known, copy_objects, copy_pages, copy_piece, same_pages
+from cython.cimports.engine.verbs.copy import (
+    BROUGHT_MAX,
+    KNOWN_STEP,
+    WISHES_MAX,
+    Brought,
+    Copied,
+    Known,
+    Wish,
+    brought_place,
+    copy_objects,
+    copy_pages,
+    copy_piece,
+    same_pages,
+)
 from cython.cimports.libc.errno import EINTR, errno
-from cython.cimports.libc.stdlib import free, realloc
+from cython.cimports.libc.stdlib import calloc, free, realloc
 from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.posix.unistd import write
 from cython.cimports.shm.clock import now
 from cython.cimports.shm.journal import kill_point
 from cython.cimports.shm.kernel.system import SYNC_FILE_RANGE_WRITE, sync_file_range
-from cython.cimports.shm.layout import BUSY, EXTENT_CLASS, OK, Worker, u64
+from cython.cimports.shm.layout import BUSY, CORRUPT, EXTENT_CLASS, OK, Worker, u64
 from cython.cimports.shm.seal import seal
 from engine.api import session
 from engine.errors import PoolNotFound, TmemError
+from engine.far.names import SEAL_BYTES, name_of
 from engine.pages.pam.codec import CODECS
 from engine.pages.pam.packed import unframed
 from engine.snapshots.head import write_head
@@ -83,6 +97,10 @@ def save(engine, file, pools, ephemeral, max_age, frozen):
         if not ephemeral:
             raise ValueError("max_age: only ephemeral pools grow stale; say ephemeral=True to save these, too")
     chosen, skipped = _choose(engine, pools, ephemeral)
+    if frozen and any(pool.far_persistent for pool in chosen):
+        name = next(pool.name for pool in chosen if pool.far_persistent)
+        raise ValueError(f"frozen: pages of pool {name!r} may be far, and nobody asks a far tier in a stopped world; "
+                         "save without `frozen`, or name other pools")
     target = open_target(file)
     saver: Saver = Saver.__new__(Saver)
     try:
@@ -148,6 +166,8 @@ class Saver:
 
     def __dealloc__(self):
         free(self.k.known)
+        free(self.table)
+        free(self.k.wishes)
 
     def begin(self, max_age, frozen):
         """Write the head."""
@@ -217,6 +237,7 @@ class Saver:
         self.number += 1
         self.k.used = 0
         self.k.heat = 0
+        self.forget_brought()
         return 0
 
     def flush(self):
@@ -226,13 +247,16 @@ class Saver:
         return 0
 
     def step(self, pool, c, what):
-        """One call of a verb, in the turn of this thread: its status, no BUSY among them."""
+        """One call of a verb, in the turn of this thread: its status, no BUSY among them. If far
+        pages are wanted, they are brought, and it is called again from where it was."""
         w: cython.pointer(Worker) = cython.address(self.engine.att.w)
+        before: Copied
         status: cython.int = BUSY
         if not self.k.still:
             pool.enter()
         try:
             while status == BUSY:
+                before = self.k
                 with cython.nogil:
                     if what == STEP_OBJECTS:
                         status = copy_objects(w, cython.address(pool.ref), cython.address(self.k))
@@ -245,7 +269,11 @@ class Saver:
                         f"arena {self.engine.name!r}: a bucket of pool {pool.name!r} is locked in a stopped world; "
                         "run `tmem check`"
                     )
-                if status == BUSY:
+                if self.k.wish_count != 0 and status != DESTROYED and status != CORRUPT:
+                    self.bring(pool)
+                    self.k = before
+                    status = BUSY
+                elif status == BUSY:
                     pool.pause()
             if status not in (OK, AGAIN, FULL, SIZE, MISS, DESTROYED):
                 pool.fail(status)
@@ -254,9 +282,66 @@ class Saver:
                 pool.leave()
         return status
 
+    def forget_brought(self):
+        """What was brought is in a block that is written, or wanted no more."""
+        if self.held:
+            self.held.clear()
+            memset(self.table, 0, BROUGHT_MAX * cython.sizeof(Brought))
+        return 0
+
+    def bring(self, pool):
+        """Have the far pages that are wanted, in one batch, between enter and leave. What is
+        another page by now is not wanted any more, or will be again. FarUnavailable, FarLost."""
+        w: cython.pointer(Worker) = cython.address(self.engine.att.w)
+        c: Call
+        place: cython.pointer(Brought)
+        data: bytes
+        names: list = []
+        tokens: list = []
+        lengths: list = []
+        i: u64
+        count: u64 = self.k.wish_count
+        for i in range(count):
+            names.append(name_of(w.header.nonce, self.k.wishes[i].gen))
+            tokens.append(self.k.wishes[i].token)
+            lengths.append(copied_of(self.k.wishes[i].shape) + SEAL_BYTES)
+        if len(self.held) + count > BROUGHT_MAX // 2:
+            self.forget_brought()
+        for i, value in enumerate(pool.ask_tier(names, tokens, lengths)):
+            aim(cython.address(c), self.k.wishes[i].oid,
+                hash_oid(self.k.wishes[i].oid[0], self.k.wishes[i].oid[1], self.k.wishes[i].oid[2]),
+                self.k.wishes[i].index)
+            data = pool.opened(cython.address(c), self.k.wishes[i].index, self.k.wishes[i].gen, self.k.wishes[i].shape,
+                               value)
+            if data is None:
+                pool.is_none(cython.address(c), self.k.wishes[i].gen, value)
+                continue
+            self.held.append(data)
+            place = brought_place(self.table, self.k.wishes[i].gen)
+            place.gen = self.k.wishes[i].gen
+            place.length = PyBytes_GET_SIZE(data)
+            place.data = PyBytes_AS_STRING(data)
+        return 0
+
+    def begin_far(self, pool):
+        """Have room for what is far of a pool, if it keeps that; else it is left out."""
+        self.k.wish_count = 0
+        self.k.brought = cython.NULL
+        if not pool.keeps_far:
+            return 0
+        if self.table == cython.NULL:
+            self.held = []
+            self.table = cython.cast(cython.pointer(Brought), calloc(BROUGHT_MAX, cython.sizeof(Brought)))
+            self.k.wishes = cython.cast(cython.pointer(Wish), calloc(WISHES_MAX, cython.sizeof(Wish)))
+            if self.table == cython.NULL or self.k.wishes == cython.NULL:
+                raise MemoryError
+        self.k.brought = self.table
+        return 0
+
     def save_pool(self, pool):
         """All objects of a pool."""
         status: cython.int = AGAIN
+        self.begin_far(pool)
         self.k.bucket = 0
         self.k.inside = False
         while status != OK:
@@ -400,6 +485,9 @@ class Saver:
                     pool.leave()
             else:
                 memcpy(to, PyBytes_AS_STRING(whole) + offset, count)
+            if status == AWAY:
+                waits = WAITS           # it is far: a get has it
+                status = BUSY
             if status == BUSY:
                 waits += 1
                 if self.k.still:
@@ -410,6 +498,7 @@ class Saver:
                 whole = self.whole_page(pool, c)
                 if whole is None:
                     return AGAIN
+                self.k.length = PyBytes_GET_SIZE(whole)
                 offset = 0
                 status = OK
                 continue

@@ -13,6 +13,7 @@ cdef struct Glimpse:
 
 cdef int copy_out(Worker *w, PoolRef *p, Call *c, u64 *expires) noexcept nogil
 cdef int become_far(Worker *w, PoolRef *p, Call *c, PamOps pam, HostOps host) noexcept nogil
+cdef int note_lost(Worker *w, PoolRef *p, Call *c, PamOps pam, HostOps host) noexcept nogil
 cdef int drop_away(Worker *w, PoolRef *p, Call *c, PamOps pam, HostOps host) noexcept nogil
 cdef int survey(Worker *w, PoolRef *p, Call *c, PamOps pam, HostOps host) noexcept nogil
 cdef int take_surveyed(Worker *w, PoolRef *p, Call *c, PamOps pam, HostOps host) noexcept nogil

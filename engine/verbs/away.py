@@ -4,19 +4,20 @@ What all verbs share is in section.py.
 A page is local or far as its descriptor says, and the descriptor alone decides what is under a
 handle; docs/architecture.md has the states. Nothing here asks a tier: who gets a far page asks it
 with no lock held (engine/member/bound.py), and looks again.
-Locks: own, and the bucket; a page becomes far with its shard's held, too, which comes before the
-bucket.
+Locks: own, and the bucket; a page becomes far, and is noted as lost, with its shard's held, too,
+which comes before the bucket.
 Kill at any instruction: each is one transaction. The chunk of a page that becomes far goes back in
 the one that makes it far, so there is no moment at which the page is neither.
 """
 import cython
 import cython.cimports.engine.tree.objnode as objnode
-from cython.cimports.engine.layout.call import DESTROYED, MISS, REFUSED, Call, PoolRef
+from cython.cimports.engine.layout.call import AWAY, DESTROYED, MISS, REFUSED, Call, PoolRef
 from cython.cimports.engine.layout.regions import (
     chunk_bytes,
     expiry_of,
     index_in,
     obj_at,
+    page_at,
     pampd_at,
     pool_of_obj,
     queue_at,
@@ -24,6 +25,7 @@ from cython.cimports.engine.layout.regions import (
 )
 from cython.cimports.engine.layout.structs import GEO_SHARDS, Bucket, Obj, Pampd, Shard
 from cython.cimports.engine.layout.words import (
+    LOST,
     QUEUE_FAR,
     class_in,
     copied_of,
@@ -37,6 +39,7 @@ from cython.cimports.engine.layout.words import (
     packed_in,
     shard_in,
     size_class,
+    state_in,
     stored_bytes,
     target_of,
 )
@@ -175,6 +178,48 @@ def drop_away(w, p, c, pam, host):
         drop_empty_obj(w, p, c, b, obj_off, pam, host)
         status = OK
     status = end_section(w, b, status)
+    finish(w, REAP_BUDGET, host)
+    return status
+
+
+def note_lost(w, p, c, pam, host):
+    """Note in the descriptor of the far page of generation c.ask.gen that its tier has said that it
+    has lost it, or, if c.ask.token is 0, that it has not. OK, MISS (it is another by now, or
+    somebody writes all the time), BUSY, DESTROYED or CORRUPT."""
+    b: cython.pointer(Bucket) = bucket_of(p, c)
+    s: cython.pointer(Shard)
+    d: cython.pointer(Pampd)
+    obj_off: u64
+    shard: u64
+    status: cython.int = peek(w, p, c)
+    if status != AWAY or c.found.gen != c.ask.gen:
+        w.fault = 0
+        return MISS
+    shard = shard_in(load(cython.address(page_at(w, c.found.page).queue))) & (w.client_geometry[GEO_SHARDS] - 1)
+    s = shard_at(w, shard)
+    w.fault = 0
+    if lock_try(w, cython.address(w.slot.own)) != OK:
+        return BUSY
+    if lock_try(w, cython.address(s.lock)) != OK:
+        status = BUSY
+    elif lock_try(w, cython.address(b.lock)) != OK:
+        unlock(w, cython.address(s.lock))
+        status = BUSY
+    if status == BUSY:
+        unlock(w, cython.address(w.slot.own))
+        return BUSY
+    status = MISS if alive(p) else DESTROYED
+    d = find_page(w, p, c, b, c.ask.index, cython.address(obj_off)) if status == MISS else cython.NULL
+    if (
+        d != cython.NULL
+        and d.gen == c.ask.gen
+        and state_in(d.queue) == QUEUE_FAR
+        and shard_in(d.queue) == shard
+    ):
+        store(w, cython.address(d.queue), d.queue & ~LOST() if c.ask.token == 0 else d.queue | LOST())
+        status = OK
+    status = end_section(w, b, status)
+    unlock(w, cython.address(s.lock))
     finish(w, REAP_BUDGET, host)
     return status
 

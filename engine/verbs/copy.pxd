@@ -4,12 +4,29 @@ from shm.layout cimport Worker, u64
 
 cdef enum:
     STEP_BYTES = 65536      # that are copied between two looks at a bucket
+    WISHES_MAX = 256        # that are brought at once
+    BROUGHT_MAX = 8192      # places for what was: a block has room for a fourth of it
     KNOWN_STEP = 32768      # pages for which `Copied.known` has room behind those that are there, at least
 
 # Which page was copied.
 cdef struct Known:
     u64 index
     u64 gen
+
+# A far page that is wanted, since it is kept: its bytes are had with nothing held, and the copy is
+# begun again.
+cdef struct Wish:
+    u64 oid[3]
+    u64 index
+    u64 gen
+    u64 token
+    u64 shape
+
+# What was brought of them, by generation: a place of a table of BROUGHT_MAX. data NULL: it is free.
+cdef struct Brought:
+    u64 gen
+    const char *data
+    u64 length
 
 # A copy of objects under way, process-local.
 cdef struct Copied:
@@ -37,8 +54,19 @@ cdef struct Copied:
     u64 shape
     u64 former              # it came with the page before it
     u64 hits
+    # far pages of a pool that keeps them
+    Wish *wishes
+    u64 wish_count
+    Brought *brought
     Known *known            # its pages that were copied
     u64 known_count
+
+cdef inline Brought *brought_place(Brought *table, u64 gen) noexcept nogil:
+    # Where the bytes of a page of this generation are, or a free place for them.
+    cdef u64 i = (gen * 0x9E3779B97F4A7C15u) >> 51
+    while table[i].data != NULL and table[i].gen != gen:
+        i = (i + 1) & (BROUGHT_MAX - 1)
+    return table + i
 
 # Called as verbs are, with the GIL released.
 cdef int copy_objects(Worker *w, PoolRef *p, Copied *k) noexcept nogil

@@ -6,6 +6,8 @@ the lock, which is at most a block. So each is as it was at one moment. An objec
 than a block is copied a few pages at a time, and its pages' generations are noted; if they are the
 same when all is copied, the object was so at the moment of the last look, since no generation comes
 twice. Nothing is changed, and no hit counted.
+A far page of a pool that keeps its pages is wanted: who calls has it brought, and calls again from
+where he was. What was brought is known by its generation.
 Kill at any instruction: nothing was changed.
 """
 import cython
@@ -53,7 +55,7 @@ from cython.cimports.engine.layout.words import (
 )
 from cython.cimports.engine.tree.lookaside import find_obj, is_dead
 from cython.cimports.engine.tree.objnode import lookup
-from cython.cimports.engine.verbs.copy import STEP_BYTES, Copied
+from cython.cimports.engine.verbs.copy import STEP_BYTES, WISHES_MAX, Brought, Copied, Wish, brought_place
 from cython.cimports.engine.verbs.fetch import peek
 from cython.cimports.engine.verbs.section import begin_look, bucket_of, end_section, lock_bucket
 from cython.cimports.engine.verbs.tail import check_chunk
@@ -71,10 +73,12 @@ STILL = cython.declare(cython.int, 3)       # looks at a page that was copied in
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _head(w: cython.pointer(Worker), p: cython.pointer(PoolRef), link: u64, index: u64, obj_off: u64,
-          page: cython.pointer(SavedPage), shape_out: cython.pointer(u64)) -> u64:
-    """Fill what is said of a page, by its link word: where its bytes lie, or the word it consists
-    of. Worker.fault if it cannot be."""
+def _head(w: cython.pointer(Worker), p: cython.pointer(PoolRef), k: cython.pointer(Copied), link: u64, index: u64,
+          obj_off: u64, page: cython.pointer(SavedPage), shape_out: cython.pointer(u64),
+          at: cython.pointer(cython.p_const_char)) -> u64:
+    """Fill what is said of a page, by its link word: at[0], where its bytes are, NULL if it is far
+    and was not brought; and the word it consists of, or its token. Worker.fault if it cannot be."""
+    found: cython.pointer(Brought)
     d: cython.pointer(Pampd) = pampd_at(w, target_of(link))
     shape: u64 = load(cython.address(d.shape))
     data: u64 = load(cython.address(d.data))
@@ -93,32 +97,61 @@ def _head(w: cython.pointer(Worker), p: cython.pointer(PoolRef), link: u64, inde
         WITH_FORMER if p.whole and load(cython.address(d.queue)) & WITH_PRIOR() else 0)
     if p.hits_max != 0:
         page.hits = mark_of(w, target_of(link))
+    shape_out[0] = shape
+    at[0] = cython.NULL
     if is_same(shape):
         page.how = ONE_WORD
         page.stored = 8
-        shape_out[0] = shape
         return data
-    data = chunk_of(w, shape, data)
-    check_chunk(w, shape, data, stored)
+    if is_far(shape) and k.brought == cython.NULL:
+        w.fault = FAULT_SENTINEL        # it was local a moment ago
+    elif is_far(shape):
+        found = brought_place(k.brought, page.version)
+        if found.length == stored:
+            at[0] = found.data
+    else:
+        data = chunk_of(w, shape, data)
+        check_chunk(w, shape, data, stored)
+        at[0] = w.base + data
     page.stored = stored
     page.how = AS_IT_IS
     if packed_in(shape) != 0 and w.fault == 0:
         page.how = PACKED_LZ4 if flags_in(shape) & LZ4 else PACKED_ZSTD
-        if size_class(shape) == EXTENT_CLASS and stored > 8:
+        if size_class(shape) == EXTENT_CLASS and stored > 8 and at[0] != cython.NULL:
             # How many of its bytes are to be read says the last word; another arena may lay it
             # otherwise.
-            memcpy(cython.address(exact), w.base + data + stored - 8, 8)
+            memcpy(cython.address(exact), at[0] + stored - 8, 8)
             page.stored = exact if exact < stored - 8 else stored - 8
-    shape_out[0] = shape
     return data
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _is_away(w: cython.pointer(Worker), link: u64) -> cython.bint:
-    """True if a far tier has the bytes of a page: then it is left out."""
-    return is_far(load(cython.address(pampd_at(w, target_of(link)).shape)))
+def _is_away(w: cython.pointer(Worker), k: cython.pointer(Copied), link: u64) -> cython.bint:
+    """True if a far tier has the bytes of a page, and need not keep them: then it is left out."""
+    return k.brought == cython.NULL and is_far(load(cython.address(pampd_at(w, target_of(link)).shape)))
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _wish(w: cython.pointer(Worker), k: cython.pointer(Copied), page: cython.pointer(SavedPage), shape: u64,
+          token: u64, obj_off: u64) -> cython.void:
+    """Note that a far page is wanted; what is copied from here on is copied again when it was
+    brought."""
+    o: cython.pointer(Obj) = obj_at(w, obj_off)
+    wish: cython.pointer(Wish)
+    i: cython.int
+    if k.wish_count < WISHES_MAX and w.fault == 0:
+        wish = k.wishes + k.wish_count
+        for i in range(3):
+            wish.oid[i] = o.oid[i]
+        wish.index = page.index
+        wish.gen = page.version
+        wish.token = token
+        wish.shape = shape
+        k.wish_count += 1
 
 
 @cython.cfunc
@@ -130,7 +163,8 @@ def _copy_page(w: cython.pointer(Worker), p: cython.pointer(PoolRef), k: cython.
     is."""
     page: SavedPage
     shape: u64 = 0
-    data: u64 = _head(w, p, link, index, obj_off, cython.address(page), cython.address(shape))
+    at: cython.p_const_char = cython.NULL
+    data: u64 = _head(w, p, k, link, index, obj_off, cython.address(page), cython.address(shape), cython.address(at))
     to: cython.p_char
     if w.fault != 0:
         return OK
@@ -141,6 +175,10 @@ def _copy_page(w: cython.pointer(Worker), p: cython.pointer(PoolRef), k: cython.
         k.hits = page.hits
         k.former = page.notes & WITH_FORMER
         return FULL
+    if is_far(shape) and at == cython.NULL:
+        _wish(w, k, cython.address(page), shape, data, obj_off)
+        k.used += cython.sizeof(SavedPage) + padded(page.stored)
+        return OK
     page.piece = page.stored
     to = k.out + k.used
     memcpy(to, cython.address(page), cython.sizeof(SavedPage))
@@ -149,7 +187,7 @@ def _copy_page(w: cython.pointer(Worker), p: cython.pointer(PoolRef), k: cython.
     if page.how == ONE_WORD:
         memcpy(to, cython.address(data), 8)
     else:
-        memcpy(to, w.base + data, page.stored)
+        memcpy(to, at, page.stored)
     k.used += cython.sizeof(SavedPage) + padded(page.stored)
     k.pages += 1
     k.bytes += page.length
@@ -169,6 +207,8 @@ def _copy_object(w: cython.pointer(Worker), p: cython.pointer(PoolRef), k: cytho
     head: SavedObject
     found: u64[64]
     start: u64 = k.used
+    pages: u64 = k.pages
+    bytes: u64 = k.bytes
     next: u64 = 0
     link: u64
     away: u64 = 0
@@ -191,10 +231,12 @@ def _copy_object(w: cython.pointer(Worker), p: cython.pointer(PoolRef), k: cytho
             if w.fault != 0:
                 return OK
             link = lookup(w, o, found[i])
-            if _is_away(w, link):
+            if _is_away(w, k, link):
                 away += 1
             elif _copy_page(w, p, k, link, found[i], off) != OK:
                 k.used = start
+                k.pages = pages
+                k.bytes = bytes
                 return FULL
         head.pages += count
         next = found[count - 1] + 1 if count != 0 else 0
@@ -243,7 +285,7 @@ def _copy_some(w: cython.pointer(Worker), p: cython.pointer(PoolRef), k: cython.
         k.after[1] = k.large[1]
         k.after[2] = k.large[2]
         k.inside = True
-        if k.used - start >= bytes:
+        if k.used - start >= bytes or k.wish_count == WISHES_MAX:
             return AGAIN
     return AGAIN if count == most else OK
 
@@ -290,7 +332,7 @@ def copy_objects(w, p, k):
     looks: cython.int = 0
     while k.bucket <= p.mask:
         looks += 1
-        if looks > LOOKS:
+        if looks > LOOKS or k.wish_count == WISHES_MAX:
             return AGAIN
         status = _copy_bucket(w, p, k)
         if status == FULL:
@@ -327,7 +369,7 @@ def _pages(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.poin
             return AGAIN
         k.index = found[i]
         link = lookup(w, o, found[i])
-        if not _is_away(w, link) and _copy_page(w, p, k, link, found[i], off) == FULL:
+        if not _is_away(w, k, link) and _copy_page(w, p, k, link, found[i], off) == FULL:
             return FULL
         if w.fault != 0:
             return AGAIN
@@ -337,7 +379,7 @@ def _pages(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.poin
         k.index += 1
         if k.index == 0:
             return OK
-        if k.used - start >= bytes:
+        if k.used - start >= bytes or k.wish_count == WISHES_MAX:
             return AGAIN
     return AGAIN if count == most else OK
 
@@ -345,13 +387,14 @@ def _pages(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.poin
 def copy_pages(w, p, c, k):
     """Copy the pages of c's object from k.index on behind what is in the block. OK: that is all;
     FULL: the block has no room for the page of k.index, which takes k.length bytes; MISS, BUSY,
-    DESTROYED or CORRUPT. k.known has room for KNOWN_STEP more."""
+    DESTROYED or CORRUPT; AGAIN: as many pages are wanted as can be brought at once. k.known has
+    room for KNOWN_STEP more."""
     b: cython.pointer(Bucket) = bucket_of(p, c)
     before: Copied
     tries: cython.int
     seq: u64
     status: cython.int = AGAIN
-    while status == AGAIN:
+    while status == AGAIN and k.wish_count < WISHES_MAX:
         status = BUSY
         before = k[0]
         for tries in range(TRIES):

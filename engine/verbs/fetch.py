@@ -287,7 +287,7 @@ def fetch(w, p, c, pam, host):
         drop_empty_obj(w, p, c, b, obj_off, pam, host)
     status = end_section(w, b, status)
     if status == OK and c.ask.remove:
-        if p.evictable:
+        if p.queued:
             _leave_ghost(w, p, c, shard_in(word))
         # The page is this worker's alone now: copied with the bucket free, before it is given back.
         if c.did.have >= LONG_BYTES:
@@ -477,7 +477,7 @@ def fetch_range(w, p, c, pam, host):
                 drop_page(w, p, c, obj_off, c.ask.index + i, False, pam, host)
             drop_empty_obj(w, p, c, b, obj_off, pam, host)
     status = end_section(w, b, status)
-    if status == OK and c.ask.remove and p.evictable:
+    if status == OK and c.ask.remove and p.queued:
         _leave_ghost(w, p, c, shard_in(word))
     finish(w, REAP_BUDGET, host)
     return status

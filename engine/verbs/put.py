@@ -421,7 +421,7 @@ def _link_page(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.
         store(w, cython.address(d.obj), obj_off)
         if pam.foreign:
             store(w, cython.address(d.queue), pool_mark(p.idx, p.gen))
-        elif p.evictable:
+        elif p.queued:
             set_mark(w, off, 0)         # a late one of the chunk's last page may still come: a hit too many
             if not p.whole:
                 word = queue_word(0, shard_of(w, page_hash(c.ask.hash, d.index, p.idx)), QUEUE_PENDING, p.idx)

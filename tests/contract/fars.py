@@ -1,6 +1,9 @@
 """Owns what tests of far tiers share: a tier in a dict that can be looked into, and pools whose
 pages are mostly far.
 """
+import contextlib
+import os
+
 from engine.far import tiers
 from engine.far.answers import FAILED
 
@@ -71,9 +74,52 @@ class DictTier:
         pass
 
 
-def fresh_dict_tier(monkeypatch):
+class FolderTier(DictTier):
+    """A tier that other processes have, too, and that outlives who is killed: a folder with a file
+    for each name. It promises to keep them."""
+
+    durable = True
+
+    def __init__(self, target):
+        self.folder = target.removeprefix("folder://")
+
+    @classmethod
+    def make(cls, target, nonce, mode):
+        os.makedirs(target.removeprefix("folder://"), exist_ok=True)
+        return cls(target), [0, 0, 0, 0]
+
+    @classmethod
+    def open(cls, target, nonce, words, nodes):
+        return cls(target)
+
+    def place(self, name):
+        return os.path.join(self.folder, name.hex())
+
+    def put_many(self, batch):
+        for name, value in zip(batch.names, batch.values, strict=True):
+            with open(self.place(name), "xb") as file:      # a name is never used twice
+                file.write(value)
+        return [1] * len(batch.names)
+
+    def get_many(self, names, tokens, lengths):
+        found = []
+        for name in names:
+            try:
+                with open(self.place(name), "rb") as file:
+                    found.append(file.read())
+            except FileNotFoundError:
+                found.append(None)
+        return found
+
+    def delete_many(self, names, tokens):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.place(name))
+
+
+def fresh_dict_tier(monkeypatch, durable=False):
     """The scheme "dict" for this test: its class."""
-    own = {"kept": {}, "asked": [], "given": set(), "lives": {}, "before": None, "deaf": False}
+    own = {"kept": {}, "asked": [], "given": set(), "lives": {}, "before": None, "deaf": False, "durable": durable}
     kind = type("Fresh", (DictTier,), own)
     monkeypatch.setitem(tiers.SCHEMES, "dict", kind)
     return kind
@@ -111,4 +157,6 @@ def assert_sound(eng):
     assert report.ok, [str(problem) for problem in report.problems[:4]]
 
 
-__all__ = ["FAILED", "PAGE", "assert_sound", "content", "far_ones", "fill", "fresh_dict_tier", "get", "stats"]
+__all__ = [
+    "FAILED", "PAGE", "FolderTier", "assert_sound", "content", "far_ones", "fill", "fresh_dict_tier", "get", "stats",
+]
