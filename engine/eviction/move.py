@@ -424,7 +424,8 @@ def _move_locked(
         if not is_foreign(d.shape) and is_queued(word):
             rename(w, off, new)
         store(w, at, link_to_page(w, new, d.data, flags_of(d)))
-        set_mark(w, new, mark_of(w, off))
+        if w.fault == 0:
+            set_mark(w, new, mark_of(w, off))       # no journal is in the way of a wild chunk here
         # Whoever looks through descriptors must not take the old one for a page.
         store(w, cython.address(d.sentinel), ~d.sentinel)
         _swap(w, have, PAMPD_CLASS, off)

@@ -340,9 +340,11 @@ def far(scene, rnd):
     ring of dead ones."""
     found = []
     for _ in range(rnd.choice((1, 1, 2, 4))):
-        kind, at = any_struct(scene, rnd, ["FarRecord", "FarQueue", "DeadRing", "Pampd"])
+        kind, at = any_struct(scene, rnd, ["FarRecord", "FarNode", "FarQueue", "DeadRing", "Pampd"])
         if kind == "FarRecord":
             at += rnd.choice((rnd.randrange(0, offset(kind, "target"), 8), rnd.randrange(0, SIZES[kind], 8)))
+        elif kind == "FarNode":
+            at += rnd.randrange(0, SIZES[kind], 8)
         elif kind == "FarQueue":
             at += rnd.randrange(0, SIZES["Queue"] - offset("Queue", "far_head"), 8)
         elif kind == "DeadRing":

@@ -15,6 +15,7 @@ import time
 
 import engine
 from engine.far import tiers
+from engine.far.nodes import NOT_ASKED
 from tests.hostile.structs import CONSTANTS, SIZES, Map, offset
 from tests.support import SHM
 
@@ -38,8 +39,9 @@ class TolerantTier:
     longest = 1 << 20
     batch_bytes = 1 << 21
 
-    def __init__(self, kept):
+    def __init__(self, kept, nodes=None):
         self.kept = kept
+        self.nodes = nodes
 
     @classmethod
     def make(cls, target, nonce, mode):
@@ -47,7 +49,7 @@ class TolerantTier:
 
     @classmethod
     def open(cls, target, nonce, words, nodes):
-        return cls(KEPT[target])
+        return cls(KEPT[target], nodes)
 
     def prepare(self, lengths, words):
         return words
@@ -57,6 +59,12 @@ class TolerantTier:
         return [1] * len(batch.names)
 
     def get_many(self, names, tokens, lengths):
+        """As a cluster of two nodes, of which one does not answer."""
+        if self.nodes is not None:
+            one, other = self.nodes.admit(["one:1", "other:2"], 1000)
+            self.nodes.note([(ticket, address, len(names), 99, fault) for ticket, address, fault in (
+                (one, "one:1", None), (other, "other:2", "late")) if ticket != NOT_ASKED])
+            self.nodes.count("one:1", 1, 2)
         return [self.kept.get(name) for name in names]
 
     def delete_many(self, names, tokens):
@@ -228,6 +236,7 @@ class Scene:
         for oid in range(FAR_PAGES // 8):
             for index in range(8):
                 self.content["r", (oid, 0, 0), index] = content("r", (oid, 0, 0), index, None, PAGE)
+        self.engine.pool("r").get((0, 0, 0), 0)         # fills the table of nodes
         return pool
 
     def _put(self, key, oid, index, rnd):
@@ -361,6 +370,8 @@ class Scene:
         places = [at + offset("LeaseBucket", "leases", i) for at in things["LeaseBucket"]
                   for i in range(CONSTANTS["LEASES_A_BUCKET"])]
         things["Lease"] = [at for at in places if self.word(at)]
+        things["FarNode"] = [m.far_record(self.pools["r"].id) + offset("FarRecord", "nodes", i)
+                             for i in range(CONSTANTS["FAR_NODES"])]
         things["FarRecord"] = [m.far_record(self.pools["r"].id)]
         things["FarQueue"] = [m.queue(self.pools["r"].id, i) + offset("Queue", "far_head") for i in range(m.shards)]
         things["DeadRing"] = [m.dead_ring]

@@ -25,6 +25,8 @@ def words(scene):
     found = {f"FarRecord {at}": record + at for at in (*range(0, offset("FarRecord", "target"), 8),
                                                        offset("FarRecord", "target"), SIZES["FarRecord"] - 8)}
     found |= {f"DeadRing {at}": ring + at for at in (*range(32, 96, 8), SIZES["DeadRing"] - 32)}
+    node = next(at for at in scene.things["FarNode"] if scene.word(at))
+    found |= {f"FarNode {at}": node + at for at in range(0, SIZES["FarNode"], 8)}
     queue = next(at for at in scene.things["FarQueue"] if scene.word(at))
     found |= {f"Queue {at}": queue + at for at in range(0, SIZES["Queue"] - offset("Queue", "far_head"), 8)}
     page = scene.pages[next(handle for handle in sorted(scene.pages) if handle[0] == "r")][0]
@@ -59,6 +61,8 @@ def calls(scene, eng, at):
             eng.pool(name).clear()
     for _ in range(3):          # the second time pages may come home
         look(scene, pool, scene.excused([(at, 8)]))
+    with contextlib.suppress(engine.TmemError):
+        assert isinstance(pool.far_nodes, list)
 
     def fill():
         for n in range(130):
@@ -76,7 +80,7 @@ def calls(scene, eng, at):
     assert pool.put((5, 5, 5), 0, b"after") and pool.get((5, 5, 5), 0) == b"after"
 
 
-@pytest.mark.parametrize("kind", ["FarRecord", "DeadRing", "Queue", "Pampd"])
+@pytest.mark.parametrize("kind", ["FarRecord", "FarNode", "DeadRing", "Queue", "Pampd"])
 @pytest.mark.timeout(300)
 def test_every_word(arena_name, kind):
     def attack():
