@@ -383,6 +383,8 @@ def evict_found(w, off, host):
     status: cython.int = MISS
     if not is_queued(word) or shard >= w.client_geometry[GEO_SHARDS] or not has_ledger(w, pool_in(word)):
         return MISS
+    if pool_in(word) >= w.client_geometry[GEO_POOLS] or not may_lose(pool_at(w, pool_in(word))):
+        return MISS
     if lock_try(w, cython.address(shard_at(w, shard).lock)) != OK:
         return BUSY
     word = load(cython.address(d.queue))

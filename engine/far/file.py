@@ -268,7 +268,8 @@ class FileTier:
         if data and len(data) == whole:
             for one, length, place in wanted:
                 start = _at(one) - _at(token)
-                found[place] = data[start : start + length]
+                value = data[start : start + length]
+                found[place] = value if len(value) == length else self._get(one, length)
             return
         for one, length, place in wanted:
             found[place] = self._get(one, length)

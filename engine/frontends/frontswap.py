@@ -54,7 +54,8 @@ class Frontswap:
 
     def load(self, area, offset):
         """The page that was stored, or None: then it is on the device. An exclusive front end takes
-        it away."""
+        it away. Where areas have a far tier (`far` and `far_persistent` among the options),
+        FarUnavailable or FarLost: what is on the device is older."""
         return self._pool(area).get(*_handle(offset), free=self.exclusive)
 
     def invalidate_page(self, area, offset):

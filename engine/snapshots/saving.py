@@ -65,7 +65,7 @@ from cython.cimports.shm.kernel.system import SYNC_FILE_RANGE_WRITE, sync_file_r
 from cython.cimports.shm.layout import BUSY, CORRUPT, EXTENT_CLASS, OK, Worker, u64
 from cython.cimports.shm.seal import seal
 from engine.api import session
-from engine.errors import PoolNotFound, TmemError
+from engine.errors import FarUnavailable, PoolNotFound, TmemError
 from engine.far.names import SEAL_BYTES, name_of
 from engine.pages.pam.codec import CODECS
 from engine.pages.pam.packed import unframed
@@ -74,6 +74,7 @@ from engine.snapshots.report import Saved
 from engine.snapshots.target import open_target
 
 LARGE_TRIES = 8             # to have an object that is larger than a block as it was at one moment
+ROUNDS_MAX = cython.declare(cython.int, 1000)      # in which far pages are brought for a block: a few will do
 WAITS = cython.declare(cython.int, 64)      # for who writes to the bucket of a long page all the time
 
 PUSH_BYTES = cython.declare(u64, 8 << 20)
@@ -251,6 +252,7 @@ class Saver:
         pages are wanted, they are brought, and it is called again from where it was."""
         w: cython.pointer(Worker) = cython.address(self.engine.att.w)
         before: Copied
+        rounds: cython.int = 0
         status: cython.int = BUSY
         if not self.k.still:
             pool.enter()
@@ -270,6 +272,10 @@ class Saver:
                         "run `tmem check`"
                     )
                 if self.k.wish_count != 0 and status != DESTROYED and status != CORRUPT:
+                    rounds += 1
+                    if rounds > ROUNDS_MAX:
+                        raise FarUnavailable(f"pool {pool.name!r}: far pages changed {ROUNDS_MAX} times while the far "
+                                             "tier was asked for them; save again")
                     self.bring(pool)
                     self.k = before
                     status = BUSY

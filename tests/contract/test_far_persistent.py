@@ -11,6 +11,7 @@ import pytest
 import engine
 from engine.far.answers import FAILED
 from engine.far.file import FileTier
+from engine.frontends.frontswap import Frontswap
 from tests.contract.fars import PAGE, assert_sound, content, far_ones, fill, fresh_dict_tier, get, stats
 
 PAGES = 900
@@ -320,6 +321,29 @@ def test_pages_come_home_and_leave_again(arena, kind):
                 arena.tend()
     assert stats(pool)["localified"] > 10
     assert all(get(pool, n) == content(n) for n in range(PAGES))
+    assert_sound(arena)
+
+
+def test_a_swap_area(arena, kind):
+    """None would say that the page is on the device, where an older one is."""
+    swap = Frontswap(arena, "guest", exclusive=True, far="dict:", far_persistent=True)
+    swap.init_area(1)
+    for n in range(PAGES):
+        assert swap.store(1, n, content(n))
+        if n % 32 == 31:
+            arena.spill()
+    kind.deaf = True
+    there = []
+    for n in range(PAGES):
+        try:
+            assert swap.load(1, n) == content(n)
+            there.append(n)
+        except engine.FarUnavailable:
+            pass
+    assert 0 < len(there) < PAGES
+    kind.deaf = False
+    for n in range(PAGES):
+        assert swap.load(1, n) == (None if n in there else content(n))
     assert_sound(arena)
 
 
