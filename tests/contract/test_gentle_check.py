@@ -17,7 +17,7 @@ from tests.hostile.structs import SIZES, offset
 from tests.stopped import Stopped, in_child
 from tests.support import KINDS, SHM, page, text
 
-FIELDS = ("pools", "objects", "objnodes", "pages", "segments", "chunks")
+FIELDS = ("pools", "objects", "objnodes", "pages", "segments", "chunks", "far_lost")
 
 
 def fill(eng, rnd=None):
