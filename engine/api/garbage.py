@@ -10,7 +10,7 @@ import bisect
 import time
 
 import cython
-from cython.cimports.engine.api.walks import walk_objects
+from cython.cimports.engine.api.walks import walk_oids
 from cython.cimports.engine.capacity.electing import elected, step_down
 from cython.cimports.engine.layout.call import Call
 from cython.cimports.engine.layout.regions import has_far, pool_at
@@ -114,8 +114,8 @@ def collect(engine: Member):
         living = array.array("Q")
         for pool in _tiered(engine):        # of all: several may have names on the same servers
             try:
-                for info in walk_objects(pool, None, None):
-                    _gens_of(pool, info.oid, living)
+                for oid in walk_oids(pool):
+                    _gens_of(pool, oid, living)
             except PoolDestroyed:
                 continue
         living = array.array("Q", sorted(living))

@@ -13,6 +13,7 @@ import cython.cimports.engine.api.views as views
 import cython.cimports.engine.api.walks as walks
 import cython.cimports.engine.api.writing as filling
 import cython.cimports.engine.verbs.ends as ends
+from cython.cimports.engine.far.nodes import nodes_of
 from cython.cimports.engine.layout.call import AGAIN, DESTROYED, Call
 from cython.cimports.engine.layout.regions import far_at, is_live, keeps_far, pools_high
 from cython.cimports.engine.layout.structs import (
@@ -38,7 +39,6 @@ from cython.cimports.shm.layout import OK, Worker, u64
 from cython.cimports.shm.seal import seal
 from engine.api.handle import open_object
 from engine.errors import ArenaCorrupted, PoolDestroyed, PoolNotFound, TmemError
-from engine.far.nodes import Nodes
 from engine.far.tiers import kind_of
 from engine.member.access import owner_only
 from engine.member.stats import pool_counters
@@ -111,7 +111,7 @@ def _open_tier(pool: Pool):
     pool.far_target = target_of(w, pool.ref.idx)
     if pool.far_target is None:
         raise ArenaCorrupted(f"arena {pool.engine.name!r}: what pool {pool.name!r} says of its far tier is damaged")
-    pool.nodes = Nodes(pool.engine.att, pool.ref.idx, pool.ref.gen)
+    pool.nodes = nodes_of(pool.engine.att, pool.ref.idx, pool.ref.gen)
     pool.localifies = record.stays == 0
     try:
         pool.tier = kind_of(pool.far_target).open(

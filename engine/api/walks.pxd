@@ -10,6 +10,7 @@ cdef class Objects:
     cdef list ready             # what was read and not given yet, the next one last
     cdef object left            # how many may still come; None: all
     cdef bint ended
+    cdef bint bare              # oids are wanted, and no more
     cdef int read(self) except -1
     cdef int read_inside(self) except -1
     cdef object info_of(self, Seen *s, u64 at)
@@ -25,4 +26,5 @@ cdef class Indexes:
     cdef int read(self) except -1
 
 cdef Objects walk_objects(Bound pool, object after, object limit)
+cdef Objects walk_oids(Bound pool)
 cdef Indexes walk_indexes(Bound pool, const u64 *oid, u64 hash, object after, object limit)

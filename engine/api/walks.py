@@ -97,6 +97,8 @@ class Objects:
                     raise StopIteration from None
                 self.read()
                 continue
+            if self.bare:
+                return found[0]
             if type(found) is tuple:
                 found = _unwrap(self.pool, found[0], found[1])
             if found is not None:
@@ -169,6 +171,13 @@ def walk_objects(pool, after, limit):
     if walk.walk.seen == cython.NULL or walk.walk.keys == cython.NULL:
         raise MemoryError
     walk.walk.keys_room = SEEN_BYTES
+    return walk
+
+
+def walk_oids(pool):
+    """The oids alone: no tail is asked for, wherever it is."""
+    walk: Objects = walk_objects(pool, None, None)
+    walk.bare = True
     return walk
 
 

@@ -115,12 +115,12 @@ def stat(name: str, as_json: bool) -> None:
 
 def show(one: dict[str, Any]) -> None:
     """One pool's tier, for people."""
-    asked = one["far_hits"] + one["far_misses_gone"] + one["far_failed"]
+    asked = one["far_hits"] + one["far_misses_gone"] + one["far_lost"] + one["far_failed"]
     click.echo(plain(f"{one['pool']}: {one['far']}"))
     click.echo(f"  {count(one['far_pages'])} pages far, {short_size(one['far_bytes'])}; "
                f"{count(one['spilled'])} spilled, {count(one['far_skipped'])} went without")
-    click.echo(f"  {count(asked)} asked for, {percent(one['far_hits'], asked)} had, {one['far_misses_gone']} gone "
-               f"({one['checksum_bad']} damaged), {one['far_failed']} unanswered")
+    click.echo(f"  {count(asked)} asked for, {percent(one['far_hits'], asked)} had, {one['far_misses_gone']} gone, "
+               f"{one['far_lost']} lost ({one['checksum_bad']} of both damaged), {one['far_failed']} unanswered")
     if one["trouble"]:
         click.echo(plain(f"  {one['trouble']}"))
     if one["nodes"]:

@@ -9,3 +9,5 @@ cdef class Nodes:
     cdef u64 gen
     cdef FarNode *at(self, int seat) noexcept
     cdef int seat(self, bytes address) except -2
+
+cdef Nodes nodes_of(Attachment att, u64 pool, u64 gen)

@@ -23,7 +23,7 @@ from cython.cimports.libc.string import memcpy
 from cython.cimports.shm.atomics import add, cas, load, set
 from cython.cimports.shm.clock import now
 from cython.cimports.shm.layout import Worker, u64
-from cython.cimports.shm.workers import Attachment
+from cython.cimports.shm.seal import seal
 
 BACKOFF_NS = cython.declare(u64, 500_000_000)
 BACKOFF_MAX_NS = cython.declare(u64, 8_000_000_000)
@@ -72,11 +72,6 @@ def _failed(w: cython.pointer(Worker), node: cython.pointer(FarNode), seen: u64,
 class Nodes:
     """The nodes of one pool's tier. `pool`, `gen`: which pool. A pool that has taken the place of
     one that was destroyed meanwhile gets a word or two of its hints."""
-
-    def __init__(self, att: Attachment, pool: u64, gen: u64):
-        self.att = att
-        self.pool = pool
-        self.gen = gen
 
     def at(self, seat):
         """A node's place. In the turn."""
@@ -196,3 +191,15 @@ class Nodes:
                 "times": [load(cython.address(node.times[j])) for j in range(FAR_TIMES)],
             })
         return sorted(found, key=lambda row: row["address"])
+
+
+def nodes_of(att, pool, gen):
+    """The nodes of a pool's tier."""
+    made: Nodes = Nodes.__new__(Nodes)
+    made.att = att
+    made.pool = pool
+    made.gen = gen
+    return made
+
+
+seal(Nodes, "Engine.new_pool and Engine.pool")
