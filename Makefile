@@ -29,7 +29,7 @@ ASAN_ENV    = LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file
               ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-all test-pythons test-aarch64 hosts docs stress bench bench-far lint check-dist asan clean
+.PHONY: help setup test test-all test-pythons test-aarch64 hosts docs stress bench bench-far bench-far-servers lint check-dist asan clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -120,6 +120,9 @@ bench: $(BUILT) $(PEERS)  ## run the benchmarks against the raw copy and other s
 
 bench-far: $(BUILT)  ## measure far tiers against the disk (ARGS=a folder of it; build/)
 	$(BIN)/python -m stress.bench.far $(or $(ARGS),build)
+
+bench-far-servers: $(BUILT)  ## measure far tiers against a client library's own calls (ARGS=valkey://host:6379)
+	$(BIN)/python -m stress.bench.farservers $(ARGS)
 
 lint: $(BUILT)  ## ruff over all source, mypy over the public interface
 	$(BIN)/ruff check .

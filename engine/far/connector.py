@@ -3,8 +3,10 @@ longer than it would for an answer.
 
 One is made when the pool is opened, and again when the cluster has changed or a node has not
 answered, at most once a second; if none can be had, more and more seldom. Meanwhile the one there
-is serves on. A forked child makes its own.
+is serves on, and is closed when the last call that uses it has let it go. A forked child makes its
+own.
 """
+import contextlib
 import os
 import threading
 import time
@@ -30,6 +32,7 @@ class _Process:
         self.first = threading.Event()      # the first attempt is over
         self.next = 0.0                     # when another may begin
         self.pause = PAUSE_S
+        self.users: dict[int, int] = {}     # calls that use a client, by its id
 
 
 class Connector:
@@ -55,13 +58,40 @@ class Connector:
         process = self._mine()
         return process.trouble if process.made is None else None
 
-    def client(self, patience: float) -> Client | None:
-        """The client; if there is none yet, it is waited for that many seconds."""
+    def wait(self, patience: float) -> bool:
+        """Wait that many seconds for a client, if there is none: whether there is one."""
         process = self._mine()
         if process.made is None:
             self.renew()
             process.first.wait(patience)
-        return process.made
+        return process.made is not None
+
+    def take(self, patience: float) -> Client | None:
+        """The client, to be given back with `give`; if there is none yet, it is waited for."""
+        if not self.wait(patience):
+            return None
+        process = self.process
+        with process.lock:
+            client = process.made
+            process.users[id(client)] = process.users.get(id(client), 0) + 1
+        return client
+
+    def give(self, client: Client) -> None:
+        """A call has used a client."""
+        process = self._mine()
+        with process.lock:
+            left = process.users.pop(id(client), 1) - 1
+            if left:
+                process.users[id(client)] = left
+            unused = not left and client is not process.made
+        if unused:
+            _close(client)
+
+    def close(self) -> None:
+        """Let the client go; the connector is of no use any more."""
+        process, self.process = self.process, _Process()
+        if process.made is not None and (process.pid == os.getpid() or process.made.survives_fork):
+            _close(process.made)
 
     def renew(self) -> None:
         """Have another client made, if it is time."""
@@ -79,7 +109,12 @@ class Connector:
         """The thread: one attempt."""
         before = process.made
         try:
-            process.made = self.make(before.nodes() if before is not None else [])
+            made = self.make(before.nodes() if before is not None else [])
+            with process.lock:
+                process.made = made
+                unused = before is not None and id(before) not in process.users
+            if unused and before is not None:
+                _close(before)
             process.trouble, process.pause = None, PAUSE_S
         except (TmemError, ValueError, OSError) as error:
             process.trouble, process.pause = str(error), min(2 * process.pause, PAUSE_MAX_S)
@@ -87,4 +122,9 @@ class Connector:
             process.next = time.monotonic() + process.pause
             process.at_work = False
             process.first.set()
-        # The client before is closed when the last call that uses it has let it go.
+
+
+def _close(client: Client) -> None:
+    """Close a client, whatever it says: nobody uses it any more."""
+    with contextlib.suppress(Exception):
+        client.close()

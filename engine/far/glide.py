@@ -6,6 +6,7 @@ all requests wait while it looks for one node that does not answer, so the other
 too. That client says who has which slot, and follows a page whose slot has moved.
 """
 import binascii
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -107,29 +108,35 @@ class GlideClient:
 
     def run(self, node: str, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         """One batch."""
-        batch = glide_sync.Batch(is_atomic=False)
-        for command in commands:
-            batch.custom_command(list(command))
         try:
             client = self.clients.get(node)
             if client is None:
                 host, _, port = node.rpartition(":")
                 client = self.clients.setdefault(node, _alone(self.target, host, int(port), True))
+            if len(commands) == 1:
+                return [self._one(client, commands[0], node)]
+            batch = glide_sync.Batch(is_atomic=False)
+            for command in commands:
+                batch.custom_command(list(command))
             answers = client.exec(batch, False, glide_sync.BatchOptions(timeout=self.target.timeout))
         except (glide_sync.GlideError, OSError) as error:
             raise Unanswered(str(error), isinstance(error, glide_sync.TimeoutError)) from error
         if any(isinstance(answer, (glide_sync.ConnectionError, glide_sync.TimeoutError)) for answer in answers):
             raise Unanswered(f"{node}: the connection broke", False)
-        return [_refusal(answer) if isinstance(answer, Exception) else answer for answer in answers]
+        return [_refusal(answer, node) if isinstance(answer, Exception) else answer for answer in answers]
 
     def follow(self, command: tuple[Any, ...]) -> Any:
         """One command, by the library's own way through the cluster."""
+        return self._one(self.cluster, command, self.address)
+
+    def _one(self, client: Any, command: tuple[Any, ...], node: str) -> Any:
+        """What is answered to one command."""
         try:
-            return self.cluster.custom_command(list(command))
+            return client.get(command[1]) if command[0] == "GET" else client.custom_command(list(command))
         except (glide_sync.TimeoutError, glide_sync.ConnectionError, glide_sync.ClosingError, OSError) as error:
             raise Unanswered(str(error), isinstance(error, glide_sync.TimeoutError)) from error
         except glide_sync.RequestError as error:
-            return _refusal(error)
+            return _refusal(error, node)
 
     def close(self) -> None:
         """Let the connections go."""
@@ -137,6 +144,9 @@ class GlideClient:
             client.close()
 
 
-def _refusal(error: Exception) -> Refusal:
-    text = str(error)
-    return Refusal(text, "MOVED" in text or "ASK" in text)
+def _refusal(error: Exception, node: str) -> Refusal:
+    """What a server has said. Unanswered: it was no server's word."""
+    said = re.search(r"signalled by the server: - (\w+)", str(error))
+    if said is None:
+        raise Unanswered(f"{node}: {error}", False)
+    return Refusal(str(error), said.group(1).upper() in ("MOVED", "ASK"))

@@ -12,6 +12,7 @@ or `tmem far gc` finds them.
 """
 import concurrent.futures
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -72,7 +73,7 @@ class ValkeyTier:
     def make(cls, text: str, nonce: int, mode: int) -> tuple["ValkeyTier", list[int]]:
         """The tier of a new pool, and its words. TmemError if no server answers."""
         tier = cls(target_of(text), None)
-        if tier.connector.client(PATIENCE_S) is None:
+        if not tier.connector.wait(PATIENCE_S):
             raise TmemError(tier.connector.trouble or f"far: no server has answered within {PATIENCE_S:g} s")
         return tier, [0, 0, 0, 0]
 
@@ -81,8 +82,12 @@ class ValkeyTier:
         """The tier of a pool that is there. If no server answers now, it is tried again while the
         pool is used."""
         tier = cls(target_of(text), nodes)
-        tier.connector.client(PATIENCE_S)
+        tier.connector.wait(PATIENCE_S)
         return tier
+
+    def __del__(self) -> None:
+        if hasattr(self, "connector"):
+            self.connector.close()
 
     @property
     def trouble(self) -> str | None:
@@ -98,9 +103,19 @@ class ValkeyTier:
         bit."""
         end = time.monotonic() + self.timeout + GRACE_S
         found: list[Any] = [FAILED] * len(commands)
-        client = self.connector.client(self.timeout)
-        if client is None:
-            return found
+        client = self.connector.take(self.timeout)
+        if client is not None:
+            try:
+                self._ask_nodes(client, commands, last, found, end)
+            finally:
+                self.connector.give(client)
+        return found
+
+    def _ask_nodes(
+        self, client: Client, commands: Sequence[tuple[Any, ...]], last: Sequence[tuple[Any, ...]], found: list[Any],
+        end: float,
+    ) -> None:
+        """The same with a client, into `found`, until `end`."""
         groups: dict[str, list[int]] = {}
         for i, command in enumerate(commands):
             try:
@@ -128,16 +143,20 @@ class ValkeyTier:
             us = int((time.monotonic() - began) * 1e6)
             outcomes.append((ticket, node, len(places), us, fault))
             behind = answers[len(places):]
+            refused = 0
             for i, answer in zip(places, answers, strict=False):
-                if isinstance(answer, Refusal) and answer.moved:
-                    moved.append(i)
+                if isinstance(answer, Refusal):
+                    refused += 1
+                    if answer.moved:
+                        moved.append(i)
                 found[i] = (answer, *behind) if last else answer
-            self._count(node, answers[:len(places)])
+            if refused and self.nodes is not None:
+                sent = sum(answer.moved for answer in answers if isinstance(answer, Refusal))
+                self.nodes.count(node, sent, refused - sent)
         if self.nodes is not None:
             self.nodes.note(outcomes)
         for i in moved:
             found[i] = self._follow(client, commands[i], last, end)
-        return found
 
     def _run(self, client: Client, node: str, commands: list[tuple[Any, ...]], last: Sequence[tuple[Any, ...]]
              ) -> list[Any]:
@@ -153,12 +172,6 @@ class ValkeyTier:
         except Unanswered:
             return FAILED
         return FAILED if isinstance(answer, Refusal) else answer
-
-    def _count(self, node: str, answers: list[Any]) -> None:
-        refusals = [answer for answer in answers if isinstance(answer, Refusal)]
-        if refusals and self.nodes is not None:
-            moved = sum(refusal.moved for refusal in refusals)
-            self.nodes.count(node, moved, len(refusals) - moved)
 
     # --- what a tier is asked ---------------------------------------------------------------------
 
@@ -199,13 +212,16 @@ class ValkeyTier:
     def listed(self, nonce: int, silent: set[str]) -> Iterator[int]:
         """The generations that there are names of for an arena, some of them twice if slots move
         meanwhile. Nodes that do not answer go into `silent`."""
-        client = self.connector.client(PATIENCE_S)
+        client = self.connector.take(PATIENCE_S)
         if client is None:
             raise TmemError(self.connector.trouble or "far: no server answers")
-        for key in scanned(client, b"tmem:%016x:*" % nonce, silent):
-            parts = key.split(b":")
-            if len(parts) == 3 and len(parts[2]) == 16:
-                yield int(parts[2], 16)
+        try:
+            for key in scanned(client, b"tmem:%016x:*" % nonce, silent):
+                parts = key.split(b":")
+                if len(parts) == 3 and re.fullmatch(b"[0-9a-f]{16}", parts[2]):
+                    yield int(parts[2], 16)
+        finally:
+            self.connector.give(client)
 
 
 def scanned(client: Client, pattern: bytes, silent: set[str], nodes: Sequence[str] | None = None) -> Iterator[bytes]:
