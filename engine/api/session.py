@@ -760,8 +760,8 @@ def _far_argument(engine: Engine, far, far_max, persistent, kept, pam, localify)
 
 
 def _not_durable(far):
-    return ValueError(f"far_persistent: {far!r} does not promise to keep what it has acknowledged; take a tier that "
-                      "does, or leave far_persistent out, and the pages stay in the arena")
+    return ValueError(f"far_persistent: {far!r} does not promise to keep what it has acknowledged; take servers "
+                      "with wait=1 or more, or leave far_persistent out, and the pages stay in the arena")
 
 
 def _pool_name(name):

@@ -67,8 +67,8 @@ class Traveller:
         g.facts.update(kept_back=self.kept.back)
 
     def length(self) -> int:
-        g = self.g
-        return g.rng.randrange(MIN_BYTES, g.plan.page_size) if g.rng.random() < g.settings["short"] else g.plan.page_size
+        rng, most = self.g.rng, self.g.plan.page_size
+        return rng.randrange(MIN_BYTES, most) if rng.random() < self.g.settings["short"] else most
 
     def handle(self, number: int) -> tuple:
         return (self.g.index + 1, number // OBJECT_PAGES, 0), number % OBJECT_PAGES
