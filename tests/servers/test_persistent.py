@@ -1,5 +1,5 @@
-"""Owns what a persistent pool promises of pages on servers, through what befalls clusters: the exact
-bytes, or one of two errors; never None, never others' bytes.
+"""Owns what a persistent pool promises of pages on servers, through what befalls clusters: the
+exact bytes, or one of two errors; never None, never others' bytes.
 """
 import pytest
 
@@ -56,10 +56,9 @@ def test_only_what_replicas_have_leaves(make_arena, cluster, any_client):
         arena.new_pool("q", persistent=True, far_persistent=True, far=cluster.target(client=any_client))
     pool = arena.new_pool("p", persistent=True, far_persistent=True,
                           far=cluster.target(client=any_client, wait=1, timeout="100ms"))
-    taken = sum(pool.put((n, 0, 0), 0, content(n)) for n in range(PAGES))
-    assert taken < PAGES and arena.spill() == 0 and stats(pool)["far_pages"] == 0
-    assert not pool.put((10**6, 0, 0), 0, content(7))
-    assert sum(pool.get((n, 0, 0), 0) == content(n) for n in range(PAGES)) == taken
+    taken = [n for n in range(PAGES) if pool.put((n, 0, 0), 0, content(n))]
+    assert 100 < len(taken) < PAGES and arena.spill() == 0 and stats(pool)["far_pages"] == 0
+    assert [n for n in range(PAGES) if pool.get((n, 0, 0), 0) == content(n)] == taken
 
 
 def test_a_node_that_is_killed_and_its_replica(make_arena, replicated, client):

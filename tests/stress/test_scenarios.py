@@ -30,7 +30,7 @@ def test_a_moment_of(name, tmp_path):
     # Where others have the processor a moment may be too short for anything to come back.
     for seconds in (0.7, 7, 30):
         outcome = run_scenario(scenario, Options(seconds=seconds, workers=2, seed=7))
-        assert outcome.violations == []
+        assert outcome.violations == [], "\n".join(f"{one['where']}: {one['what']}" for one in outcome.violations)
         if outcome.bytes_verified > 0:
             break
     assert outcome.ops_total > 0 and outcome.bytes_verified > 0
