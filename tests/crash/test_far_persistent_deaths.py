@@ -79,7 +79,7 @@ def test_a_kill_anywhere_loses_no_page(arena_name, tmp_path, act, changed):
         assert stats(scene.pool)["far_pages"] > 100
         points = scene.die_in(act, 1 << 60)
         scene.assert_all_there(changed)
-    for i, point in enumerate(visited(points, 24, act.__name__)):
+    for i, point in enumerate(visited(points, 6, act.__name__)):
         with KeptScene(f"{arena_name}{i}", tmp_path) as scene:
             scene.die_in(act, point)
             scene.assert_all_there(changed)
@@ -103,7 +103,7 @@ def test_a_kill_while_a_loss_is_noted(arena_name, tmp_path):
         os.rename(place, place + ".away")
         os.mkdir(place)
         points = scene.die_in(mark, 1 << 60)
-        for point in visited(points, 16, "mark"):
+        for point in visited(points, 6, "mark"):
             scene.die_in(mark, point)
             report = scene.engine.check(frozen=True)
             assert report.ok, [str(problem) for problem in report.problems[:4]]
@@ -120,7 +120,7 @@ def test_versions_while_spillers_are_killed(arena_name, tmp_path):
     rnd = random.Random(24)
     with KeptScene(arena_name, tmp_path) as scene:
         versions = dict.fromkeys(range(PAGES + 30), 0)
-        for turn in range(400 if EVERY else 12):
+        for turn in range(400 if EVERY else 4):
             pid = fork(spiller, scene.engine.name, rnd.randrange(1, 3000))
             for _ in range(300):
                 n = rnd.randrange(PAGES)

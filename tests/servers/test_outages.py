@@ -346,7 +346,7 @@ def test_versions_while_spillers_and_nodes_die(make_arena, cluster, any_client):
     pool = make(make_arena, cluster.target(client=any_client, timeout=TIMEOUT))
     rnd = random.Random(18)
     versions = dict.fromkeys(range(PAGES))
-    for turn in range(200 if os.environ.get("EVERY_POINT") else 6):
+    for turn in range(200 if os.environ.get("EVERY_POINT") else 3):
         pid = fork(spiller, pool.engine.name, rnd.randrange(1, 3000))
         ill = cluster.masters[turn % 3] if turn % 2 else None
         if ill:
