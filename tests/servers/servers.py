@@ -60,7 +60,8 @@ class Server:
     def __init__(self, program, folder, port, bus, host="127.0.0.1", prefix=(), more=()):
         self.host, self.port, self.bus = host, port, bus
         self.command = [*prefix, "setpriv", "--pdeathsig", "KILL", program, "--bind", host, "--port", str(port),
-                        "--dir", str(folder), "--save", "", "--appendonly", "no", "--protected-mode", "no", *more]
+                        "--dir", str(folder), "--save", "", "--appendonly", "no", "--protected-mode", "no",
+                        "--repl-diskless-sync-delay", "0", *more]
         if bus:
             self.command += ["--cluster-enabled", "yes", "--cluster-port", str(bus), "--cluster-node-timeout", "1000",
                              "--cluster-config-file", "nodes.conf", "--cluster-require-full-coverage", "no"]
