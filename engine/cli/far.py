@@ -124,13 +124,11 @@ def show(one: dict[str, Any]) -> None:
     if one["trouble"]:
         click.echo(plain(f"  {one['trouble']}"))
     if one["nodes"]:
-        shown = table("  node", "breaker", "opened", "batches", "pages", "p50", "p99", "late", "failed", "moved",
-                      "refused")
+        shown = table("  node", "breaker", "batches", "p50", "p99", "late", "failed", "moved", "refused")
         for row in one["nodes"]:
             shown.add_row("  " + plain(row["address"]), f"open {seconds(row['open_for'])}" if row["open_for"] else "-",
-                          count(row["opened"]), count(row["asked"]), count(row["pages"]), seconds(row["p50"]),
-                          seconds(row["p99"]), count(row["late"]), count(row["failed"]), count(row["moved"]),
-                          count(row["refused"]))
+                          count(row["asked"]), seconds(row["p50"]), seconds(row["p99"]), count(row["late"]),
+                          count(row["failed"]), count(row["moved"]), count(row["refused"]))
         Console().print(shown)
 
 
