@@ -45,7 +45,8 @@ def test_gc_and_ls(make_arena, tmp_path):
     eng = filled(make_arena, tmp_path)
     assert "0 names, 0 dropped" in tmem("far", "gc", eng.name).output       # a file has no names
     for wrong in (("gc",), ("gc", eng.name, "--target", "valkey://h"), ("gc", "--nonce", "0" * 16),
-                  ("gc", "--target", "file:///x?size=8MiB", "--nonce", "0" * 16), ("ls", "file:///x"), ("ls", "valkey://")):
+                  ("gc", "--target", "file:///x?size=8MiB", "--nonce", "0" * 16), ("ls", "file:///x"),
+                  ("ls", "valkey://")):
         assert tmem("far", *wrong).exit_code == 2, wrong
 
 
