@@ -59,7 +59,7 @@ def test_every_kill_leaves_the_former_file_or_the_new_one(source, tmp_path, aren
     source.set_kill_point(0)
     assert points > 10
     former = path.read_bytes()
-    for n in range(1, points + 1, 1 if EVERY or points < 80 else points // 40):
+    for n in range(1, points + 1, 1 if EVERY or points < 80 else points // 16):
         pid = fork(victim, n)
         _, status = os.waitpid(pid, 0)
         assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
@@ -150,7 +150,7 @@ def test_a_restore_that_dies_leaves_nothing_that_looks_whole(make_arena, tmp_pat
         engine.restore(tmp_path / "s", target, None if there else "4MiB")
         os._exit(7)
 
-    step, number, ended = 1 if EVERY else 97, 1, False
+    step, number, ended = 1 if EVERY else 293, 1, False
     while not ended:
         pid = fork(victim, number)
         _, status = os.waitpid(pid, 0)
