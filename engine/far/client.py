@@ -4,6 +4,7 @@ A client sends commands to one node at a time, each batch bounded in time, and n
 itself: who asks knows when an answer is worth waiting for. The libraries' own defaults are for
 those who would rather wait: a minute for a get from a node that stands still.
 """
+import binascii
 import importlib
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -17,6 +18,15 @@ ADAPTERS = {
     "valkey": ("engine.far.pyclient", "valkey"),
     "redis": ("engine.far.pyclient", "redis"),
 }
+
+
+SLOTS = 16384
+
+
+def slot_of(key: bytes) -> int:
+    """The slot of a key, by its CRC16, as the cluster specification has it. Names of pages have no
+    braces, which would mark a part of them."""
+    return binascii.crc_hqx(key, 0) % SLOTS
 
 
 class Unanswered(Exception):

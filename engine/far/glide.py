@@ -5,7 +5,6 @@ Each node has a client of its own, which knows of no cluster: the core's client 
 all requests wait while it looks for one node that does not answer, so the others would be late,
 too. That client says who has which slot, and follows a page whose slot has moved.
 """
-import binascii
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -13,10 +12,8 @@ from typing import Any
 import glide_sync
 
 from engine.errors import TmemError
-from engine.far.client import Refusal, Unanswered
+from engine.far.client import SLOTS, Refusal, Unanswered, slot_of
 from engine.far.target import Target, credentials_of
-
-SLOTS = 16384
 
 
 def _settings(target: Target, hosts: Sequence[tuple[str, int]], cluster: bool) -> dict[str, Any]:
@@ -98,10 +95,10 @@ class GlideClient:
         return sorted(set(self.slots) - {""}) or [self.address]
 
     def node_of(self, key: bytes) -> str:
-        """The node that has a key: by its CRC16, as the cluster specification has it."""
+        """The node that has a key."""
         if self.cluster is None:
             return self.address
-        node = self.slots[binascii.crc_hqx(key, 0) % SLOTS]
+        node = self.slots[slot_of(key)]
         if not node:
             raise Unanswered("no node has the slot", False)
         return node

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from engine.errors import TmemError
-from engine.far.client import Refusal, Unanswered
+from engine.far.client import SLOTS, Refusal, Unanswered, slot_of
 from engine.far.target import Target, credentials_of
 
 CONNECT_S = 2.0         # what the first connection may take, beyond which a server counts as absent
@@ -73,6 +73,7 @@ class PyClient:
         self.named = () if library == "redis" else ("_",)       # what valkey-py wants to be told
         self.cluster: Any = None
         self.pools: dict[str, Any] = {}
+        self.names: list[str | None] = [None] * SLOTS       # of nodes; a client lasts until a slot has moved
         host, port = hosts[0]
         if not cluster:
             self.alone = f"{host}:{port}"
@@ -95,10 +96,15 @@ class PyClient:
         """The node that has a key."""
         if self.cluster is None:
             return self.alone
+        slot = slot_of(key)
+        known = self.names[slot]
+        if known is not None:
+            return known
         try:
             name: str = self.cluster.get_node_from_key(key).name
         except (*self.wide, LookupError, AttributeError) as error:
             raise Unanswered(f"no node has the slot: {error}", False) from error
+        self.names[slot] = name
         return name
 
     def _pool(self, node: str) -> Any:
