@@ -25,7 +25,7 @@ COMPILED = """
     engine.eviction.window engine.eviction.leaving
     engine.verbs.section engine.verbs.put engine.verbs.overwrite engine.verbs.fetch engine.verbs.flush
     engine.verbs.ends engine.verbs.write engine.verbs.tail engine.verbs.value engine.verbs.lease
-    engine.verbs.walk engine.verbs.copy engine.verbs.away engine.verbs.home engine.verbs.gens
+    engine.verbs.walk engine.verbs.copy engine.verbs.away engine.verbs.home
     engine.member.adapter engine.member.registry engine.member.fullness engine.member.stats engine.member.access
     engine.member.ranks engine.member.seats engine.member.member engine.member.arguments engine.member.bound
     engine.member.far_target engine.far.batch engine.capacity.leavers engine.capacity.kept

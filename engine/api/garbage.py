@@ -18,7 +18,7 @@ from cython.cimports.engine.member.arguments import aim
 from cython.cimports.engine.member.bound import Bound
 from cython.cimports.engine.member.member import Member
 from cython.cimports.engine.oid import hash_oid, oid_words
-from cython.cimports.engine.verbs.gens import read_far_gens
+from cython.cimports.engine.verbs.walk import read_indexes
 from cython.cimports.shm.layout import BUSY, OK, Worker, u64
 from engine.api.pool import open_pool
 from engine.errors import ArenaBusy, PoolDestroyed
@@ -49,9 +49,9 @@ def _gens_of(pool: Bound, oid, into):
             aim(cython.address(c), words, hash_oid(words[0], words[1], words[2]), 0)
             while True:
                 with cython.nogil:
-                    status = read_far_gens(w, cython.address(pool.ref), cython.address(c), next,
-                                           cython.address(found[0]), cython.address(gens[0]), AT_ONCE,
-                                           cython.address(count))
+                    status = read_indexes(w, cython.address(pool.ref), cython.address(c), next,
+                                          cython.address(found[0]), cython.address(gens[0]), AT_ONCE,
+                                          cython.address(count))
                 if status != BUSY:
                     break
                 pool.pause()

@@ -216,7 +216,7 @@ class Indexes:
             while status == BUSY:
                 with cython.nogil:
                     status = read_indexes(w, cython.address(self.pool.ref), cython.address(c), self.next,
-                                          cython.address(found[0]), most, cython.address(count))
+                                          cython.address(found[0]), cython.NULL, most, cython.address(count))
                 if status == BUSY:
                     self.pool.pause()
             if status != OK:

@@ -37,4 +37,5 @@ cdef struct Walk:
 
 # Called as verbs are, with the GIL released: nothing here has to do with Python.
 cdef int read_objects(Worker *w, PoolRef *p, Walk *walk) noexcept nogil
-cdef int read_indexes(Worker *w, PoolRef *p, Call *c, u64 index, u64 *found, int most, int *count) noexcept nogil
+cdef int read_indexes(Worker *w, PoolRef *p, Call *c, u64 index, u64 *found, u64 *gens, int most,
+                      int *count) noexcept nogil

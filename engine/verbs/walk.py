@@ -1,5 +1,5 @@
-"""Owns reading many objects one after the other, a few at a time: what each says of itself, and the
-indexes of its pages.
+"""Owns reading many objects one after the other, a few at a time: what each says of itself, the
+indexes of its pages, and under which names those are that are in a far tier.
 
 Objects come by bucket, and in it by oid. None ever changes its bucket, so whoever goes on behind
 the last oid meets each that lives all the time exactly once, whatever is moved or resized. A few
@@ -25,7 +25,7 @@ from cython.cimports.engine.layout.regions import (
 )
 from cython.cimports.engine.layout.structs import Bucket, Obj, Pampd
 from cython.cimports.engine.layout.tail import tail_before
-from cython.cimports.engine.layout.words import copied_of, has_any_tail, has_open_tail, is_same, target_of
+from cython.cimports.engine.layout.words import copied_of, has_any_tail, has_open_tail, is_far, is_same, target_of
 from cython.cimports.engine.tree.lookaside import find_obj, is_dead
 from cython.cimports.engine.tree.objnode import lookup
 from cython.cimports.engine.verbs.section import begin_look, bucket_of, end_section, lock_bucket
@@ -225,14 +225,29 @@ def read_objects(w, p, walk):
 @cython.nogil
 @cython.exceptval(check=False)
 def _indexes(w: cython.pointer(Worker), p: cython.pointer(PoolRef), c: cython.pointer(Call),
-             b: cython.pointer(Bucket), index: u64, found: cython.pointer(u64), most: cython.int) -> cython.int:
+             b: cython.pointer(Bucket), index: u64, found: cython.pointer(u64), gens: cython.pointer(u64),
+             most: cython.int) -> cython.int:
     off: u64 = find_obj(w, p, c, b)
-    return tree.indexes_from(w, obj_at(w, off), index, found, most) if off != 0 and w.fault == 0 else 0
+    d: cython.pointer(Pampd)
+    link: u64
+    i: cython.int
+    count: cython.int
+    if off == 0 or w.fault != 0:
+        return 0
+    count = tree.indexes_from(w, obj_at(w, off), index, found, most)
+    for i in range(count if gens != cython.NULL else 0):
+        link = lookup(w, obj_at(w, off), found[i])
+        if link == 0 or w.fault != 0:
+            return 0
+        d = pampd_at(w, target_of(link))
+        gens[i] = load(cython.address(d.gen)) if is_far(load(cython.address(d.shape))) else 0
+    return count
 
 
-def read_indexes(w, p, c, index, found, most, count):
-    """The indexes of an object's pages from one on, up to `most`: fewer if there are no more. OK
-    with count[0]; BUSY, DESTROYED or CORRUPT."""
+def read_indexes(w, p, c, index, found, gens, most, count):
+    """The indexes of an object's pages from one on, up to `most`: fewer if there are no more; and
+    into gens, if it is not NULL, the generation of each page that is far, else 0. OK with count[0];
+    BUSY, DESTROYED or CORRUPT."""
     b: cython.pointer(Bucket) = bucket_of(p, c)
     tries: cython.int
     seq: u64
@@ -243,14 +258,14 @@ def read_indexes(w, p, c, index, found, most, count):
             return DESTROYED
         if status == BUSY:
             continue
-        count[0] = _indexes(w, p, c, b, index, found, most)
+        count[0] = _indexes(w, p, c, b, index, found, gens, most)
         if w.fault == 0 and seq_same(cython.address(b.lock), seq):
             return OK
     w.fault = 0
     status = lock_bucket(w, p, b)
     if status != OK:
         return status
-    count[0] = _indexes(w, p, c, b, index, found, most)
+    count[0] = _indexes(w, p, c, b, index, found, gens, most)
     status = end_section(w, b, OK)
     unlock(w, cython.address(w.slot.own))
     return status
