@@ -12,8 +12,8 @@ import time
 import cython
 from cython.cimports.engine.api.walks import walk_oids
 from cython.cimports.engine.capacity.electing import elected, step_down
+from cython.cimports.engine.capacity.spill import tiered
 from cython.cimports.engine.layout.call import Call
-from cython.cimports.engine.layout.regions import has_far, pool_at
 from cython.cimports.engine.member.arguments import aim
 from cython.cimports.engine.member.bound import Bound
 from cython.cimports.engine.member.member import Member
@@ -70,14 +70,8 @@ def _gens_of(pool: Bound, oid, into):
 def _tiered(engine: Member):
     """The pools with a far tier, whether it can be had here or not. AccessDenied: one is not for
     the client that the engine acts for, and its pages would look like garbage."""
-    w: cython.pointer(Worker) = cython.address(engine.att.w)
     found = []
-    engine.att.enter()
-    try:
-        tiered = [(idx, gen) for idx, gen, _ in engine.live_slots() if has_far(pool_at(w, idx))]
-    finally:
-        engine.att.leave()
-    for idx, gen in tiered:
+    for idx, gen in tiered(engine):
         try:
             found.append(open_pool(engine, idx, gen))
         except PoolDestroyed:

@@ -12,4 +12,4 @@ cdef class Spiller:
     cdef Batch batch        # its memory, from one to the next
     cdef int look_ahead(self, Worker *w, dict pools) except -1
 
-cdef bint has_tiers(Member engine) except -1
+cdef list tiered(Member engine)

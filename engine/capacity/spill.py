@@ -76,17 +76,14 @@ class Spiller:
         return 0
 
 
-def has_tiers(engine):
-    """True if some living pool has a far tier."""
+def tiered(engine):
+    """(index, generation) of each living pool with a far tier."""
     w: cython.pointer(Worker) = cython.address(engine.att.w)
-    found: cython.bint = False
     engine.att.enter()
     try:
-        for idx, _, _ in engine.live_slots():
-            found = found or has_far(pool_at(w, idx))
+        return [(idx, gen) for idx, gen, _ in engine.live_slots() if has_far(pool_at(w, idx))]
     finally:
         engine.att.leave()
-    return found
 
 
 @cython.cfunc
@@ -343,15 +340,9 @@ def _drain(engine: Member, open_by: dict) -> cython.int:
 @cython.cfunc
 def _pools(engine: Member, state: Spiller, open_pool) -> dict:
     """The living pools with a tier that can be had here, opened once."""
-    w: cython.pointer(Worker) = cython.address(engine.att.w)
     pool: Bound
     found: dict = {}
-    engine.att.enter()
-    try:
-        tiered = [(idx, gen) for idx, gen, _ in engine.live_slots() if has_far(pool_at(w, idx))]
-    finally:
-        engine.att.leave()
-    for idx, gen in tiered:
+    for idx, gen in tiered(engine):
         try:
             pool = state.pools.get((idx, gen)) or open_pool(engine, idx, gen)
         except (AccessDenied, PoolDestroyed):
@@ -442,7 +433,7 @@ def spill(engine: Member, open_pool, done):
     since. open_pool(engine, idx, gen) gives a Bound."""
     state: Spiller
     me: u64
-    if not has_tiers(engine):
+    if not tiered(engine):
         return
     if engine.spiller is None:
         engine.spiller = Spiller()
