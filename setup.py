@@ -28,9 +28,9 @@ COMPILED = """
     engine.verbs.walk engine.verbs.copy engine.verbs.away engine.verbs.home
     engine.member.adapter engine.member.registry engine.member.fullness engine.member.stats engine.member.access
     engine.member.ranks engine.member.seats engine.member.member engine.member.arguments engine.member.bound
-    engine.member.far_target engine.far.batch engine.capacity.leavers engine.capacity.kept
-    engine.capacity.tide engine.capacity.compact engine.capacity.giving engine.capacity.resize engine.capacity.tend
-    engine.capacity.electing engine.capacity.spill
+    engine.member.far_target engine.far.names engine.far.batch engine.far.disk
+    engine.capacity.leavers engine.capacity.kept engine.capacity.tide engine.capacity.compact engine.capacity.giving
+    engine.capacity.resize engine.capacity.tend engine.capacity.electing engine.capacity.carrying engine.capacity.spill
     engine.integrity.leases engine.integrity.claims engine.integrity.linked engine.integrity.check
     engine.integrity.gentle engine.integrity.ballot engine.integrity.judge engine.integrity.repair engine.integrity.stop
     engine.api.ranges engine.api.views engine.api.values engine.api.writing engine.api.gather engine.api.batch

@@ -13,6 +13,7 @@ import cython
 from cython.cimports.engine.api.walks import walk_oids
 from cython.cimports.engine.capacity.electing import elected, step_down
 from cython.cimports.engine.capacity.spill import tiered
+from cython.cimports.engine.far.names import name_of
 from cython.cimports.engine.layout.call import Call
 from cython.cimports.engine.member.arguments import aim
 from cython.cimports.engine.member.bound import Bound
@@ -23,7 +24,6 @@ from cython.cimports.shm.layout import BUSY, OK, Worker, u64
 from engine.api.pool import open_pool
 from engine.errors import ArenaBusy, PoolDestroyed
 from engine.far.garbage import Garbage
-from engine.far.names import name_of
 
 AT_ONCE = cython.declare(cython.int, 256)
 PATIENCE_S = 10.0               # for whoever spills

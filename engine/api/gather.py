@@ -8,11 +8,11 @@ Kill at any instruction: nothing of it is in the arena.
 """
 import cython
 from cython.cimports.engine.api.gather import GATHER_BYTES, GATHER_NAMES
+from cython.cimports.engine.far.names import SEAL_BYTES, name_of
 from cython.cimports.engine.layout.call import AGAIN
 from cython.cimports.engine.layout.words import copied_of
 from cython.cimports.libc.string import memset
 from cython.cimports.shm.seal import seal
-from engine.far.names import SEAL_BYTES, name_of
 
 
 @cython.cclass

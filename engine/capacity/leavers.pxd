@@ -6,7 +6,7 @@ from engine.pages.pam.base cimport PamOps
 from engine.tree.hostops cimport HostOps
 from shm.layout cimport Worker, u64
 
-cdef void copy_leavers(
+cdef int copy_leavers(
     Worker *w, PoolRef *p, Leaving *table, int count, u64 longest, u64 most, Batch batch, u64 *gone) noexcept nogil
 cdef int let_go(
     Worker *w, PoolRef *p, Leaving *table, Batch batch, int *at, PamOps pam, HostOps host) noexcept nogil

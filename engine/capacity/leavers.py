@@ -7,7 +7,8 @@ these two cost. Copied is with nothing held; what becomes far is looked at again
 """
 import cython
 from cython.cimports.engine.eviction.leaving import Leaving
-from cython.cimports.engine.far.batch import SUM_BYTES, Parcel, in_units
+from cython.cimports.engine.far.batch import BATCH_MAX, Parcel, in_units
+from cython.cimports.engine.far.names import SEAL_BYTES
 from cython.cimports.engine.layout.call import MISS, REFUSED, Call
 from cython.cimports.engine.layout.regions import keeps_far
 from cython.cimports.engine.layout.words import copied_of, pool_mark
@@ -44,8 +45,10 @@ def _life(expires: u64, time: u64) -> u64:
 
 
 def copy_leavers(w, p, table, count, longest, most, batch, gone):
-    """Copy what was chosen into an empty batch, as far as it is still there and fits: values of at
-    most `longest` bytes, `most` together. gone[0]: how many were not there."""
+    """Copy what was chosen into an empty batch, as far as it is still there and until it does not
+    fit: pages of at most `longest` bytes, `most` together, and no part of a value without the rest,
+    unless that is longer than a batch. How many were looked at; gone[0]: how many of these were not
+    there."""
     c: Call
     i: cython.int
     parcel: cython.pointer(Parcel)
@@ -53,14 +56,25 @@ def copy_leavers(w, p, table, count, longest, most, batch, gone):
     expires: u64
     time: u64 = now(w)
     kept: cython.bint = keeps_far(p.record)
+    value: cython.int = 0           # where the one begins that is looked at, in the table and in the batch
+    value_count: cython.int = 0
+    value_end: u64 = 0
+    value_gone: u64 = 0
     gone[0] = 0
     for i in range(count):
-        length = copied_of(table[i].shape) + SUM_BYTES
-        if length > longest or batch.end + in_units(length) > most:
+        if not table[i].goes_on:
+            value, value_count, value_end, value_gone = i, batch.count, batch.end, gone[0]
+        length = copied_of(table[i].shape) + SEAL_BYTES
+        if length > longest:
             continue
+        if batch.count == BATCH_MAX or batch.end + in_units(length) > most:
+            if value == 0:
+                return i
+            batch.count, batch.end, gone[0] = value_count, value_end, value_gone
+            return value
         _aim(cython.address(c), table + i)
         c.did.out = batch.values_at + batch.end
-        c.did.have = length - SUM_BYTES
+        c.did.have = length - SEAL_BYTES
         if copy_out(w, p, cython.address(c), cython.address(expires)) != OK:
             gone[0] += 1
             continue
@@ -79,6 +93,7 @@ def copy_leavers(w, p, table, count, longest, most, batch, gone):
         parcel.place = i
         batch.end += in_units(length)
         batch.count += 1
+    return count
 
 
 def let_go(w, p, table, batch, at, pam, host):

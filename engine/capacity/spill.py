@@ -3,9 +3,9 @@ that would else let them go.
 
 One at a time in an arena, elected by a byte of the liveness file that the kernel drops with him;
 who comes second does nothing. He keeps a twentieth of the capacity free, and a whole segment of it.
-A batch: choose pages, copy them (leavers.py), give them to the tier out of the turn and with
-nothing held, and let each that is still the same, and that nobody has asked for, be far. Then
-whatever is dead goes: descriptors whose token leads nowhere, the oldest where there are more than
+Pages are chosen, some batches of them, and carried to the tier with nothing held (carrying.py): of
+those each that is still the same, and that nobody has asked for, is far. Then whatever is dead
+goes: descriptors whose token leads nowhere, the oldest where there are more than
 the pool may have, tokens that the tier wants to drop.
 Puts never wait for him. Where he is too slow, or there is none, pages go as in any pool.
 Kill at any instruction: between two transactions nothing of his is in the arena. What a tier has
@@ -14,12 +14,14 @@ taken and no descriptor names is garbage, and never read.
 import cython
 from cython.cimports.cpython.bytearray import PyByteArray_AS_STRING
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING
+from cython.cimports.engine.capacity.carrying import Carried, Carrier, delete_names
 from cython.cimports.engine.capacity.electing import elected, step_down
 from cython.cimports.engine.capacity.kept import fitting, passed_over
-from cython.cimports.engine.capacity.leavers import copy_leavers, let_go
+from cython.cimports.engine.capacity.spill import CHOSEN_MAX
 from cython.cimports.engine.eviction.evict import drop_far
 from cython.cimports.engine.eviction.leaving import VALUES_MAX, Leaving, Room, choose_leaving, sort_leaving
-from cython.cimports.engine.far.batch import BATCH_MAX, Batch
+from cython.cimports.engine.far.batch import BATCH_MAX
+from cython.cimports.engine.far.names import name_of
 from cython.cimports.engine.layout.call import AGAIN, MISS
 from cython.cimports.engine.layout.regions import has_far, pool_at, queue_at
 from cython.cimports.engine.layout.structs import (
@@ -35,18 +37,20 @@ from cython.cimports.engine.member.bound import Bound
 from cython.cimports.engine.member.member import Member
 from cython.cimports.engine.member.registry import registry
 from cython.cimports.engine.pages.dead import take_dead
-from cython.cimports.shm.atomics import add, load, set_release
-from cython.cimports.shm.journal import kill_point
+from cython.cimports.libc.stdlib import calloc, free
+from cython.cimports.libc.string import memset
+from cython.cimports.shm.atomics import load
 from cython.cimports.shm.layout import BUSY, CORRUPT, OK, Worker, u64
 from cython.cimports.shm.lock import lock_try, unlock
-from cython.cimports.shm.segments import limit_of
+from cython.cimports.shm.segments import class_of, limit_of
 from cython.cimports.shm.slab import drain_all
 from engine.capacity.tend import merge_ahead
 from engine.errors import AccessDenied, PoolDestroyed
-from engine.far.names import name_of
 
-A_SHARD = cython.declare(u64, 16)               # of them from one shard
-BATCHES = 16                                    # of a round
+A_SHARD = cython.declare(u64, 16)               # pages of one shard that are chosen at once, or as many as it takes
+A_PAGE = cython.declare(u64, 4096)              # bytes of a page, for a guess at how many are to leave
+CHOICES = 8                                     # of a round
+CHOSEN_MIN = cython.declare(u64, 64)
 NEVER = cython.declare(u64, 0xFFFFFFFFFFFFFFFF)
 SKIP_MAX = cython.declare(u64, 64)              # each is a look, with the shard held
 RESERVE = cython.declare(u64, 20)               # a part of so many of the capacity is kept free
@@ -59,11 +63,17 @@ class Spiller:
 
     def __cinit__(self):
         self.pools = {}
-        self.batch = Batch()
+        self.carrier = Carrier()
+        self.chosen = cython.cast(cython.pointer(Leaving), calloc(CHOSEN_MAX, cython.sizeof(Leaving)))
+        if self.chosen == cython.NULL:
+            raise MemoryError
         self.lost = NEVER
 
+    def __dealloc__(self):
+        free(self.chosen)
+
     def look_ahead(self, w, pools):
-        """Note how many pages of a shard went for want of memory since the last batch began. Where
+        """Note how many pages of a shard went for want of memory since some were last chosen. Where
         the puts are faster than the tier, those that go next are gone before they could be far."""
         lost: u64 = 0
         shards: u64 = w.client_geometry[GEO_SHARDS]
@@ -89,16 +99,23 @@ def tiered(engine):
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _is_short(w: cython.pointer(Worker)) -> cython.bint:
-    """True if less than the reserve is free: whole segments, and chunks of the size that was short
-    last. Read while others work: a hint."""
-    limit: u64 = limit_of(w)
+def _shortage(w: cython.pointer(Worker), page_size: u64) -> u64:
+    """Bytes that the reserve lacks: whole segments, and chunks of the size that was short last, or
+    as long as none was of the usual one. One segment is not counted: it is for what pages hang on,
+    or those of another size. Read while others work: a hint."""
+    segment: u64 = cython.cast(u64, 1) << w.seg_shift
+    wanted: u64 = limit_of(w) * segment // RESERVE + segment
     used: u64 = load(cython.address(w.depot.seg_used))
     cls: u64 = load(cython.address(w.depot.short_class)) - 1
-    free: u64 = (limit - used if used < limit else 0) << w.seg_shift
+    whole: u64 = (limit_of(w) - used) * segment if used < limit_of(w) else 0
+    chunks: u64 = 0
+    if cls >= OBJNODE_CLASS:
+        cls = class_of(w, page_size)
     if cls < OBJNODE_CLASS:
-        free += load(cython.address(w.depot.class_free[cls])) * w.class_bytes[cls]
-    return free < (limit << w.seg_shift) // RESERVE
+        chunks = (load(cython.address(w.depot.class_free[cls])) + w.slot.mags[cls].count) * w.class_bytes[cls]
+    if whole == 0:
+        chunks = min(chunks, wanted - segment)      # of no use to whom a segment lacks
+    return wanted - whole - chunks if whole + chunks < wanted else 0
 
 
 @cython.cfunc
@@ -119,18 +136,20 @@ def _is_crowded(w: cython.pointer(Worker)) -> cython.bint:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _choose(w: cython.pointer(Worker), shard: cython.pointer(u64), skip: u64, table: cython.pointer(Leaving),
-            passed: cython.p_const_uchar, pool: cython.pointer(u64), count: cython.pointer(cython.int)) -> cython.int:
-    """Up to BATCH_MAX pages of one pool that go next, but for `skip` of each shard. OK (also with
-    none), MISS (none, since all that were looked at were spared), BUSY or CORRUPT."""
+def _choose(w: cython.pointer(Worker), state: Spiller, most: u64, pool: cython.pointer(u64),
+            count: cython.pointer(cython.int)) -> cython.int:
+    """Up to so many pages of one pool that go next, but for those that state.skip says of each
+    shard. OK (also with none), MISS (none, since all that were looked at were spared), BUSY or
+    CORRUPT."""
     shards: u64 = w.client_geometry[GEO_SHARDS]
+    each: u64 = max(A_SHARD, (most + shards - 1) // shards)
     of: u64 = 0
     found: u64
     i: u64
     status: cython.int
     room: Room
-    room.pages = BATCH_MAX
-    room.bytes = VALUES_MAX
+    room.pages = most
+    room.bytes = (most + BATCH_MAX - 1) // BATCH_MAX * VALUES_MAX
     room.begun = False
     count[0] = 0
     if lock_try(w, cython.address(w.slot.own)) != OK:
@@ -138,119 +157,23 @@ def _choose(w: cython.pointer(Worker), shard: cython.pointer(u64), skip: u64, ta
     status = OK
     spared: cython.bint = False
     for i in range(shards):
-        if count[0] >= BATCH_MAX or status == CORRUPT:
+        if room.pages == 0 or status == CORRUPT:
             break
-        status = choose_leaving(w, shard[0] & (shards - 1), table + count[0],
-                                min(A_SHARD, cython.cast(u64, BATCH_MAX - count[0])), cython.address(room), skip,
-                                passed, cython.address(of), cython.address(found))
+        status = choose_leaving(w, state.shard & (shards - 1), state.chosen + count[0], min(each, room.pages),
+                                cython.address(room), state.skip, state.passed_at, cython.address(of),
+                                cython.address(found))
         if found != 0 and count[0] != 0 and of != pool[0]:
-            break                   # of another pool: the next batch begins here
+            break                   # of another pool: the next choice begins here
         if found != 0:
             pool[0] = of
         count[0] += found
         if status == AGAIN:
-            break                   # a value that wants more room: the next batch begins with it
+            break                   # a value that wants more room: the next choice begins with it
         spared = spared or status == MISS
-        shard[0] += 1
+        state.shard += 1
     unlock(w, cython.address(w.slot.own))
-    sort_leaving(table, count[0])
+    sort_leaving(state.chosen, count[0])
     return status if status == CORRUPT else MISS if spared and count[0] == 0 else OK
-
-
-# --- a batch --------------------------------------------------------------------------------------
-
-
-@cython.cfunc
-@cython.exceptval(-1)
-def _pack(pool: Bound, batch: Batch, table: cython.pointer(Leaving), count: cython.int) -> cython.int:
-    """Copy what was chosen, and seal it. How many pages were not there any more."""
-    longest: u64 = pool.tier.longest
-    most: u64 = pool.tier.batch_bytes
-    gone: u64
-    batch.begin(min(most, BATCH_MAX * longest))
-    with cython.nogil:
-        copy_leavers(cython.address(pool.engine.att.w), cython.address(pool.ref), table, count, longest, most, batch,
-                     cython.address(gone))
-    add(cython.address(pool.far_record().stale), gone)
-    batch.seal()
-    return gone
-
-
-@cython.cfunc
-@cython.exceptval(-1)
-def _send(pool: Bound, batch: Batch, table: cython.pointer(Leaving)) -> cython.int:
-    """Give a batch to the tier, and note the tokens: how many it has taken. What the tier's words
-    are to be is known to all before it begins."""
-    w: cython.pointer(Worker) = cython.address(pool.engine.att.w)
-    record: cython.pointer(FarRecord) = pool.far_record()
-    epoch: cython.int = pool.engine.att.epoch
-    i: cython.int
-    taken: cython.int = 0
-    words = pool.tier.prepare(batch.lengths, [record.words[i] for i in range(4)])
-    for i in range(4):
-        # Release: who sees a token of what is written from here on sees these, too.
-        set_release(cython.address(record.words[i]), words[i])
-    kill_point(w)
-    pool.engine.att.give_up_turn()
-    try:
-        tokens: list = pool.tier.put_many(batch)
-    finally:
-        pool.engine.att.again()
-    pool.engine.refuse_fork(epoch)
-    kill_point(w)
-    for i in range(batch.count):
-        table[batch.parcels[i].place].token = tokens[i]
-        taken += table[batch.parcels[i].place].token != 0
-    return taken
-
-
-@cython.cfunc
-@cython.exceptval(-1)
-def _let_go(pool: Bound, batch: Batch, table: cython.pointer(Leaving)) -> cython.int:
-    """Let the pages that the tier has be far. How many are."""
-    w: cython.pointer(Worker) = cython.address(pool.engine.att.w)
-    record: cython.pointer(FarRecord) = pool.far_record()
-    epoch: cython.int = pool.engine.att.epoch
-    status: cython.int = BUSY
-    page: cython.pointer(Leaving)
-    at: cython.int = 0
-    i: cython.int
-    done: cython.int = 0
-    names: list = []
-    tokens: list = []
-    while status == BUSY:
-        with cython.nogil:
-            status = let_go(w, cython.address(pool.ref), table, batch, cython.address(at), pool.ops, registry.host)
-        if status == BUSY:
-            pool.pause()
-            pool.engine.refuse_fork(epoch)
-        elif status != OK:
-            pool.fail(status)
-    for i in range(batch.count):
-        page = table + batch.parcels[i].place
-        if page.stale:
-            names.append(batch.name(i))
-            tokens.append(page.token)
-        done += page.token != 0 and not page.stale
-    add(cython.address(record.spilled), done)
-    add(cython.address(record.stale), len(names))
-    pool.engine.settle()
-    _delete(pool, names, tokens)
-    return done
-
-
-@cython.cfunc
-@cython.exceptval(-1)
-def _delete(pool: Bound, names: list, tokens: list) -> cython.int:
-    """Tell the tier what nobody will ask for, if it wants to know."""
-    if not names or not pool.tier.deletes:
-        return 0
-    pool.engine.att.give_up_turn()
-    try:
-        pool.tier.delete_many(names, tokens)
-    finally:
-        pool.engine.att.again()
-    return 0
 
 
 # --- what is dead ---------------------------------------------------------------------------------
@@ -330,7 +253,7 @@ def _drain(engine: Member, open_by: dict) -> cython.int:
         found.setdefault(dead[i].pool, []).append((name_of(w.header.nonce, dead[i].gen), dead[i].token))
     for key, pool in open_by.items():
         mine = found.pop(pool_mark(key[0], key[1]), [])
-        _delete(pool, [name for name, _ in mine], [token for _, token in mine])
+        delete_names(pool, [name for name, _ in mine], [token for _, token in mine])
     return 0
 
 
@@ -355,26 +278,30 @@ def _pools(engine: Member, state: Spiller, open_pool) -> dict:
 
 @cython.cfunc
 @cython.exceptval(-1)
-def _one_batch(engine: Member, state: Spiller, pools: dict, done) -> cython.bint:
-    """Spill a batch; done.spilled is raised by how many pages are far since. False: no tier has
-    taken any."""
+def _one_choice(engine: Member, state: Spiller, pools: dict, done) -> cython.bint:
+    """Choose pages and spill them; done.spilled is raised by how many are far since. False: no tier
+    has taken any."""
     w: cython.pointer(Worker) = cython.address(engine.att.w)
-    table: Leaving[255]
     count: cython.int = 0
     idx: u64 = 0
+    most: u64
     status: cython.int
-    far: cython.int = 0
+    carried: Carried
     pool: Bound
-    batch: Batch = state.batch
-    passed: cython.p_const_uchar = cython.cast(cython.p_const_uchar, PyByteArray_AS_STRING(state.passed))
+    memset(cython.address(carried), 0, cython.sizeof(carried))
     engine.att.enter()
     try:
-        if not _is_short(w) or _is_crowded(w):
+        most = _shortage(w, engine.page_size)
+        if most == 0 or _is_crowded(w):
             return False
         state.look_ahead(w, pools)
+        most = max(most // A_PAGE, CHOSEN_MIN)
+        if state.skip != 0:
+            most = min(most, BATCH_MAX)     # the puts are faster: what is chosen is soon gone
+        elif most > BATCH_MAX:
+            most = min((most + BATCH_MAX - 1) // BATCH_MAX * BATCH_MAX, CHOSEN_MAX)
         with cython.nogil:
-            status = _choose(w, cython.address(state.shard), state.skip, table, passed, cython.address(idx),
-                             cython.address(count))
+            status = _choose(w, state, most, cython.address(idx), cython.address(count))
         if status == CORRUPT:
             engine.raise_status(status)
         if status == MISS:
@@ -387,19 +314,16 @@ def _one_batch(engine: Member, state: Spiller, pools: dict, done) -> cython.bint
     try:
         pool.enter()
         try:
-            gone: cython.int = _pack(pool, batch, table, fitting(pool, table, count))
-            taken: cython.int = _send(pool, batch, table) if batch.count != 0 else 0
-            if taken != 0:
-                far = _let_go(pool, batch, table)
+            state.carrier.carry(pool, state.chosen, fitting(pool, state.chosen, count), cython.address(carried))
         finally:
+            done.spilled += carried.far
             pool.leave()
     except PoolDestroyed:
         return False
-    done.spilled += far
-    if far == 0 and pool.keeps_far:
+    if carried.far == 0 and pool.keeps_far:
         state.passed[idx] = 1       # others have their turn
         return True
-    return taken != 0 or (batch.count == 0 and gone != 0)
+    return carried.taken != 0 or (carried.sent == 0 and carried.gone != 0)
 
 
 @cython.cfunc
@@ -444,11 +368,12 @@ def spill(engine: Member, open_pool, done):
     try:
         pools: dict = _pools(engine, state, open_pool)
         state.passed = passed_over(engine, pools)
-        for _ in range(BATCHES):
+        state.passed_at = cython.cast(cython.p_const_uchar, PyByteArray_AS_STRING(state.passed))
+        for _ in range(CHOICES):
             # Chunks of pages that became far are of no use to who needs descriptors: as long as no
             # whole segment is free, puts would let pages go for those.
             merge_ahead(engine, done)
-            if not pools or not _one_batch(engine, state, pools, done):
+            if not pools or not _one_choice(engine, state, pools, done):
                 state.lost = NEVER
                 break
         _tidy(engine, pools)

@@ -11,15 +11,16 @@ cdef struct Leaving:
     u64 shard
     u64 shape
     u64 token       # under which the tier has it; 0: it has not
+    bint goes_on    # it is of the same value as the one before it, and leaves with that one
     bint stale      # the tier has it, but it is another by now, or somebody has asked for it
 
 cdef enum:
     VALUES_MAX = 2093056        # bytes of values in a batch: with their sums they fit into one of any tier
 
-# What a batch of them has room for.
+# What a choice of them has room for.
 cdef struct Room:
     u64 pages
-    u64 bytes       # of values of several pages
+    u64 bytes       # of values of several pages: VALUES_MAX a batch
     bint begun      # there are some in it
 
 cdef void sort_leaving(Leaving *table, int count) noexcept nogil

@@ -6,9 +6,9 @@ the page is to become far (`engine/verbs/away.py`). They stay in their queues un
 Each gets a new generation when it is far, which is drawn here: its name in the tier. So a name is
 given once, to one try: what a tier is told to drop, of a page that came home or was wanted after
 all, is never the name of what it has of that page since.
-Where values are whole, a page leaves with all that is left of its value, in one batch; of a value
-that is longer than a batch as many as that takes, and the rest in the next. A hit of one of its
-pages keeps them all.
+Where values are whole, a page leaves with all that is left of its value, in one batch (leavers.py);
+of a value that is longer than a batch as many as that takes, and the rest in the next. A hit of one
+of its pages keeps them all.
 Locks: the worker's own, and the shard's; the bucket of a page of a value is tried.
 Kill at any instruction: the policy moves on as it does for an eviction, a transaction a page.
 """
@@ -97,6 +97,7 @@ def _note(w: cython.pointer(Worker), o: cython.pointer(Obj), index: u64, d: cyth
     out.shape = load(cython.address(d.shape))
     out.shard = shard
     out.token = 0
+    out.goes_on = False
     out.stale = False
 
 
@@ -121,12 +122,13 @@ def _leaves_with(page: cython.pointer(Pampd), pool: u64, shard: u64, value: cyth
 @cython.exceptval(check=False)
 def _take_value(w: cython.pointer(Worker), o: cython.pointer(Obj), pool: u64, shard: u64, value: cython.pointer(Value),
                 out: cython.pointer(Leaving), room: cython.pointer(Room), count: cython.pointer(u64)) -> cython.int:
-    """Note the pages of a value, all of them, or as many as a batch takes that has no other. OK, or
-    AGAIN: there is no room for them behind others. Its bucket is held."""
+    """Note the pages of a value, all of them, or as many as there is room for where there are no
+    others. OK, or AGAIN: there is no room for them behind others. Its bucket is held."""
     page: cython.pointer(Pampd)
     i: u64
     pages: u64 = 0
     bytes: u64 = 0
+    before: u64 = count[0]
     for i in range(value.pages):
         page = page_of(w, o, value.first + i)
         if page != cython.NULL and w.fault == 0 and _leaves_with(page, pool, shard, value):
@@ -139,8 +141,9 @@ def _take_value(w: cython.pointer(Worker), o: cython.pointer(Obj), pool: u64, sh
         if page == cython.NULL or w.fault != 0 or not _leaves_with(page, pool, shard, value):
             continue
         if room.pages == 0 or (value.pages > 1 and copied_of(page.shape) > room.bytes):
-            break           # the rest is still in front of the queue when the next batch begins
+            break           # the rest is still in front of the queue when the next choice begins
         _note(w, o, value.first + i, page, shard, out + count[0])
+        out[count[0]].goes_on = count[0] != before
         count[0] += 1
         room.pages -= 1
         room.bytes -= min(room.bytes, copied_of(page.shape))
@@ -250,8 +253,8 @@ def choose_leaving(w, shard, out, most, room, skip, passed, pool, count):
     order in which they would, but for the next `skip`: count[0] of them, none if that pool has no
     far tier, and pool[0]. Where values are whole, it may be more, as far as there is room. Pools of
     which a byte of `passed` is not 0 have no turn. OK, AGAIN (the value that comes next has no room
-    behind those in the batch), MISS (what was looked at has hits yet), BUSY or CORRUPT. Called with
-    the own lock alone."""
+    behind those that are chosen), MISS (what was looked at has hits yet), BUSY or CORRUPT. Called
+    with the own lock alone."""
     choice: Choice
     q: cython.pointer(Queue)
     policy: cython.pointer(Policy)

@@ -6,9 +6,6 @@ cdef enum:
     BATCH_MAX = 255             # pages: two batches of those of 4 KiB fill a region of a file
     BLOCK = 4096                # what the values begin and end at a multiple of
     UNIT = 8                    # what each of them begins at a multiple of
-    SUM_BYTES = 8               # what a seal adds to a page
-    NAME_BYTES = 16
-    HEAD_BYTES = 56             # name and handle, which the sum is of, too
 
 # A page of a batch: its name (two words) and its handle, where its value begins, bytes of it with the seal,
 # milliseconds that it has to live (0: for ever), and what the one who has put it in calls it.

@@ -16,7 +16,8 @@ import cython
 from cython.cimports.cpython.buffer import PyBUF_READ, PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cython.cimports.cpython.bytes import PyBytes_FromStringAndSize
 from cython.cimports.cpython.memoryview import PyMemoryView_FromMemory
-from cython.cimports.engine.far.batch import BLOCK, HEAD_BYTES, NAME_BYTES, SUM_BYTES, Parcel, in_units
+from cython.cimports.engine.far.batch import BLOCK, Parcel, in_units
+from cython.cimports.engine.far.names import HEAD_BYTES, NAME_BYTES, SEAL_BYTES
 from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.shm.layout import u64
 
@@ -54,12 +55,12 @@ class Batch:
         for i in range(self.count):
             p: cython.pointer(Parcel) = cython.address(self.parcels[i])
             head: cython.p_char = self.values_at + p.at - HEAD_BYTES
-            length: u64 = p.length - SUM_BYTES
+            length: u64 = p.length - SEAL_BYTES
             memcpy(saved.head, head, HEAD_BYTES)
             memcpy(head, p.head, HEAD_BYTES)
             found: u64 = xxh3_64_intdigest(PyMemoryView_FromMemory(head, HEAD_BYTES + length, PyBUF_READ))
             memcpy(head, saved.head, HEAD_BYTES)
-            memcpy(self.values_at + p.at + length, cython.address(found), SUM_BYTES)
+            memcpy(self.values_at + p.at + length, cython.address(found), SEAL_BYTES)
             memset(self.values_at + p.at + p.length, 0, in_units(p.length) - p.length)
         memset(self.values_at + self.end, 0, -self.end % BLOCK)
         return 0

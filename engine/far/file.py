@@ -13,7 +13,6 @@ A lock of the open file, shared among those who have it open, says that it is in
 can be made with it. A file that nobody has open may be taken, and its pages are then misses.
 Kill at any instruction: what was written, and nobody has a token of, is never read.
 """
-import contextlib
 import errno
 import fcntl
 import mmap
@@ -27,6 +26,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from engine.errors import TmemError
 from engine.far.answers import FAILED, Answer
 from engine.far.batch import Batch
+from engine.far.disk import Disk
 from engine.sizes import parse_size
 
 BLOCK = 4096                    # what a batch begins at a multiple of, and the first block
@@ -92,15 +92,13 @@ def _stretch(wanted: Sequence[tuple[int, int, int]], first: int) -> int:
     """Behind which of the values, sorted by where they lie, one read ends that begins with this
     one."""
     stop = first + 1
-    token, length, _ = wanted[first]
-    if not 0 < length <= REGION - _at(token):
-        return stop
+    token = wanted[first][0]
     while stop < len(wanted):
         behind, length, _ = wanted[stop]
         if (
             behind >> PLACE_BITS != token >> PLACE_BITS
             or _at(behind) - _end(wanted[stop - 1]) > GAP_MAX
-            or not 0 < length <= min(REGION - _at(behind), READ_MAX + _at(token) - _at(behind))
+            or length > READ_MAX + _at(token) - _at(behind)
         ):
             break
         stop += 1
@@ -111,6 +109,7 @@ class FileTier:
     """A tier in one file; made by `make` and `open`."""
 
     deletes = False
+    apart = True
     durable = False
     trouble = None
     longest = REGION
@@ -123,6 +122,9 @@ class FileTier:
         self.region = -1            # that is being filled, by the process of this number
         self.filler = 0
         self.filled = REGION        # bytes of it
+        self.disk = Disk()          # of who spills
+        self.tokens: list[int] = []     # of the batch that is being written
+        self.begun = 0              # bytes of it
         self.rooms = threading.local()
         self.sector = self._sector() if direct else 1
 
@@ -198,6 +200,13 @@ class FileTier:
             rooms.room, rooms.pid = room, os.getpid()
         return room
 
+    def _reader(self) -> Disk:
+        """What reads for this thread."""
+        disk: Disk | None = getattr(self.rooms, "disk", None)
+        if disk is None:
+            disk = self.rooms.disk = Disk()
+        return disk
+
     def _read(self, at: int, length: int) -> bytes:
         """What stands there; less where the file is shorter."""
         if not self.direct:
@@ -221,6 +230,10 @@ class FileTier:
     def _start(self, region: int) -> int:
         return BLOCK + region % self.regions * REGION
 
+    def _place(self, token: int) -> int:
+        """Where in the file a value begins."""
+        return self._start(token >> PLACE_BITS) + _at(token)
+
     # --- what a tier is asked ---------------------------------------------------------------------
 
     def prepare(self, lengths: Sequence[int], words: Sequence[int]) -> list[int]:
@@ -235,50 +248,60 @@ class FileTier:
 
     def put_many(self, batch: Batch) -> list[int]:
         """Write values as they lie, one batch, where `prepare` has found room."""
-        start = self.filled
+        self.begin_put(batch)
+        return self.end_put()
+
+    def begin_put(self, batch: Batch) -> None:
+        """The same, until it is under way."""
         room = batch.room
+        self.tokens = [self.region << PLACE_BITS | (self.filled + at) // UNIT for at in batch.starts]
+        self.begun = len(room)
+        self.disk.begin(self.fd, room, self._start(self.region) + self.filled)
         self.filled += len(room)
-        try:
-            self._write(self._start(self.region) + start, room)
-        except OSError:
-            return [0] * len(batch)
-        return [self.region << PLACE_BITS | (start + at) // UNIT for at in batch.starts]
+
+    def end_put(self) -> list[int]:
+        """Wait for it: 0 for all if not all was written."""
+        done = self.disk.end() == self.begun
+        return self.tokens if done else [0] * len(self.tokens)
 
     def get_many(
         self, names: Sequence[bytes], tokens: Sequence[int], lengths: Sequence[int]
     ) -> list[bytes | None | Answer]:
         """Read values: those that lie near each other, as pages do that left together, at once."""
+        if len(tokens) == 1:
+            return [self._get(tokens[0], lengths[0])]
         found: list[bytes | None | Answer] = [None] * len(names)
-        wanted = sorted(zip(tokens, lengths, range(len(names)), strict=True))
-        first = 0
+        # What cannot be in a file, by a damaged descriptor, is not there.
+        wanted = sorted(one for one in zip(tokens, lengths, range(len(names)), strict=True)
+                        if 0 < one[1] <= REGION - _at(one[0]))
+        stretches: list[tuple[int, int, int, int]] = []     # the first and behind the last, where in the room, bytes
+        spans = []
+        first = size = 0
         while first < len(wanted):
             stop = _stretch(wanted, first)
-            self._get_near(wanted[first:stop], found)
+            start = self._place(wanted[first][0])
+            skip = start % self.sector
+            whole = skip + _end(wanted[stop - 1]) - _at(wanted[first][0])
+            stretches.append((first, stop, size + skip, size + whole))
+            spans.append((start - skip, size, (whole + self.sector - 1) // self.sector * self.sector))
+            size += (whole + BLOCK - 1) // BLOCK * BLOCK
             first = stop
+        room = self._room(size)
+        done = self._reader().read(self.fd, room, spans)
+        for (first, stop, start, end), (_, begun, _), got in zip(stretches, spans, done, strict=True):
+            near = _at(wanted[first][0])
+            for token, length, place in wanted[first:stop]:
+                at = start + _at(token) - near
+                # By itself if the read has failed, or was too short.
+                there = at + length <= min(begun + got, end)
+                found[place] = bytes(room[at : at + length]) if there else self._get(token, length)
         return found
-
-    def _get_near(self, wanted: Sequence[tuple[int, int, int]], found: list[bytes | None | Answer]) -> None:
-        """Values of one stretch, with one read; by themselves if that fails, or is too short."""
-        token = wanted[0][0]
-        whole = _end(wanted[-1]) - _at(token)
-        data = b""
-        if len(wanted) > 1:
-            with contextlib.suppress(OSError):
-                data = self._read(self._start(token >> PLACE_BITS) + _at(token), whole)
-        if data and len(data) == whole:
-            for one, length, place in wanted:
-                start = _at(one) - _at(token)
-                value = data[start : start + length]
-                found[place] = value if len(value) == length else self._get(one, length)
-            return
-        for one, length, place in wanted:
-            found[place] = self._get(one, length)
 
     def _get(self, token: int, length: int) -> bytes | None | Answer:
         at = _at(token)
         if not 0 < length <= REGION - at:
             return None
-        at += self._start(token >> PLACE_BITS)
+        at = self._place(token)
         try:
             value = self._read(at, length)
             # A read that is too short is at the end of a file that was cut, or an error of the

@@ -25,12 +25,14 @@ class Tier(Protocol):
 
     `words`: four numbers that the arena keeps for it. The first is a token: those below it lead
     nowhere any more, and are not asked for (0 where nobody knows). deletes: it wants to hear of
-    names that are not needed any more. longest: bytes that a sealed page may have; batch_bytes:
-    that several may have together. durable: it promises to keep what it has acknowledged; False of
+    names that are not needed any more. apart: it has begin_put and end_put, between which the
+    engine goes on with other pages. durable: it promises to keep what it has acknowledged; False of
     the class, if it does so under no target. trouble: why nothing can be had from it at the moment,
-    or None."""
+    or None. longest: bytes that a sealed page may have; batch_bytes: that several may have
+    together."""
 
     deletes: bool
+    apart: bool
     durable: bool
     trouble: str | None
     longest: int
@@ -43,6 +45,13 @@ class Tier(Protocol):
     def put_many(self, batch: Batch) -> list[int]:
         """Keep each value under its name: for each its token, a number that is given back with the
         name (1 of a tier that needs none), or 0: it is not kept."""
+
+    def begin_put(self, batch: Batch) -> None:
+        """Begin what put_many does, by the one process that puts. Until end_put the batch is not to
+        be changed, and no other put. Only of a tier that is `apart`."""
+
+    def end_put(self) -> list[int]:
+        """What put_many would have answered to what was begun."""
 
     def get_many(
         self, names: Sequence[bytes], tokens: Sequence[int], lengths: Sequence[int]

@@ -22,19 +22,13 @@ from engine.far.answers import FAILED, Answer
 from engine.far.batch import Batch
 from engine.far.client import Client, Refusal, Unanswered, connect
 from engine.far.connector import Connector
-from engine.far.names import NAME
+from engine.far.names import key_of
 from engine.far.nodes import NOT_ASKED, Nodes
 from engine.far.target import LONGEST, Target, target_of
 
 PATIENCE_S = 5.0                # for the first client, when a pool is made or opened
 GRACE_S = 0.02                  # what an answer may take on its way through this process
 HELPERS = 16
-
-
-def key_of(name: bytes) -> bytes:
-    """How a page is called there."""
-    nonce, gen = NAME.unpack(name)
-    return b"tmem:%016x:%016x" % (nonce, gen)
 
 
 class _Helpers:
@@ -56,6 +50,7 @@ class ValkeyTier:
     """A tier of servers; made by `make` and `open`."""
 
     deletes = True
+    apart = False               # nodes are looked up in the arena
     longest = LONGEST
     batch_bytes = 2 * LONGEST
 

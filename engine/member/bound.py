@@ -20,6 +20,7 @@ from cython.cimports.cpython.buffer import (
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cython.cimports.engine.eviction.admit import is_capped
 from cython.cimports.engine.eviction.policies import Policy, policy_of
+from cython.cimports.engine.far.names import SEAL_BYTES, name_of, unsealed
 from cython.cimports.engine.layout.call import (
     AGAIN,
     ASIDES_MIN,
@@ -88,8 +89,6 @@ from cython.cimports.shm.kernel.process import COPY
 from cython.cimports.shm.layout import BUSY, CORRUPT, EXTENT_MAX, FAULT_SENTINEL, NOMEM, NOSPACE, OK, Worker, u64
 from cython.cimports.shm.segments import limit_of
 from engine.errors import ArenaCorrupted, FarLost, FarUnavailable, PoolDestroyed, TmemError
-from engine.far.names import SEAL_BYTES, handle_of, name_of
-from engine.far.names import opened as unsealed
 from engine.far.tiers import FAILED as NO_ANSWER
 from engine.member.stats import fixed_bytes
 
@@ -560,24 +559,31 @@ class Bound:
         return far_at(cython.address(self.engine.att.w), self.ref.idx)
 
     def ask_tier(self, names, tokens, lengths):
-        """What the tier has under names, as it answers. Other threads have their turns meanwhile,
-        and signal handlers run, so that anything may have happened afterwards."""
-        record: cython.pointer(FarRecord) = self.far_record()
-        dead_below: u64 = load(cython.address(record.words[0]))
-        living: list = [i for i, token in enumerate(tokens) if token >= dead_below]
-        found: list = [None] * len(names)
+        """What the tier has under names, as it answers; the lists are this call's to change. Other
+        threads have their turns meanwhile, and signal handlers run, so that anything may have
+        happened afterwards."""
+        dead_below: u64 = load(cython.address(self.far_record().words[0]))
+        token: u64
+        i: cython.Py_ssize_t
+        dead: list = []
         tier: object = self.tier
         if tier is None:
             return [NO_ANSWER] * len(names)
+        for i in range(len(tokens)):
+            token = tokens[i]
+            if token < dead_below:
+                dead.append(i)
+        for i in reversed(dead):
+            del names[i], tokens[i], lengths[i]
         self.engine.att.give_up_turn()
         try:
-            got = tier.get_many([names[i] for i in living], [tokens[i] for i in living], [lengths[i] for i in living])
+            found: list = tier.get_many(names, tokens, lengths)
         finally:
             self.engine.att.again()
         if self.epoch != self.engine.att.epoch:
             self.bind()         # a signal handler has forked, and this is the child
-        for i, value in zip(living, got, strict=True):
-            found[i] = value
+        for i in dead:
+            found.insert(i, None)
         return found
 
     def drop_gone(self, c, gen):
@@ -588,14 +594,15 @@ class Bound:
     def opened(self, c, index, gen, shape, value):
         """The bytes of a page from what the tier has given for it; None: they are not the
         page's."""
-        if value is None or value is NO_ANSWER:
-            return None
-        return unsealed(
-            name_of(self.engine.att.w.header.nonce, gen),
-            handle_of(pool_mark(self.ref.idx, self.ref.gen), (c.ask.oid[0], c.ask.oid[1], c.ask.oid[2]), index),
-            value,
-            copied_of(shape),
-        )
+        head: u64[7]
+        i: cython.int
+        head[0] = self.engine.att.w.header.nonce
+        head[1] = gen
+        head[2] = pool_mark(self.ref.idx, self.ref.gen)
+        for i in range(3):
+            head[3 + i] = c.ask.oid[i]
+        head[6] = index
+        return unsealed(head, value, copied_of(shape))
 
     def is_none(self, c, gen, value):
         """The far page of generation `gen` was not had, for which the tier has answered `value`.

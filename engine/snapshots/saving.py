@@ -16,6 +16,7 @@ from xxhash import xxh3_64_intdigest
 
 import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cython.cimports.engine.far.names import SEAL_BYTES, name_of
 from cython.cimports.engine.integrity.stop import resume, stop_all
 from cython.cimports.engine.layout.call import AGAIN, AWAY, DESTROYED, FULL, MISS, SIZE, Call, Value
 from cython.cimports.engine.layout.regions import is_live
@@ -66,7 +67,6 @@ from cython.cimports.shm.layout import BUSY, CORRUPT, EXTENT_CLASS, OK, Worker, 
 from cython.cimports.shm.seal import seal
 from engine.api import session
 from engine.errors import FarUnavailable, PoolNotFound, TmemError
-from engine.far.names import SEAL_BYTES, name_of
 from engine.pages.pam.codec import CODECS
 from engine.pages.pam.packed import unframed
 from engine.snapshots.head import write_head

@@ -6,6 +6,7 @@ import os
 
 from engine.far import tiers
 from engine.far.answers import FAILED
+from engine.far.disk import Disk
 
 PAGE = 4096
 
@@ -15,12 +16,30 @@ def content(n, version=0):
     return (b"%d of %d, " % (n, version) + bytes(range(256)) * 17)[: PAGE - n % 7]
 
 
+class MoodyDisk(Disk):
+    """A disk for `engine.far.file.Disk` that does as it is told: `writes` and `reads` make another
+    answer of what was written or read, a number of bytes; `spans` are those that were asked for."""
+
+    writes = reads = None
+    spans = []
+
+    def end(self):
+        done = super().end()
+        return done if self.writes is None else type(self).writes(done)
+
+    def read(self, fd, room, spans):
+        self.spans.extend(spans)
+        done = super().read(fd, room, spans)
+        return done if self.reads is None else [type(self).reads(one) for one in done]
+
+
 class DictTier:
     """A tier with the three verbs of a store of names: what it has is in `kept`, what it was asked
     in `asked`, and how long each may live, in milliseconds, in `lives`. `before(verb, names)` is
     called first, with no lock held; `deaf`: it answers nothing."""
 
     deletes = True
+    apart = False
     trouble = None
     durable = False
     longest = 1 << 20

@@ -3,9 +3,10 @@ import random
 
 import pytest
 
+import engine.far.file
 from engine.far.answers import FAILED
 from engine.far.file import FileTier
-from tests.contract.fars import PAGE, assert_sound, content, far_ones, fill, fresh_dict_tier, get, stats
+from tests.contract.fars import PAGE, MoodyDisk, assert_sound, content, far_ones, fill, fresh_dict_tier, get, stats
 
 PAGES = 1100
 
@@ -156,28 +157,32 @@ def test_a_tier_that_does_not_answer(pool, kind):
 
 def test_a_file_is_read_once_for_pages_that_lie_together(make_arena, tmp_path, monkeypatch):
     """And each by itself where that fails."""
+    class Own(MoodyDisk):
+        spans = []
+    monkeypatch.setattr(engine.far.file, "Disk", Own)
     eng = make_arena(page_size=PAGE, capacity="3MiB", huge_pages=False, shards=4)
     pool = eng.new_pool("p", far=f"file://{tmp_path}/far?size=16MiB", localify=False)
     fill(pool, PAGES)
-    reads = []
+    singles = []
     read = FileTier._read
 
     def counted(self, at, length):
-        reads.append(length)
-        if length > broken:
+        singles.append(length)
+        if broken:
             raise OSError(5, "a sector is bad")
         return read(self, at, length)
     monkeypatch.setattr(FileTier, "_read", counted)
-    broken = 1 << 30
+    broken = False
     wanted = [handle(n) for n in range(PAGES)]
     assert pool.get_many(wanted) == [content(n) for n in range(PAGES)]
     far = stats(pool)["far_pages"]
-    assert far > 250 and len(reads) < far / 4 and max(reads) <= 1 << 20
-    broken = 2 * PAGE
-    assert pool.get_many(wanted) == [content(n) for n in range(PAGES)]
-    broken = 0
+    assert far > 250 and not singles and len(Own.spans) < far / 4
+    assert max(length for *_, length in Own.spans) <= (1 << 20) + 4096
+    Own.reads = lambda done: -5 if done > 2 * PAGE else done
+    assert pool.get_many(wanted) == [content(n) for n in range(PAGES)] and singles
+    Own.reads, broken = (lambda done: -5), True
     assert pool.get_many(wanted).count(None) == far and stats(pool)["far_failed"] == far
-    broken = 1 << 30
+    Own.reads, broken = None, False
     assert pool.get_many(wanted[::-1]) == [content(n) for n in range(PAGES)][::-1]
 
 

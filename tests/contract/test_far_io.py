@@ -7,13 +7,23 @@ import os
 
 import pytest
 
-from tests.contract.fars import PAGE, assert_sound, content, fill, get, stats
+import engine.far.file
+from tests.contract.fars import PAGE, MoodyDisk, assert_sound, content, fill, get, stats
 
 PAGES = 1100
 
 
 @pytest.fixture
-def pool(make_arena, tmp_path):
+def disk(monkeypatch):
+    """The disk of far tiers in files."""
+    class Own(MoodyDisk):
+        pass
+    monkeypatch.setattr(engine.far.file, "Disk", Own)
+    return Own
+
+
+@pytest.fixture
+def pool(make_arena, tmp_path, disk):
     found = make_arena(page_size=PAGE, capacity="3MiB", huge_pages=False, shards=4).new_pool(
         "p", far=f"file://{tmp_path}/far?size=16MiB")
     fill(found, PAGES)
@@ -34,16 +44,16 @@ def cut(call, least):
     return half
 
 
-WRITES = {"EIO": failing(errno.EIO), "ENOSPC": failing(errno.ENOSPC), "EDQUOT": failing(errno.EDQUOT),
-          "half": cut(os.pwritev, 4096), "nothing": lambda *_: 0}
+WRITES = {"EIO": lambda done: -errno.EIO, "ENOSPC": lambda done: -errno.ENOSPC, "EDQUOT": lambda done: -errno.EDQUOT,
+          "half": lambda done: done // 2, "nothing": lambda done: 0}
 
 
 @pytest.mark.parametrize("how", list(WRITES))
-def test_a_batch_that_is_not_written(pool, monkeypatch, how):
+def test_a_batch_that_is_not_written(pool, disk, monkeypatch, how):
     """Its pages stay as they are, and so do those that were far before."""
     before = stats(pool)
     with monkeypatch.context() as patch:
-        patch.setattr(os, "pwritev", WRITES[how])
+        patch.setattr(disk, "writes", WRITES[how])
         n = PAGES
         while stats(pool)["evicted"] < before["evicted"] + 200:
             assert pool.put((n // 16, 0, 0), n % 16, content(n))
@@ -61,19 +71,22 @@ def test_a_batch_that_is_not_written(pool, monkeypatch, how):
     assert_sound(pool.engine)
 
 
-READS = {"EIO": failing(errno.EIO), "half": cut(os.preadv, 512), "nothing": lambda *_: 0}
+READS = {"EIO": (failing(errno.EIO), lambda done: -errno.EIO), "half": (cut(os.preadv, 512), lambda done: done // 2),
+         "nothing": (lambda *_: 0, lambda done: 0)}
 
 
 @pytest.mark.parametrize("how", list(READS))
-def test_a_page_that_is_not_read(pool, monkeypatch, how):
+def test_a_page_that_is_not_read(pool, disk, monkeypatch, how):
     """It is a miss as long as the disk says so, and stays."""
     before = stats(pool)["far_pages"]
     with monkeypatch.context() as patch:
-        patch.setattr(os, "preadv", READS[how])
+        patch.setattr(os, "preadv", READS[how][0])
+        patch.setattr(disk, "reads", READS[how][1])
         patch.setattr(os, "pread", lambda fd, size, at: b"" if how != "EIO" else failing(errno.EIO)())
         missed = [n for n in range(PAGES) if get(pool, n) is None]
         oid = missed[0] // 16, 0, 0
         assert pool.get_range(oid, 0, 16) is None
+        assert pool.get_many([(oid, missed[0] % 16)] * 2) == [None, None]
         assert pool.get(oid, missed[0] % 16, free=True) is None
     assert len(missed) == before == stats(pool)["far_pages"]
     assert stats(pool)["far_failed"] >= before and stats(pool)["far_misses_gone"] == 0

@@ -34,6 +34,7 @@ class TolerantTier:
     """A far tier in a dict that answers any name, and whatever is asked with it."""
 
     deletes = True
+    apart = False
     durable = False
     trouble = None
     longest = 1 << 20

@@ -27,11 +27,12 @@ def test_a_moment_of(name, tmp_path):
         for number in range(20):
             (tmp_path / f"file{number}").write_bytes(bytes([number]) * (number * 3000 + 1))
         scenario = dataclasses.replace(scenario, settings=scenario.settings | {"tree": str(tmp_path), "lru_pages": 8})
-    # Where others have the processor a moment may be too short for anything to come back.
+    # Where others have the processor a moment may be too short for anything to leave, or come back.
     for seconds in (0.7, 7, 30):
         outcome = run_scenario(scenario, Options(seconds=seconds, workers=2, seed=7))
-        assert outcome.violations == [], "\n".join(f"{one['where']}: {one['what']}" for one in outcome.violations)
-        if outcome.bytes_verified > 0:
+        wrong = [one for one in outcome.violations if one["kind"] != "idle" or seconds == 30]
+        assert wrong == [], "\n".join(f"{one['where']}: {one['what']}" for one in wrong)
+        if outcome.bytes_verified > 0 and not outcome.violations:
             break
     assert outcome.ops_total > 0 and outcome.bytes_verified > 0
     assert not [path.name for path in SHM.iterdir() if f"tmem-stress-{os.getpid()}-" in path.name]
