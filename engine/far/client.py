@@ -47,7 +47,8 @@ class Refusal:
 
 
 class Client(Protocol):
-    """Connections to the nodes of a cluster, or to a server alone. Any thread may use it."""
+    """Connections to the nodes of a cluster, or to a server alone. Any thread may use it. What was
+    begun is either finished or dropped."""
 
     survives_fork: bool
 
@@ -57,9 +58,17 @@ class Client(Protocol):
     def node_of(self, key: bytes) -> str:
         """The node that has a key, as far as this client knows."""
 
-    def run(self, node: str, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Send commands to a node, one batch: what it answers to each, a Refusal where it does not
-        do it. Raises Unanswered. Where a key is elsewhere the client may have gone there."""
+    def begin(self, node: str, commands: Sequence[tuple[Any, ...]], more: bool) -> Any:
+        """Send commands to a node, one batch: what `finish` or `drop` wants of it. more: others are
+        sent before this one is finished. Raises Unanswered."""
+
+    def finish(self, begun: Any, patience: float) -> list[Any]:
+        """What it answers to each, if the first answer comes within so many seconds; a Refusal
+        where it does not do it. Raises Unanswered. Where a key is elsewhere the client may have
+        gone there."""
+
+    def drop(self, begun: Any) -> None:
+        """Nobody wants these answers."""
 
     def follow(self, command: tuple[Any, ...]) -> Any:
         """Send one command whose key is its second word, wherever that leads. Raises
@@ -67,6 +76,11 @@ class Client(Protocol):
 
     def close(self) -> None:
         """Let the connections go."""
+
+
+def run(client: Client, node: str, commands: Sequence[tuple[Any, ...]], patience: float) -> list[Any]:
+    """Send commands to a node, one batch, and wait for its answers."""
+    return client.finish(client.begin(node, commands, False), patience)
 
 
 def connect(target: Target, more: Sequence[str] = ()) -> Client:

@@ -4,10 +4,10 @@ import re
 from collections import Counter
 
 from engine.errors import TmemError
-from engine.far.client import Client, connect
+from engine.far.client import Client, Unanswered, connect, run
 from engine.far.garbage import Garbage
 from engine.far.target import SCHEMES, target_of
-from engine.far.valkey import scanned
+from engine.far.valkey import PATIENCE_S, scanned
 
 AT_ONCE = 256
 
@@ -39,7 +39,11 @@ def drop(target: str, nonce: str) -> Garbage:
         keys = list(dict.fromkeys(scanned(client, f"tmem:{nonce}:*".encode(), silent, [node])))
         done.names += len(keys)
         for first in range(0, len(keys), AT_ONCE):
-            answers = client.run(node, [("UNLINK", key) for key in keys[first:first + AT_ONCE]])
+            try:
+                answers = run(client, node, [("UNLINK", key) for key in keys[first:first + AT_ONCE]], PATIENCE_S)
+            except Unanswered:
+                silent.add(node)
+                break
             done.dropped += sum(answer == 1 for answer in answers)
     client.close()
     done.silent = tuple(sorted(silent))

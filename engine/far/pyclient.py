@@ -58,6 +58,15 @@ def connect(target: Target, library: str, more: Sequence[str]) -> "PyClient":
     raise TmemError(f"far: no server can be had: {wrong}")
 
 
+class _Begun:
+    """A batch that was sent. count: answers that are still to come."""
+
+    def __init__(self, pool: Any, connection: Any, count: int) -> None:
+        self.pool = pool
+        self.connection = connection
+        self.count = count
+
+
 class PyClient:
     """Connections by redis-py or valkey-py."""
 
@@ -116,26 +125,49 @@ class PyClient:
             pool = self.pools[node] = self.connection_of(there).connection_pool
         return pool
 
-    def run(self, node: str, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """One batch, on one connection."""
-        answers: list[Any] = []
+    def begin(self, node: str, commands: Sequence[tuple[Any, ...]], more: bool) -> "_Begun":
+        """Send a batch, on one connection."""
         try:
             pool = self._pool(node)
-            connection = pool.get_connection(*self.named)
+            begun = _Begun(pool, pool.get_connection(*self.named), len(commands))
             try:
-                connection.send_packed_command(connection.pack_commands(commands), check_health=False)
-                for _ in commands:
-                    try:
-                        answers.append(connection.read_response())
-                    except self.refused as error:
-                        answers.append(Refusal(str(error), isinstance(error, self.moved)))
-            finally:
-                if len(answers) < len(commands):
-                    connection.disconnect()     # whatever ended it: what is still to come is nobody's
-                pool.release(connection)
+                # In one piece: each call gives up the interpreter's lock.
+                packed = b"".join(begun.connection.pack_commands(commands))
+                begun.connection.send_packed_command([packed], check_health=False)
+            except BaseException:
+                self.drop(begun)
+                raise
         except self.wide as error:
             raise Unanswered(str(error), isinstance(error, self.late)) from error
+        return begun
+
+    def finish(self, begun: "_Begun", patience: float) -> list[Any]:
+        """Read the answers."""
+        connection = begun.connection
+        answers: list[Any] = []
+        try:
+            if not connection.can_read(timeout=max(0.0, patience)):
+                raise Unanswered("no answer in time", True)
+            for _ in range(begun.count):
+                try:
+                    answers.append(connection.read_response())
+                except self.refused as error:
+                    answers.append(Refusal(str(error), isinstance(error, self.moved)))
+        except self.wide as error:
+            raise Unanswered(str(error), isinstance(error, self.late)) from error
+        finally:
+            begun.count -= len(answers)
+            self.drop(begun)
         return answers
+
+    def drop(self, begun: "_Begun") -> None:
+        """Give the connection back; if answers are still to come, they are nobody's."""
+        if begun.connection is None:
+            return
+        connection, begun.connection = begun.connection, None
+        if begun.count:
+            connection.disconnect()
+        begun.pool.release(connection)
 
     def follow(self, command: tuple[Any, ...]) -> Any:
         """One command, by the library's own way through the cluster."""

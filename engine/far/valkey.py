@@ -10,17 +10,15 @@ behind takes over.
 Kill at any instruction: names that nobody has a descriptor for are garbage, until their time is up
 or `tmem far gc` finds them.
 """
-import concurrent.futures
-import os
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from engine.errors import TmemError
 from engine.far.answers import FAILED, Answer
 from engine.far.batch import Batch
-from engine.far.client import Client, Refusal, Unanswered, connect
+from engine.far.client import Client, Refusal, Unanswered, connect, run
 from engine.far.connector import Connector
 from engine.far.names import key_of
 from engine.far.nodes import NOT_ASKED, Nodes
@@ -28,22 +26,22 @@ from engine.far.target import LONGEST, Target, target_of
 
 PATIENCE_S = 5.0                # for the first client, when a pool is made or opened
 GRACE_S = 0.02                  # what an answer may take on its way through this process
-HELPERS = 16
 
 
-class _Helpers:
-    """Threads that ask nodes besides the one that the caller asks himself. A forked child has its
-    own."""
+class _Asked:
+    """A node that is asked in a call: for which commands, and what came of it."""
 
-    def __init__(self) -> None:
-        self.pid = 0
-        self.pool: concurrent.futures.ThreadPoolExecutor | None = None
+    __slots__ = ("answers", "begun", "fault", "node", "places", "sent", "ticket", "us")
 
-    def submit(self, call: Callable[..., Any], *args: Any) -> "concurrent.futures.Future[Any]":
-        if self.pid != os.getpid() or self.pool is None:
-            self.pool = concurrent.futures.ThreadPoolExecutor(HELPERS, "tmem-far")
-            self.pid = os.getpid()
-        return self.pool.submit(call, *args)
+    def __init__(self, node: str, places: list[int], ticket: Any) -> None:
+        self.node = node
+        self.places = places            # of its commands in those of the call
+        self.ticket = ticket            # of its breaker
+        self.begun: Any = None          # what was sent and is not answered yet
+        self.answers: list[Any] = []
+        self.fault: str | None = None
+        self.sent = 0.0
+        self.us = 0
 
 
 class ValkeyTier:
@@ -60,7 +58,6 @@ class ValkeyTier:
         self.durable = target.wait > 0
         self.nodes = nodes
         self.connector = Connector(lambda known: connect(target, known))
-        self.helpers = _Helpers()
 
     # --- making and opening -----------------------------------------------------------------------
 
@@ -101,61 +98,89 @@ class ValkeyTier:
         client = self.connector.take(self.timeout)
         if client is not None:
             try:
-                self._ask_nodes(client, commands, last, found, end)
+                moved = self._ask_nodes(client, commands, last, found)
+                for i in moved:
+                    found[i] = self._follow(client, commands[i], last, end)
             finally:
                 self.connector.give(client)
         return found
 
-    def _ask_nodes(
-        self, client: Client, commands: Sequence[tuple[Any, ...]], last: Sequence[tuple[Any, ...]], found: list[Any],
-        end: float,
-    ) -> None:
-        """The same with a client, into `found`, until `end`."""
+    def _admitted(self, client: Client, commands: Sequence[tuple[Any, ...]]) -> list[_Asked]:
+        """The nodes that have the keys of commands, and may be asked; those last that somebody
+        tries again after they had not answered."""
         groups: dict[str, list[int]] = {}
         for i, command in enumerate(commands):
             try:
                 groups.setdefault(client.node_of(command[1]), []).append(i)
             except Unanswered:
                 self.connector.renew()
-        patience = int((self.timeout + GRACE_S) * 1e9)
-        tickets = self.nodes.admit(list(groups), patience) if self.nodes is not None else [None] * len(groups)
-        asked = [(ticket, node, places) for ticket, (node, places) in zip(tickets, groups.items(), strict=True)
+        if self.nodes is None:
+            return [_Asked(node, places, None) for node, places in groups.items()]
+        tickets = self.nodes.admit(list(groups), int((self.timeout + GRACE_S) * 1e9))
+        asked = [_Asked(node, places, ticket) for ticket, (node, places) in zip(tickets, groups.items(), strict=True)
                  if ticket != NOT_ASKED]
-        began = time.monotonic()
-        waiting = [self.helpers.submit(self._run, client, node, [commands[i] for i in places], last)
-                   for _, node, places in asked[1:]]
-        outcomes = []
+        return asked if len(asked) == 1 else sorted(asked, key=lambda one: one.ticket[1] != 0)
+
+    def _ask_nodes(
+        self, client: Client, commands: Sequence[tuple[Any, ...]], last: Sequence[tuple[Any, ...]], found: list[Any]
+    ) -> list[int]:
+        """The same with a client, into `found`. Which commands other nodes are to be asked for."""
+        asked = self._admitted(client, commands)
         moved: list[int] = []
-        for place, (ticket, node, places) in enumerate(asked):
-            try:
-                answers = (self._run(client, node, [commands[i] for i in places], last) if place == 0
-                           else waiting[place - 1].result(max(0.0, end - time.monotonic())))
-                fault = None
-            except (Unanswered, concurrent.futures.TimeoutError) as error:
-                fault = "failed" if isinstance(error, Unanswered) and not error.late else "late"
-                answers = []
-                self.connector.renew()
-            us = int((time.monotonic() - began) * 1e6)
-            outcomes.append((ticket, node, len(places), us, fault))
-            behind = answers[len(places):]
+        try:
+            self._begin(client, commands, last, asked)
+            # The one that was sent last has been waited for least, and GLIDE has not begun it yet.
+            for one in reversed(asked):
+                self._finish(client, one)
+        finally:
+            for one in asked:
+                if one.begun is not None:
+                    client.drop(one.begun)
+        for one in asked:
+            behind = one.answers[len(one.places):]
             refused = 0
-            for i, answer in zip(places, answers, strict=False):
+            for i, answer in zip(one.places, one.answers, strict=False):
                 if isinstance(answer, Refusal):
                     refused += 1
                     if answer.moved:
                         moved.append(i)
                 found[i] = (answer, *behind) if last else answer
             if refused and self.nodes is not None:
-                sent = sum(answer.moved for answer in answers if isinstance(answer, Refusal))
-                self.nodes.count(node, sent, refused - sent)
+                sent = sum(answer.moved for answer in one.answers if isinstance(answer, Refusal))
+                self.nodes.count(one.node, sent, refused - sent)
         if self.nodes is not None:
-            self.nodes.note(outcomes)
-        for i in moved:
-            found[i] = self._follow(client, commands[i], last, end)
+            self.nodes.note([(one.ticket, one.node, len(one.places), one.us, one.fault) for one in asked])
+        return moved
 
-    def _run(self, client: Client, node: str, commands: list[tuple[Any, ...]], last: Sequence[tuple[Any, ...]]
-             ) -> list[Any]:
-        return client.run(node, [*commands, *last])
+    def _begin(self, client: Client, commands: Sequence[tuple[Any, ...]], last: Sequence[tuple[Any, ...]],
+               asked: Sequence[_Asked]) -> None:
+        """Send its part to each node. Where connecting has taken all the time, the rest is not
+        asked."""
+        end = time.monotonic() + self.timeout
+        for one in asked:
+            one.sent = time.monotonic()
+            if one is not asked[0] and one.sent >= end:
+                one.fault = "late"
+                continue
+            try:
+                one.begun = client.begin(one.node, [*(commands[i] for i in one.places), *last], one is not asked[-1])
+            except Unanswered as error:
+                self._note_fault(one, error)
+
+    def _finish(self, client: Client, one: _Asked) -> None:
+        """Wait for what a node answers, as long as it may take since it was asked."""
+        if one.begun is None:
+            return
+        begun, one.begun = one.begun, None      # finished it is, whatever ends it
+        try:
+            one.answers = client.finish(begun, one.sent + self.timeout + GRACE_S - time.monotonic())
+        except Unanswered as error:
+            self._note_fault(one, error)
+        one.us = int((time.monotonic() - one.sent) * 1e6)
+
+    def _note_fault(self, one: _Asked, error: Unanswered) -> None:
+        one.fault = "late" if error.late else "failed"
+        self.connector.renew()
 
     def _follow(self, client: Client, command: tuple[Any, ...], last: Sequence[tuple[Any, ...]], end: float) -> Any:
         """What another node answers, to which one has sent us."""
@@ -225,7 +250,7 @@ def scanned(client: Client, pattern: bytes, silent: set[str], nodes: Sequence[st
         cursor = b"0"
         while True:
             try:
-                answer, = client.run(node, [("SCAN", cursor, "MATCH", pattern, "COUNT", b"1000")])
+                answer, = run(client, node, [("SCAN", cursor, "MATCH", pattern, "COUNT", b"1000")], PATIENCE_S)
             except Unanswered:
                 silent.add(node)
                 break
