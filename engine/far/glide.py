@@ -5,37 +5,18 @@ Each node has a client of its own, which knows of no cluster: the core's client 
 all requests wait while it looks for one node that does not answer, so the others would be late,
 too. That client says who has which slot, and follows a page whose slot has moved.
 """
-import concurrent.futures
-import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import glide_sync
 
 from engine.errors import TmemError
 from engine.far.client import SLOTS, Refusal, Unanswered, slot_of
+from engine.far.helpers import answers_of, helpers
 from engine.far.target import Target, credentials_of
 
 HELPERS = 16
-
-class _Helpers:
-    """Threads that ask nodes besides the one that the caller asks himself. A forked child has its
-    own."""
-
-    def __init__(self) -> None:
-        self.pid = 0
-        self.pool: concurrent.futures.ThreadPoolExecutor | None = None
-
-    def submit(self, call: Callable[..., Any], *args: Any) -> "concurrent.futures.Future[Any]":
-        if self.pid != os.getpid() or self.pool is None:
-            self.pool = concurrent.futures.ThreadPoolExecutor(HELPERS, "tmem-far")
-            self.pid = os.getpid()
-        return self.pool.submit(call, *args)
-
-
-_helpers = _Helpers()
-
 
 def _settings(target: Target, hosts: Sequence[tuple[str, int]], cluster: bool) -> dict[str, Any]:
     """What both kinds of client are told: our bounds, and no second try."""
@@ -126,17 +107,13 @@ class GlideClient:
 
     def begin(self, node: str, commands: Sequence[tuple[Any, ...]], more: bool) -> Any:
         """A call of the library sends and waits at once: in a thread if there are more."""
-        return _helpers.submit(self._run, node, commands) if more else (node, commands)
+        return helpers.submit(self._run, node, commands) if more else (node, commands)
 
     def finish(self, begun: Any, patience: float) -> list[Any]:
         """Wait for the thread, or call here; the library itself has the bound."""
         if isinstance(begun, tuple):
             return self._run(*begun)
-        try:
-            answers: list[Any] = begun.result(max(0.0, patience))
-        except concurrent.futures.TimeoutError as error:
-            raise Unanswered("no answer in time", True) from error
-        return answers
+        return answers_of(begun, patience)
 
     def drop(self, begun: Any) -> None:
         """The thread ends by itself."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from engine.errors import TmemError
 from engine.far.client import SLOTS, Refusal, Unanswered, slot_of
+from engine.far.helpers import answers_of, helpers
 from engine.far.target import Target, credentials_of
 
 CONNECT_S = 2.0         # what the first connection may take, beyond which a server counts as absent
@@ -59,10 +60,10 @@ def connect(target: Target, library: str, more: Sequence[str]) -> "PyClient":
 
 
 class _Begun:
-    """A batch that was sent. count: answers that are still to come."""
+    """A batch that was sent on a connection to a node. count: answers that are to come."""
 
-    def __init__(self, pool: Any, connection: Any, count: int) -> None:
-        self.pool = pool
+    def __init__(self, node: str, connection: Any, count: int) -> None:
+        self.node = node
         self.connection = connection
         self.count = count
 
@@ -82,6 +83,8 @@ class PyClient:
         self.named = () if library == "redis" else ("_",)       # what valkey-py wants to be told
         self.cluster: Any = None
         self.pools: dict[str, Any] = {}
+        self.idle: dict[str, list[Any]] = {}        # connections by node
+        self.timeout = target.timeout / 1000
         self.names: list[str | None] = [None] * SLOTS       # of nodes; a client lasts until a slot has moved
         host, port = hosts[0]
         if not cluster:
@@ -125,24 +128,57 @@ class PyClient:
             pool = self.pools[node] = self.connection_of(there).connection_pool
         return pool
 
-    def begin(self, node: str, commands: Sequence[tuple[Any, ...]], more: bool) -> "_Begun":
-        """Send a batch, on one connection."""
+    def _open_one(self, node: str) -> Any:
+        """A connection to a node that is open and has nothing to read; None: there is none."""
+        idle = self.idle.setdefault(node, [])
+        while idle:
+            connection = idle.pop()
+            with contextlib.suppress(*self.wide):
+                if not connection.can_read(timeout=0):
+                    return connection
+            self._let_go(node, connection)
+        return None
+
+    def _let_go(self, node: str, connection: Any) -> None:
+        """Close a connection: what is still to come on it is nobody's."""
+        connection.disconnect()
+        self._pool(node).release(connection)
+
+    def begin(self, node: str, commands: Sequence[tuple[Any, ...]], more: bool) -> Any:
+        """Send a batch, on one connection. To connect takes a few answers, so if there are more it
+        is done in a thread."""
         try:
-            pool = self._pool(node)
-            begun = _Begun(pool, pool.get_connection(*self.named), len(commands))
-            try:
-                # In one piece: each call gives up the interpreter's lock.
-                packed = b"".join(begun.connection.pack_commands(commands))
-                begun.connection.send_packed_command([packed], check_health=False)
-            except BaseException:
-                self.drop(begun)
-                raise
+            connection = self._open_one(node)
+            if connection is None and more:
+                return helpers.submit(self._run, node, commands)
+            return self._sent(node, commands, connection)
         except self.wide as error:
             raise Unanswered(str(error), isinstance(error, self.late)) from error
-        return begun
 
-    def finish(self, begun: "_Begun", patience: float) -> list[Any]:
+    def _run(self, node: str, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Connect, send, and wait."""
+        try:
+            return self.finish(self._sent(node, commands, None), self.timeout)
+        except self.wide as error:
+            raise Unanswered(str(error), isinstance(error, self.late)) from error
+
+    def _sent(self, node: str, commands: Sequence[tuple[Any, ...]], connection: Any) -> "_Begun":
+        """Send, on a connection that is open, or a new one."""
+        if connection is None:
+            connection = self._pool(node).get_connection(*self.named)
+        try:
+            # In one piece: each call gives up the interpreter's lock.
+            packed = b"".join(connection.pack_commands(commands))
+            connection.send_packed_command([packed], check_health=False)
+        except BaseException:
+            self._let_go(node, connection)
+            raise
+        return _Begun(node, connection, len(commands))
+
+    def finish(self, begun: Any, patience: float) -> list[Any]:
         """Read the answers."""
+        if not isinstance(begun, _Begun):
+            return answers_of(begun, patience)
         connection = begun.connection
         answers: list[Any] = []
         try:
@@ -156,18 +192,16 @@ class PyClient:
         except self.wide as error:
             raise Unanswered(str(error), isinstance(error, self.late)) from error
         finally:
-            begun.count -= len(answers)
-            self.drop(begun)
+            if len(answers) == begun.count:
+                self.idle[begun.node].append(connection)
+            else:
+                self._let_go(begun.node, connection)
         return answers
 
-    def drop(self, begun: "_Begun") -> None:
-        """Give the connection back; if answers are still to come, they are nobody's."""
-        if begun.connection is None:
-            return
-        connection, begun.connection = begun.connection, None
-        if begun.count:
-            connection.disconnect()
-        begun.pool.release(connection)
+    def drop(self, begun: Any) -> None:
+        """Close the connection; a thread ends by itself."""
+        if isinstance(begun, _Begun):
+            self._let_go(begun.node, begun.connection)
 
     def follow(self, command: tuple[Any, ...]) -> Any:
         """One command, by the library's own way through the cluster."""
@@ -180,5 +214,8 @@ class PyClient:
 
     def close(self) -> None:
         """Let the connections go."""
-        with contextlib.suppress(*self.wide):
+        with contextlib.suppress(*self.wide, Unanswered):
+            for node, idle in self.idle.items():
+                while idle:
+                    self._let_go(node, idle.pop())
             (self.cluster if self.cluster is not None else self.server).close()

@@ -149,18 +149,19 @@ class ValkeyTier:
                 sent = sum(answer.moved for answer in one.answers if isinstance(answer, Refusal))
                 self.nodes.count(one.node, sent, refused - sent)
         if self.nodes is not None:
-            self.nodes.note([(one.ticket, one.node, len(one.places), one.us, one.fault) for one in asked])
+            self.nodes.note([(one.ticket, one.node, len(one.places), one.us, one.fault) for one in asked
+                             if one.ticket is not None])
         return moved
 
     def _begin(self, client: Client, commands: Sequence[tuple[Any, ...]], last: Sequence[tuple[Any, ...]],
                asked: Sequence[_Asked]) -> None:
         """Send its part to each node. Where connecting has taken all the time, the rest is not
-        asked."""
+        asked, which says nothing of them."""
         end = time.monotonic() + self.timeout
         for one in asked:
             one.sent = time.monotonic()
             if one is not asked[0] and one.sent >= end:
-                one.fault = "late"
+                one.ticket = None
                 continue
             try:
                 one.begun = client.begin(one.node, [*(commands[i] for i in one.places), *last], one is not asked[-1])

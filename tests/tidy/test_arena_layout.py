@@ -56,7 +56,8 @@ def compiled(tmp_path_factory):
     source = folder / "layout_probe.pyx"
     source.write_text("\n".join(lines) + "\n")
     command = [sys.executable, "-m", "Cython.Build.Cythonize", "-q", "-i", "-3", source.name]
-    subprocess.run(command, cwd=folder, env=child_env(PYTHONPATH=str(ROOT)), check=True, capture_output=True)
+    subprocess.run(command, cwd=folder, env=child_env(PYTHONPATH=str(ROOT), CFLAGS="-O0"), check=True,
+                   capture_output=True)
     spec = importlib.util.spec_from_file_location("layout_probe", next(folder.glob("layout_probe*.so")))
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
