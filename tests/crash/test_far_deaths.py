@@ -6,6 +6,7 @@ versions with all of them.
 """
 import os
 import random
+import shutil
 import signal
 
 import pytest
@@ -27,7 +28,8 @@ class FarScene:
     def __init__(self, name, folder=None, shards=2):
         self.engine = engine.create(name, "3MiB", page_size=PAGE, max_workers=8, max_pools=4, buckets=4,
                                     shards=shards, huge_pages=False, exist_ok=False, max_capacity="4MiB")
-        far = "dict:" if folder is None else f"file://{folder}/{name}?size=8MiB"
+        self.kept = None if folder is None else folder / name
+        far = "dict:" if folder is None else f"file://{self.kept}?size=8MiB"
         self.pool = self.engine.new_pool("p", far=far)
         self.fill()
 
@@ -44,6 +46,8 @@ class FarScene:
     def __exit__(self, *_):
         self.engine.close()
         engine.unlink(self.engine.name)
+        if self.kept is not None:       # there are thousands of them
+            shutil.rmtree(self.kept) if self.kept.is_dir() else self.kept.unlink()
 
     def die_in(self, act, point):
         """How many kill points `act` has; None: it died at this one."""

@@ -36,7 +36,8 @@ class KeptScene(FarScene):
     def __init__(self, name, folder):
         self.engine = engine.create(name, "3MiB", page_size=PAGE, max_workers=8, max_pools=4, buckets=4,
                                     shards=2, huge_pages=False, exist_ok=False)
-        self.pool = self.engine.new_pool("p", far=f"folder://{folder}/{name}", persistent=True, far_persistent=True)
+        self.kept = folder / name
+        self.pool = self.engine.new_pool("p", far=f"folder://{self.kept}", persistent=True, far_persistent=True)
         for n in range(PAGES):
             assert self.pool.put(*handle(n), content(n))
             if n % 32 == 31:
