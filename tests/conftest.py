@@ -40,11 +40,18 @@ hypothesis.settings.load_profile("tmem")
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config):
-    """One more than there are cores: many tests wait for a while, for a death or a grace period. On
-    two quiet cores the suite takes 221 seconds so, and 243 otherwise."""
+    """Two more than there are cores: many tests wait for a while, for a death or a grace period."""
     if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
         return None
-    return len(os.sched_getaffinity(0)) + 1
+    return len(os.sched_getaffinity(0)) + 2
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Who has nothing left to do takes from who has: else the last minute is one worker's."""
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log)
 
 
 # --- the build under test -------------------------------------------------------------------------

@@ -1,5 +1,5 @@
 # C-level names of evict.py.
-from engine.layout.structs cimport Obj, Pampd
+from engine.layout.structs cimport Bucket, Obj, Pampd
 from engine.tree.hostops cimport HostOps
 from shm.layout cimport Worker, u64
 
@@ -13,6 +13,13 @@ cdef struct Value:
     bint broken     # the page before the first one has gone
     bint stays      # somebody has a view on one of them, or is about to queue one
 
+# Where the obj of a queued page was, when that was looked at last, and the bucket that it is in then.
+cdef struct Guess:
+    u64 obj_off
+    Obj *o
+    Bucket *b
+
+cdef int lock_obj(Worker *w, Pampd *d, u64 pool, Guess *guess) noexcept nogil
 cdef Pampd *page_of(Worker *w, Obj *o, u64 index) noexcept nogil
 cdef void value_of(Worker *w, Obj *o, Pampd *d, Value *value) noexcept nogil
 cdef void share_hits(Worker *w, Obj *o, u64 word, Value *value) noexcept nogil

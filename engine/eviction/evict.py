@@ -10,7 +10,7 @@ Kill at any instruction: each step (a page moved on, a page evicted) is one tran
 """
 import cython
 import cython.cimports.engine.tree.objnode as objnode
-from cython.cimports.engine.eviction.evict import Value
+from cython.cimports.engine.eviction.evict import Guess, Value
 from cython.cimports.engine.eviction.policies import Policy, policy_of
 from cython.cimports.engine.eviction.shares import pages_in
 from cython.cimports.engine.layout.call import AGAIN, FAULT_POLICY, MISS, PINNED
@@ -231,6 +231,32 @@ def _evict_held(w: cython.pointer(Worker), b: cython.pointer(Bucket), d: cython.
     return status
 
 
+def lock_obj(w, d, pool, guess):
+    """Lock the bucket of a page that is in a queue of a pool; the shard is held. Without the
+    bucket's lock the page may be retired, and its obj another struct, at any moment: what is read
+    here is a guess at the bucket, and under its lock it is looked at again. OK; MISS: it is not
+    there, or its pool dies, whose trees have lost leaves and are none any more; the bucket is held
+    all the same. BUSY."""
+    hash: u64
+    guess.obj_off = load_acquire(cython.address(d.obj))
+    guess.o = cython.cast(cython.pointer(Obj), chunk_at(w, guess.obj_off))
+    w.fault = 0
+    hash = hash_oid(guess.o.oid[0], guess.o.oid[1], guess.o.oid[2])
+    guess.b = buckets_at(w, pool) + (hash & (w.client_geometry[GEO_BUCKETS] - 1))
+    if lock_try(w, cython.address(guess.b.lock)) != OK:
+        return BUSY
+    if (
+        load(cython.address(pool_at(w, pool).state)) == POOL_LIVE
+        and d.sentinel == PAMPD_SENTINEL
+        and d.obj == guess.obj_off
+        and is_obj(guess.o.sentinel)
+        and pool_of_obj(guess.o) == pool
+        and hash_oid(guess.o.oid[0], guess.o.oid[1], guess.o.oid[2]) == hash
+    ):
+        return OK
+    return MISS
+
+
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
@@ -245,50 +271,30 @@ def _evict_page(w: cython.pointer(Worker), off: u64, found: cython.bint, value: 
     found: by looking through descriptors. Then no hits spare it, and it may be none (PINNED): a
     free chunk has the copy that a worker made who was killed before it was linked."""
     d: cython.pointer(Pampd) = page_at(w, off)
-    o: cython.pointer(Obj)
-    b: cython.pointer(Bucket)
+    guess: Guess
     pool: u64 = pool_in(d.queue)
-    obj_off: u64 = load_acquire(cython.address(d.obj))
-    oid_hash: u64
     status: cython.int
     if w.fault != 0 or pool >= w.client_geometry[GEO_POOLS]:
         w.fault = w.fault if w.fault else FAULT_LOOP
         return conclude(w)
     if not may_lose(pool_at(w, pool)):
         return PINNED           # whoever has chosen it: no page of a persistent pool goes for good
-    if d.sentinel == PAMPD_SENTINEL:
-        # Without its bucket's lock the page may be retired, and its obj another struct, at any
-        # moment: what is read here is a guess at the bucket. Under the bucket's lock it is looked
-        # at again.
-        o = cython.cast(cython.pointer(Obj), chunk_at(w, obj_off))
-        w.fault = 0
-        oid_hash = hash_oid(o.oid[0], o.oid[1], o.oid[2])
-        b = buckets_at(w, pool) + (oid_hash & (w.client_geometry[GEO_BUCKETS] - 1))
-        if lock_try(w, cython.address(b.lock)) != OK:
-            return BUSY
-        # The tree of a dying pool has lost leaves and is no red-black tree any more: its pages go
-        # with it, and not one by one.
-        if (
-            load(cython.address(pool_at(w, pool).state)) == POOL_LIVE
-            and d.sentinel == PAMPD_SENTINEL
-            and d.obj == obj_off
-            and is_obj(o.sentinel)
-            and pool_of_obj(o) == pool
-            and hash_oid(o.oid[0], o.oid[1], o.oid[2]) == oid_hash
-            and (not found or _is_linked(w, o, d))
-        ):
-            return _evict_held(w, b, d, value, not found, gone, host)
-        # Its obj may just have been moved: a page that is linked somewhere keeps its place.
-        living: cython.bint = load(cython.address(pool_at(w, pool).state)) == POOL_LIVE and d.sentinel == PAMPD_SENTINEL
-        moved: cython.bint = living and d.obj != obj_off
-        unlock(w, cython.address(b.lock))
-        if living or found:
-            return BUSY if moved else PINNED
-    else:
+    if d.sentinel != PAMPD_SENTINEL:
         # Retired; or about to be, by a transaction that may yet be taken back: then it is a living
         # page again, and must be where it was. Whoever gives its memory back takes it out of its
         # queue.
         return PINNED
+    status = lock_obj(w, d, pool, cython.address(guess))
+    if status == BUSY:
+        return BUSY
+    if status == OK and (not found or _is_linked(w, guess.o, d)):
+        return _evict_held(w, guess.b, d, value, not found, gone, host)
+    # Its obj may just have been moved: a page that is linked somewhere keeps its place.
+    living: cython.bint = load(cython.address(pool_at(w, pool).state)) == POOL_LIVE and d.sentinel == PAMPD_SENTINEL
+    moved: cython.bint = living and d.obj != guess.obj_off
+    unlock(w, cython.address(guess.b.lock))
+    if living or found:
+        return BUSY if moved else PINNED
     dequeue(w, off)
     status = conclude(w)
     return MISS if status == OK else status

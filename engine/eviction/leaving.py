@@ -13,13 +13,12 @@ Locks: the worker's own, and the shard's; the bucket of a page of a value is tri
 Kill at any instruction: the policy moves on as it does for an eviction, a transaction a page.
 """
 import cython
-from cython.cimports.engine.eviction.evict import Value, looks, page_of, share_hits, value_of
+from cython.cimports.engine.eviction.evict import Guess, Value, lock_obj, looks, page_of, share_hits, value_of
 from cython.cimports.engine.eviction.leaving import Leaving, Room
 from cython.cimports.engine.eviction.policies import Policy, policy_of
 from cython.cimports.engine.eviction.shares import ANY_SEAT, choose_among, pages_in
 from cython.cimports.engine.layout.call import AGAIN, FAULT_POLICY, MISS, Choice
 from cython.cimports.engine.layout.regions import (
-    buckets_at,
     has_far,
     index_in,
     is_obj,
@@ -27,26 +26,21 @@ from cython.cimports.engine.layout.regions import (
     next_gen,
     page_at,
     pool_at,
-    pool_of_obj,
     queue_at,
     shard_at,
 )
 from cython.cimports.engine.layout.structs import (
     FAR_STORED_MIN,
-    GEO_BUCKETS,
     PAMPD_SENTINEL,
-    POOL_LIVE,
     POOL_WHOLE,
-    Bucket,
     Obj,
     Pampd,
     Queue,
 )
 from cython.cimports.engine.layout.words import QUEUE_MAIN, copied_of, has_chunk, may_go, pool_in, prev_in, shard_in
-from cython.cimports.engine.oid import hash_oid
 from cython.cimports.engine.pages.queues import hits_of
 from cython.cimports.libc.stdlib import qsort
-from cython.cimports.shm.atomics import load, load_acquire
+from cython.cimports.shm.atomics import load
 from cython.cimports.shm.journal import conclude
 from cython.cimports.shm.layout import BUSY, FAULT_LOOP, OK, Worker, u64
 from cython.cimports.shm.lock import lock_try, unlock
@@ -159,34 +153,20 @@ def _take_whole(w: cython.pointer(Worker), d: cython.pointer(Pampd), pool: u64, 
     """Note a page of a pool of whole values, and what goes with it; not if its bucket is taken.
     `last`: the value that was looked at last. OK, or AGAIN: there is no room for them behind
     others."""
-    obj_off: u64 = load_acquire(cython.address(d.obj))
-    o: cython.pointer(Obj) = cython.cast(cython.pointer(Obj), chunk_at(w, obj_off))
-    b: cython.pointer(Bucket)
-    hash: u64
-    status: cython.int = OK
-    w.fault = 0
-    # As in an eviction: a guess at the bucket, under whose lock it is looked at again.
-    hash = hash_oid(o.oid[0], o.oid[1], o.oid[2])
-    b = buckets_at(w, pool) + (hash & (w.client_geometry[GEO_BUCKETS] - 1))
-    if lock_try(w, cython.address(b.lock)) != OK:
+    guess: Guess
+    status: cython.int = lock_obj(w, d, pool, cython.address(guess))
+    if status == BUSY:
         return OK
-    if (
-        load(cython.address(pool_at(w, pool).state)) == POOL_LIVE
-        and d.sentinel == PAMPD_SENTINEL
-        and d.obj == obj_off
-        and is_obj(o.sentinel)
-        and pool_of_obj(o) == pool
-        and hash_oid(o.oid[0], o.oid[1], o.oid[2]) == hash
-    ):
-        value_of(w, o, d, last)
+    if status == OK:
+        value_of(w, guess.o, d, last)
         if w.fault != 0 or last.stays:
             pass
         elif last.hits != 0:
-            share_hits(w, o, d.queue, last)        # they get their other chance together
+            share_hits(w, guess.o, d.queue, last)        # they get their other chance together
         else:
-            status = _take_value(w, o, pool, shard, last, out, room, count)
-    unlock(w, cython.address(b.lock))
-    return status
+            status = _take_value(w, guess.o, pool, shard, last, out, room, count)
+    unlock(w, cython.address(guess.b.lock))
+    return AGAIN if status == AGAIN else OK
 
 
 @cython.cfunc

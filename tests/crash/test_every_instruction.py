@@ -20,7 +20,7 @@ import engine
 from tests.crash import stepping
 from tests.support import page
 
-STRIDE = 149
+STRIDE = 251
 PAGE = 512
 TOUCHED, NEIGHBOUR, NEW, OTHER, VALUE = (1, 0, 0), (2, 0, 0), (3, 0, 0), (4, 0, 0), (5, 0, 0)
 OIDS = (TOUCHED, NEIGHBOUR, NEW, OTHER, VALUE)
@@ -232,7 +232,7 @@ def test_killed_at_any_instruction_of_a_lease(arena_name, call, record_property)
 
         places = run(stepping.trace)
         assert len(places) > 100
-        stride = 1 if os.environ.get("EVERY_INSTRUCTION") else 17
+        stride = 1 if os.environ.get("EVERY_INSTRUCTION") else 29
         for k in sorted({0, len(places) - 1, *range(list(LEASES).index(call), len(places), stride)}):
             try:
                 run(stepping.die_at, places[k])

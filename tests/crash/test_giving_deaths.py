@@ -16,7 +16,7 @@ from tests.support import SHM
 
 PAGES = 420                 # of 4,000 bytes: nearly all of 2 MiB
 KEPT = 24
-MOST = 30                   # kill points that are visited, unless all are
+MOST = 20                   # kill points that are visited, unless all are
 
 
 def page(n):

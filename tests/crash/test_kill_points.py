@@ -75,7 +75,7 @@ def outcomes(prefix, prepare, act):
 def test_killed_at_every_point_of_a_verb(arena_name, verb, record_property):
     prepare, act = VERBS[verb]
     points, before, after = outcomes(arena_name, prepare, act)
-    chosen = visited(points, 120 if verb in MOST_USED else 40, verb)
+    chosen = visited(points, 70 if verb in MOST_USED else 24, verb)
     for point in chosen:
         with Scene(arena_name) as scene:
             assert scene.die_in(prepare, act, point) is None, f"point {point} of {points} was not reached"
@@ -125,7 +125,7 @@ def test_killed_at_every_point_of_a_batch(arena_name, verb, pam):
             states.append(scene.state())
     assert points > 50 and sum(states[n] != states[n + 1] for n in range(5)) >= 4
     seen = set()
-    chosen = visited(points, 40, f"{verb} {pam}")
+    chosen = visited(points, 24, f"{verb} {pam}")
     for point in chosen:
         with PackedScene(arena_name, pam=pam) as scene:
             assert scene.die_in(nothing, lambda e: act(e, 5), point) is None, (
@@ -145,7 +145,7 @@ def test_killed_at_every_point_of_a_verb_on_compressed_pages(arena_name, pam, ve
         points = scene.die_in(nothing, PACKED[verb], HUGE)
         scene.engine.recover()
         after = scene.state()
-    for point in visited(points, 25, f"{verb} {pam}"):
+    for point in visited(points, 15, f"{verb} {pam}"):
         with PackedScene(arena_name, pam=pam) as scene:
             assert scene.die_in(nothing, PACKED[verb], point) is None, f"point {point} of {points} was not reached"
             scene.assert_sound(before, after)
@@ -159,7 +159,7 @@ def test_killed_at_every_point_of_a_verb_on_pages_of_equal_content(arena_name, v
         points = scene.die_in(nothing, TWINS[verb], HUGE)
         scene.engine.recover()
         after = scene.state()
-    chosen = visited(points, 40, verb)
+    chosen = visited(points, 24, verb)
     for point in chosen:
         with TwinScene(arena_name) as scene:
             assert scene.die_in(nothing, TWINS[verb], point) is None, f"point {point} of {points} was not reached"
@@ -178,7 +178,7 @@ def test_killed_at_every_point_of_a_put_over_a_compressed_page_in_a_full_arena(a
         scene.engine.recover()
         after, new = scene.state(), scene.p.get((0, 9, 9), 3)
     assert points > 10 and new == (text(3, 3000) if verb == "it-fits" else None) != old
-    for point in visited(points, 25, f"{verb} {pam}"):
+    for point in visited(points, 15, f"{verb} {pam}"):
         with PackedFullScene(arena_name, pam=pam) as scene:
             assert scene.die_in(nothing, PACKED_OVER[verb], point) is None, f"point {point} of {points} was not reached"
             scene.assert_sound(before, after)
@@ -197,7 +197,7 @@ def test_killed_at_every_point_of_an_eviction(arena_name, verb):
             scene.e = scene.engine.new_pool("e")
         after = scene.state()
     assert points > 20
-    chosen = visited(points, 40, verb)
+    chosen = visited(points, 24, verb)
     for point in chosen:
         with FullScene(arena_name) as scene:
             assert scene.state() == before      # a look is a hit of each page: without it others go, by another way
@@ -228,7 +228,7 @@ def test_killed_at_every_point_of_an_eviction_of_values(arena_name, verb):
         after = scene.state()
         scene.assert_all_can_go()
     assert points > 100
-    chosen = visited(points, 60, verb)
+    chosen = visited(points, 36, verb)
     for point in chosen:
         with FullOfValuesScene(arena_name) as scene:
             assert scene.die_in(nothing, act, point) is None, f"point {point} of {points} was not reached"
@@ -246,7 +246,7 @@ def test_killed_at_every_point_of_a_put_over_a_value(arena_name, verb):
         scene.engine.recover()
         after = scene.state()
     assert points > 20 and before != after
-    chosen = visited(points, 40, verb)
+    chosen = visited(points, 24, verb)
     for point in chosen:
         with ValueScene(arena_name) as scene:
             assert scene.die_in(nothing, act, point) is None, f"point {point} of {points} was not reached"
@@ -264,7 +264,7 @@ def test_killed_at_every_point_of_a_put_that_moves_others(arena_name, verb):
         points = scene.die_in(nothing, act, HUGE)
         after = scene.state()
     assert points > 100 and after != before
-    chosen = visited(points, 40, verb)
+    chosen = visited(points, 24, verb)
     for point in chosen:
         with SplinteredScene(arena_name) as scene:
             assert scene.die_in(nothing, act, point) is None, f"point {point} of {points} was not reached"
@@ -291,7 +291,7 @@ def test_killed_at_every_point_in_an_arena_that_has_no_room(arena_name, verb):
         scene.assert_sound(scene.state())
         after = scene.state()
     assert points > 20 and (after != before) == (answer or "over" in verb)
-    chosen = visited(points, 40, verb)
+    chosen = visited(points, 24, verb)
     for point in chosen:
         with CrammedScene(arena_name) as scene:
             assert scene.die_in(nothing, act, point) is None, f"point {point} of {points} was not reached"

@@ -169,7 +169,7 @@ def test_a_repair_that_is_killed_is_done_by_the_next(arena_name):
         assert scene.engine.check().ok
         want = scene.state()
     assert points > 50 and ("p", 0) in want and ("p", 1) not in want
-    chosen = visited(points, 100, "repair")
+    chosen = visited(points, 60, "repair")
     for point in chosen:
         with Scene(arena_name) as scene:
             damage_page(scene.p, (1, 0, 0), 7)

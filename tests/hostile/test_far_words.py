@@ -4,6 +4,7 @@ of them by itself, with the values that counts and offsets are wrong by.
 """
 import contextlib
 import os
+import random
 import signal
 import struct
 
@@ -15,6 +16,7 @@ from tests.hostile.scene import PAGE, Scene
 from tests.hostile.structs import SIZES, offset
 from tests.stopped import in_child
 
+EVERY = bool(os.environ.get("EVERY_POINT"))
 MASK = 2**64 - 1
 SECONDS = 60            # for all values of a word; a hang ends then
 
@@ -90,7 +92,8 @@ def test_every_word(arena_name, kind):
         for name, at in words(scene).items():
             if name.split()[0] != kind:
                 continue
-            for value in sorted(values(scene.word(at))):
+            chosen = sorted(values(scene.word(at)))
+            for value in chosen if EVERY else random.Random(name).sample(chosen, 6):
                 signal.alarm(SECONDS)
                 scene.restore()
                 os.pwrite(scene.fd, struct.pack("<Q", value), at)

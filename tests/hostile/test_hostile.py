@@ -20,7 +20,7 @@ from tests.stopped import in_child
 from tests.support import SHM, SMALL
 
 ITEMS = 10
-SEEDS = 1600 if os.environ.get("EVERY_POINT") else 128      # of each item
+SEEDS = 1600 if os.environ.get("EVERY_POINT") else 80       # of each item
 CONCURRENT = 16         # every so many-th seed is one with words that change meanwhile
 
 
