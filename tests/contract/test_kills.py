@@ -12,7 +12,7 @@ from tests.contract.races import Ledger, own
 
 FORK = multiprocessing.get_context("fork")
 OWNERS = 3
-KILLS = 40
+KILLS = 24
 
 
 @pytest.mark.parametrize("seed", range(12 if os.environ.get("EVERY_POINT") else 3))

@@ -80,7 +80,7 @@ def test_what_a_dead_worker_had_retired_beside_a_later_pool_of_its_slot(make_are
     engine.register_pam("tokens", Tokens)
     eng = make_arena(capacity="4MiB", page_size=PAGE, max_pools=1)
     seen = 0
-    for point in range(1, 400, 3):
+    for point in range(1, 400, 7):
         pool = eng.new_pool("p", pam=pam)
         for index in range(70):
             assert pool.put((1, 0, 0), index, text(index))

@@ -200,7 +200,7 @@ def test_a_storm_of_holders_and_waiters_that_are_killed(arena_name):
     with engine.create(arena_name, **SMALL) as eng:
         crew = [fork(work) for _ in range(5)]
         try:
-            for n in range(60):
+            for n in range(30):
                 time.sleep(0.01)
                 victim = crew.pop(n % len(crew))
                 os.kill(victim, signal.SIGKILL)

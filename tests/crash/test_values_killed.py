@@ -18,7 +18,7 @@ from tests.support import mixed
 
 pytestmark = pytest.mark.timeout(3600 if os.environ.get("EVERY_POINT") else 120)
 OID = (0, 0, 0)
-MOST = 3            # points of each that the suite visits
+MOST = 2            # points of each that the suite visits
 AHEAD_S = 500
 POOLS = {"persistent": {"persistent": True}, "ephemeral": {"shared": True},
          "dedup": {"shared": True, "dedup": True}, "lz4": {"pam": "lz4", "persistent": True}}
