@@ -136,10 +136,10 @@ class Disk:
         return found
 
     def begin(self, fd, room, at):
-        """Begin to write a buffer to a file. Until `end` it is not to be changed, and nothing else
-        begun."""
-        if self.holds:
-            raise ValueError("begin: what was begun before has not been ended")
+        """Begin to write a buffer to a file. Until `end` it is not to be changed. What was begun
+        before and never ended, since a signal handler raised, or by a thread of a parent, is waited
+        for first."""
+        self.end()
         PyObject_GetBuffer(room, cython.address(self.held), PyBUF_SIMPLE)
         self.holds = True
         self.ready()

@@ -254,10 +254,11 @@ class FileTier:
     def begin_put(self, batch: Batch) -> None:
         """The same, until it is under way."""
         room = batch.room
+        place = self._start(self.region) + self.filled
         self.tokens = [self.region << PLACE_BITS | (self.filled + at) // UNIT for at in batch.starts]
         self.begun = len(room)
-        self.disk.begin(self.fd, room, self._start(self.region) + self.filled)
-        self.filled += len(room)
+        self.filled += len(room)        # first: a signal handler may raise when it is under way
+        self.disk.begin(self.fd, room, place)
 
     def end_put(self) -> list[int]:
         """Wait for it: 0 for all if not all was written."""
