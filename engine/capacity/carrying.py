@@ -73,13 +73,13 @@ def _send(pool: Bound, flight: Flight) -> cython.int:
         # Release: who sees a token of what is written from here on sees these, too.
         set_release(cython.address(record.words[i]), words[i])
     kill_point(w)
-    if pool.tier.apart:
-        flight.begun = True         # first: a signal handler may raise when it is
-        pool.tier.begin_put(flight.batch)
-        return 0
-    pool.engine.att.give_up_turn()
+    pool.engine.att.give_up_turn()      # also to begin: not every file system leaves the waiting to the disk
     try:
-        flight.tokens = pool.tier.put_many(flight.batch)
+        if pool.tier.apart:
+            flight.begun = True         # first: a signal handler may raise when it is
+            pool.tier.begin_put(flight.batch)
+        else:
+            flight.tokens = pool.tier.put_many(flight.batch)
     finally:
         pool.engine.att.again()
     pool.engine.refuse_fork(epoch)

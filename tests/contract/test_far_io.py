@@ -6,6 +6,7 @@ import errno
 import itertools
 import os
 import sys
+import threading
 
 import pytest
 
@@ -71,6 +72,33 @@ def test_a_batch_that_is_not_written(pool, disk, monkeypatch, how):
     for m in range(n):
         assert get(pool, m) in (None, content(m))
     assert stats(pool)["checksum_bad"] == 0
+    assert_sound(pool.engine)
+
+
+@pytest.mark.parametrize("step", ["begin", "end"])
+def test_a_disk_that_takes_its_time_keeps_no_other_thread_waiting(pool, disk, monkeypatch, step):
+    """Also where it waits for what is only begun, as of a file system without asynchronous
+    calls."""
+    slow, done = threading.Event(), threading.Event()
+    call = getattr(disk, step)
+
+    def wait(self, *args):
+        slow.set()
+        assert done.wait(60)
+        return call(self, *args)
+    monkeypatch.setattr(disk, step, wait)
+    for n in range(PAGES, PAGES + 200):
+        assert pool.put((n // 16, 0, 0), n % 16, content(n))
+    thread = threading.Thread(target=pool.engine.spill)
+    thread.start()
+    assert slow.wait(60)
+    try:
+        assert get(pool, n) == content(n)       # else it would wait for the disk, which waits for it
+        assert pool.put((n // 16, 0, 0), n % 16, content(n, 1))
+    finally:
+        done.set()
+        thread.join()
+    assert get(pool, n) == content(n, 1)
     assert_sound(pool.engine)
 
 
