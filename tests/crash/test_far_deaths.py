@@ -6,6 +6,7 @@ versions with all of them.
 """
 import os
 import random
+import shutil
 import signal
 
 import pytest
@@ -42,8 +43,14 @@ class FarScene:
         return self
 
     def __exit__(self, *_):
+        place = self.pool.far.partition("?")[0].partition("://")[2]
         self.engine.close()
         engine.unlink(self.engine.name)
+        # There are thousands of scenes, with all points.
+        if os.path.isfile(place):
+            os.unlink(place)
+        elif os.path.isdir(place):
+            shutil.rmtree(place)
 
     def die_in(self, act, point):
         """How many kill points `act` has; None: it died at this one."""
