@@ -147,6 +147,7 @@ def _take_value(w: cython.pointer(Worker), o: cython.pointer(Obj), pool: u64, sh
         count[0] += 1
         room.pages -= 1
         room.bytes -= min(room.bytes, copied_of(page.shape))
+        room.lack -= min(room.lack, copied_of(page.shape))
         room.begun = True
     return OK
 
@@ -204,7 +205,10 @@ def _take(w: cython.pointer(Worker), off: u64, pool: u64, shard: u64, most: u64,
     walked: u64 = 0
     status: cython.int = OK
     last.pages = 0
-    while off != 0 and status == OK and count[0] < most and room.pages > 0 and steps > 0 and walked < WALK_MAX:
+    while (
+        off != 0 and status == OK and count[0] < most and room.pages > 0 and room.lack > 0 and steps > 0
+        and walked < WALK_MAX
+    ):
         walked += 1
         d = page_at(w, off)
         if w.fault == 0 and not may_go(d.queue):
@@ -222,6 +226,7 @@ def _take(w: cython.pointer(Worker), off: u64, pool: u64, shard: u64, most: u64,
                 status = _take_whole(w, d, pool, shard, cython.address(last), out, room, count)
             else:
                 _note(w, o, index_in(o, d), d, shard, out + count[0])
+                room.lack -= min(room.lack, copied_of(out[count[0]].shape))
                 count[0] += 1
                 room.pages -= 1
                 room.begun = True

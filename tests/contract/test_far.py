@@ -128,6 +128,22 @@ def test_a_pool_that_is_destroyed_while_it_is_spilled(make_arena, kind):
     assert_sound(pool.engine)
 
 
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("size", [4096, 65536])
+def test_as_much_leaves_as_the_reserve_lacks(make_arena, kind, size, whole):
+    """By bytes: sixteen times as long pages are not as many."""
+    capacity = 24 << 20
+    eng = make_arena(page_size=size, capacity=capacity, huge_pages=False)
+    pool = eng.new_pool("p", far="dict:", whole=whole)
+    spilled = []
+    for n in range(3 * capacity // 2 // size):
+        assert pool.put((n // 16, 0, 0), n % 16, n.to_bytes(4, "little") + bytes(range(1, 256)) * (size // 256 - 1))
+        if n % (capacity // 64 // size) == 0:
+            spilled.append(eng.spill())
+    assert stats(pool)["far_skipped"] == 0 < sum(spilled)
+    assert max(spilled) * size < capacity / 10
+
+
 @pytest.mark.parametrize("far", [True, False])
 def test_a_pool_whose_place_another_takes_while_it_is_written(make_arena, tmp_path, monkeypatch, far):
     """It is gone, and nothing is wrong with the arena; the other has its own record of a tier."""
