@@ -196,10 +196,16 @@ def _take_whole(w: cython.pointer(Worker), d: cython.pointer(Pampd), pool: u64, 
 def _take(w: cython.pointer(Worker), off: u64, pool: u64, shard: u64, most: u64, out: cython.pointer(Leaving),
           room: cython.pointer(Room), count: cython.pointer(u64)) -> cython.int:
     """Note pages from one on, towards the newest of its queue, until there are so many. OK, AGAIN
-    as _take_value, or CORRUPT."""
+    as _take_value, MISS (none, and some were passed over), or CORRUPT.
+
+    What cannot leave, since it is short or has no chunk of its own, goes where memory is short; of
+    a persistent pool it stays, and would be all that is ever looked at: others have their turn."""
     d: cython.pointer(Pampd)
     o: cython.pointer(Obj)
     last: Value
+    newer: u64
+    stays: cython.bint = not may_lose(pool_at(w, pool))
+    spared: cython.bint = False
     whole: cython.bint = pool_at(w, pool).flags & POOL_WHOLE != 0
     steps: u64 = most * STEPS_A_PAGE
     walked: u64 = 0
@@ -221,6 +227,7 @@ def _take(w: cython.pointer(Worker), off: u64, pool: u64, shard: u64, most: u64,
             off = prev_in(d.queue)
             continue                # of the value that was looked at
         steps -= 1
+        newer = prev_in(d.queue)
         if is_obj(o.sentinel) and _may_leave(w, d, off):
             if whole:
                 status = _take_whole(w, d, pool, shard, cython.address(last), out, room, count)
@@ -230,8 +237,13 @@ def _take(w: cython.pointer(Worker), off: u64, pool: u64, shard: u64, most: u64,
                 count[0] += 1
                 room.pages -= 1
                 room.begun = True
-        off = prev_in(d.queue)
-    return status if w.fault == 0 else conclude(w)
+        elif stays and d.sentinel == PAMPD_SENTINEL and hits_of(w, off) == 0:
+            status = policy_of(pool_at(w, pool).policy).pass_over(w, queue_at(w, pool, shard), off)
+            spared = True
+        off = newer
+    if w.fault != 0:
+        return conclude(w)
+    return MISS if status == OK and spared and count[0] == 0 else status
 
 
 @cython.cfunc
