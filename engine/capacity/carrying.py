@@ -73,13 +73,13 @@ def _send(pool: Bound, flight: Flight) -> cython.int:
         # Release: who sees a token of what is written from here on sees these, too.
         set_release(cython.address(record.words[i]), words[i])
     kill_point(w)
-    if pool.tier.apart:
-        pool.tier.begin_put(flight.batch)
-        flight.begun = True
-        return 0
-    pool.engine.att.give_up_turn()
+    pool.engine.att.give_up_turn()      # also to begin: not every file system leaves the waiting to the disk
     try:
-        flight.tokens = pool.tier.put_many(flight.batch)
+        if pool.tier.apart:
+            flight.begun = True         # first: a signal handler may raise when it is
+            pool.tier.begin_put(flight.batch)
+        else:
+            flight.tokens = pool.tier.put_many(flight.batch)
     finally:
         pool.engine.att.again()
     pool.engine.refuse_fork(epoch)
@@ -97,8 +97,8 @@ def _land(pool: Bound, flight: Flight) -> cython.int:
     if flight.begun:
         pool.engine.att.give_up_turn()
         try:
-            flight.begun = False
             flight.tokens = pool.tier.end_put()
+            flight.begun = False
         finally:
             pool.engine.att.again()
         pool.engine.refuse_fork(epoch)
@@ -146,6 +146,22 @@ def _let_go(pool: Bound, flight: Flight) -> cython.int:
     return done
 
 
+@cython.cfunc
+@cython.exceptval(-1)
+def _abandon(pool: Bound) -> cython.int:
+    """Wait until the tier is done with a batch, after an exception: its memory is used again. There
+    is no turn to give up where the engine was closed meanwhile."""
+    turn: cython.bint = pool.engine.att.has_turn()
+    if turn:
+        pool.engine.att.give_up_turn()
+    try:
+        pool.tier.end_put()
+    finally:
+        if turn:
+            pool.engine.att.again()
+    return 0
+
+
 @cython.cclass
 class Carrier:
     """Who carries the pages of one engine."""
@@ -181,4 +197,4 @@ class Carrier:
         finally:
             for flight in (one, two):
                 if flight is not None and cython.cast(Flight, flight).begun:
-                    pool.tier.end_put()         # what it reads is used again
+                    _abandon(pool)

@@ -136,13 +136,14 @@ def _is_crowded(w: cython.pointer(Worker)) -> cython.bint:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _choose(w: cython.pointer(Worker), state: Spiller, most: u64, pool: cython.pointer(u64),
+def _choose(w: cython.pointer(Worker), state: Spiller, most: u64, lack: u64, pool: cython.pointer(u64),
             count: cython.pointer(cython.int)) -> cython.int:
-    """Up to so many pages of one pool that go next, but for those that state.skip says of each
-    shard. OK (also with none), MISS (none, since all that were looked at were spared), BUSY or
-    CORRUPT."""
+    """Up to so many pages of one pool that go next, or as many as have so many bytes, but for those
+    that state.skip says of each shard. OK (also with none), MISS (none, since all that were looked
+    at were spared), BUSY or CORRUPT."""
     shards: u64 = w.client_geometry[GEO_SHARDS]
     each: u64 = max(A_SHARD, (most + shards - 1) // shards)
+    share: u64 = max(A_SHARD * A_PAGE, (lack + shards - 1) // shards)
     of: u64 = 0
     found: u64
     i: u64
@@ -157,8 +158,9 @@ def _choose(w: cython.pointer(Worker), state: Spiller, most: u64, pool: cython.p
     status = OK
     spared: cython.bint = False
     for i in range(shards):
-        if room.pages == 0 or status == CORRUPT:
+        if room.pages == 0 or lack == 0 or status == CORRUPT:
             break
+        room.lack = share
         status = choose_leaving(w, state.shard & (shards - 1), state.chosen + count[0], min(each, room.pages),
                                 cython.address(room), state.skip, state.passed_at, cython.address(of),
                                 cython.address(found))
@@ -167,6 +169,7 @@ def _choose(w: cython.pointer(Worker), state: Spiller, most: u64, pool: cython.p
         if found != 0:
             pool[0] = of
         count[0] += found
+        lack -= min(lack, share - room.lack)
         if status == AGAIN:
             break                   # a value that wants more room: the next choice begins with it
         spared = spared or status == MISS
@@ -284,6 +287,7 @@ def _one_choice(engine: Member, state: Spiller, pools: dict, done) -> cython.bin
     w: cython.pointer(Worker) = cython.address(engine.att.w)
     count: cython.int = 0
     idx: u64 = 0
+    lack: u64
     most: u64
     status: cython.int
     carried: Carried
@@ -291,17 +295,19 @@ def _one_choice(engine: Member, state: Spiller, pools: dict, done) -> cython.bin
     memset(cython.address(carried), 0, cython.sizeof(carried))
     engine.att.enter()
     try:
-        most = _shortage(w, engine.page_size)
-        if most == 0 or _is_crowded(w):
+        lack = _shortage(w, engine.page_size)
+        if lack == 0 or _is_crowded(w):
             return False
         state.look_ahead(w, pools)
-        most = max(most // A_PAGE, CHOSEN_MIN)
+        lack = max(lack, CHOSEN_MIN * A_PAGE)
+        most = lack // A_PAGE
         if state.skip != 0:
             most = min(most, BATCH_MAX)     # the puts are faster: what is chosen is soon gone
         elif most > BATCH_MAX:
             most = min((most + BATCH_MAX - 1) // BATCH_MAX * BATCH_MAX, CHOSEN_MAX)
+            lack = max(lack, most * A_PAGE)
         with cython.nogil:
-            status = _choose(w, state, most, cython.address(idx), cython.address(count))
+            status = _choose(w, state, most, lack, cython.address(idx), cython.address(count))
         if status == CORRUPT:
             engine.raise_status(status)
         if status == MISS:

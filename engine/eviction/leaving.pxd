@@ -21,6 +21,7 @@ cdef enum:
 cdef struct Room:
     u64 pages
     u64 bytes       # of values of several pages: VALUES_MAX a batch
+    u64 lack        # bytes that are wanted of a shard: none begins to leave when there are so many
     bint begun      # there are some in it
 
 cdef void sort_leaving(Leaving *table, int count) noexcept nogil

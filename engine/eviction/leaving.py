@@ -141,6 +141,7 @@ def _take_value(w: cython.pointer(Worker), o: cython.pointer(Obj), pool: u64, sh
         count[0] += 1
         room.pages -= 1
         room.bytes -= min(room.bytes, copied_of(page.shape))
+        room.lack -= min(room.lack, copied_of(page.shape))
         room.begun = True
     return OK
 
@@ -175,16 +176,25 @@ def _take_whole(w: cython.pointer(Worker), d: cython.pointer(Pampd), pool: u64, 
 def _take(w: cython.pointer(Worker), off: u64, pool: u64, shard: u64, most: u64, out: cython.pointer(Leaving),
           room: cython.pointer(Room), count: cython.pointer(u64)) -> cython.int:
     """Note pages from one on, towards the newest of its queue, until there are so many. OK, AGAIN
-    as _take_value, or CORRUPT."""
+    as _take_value, MISS (none, and some were passed over), or CORRUPT.
+
+    What cannot leave, since it is short or has no chunk of its own, goes where memory is short; of
+    a persistent pool it stays, and would be all that is ever looked at: others have their turn."""
     d: cython.pointer(Pampd)
     o: cython.pointer(Obj)
     last: Value
+    newer: u64
+    stays: cython.bint = not may_lose(pool_at(w, pool))
+    spared: cython.bint = False
     whole: cython.bint = pool_at(w, pool).flags & POOL_WHOLE != 0
     steps: u64 = most * STEPS_A_PAGE
     walked: u64 = 0
     status: cython.int = OK
     last.pages = 0
-    while off != 0 and status == OK and count[0] < most and room.pages > 0 and steps > 0 and walked < WALK_MAX:
+    while (
+        off != 0 and status == OK and count[0] < most and room.pages > 0 and room.lack > 0 and steps > 0
+        and walked < WALK_MAX
+    ):
         walked += 1
         d = page_at(w, off)
         if w.fault == 0 and not may_go(d.queue):
@@ -197,16 +207,23 @@ def _take(w: cython.pointer(Worker), off: u64, pool: u64, shard: u64, most: u64,
             off = prev_in(d.queue)
             continue                # of the value that was looked at
         steps -= 1
+        newer = prev_in(d.queue)
         if is_obj(o.sentinel) and _may_leave(w, d, off):
             if whole:
                 status = _take_whole(w, d, pool, shard, cython.address(last), out, room, count)
             else:
                 _note(w, o, index_in(o, d), d, shard, out + count[0])
+                room.lack -= min(room.lack, copied_of(out[count[0]].shape))
                 count[0] += 1
                 room.pages -= 1
                 room.begun = True
-        off = prev_in(d.queue)
-    return status if w.fault == 0 else conclude(w)
+        elif stays and d.sentinel == PAMPD_SENTINEL and hits_of(w, off) == 0:
+            status = policy_of(pool_at(w, pool).policy).pass_over(w, queue_at(w, pool, shard), off)
+            spared = True
+        off = newer
+    if w.fault != 0:
+        return conclude(w)
+    return MISS if status == OK and spared and count[0] == 0 else status
 
 
 @cython.cfunc

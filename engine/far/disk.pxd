@@ -26,6 +26,7 @@ cdef extern from "<sys/syscall.h>" nogil:
 
 cdef extern from "<unistd.h>" nogil:
     long syscall(long number, ...)
+    int getpid()
     ssize_t pread(int fd, void *into, size_t length, int64_t at)
     ssize_t pwrite(int fd, const void *data, size_t length, int64_t at)
 

@@ -9,8 +9,6 @@ A context belongs to one process: a forked child makes its own, and what its par
 none of its business.
 Nothing returns while the kernel may still write to memory of ours: interrupted waits go on.
 """
-import os
-
 import cython
 from cython.cimports.cpython.buffer import (
     Py_buffer,
@@ -27,6 +25,7 @@ from cython.cimports.engine.far.disk import (
     SYS_io_getevents,
     SYS_io_setup,
     SYS_io_submit,
+    getpid,
     iocb,
     pread,
     pwrite,
@@ -41,17 +40,17 @@ class Disk:
     """What one thread has under way."""
 
     def __dealloc__(self):
-        if self.context != 0 and self.owner == os.getpid():
+        if self.context != 0 and self.owner == getpid():
             syscall(SYS_io_destroy, self.context)       # waits for what is under way
         if self.holds:
             PyBuffer_Release(cython.address(self.held))
 
     def ready(self):
         """Have a context of this process's, if one can be had."""
-        if self.owner != os.getpid():
+        if self.owner != getpid():
             self.context = 0
             self.under_way = 0
-            self.owner = os.getpid()
+            self.owner = getpid()
         if self.context == 0 and not self.refused:
             self.refused = syscall(SYS_io_setup, cython.cast(cython.uint, DEPTH), cython.address(self.context)) != 0
             if self.refused:
@@ -137,10 +136,10 @@ class Disk:
         return found
 
     def begin(self, fd, room, at):
-        """Begin to write a buffer to a file. Until `end` it is not to be changed, and nothing else
-        begun."""
-        if self.holds:
-            raise ValueError("begin: what was begun before has not been ended")
+        """Begin to write a buffer to a file. Until `end` it is not to be changed. What was begun
+        before and never ended, since a signal handler raised, or by a thread of a parent, is waited
+        for first."""
+        self.end()
         PyObject_GetBuffer(room, cython.address(self.held), PyBUF_SIMPLE)
         self.holds = True
         self.ready()
@@ -158,7 +157,7 @@ class Disk:
         0 in a child that was forked meanwhile."""
         if not self.holds:
             return 0
-        mine: cython.bint = self.owner == os.getpid()
+        mine: cython.bint = self.owner == getpid()
         if mine:
             with cython.nogil:
                 self.wait()

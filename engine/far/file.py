@@ -190,15 +190,19 @@ class FileTier:
     # --- bytes in and out -------------------------------------------------------------------------
 
     def _room(self, size: int) -> memoryview:
-        """Memory of this thread's that begins where a page does. Private: a forked child shares
-        none with its parent."""
-        rooms = self.rooms
-        room: memoryview | None = getattr(rooms, "room", None)
-        if room is None or len(room) < size or rooms.pid != os.getpid():
+        """Memory of this thread's that begins where a page does, until `_keep`: a signal handler
+        that gets pages meanwhile has its own. Private: a forked child shares none with its
+        parent."""
+        room, pid = self.rooms.__dict__.pop("room", (None, 0))
+        if room is None or len(room) < size or pid != os.getpid():
             size = (size + 2 * BLOCK) // BLOCK * BLOCK
             room = memoryview(mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
-            rooms.room, rooms.pid = room, os.getpid()
-        return room
+        found: memoryview = room
+        return found
+
+    def _keep(self, room: memoryview) -> None:
+        """Have a room ready for the next time."""
+        self.rooms.room = room, os.getpid()
 
     def _reader(self) -> Disk:
         """What reads for this thread."""
@@ -215,7 +219,9 @@ class FileTier:
         span = (skip + length + self.sector - 1) // self.sector * self.sector
         room = self._room(span)
         got = os.preadv(self.fd, [room[:span]], at - skip)
-        return bytes(room[skip : min(skip + length, got)])
+        value = bytes(room[skip : min(skip + length, got)])
+        self._keep(room)
+        return value
 
     def _write(self, at: int, room: memoryview) -> None:
         """Write whole blocks there. OSError if not all was written."""
@@ -254,10 +260,11 @@ class FileTier:
     def begin_put(self, batch: Batch) -> None:
         """The same, until it is under way."""
         room = batch.room
+        place = self._start(self.region) + self.filled
         self.tokens = [self.region << PLACE_BITS | (self.filled + at) // UNIT for at in batch.starts]
         self.begun = len(room)
-        self.disk.begin(self.fd, room, self._start(self.region) + self.filled)
-        self.filled += len(room)
+        self.filled += len(room)        # first: a signal handler may raise when it is under way
+        self.disk.begin(self.fd, room, place)
 
     def end_put(self) -> list[int]:
         """Wait for it: 0 for all if not all was written."""
@@ -295,6 +302,7 @@ class FileTier:
                 # By itself if the read has failed, or was too short.
                 there = at + length <= min(begun + got, end)
                 found[place] = bytes(room[at : at + length]) if there else self._get(token, length)
+        self._keep(room)
         return found
 
     def _get(self, token: int, length: int) -> bytes | None | Answer:

@@ -40,7 +40,7 @@ class _Asked:
         self.begun: Any = None          # what was sent and is not answered yet
         self.answers: list[Any] = []
         self.fault: str | None = None
-        self.sent = 0.0
+        self.sent = 0.0                 # when it was asked; 0.0: it was not
         self.us = 0
 
 
@@ -149,20 +149,19 @@ class ValkeyTier:
                 sent = sum(answer.moved for answer in one.answers if isinstance(answer, Refusal))
                 self.nodes.count(one.node, sent, refused - sent)
         if self.nodes is not None:
-            self.nodes.note([(one.ticket, one.node, len(one.places), one.us, one.fault) for one in asked
-                             if one.ticket is not None])
+            self.nodes.note([(one.ticket, one.node, len(one.places), one.us, one.fault) for one in asked if one.sent])
         return moved
 
     def _begin(self, client: Client, commands: Sequence[tuple[Any, ...]], last: Sequence[tuple[Any, ...]],
                asked: Sequence[_Asked]) -> None:
-        """Send its part to each node. Where connecting has taken all the time, the rest is not
-        asked, which says nothing of them."""
+        """Send its part to each node. Where connecting to one has taken all the time, the rest is
+        not asked, of which nobody says that it does not answer."""
         end = time.monotonic() + self.timeout
         for one in asked:
-            one.sent = time.monotonic()
-            if one is not asked[0] and one.sent >= end:
-                one.ticket = None
-                continue
+            at = time.monotonic()
+            if one is not asked[0] and at >= end:
+                break
+            one.sent = at
             try:
                 one.begun = client.begin(one.node, [*(commands[i] for i in one.places), *last], one is not asked[-1])
             except Unanswered as error:

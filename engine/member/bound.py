@@ -44,6 +44,7 @@ from cython.cimports.engine.layout.regions import (
     has_far,
     has_queues,
     is_evictable,
+    is_live,
     ledger_at,
     pampd_at,
     pool_at,
@@ -552,8 +553,12 @@ class Bound:
     # --- far pages: asked for with no lock held, and out of this thread's turn --------------------
 
     def far_record(self):
-        """The far record of the pool. ArenaCorrupted if it has none: then no page of it is far."""
-        if not has_far(self.ref.record):
+        """The far record of the pool. PoolDestroyed if the pool is there no more: then it is of the
+        one that has taken its place. ArenaCorrupted if it has none: then no page of it is far."""
+        has_one: cython.bint = has_far(self.ref.record)
+        if not is_live(self.ref.record, self.ref.gen):
+            self.fail(DESTROYED)
+        if not has_one:
             self.engine.att.w.fault = FAULT_SENTINEL
             self.engine.raise_status(CORRUPT)
         return far_at(cython.address(self.engine.att.w), self.ref.idx)

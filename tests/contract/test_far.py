@@ -5,6 +5,7 @@ import threading
 import pytest
 
 import engine
+from engine.far.file import FileTier
 from tests.contract.fars import (
     PAGE,
     assert_sound,
@@ -125,6 +126,52 @@ def test_a_pool_that_is_destroyed_while_it_is_spilled(make_arena, kind):
     assert pool.engine.spill() == 0 and not pool.engine.pools()
     assert pool.engine.spill() == 0
     assert_sound(pool.engine)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("size", [4096, 65536])
+def test_as_much_leaves_as_the_reserve_lacks(make_arena, kind, size, whole):
+    """By bytes: sixteen times as long pages are not as many."""
+    capacity = 24 << 20
+    eng = make_arena(page_size=size, capacity=capacity, huge_pages=False)
+    pool = eng.new_pool("p", far="dict:", whole=whole)
+    spilled = []
+    for n in range(3 * capacity // 2 // size):
+        assert pool.put((n // 16, 0, 0), n % 16, n.to_bytes(4, "little") + bytes(range(1, 256)) * (size // 256 - 1))
+        if n % (capacity // 64 // size) == 0:
+            spilled.append(eng.spill())
+    assert stats(pool)["far_skipped"] == 0 < sum(spilled)
+    assert max(spilled) * size < capacity / 10
+
+
+@pytest.mark.parametrize("far", [True, False])
+def test_a_pool_whose_place_another_takes_while_it_is_written(make_arena, tmp_path, monkeypatch, far):
+    """It is gone, and nothing is wrong with the arena; the other has its own record of a tier."""
+    eng = make_arena(page_size=PAGE, capacity="16MiB", huge_pages=False, shards=4)
+    target = f"file://{tmp_path}/%s?size=16MiB"
+    pool, n = eng.new_pool("p", far=target % "p"), 0
+    while stats(pool)["evicted"] == 0:
+        assert pool.put((n // 16, 0, 0), n % 16, content(n))
+        n += 1
+    begun, others = [], []
+    begin_put, end_put = FileTier.begin_put, FileTier.end_put
+
+    def begin(tier, batch):
+        begun.append(tier)
+        return begin_put(tier, batch)
+
+    def end(tier):
+        done = end_put(tier)
+        if not others:
+            pool.destroy()
+            others.append(eng.new_pool("q", far=target % "q" if far else None))
+        return done
+    monkeypatch.setattr(FileTier, "begin_put", begin)
+    monkeypatch.setattr(FileTier, "end_put", end)
+    assert eng.spill() == 0 and len(begun) == 1
+    other, = others
+    assert other.put((1, 0, 0), 0, content(1)) and other.get((1, 0, 0), 0) == content(1)
+    assert_sound(eng)
 
 
 @pytest.mark.parametrize("change", ["over", "flush", "destroy", "clear"])

@@ -123,7 +123,43 @@ def test_who_takes_all_the_time_to_connect_keeps_the_rest_from_being_asked(monke
     # What was answered meanwhile is there.
     assert tier.ask(COMMANDS) == [b"1a", FAILED, FAILED, b"4a"]
     assert client.steps == ["begin a", "begin b", "finish a"]
-    assert sorted(nodes.noted) == [("a", None), ("b", "late")]
+    assert sorted(nodes.noted) == [("a", None), ("b", "late")]         # c has had no chance to answer
+
+
+class Breakers(Nodes):
+    """Such that open for half a second when a node does not answer, by the clock `at`."""
+
+    def __init__(self, at):
+        super().__init__()
+        self.at, self.until = at, {}
+
+    def admit(self, addresses, patience_ns):
+        return [NOT_ASKED if self.at[0] < self.until.get(one, 0) else (1, int(one in self.until)) for one in addresses]
+
+    def note(self, outcomes):
+        for _, address, _, _, fault in outcomes:
+            if fault is None:
+                self.until.pop(address, None)
+            else:
+                self.until[address] = self.at[0] + 0.5
+
+
+def test_a_node_that_cannot_be_reached_takes_the_others_along_once(monkeypatch):
+    """By a process that has no connection yet."""
+    at = [1000.0]
+    monkeypatch.setattr(valkey.time, "monotonic", lambda: at[0])
+    client = Client()
+    tier = tier_of(client, Breakers(at))
+
+    def unreachable():
+        at[0] += TIMEOUT_S
+        late()
+    client.acts["begin", "a"] = unreachable
+    assert tier.ask(COMMANDS) == [FAILED] * 4
+    for _ in range(20):
+        at[0] += 0.13
+        assert tier.ask(COMMANDS) == [FAILED, b"2b", b"3c", FAILED]
+    assert client.steps.count("begin a") > 3
 
 
 @pytest.mark.parametrize("step, node", [("begin", "b"), ("begin", "c"), *(("finish", node) for node in "abc")])

@@ -3,6 +3,8 @@ import errno
 import mmap
 import os
 import random
+import subprocess
+import sys
 
 import pytest
 
@@ -81,8 +83,6 @@ def test_a_write(file):
     for n in range(3):
         room[:] = bytes([n]) * len(room)
         disk.begin(fd, room, n * BLOCK)
-        with pytest.raises(ValueError, match="not been ended"):
-            disk.begin(fd, room, 0)
         assert disk.end() == len(room)
     assert disk.end() == 0
     got = room_of(5 * BLOCK)
@@ -96,6 +96,33 @@ def test_a_write_that_nobody_ends(file):
         disk = Disk()
         disk.begin(file[0], room_of(64 * BLOCK), n * BLOCK)
         del disk
+
+
+def test_a_write_that_nobody_has_ended_is_waited_for(file):
+    """As after an exception of a signal handler: the next one has the disk to itself."""
+    disk = Disk()
+    rooms = [room_of(64 * BLOCK) for _ in range(3)]
+    for n, room in enumerate(rooms):
+        room[:] = bytes([n]) * len(room)
+        disk.begin(file[0], room, n * len(room))
+    assert disk.end() == len(rooms[2]) and disk.end() == 0
+    got = room_of(3 * 64 * BLOCK)
+    assert disk.read(file[0], got, [(0, 0, len(got))]) == [len(got)]
+    assert got == b"".join(rooms)
+
+
+def test_the_end_of_the_interpreter(tmp_path):
+    """A disk that lasts longer than the modules goes without a word."""
+    program = f"""
+import mmap, os, sys
+import engine.far.disk
+disk = engine.far.disk.keep = sys.keep = engine.far.disk.Disk()
+fd = os.open({os.fspath(tmp_path / "file")!r}, os.O_RDWR | os.O_CREAT)
+os.pwrite(fd, bytes(4096), 0)
+assert disk.read(fd, mmap.mmap(-1, 4096), [(0, 0, 4096)]) == [4096]
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_a_forked_child(file):

@@ -2,10 +2,12 @@
 itself.
 """
 import os
+import threading
 
 import pytest
 
 import engine
+from engine.far.file import FileTier
 from tests.contract.fars import PAGE, assert_sound, content, far_ones, fill, fresh_dict_tier, get, stats
 
 PAGES = 900
@@ -98,6 +100,42 @@ def test_a_fork_while_the_tier_hears_of_the_dead(pool, kind):
     except engine.TmemError as error:
         assert pids[0] == 0 and "forked in the middle" in str(error)
     both_go_on(pids, pool, lambda: None)
+
+
+def test_a_fork_while_another_thread_has_a_file_write_a_batch(make_arena, tmp_path, monkeypatch):
+    """The child has no such thread, which would end the write: it begins its own all the same."""
+    pool = make_arena(page_size=PAGE, capacity="3MiB", huge_pages=False, shards=4).new_pool(
+        "p", far=f"file://{tmp_path}/far?size=16MiB")
+    fill(pool, PAGES)
+    under_way, forked = threading.Event(), threading.Event()
+    end_put = FileTier.end_put
+
+    def slow(tier):
+        if threading.current_thread() is not threading.main_thread():
+            under_way.set()
+            assert forked.wait(60)
+        return end_put(tier)
+    monkeypatch.setattr(FileTier, "end_put", slow)
+    for n in range(1000, 1100):
+        assert pool.put((n, 1, 0), 0, content(n))
+    thread = threading.Thread(target=pool.engine.spill)
+    thread.start()
+    assert under_way.wait(60)
+    go_on, go = os.pipe()
+    pids = [os.fork()]
+
+    def child():
+        os.read(go_on, 1)           # until the parent's thread spills no more
+        before = stats(pool)["spilled"]
+        use(pool, 3000)
+        assert stats(pool)["spilled"] > before
+    if pids[0]:
+        forked.set()
+        thread.join()
+        os.write(go, b"g")
+    both_go_on(pids, pool, child)
+    for fd in (go_on, go):
+        os.close(fd)
 
 
 def test_a_fork_between_spills(pool, kind):

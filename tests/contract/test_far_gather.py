@@ -1,5 +1,6 @@
 """Owns that a batch asks a tier once for all pages that are far, and answers as single gets do."""
 import random
+import sys
 
 import pytest
 
@@ -153,6 +154,49 @@ def test_a_tier_that_does_not_answer(pool, kind):
     assert pool.get_many([handle(n) for n in far]) == [None] * 10
     kind.deaf = False
     assert pool.get_many([handle(n) for n in far]) == [content(n) for n in far]
+
+
+def test_a_signal_handler_that_gets_far_pages_does_not_spoil_those_that_are_being_got(make_arena, tmp_path):
+    """It has the same thread, at any moment of what Python does there; nothing is lost by it."""
+    eng = make_arena(page_size=PAGE, capacity="3MiB", huge_pages=False, shards=4)
+    pool = eng.new_pool("p", far=f"file://{tmp_path}/far?size=16MiB", localify=False)
+    fill(pool, PAGES)
+    codes = {verb.__code__ for verb in (FileTier.get_many, FileTier._get, FileTier._read)}
+    traced = sys.gettrace()
+
+    def read(first, how):
+        wanted = range(first, first + 6)
+        found = pool.get_many([handle(n) for n in wanted]) if how == "many" else [get(pool, n) for n in wanted]
+        assert found == [content(n) for n in wanted]
+
+    def meddle(frame, event, arg):
+        """Is the handler before the instruction of this number, once."""
+        if frame.f_code not in codes:
+            return None
+        frame.f_trace_opcodes = True
+
+        def step(frame, event, arg):
+            if event == "opcode":
+                left[0] -= 1
+                if left[0] == 0:
+                    sys.settrace(None)
+                    read(100, "many")
+                    read(200, "single")
+            return step
+        return step
+    for how in ("many", "single"):
+        point = 0
+        left = [0]
+        while left[0] <= 0:
+            point += 1
+            left = [point]
+            sys.settrace(meddle)
+            try:
+                read(0, how)
+            finally:
+                sys.settrace(traced)
+        assert point > 100
+    assert stats(pool)["checksum_bad"] == stats(pool)["far_misses_gone"] == 0
 
 
 def test_a_file_is_read_once_for_pages_that_lie_together(make_arena, tmp_path, monkeypatch):

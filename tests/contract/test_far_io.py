@@ -3,11 +3,15 @@ too short. Nothing of it reaches who puts or gets but misses, and no page is los
 there.
 """
 import errno
+import itertools
 import os
+import sys
+import threading
 
 import pytest
 
 import engine.far.file
+from engine.far.file import FileTier
 from tests.contract.fars import PAGE, MoodyDisk, assert_sound, content, fill, get, stats
 
 PAGES = 1100
@@ -67,6 +71,87 @@ def test_a_batch_that_is_not_written(pool, disk, monkeypatch, how):
     assert pool.engine.spill() > 0          # the disk is well again
     for m in range(n):
         assert get(pool, m) in (None, content(m))
+    assert stats(pool)["checksum_bad"] == 0
+    assert_sound(pool.engine)
+
+
+@pytest.mark.parametrize("step", ["begin", "end"])
+def test_a_disk_that_takes_its_time_keeps_no_other_thread_waiting(pool, disk, monkeypatch, step):
+    """Also where it waits for what is only begun, as of a file system without asynchronous
+    calls."""
+    slow, done = threading.Event(), threading.Event()
+    call = getattr(disk, step)
+
+    def wait(self, *args):
+        slow.set()
+        assert done.wait(60)
+        return call(self, *args)
+    monkeypatch.setattr(disk, step, wait)
+    for n in range(PAGES, PAGES + 200):
+        assert pool.put((n // 16, 0, 0), n % 16, content(n))
+    thread = threading.Thread(target=pool.engine.spill)
+    thread.start()
+    assert slow.wait(60)
+    try:
+        assert get(pool, n) == content(n)       # else it would wait for the disk, which waits for it
+        assert pool.put((n // 16, 0, 0), n % 16, content(n, 1))
+    finally:
+        done.set()
+        thread.join()
+    assert get(pool, n) == content(n, 1)
+    assert_sound(pool.engine)
+
+
+class Interrupt(Exception):
+    """What a signal handler raises."""
+
+
+def raising_at(point, seen):
+    """A trace function that raises before an instruction of what a file does for a spill, the one
+    of this number; `seen` counts them."""
+    codes = {getattr(FileTier, verb).__code__ for verb in ("prepare", "begin_put", "end_put")}
+
+    def step(frame, event, arg):
+        if event == "opcode":
+            seen.append(frame.f_lineno)
+            if len(seen) == point + 1:
+                raise Interrupt
+        return step
+
+    def enter(frame, event, arg):
+        if frame.f_code not in codes:
+            return None
+        frame.f_trace_opcodes = True
+        return step
+    return enter
+
+
+def test_an_exception_anywhere_in_a_spill_leaves_a_file_that_can_be_spilled_to(make_arena, tmp_path):
+    """A write that is under way is waited for, and the next round goes on."""
+    pool = make_arena(page_size=PAGE, capacity="3MiB", huge_pages=False, shards=4).new_pool(
+        "p", far=f"file://{tmp_path}/far?size=16MiB")
+    fill(pool, PAGES)
+    numbers = itertools.count(PAGES)
+    point, raised = 0, True
+    traced = sys.gettrace()
+    while raised:
+        seen, raised = [], False
+        for turn in range(2):
+            before = stats(pool)["spilled"]
+            for n in itertools.islice(numbers, 100):
+                assert pool.put((n // 16, 0, 0), n % 16, content(n))
+            try:
+                if turn == 0:
+                    sys.settrace(raising_at(point, seen))
+                pool.engine.spill()
+            except Interrupt:
+                raised = True
+            finally:
+                sys.settrace(traced)
+            assert turn == 0 or stats(pool)["spilled"] > before, f"nothing is spilled after line {seen[-1]}"
+        point += 1
+    assert point > 40
+    assert all(get(pool, n) in (None, content(n)) for n in range(next(numbers)))
     assert stats(pool)["checksum_bad"] == 0
     assert_sound(pool.engine)
 

@@ -9,6 +9,7 @@ import struct
 import pytest
 
 import engine
+from engine.eviction.policies import POLICIES
 from engine.far.answers import FAILED
 from engine.far.file import FileTier
 from engine.frontends.frontswap import Frontswap
@@ -649,3 +650,19 @@ def test_a_pool_that_says_it_is_ephemeral_after_all(pool, kind):
         assert get(pool, n) in (None, content(n))
     pool.engine.check(repair=True)
     assert_sound(pool.engine)
+
+
+@pytest.mark.parametrize("policy", list(POLICIES))
+@pytest.mark.parametrize("whole", [True, False])
+def test_pages_that_cannot_leave_are_not_in_the_way_of_those_that_can(arena, kind, policy, whole):
+    """Short ones, and such that are filled with one byte, are the oldest by and by."""
+    pool = arena.new_pool("p", policy=policy, whole=whole, **FAR)
+    kept = {}
+    for n in range(2400):
+        kept[n] = content(n) if n % 3 == 0 else content(n)[:100] if n % 3 == 1 else bytes([n % 251]) * PAGE
+        assert pool.put(*handle(n), kept[n])
+        if n % 32 == 31:
+            arena.spill()
+    assert stats(pool)["far_pages"] > 200
+    assert all(get(pool, n) == data for n, data in kept.items())
+    assert_sound(arena)
