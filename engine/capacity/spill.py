@@ -42,7 +42,7 @@ from cython.cimports.libc.string import memset
 from cython.cimports.shm.atomics import load
 from cython.cimports.shm.layout import BUSY, CORRUPT, OK, Worker, u64
 from cython.cimports.shm.lock import lock_try, unlock
-from cython.cimports.shm.segments import class_of, limit_of
+from cython.cimports.shm.segments import limit_of
 from cython.cimports.shm.slab import drain_all
 from engine.capacity.tend import merge_ahead
 from engine.errors import AccessDenied, PoolDestroyed
@@ -99,20 +99,35 @@ def tiered(engine):
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _shortage(w: cython.pointer(Worker), page_size: u64) -> u64:
-    """Bytes that the reserve lacks: whole segments, and chunks of the size that was short last, or
-    as long as none was of the usual one. One segment is not counted: it is for what pages hang on,
-    or those of another size. Read while others work: a hint."""
+def _usual_class(w: cython.pointer(Worker)) -> u64:
+    """The class that pages are of: of that for which there was no memory last, or as long as there
+    was for all, of that which has most segments."""
+    cls: u64 = load(cython.address(w.depot.short_class)) - 1
+    most: u64 = 0
+    i: u64
+    if cls < OBJNODE_CLASS:
+        return cls
+    cls = 0
+    for i in range(OBJNODE_CLASS):
+        if load(cython.address(w.depot.class_segments[i])) > most:
+            most = load(cython.address(w.depot.class_segments[i]))
+            cls = i
+    return cls
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _shortage(w: cython.pointer(Worker)) -> u64:
+    """Bytes that the reserve lacks: whole segments, and chunks of the usual size. One segment is
+    not counted: it is for what pages hang on, or those of another size. Read while others work: a
+    hint."""
     segment: u64 = cython.cast(u64, 1) << w.seg_shift
     wanted: u64 = limit_of(w) * segment // RESERVE + segment
     used: u64 = load(cython.address(w.depot.seg_used))
-    cls: u64 = load(cython.address(w.depot.short_class)) - 1
+    cls: u64 = _usual_class(w)
     whole: u64 = (limit_of(w) - used) * segment if used < limit_of(w) else 0
-    chunks: u64 = 0
-    if cls >= OBJNODE_CLASS:
-        cls = class_of(w, page_size)
-    if cls < OBJNODE_CLASS:
-        chunks = (load(cython.address(w.depot.class_free[cls])) + w.slot.mags[cls].count) * w.class_bytes[cls]
+    chunks: u64 = (load(cython.address(w.depot.class_free[cls])) + w.slot.mags[cls].count) * w.class_bytes[cls]
     if whole == 0:
         chunks = min(chunks, wanted - segment)      # of no use to whom a segment lacks
     return wanted - whole - chunks if whole + chunks < wanted else 0
@@ -295,7 +310,7 @@ def _one_choice(engine: Member, state: Spiller, pools: dict, done) -> cython.bin
     memset(cython.address(carried), 0, cython.sizeof(carried))
     engine.att.enter()
     try:
-        lack = _shortage(w, engine.page_size)
+        lack = _shortage(w)
         if lack == 0 or _is_crowded(w):
             return False
         state.look_ahead(w, pools)
