@@ -203,17 +203,17 @@ def kill_at_all(scene_of, prefix, act, most, seed):
 
 @pytest.mark.parametrize("verb", list(PLAIN))
 def test_killed_at_every_point_of_a_verb_on_long_pages(arena_name, verb):
-    kill_at_all(LongScene, arena_name, PLAIN[verb], 12, verb)
+    kill_at_all(LongScene, arena_name, PLAIN[verb], 7, verb)
 
 
 @pytest.mark.parametrize("verb", list(FULL))
 def test_killed_at_every_point_of_a_verb_that_lets_others_go_for_a_long_page(arena_name, verb):
-    kill_at_all(FullScene, arena_name, FULL[verb], 10, verb)
+    kill_at_all(FullScene, arena_name, FULL[verb], 6, verb)
 
 
 @pytest.mark.parametrize("verb", list(MOVING))
 def test_killed_at_every_point_of_a_verb_that_empties_a_window(arena_name, verb):
-    kill_at_all(SplinteredScene, arena_name, MOVING[verb], 10, verb)
+    kill_at_all(SplinteredScene, arena_name, MOVING[verb], 6, verb)
 
 
 def work_beside(name):

@@ -1,6 +1,7 @@
 """Owns the rule that documents, and the heads of modules, name only what is there: private
 functions, paths of files, and what a link or an image leads to."""
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -76,13 +77,20 @@ def test_what_callers_read_names_every_policy():
 FOREIGN = {"sem_wait", "PyLong_AsUnsignedLongLong", "Kind"}
 
 
-def has(text, name):
-    return re.search(rf"\b{name}\b", text)
+@functools.cache
+def words_of(text):
+    return frozenset(re.findall(r"\w+", text))
+
+
+@functools.cache
+def kinds_of(text):
+    """The classes and structs of a file."""
+    return frozenset(re.findall(r"\b(?:class|struct) (\w+)", text))
 
 
 def is_member(kind, name):
     """Whether some file that has the class or struct `kind` has the word `name`, too."""
-    return any(re.search(rf"\b(class|struct) {kind}\b", part) and has(part, name) for part in PARTS)
+    return any(kind in kinds_of(part) and name in words_of(part) for part in PARTS)
 
 
 def missing(text):
@@ -91,7 +99,7 @@ def missing(text):
     found = [
         name
         for name in re.findall(r"`(\w*[a-zA-Z]_\w+|_[a-z]\w+)(?:\([^`]*\))?`", text)
-        if name not in FOREIGN and not has(SOURCE + TESTS, name)
+        if name not in FOREIGN and name not in words_of(SOURCE) and name not in words_of(TESTS)
     ]
     found += [
         path
@@ -113,7 +121,7 @@ def missing(text):
     ):
         code = (ROOT / path).read_text() if (ROOT / path).exists() else ""
         for name in re.findall(r"`(?:\w+\.)?(\w+)[^`]*`", listed):
-            if not has(code, name):
+            if name not in words_of(code):
                 found.append(f"{name} in {path}")
     return found
 
