@@ -100,7 +100,7 @@ def is_installed():
 
 
 def pytest_configure(config):
-    if is_installed():
+    if is_installed() or hasattr(config, "workerinput"):       # who has started this one has looked
         return
     stale = [f"  {name} {why}" for name, why in stale_modules()]
     if stale:
