@@ -189,3 +189,27 @@ def test_a_file_that_ends_in_the_middle_of_a_page(pool):
     assert all(data in (None, content(n)) for n, data in enumerate(found))
     assert pool.engine.spill() >= 0 and stats(pool)["far_failed"] == 0
     assert_sound(pool.engine)
+
+
+@pytest.mark.parametrize("sector", [512, 4096])
+def test_a_disk_of_other_sectors(make_arena, tmp_path, disk, monkeypatch, sector):
+    read = os.preadv
+
+    def aligned(fd, buffers, at):
+        if os.fstat(fd).st_size <= at:
+            return 0            # before anybody looks at where it begins
+        if any(n % sector for n in (at, *map(len, buffers))):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return read(fd, buffers, at)
+    monkeypatch.setattr(os, "preadv", aligned)
+    disk.spans = []
+    eng = make_arena(page_size=PAGE, capacity="3MiB", huge_pages=False, shards=4)
+    made = eng.new_pool("p", far=f"file://{tmp_path}/far?size=16MiB", localify=False)
+    fill(made, PAGES)
+    with engine.attach(eng.name) as other:
+        for pool in (made, other.pool("p")):
+            found = pool.get_many([((n // 16, 0, 0), n % 16) for n in range(PAGES)])
+            assert found == [content(n) for n in range(PAGES)]
+            assert [get(pool, n) for n in range(0, PAGES, 7)] == [content(n) for n in range(0, PAGES, 7)]
+    assert disk.spans and not any(at % sector or length % sector for at, _, length in disk.spans)
+    assert stats(made)["far_failed"] == 0
