@@ -91,11 +91,16 @@ def test_a_write(file):
 
 
 def test_a_write_that_nobody_ends(file):
-    """What is being written stays until it is."""
-    for n in range(20):
+    """What is being written stays until it is written."""
+    fd, _ = file
+    got = room_of(64 * BLOCK)
+    for n in range(1, 21):
         disk = Disk()
-        disk.begin(file[0], room_of(64 * BLOCK), n * BLOCK)
-        del disk
+        room = room_of(64 * BLOCK)
+        room[:] = bytes([n]) * len(room)
+        disk.begin(fd, room, n * BLOCK)
+        del disk, room
+        assert Disk().read(fd, got, [(n * BLOCK, 0, len(got))]) == [len(got)] and got == bytes([n]) * len(got)
 
 
 def test_a_write_that_nobody_has_ended_is_waited_for(file):

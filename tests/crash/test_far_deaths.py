@@ -8,13 +8,14 @@ import os
 import random
 import shutil
 import signal
+import time
 
 import pytest
 
 import engine
 from tests.contract.fars import PAGE, content, fresh_dict_tier, stats
-from tests.crash.test_kill_points import visited
-from tests.stopped import fork
+from tests.crash.test_kill_points import HUGE, visited
+from tests.stopped import Stopped, fork
 
 PAGES = 800
 EVERY = bool(os.environ.get("EVERY_POINT"))
@@ -119,6 +120,35 @@ def take(eng, pool):
             pool.flush_page((n // 16, 0, 0), n % 16)
         else:
             pool.put((n // 16, 0, 0), n % 16, content(n))
+
+
+def work_beside(name):
+    """What another does while the spiller stands still: it gets right pages, and its puts are
+    taken."""
+    with engine.attach(name) as mine:
+        pool = mine.pool("p")
+        for n in range(PAGES, PAGES + 40):
+            assert pool.put((n // 16, 0, 0), n % 16, content(n)) and pool.get((n // 16, 0, 0), n % 16) == content(n)
+        for n in range(0, PAGES, 11):
+            assert pool.get((n // 16, 0, 0), n % 16) in (None, content(n))
+        assert mine.spill() >= 0
+
+
+@pytest.mark.parametrize("dies", [False, True], ids=["goes on", "dies"])
+def test_a_spiller_that_is_stopped_while_another_works(arena_name, tmp_path, dies):
+    """Who needs a lock of his waits; then he goes on, or is killed after all, and all is right."""
+    with FarScene(arena_name, tmp_path) as scene:
+        points = scene.die_in(spill, HUGE)
+    for i, point in enumerate(visited(points, 6, f"stopped {dies}")):
+        with FarScene(f"{arena_name}{i}", tmp_path) as scene:
+            with Stopped(scene.engine.name, lambda mine: spill(mine, mine.pool("p")), point) as spiller:
+                assert spiller.stopped
+                other = fork(work_beside, scene.engine.name)
+                time.sleep(0.05)        # for the other to come to a lock, if it needs one
+                assert (spiller.kill() if dies else spiller.go_on()) == (-signal.SIGKILL if dies else 0)
+                assert os.waitpid(other, 0)[1] == 0
+            scene.engine.recover()
+            scene.assert_sound(lost=100)
 
 
 @pytest.mark.parametrize("act, lost", [(spill, 0), (take, 64)], ids=["spill", "take"])
