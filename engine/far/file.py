@@ -117,6 +117,7 @@ class FileTier:
 
     def __init__(self, fd: int, direct: bool, regions: int) -> None:
         self.fd = fd
+        self.file = os.fstat(fd)
         self.direct = direct
         self.regions = regions
         self.region = -1            # that is being filled, by the process of this number
@@ -129,9 +130,17 @@ class FileTier:
         self.sector = self._sector() if direct else 1
 
     def __del__(self) -> None:
-        if self.fd >= 0:
+        if self.fd >= 0 and self._has_file():
             os.close(self.fd)
-            self.fd = -1
+        self.fd = -1
+
+    def _has_file(self) -> bool:
+        """Whether the descriptor leads to the file still. Who closes all that he has, as daemons
+        do, may have got its number for another file, which is not ours to write to."""
+        try:
+            return os.path.samestat(os.fstat(self.fd), self.file)
+        except OSError:
+            return False
 
     # --- making and opening -----------------------------------------------------------------------
 
@@ -262,19 +271,23 @@ class FileTier:
         room = batch.room
         place = self._start(self.region) + self.filled
         self.tokens = [self.region << PLACE_BITS | (self.filled + at) // UNIT for at in batch.starts]
-        self.begun = len(room)
+        self.begun = len(room) if self._has_file() else -1
+        if self.begun < 0:
+            return
         self.filled += len(room)        # first: a signal handler may raise when it is under way
         self.disk.begin(self.fd, room, place)
 
     def end_put(self) -> list[int]:
         """Wait for it: 0 for all if not all was written."""
-        done = self.disk.end() == self.begun
+        done = self.disk.end() == self.begun > 0
         return self.tokens if done else [0] * len(self.tokens)
 
     def get_many(
         self, names: Sequence[bytes], tokens: Sequence[int], lengths: Sequence[int]
     ) -> list[bytes | None | Answer]:
         """Read values: those that lie near each other, as pages do that left together, at once."""
+        if not self._has_file():
+            return [FAILED] * len(names)
         if len(tokens) == 1:
             return [self._get(tokens[0], lengths[0])]
         found: list[bytes | None | Answer] = [None] * len(names)

@@ -13,6 +13,7 @@ import pytest
 import engine.far.file
 from engine.far.file import FileTier
 from tests.contract.fars import PAGE, MoodyDisk, assert_sound, content, fill, get, stats
+from tests.stopped import fork
 
 PAGES = 1100
 
@@ -213,3 +214,27 @@ def test_a_disk_of_other_sectors(make_arena, tmp_path, disk, monkeypatch, sector
             assert [get(pool, n) for n in range(0, PAGES, 7)] == [content(n) for n in range(0, PAGES, 7)]
     assert disk.spans and not any(at % sector or length % sector for at, _, length in disk.spans)
     assert stats(made)["far_failed"] == 0
+
+
+def test_descriptors_that_were_closed_and_are_others_now(pool, tmp_path):
+    """A daemon closes all it has, and opens files of its own: nothing is read from them, written to
+    them, or closed, and no page is lost by it."""
+    far = stats(pool)["far_pages"]
+
+    def daemon():
+        found = [fd for fd in map(int, os.listdir("/proc/self/fd"))
+                 if os.path.realpath(f"/proc/self/fd/{fd}") == str(tmp_path / "far")]
+        other = os.open(tmp_path / "other", os.O_RDWR | os.O_CREAT)
+        os.write(other, b"mine" * 10000)
+        for fd in found:
+            os.dup2(other, fd)
+        missed = sum(get(pool, n) is None for n in range(PAGES))
+        assert missed == far and pool.get_many([((0, 0, 0), n) for n in range(16)]).count(None) > 0
+        for n in range(PAGES, PAGES + 300):
+            pool.put((n // 16, 0, 0), n % 16, content(n))
+        assert pool.engine.spill() == 0
+        assert os.pread(other, 1 << 20, 0) == b"mine" * 10000
+    pid = fork(daemon)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert stats(pool)["far_misses_gone"] == stats(pool)["checksum_bad"] == 0
+    assert_sound(pool.engine)
